@@ -1,0 +1,6 @@
+//! daemon
+
+/// Runs the daemon and returns its exit status.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}

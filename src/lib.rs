@@ -1,0 +1,43 @@
+//! `makuosan` puts files on every server of a fleet at once, by multicast.
+//!
+//! The modules are layers; each uses only what stands above it in this list.
+//!
+//! *Pure*: bytes and decisions, without sockets, files, threads, clocks or logging.
+//! - [`time`]: instants and spans in microseconds, without a clock.
+//! - [`name`]: checked names (relative paths, host names, node ids).
+//! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
+//! - [`wire`]: every packet format, parsed and emitted.
+//! - [`engine`]: the protocol: one transfer seen by its sender and by a target, and membership.
+//! - [`console`]: the line protocol between the daemon and its clients.
+//! - [`cli`]: the options of both programs.
+//!
+//! *System*: the only unsafe code, one safe function for each call.
+//! - [`sys`]
+//!
+//! *Adapters*: safe code over `sys`.
+//! - [`net`]: sockets, multicast, batches of packets.
+//! - [`fs`]: the base directory: walking, reading, staging, committing.
+//! - [`log`]: the log, with a rate limit.
+//!
+//! *Programs*: loops that join the pieces.
+//! - [`daemon`]: `makuosan`.
+//! - [`msync`]: `msync`.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod console;
+pub mod crypto;
+pub mod daemon;
+pub mod engine;
+pub mod fs;
+pub mod log;
+pub mod msync;
+pub mod name;
+pub mod net;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod time;
+pub mod wire;
+
+/// The version of both programs.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,312 @@
+//! Checked names: relative paths, host names, node ids. Parsing is the only way to get one.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// The longest path, in bytes (the kernel's `PATH_MAX` less its NUL).
+pub const MAX_PATH: usize = 4_095;
+/// The longest component of a path, in bytes (the kernel's `NAME_MAX`).
+pub const MAX_COMPONENT: usize = 255;
+/// The longest host name, in bytes (RFC 1035, section 2.3.4, less the dots at the ends).
+pub const MAX_HOST_NAME: usize = 253;
+/// The daemon's own directory at the top of a base directory; refused as a component anywhere.
+pub const STAGING: &[u8] = b".makuosan";
+
+/// Why bytes are not a relative path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathError {
+    /// Nothing between two slashes, at an end, or at all.
+    Empty,
+    /// A `.` component.
+    Dot,
+    /// A `..` component.
+    DotDot,
+    /// A NUL byte.
+    Nul,
+    /// More than [`MAX_PATH`] bytes in all, or [`MAX_COMPONENT`] in one component.
+    TooLong,
+    /// [`STAGING`] as a component.
+    Reserved,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::Empty => "empty path component",
+            PathError::Dot => "path component \".\"",
+            PathError::DotDot => "path component \"..\"",
+            PathError::Nul => "NUL byte in path",
+            PathError::TooLong => "File name too long",
+            PathError::Reserved => "reserved name \".makuosan\" in path",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
+
+/// A path below a base directory: bytes, relative, no empty, `.` or `..` component, no NUL, at most
+/// [`MAX_PATH`] bytes, no component named [`STAGING`].
+///
+/// The empty path stands for the base directory itself and comes only from [`RelPath::base`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RelPath(Vec<u8>);
+
+impl RelPath {
+    /// The base directory itself.
+    pub const fn base() -> Self {
+        RelPath(Vec::new())
+    }
+
+    /// Checks `bytes`.
+    ///
+    /// # Errors
+    /// The first thing wrong with them.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PathError> {
+        if bytes.len() > MAX_PATH {
+            return Err(PathError::TooLong);
+        }
+        for component in bytes.split(|&b| b == b'/') {
+            check_component(component)?;
+        }
+        Ok(RelPath(bytes.to_vec()))
+    }
+
+    /// This path with one more component.
+    ///
+    /// # Errors
+    /// As [`RelPath::parse`], for the component or the whole.
+    pub fn join(&self, component: &[u8]) -> Result<Self, PathError> {
+        check_component(component)?;
+        if component.contains(&b'/') {
+            return Err(PathError::Empty);
+        }
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + component.len());
+        if !self.is_base() {
+            bytes.extend_from_slice(&self.0);
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(component);
+        if bytes.len() > MAX_PATH {
+            return Err(PathError::TooLong);
+        }
+        Ok(RelPath(bytes))
+    }
+
+    /// The bytes; empty for the base directory.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the base directory itself.
+    pub fn is_base(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The directory it is in (the base for a path of one component), and its last component.
+    /// None for the base itself.
+    pub fn split_last(&self) -> Option<(RelPath, &[u8])> {
+        if self.is_base() {
+            return None;
+        }
+        Some(match self.0.iter().rposition(|&b| b == b'/') {
+            Some(at) => (RelPath(self.0[..at].to_vec()), &self.0[at + 1..]),
+            None => (RelPath::base(), &self.0[..]),
+        })
+    }
+
+    /// The components, in order; none for the base.
+    pub fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&b| b == b'/').filter(|c| !c.is_empty())
+    }
+
+    /// Whether this is `other` or lies below it. Everything is below the base.
+    pub fn is_under(&self, other: &RelPath) -> bool {
+        other.is_base()
+            || self.0 == other.0
+            || (self.0.starts_with(&other.0) && self.0.get(other.0.len()) == Some(&b'/'))
+    }
+}
+
+fn check_component(component: &[u8]) -> Result<(), PathError> {
+    match component {
+        b"" => Err(PathError::Empty),
+        b"." => Err(PathError::Dot),
+        b".." => Err(PathError::DotDot),
+        STAGING => Err(PathError::Reserved),
+        c if c.len() > MAX_COMPONENT => Err(PathError::TooLong),
+        c if c.contains(&0) => Err(PathError::Nul),
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Escaped(&self.0), f)
+    }
+}
+
+impl fmt::Debug for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Bytes as one line shows them: control bytes, DEL, backslash and whatever is not UTF-8 as `\ooo`,
+/// and a leading `> ` with its first byte so, because clients take that for the prompt.
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        if rest.starts_with(b"> ") {
+            f.write_str("\\076")?;
+            rest = &rest[1..];
+        }
+        for chunk in rest.utf8_chunks() {
+            let mut plain = 0;
+            let valid = chunk.valid();
+            for (at, c) in valid.char_indices() {
+                if c.is_control() || c == '\\' {
+                    f.write_str(&valid[plain..at])?;
+                    plain = at + c.len_utf8();
+                    for byte in valid[at..plain].bytes() {
+                        write!(f, "\\{byte:03o}")?;
+                    }
+                }
+            }
+            f.write_str(&valid[plain..])?;
+            for byte in chunk.invalid() {
+                write!(f, "\\{byte:03o}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why bytes are not a host name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostNameError;
+
+impl fmt::Display for HostNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a host name has 1 to 253 letters, digits, '.', '-' or '_'")
+    }
+}
+
+impl std::error::Error for HostNameError {}
+
+/// A host's name, as `members` shows it: 1 to 253 ASCII letters, digits, `.`, `-`, `_`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct HostName(String);
+
+impl HostName {
+    /// Checks `bytes`.
+    ///
+    /// # Errors
+    /// Too long, empty, or a byte that is not allowed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HostNameError> {
+        let fine = (1..=MAX_HOST_NAME).contains(&bytes.len())
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(b));
+        match std::str::from_utf8(bytes) {
+            Ok(name) if fine => Ok(HostName(name.to_owned())),
+            _ => Err(HostNameError),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What a member is known by: 64 random bits drawn at each start of a daemon.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_leave_the_base_do_not_parse() {
+        let cases: [(&[u8], PathError); 12] = [
+            (b"", PathError::Empty),
+            (b"/etc/passwd", PathError::Empty),
+            (b"a//b", PathError::Empty),
+            (b"a/", PathError::Empty),
+            (b"..", PathError::DotDot),
+            (b"a/../../b", PathError::DotDot),
+            (b"./a", PathError::Dot),
+            (b"a/.", PathError::Dot),
+            (b"a\0b", PathError::Nul),
+            (b".makuosan", PathError::Reserved),
+            (b"a/.makuosan/b", PathError::Reserved),
+            (&[b'x'; 4_096], PathError::TooLong),
+        ];
+        for (bytes, why) in cases {
+            assert_eq!(RelPath::parse(bytes), Err(why), "{}", Escaped(bytes));
+        }
+        assert_eq!(RelPath::parse(&[b'x'; 256]), Err(PathError::TooLong));
+    }
+
+    #[test]
+    fn odd_but_harmless_paths_parse() {
+        for bytes in [&b"-r"[..], b"a b", b"...", b"a\nb", b"\xff\xfe", b".makuosan2", b"..a/b.."] {
+            assert_eq!(RelPath::parse(bytes).unwrap().as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn joining_and_splitting_are_inverse() {
+        let path = RelPath::parse(b"a/b/c").unwrap();
+        let (dir, last) = path.split_last().unwrap();
+        assert_eq!(dir.join(last).unwrap(), path);
+        assert_eq!(RelPath::base().join(b"x").unwrap(), RelPath::parse(b"x").unwrap());
+        assert!(RelPath::base().split_last().is_none());
+        assert_eq!(path.join(b".."), Err(PathError::DotDot));
+        assert_eq!(path.join(b"x/y"), Err(PathError::Empty));
+    }
+
+    #[test]
+    fn under_means_whole_components() {
+        let path = |s: &str| RelPath::parse(s.as_bytes()).unwrap();
+        assert!(path("a/b").is_under(&path("a")));
+        assert!(path("a").is_under(&path("a")));
+        assert!(!path("ab").is_under(&path("a")));
+        assert!(path("a").is_under(&RelPath::base()));
+    }
+
+    #[test]
+    fn no_name_can_look_like_a_prompt_or_two_lines() {
+        assert_eq!(Escaped(b"> x").to_string(), "\\076 x");
+        assert_eq!(Escaped(b"a\nb\\").to_string(), "a\\012b\\134");
+        assert_eq!(Escaped(b"\xffz\x7f").to_string(), "\\377z\\177");
+        assert_eq!(Escaped("日本\u{85}".as_bytes()).to_string(), "日本\\302\\205");
+    }
+
+    #[test]
+    fn host_names_are_plain() {
+        assert!(HostName::parse(b"web-1.example_x").is_ok());
+        for bad in [&b""[..], b"a b", b"a:b", b"\xff", &[b'a'; 254]] {
+            assert_eq!(HostName::parse(bad), Err(HostNameError));
+        }
+    }
+}
