@@ -1,1 +1,8 @@
-//! engine
+//! The protocol, without I/O: packets, results and the time go in; packets, jobs and deadlines come
+//! out. Nothing here touches a socket, a file, a thread or a clock.
+//!
+//! **The driving rule**: hand in one thing (a packet, an answer, a batch, an expired deadline), then
+//! drain every `poll_…` until it gives nothing, then wait until the deadline of `poll_timeout`.
+#![forbid(unsafe_code)]
+
+pub mod job;

@@ -1,1 +1,43 @@
-//! wire
+//! Every packet format, parsed and emitted. Numbers are big-endian, or LEB128 ("varint") where it
+//! says so. Parsing never panics and never allocates by a length that it has not checked.
+//!
+//! One file holds one format, in the same order: constants, the value, `parse`, `emit`, tests.
+#![forbid(unsafe_code)]
+
+pub mod begin;
+pub mod bytes;
+pub mod feedback;
+pub mod header;
+pub mod hello;
+pub mod layout;
+pub mod manifest;
+pub mod outcome;
+pub mod poll;
+
+use std::fmt;
+
+/// Why bytes are not what they should be. A packet that does not parse is dropped and counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// It ends before its last field.
+    Truncated,
+    /// Bytes are left over after its last field.
+    Trailing,
+    /// A field has a value that it must not have.
+    Invalid,
+    /// A number or count is over its bound.
+    TooLarge,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Error::Truncated => "truncated",
+            Error::Trailing => "trailing bytes",
+            Error::Invalid => "invalid value",
+            Error::TooLarge => "over a bound",
+        })
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,136 @@
+//! What an incoming transfer asks of the disk, and what the disk answers.
+//!
+//! Jobs of one transfer are done in the order in which they were given. `H` is whatever the disk
+//! gives to let the blocks of a streamed file be written while they arrive.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::name::NodeId;
+use crate::wire::layout::Layout;
+use crate::wire::manifest::Manifest;
+use crate::wire::outcome::{Need, Outcome, Reason};
+
+/// Which transfer: its sender and the sender's number for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TransferKey {
+    /// The sender.
+    pub node: NodeId,
+    /// The sender's number.
+    pub number: u32,
+}
+
+impl fmt::Display for TransferKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.number)
+    }
+}
+
+/// How a transfer is to be done, as BEGIN says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Stop after NEED: nothing is changed.
+    pub dry_run: bool,
+    /// Every regular file needs its data, whatever its size and time.
+    pub ignore_times: bool,
+}
+
+/// Where the bytes of a complete body are.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Body {
+    /// There are none, or none is needed.
+    None,
+    /// Here, the whole body, with anything at all where nothing was needed.
+    Memory(Vec<u8>),
+    /// In the streamed file already.
+    File,
+}
+
+/// One thing for the disk to do.
+#[derive(Debug)]
+pub enum Job {
+    /// Look at each entry and say what it needs; open the streamed file if it needs data.
+    Plan {
+        /// The transfer.
+        key: TransferKey,
+        /// The batch.
+        batch: u32,
+        /// Its entries.
+        manifest: Arc<Manifest>,
+        /// Where their bytes are in the body.
+        layout: Arc<Layout>,
+        /// How the transfer is to be done.
+        options: Options,
+    },
+    /// Write everything under names that nobody sees.
+    Stage {
+        /// The transfer.
+        key: TransferKey,
+        /// The batch.
+        batch: u32,
+        /// Its bytes.
+        body: Body,
+    },
+    /// Rename everything staged into place, in entry order, but the struck entries.
+    Commit {
+        /// The transfer.
+        key: TransferKey,
+        /// The batch.
+        batch: u32,
+        /// Indices of entries that are not to be touched, ascending.
+        strikes: Vec<u16>,
+    },
+    /// The transfer is over: discard what is staged and not committed. After an abort, directories
+    /// that were opened and not closed get their own attributes back.
+    Close {
+        /// The transfer.
+        key: TransferKey,
+        /// Whether it ended early.
+        aborted: bool,
+    },
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub enum Answer<H> {
+    /// The answer to [`Job::Plan`].
+    Planned {
+        /// The transfer.
+        key: TransferKey,
+        /// The batch.
+        batch: u32,
+        /// One for each entry.
+        needs: Vec<Need>,
+        /// The streamed file, if the batch has one and needs it.
+        file: Option<H>,
+    },
+    /// The answer to [`Job::Stage`]. An entry that could not be staged fails in [`Answer::Done`].
+    Staged {
+        /// The transfer.
+        key: TransferKey,
+        /// The batch.
+        batch: u32,
+        /// The memory of the body, to be used again.
+        buffer: Option<Vec<u8>>,
+    },
+    /// The answer to [`Job::Commit`].
+    Done {
+        /// The transfer.
+        key: TransferKey,
+        /// The batch.
+        batch: u32,
+        /// One for each entry.
+        outcomes: Vec<Outcome>,
+    },
+    /// In place of any of these: the disk is full or read-only, and this host's part ends here.
+    Fatal {
+        /// The transfer.
+        key: TransferKey,
+        /// The batch.
+        batch: u32,
+        /// The entry at which it happened.
+        entry: u16,
+        /// Why.
+        reason: Reason,
+    },
+}

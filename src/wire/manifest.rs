@@ -1,0 +1,332 @@
+//! A batch's manifest: its entries, in the order in which they are committed.
+//!
+//! Each entry: kind (1 byte), how many bytes its path shares with the path before (varint), the rest
+//! of the path (counted), mode, uid, gid (varints), mtime (seconds zigzag varint, nanoseconds
+//! varint), then what its kind adds. Nothing stands before the first entry or after the last.
+
+use super::Error;
+use super::bytes::{Put, Reader, varint_len};
+use crate::name::{MAX_PATH, RelPath};
+
+/// The most entries in a batch.
+pub const MAX_ENTRIES: usize = 1_024;
+/// The most bytes of a manifest.
+pub const MAX_MANIFEST: usize = 1 << 20;
+/// The most extents that say where a file has data; a file with more is sent with small holes filled.
+pub const MAX_EXTENTS: usize = 16_384;
+/// The longest target of a symbolic link (the kernel's `PATH_MAX` less its NUL).
+pub const MAX_LINK: usize = 4_095;
+
+/// A time as file systems keep it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Stamp {
+    /// Seconds since 1970, negative before.
+    pub secs: i64,
+    /// Nanoseconds, under 1,000,000,000.
+    pub nanos: u32,
+}
+
+/// A run of bytes in a file that holds data; between extents are holes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// The first byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// What an entry is, with what only that kind has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A directory before its children: it is made now, and its final attributes are carried.
+    Open,
+    /// The same directory after its children: its attributes are applied.
+    Close,
+    /// A regular file.
+    File {
+        /// Its size in bytes.
+        size: u64,
+        /// Where it has data, ascending and apart; None: everywhere.
+        data: Option<Vec<Extent>>,
+    },
+    /// A symbolic link and what it points to.
+    Symlink(Vec<u8>),
+    /// A FIFO.
+    Fifo,
+    /// A character device by its major and minor number.
+    Char(u32, u32),
+    /// A block device by its major and minor number.
+    Block(u32, u32),
+}
+
+/// One file-system object in a transfer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Where it is, below the base directory; never the base itself.
+    pub path: RelPath,
+    /// What it is.
+    pub kind: Kind,
+    /// Its permission bits (the low twelve).
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// When its content was last changed.
+    pub mtime: Stamp,
+}
+
+impl Entry {
+    /// Its size if it is a regular file, else 0.
+    pub fn size(&self) -> u64 {
+        match self.kind {
+            Kind::File { size, .. } => size,
+            _ => 0,
+        }
+    }
+}
+
+/// The entries of one batch.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Manifest {
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl Manifest {
+    /// Reads a whole manifest.
+    ///
+    /// # Errors
+    /// Anything that [`Manifest::emit`] does not produce, a path that [`RelPath`] refuses, more than
+    /// [`MAX_ENTRIES`] entries.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() > MAX_MANIFEST {
+            return Err(Error::TooLarge);
+        }
+        let mut reader = Reader::new(bytes);
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut path = Vec::new();
+        while !reader.rest().is_empty() {
+            if entries.len() == MAX_ENTRIES {
+                return Err(Error::TooLarge);
+            }
+            entries.push(parse_entry(&mut reader, &mut path)?);
+        }
+        Ok(Manifest { entries })
+    }
+
+    /// Writes all entries.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut before: &[u8] = &[];
+        for entry in &self.entries {
+            emit_entry(entry, before, &mut out);
+            before = entry.path.as_bytes();
+        }
+        out
+    }
+}
+
+/// An upper bound of the bytes that `entry` takes in a manifest.
+pub fn entry_len_bound(entry: &Entry) -> usize {
+    const FIXED: usize = 1 + 3 + 3 + 3 * 5 + 10 + 5;
+    let extra = match &entry.kind {
+        Kind::File { data, .. } => {
+            10 + 3 + data.as_ref().map_or(0, |extents| extents.len() * 2 * varint_len(u64::MAX))
+        }
+        Kind::Symlink(target) => 3 + target.len(),
+        Kind::Char(..) | Kind::Block(..) => 10,
+        Kind::Open | Kind::Close | Kind::Fifo => 0,
+    };
+    FIXED + entry.path.as_bytes().len() + extra
+}
+
+fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Error> {
+    let kind = reader.u8()?;
+    let shared = reader.varint()?;
+    if shared > path.len() as u64 {
+        return Err(Error::Invalid);
+    }
+    path.truncate(shared as usize);
+    path.extend_from_slice(reader.counted(MAX_PATH)?);
+    let mode = reader.varint32()?;
+    let uid = reader.varint32()?;
+    let gid = reader.varint32()?;
+    let zigzag = reader.varint()?;
+    let secs = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+    let nanos = reader.varint32()?;
+    if mode > 0o7777 || nanos >= 1_000_000_000 {
+        return Err(Error::Invalid);
+    }
+    let kind = match kind {
+        1 => Kind::Open,
+        2 => Kind::Close,
+        3 => Kind::File { size: file_size(reader)?, data: None },
+        4 => {
+            let size = file_size(reader)?;
+            Kind::File { size, data: Some(parse_extents(reader, size)?) }
+        }
+        5 => {
+            let target = reader.counted(MAX_LINK)?;
+            if target.is_empty() || target.contains(&0) {
+                return Err(Error::Invalid);
+            }
+            Kind::Symlink(target.to_vec())
+        }
+        6 => Kind::Fifo,
+        7 => Kind::Char(reader.varint32()?, reader.varint32()?),
+        8 => Kind::Block(reader.varint32()?, reader.varint32()?),
+        _ => return Err(Error::Invalid),
+    };
+    let path = RelPath::parse(path).map_err(|_| Error::Invalid)?;
+    Ok(Entry { path, kind, mode, uid, gid, mtime: Stamp { secs, nanos } })
+}
+
+fn file_size(reader: &mut Reader<'_>) -> Result<u64, Error> {
+    let size = reader.varint()?;
+    if size > i64::MAX as u64 { Err(Error::TooLarge) } else { Ok(size) }
+}
+
+fn parse_extents(reader: &mut Reader<'_>, size: u64) -> Result<Vec<Extent>, Error> {
+    let count = reader.varint()?;
+    if count > MAX_EXTENTS as u64 {
+        return Err(Error::TooLarge);
+    }
+    let mut extents = Vec::new();
+    let mut at = 0u64;
+    for _ in 0..count {
+        let start = at.checked_add(reader.varint()?).ok_or(Error::TooLarge)?;
+        let end = start.checked_add(reader.varint()?).ok_or(Error::TooLarge)?;
+        if end <= start || end > size || (start == at && !extents.is_empty()) {
+            return Err(Error::Invalid);
+        }
+        extents.push(Extent { start, end });
+        at = end;
+    }
+    Ok(extents)
+}
+
+fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
+    let path = entry.path.as_bytes();
+    let shared = before.iter().zip(path).take_while(|(a, b)| a == b).count();
+    out.push(match &entry.kind {
+        Kind::Open => 1,
+        Kind::Close => 2,
+        Kind::File { data: None, .. } => 3,
+        Kind::File { data: Some(_), .. } => 4,
+        Kind::Symlink(_) => 5,
+        Kind::Fifo => 6,
+        Kind::Char(..) => 7,
+        Kind::Block(..) => 8,
+    });
+    out.put_varint(shared as u64);
+    out.put_counted(&path[shared..]);
+    for number in [entry.mode, entry.uid, entry.gid] {
+        out.put_varint(number.into());
+    }
+    let secs = entry.mtime.secs;
+    out.put_varint((secs << 1 ^ secs >> 63) as u64);
+    out.put_varint(entry.mtime.nanos.into());
+    match &entry.kind {
+        Kind::File { size, data } => {
+            out.put_varint(*size);
+            if let Some(extents) = data {
+                out.put_varint(extents.len() as u64);
+                let mut at = 0;
+                for extent in extents {
+                    out.put_varint(extent.start - at);
+                    out.put_varint(extent.end - extent.start);
+                    at = extent.end;
+                }
+            }
+        }
+        Kind::Symlink(target) => out.put_counted(target),
+        Kind::Char(major, minor) | Kind::Block(major, minor) => {
+            out.put_varint((*major).into());
+            out.put_varint((*minor).into());
+        }
+        Kind::Open | Kind::Close | Kind::Fifo => {}
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn path(s: &str) -> RelPath {
+        RelPath::parse(s.as_bytes()).unwrap()
+    }
+
+    pub(crate) fn entry(p: &str, kind: Kind) -> Entry {
+        Entry {
+            path: path(p),
+            kind,
+            mode: 0o644,
+            uid: 70_000,
+            gid: 0,
+            mtime: Stamp { secs: -5, nanos: 999_999_999 },
+        }
+    }
+
+    fn one_of_each() -> Manifest {
+        let extents = vec![Extent { start: 0, end: 4_096 }, Extent { start: 8_192, end: 10_000 }];
+        let mut entries = vec![
+            entry("dir", Kind::Open),
+            entry("dir/a", Kind::File { size: 5 << 32, data: None }),
+            entry("dir/a hole", Kind::File { size: 10_000, data: Some(extents) }),
+            entry("dir/all hole", Kind::File { size: 10_000, data: Some(Vec::new()) }),
+            entry("dir/link", Kind::Symlink(b"/nowhere".to_vec())),
+            entry("dir/fifo", Kind::Fifo),
+            entry("dir/null", Kind::Char(1, 3)),
+            entry("dir/sda", Kind::Block(8, 0)),
+            entry("dir", Kind::Close),
+        ];
+        entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
+        entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };
+        Manifest { entries }
+    }
+
+    #[test]
+    fn every_kind_round_trips() {
+        let manifest = one_of_each();
+        let bytes = manifest.emit();
+        assert_eq!(Manifest::parse(&bytes), Ok(manifest.clone()));
+        assert!(bytes.len() <= manifest.entries.iter().map(entry_len_bound).sum());
+    }
+
+    #[test]
+    fn a_cut_manifest_is_shorter_or_wrong_but_never_a_panic() {
+        let manifest = one_of_each();
+        let bytes = manifest.emit();
+        for len in 0..bytes.len() {
+            if let Ok(shorter) = Manifest::parse(&bytes[..len]) {
+                assert!(manifest.entries.starts_with(&shorter.entries));
+            }
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_parses_to_something_sound_or_not_at_all() {
+        let bytes = one_of_each().emit();
+        for at in 0..bytes.len() {
+            for value in [0x00, 0x01, 0x2f, 0x7f, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] = value;
+                if let Ok(manifest) = Manifest::parse(&changed) {
+                    assert_eq!(Manifest::parse(&manifest.emit()), Ok(manifest));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_entries_are_refused() {
+        let escape = Entry { path: path("aa/x"), ..entry("a", Kind::Fifo) };
+        let mut bytes = Manifest { entries: vec![escape] }.emit();
+        bytes[3..5].copy_from_slice(b"..");
+        assert_eq!(Manifest::parse(&bytes), Err(Error::Invalid));
+        let many = Manifest { entries: vec![entry("a", Kind::Fifo); MAX_ENTRIES + 1] };
+        assert_eq!(Manifest::parse(&many.emit()), Err(Error::TooLarge));
+        assert_eq!(Manifest::parse(&vec![0; MAX_MANIFEST + 1]), Err(Error::TooLarge));
+    }
+}

@@ -1,0 +1,333 @@
+//! What a target says of each entry: before (NEED) and after (DONE).
+//!
+//! Both travel as runs: which entry is the first (varint), then runs of a code and a count (varints)
+//! to the end of the packet. What does not fit one packet goes on in the next.
+
+use std::fmt;
+
+use super::Error;
+use super::bytes::{Put, Reader, varint_len};
+use super::manifest::MAX_ENTRIES;
+
+/// Why an entry failed at a target: an errno of Linux, or one of our own reasons.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reason {
+    /// An errno (`include/uapi/asm-generic/errno.h`).
+    Os(u16),
+    /// A component of the path is a symbolic link there.
+    LinkInPath,
+    /// A non-empty directory stands where something else should be.
+    DirectoryInPlace,
+    /// Something that is not a directory stands where a directory should be.
+    NotADirectoryInPlace,
+    /// The target was started so that it never receives.
+    ReadOnly,
+    /// The sender's file changed while it was read, and its last try failed.
+    Changed,
+    /// A reason that this version does not know.
+    Unknown(u16),
+}
+
+const OWN: u16 = 4_096;
+
+impl Reason {
+    /// The reason for an error of the system.
+    pub fn from_io(error: &std::io::Error) -> Self {
+        match error.raw_os_error().and_then(|code| u16::try_from(code).ok()) {
+            Some(code @ 1..OWN) => Reason::Os(code),
+            _ => Reason::Os(5),
+        }
+    }
+
+    fn code(self) -> u16 {
+        match self {
+            Reason::Os(code) | Reason::Unknown(code) => code,
+            Reason::LinkInPath => OWN,
+            Reason::DirectoryInPlace => OWN + 1,
+            Reason::NotADirectoryInPlace => OWN + 2,
+            Reason::ReadOnly => OWN + 3,
+            Reason::Changed => OWN + 4,
+        }
+    }
+
+    fn from_code(code: u16) -> Self {
+        match code {
+            0..OWN => Reason::Os(code),
+            OWN => Reason::LinkInPath,
+            4_097 => Reason::DirectoryInPlace,
+            4_098 => Reason::NotADirectoryInPlace,
+            4_099 => Reason::ReadOnly,
+            4_100 => Reason::Changed,
+            _ => Reason::Unknown(code),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Os(code) => {
+                let text = std::io::Error::from_raw_os_error((*code).into()).to_string();
+                f.write_str(text.split(" (os error").next().unwrap_or(&text))
+            }
+            Reason::LinkInPath => f.write_str("Symbolic link in path"),
+            Reason::DirectoryInPlace => f.write_str("Directory not empty in its place"),
+            Reason::NotADirectoryInPlace => f.write_str("Not a directory in its place"),
+            Reason::ReadOnly => f.write_str("Read-only member"),
+            Reason::Changed => f.write_str("File changed while it was read"),
+            Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
+        }
+    }
+}
+
+/// A code that says one thing of one entry.
+pub trait Code: Copy + PartialEq {
+    /// Its number on the wire.
+    fn number(self) -> u32;
+    /// The code of a number.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a number without one.
+    fn from_number(number: u32) -> Result<Self, Error>;
+}
+
+/// What a target needs to bring one entry up to date.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// Nothing: it is the same already.
+    Skip,
+    /// Its attributes differ.
+    Attributes,
+    /// It is missing, of another type, or its content differs.
+    All,
+    /// The target never receives; it would need something.
+    ReadOnly,
+    /// It cannot be brought up to date.
+    Failed(Reason),
+    /// It is below a directory that failed: the directory's own line says so.
+    Silent,
+}
+
+/// What a target did with one entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It was the same already.
+    Skipped,
+    /// It is now as sent.
+    Updated,
+    /// The target never receives.
+    ReadOnly,
+    /// It failed.
+    Failed(Reason),
+    /// It is below a directory that failed.
+    Silent,
+    /// It was struck from the commit by the sender.
+    Struck,
+}
+
+const FIRST_REASON: u32 = 16;
+
+fn reason_of(number: u32) -> Result<Reason, Error> {
+    let code = number.checked_sub(FIRST_REASON).ok_or(Error::Invalid)?;
+    Ok(Reason::from_code(u16::try_from(code).map_err(|_| Error::Invalid)?))
+}
+
+impl Code for Need {
+    fn number(self) -> u32 {
+        match self {
+            Need::Skip => 0,
+            Need::Attributes => 1,
+            Need::All => 2,
+            Need::ReadOnly => 3,
+            Need::Silent => 4,
+            Need::Failed(reason) => FIRST_REASON + u32::from(reason.code()),
+        }
+    }
+
+    fn from_number(number: u32) -> Result<Self, Error> {
+        Ok(match number {
+            0 => Need::Skip,
+            1 => Need::Attributes,
+            2 => Need::All,
+            3 => Need::ReadOnly,
+            4 => Need::Silent,
+            _ => Need::Failed(reason_of(number)?),
+        })
+    }
+}
+
+impl Code for Outcome {
+    fn number(self) -> u32 {
+        match self {
+            Outcome::Skipped => 0,
+            Outcome::Updated => 1,
+            Outcome::ReadOnly => 3,
+            Outcome::Silent => 4,
+            Outcome::Struck => 5,
+            Outcome::Failed(reason) => FIRST_REASON + u32::from(reason.code()),
+        }
+    }
+
+    fn from_number(number: u32) -> Result<Self, Error> {
+        Ok(match number {
+            0 => Outcome::Skipped,
+            1 => Outcome::Updated,
+            3 => Outcome::ReadOnly,
+            4 => Outcome::Silent,
+            5 => Outcome::Struck,
+            _ => Outcome::Failed(reason_of(number)?),
+        })
+    }
+}
+
+/// Some neighbouring entries' codes, as one packet carries them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Runs<C> {
+    /// The entry of the first code.
+    pub first: u16,
+    /// Each code with how many neighbours have it; no count is 0.
+    pub runs: Vec<(C, u16)>,
+}
+
+impl<C: Code> Runs<C> {
+    /// As many of `codes` from `first` on as fit `room` bytes; and which entry comes next.
+    pub fn pack(codes: &[C], first: u16, room: usize) -> (Self, u16) {
+        let mut runs: Vec<(C, u16)> = Vec::new();
+        let mut used = 3;
+        let mut next = usize::from(first);
+        while let Some(&code) = codes.get(next) {
+            match runs.last_mut() {
+                Some((last, count)) if *last == code => *count += 1,
+                _ => {
+                    // A count takes two bytes at most: MAX_ENTRIES is under 2^14.
+                    used += varint_len(code.number().into()) + 2;
+                    if used > room {
+                        break;
+                    }
+                    runs.push((code, 1));
+                }
+            }
+            next += 1;
+        }
+        (Runs { first, runs }, next as u16)
+    }
+
+    /// Reads to the end of `reader`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] past [`MAX_ENTRIES`]; [`Error::Invalid`] for an unknown code or an empty run.
+    pub fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let first = reader.varint()?;
+        let mut total = first;
+        let mut runs = Vec::new();
+        while !reader.rest().is_empty() {
+            let code = C::from_number(reader.varint32()?)?;
+            let count = reader.varint()?;
+            total = total.checked_add(count).ok_or(Error::TooLarge)?;
+            if count == 0 {
+                return Err(Error::Invalid);
+            }
+            if total > MAX_ENTRIES as u64 {
+                return Err(Error::TooLarge);
+            }
+            runs.push((code, count as u16));
+        }
+        if total > MAX_ENTRIES as u64 {
+            return Err(Error::TooLarge);
+        }
+        Ok(Runs { first: first as u16, runs })
+    }
+
+    /// Writes it.
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.first.into());
+        for (code, count) in &self.runs {
+            out.put_varint(code.number().into());
+            out.put_varint((*count).into());
+        }
+    }
+
+    /// Each entry's index and code.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, C)> + '_ {
+        let codes = self.runs.iter().flat_map(|&(code, count)| (0..count).map(move |_| code));
+        (self.first..).zip(codes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mixed() -> Vec<Need> {
+        let reasons = [
+            Reason::Os(13),
+            Reason::LinkInPath,
+            Reason::Changed,
+            Reason::Unknown(9_999),
+            Reason::ReadOnly,
+        ];
+        (0..MAX_ENTRIES)
+            .map(|n| match n % 7 {
+                0 => Need::All,
+                1 | 2 => Need::Skip,
+                3 => Need::Attributes,
+                4 => Need::Silent,
+                5 => Need::Failed(reasons[n / 7 % reasons.len()]),
+                _ => Need::ReadOnly,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn any_codes_arrive_over_as_many_packets_as_it_takes() {
+        for codes in [mixed(), vec![Need::Skip; MAX_ENTRIES], vec![Need::All]] {
+            let mut got = vec![None; codes.len()];
+            let mut first = 0;
+            while usize::from(first) < codes.len() {
+                let (runs, next) = Runs::pack(&codes, first, 200);
+                assert!(next > first);
+                let mut bytes = Vec::new();
+                runs.emit(&mut bytes);
+                assert!(bytes.len() <= 200);
+                let parsed = Runs::<Need>::parse(&mut Reader::new(&bytes)).unwrap();
+                assert_eq!(parsed, runs);
+                for (entry, code) in parsed.iter() {
+                    got[usize::from(entry)] = Some(code);
+                }
+                first = next;
+            }
+            assert_eq!(got, codes.into_iter().map(Some).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn counts_past_the_last_entry_are_refused() {
+        for (first, count) in [(0u64, 1_025u64), (1_024, 1), (1_000, u64::MAX), (2_000, 0)] {
+            let mut bytes = Vec::new();
+            bytes.put_varint(first);
+            if count > 0 {
+                bytes.put_varint(0);
+                bytes.put_varint(count);
+            }
+            assert_eq!(Runs::<Need>::parse(&mut Reader::new(&bytes)), Err(Error::TooLarge));
+        }
+    }
+
+    #[test]
+    fn outcomes_round_trip_and_read_well() {
+        for outcome in [
+            Outcome::Skipped,
+            Outcome::Updated,
+            Outcome::ReadOnly,
+            Outcome::Silent,
+            Outcome::Struck,
+            Outcome::Failed(Reason::Os(28)),
+        ] {
+            assert_eq!(Outcome::from_number(outcome.number()), Ok(outcome));
+        }
+        assert_eq!(Outcome::from_number(2), Err(Error::Invalid));
+        assert_eq!(Outcome::from_number(70_000), Err(Error::Invalid));
+        assert_eq!(Reason::Os(28).to_string(), "No space left on device");
+        assert_eq!(Reason::from_io(&std::io::Error::other("x")), Reason::Os(5));
+    }
+}
