@@ -1,1 +1,285 @@
-//! begin
+//! BEGIN, and the payloads of OFFER and COMMIT: what a sender says of its transfer.
+
+use super::Error;
+use super::bytes::{Put, Reader};
+use super::header::{MAX_BLOCK, MIN_BLOCK};
+use super::manifest::{MAX_ENTRIES, MAX_MANIFEST};
+use crate::name::NodeId;
+
+/// The most targets of a transfer.
+pub const MAX_TARGETS: usize = 1_000;
+
+/// The payload of BEGIN. One packet names some of the targets; each packet is complete in itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Begin {
+    /// Nothing is to be changed.
+    pub dry_run: bool,
+    /// Every regular file needs its data.
+    pub ignore_times: bool,
+    /// The payload of a block, in bytes.
+    pub block: u16,
+    /// The sender's lowest transfer that is still open; all below are closed.
+    pub oldest: u32,
+    /// How many targets there are in all.
+    pub total: u16,
+    /// The index of the first target that this packet names.
+    pub first: u16,
+    /// The targets, by node id.
+    pub targets: Vec<NodeId>,
+}
+
+impl Begin {
+    const FIXED: usize = 13;
+
+    /// How many targets fit a packet with `room` bytes of payload.
+    pub fn capacity(room: usize) -> usize {
+        room.saturating_sub(Self::FIXED) / 8
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A block size, count or index out of bounds, or the wrong length.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let flags = reader.u8()?;
+        let block = reader.u16()?;
+        let oldest = reader.u32()?;
+        let total = reader.u16()?;
+        let first = reader.u16()?;
+        let count = reader.u16()?;
+        let sound = flags & !3 == 0
+            && (MIN_BLOCK..=MAX_BLOCK).contains(&block)
+            && usize::from(total) <= MAX_TARGETS
+            && u32::from(first) + u32::from(count) <= u32::from(total);
+        if !sound {
+            return Err(Error::Invalid);
+        }
+        let mut targets = Vec::new();
+        for _ in 0..count {
+            targets.push(NodeId(reader.u64()?));
+        }
+        reader.end()?;
+        Ok(Begin {
+            dry_run: flags & 1 != 0,
+            ignore_times: flags & 2 != 0,
+            block,
+            oldest,
+            total,
+            first,
+            targets,
+        })
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::FIXED + 8 * self.targets.len());
+        out.push(u8::from(self.dry_run) | u8::from(self.ignore_times) << 1);
+        out.put_u16(self.block);
+        out.put_u32(self.oldest);
+        out.put_u16(self.total);
+        out.put_u16(self.first);
+        out.put_u16(self.targets.len() as u16);
+        for node in &self.targets {
+            out.put_u64(node.0);
+        }
+        out
+    }
+}
+
+/// The payload of OFFER: how long the manifest is, and one slice of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer<'a> {
+    /// The bytes of the whole manifest.
+    pub manifest_len: u32,
+    /// The slice; the packet's block number says which.
+    pub slice: &'a [u8],
+}
+
+impl<'a> Offer<'a> {
+    /// What stands before the slice.
+    pub const PREFIX: usize = 4;
+
+    /// The bytes of manifest in each block but the last, for a block size.
+    pub fn slice_len(block: u16) -> usize {
+        usize::from(block) - Self::PREFIX
+    }
+
+    /// How many blocks a manifest of `len` bytes takes.
+    pub fn blocks(len: usize, block: u16) -> u32 {
+        len.div_ceil(Self::slice_len(block)) as u32
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A manifest that is empty or over [`MAX_MANIFEST`], or no slice.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let manifest_len = reader.u32()?;
+        if manifest_len as usize > MAX_MANIFEST {
+            return Err(Error::TooLarge);
+        }
+        let slice = reader.rest();
+        if slice.is_empty() || slice.len() > manifest_len as usize {
+            return Err(Error::Invalid);
+        }
+        Ok(Offer { manifest_len, slice })
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::PREFIX + self.slice.len());
+        out.put_u32(self.manifest_len);
+        out.extend_from_slice(self.slice);
+        out
+    }
+}
+
+/// A set of small numbers, one bit each.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Bits(Vec<u8>);
+
+impl Bits {
+    /// The set of `numbers`.
+    pub fn of(numbers: impl IntoIterator<Item = usize>) -> Self {
+        let mut bits = Bits::default();
+        for number in numbers {
+            bits.insert(number);
+        }
+        bits
+    }
+
+    /// Adds a number.
+    pub fn insert(&mut self, number: usize) {
+        if self.0.len() <= number / 8 {
+            self.0.resize(number / 8 + 1, 0);
+        }
+        self.0[number / 8] |= 1 << (number % 8);
+    }
+
+    /// Whether a number is in it.
+    pub fn contains(&self, number: usize) -> bool {
+        self.0.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 != 0)
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|&byte| byte == 0)
+    }
+
+    /// The numbers, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.0.len() * 8).filter(|&number| self.contains(number))
+    }
+
+    /// Reads a counted set of numbers under `bound`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if it has room for more; [`Error::Truncated`].
+    pub fn parse(reader: &mut Reader<'_>, bound: usize) -> Result<Self, Error> {
+        Ok(Bits(reader.counted(bound.div_ceil(8))?.to_vec()))
+    }
+
+    /// Writes it with its count.
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        out.put_counted(&self.0);
+    }
+}
+
+/// The payload of COMMIT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// The indices of the targets it is for.
+    pub targets: Bits,
+    /// The entries that are not to be touched.
+    pub strikes: Bits,
+}
+
+impl Commit {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A set over its bound, or the wrong length.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let targets = Bits::parse(&mut reader, MAX_TARGETS)?;
+        let strikes = Bits::parse(&mut reader, MAX_ENTRIES)?;
+        reader.end()?;
+        Ok(Commit { targets, strikes })
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.targets.emit(&mut out);
+        self.strikes.emit(&mut out);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn begin_round_trips_and_fits_its_packet() {
+        let capacity = Begin::capacity(1_424);
+        assert!(capacity >= 150);
+        let begin = Begin {
+            dry_run: true,
+            ignore_times: false,
+            block: 1_424,
+            oldest: 77,
+            total: 1_000,
+            first: 176,
+            targets: (0..capacity as u64).map(NodeId).collect(),
+        };
+        let bytes = begin.emit();
+        assert!(bytes.len() <= 1_424);
+        assert_eq!(Begin::parse(&bytes), Ok(begin));
+        for len in 0..bytes.len() {
+            assert_eq!(Begin::parse(&bytes[..len]), Err(Error::Truncated));
+        }
+    }
+
+    #[test]
+    fn begin_with_an_index_past_the_total_is_refused() {
+        let begin = Begin {
+            dry_run: false,
+            ignore_times: true,
+            block: 1_424,
+            oldest: 0,
+            total: 3,
+            first: 2,
+            targets: vec![NodeId(1), NodeId(2)],
+        };
+        assert_eq!(Begin::parse(&begin.emit()), Err(Error::Invalid));
+        let small = Begin { block: 10, total: 4, ..begin };
+        assert_eq!(Begin::parse(&small.emit()), Err(Error::Invalid));
+    }
+
+    #[test]
+    fn offers_state_a_sound_length() {
+        let offer = Offer { manifest_len: 5_000, slice: b"abc" };
+        assert_eq!(Offer::parse(&offer.emit()), Ok(offer));
+        assert_eq!(Offer::parse(&[0xff; 9]), Err(Error::TooLarge));
+        assert_eq!(Offer::parse(&[0, 0, 0, 1, 1, 2]), Err(Error::Invalid));
+        assert_eq!(Offer::parse(&[0, 0, 0, 1]), Err(Error::Invalid));
+        assert_eq!(Offer::blocks(1_421, 1_424), 2);
+    }
+
+    #[test]
+    fn commit_round_trips() {
+        let commit = Commit { targets: Bits::of([0, 9, 999]), strikes: Bits::of([1_023]) };
+        let bytes = commit.emit();
+        let parsed = Commit::parse(&bytes).unwrap();
+        assert_eq!(parsed.targets.iter().collect::<Vec<_>>(), [0, 9, 999]);
+        assert_eq!(parsed, commit);
+        for len in 0..bytes.len() {
+            assert_eq!(Commit::parse(&bytes[..len]), Err(Error::Truncated));
+        }
+        let over = Commit { targets: Bits::of([1_001]), strikes: Bits::default() };
+        assert_eq!(Commit::parse(&over.emit()), Err(Error::TooLarge));
+    }
+}

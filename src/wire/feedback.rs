@@ -1,1 +1,349 @@
-//! feedback
+//! What targets answer: ACCEPT, NEED, STATUS, DONE, ENDED, BUSY.
+//!
+//! Each payload starts with the node id of the transfer's sender, so that an answer meant for a
+//! sender's earlier life is not taken for one of this life's transfers.
+
+use std::ops::Range;
+
+use super::Error;
+use super::bytes::{Put, Reader, varint_len};
+use super::header::PacketKind;
+use super::manifest::MAX_ENTRIES;
+use super::outcome::{Code, Need, Outcome, Reason, Runs};
+use crate::name::NodeId;
+
+/// The most batches that one target has open.
+pub const MAX_OPEN: usize = 16;
+/// The most bytes of a path that travel with a refusal.
+pub const MAX_REFUSED_PATH: usize = 400;
+
+/// Whether a target takes part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It does.
+    Accepted,
+    /// It does not, or not any more.
+    Refused {
+        /// Why.
+        reason: Reason,
+        /// Where it happened; empty if nowhere in particular, cut if very long.
+        path: Vec<u8>,
+    },
+}
+
+/// How far a target is with a batch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// It has no memory for it now; it will say when it has.
+    Waiting = 0,
+    /// Blocks of the manifest are missing.
+    Offer = 1,
+    /// It is looking at the entries.
+    Planning = 2,
+    /// Blocks of the body may be missing.
+    Body = 3,
+    /// It has everything and is writing it.
+    Staging = 4,
+    /// It can commit.
+    Staged = 5,
+    /// It is committing.
+    Committing = 6,
+    /// It has committed, or there was nothing to commit.
+    Done = 7,
+}
+
+impl State {
+    const ALL: [State; 8] = [
+        State::Waiting,
+        State::Offer,
+        State::Planning,
+        State::Body,
+        State::Staging,
+        State::Staged,
+        State::Committing,
+        State::Done,
+    ];
+}
+
+/// One batch in a STATUS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BatchStatus {
+    /// How far it is.
+    pub state: State,
+    /// In [`State::Offer`] and [`State::Body`]: the blocks that were sent and are not here, ascending
+    /// and apart; as many as fitted.
+    pub missing: Vec<Range<u32>>,
+}
+
+/// The payload of STATUS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// The poll it answers, or the last one before it; 0 for none.
+    pub poll: u32,
+    /// Whether it answers the poll, rather than says something unasked.
+    pub asked: bool,
+    /// How many microseconds the answer was held back.
+    pub held: u32,
+    /// How many bytes the target can take in flight.
+    pub grant: u32,
+    /// How many blocks of this transfer came by the group's address (by any, if there is one target).
+    pub received: u32,
+    /// The lowest batch that it speaks of; all below are done.
+    pub first: u32,
+    /// That batch and those after it.
+    pub batches: Vec<BatchStatus>,
+}
+
+/// What a target answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Feedback {
+    /// ACCEPT.
+    Accept {
+        /// Yes or no.
+        verdict: Verdict,
+        /// How many bytes the target can take in flight.
+        grant: u32,
+    },
+    /// NEED, for the batch in the header.
+    Need(Runs<Need>),
+    /// STATUS.
+    Status(Status),
+    /// DONE, for the batch in the header.
+    Done(Runs<Outcome>),
+    /// ENDED.
+    Ended,
+    /// BUSY.
+    Busy,
+}
+
+impl Feedback {
+    /// What stands before NEED's and DONE's runs.
+    pub const PREFIX: usize = 8;
+
+    /// The kind of packet it travels in.
+    pub fn kind(&self) -> PacketKind {
+        match self {
+            Feedback::Accept { .. } => PacketKind::Accept,
+            Feedback::Need(_) => PacketKind::Need,
+            Feedback::Status(_) => PacketKind::Status,
+            Feedback::Done(_) => PacketKind::Done,
+            Feedback::Ended => PacketKind::Ended,
+            Feedback::Busy => PacketKind::Busy,
+        }
+    }
+
+    /// Reads the payload of a packet of `kind`; whose transfer it is about comes first.
+    ///
+    /// # Errors
+    /// Anything that [`Feedback::emit`] does not produce, or a kind that is no feedback.
+    pub fn parse(kind: PacketKind, payload: &[u8]) -> Result<(NodeId, Self), Error> {
+        let mut reader = Reader::new(payload);
+        let sender = NodeId(reader.u64()?);
+        let feedback = match kind {
+            PacketKind::Accept => parse_accept(&mut reader)?,
+            PacketKind::Need => Feedback::Need(Runs::parse(&mut reader)?),
+            PacketKind::Status => Feedback::Status(parse_status(&mut reader)?),
+            PacketKind::Done => Feedback::Done(Runs::parse(&mut reader)?),
+            PacketKind::Ended => Feedback::Ended,
+            PacketKind::Busy => Feedback::Busy,
+            _ => return Err(Error::Invalid),
+        };
+        reader.end()?;
+        Ok((sender, feedback))
+    }
+
+    /// Writes the payload. A STATUS leaves out missing blocks that do not fit `room` bytes.
+    pub fn emit(&self, sender: NodeId, room: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        out.put_u64(sender.0);
+        match self {
+            Feedback::Accept { verdict, grant } => {
+                out.put_u32(*grant);
+                match verdict {
+                    Verdict::Accepted => out.push(0),
+                    Verdict::Refused { reason, path } => {
+                        out.push(1);
+                        out.put_varint(Need::Failed(*reason).number().into());
+                        out.put_counted(&path[..path.len().min(MAX_REFUSED_PATH)]);
+                    }
+                }
+            }
+            Feedback::Need(runs) => runs.emit(&mut out),
+            Feedback::Done(runs) => runs.emit(&mut out),
+            Feedback::Status(status) => emit_status(status, room, &mut out),
+            Feedback::Ended | Feedback::Busy => {}
+        }
+        out
+    }
+}
+
+fn parse_accept(reader: &mut Reader<'_>) -> Result<Feedback, Error> {
+    let grant = reader.u32()?;
+    let verdict = match reader.u8()? {
+        0 => Verdict::Accepted,
+        1 => match Need::from_number(reader.varint32()?)? {
+            Need::Failed(reason) => {
+                Verdict::Refused { reason, path: reader.counted(MAX_REFUSED_PATH)?.to_vec() }
+            }
+            _ => return Err(Error::Invalid),
+        },
+        _ => return Err(Error::Invalid),
+    };
+    Ok(Feedback::Accept { verdict, grant })
+}
+
+fn parse_status(reader: &mut Reader<'_>) -> Result<Status, Error> {
+    let poll = reader.u32()?;
+    let held = reader.u32()?;
+    let grant = reader.u32()?;
+    let received = reader.u32()?;
+    let first = reader.u32()?;
+    let flags = reader.u8()?;
+    let count = usize::from(flags & 0x7f);
+    if count > MAX_OPEN {
+        return Err(Error::TooLarge);
+    }
+    let mut batches = Vec::with_capacity(count);
+    for _ in 0..count {
+        let state = *State::ALL.get(usize::from(reader.u8()?)).ok_or(Error::Invalid)?;
+        let mut missing = Vec::new();
+        if matches!(state, State::Offer | State::Body) {
+            let ranges = reader.varint()?;
+            let mut at = 0u32;
+            // Each range takes two bytes at least, so the packet's length bounds the loop.
+            for number in 0..ranges {
+                let gap = reader.varint32()?;
+                let len = reader.varint32()?;
+                let start = at.checked_add(gap).ok_or(Error::TooLarge)?;
+                let end = start.checked_add(len).ok_or(Error::TooLarge)?;
+                if len == 0 || (gap == 0 && number > 0) {
+                    return Err(Error::Invalid);
+                }
+                missing.push(start..end);
+                at = end;
+            }
+        }
+        batches.push(BatchStatus { state, missing });
+    }
+    Ok(Status { poll, asked: flags & 0x80 != 0, held, grant, received, first, batches })
+}
+
+fn emit_status(status: &Status, room: usize, out: &mut Vec<u8>) {
+    out.put_u32(status.poll);
+    out.put_u32(status.held);
+    out.put_u32(status.grant);
+    out.put_u32(status.received);
+    out.put_u32(status.first);
+    let batches = &status.batches[..status.batches.len().min(MAX_OPEN)];
+    out.push(batches.len() as u8 | u8::from(status.asked) << 7);
+    // Every batch gets its state and an empty list; the oldest lists get the room that is left.
+    let mut spare = room.saturating_sub(out.len() + batches.len() * 3);
+    for batch in batches {
+        out.push(batch.state as u8);
+        if !matches!(batch.state, State::Offer | State::Body) {
+            continue;
+        }
+        let mut at = 0;
+        let mut ranges = Vec::new();
+        let mut count = 0u64;
+        for range in &batch.missing {
+            let (gap, len) = (u64::from(range.start - at), u64::from(range.end - range.start));
+            let takes = varint_len(gap) + varint_len(len);
+            if takes > spare {
+                spare = 0;
+                break;
+            }
+            spare -= takes;
+            ranges.put_varint(gap);
+            ranges.put_varint(len);
+            at = range.end;
+            count += 1;
+        }
+        out.put_varint(count);
+        out.extend_from_slice(&ranges);
+    }
+}
+
+/// How many packets' worth of entries a batch may have at the most; bounds what a sender collects.
+pub const MAX_CODES: usize = MAX_ENTRIES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(ranges: u32) -> Status {
+        let missing = |ranges: u32| (0..ranges).map(|n| n * 700..n * 700 + 300).collect::<Vec<_>>();
+        Status {
+            poll: 12,
+            asked: true,
+            held: 7,
+            grant: 1 << 20,
+            received: 99,
+            first: 4,
+            batches: vec![
+                BatchStatus { state: State::Committing, missing: Vec::new() },
+                BatchStatus { state: State::Body, missing: missing(ranges) },
+                BatchStatus { state: State::Offer, missing: vec![0..u32::MAX] },
+                BatchStatus { state: State::Waiting, missing: Vec::new() },
+            ],
+        }
+    }
+
+    fn all() -> Vec<Feedback> {
+        vec![
+            Feedback::Accept { verdict: Verdict::Accepted, grant: 5 },
+            Feedback::Accept {
+                verdict: Verdict::Refused { reason: Reason::Os(28), path: b"a/b".to_vec() },
+                grant: 0,
+            },
+            Feedback::Need(Runs { first: 3, runs: vec![(Need::All, 4), (Need::Skip, 900)] }),
+            Feedback::Done(Runs { first: 0, runs: vec![(Outcome::Failed(Reason::LinkInPath), 1)] }),
+            Feedback::Status(status(5)),
+            Feedback::Ended,
+            Feedback::Busy,
+        ]
+    }
+
+    #[test]
+    fn every_feedback_round_trips() {
+        for feedback in all() {
+            let bytes = feedback.emit(NodeId(77), 1_424);
+            assert_eq!(Feedback::parse(feedback.kind(), &bytes), Ok((NodeId(77), feedback)));
+        }
+    }
+
+    #[test]
+    fn cut_or_changed_feedback_never_panics() {
+        for feedback in all() {
+            let bytes = feedback.emit(NodeId(77), 1_424);
+            for len in 0..bytes.len() {
+                let cut = Feedback::parse(feedback.kind(), &bytes[..len]);
+                assert!(
+                    cut.is_err() || matches!(cut, Ok((_, Feedback::Need(_) | Feedback::Done(_))))
+                );
+            }
+            for at in 0..bytes.len() {
+                for value in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut changed = bytes.clone();
+                    changed[at] = value;
+                    let _ = Feedback::parse(feedback.kind(), &changed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_status_keeps_its_packet_and_drops_the_newest_ranges() {
+        let full = status(2_000);
+        let bytes = Feedback::Status(full.clone()).emit(NodeId(1), 1_424);
+        assert!(bytes.len() <= 1_424, "{}", bytes.len());
+        let Ok((_, Feedback::Status(parsed))) = Feedback::parse(PacketKind::Status, &bytes) else {
+            panic!("does not parse");
+        };
+        assert!(parsed.batches[1].missing.len() > 300);
+        assert!(full.batches[1].missing.starts_with(&parsed.batches[1].missing));
+        assert_eq!(parsed.batches[2].missing, []);
+        assert_eq!(parsed.batches[3].state, State::Waiting);
+    }
+}

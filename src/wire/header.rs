@@ -1,1 +1,282 @@
-//! header
+//! The header that every packet starts with: 32 bytes. A trailer of 16 bytes ends every packet.
+//!
+//! | offset | size | field |
+//! | --- | --- | --- |
+//! | 0 | 1 | version: 8 |
+//! | 1 | 1 | kind |
+//! | 2 | 1 | flags |
+//! | 3 | 1 | key check value |
+//! | 4 | 4 | transfer number |
+//! | 8 | 8 | node id of the sender of this packet |
+//! | 16 | 8 | counter: the role in the top 16 bits, 48 bits that grow |
+//! | 24 | 4 | batch |
+//! | 28 | 4 | block, or the number of a poll |
+
+use super::Error;
+use crate::name::NodeId;
+
+/// The version of the protocol. 7 was the C makuosan's.
+pub const VERSION: u8 = 8;
+/// Bytes of a header.
+pub const HEADER_LEN: usize = 32;
+/// Bytes of a trailer.
+pub const TRAILER_LEN: usize = 16;
+/// What IPv4 and UDP take of a packet (RFC 791 without options, RFC 768).
+pub const IP_UDP_LEN: usize = 28;
+/// The bytes around a payload, on the wire.
+pub const OVERHEAD: usize = IP_UDP_LEN + HEADER_LEN + TRAILER_LEN;
+/// The largest payload of a block.
+pub const MAX_BLOCK: u16 = 8_192;
+/// The smallest payload of a block: what the smallest MTU of IPv4 that is of any use leaves.
+pub const MIN_BLOCK: u16 = 480;
+
+/// The largest block for an MTU, in bytes.
+pub fn block_for_mtu(mtu: u16) -> u16 {
+    mtu.saturating_sub(OVERHEAD as u16).clamp(MIN_BLOCK, MAX_BLOCK)
+}
+
+/// What a packet is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum PacketKind {
+    /// A daemon says that it is there.
+    Hello = 1,
+    /// A daemon says that it goes.
+    Bye = 2,
+    /// A sender opens a transfer.
+    Begin = 3,
+    /// A target takes part, or says that it does not (any more).
+    Accept = 4,
+    /// A block of a manifest.
+    Offer = 5,
+    /// What a target needs of a batch.
+    Need = 6,
+    /// A block of a body.
+    Data = 7,
+    /// How far the sender has got, and who must answer.
+    Poll = 8,
+    /// What a target has and misses.
+    Status = 9,
+    /// Put a batch into place.
+    Commit = 10,
+    /// What a target did with a batch.
+    Done = 11,
+    /// The transfer is complete.
+    End = 12,
+    /// The target has closed the transfer.
+    Ended = 13,
+    /// The transfer is off.
+    Abort = 14,
+    /// The target's disk is slow; the target lives.
+    Busy = 15,
+}
+
+impl PacketKind {
+    /// All kinds.
+    pub const ALL: [PacketKind; 15] = [
+        PacketKind::Hello,
+        PacketKind::Bye,
+        PacketKind::Begin,
+        PacketKind::Accept,
+        PacketKind::Offer,
+        PacketKind::Need,
+        PacketKind::Data,
+        PacketKind::Poll,
+        PacketKind::Status,
+        PacketKind::Commit,
+        PacketKind::Done,
+        PacketKind::End,
+        PacketKind::Ended,
+        PacketKind::Abort,
+        PacketKind::Busy,
+    ];
+
+    fn from_number(number: u8) -> Option<Self> {
+        usize::from(number).checked_sub(1).and_then(|at| Self::ALL.get(at)).copied()
+    }
+}
+
+/// Which thread of a daemon numbers a packet; each has a counter of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Role {
+    /// Outgoing transfers.
+    Sender = 1,
+    /// Feedback of incoming transfers.
+    Receiver = 2,
+    /// Membership.
+    Control = 3,
+}
+
+/// The bits of a counter that grow.
+pub const COUNTER_BITS: u32 = 48;
+
+/// The header of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// What the packet is.
+    pub kind: PacketKind,
+    /// The payload is encrypted.
+    pub sealed: bool,
+    /// It was sent to this target alone although the transfer goes to the group.
+    pub alone: bool,
+    /// Tells two keys apart; 0 without a key.
+    pub key_check: u8,
+    /// The number of the transfer, by its sender's count; 0 where there is none.
+    pub transfer: u32,
+    /// Whoever sent this packet.
+    pub node: NodeId,
+    /// Which of its threads sent it.
+    pub role: Role,
+    /// Which of that thread's packets it is; 48 bits, never repeated.
+    pub counter: u64,
+    /// The batch; for POLL the lowest that is not done everywhere.
+    pub batch: u32,
+    /// The block; for POLL its number.
+    pub block: u32,
+}
+
+const FLAG_SEALED: u8 = 1;
+const FLAG_ALONE: u8 = 2;
+
+impl Header {
+    /// A header without flags and counter, for a payload that is still to be sealed.
+    pub fn new(kind: PacketKind, node: NodeId, role: Role) -> Self {
+        Header {
+            kind,
+            sealed: false,
+            alone: false,
+            key_check: 0,
+            transfer: 0,
+            node,
+            role,
+            counter: 0,
+            batch: 0,
+            block: 0,
+        }
+    }
+
+    /// Splits a packet into its header as bytes, its payload and its trailer.
+    pub fn split(packet: &[u8]) -> Option<(&[u8; HEADER_LEN], &[u8], &[u8; TRAILER_LEN])> {
+        let (header, rest) = packet.split_first_chunk()?;
+        let (payload, trailer) = rest.split_last_chunk()?;
+        Some((header, payload, trailer))
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another version, an unknown kind, role or flag.
+    pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, Error> {
+        let [version, kind, flags, key_check, rest @ ..] = bytes;
+        if *version != VERSION || flags & !(FLAG_SEALED | FLAG_ALONE) != 0 {
+            return Err(Error::Invalid);
+        }
+        let u32_at =
+            |at: usize| u32::from_be_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) << 32 | u64::from(u32_at(at + 4));
+        let numbered = u64_at(12);
+        let role = match numbered >> COUNTER_BITS {
+            1 => Role::Sender,
+            2 => Role::Receiver,
+            3 => Role::Control,
+            _ => return Err(Error::Invalid),
+        };
+        Ok(Header {
+            kind: PacketKind::from_number(*kind).ok_or(Error::Invalid)?,
+            sealed: flags & FLAG_SEALED != 0,
+            alone: flags & FLAG_ALONE != 0,
+            key_check: *key_check,
+            transfer: u32_at(0),
+            node: NodeId(u64_at(4)),
+            role,
+            counter: numbered & ((1 << COUNTER_BITS) - 1),
+            batch: u32_at(20),
+            block: u32_at(24),
+        })
+    }
+
+    /// Writes a header.
+    pub fn emit(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        let flags = u8::from(self.sealed) * FLAG_SEALED | u8::from(self.alone) * FLAG_ALONE;
+        out[..4].copy_from_slice(&[VERSION, self.kind as u8, flags, self.key_check]);
+        out[4..8].copy_from_slice(&self.transfer.to_be_bytes());
+        out[8..16].copy_from_slice(&self.node.0.to_be_bytes());
+        let counter = (self.role as u64) << COUNTER_BITS | self.counter & ((1 << COUNTER_BITS) - 1);
+        out[16..24].copy_from_slice(&counter.to_be_bytes());
+        out[24..28].copy_from_slice(&self.batch.to_be_bytes());
+        out[28..32].copy_from_slice(&self.block.to_be_bytes());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_bytes_both_ways() {
+        let header = Header {
+            kind: PacketKind::Data,
+            sealed: false,
+            alone: true,
+            key_check: 9,
+            transfer: 0x0102_0304,
+            node: NodeId(0x1112_1314_1516_1718),
+            role: Role::Receiver,
+            counter: 0x2122_2324_2526,
+            batch: 0x3132_3334,
+            block: 0x4142_4344,
+        };
+        let bytes = [
+            8, 7, 2, 9, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 2, 0x21,
+            0x22, 0x23, 0x24, 0x25, 0x26, 0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44,
+        ];
+        assert_eq!(header.emit(), bytes);
+        assert_eq!(Header::parse(&bytes), Ok(header));
+    }
+
+    #[test]
+    fn kinds_and_their_numbers_agree() {
+        for (at, kind) in PacketKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at + 1);
+            let header = Header::new(kind, NodeId(7), Role::Sender);
+            assert_eq!(Header::parse(&header.emit()), Ok(header));
+        }
+    }
+
+    #[test]
+    fn other_versions_kinds_roles_and_flags_are_refused() {
+        let good = Header::new(PacketKind::Poll, NodeId(7), Role::Control).emit();
+        for (at, value) in [
+            (0, 7),
+            (0, 9),
+            (1, 0),
+            (1, 16),
+            (1, 255),
+            (2, 4),
+            (2, 0x80),
+            (17, 0),
+            (17, 4),
+            (16, 1),
+        ] {
+            let mut bytes = good;
+            bytes[at] = value;
+            assert_eq!(Header::parse(&bytes), Err(Error::Invalid), "byte {at} = {value}");
+        }
+    }
+
+    #[test]
+    fn short_packets_do_not_split() {
+        assert!(Header::split(&[0; HEADER_LEN + TRAILER_LEN - 1]).is_none());
+        assert_eq!(Header::split(&[0; HEADER_LEN + TRAILER_LEN + 3]).map(|s| s.1.len()), Some(3));
+    }
+
+    #[test]
+    fn a_block_fills_a_packet() {
+        assert_eq!(block_for_mtu(1_500), 1_424);
+        assert_eq!(block_for_mtu(9_000), MAX_BLOCK);
+        assert_eq!(block_for_mtu(68), MIN_BLOCK);
+    }
+}
