@@ -6,3 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod job;
+pub mod ranges;
+pub mod rng;
+pub mod window;

@@ -1,0 +1,244 @@
+//! How much may be in flight, and how fast it may leave.
+//!
+//! The window counts bytes sent and not yet confirmed by the slowest target. It doubles each round
+//! until its first cut, then grows by an eighth while the slowest target's delivered rate rises. It is
+//! cut only for loss that is more than usual, or for rounds that get longer without more being
+//! delivered: random loss is repaired, congestion is obeyed.
+
+use crate::time::{Span, Time};
+
+/// The window is never smaller, in blocks, and starts here.
+pub const FLOOR: u64 = 16;
+/// What a cut leaves, in tenths.
+const CUT: u64 = 7;
+/// Loss under this share never cuts.
+const LOSS_IGNORED: f64 = 0.10;
+/// Loss must be this much over its own average to cut.
+const LOSS_UNUSUAL: f64 = 1.5;
+/// The longest burst: what leaves at once takes at most this long at the paced rate.
+const BURST: Span = Span::from_micros(500);
+/// The pace is this much over the slowest delivered rate, so that there is room to find out more.
+const GAIN: f64 = 1.25;
+/// Pacing credit for time that was slept through.
+const CREDIT: Span = Span::from_micros(500);
+
+/// What one round showed.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// How long it took.
+    pub took: Span,
+    /// The slowest target's delivered bytes a second, if anything was delivered.
+    pub rate: Option<f64>,
+    /// The worst target's share of lost blocks, 0 to 1.
+    pub loss: f64,
+    /// Whether the window held anything back in this round.
+    pub limited: bool,
+}
+
+/// The window of one transfer.
+#[derive(Clone, Debug)]
+pub struct Window {
+    block: u64,
+    size: u64,
+    doubling: bool,
+    best_rate: f64,
+    rate: f64,
+    shortest: Option<Span>,
+    loss: f64,
+    steady: u32,
+}
+
+impl Window {
+    /// A new window over blocks of `block` bytes.
+    pub fn new(block: u64) -> Self {
+        Window {
+            block,
+            size: FLOOR * block,
+            doubling: true,
+            best_rate: 0.0,
+            rate: 0.0,
+            shortest: None,
+            loss: 0.0,
+            steady: 0,
+        }
+    }
+
+    /// Its size in bytes under a grant.
+    pub fn size(&self, grant: u64) -> u64 {
+        self.size.min(grant).max(FLOOR * self.block)
+    }
+
+    /// The slowest delivered rate, in bytes a second; None before it is known.
+    pub fn rate(&self) -> Option<f64> {
+        (self.rate > 0.0).then_some(self.rate)
+    }
+
+    /// Learns from a round. `most` is the smallest grant, in bytes.
+    pub fn round(&mut self, round: Round, most: u64) {
+        let shortest = self.shortest.map_or(round.took, |span| span.at_most(round.took));
+        self.shortest = Some(shortest);
+        let Some(rate) = round.rate else { return };
+        self.rate = if self.rate == 0.0 { rate } else { self.rate * 0.5 + rate * 0.5 };
+
+        let unusual = round.loss > LOSS_IGNORED && round.loss > LOSS_UNUSUAL * self.loss;
+        self.loss += (round.loss - self.loss) / 8.0;
+        let rising = rate > self.best_rate * 1.02;
+        // A round that takes long because much was in flight says that a queue fills somewhere.
+        let queueing = round.limited
+            && !rising
+            && round.took > shortest * 4
+            && round.took > Span::from_millis(20)
+            && rate < self.best_rate * 1.02;
+        self.best_rate = if rising { rate } else { self.best_rate - self.best_rate / 64.0 };
+        if unusual || queueing {
+            self.size = (self.size * CUT / 10).max(FLOOR * self.block);
+            self.doubling = false;
+            self.steady = 0;
+        } else if round.limited && self.size <= most {
+            self.steady += 1;
+            if self.doubling {
+                self.size = (self.size * 2).min(most.max(FLOOR * self.block));
+            } else if rising || self.steady >= 8 {
+                self.steady = 0;
+                self.size += (self.size / 8).max(self.block);
+            }
+        }
+    }
+
+    /// How many blocks may leave at once.
+    pub fn burst(&self, most: u32) -> u32 {
+        match self.rate() {
+            None => most.min(FLOOR as u32),
+            Some(rate) => {
+                let bytes = rate * GAIN * BURST.secs_f64();
+                ((bytes / self.block as f64) as u32).clamp(2, most.max(2))
+            }
+        }
+    }
+}
+
+/// Spreads what leaves over time.
+#[derive(Clone, Debug, Default)]
+pub struct Pacer {
+    next: Time,
+}
+
+impl Pacer {
+    /// When the next burst may leave.
+    pub fn next(&self) -> Time {
+        self.next
+    }
+
+    /// Notes that `bytes` left.
+    pub fn sent(&mut self, now: Time, bytes: u64, window: &Window) {
+        let Some(rate) = window.rate() else { return };
+        let earliest = Time::from_micros(now.micros().saturating_sub(CREDIT.micros()));
+        let takes = Span::from_micros((bytes as f64 / (rate * GAIN) * 1e6) as u64);
+        self.next = self.next.max(earliest) + takes;
+    }
+}
+
+/// A limit in bytes a second that holds two milliseconds' worth (`-T`).
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    rate: f64,
+    next: Time,
+}
+
+impl Bucket {
+    const HOLDS: Span = Span::from_millis(2);
+
+    /// A full bucket for `rate` bytes a second.
+    pub fn new(rate: f64) -> Self {
+        Bucket { rate: rate.max(1.0), next: Time::ZERO }
+    }
+
+    /// When data may leave: now if it is in the past.
+    pub fn next(&self) -> Time {
+        self.next
+    }
+
+    /// Charges `bytes` that left, whether they had to wait for it or not.
+    pub fn sent(&mut self, now: Time, bytes: u64) {
+        let earliest = Time::from_micros(now.micros().saturating_sub(Self::HOLDS.micros()));
+        let takes = Span::from_micros((bytes as f64 / self.rate * 1e6).ceil() as u64);
+        self.next = self.next.max(earliest) + takes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(rate: f64, loss: f64, millis: u64) -> Round {
+        Round { took: Span::from_millis(millis), rate: Some(rate), loss, limited: true }
+    }
+
+    #[test]
+    fn doubles_until_the_first_unusual_loss() {
+        let mut window = Window::new(1_000);
+        window.round(round(1e6, 0.0, 1), 1 << 30);
+        window.round(round(2e6, 0.0, 1), 1 << 30);
+        assert_eq!(window.size(u64::MAX), 64_000);
+        window.round(round(2e6, 0.4, 1), 1 << 30);
+        assert_eq!(window.size(u64::MAX), 44_800);
+        window.round(round(3e6, 0.0, 1), 1 << 30);
+        assert_eq!(window.size(u64::MAX), 50_400);
+    }
+
+    #[test]
+    fn steady_random_loss_does_not_starve_it() {
+        let mut window = Window::new(1_000);
+        for _ in 0..200 {
+            window.round(round(1e7, 0.25, 1), 1 << 20);
+        }
+        assert!(window.size(u64::MAX) > 100_000, "{}", window.size(u64::MAX));
+    }
+
+    #[test]
+    fn a_grant_caps_it_and_the_floor_holds() {
+        let mut window = Window::new(1_000);
+        for _ in 0..20 {
+            window.round(round(1e9, 0.0, 1), 50_000);
+        }
+        assert_eq!(window.size(50_000), 50_000);
+        assert_eq!(window.size(1), 16_000);
+        for _ in 0..50 {
+            window.round(round(1.0, 1.0, 1), 50_000);
+            window.loss = 0.0;
+        }
+        assert_eq!(window.size(u64::MAX), 16_000);
+    }
+
+    #[test]
+    fn a_round_in_which_the_window_held_nothing_back_proves_nothing() {
+        let mut window = Window::new(1_000);
+        window.round(Round { limited: false, ..round(1e6, 0.0, 1) }, 1 << 20);
+        assert_eq!(window.size(u64::MAX), 16_000);
+    }
+
+    #[test]
+    fn the_bucket_lets_its_rate_through() {
+        let mut bucket = Bucket::new(1e6);
+        let mut now = Time::from_micros(1_000_000);
+        let start = now;
+        for _ in 0..1_000 {
+            now = now.max(bucket.next());
+            bucket.sent(now, 1_500);
+        }
+        let took = now.since(start).secs_f64();
+        assert!((1.49..=1.51).contains(&took), "{took}");
+    }
+
+    #[test]
+    fn the_pacer_spreads_and_forgives_only_a_little() {
+        let mut window = Window::new(1_000);
+        window.round(round(8e5, 0.0, 1), 1 << 20);
+        let mut pacer = Pacer::default();
+        let now = Time::from_micros(10_000_000);
+        pacer.sent(now, 1_000, &window);
+        assert_eq!(pacer.next(), now + Span::from_micros(500));
+        pacer.sent(now, 1_000, &window);
+        assert_eq!(pacer.next(), now + Span::from_micros(1_500));
+    }
+}
