@@ -1,0 +1,191 @@
+//! One batch of an incoming transfer: from the first block of its manifest to its outcomes.
+
+use std::sync::Arc;
+
+use super::Shared;
+use crate::engine::ranges::RangeSet;
+use crate::name::RelPath;
+use crate::wire::begin::Offer;
+use crate::wire::feedback::{BatchStatus, State};
+use crate::wire::layout::Layout;
+use crate::wire::manifest::Manifest;
+use crate::wire::outcome::{Need, Outcome};
+
+/// A decoded manifest is bigger than its bytes: what a byte of manifest is counted as.
+pub(super) const MANIFEST_FACTOR: usize = 3;
+/// A body with more separate gaps than this takes only the block that it misses first.
+const MAX_GAPS: usize = 1 << 16;
+
+pub(super) enum Stage<H> {
+    /// There was no room for the manifest.
+    Unknown { refused: bool },
+    /// Blocks of the manifest are coming.
+    Offered { bytes: Vec<u8>, missing: RangeSet },
+    /// The disk looks at the entries.
+    Planning,
+    /// There is no room for the body yet.
+    Waiting,
+    /// Blocks of the body are coming.
+    Body { body: Content<H> },
+    /// The disk writes.
+    Staging,
+    /// It can be committed.
+    Staged,
+    /// The disk commits.
+    Committing,
+    /// It is in place.
+    Done(Vec<Outcome>),
+}
+
+pub(super) enum Content<H> {
+    Memory(Vec<u8>),
+    File(H),
+    None,
+}
+
+pub(super) struct Batch<H> {
+    pub(super) stage: Stage<H>,
+    pub(super) manifest: Option<Arc<Manifest>>,
+    pub(super) layout: Option<Arc<Layout>>,
+    pub(super) needs: Vec<Need>,
+    pub(super) file: Option<H>,
+    /// Blocks of the body that are needed and not here.
+    pub(super) missing: RangeSet,
+    /// Set by the first COMMIT, and never changed.
+    pub(super) strikes: Option<Vec<u16>>,
+    /// What its manifest has of the budget, in bytes.
+    pub(super) reserved: usize,
+    /// What its body has of the budget, in bytes.
+    pub(super) reserved_body: usize,
+}
+
+impl<H> Batch<H> {
+    pub(super) fn new() -> Self {
+        Batch {
+            stage: Stage::Unknown { refused: false },
+            manifest: None,
+            layout: None,
+            needs: Vec::new(),
+            file: None,
+            missing: RangeSet::new(),
+            strikes: None,
+            reserved: 0,
+            reserved_body: 0,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done(_))
+    }
+
+    /// A block of the manifest. True when the manifest is whole; its bytes stay in the stage.
+    pub(super) fn offer(
+        &mut self,
+        shared: &mut Shared,
+        must: bool,
+        block_size: u16,
+        block: u32,
+        offer: &Offer<'_>,
+    ) -> bool {
+        let whole = offer.manifest_len as usize;
+        if matches!(self.stage, Stage::Unknown { .. }) {
+            let wanted = whole * MANIFEST_FACTOR;
+            if !shared.reserve(wanted, must) {
+                self.stage = Stage::Unknown { refused: true };
+                return false;
+            }
+            self.reserved += wanted;
+            let missing = RangeSet::of(0..Offer::blocks(whole, block_size));
+            self.stage = Stage::Offered { bytes: vec![0; whole], missing };
+        }
+        let Stage::Offered { bytes, missing } = &mut self.stage else { return false };
+        let slice_len = Offer::slice_len(block_size);
+        let start = block as usize * slice_len;
+        let expected = bytes.len().saturating_sub(start).min(slice_len);
+        if whole != bytes.len() || offer.slice.len() != expected || !missing.contains(block) {
+            return false;
+        }
+        bytes[start..start + expected].copy_from_slice(offer.slice);
+        missing.remove(block..block + 1);
+        missing.is_empty()
+    }
+
+    /// Which blocks of the body the entries that need data have, but for struck ones.
+    pub(super) fn needed(&self, strikes: &[u16]) -> RangeSet {
+        let mut needed = RangeSet::new();
+        let Some(layout) = &self.layout else { return needed };
+        for slot in layout.slots() {
+            let wants = self.needs.get(usize::from(slot.entry)) == Some(&Need::All);
+            if wants && strikes.binary_search(&slot.entry).is_err() {
+                layout.blocks_of(slot).for_each(|blocks| needed.insert(blocks));
+            }
+        }
+        needed
+    }
+
+    /// The sender will never send what is struck.
+    pub(super) fn strike(&mut self, strikes: Vec<u16>) {
+        if !strikes.is_empty() && matches!(self.stage, Stage::Body { .. }) {
+            let kept = self.needed(&strikes);
+            let mut missing = RangeSet::new();
+            for range in kept.iter() {
+                let mut from = range.start;
+                while let Some(run) = self.missing.next_run(from, u32::MAX) {
+                    if run.start >= range.end {
+                        break;
+                    }
+                    missing.insert(run.start..run.end.min(range.end));
+                    from = run.end;
+                }
+            }
+            self.missing = missing;
+        }
+        self.strikes = Some(strikes);
+    }
+
+    /// Whether a block is wanted now.
+    pub(super) fn wants(&self, block: u32) -> bool {
+        let fragmented = self.missing.range_count() >= MAX_GAPS;
+        self.missing.contains(block) && (!fragmented || self.missing.first() == Some(block))
+    }
+
+    /// The needed body, in bytes of memory; 0 if it streams or nothing is needed.
+    pub(super) fn body_memory(&self) -> usize {
+        match &self.layout {
+            Some(layout) if !layout.streams() && !self.missing.is_empty() => layout.len() as usize,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn path(&self, entry: u16) -> Option<&RelPath> {
+        Some(&self.manifest.as_ref()?.entries.get(usize::from(entry))?.path)
+    }
+
+    /// What STATUS says of it, when manifests have been sent up to `offers` blocks and bodies to `data`.
+    pub(super) fn status(&self, offers: u32, data: u32) -> BatchStatus {
+        let (state, missing) = match &self.stage {
+            Stage::Unknown { refused: true } | Stage::Waiting => (State::Waiting, Vec::new()),
+            Stage::Unknown { refused: false } => {
+                let all = 0..offers;
+                (State::Offer, if offers > 0 { vec![all] } else { Vec::new() })
+            }
+            Stage::Offered { missing, .. } => (State::Offer, missing.below(offers).collect()),
+            Stage::Planning => (State::Planning, Vec::new()),
+            Stage::Body { .. } => (State::Body, self.missing.below(data).collect()),
+            Stage::Staging => (State::Staging, Vec::new()),
+            Stage::Staged => (State::Staged, Vec::new()),
+            Stage::Committing => (State::Committing, Vec::new()),
+            Stage::Done(_) => (State::Done, Vec::new()),
+        };
+        BatchStatus { state, missing }
+    }
+
+    /// Gives back its memory.
+    pub(super) fn free(&mut self, shared: &mut Shared) {
+        shared.release(std::mem::take(&mut self.reserved));
+        shared.release(std::mem::take(&mut self.reserved_body));
+        self.manifest = None;
+        self.layout = None;
+        self.file = None;
+    }
+}

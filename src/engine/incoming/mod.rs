@@ -1,0 +1,408 @@
+//! All transfers that come in to one daemon: routing, memory, tombstones.
+//!
+//! Memory for incoming transfers has one budget. A batch that does not fit waits, says so, and is
+//! offered again; the lowest open batch of the oldest transfer never waits, so there is always
+//! progress.
+
+mod batch;
+mod tombs;
+mod transfer;
+
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+
+use crate::engine::job::{Answer, Job, TransferKey};
+use crate::engine::rng::Rng;
+use crate::name::NodeId;
+use crate::time::{Span, Time};
+use crate::wire::begin::Begin;
+use crate::wire::feedback::{Feedback, Verdict};
+use crate::wire::header::{Header, PacketKind, Role};
+use crate::wire::outcome::Reason;
+
+use tombs::Tombs;
+use transfer::Transfer;
+
+/// The most transfers open at once.
+pub const MAX_TRANSFERS: usize = 64;
+/// A transfer whose sender is silent for so long is over.
+pub const SILENCE: Span = Span::from_secs(30);
+
+/// What a daemon's incoming transfers have to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This daemon.
+    pub me: NodeId,
+    /// What the kernel says of the receive buffer, in bytes.
+    pub receive_buffer: u32,
+    /// The memory for manifests and bodies, in bytes.
+    pub budget: usize,
+    /// For jitter.
+    pub seed: u64,
+}
+
+/// A packet to be sealed and sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outbound {
+    /// Where to.
+    pub to: SocketAddrV4,
+    /// All but its counter.
+    pub header: Header,
+    /// What follows the header.
+    pub payload: Vec<u8>,
+}
+
+/// Where the payload of a block belongs.
+#[derive(Debug)]
+pub enum Place<'a, H> {
+    /// Nowhere: it is not needed (any more).
+    Nowhere,
+    /// Here.
+    Memory(&'a mut [u8]),
+    /// In this file, at this offset in bytes.
+    File(&'a H, u64),
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A transfer began.
+    Opened(TransferKey),
+    /// A transfer is complete here.
+    Ended(TransferKey),
+    /// A transfer ended early.
+    Aborted(TransferKey, Why),
+}
+
+/// Why a transfer ended early.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Its sender said so.
+    Sender,
+    /// Its sender is no member any more.
+    Left,
+    /// Its sender has been silent for [`SILENCE`].
+    Silence,
+    /// It cannot go on here.
+    Failed(Reason),
+}
+
+/// All transfers that come in.
+pub struct Reception<H> {
+    shared: Shared,
+    transfers: Vec<Transfer<H>>,
+    tombs: Tombs,
+    answers: VecDeque<Outbound>,
+    events: VecDeque<Event>,
+}
+
+/// What all transfers share.
+struct Shared {
+    config: Config,
+    rng: Rng,
+    jobs: VecDeque<Job>,
+    spare: Vec<Vec<u8>>,
+    used: usize,
+    senders: u32,
+}
+
+impl Shared {
+    fn answer(&self, key: TransferKey, kind: PacketKind, batch: u32) -> Header {
+        let mut header = Header::new(kind, self.config.me, Role::Receiver);
+        header.transfer = key.number;
+        header.batch = batch;
+        header
+    }
+
+    /// Takes `bytes` of the budget; `must` takes them even if they are not there.
+    fn reserve(&mut self, bytes: usize, must: bool) -> bool {
+        let fits = self.used.saturating_add(bytes) <= self.config.budget;
+        if fits || must {
+            self.used += bytes;
+        }
+        fits || must
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
+    }
+
+    fn grant(&self) -> u32 {
+        self.config.receive_buffer / 4 / self.senders.max(1)
+    }
+
+    fn buffer(&mut self, len: usize) -> Vec<u8> {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.resize(len, 0);
+        buffer
+    }
+
+    fn recycle(&mut self, buffer: Vec<u8>) {
+        if self.spare.len() < 2 {
+            self.spare.push(buffer);
+        }
+    }
+}
+
+impl<H> Reception<H> {
+    /// Nothing has come in yet.
+    pub fn new(config: Config) -> Self {
+        let rng = Rng::new(config.seed);
+        Reception {
+            shared: Shared {
+                config,
+                rng,
+                jobs: VecDeque::new(),
+                spare: Vec::new(),
+                used: 0,
+                senders: 0,
+            },
+            transfers: Vec::new(),
+            tombs: Tombs::default(),
+            answers: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A packet of a member's transfer, of any kind but DATA, from the member's own address.
+    pub fn packet(&mut self, now: Time, from: SocketAddrV4, header: &Header, payload: &[u8]) {
+        let key = TransferKey { node: header.node, number: header.transfer };
+        if header.kind == PacketKind::Begin {
+            return self.begin(now, from, key, payload);
+        }
+        let Some(at) = self.position(key) else {
+            return self.bury_again(from, key, header.kind);
+        };
+        let transfer = &mut self.transfers[at];
+        transfer.heard = now;
+        let failed = match header.kind {
+            PacketKind::Offer => transfer.offer(&mut self.shared, at == 0, header, payload),
+            PacketKind::Poll => {
+                transfer.poll(&mut self.shared, now, header, payload);
+                self.readmit(now);
+                None
+            }
+            PacketKind::Commit => {
+                transfer.commit(&mut self.shared, header.batch, payload);
+                None
+            }
+            PacketKind::End => return self.close(now, at, None),
+            PacketKind::Abort => return self.close(now, at, Some(Why::Sender)),
+            _ => None,
+        };
+        if let Some(reason) = failed {
+            self.refuse(now, key, reason, Vec::new());
+        }
+    }
+
+    /// A block of a body has come, `len` bytes long: where does it go?
+    ///
+    /// The caller must put it there at once; the block counts as received.
+    pub fn data(&mut self, now: Time, header: &Header, len: usize) -> Place<'_, H> {
+        let key = TransferKey { node: header.node, number: header.transfer };
+        match self.position(key) {
+            Some(at) => self.transfers[at].data(&mut self.shared, now, header, len),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// The block that was last placed in a file could not be written.
+    pub fn write_failed(&mut self, now: Time, key: TransferKey, batch: u32, reason: Reason) {
+        let path = self.position(key).and_then(|at| self.transfers[at].path_of_body(batch));
+        self.refuse(now, key, reason, path.unwrap_or_default());
+    }
+
+    /// The disk has done a job.
+    pub fn answer(&mut self, now: Time, answer: Answer<H>) {
+        match answer {
+            Answer::Planned { key, batch, needs, file } => {
+                let Some(at) = self.position(key) else { return };
+                self.transfers[at].planned(&mut self.shared, now, at == 0, batch, needs, file);
+            }
+            Answer::Staged { key, batch, buffer } => {
+                if let Some(buffer) = buffer {
+                    self.shared.recycle(buffer);
+                }
+                let Some(at) = self.position(key) else { return };
+                self.transfers[at].staged(&mut self.shared, now, batch);
+            }
+            Answer::Done { key, batch, outcomes } => {
+                let Some(at) = self.position(key) else { return };
+                self.transfers[at].done(&mut self.shared, now, batch, outcomes);
+            }
+            Answer::Fatal { key, batch, entry, reason } => {
+                let path = self.position(key).and_then(|at| self.transfers[at].path(batch, entry));
+                return self.refuse(now, key, reason, path.unwrap_or_default());
+            }
+        }
+        self.readmit(now);
+    }
+
+    /// A member has left, or has been replaced by its next life.
+    pub fn member_gone(&mut self, now: Time, node: NodeId) {
+        while let Some(at) = self.transfers.iter().position(|t| t.key.node == node) {
+            self.close(now, at, Some(Why::Left));
+        }
+        self.tombs.member_gone(now, node);
+    }
+
+    /// A member says that all its transfers below `oldest` are closed.
+    pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: u32) {
+        let over = |t: &Transfer<H>| t.key.node == node && number_before(t.key.number, oldest);
+        while let Some(at) = self.transfers.iter().position(over) {
+            self.close(now, at, Some(Why::Sender));
+        }
+        self.tombs.below(node, oldest);
+    }
+
+    /// A deadline has passed.
+    pub fn timeout(&mut self, now: Time) {
+        while let Some(at) = self.transfers.iter().position(|t| now >= t.heard + SILENCE) {
+            self.close(now, at, Some(Why::Silence));
+        }
+        self.tombs.timeout(now);
+    }
+
+    /// When [`Reception::timeout`] or [`Reception::poll_transmit`] have something to do.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let silence = self.transfers.iter().map(|t| t.heard + SILENCE);
+        let due = self.transfers.iter().filter_map(Transfer::due);
+        silence.chain(due).chain(self.tombs.poll_timeout()).min()
+    }
+
+    /// What the disk has to do next.
+    pub fn poll_job(&mut self) -> Option<Job> {
+        while let Some(job) = self.shared.jobs.pop_front() {
+            // The body of a batch moves here, after its last block has been put in place.
+            let Job::Stage { key, batch, .. } = job else { return Some(job) };
+            let body = self.position(key).and_then(|at| self.transfers[at].take_body(batch));
+            if let Some(body) = body {
+                return Some(Job::Stage { key, batch, body });
+            }
+        }
+        None
+    }
+
+    /// What is to be sent now.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Outbound> {
+        if let Some(outbound) = self.answers.pop_front() {
+            return Some(outbound);
+        }
+        let active = self.transfers.iter().filter(|t| now < t.heard + Span::from_secs(1)).count();
+        self.shared.senders = active as u32;
+        let shared = &mut self.shared;
+        self.transfers.iter_mut().find_map(|transfer| transfer.transmit(shared, now))
+    }
+
+    /// What is worth a line in the log.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The open transfers and where their senders are.
+    pub fn open(&self) -> impl Iterator<Item = (TransferKey, SocketAddrV4)> + '_ {
+        self.transfers.iter().map(|t| (t.key, t.from))
+    }
+
+    /// The memory in use, in bytes.
+    pub fn memory(&self) -> usize {
+        self.shared.used
+    }
+
+    fn position(&self, key: TransferKey) -> Option<usize> {
+        self.transfers.iter().position(|t| t.key == key)
+    }
+
+    fn begin(&mut self, now: Time, from: SocketAddrV4, key: TransferKey, payload: &[u8]) {
+        let Ok(begin) = Begin::parse(payload) else { return };
+        let me = self.shared.config.me;
+        let Some(index) = begin.targets.iter().position(|&node| node == me) else { return };
+        self.oldest_open(now, key.node, begin.oldest);
+        if self.tombs.knows(key) {
+            return self.bury_again(from, key, PacketKind::Begin);
+        }
+        let at = match self.position(key) {
+            Some(at) => at,
+            None if self.transfers.len() >= MAX_TRANSFERS => {
+                const EAGAIN: u16 = 11;
+                let verdict = Verdict::Refused { reason: Reason::Os(EAGAIN), path: Vec::new() };
+                return self.verdict(from, key, verdict);
+            }
+            None => {
+                let index = begin.first + index as u16;
+                self.transfers.push(Transfer::new(key, from, now, index, &begin));
+                self.events.push_back(Event::Opened(key));
+                self.transfers.len() - 1
+            }
+        };
+        let transfer = &mut self.transfers[at];
+        transfer.heard = now;
+        transfer.accept();
+    }
+
+    /// Says again how a closed transfer ended, to a sender that seems not to know.
+    fn bury_again(&mut self, from: SocketAddrV4, key: TransferKey, kind: PacketKind) {
+        use PacketKind::{Abort, Begin, Commit, End, Poll};
+        if !matches!(kind, Begin | Poll | Commit | End | Abort) {
+            return;
+        }
+        match self.tombs.verdict(key) {
+            Some(Some(verdict)) => self.verdict(from, key, verdict),
+            Some(None) => self.say(from, key, Feedback::Ended),
+            // A transfer that this daemon never knew: only its end can be confirmed.
+            None if matches!(kind, End | Abort) => self.say(from, key, Feedback::Ended),
+            None => {}
+        }
+    }
+
+    fn verdict(&mut self, to: SocketAddrV4, key: TransferKey, verdict: Verdict) {
+        let grant = self.shared.grant();
+        self.say(to, key, Feedback::Accept { verdict, grant });
+    }
+
+    fn say(&mut self, to: SocketAddrV4, key: TransferKey, feedback: Feedback) {
+        // One answer to each packet, and packets are not answered faster than they are read: but a
+        // queue that nobody drains must not grow.
+        if self.answers.len() < 1_024 {
+            let header = self.shared.answer(key, feedback.kind(), 0);
+            self.answers.push_back(Outbound { to, header, payload: feedback.emit(key.node, 480) });
+        }
+    }
+
+    fn refuse(&mut self, now: Time, key: TransferKey, reason: Reason, path: Vec<u8>) {
+        let Some(at) = self.position(key) else { return };
+        let from = self.transfers[at].from;
+        let verdict = Verdict::Refused { reason, path };
+        self.close(now, at, Some(Why::Failed(reason)));
+        self.tombs.refused(key, verdict.clone());
+        self.verdict(from, key, verdict);
+    }
+
+    fn close(&mut self, now: Time, at: usize, why: Option<Why>) {
+        let transfer = self.transfers.remove(at);
+        let key = transfer.key;
+        transfer.forget(&mut self.shared);
+        self.shared.jobs.push_back(Job::Close { key, aborted: why.is_some() });
+        self.tombs.closed(now, key);
+        if matches!(why, None | Some(Why::Sender)) {
+            self.say(transfer.from, key, Feedback::Ended);
+        }
+        self.events.push_back(match why {
+            None => Event::Ended(key),
+            Some(why) => Event::Aborted(key, why),
+        });
+        self.readmit(now);
+    }
+
+    /// Memory may be free again: let those go on that waited for it, oldest first.
+    fn readmit(&mut self, now: Time) {
+        for (at, transfer) in self.transfers.iter_mut().enumerate() {
+            transfer.readmit(&mut self.shared, now, at == 0);
+        }
+    }
+}
+
+/// Whether the number `a` was given before `b`, though the count may have gone around.
+pub fn number_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}

@@ -1,0 +1,498 @@
+//! One transfer, seen by one of its targets.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use super::batch::{Batch, Content, Stage};
+use super::{Outbound, Place, Shared};
+use crate::engine::job::{Body, Job, Options, TransferKey};
+use crate::time::{Span, Time};
+use crate::wire::begin::{Begin, Commit, Offer};
+use crate::wire::feedback::{Feedback, MAX_OPEN, Status, Verdict};
+use crate::wire::header::Header;
+use crate::wire::layout::Layout;
+use crate::wire::manifest::Manifest;
+use crate::wire::outcome::{Need, Outcome, Reason, Runs};
+use crate::wire::poll::{Mark, Poll};
+
+/// A manifest that does not parse (errno EBADMSG): the sender is broken, not the network.
+const BAD_MANIFEST: Reason = Reason::Os(74);
+/// The most batches kept: open ones, and done ones that others have not done yet.
+const MAX_KEPT: usize = 128;
+/// Fleets up to this size answer at once.
+const AT_ONCE: u16 = 16;
+/// How much each further target spreads the answers that no poll has asked for.
+const SPREAD_EACH: Span = Span::from_micros(50);
+
+pub(super) struct Transfer<H> {
+    pub(super) key: TransferKey,
+    pub(super) from: SocketAddrV4,
+    pub(super) heard: Time,
+    index: u16,
+    total: u16,
+    block: u16,
+    options: Options,
+    /// The lowest batch that is not done everywhere: the first of `batches`.
+    low: u32,
+    batches: VecDeque<Batch<H>>,
+    received: u32,
+    offers: Mark,
+    data: Mark,
+    spread: Span,
+    /// The newest poll, and when it came.
+    polled: Option<(u32, Time)>,
+    accept_due: bool,
+    status_due: Option<(Time, bool)>,
+    needs_due: BTreeMap<u32, (Time, u16)>,
+    dones_due: BTreeMap<u32, (Time, u16)>,
+}
+
+impl<H> Transfer<H> {
+    pub(super) fn new(
+        key: TransferKey,
+        from: SocketAddrV4,
+        now: Time,
+        index: u16,
+        begin: &Begin,
+    ) -> Self {
+        let spread =
+            if begin.total > AT_ONCE { SPREAD_EACH * begin.total.into() } else { Span::ZERO };
+        Transfer {
+            key,
+            from,
+            heard: now,
+            index,
+            total: begin.total,
+            block: begin.block,
+            options: Options { dry_run: begin.dry_run, ignore_times: begin.ignore_times },
+            low: 1,
+            batches: VecDeque::new(),
+            received: 0,
+            offers: Mark::default(),
+            data: Mark::default(),
+            spread,
+            polled: None,
+            accept_due: false,
+            status_due: None,
+            needs_due: BTreeMap::new(),
+            dones_due: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn accept(&mut self) {
+        self.accept_due = true;
+    }
+
+    fn get(&mut self, batch: u32) -> Option<&mut Batch<H>> {
+        self.batches.get_mut(batch.checked_sub(self.low)? as usize)
+    }
+
+    /// The batch, opened with all before it if it is new and not too far ahead.
+    fn get_or_open(&mut self, batch: u32) -> Option<&mut Batch<H>> {
+        let at = batch.checked_sub(self.low)? as usize;
+        let ahead = batch.saturating_sub(self.lowest_open()) as usize;
+        if at >= MAX_KEPT || ahead >= MAX_OPEN {
+            return None;
+        }
+        while self.batches.len() <= at {
+            self.batches.push_back(Batch::new());
+        }
+        self.batches.get_mut(at)
+    }
+
+    fn lowest_open(&self) -> u32 {
+        self.low + self.batches.iter().take_while(|b| b.is_done()).count() as u32
+    }
+
+    pub(super) fn path(&self, batch: u32, entry: u16) -> Option<Vec<u8>> {
+        let batch = self.batches.get(batch.checked_sub(self.low)? as usize)?;
+        Some(batch.path(entry)?.as_bytes().to_vec())
+    }
+
+    pub(super) fn path_of_body(&self, batch: u32) -> Option<Vec<u8>> {
+        let layout = self.batches.get(batch.checked_sub(self.low)? as usize)?.layout.as_ref()?;
+        self.path(batch, layout.slots().first()?.entry)
+    }
+
+    /// A block of a manifest. Some reason if the transfer cannot go on.
+    pub(super) fn offer(
+        &mut self,
+        shared: &mut Shared,
+        oldest: bool,
+        header: &Header,
+        payload: &[u8],
+    ) -> Option<Reason> {
+        self.received = self.received.wrapping_add(u32::from(!header.alone));
+        let offer = Offer::parse(payload).ok()?;
+        let (key, options, block_size) = (self.key, self.options, self.block);
+        let must = oldest && header.batch == self.lowest_open();
+        let batch = self.get_or_open(header.batch)?;
+        if !batch.offer(shared, must, block_size, header.block, &offer) {
+            return None;
+        }
+        let Stage::Offered { bytes, .. } = std::mem::replace(&mut batch.stage, Stage::Planning)
+        else {
+            return None;
+        };
+        let Ok(manifest) = Manifest::parse(&bytes) else { return Some(BAD_MANIFEST) };
+        let layout = Layout::new(&manifest, block_size.into()).filter(Layout::is_sound);
+        let Some(layout) = layout else { return Some(BAD_MANIFEST) };
+        let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
+        batch.manifest = Some(Arc::clone(&manifest));
+        batch.layout = Some(Arc::clone(&layout));
+        shared.jobs.push_back(Job::Plan { key, batch: header.batch, manifest, layout, options });
+        None
+    }
+
+    pub(super) fn planned(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        oldest: bool,
+        number: u32,
+        needs: Vec<Need>,
+        file: Option<H>,
+    ) {
+        let Some(batch) = self.get(number) else { return };
+        if !matches!(batch.stage, Stage::Planning) {
+            return;
+        }
+        batch.needs = needs;
+        batch.file = file;
+        batch.missing = batch.needed(&[]);
+        batch.stage = Stage::Waiting;
+        self.admit_body(shared, now, oldest, number);
+    }
+
+    /// Takes memory for a planned batch's body and says NEED, or leaves it waiting.
+    fn admit_body(&mut self, shared: &mut Shared, now: Time, oldest: bool, number: u32) {
+        let must = oldest && number == self.lowest_open();
+        let dry_run = self.options.dry_run;
+        let Some(batch) = self.get(number) else { return };
+        if dry_run {
+            // A dry run ends here; what each entry needs is the result.
+            batch.stage = Stage::Done(Vec::new());
+            batch.file = None;
+        } else {
+            let memory = batch.body_memory();
+            if !shared.reserve(memory, must) {
+                return;
+            }
+            batch.reserved_body = memory;
+            let body = match batch.file.take() {
+                Some(file) => Content::File(file),
+                None if memory > 0 => Content::Memory(shared.buffer(memory)),
+                None => Content::None,
+            };
+            batch.stage = Stage::Body { body };
+            if let Some(strikes) = batch.strikes.take() {
+                batch.strike(strikes);
+            }
+        }
+        let due = self.soon(shared, now);
+        self.needs_due.insert(number, (due, 0));
+        self.stage_if_whole(shared, number);
+    }
+
+    /// Memory may be free: go on with what waits for it, in order.
+    pub(super) fn readmit(&mut self, shared: &mut Shared, now: Time, oldest: bool) {
+        let lowest = self.lowest_open();
+        for at in 0..self.batches.len() {
+            let number = self.low + at as u32;
+            match self.batches[at].stage {
+                Stage::Waiting => {
+                    self.admit_body(shared, now, oldest, number);
+                    if matches!(self.batches[at].stage, Stage::Waiting) {
+                        return;
+                    }
+                }
+                Stage::Unknown { refused: true } => {
+                    let must = oldest && number == lowest;
+                    if shared.used >= shared.config.budget / 2 && !must {
+                        return;
+                    }
+                    self.batches[at].stage = Stage::Unknown { refused: false };
+                    self.status_soon(shared, now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Where a block of a body goes.
+    pub(super) fn data(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        header: &Header,
+        len: usize,
+    ) -> Place<'_, H> {
+        self.received = self.received.wrapping_add(u32::from(!header.alone));
+        self.heard = now;
+        let number = header.batch;
+        let Some(at) = number.checked_sub(self.low).map(|at| at as usize) else {
+            return Place::Nowhere;
+        };
+        let Some(batch) = self.batches.get_mut(at) else { return Place::Nowhere };
+        let Some(layout) = &batch.layout else { return Place::Nowhere };
+        let bytes = layout.bytes_of(header.block);
+        let fits = bytes.end - bytes.start == len as u64;
+        if !fits || !matches!(batch.stage, Stage::Body { .. }) || !batch.wants(header.block) {
+            return Place::Nowhere;
+        }
+        batch.missing.remove(header.block..header.block + 1);
+        if batch.missing.is_empty() {
+            // The disk gets it with the next `poll_job`, after the caller has put this block in place.
+            shared.jobs.push_back(Job::Stage { key: self.key, batch: number, body: Body::None });
+        }
+        match &mut batch.stage {
+            Stage::Body { body: Content::Memory(memory) } => memory
+                .get_mut(bytes.start as usize..bytes.end as usize)
+                .map_or(Place::Nowhere, Place::Memory),
+            Stage::Body { body: Content::File(file) } => Place::File(file, bytes.start),
+            _ => Place::Nowhere,
+        }
+    }
+
+    /// Fills in the body of a [`Job::Stage`] that [`Transfer::data`] has queued.
+    pub(super) fn take_body(&mut self, number: u32) -> Option<Body> {
+        let batch = self.get(number)?;
+        if !matches!(batch.stage, Stage::Body { .. }) {
+            return None;
+        }
+        let Stage::Body { body } = std::mem::replace(&mut batch.stage, Stage::Staging) else {
+            return None;
+        };
+        Some(match body {
+            Content::Memory(memory) => Body::Memory(memory),
+            Content::File(_) => Body::File,
+            Content::None => Body::None,
+        })
+    }
+
+    fn stage_if_whole(&mut self, shared: &mut Shared, number: u32) {
+        let key = self.key;
+        let Some(batch) = self.get(number) else { return };
+        if matches!(batch.stage, Stage::Body { .. }) && batch.missing.is_empty() {
+            shared.jobs.push_back(Job::Stage { key, batch: number, body: Body::None });
+        }
+    }
+
+    pub(super) fn staged(&mut self, shared: &mut Shared, now: Time, number: u32) {
+        let Some(batch) = self.get(number) else { return };
+        if !matches!(batch.stage, Stage::Staging) {
+            return;
+        }
+        batch.stage = Stage::Staged;
+        shared.release(std::mem::take(&mut batch.reserved_body));
+        if batch.strikes.is_some() {
+            self.commit_next(shared);
+        } else {
+            self.status_soon(shared, now);
+        }
+    }
+
+    /// COMMIT: remembered until the batch can be committed.
+    pub(super) fn commit(&mut self, shared: &mut Shared, number: u32, payload: &[u8]) {
+        let Ok(commit) = Commit::parse(payload) else { return };
+        if !commit.targets.contains(self.index.into()) {
+            return;
+        }
+        let Some(batch) = self.get(number) else { return };
+        if batch.strikes.is_none() && !batch.is_done() {
+            batch.strike(commit.strikes.iter().map(|entry| entry as u16).collect());
+            self.stage_if_whole(shared, number);
+            self.commit_next(shared);
+        }
+    }
+
+    /// Commits the lowest open batch if it is staged and may be.
+    fn commit_next(&mut self, shared: &mut Shared) {
+        let (key, number) = (self.key, self.lowest_open());
+        let Some(batch) = self.get(number) else { return };
+        if let (Stage::Staged, Some(strikes)) = (&batch.stage, &batch.strikes) {
+            shared.jobs.push_back(Job::Commit { key, batch: number, strikes: strikes.clone() });
+            batch.stage = Stage::Committing;
+        }
+    }
+
+    pub(super) fn done(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        number: u32,
+        outcomes: Vec<Outcome>,
+    ) {
+        let Some(batch) = self.get(number) else { return };
+        if !matches!(batch.stage, Stage::Committing) {
+            return;
+        }
+        batch.stage = Stage::Done(outcomes);
+        batch.free(shared);
+        let due = self.soon(shared, now);
+        self.dones_due.insert(number, (due, 0));
+        self.commit_next(shared);
+    }
+
+    pub(super) fn poll(&mut self, shared: &mut Shared, now: Time, header: &Header, payload: &[u8]) {
+        let Ok(poll) = Poll::parse(payload) else { return };
+        self.forget_below(shared, header.batch);
+        self.offers = self.offers.max(poll.offers);
+        self.data = self.data.max(poll.data);
+        self.spread = Span::from_micros(poll.spread.into());
+        if self.polled.is_some_and(|(number, _)| number >= header.block) {
+            return;
+        }
+        // Batches of which nothing has come are missing all of it.
+        let begun = poll.offers.batch.saturating_sub(u32::from(poll.offers.block == 0));
+        self.get_or_open(begun.min(self.lowest_open().saturating_add(MAX_OPEN as u32 - 1)));
+        self.polled = Some((header.block, now));
+        let due = self.soon(shared, now);
+        if poll.asked.includes(self.index, self.total) {
+            // An answer that is due already is not put off by the next poll.
+            let due = self.status_due.map_or(due, |(before, _)| before.min(due));
+            self.status_due = Some((due, true));
+            for bit in 0..16 {
+                let number = poll.want_first.saturating_add(bit);
+                let Some(batch) = self.get(number) else { continue };
+                let (done, planned) = (batch.is_done(), !batch.needs.is_empty());
+                let waits = matches!(batch.stage, Stage::Waiting);
+                if poll.want_need >> bit & 1 != 0 && planned && !waits {
+                    self.needs_due.entry(number).or_insert((due, 0));
+                }
+                if poll.want_done >> bit & 1 != 0 && done {
+                    self.dones_due.entry(number).or_insert((due, 0));
+                }
+            }
+        } else if self.status_due.is_none() && self.misses_something() {
+            self.status_due = Some((due, false));
+        }
+    }
+
+    fn misses_something(&self) -> bool {
+        let numbered = (self.low..).zip(&self.batches);
+        numbered.into_iter().any(|(number, batch)| {
+            let status = batch.status(self.offers.below(number), self.data.below(number));
+            !status.missing.is_empty()
+        })
+    }
+
+    fn forget_below(&mut self, shared: &mut Shared, low: u32) {
+        while self.low < low && self.batches.front().is_some_and(Batch::is_done) {
+            if let Some(mut batch) = self.batches.pop_front() {
+                batch.free(shared);
+            }
+            self.needs_due.remove(&self.low);
+            self.dones_due.remove(&self.low);
+            self.low += 1;
+        }
+    }
+
+    /// When something that nobody asked for is to be said.
+    fn soon(&self, shared: &mut Shared, now: Time) -> Time {
+        now + Span::from_micros(shared.rng.below(self.spread.micros() + 1))
+    }
+
+    fn status_soon(&mut self, shared: &mut Shared, now: Time) {
+        if self.status_due.is_none() {
+            self.status_due = Some((self.soon(shared, now), false));
+        }
+    }
+
+    /// When the next feedback is due.
+    pub(super) fn due(&self) -> Option<Time> {
+        let accept = self.accept_due.then_some(Time::ZERO);
+        let status = self.status_due.map(|(due, _)| due);
+        let codes = self.needs_due.values().chain(self.dones_due.values()).map(|&(due, _)| due);
+        accept.into_iter().chain(status).chain(codes).min()
+    }
+
+    pub(super) fn transmit(&mut self, shared: &mut Shared, now: Time) -> Option<Outbound> {
+        if std::mem::take(&mut self.accept_due) {
+            let verdict = Verdict::Accepted;
+            return Some(self.outbound(
+                shared,
+                0,
+                &Feedback::Accept { verdict, grant: shared.grant() },
+            ));
+        }
+        if let Some((number, first)) = first_due(&self.needs_due, now) {
+            let needs =
+                self.get(number).map(|batch| std::mem::take(&mut batch.needs)).unwrap_or_default();
+            let (runs, next) = Runs::pack(&needs, first, self.room());
+            goes_on(&mut self.needs_due, number, next, needs.len());
+            let outbound = self.outbound(shared, number, &Feedback::Need(runs));
+            if let Some(batch) = self.get(number) {
+                batch.needs = needs;
+            }
+            return Some(outbound);
+        }
+        if let Some((number, first)) = first_due(&self.dones_due, now) {
+            let room = self.room();
+            let Some(Batch { stage: Stage::Done(outcomes), .. }) = self.get(number) else {
+                self.dones_due.remove(&number);
+                return None;
+            };
+            let (runs, next) = Runs::pack(outcomes, first, room);
+            let len = outcomes.len();
+            goes_on(&mut self.dones_due, number, next, len);
+            return Some(self.outbound(shared, number, &Feedback::Done(runs)));
+        }
+        let (due, asked) = self.status_due?;
+        if due > now {
+            return None;
+        }
+        self.status_due = None;
+        let status = Feedback::Status(self.status(shared, now, asked));
+        Some(self.outbound(shared, 0, &status))
+    }
+
+    fn room(&self) -> usize {
+        usize::from(self.block) - Feedback::PREFIX
+    }
+
+    fn status(&self, shared: &Shared, now: Time, asked: bool) -> Status {
+        let first = self.lowest_open();
+        let skip = (first - self.low) as usize;
+        let batches = (first..).zip(self.batches.iter().skip(skip)).take(MAX_OPEN);
+        let (poll, came) = self.polled.unwrap_or((0, now));
+        Status {
+            poll,
+            asked,
+            held: u32::try_from(now.since(came).micros()).unwrap_or(u32::MAX),
+            grant: shared.grant(),
+            received: self.received,
+            first,
+            batches: batches
+                .map(|(number, batch)| {
+                    batch.status(self.offers.below(number), self.data.below(number))
+                })
+                .collect(),
+        }
+    }
+
+    fn outbound(&self, shared: &Shared, batch: u32, feedback: &Feedback) -> Outbound {
+        let header = shared.answer(self.key, feedback.kind(), batch);
+        Outbound { to: self.from, header, payload: feedback.emit(self.key.node, self.block.into()) }
+    }
+
+    /// Gives back all memory.
+    pub(super) fn forget(&self, shared: &mut Shared) {
+        for batch in &self.batches {
+            shared.release(batch.reserved + batch.reserved_body);
+        }
+    }
+}
+
+fn first_due(due: &BTreeMap<u32, (Time, u16)>, now: Time) -> Option<(u32, u16)> {
+    due.iter().find(|(_, (when, _))| *when <= now).map(|(&number, &(_, first))| (number, first))
+}
+
+fn goes_on(due: &mut BTreeMap<u32, (Time, u16)>, number: u32, next: u16, len: usize) {
+    if usize::from(next) >= len {
+        due.remove(&number);
+    } else if let Some((_, first)) = due.get_mut(&number) {
+        *first = next;
+    }
+}
