@@ -7,6 +7,10 @@
 
 pub mod incoming;
 pub mod job;
+pub mod outgoing;
 pub mod ranges;
 pub mod rng;
 pub mod window;
+
+#[cfg(test)]
+mod sim;

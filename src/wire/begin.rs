@@ -158,6 +158,13 @@ impl Bits {
         self.0[number / 8] |= 1 << (number % 8);
     }
 
+    /// Takes a number out.
+    pub fn remove(&mut self, number: usize) {
+        if let Some(byte) = self.0.get_mut(number / 8) {
+            *byte &= !(1 << (number % 8));
+        }
+    }
+
     /// Whether a number is in it.
     pub fn contains(&self, number: usize) -> bool {
         self.0.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 != 0)

@@ -34,6 +34,14 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// How many of `total` targets must answer.
+    pub fn count(&self, total: u16) -> u16 {
+        match self {
+            Asked::Slice(_, count) => (*count).min(total),
+            Asked::These(bits) => bits.iter().count() as u16,
+        }
+    }
+
     /// Whether the target of `index` among `total` must answer.
     pub fn includes(&self, index: u16, total: u16) -> bool {
         match self {

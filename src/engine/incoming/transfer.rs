@@ -348,8 +348,12 @@ impl<H> Transfer<H> {
         let begun = poll.offers.batch.saturating_sub(u32::from(poll.offers.block == 0));
         self.get_or_open(begun.min(self.lowest_open().saturating_add(MAX_OPEN as u32 - 1)));
         self.polled = Some((header.block, now));
-        let due = self.soon(shared, now);
+        let mut due = self.soon(shared, now);
         if poll.asked.includes(self.index, self.total) {
+            // Those asked spread their answers among themselves.
+            let spread =
+                self.spread * poll.asked.count(self.total).into() / self.total.max(1).into();
+            due = now + Span::from_micros(shared.rng.below(spread.micros() + 1));
             // An answer that is due already is not put off by the next poll.
             let due = self.status_due.map_or(due, |(before, _)| before.min(due));
             self.status_due = Some((due, true));

@@ -1,0 +1,571 @@
+//! What a transfer does next: of itself, when a deadline passes, and when it may send.
+
+use std::ops::Range;
+
+use super::repair::{Stream, Who};
+use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
+use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
+use crate::time::{Span, Time};
+use crate::wire::begin::{Begin, Bits, Commit};
+use crate::wire::feedback::State;
+use crate::wire::header::PacketKind;
+use crate::wire::poll::{Asked, Mark, Poll};
+
+/// Silent targets get the next poll each by itself, up to so many.
+const ONE_BY_ONE: usize = 16;
+/// Answers to polls of a large fleet come at this many a second at the most.
+const ANSWERS_PER_SECOND: u64 = 20_000;
+/// A poll leaves after so many bytes at the latest.
+const POLL_EVERY: u64 = 256 << 10;
+/// END and ABORT are said so many times.
+const CLOSING_TRIES: u32 = 6;
+/// A suspended target is asked so often whether it is back.
+const PROBE: Span = Span::from_millis(500);
+
+impl Outgoing {
+    /// Names targets that have not answered in BEGIN.
+    pub(super) fn begin(&mut self, targets: Range<usize>) {
+        let capacity = Begin::capacity(self.config.block.into()).max(1);
+        let mut first = targets.start;
+        while first < targets.end {
+            let last = (first + capacity).min(targets.end);
+            let to = match targets.len() {
+                1 => To::One(self.targets[first].addr),
+                _ => self.everyone(),
+            };
+            let begin = Begin {
+                dry_run: self.config.options.dry_run,
+                ignore_times: self.config.options.ignore_times,
+                block: self.config.block,
+                oldest: self.config.oldest,
+                total: self.targets.len() as u16,
+                first: first as u16,
+                targets: self.targets[first..last].iter().map(|target| target.node).collect(),
+            };
+            let header = self.header(PacketKind::Begin);
+            self.control.push_back(Transmit::Packet { to, header, payload: begin.emit() });
+            first = last;
+        }
+    }
+
+    /// Counts again who has not said what about a batch.
+    pub(super) fn recount(&mut self, number: u32) {
+        let Some(at) = number.checked_sub(self.first) else { return };
+        let Some(batch) = self.batches.get_mut(at as usize) else { return };
+        (batch.lack_needs, batch.lack_staged, batch.lack_done, batch.lack_done_ever) = (0, 0, 0, 0);
+        for (target, said) in self.targets.iter().zip(&batch.said) {
+            if target.is_gone() {
+                continue;
+            }
+            batch.lack_done_ever += usize::from(!said.done);
+            if target.is_active() {
+                batch.lack_needs += usize::from(!said.has_needs);
+                batch.lack_staged += usize::from(said.state < State::Staged);
+                batch.lack_done += usize::from(!said.done);
+            }
+        }
+    }
+
+    /// After a target has come or gone.
+    pub(super) fn recount_all(&mut self) {
+        for number in self.first..self.first + self.batches.len() as u32 {
+            self.recount(number);
+        }
+    }
+
+    /// Does what can be done now: verifies and commits batches, drops those that are done, ends.
+    pub(super) fn advance(&mut self, now: Time) {
+        if self.phase != Phase::Running {
+            if self.targets.iter().all(|target| target.ended || !target.is_active()) {
+                self.phase = Phase::Over;
+            }
+            return;
+        }
+        let dry_run = self.config.options.dry_run;
+        let some_active = self.targets.iter().any(|target| target.is_active());
+        for at in 0..self.batches.len() {
+            let number = self.first + at as u32;
+            let batch = &mut self.batches[at];
+            if dry_run || batch.frozen {
+                continue;
+            }
+            let ready = some_active && batch.lack_staged == 0 && batch.lack_needs == 0;
+            if ready && !batch.verifying {
+                batch.verifying = true;
+                self.events.push_back(Event::Verify(number));
+            }
+            // Batches are committed in order: what comes later waits.
+            break;
+        }
+        self.commit_stragglers();
+        while self.batches.front().is_some_and(|batch| batch.lack_done_ever == 0) {
+            self.batches.pop_front();
+            self.events.push_back(Event::Closed(self.first));
+            self.first += 1;
+            self.repairs.forget_below(self.first);
+        }
+        if self.input_ended && self.batches.is_empty() {
+            self.close(now, PacketKind::End);
+        }
+    }
+
+    /// Fixes what a batch's commit leaves out, and tells all targets to commit.
+    pub(super) fn freeze(&mut self, number: u32) {
+        let Some(batch) = self.get_mut(number) else { return };
+        if std::mem::replace(&mut batch.frozen, true) {
+            return;
+        }
+        let strikes: Vec<_> =
+            batch.strikes.iter().map(|(&entry, &reason)| (entry, reason)).collect();
+        if !strikes.is_empty() {
+            self.events.push_back(Event::Struck(number, strikes));
+        }
+        let active = |target: &&usize| self.targets[**target].is_active();
+        let all: Vec<usize> = (0..self.targets.len()).collect();
+        let targets: Vec<usize> = all.iter().filter(active).copied().collect();
+        self.send_commit(number, &targets);
+    }
+
+    fn send_commit(&mut self, number: u32, targets: &[usize]) {
+        let last_poll = self.polls.last();
+        let to = match targets {
+            [] => return,
+            [only] => To::One(self.targets[*only].addr),
+            _ => self.everyone(),
+        };
+        let mut header = self.header(PacketKind::Commit);
+        header.batch = number;
+        let Some(batch) = self.get_mut(number) else { return };
+        for &target in targets {
+            batch.said[target].committed_at = Some(last_poll);
+        }
+        let strikes = Bits::of(batch.strikes.keys().map(|&entry| entry.into()));
+        let commit = Commit { targets: Bits::of(targets.iter().copied()), strikes };
+        self.control.push_back(Transmit::Packet { to, header, payload: commit.emit() });
+    }
+
+    /// Sends COMMIT again to those who answer a later poll and have not got it.
+    fn commit_stragglers(&mut self) {
+        for at in 0..self.batches.len() {
+            let batch = &self.batches[at];
+            if !batch.frozen {
+                break;
+            }
+            if batch.lack_done_ever == 0 {
+                continue;
+            }
+            let targets: Vec<usize> = self
+                .targets
+                .iter()
+                .zip(&batch.said)
+                .enumerate()
+                .filter(|(_, (target, said))| {
+                    let told = said.committed_at;
+                    let heard_since = told.is_none_or(|poll| target.answered > poll);
+                    let waits = match said.state {
+                        State::Staged => true,
+                        State::Body => !batch.strikes.is_empty(),
+                        _ => told.is_none(),
+                    };
+                    target.presence == Presence::Active && !said.done && waits && heard_since
+                })
+                .map(|(index, _)| index)
+                .collect();
+            self.send_commit(self.first + at as u32, &targets);
+        }
+    }
+
+    /// A target takes no part any more.
+    pub(super) fn lose(&mut self, at: usize, why: Gone) {
+        if self.targets[at].is_gone() {
+            return;
+        }
+        self.targets[at].presence = Presence::Gone;
+        self.polls.excuse(at);
+        self.repairs.excuse(at);
+        if self.phase == Phase::Running {
+            self.events.push_back(Event::Gone(at, why));
+        }
+        self.recount_all();
+    }
+
+    /// Tells a target that is gone, and speaks, that this is over for it.
+    pub(super) fn abort_one(&mut self, now: Time, at: usize) {
+        if now < self.targets[at].probed + PATIENCE {
+            return;
+        }
+        self.targets[at].probed = now;
+        let header = self.header(PacketKind::Abort);
+        let to = To::One(self.targets[at].addr);
+        self.control.push_back(Transmit::Packet { to, header, payload: Vec::new() });
+    }
+
+    /// Ends it: END or ABORT is said until everyone has confirmed it.
+    pub(super) fn close(&mut self, now: Time, kind: PacketKind) {
+        self.phase = Phase::Closing(kind);
+        self.events.push_back(Event::Finished);
+        self.closing_tries = 0;
+        self.say_closing(now, kind);
+        self.advance(now);
+    }
+
+    fn say_closing(&mut self, now: Time, kind: PacketKind) {
+        self.asked_at = now;
+        self.closing_tries += 1;
+        let header = self.header(kind);
+        let left: Vec<To> = self
+            .targets
+            .iter()
+            .filter(|target| target.is_active() && !target.ended)
+            .map(|target| To::One(target.addr))
+            .collect();
+        let group = left.len() > ONE_BY_ONE || (self.closing_tries == 1 && self.targets.len() > 1);
+        let to = if group { vec![self.everyone()] } else { left };
+        for to in to {
+            self.control.push_back(Transmit::Packet { to, header, payload: Vec::new() });
+        }
+    }
+
+    fn patience(&self) -> Span {
+        let round_trips = self.targets.iter().filter(|target| target.is_active());
+        let longest = round_trips.filter_map(|target| target.stats.round_trip).max();
+        let spread = Span::from_micros(self.spread().into()) * 2;
+        let patience = (longest.unwrap_or(Span::ZERO) * 4).at_least(PATIENCE) + spread;
+        (patience * (1 << self.backoff.min(8))).at_most(MAX_PATIENCE + spread)
+    }
+
+    /// Over how many microseconds the answers of all targets spread.
+    fn spread(&self) -> u32 {
+        match self.targets.len() {
+            0..=AT_ONCE => 0,
+            count => (count as u64 * 1_000_000 / ANSWERS_PER_SECOND) as u32,
+        }
+    }
+
+    /// When [`Outgoing::timeout`] or [`Outgoing::poll_transmit`] have something to do.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Over => None,
+            _ if !self.control.is_empty() => Some(Time::ZERO),
+            Phase::Closing(_) => Some(self.asked_at + self.patience()),
+            Phase::Running => {
+                let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
+                let away =
+                    suspended.map(|t| (t.probed + PROBE).min(t.limit(self.config.timeout))).min();
+                let again = self.waits().then(|| self.asked_at + self.patience());
+                let send = self.has_blocks().then(|| self.send_at());
+                away.into_iter().chain(again).chain(send).min()
+            }
+        }
+    }
+
+    /// When blocks that wait may leave, as far as that is known. Without room in the window an answer
+    /// has to come first.
+    fn send_at(&self) -> Time {
+        match (self.has_room(), self.has_new()) {
+            (false, _) => Time::from_micros(u64::MAX),
+            (true, true) => self.pacer.next(),
+            (true, false) => self.pacer.next().max(self.repairs.ready),
+        }
+    }
+
+    /// Whether an answer of any kind is awaited.
+    fn waits(&self) -> bool {
+        self.polls.outstanding()
+            || self.batches.iter().any(|batch| batch.lack_done > 0)
+            || self.targets.iter().any(|target| target.presence == Presence::Joining)
+    }
+
+    /// A deadline has passed.
+    pub fn timeout(&mut self, now: Time) {
+        match self.phase {
+            Phase::Over => {}
+            Phase::Closing(kind) => {
+                if now >= self.asked_at + self.patience() {
+                    if self.closing_tries >= CLOSING_TRIES {
+                        self.phase = Phase::Over;
+                    } else {
+                        self.backoff += 1;
+                        self.say_closing(now, kind);
+                    }
+                }
+            }
+            Phase::Running => {
+                if self.waits() && now >= self.asked_at + self.patience() {
+                    self.ask_again(now);
+                }
+                self.probe_suspended(now);
+                self.advance(now);
+            }
+        }
+    }
+
+    /// Repeats what has not been answered, to those who have not answered it.
+    fn ask_again(&mut self, now: Time) {
+        self.backoff += 1;
+        let silent = self.polls.silent();
+        for at in 0..self.targets.len() {
+            let target = &mut self.targets[at];
+            let joining = target.presence == Presence::Joining;
+            if !target.is_active() || !(silent.contains(at) || joining) {
+                continue;
+            }
+            target.silent_polls += 1;
+            if target.silent_polls >= SILENT_POLLS && now >= target.heard + SILENT_FOR {
+                target.presence = Presence::Suspended;
+                target.probed = now;
+                self.polls.excuse(at);
+                self.repairs.excuse(at);
+                self.events.push_back(Event::Suspended(at));
+                self.recount_all();
+            } else if joining {
+                self.begin(at..at + 1);
+            }
+        }
+        self.end_round(now);
+        let lowest = self.batches.iter().find(|batch| batch.lack_done > 0);
+        let behind = |at: usize| lowest.is_some_and(|batch| !batch.said[at].done);
+        let asked: Vec<usize> = (0..self.targets.len())
+            .filter(|&at| self.targets[at].is_active() && (silent.contains(at) || behind(at)))
+            .collect();
+        if !asked.is_empty() {
+            self.poll(now, Some(&asked));
+        } else {
+            self.asked_at = now;
+        }
+    }
+
+    fn probe_suspended(&mut self, now: Time) {
+        for at in 0..self.targets.len() {
+            if self.targets[at].presence != Presence::Suspended {
+                continue;
+            }
+            if now >= self.targets[at].limit(self.config.timeout) {
+                self.lose(at, Gone::Silent);
+            } else if now >= self.targets[at].probed + PROBE {
+                self.targets[at].probed = now;
+                self.begin(at..at + 1);
+                self.poll(now, Some(&[at]));
+            }
+        }
+    }
+
+    /// Sends POLL: to all, asking the next slice of them; or to those who are to answer now.
+    fn poll(&mut self, now: Time, these: Option<&[usize]>) {
+        let total = self.targets.len();
+        let asked = match these {
+            Some(these) => Asked::These(Bits::of(these.iter().copied())),
+            None if total <= AT_ONCE => Asked::Slice(0, total as u16),
+            None => {
+                // Half of the answers are for slices, the rest for those who miss something.
+                let since = now.since(self.asked_at).micros().max(1);
+                let share = since * ANSWERS_PER_SECOND / 2 / 1_000_000;
+                let count = (share as usize).clamp(1, total);
+                let first = self.polls.slice % total;
+                self.polls.slice = first + count;
+                Asked::Slice(first as u16, count as u16)
+            }
+        };
+        let counts =
+            |at: usize| self.targets[at].is_active() && asked.includes(at as u16, total as u16);
+        let waiting: Vec<usize> = (0..total).filter(|&at| counts(at)).collect();
+        let (sent, sent_to_all) = (self.sent, self.sent_to_all);
+        let number = self.polls.ask(now, sent, sent_to_all, waiting.into_iter());
+        let (want_first, want_need, want_done) = self.wants(these);
+        let poll = Poll {
+            offers: self.offer_mark(),
+            data: self.data_mark(),
+            spread: self.spread(),
+            want_first,
+            want_need,
+            want_done,
+            asked,
+        };
+        let mut header = self.header(PacketKind::Poll);
+        header.batch = self.first;
+        header.block = number;
+        let to = match these {
+            Some(these) if these.len() <= ONE_BY_ONE => {
+                these.iter().map(|&at| To::One(self.targets[at].addr)).collect()
+            }
+            _ => vec![self.everyone()],
+        };
+        for to in to {
+            self.control.push_back(Transmit::Packet { to, header, payload: poll.emit() });
+        }
+        self.asked_at = now;
+        self.unpolled = 0;
+    }
+
+    /// Which batches' NEED and DONE are lacking, of the targets asked.
+    fn wants(&self, these: Option<&[usize]>) -> (u32, u16, u16) {
+        let Some(these) = these else { return (self.first, 0, 0) };
+        let lacks = |number: u32, at: usize| -> (bool, bool) {
+            let Some(said) = self.get(number).and_then(|batch| batch.said.get(at)) else {
+                return (false, false);
+            };
+            (!said.has_needs && !said.done, !said.done)
+        };
+        let last = self.first + self.batches.len() as u32;
+        let lacking = |number: &u32| these.iter().any(|&at| lacks(*number, at).1);
+        let want_first = (self.first..last).find(lacking).unwrap_or(self.first);
+        let (mut need, mut done) = (0, 0);
+        for bit in 0..16 {
+            for &at in these {
+                let (lacks_need, lacks_done) = lacks(want_first + bit, at);
+                need |= u16::from(lacks_need) << bit;
+                done |= u16::from(lacks_done) << bit;
+            }
+        }
+        (want_first, need, done)
+    }
+
+    fn offer_mark(&self) -> Mark {
+        let open = |batch: &super::Batch| batch.offered < batch.offer_blocks();
+        match self.batches.iter().position(open) {
+            Some(at) => Mark { batch: self.first + at as u32, block: self.batches[at].offered },
+            None => Mark { batch: self.first + self.batches.len() as u32, block: 0 },
+        }
+    }
+
+    fn data_mark(&self) -> Mark {
+        match self.batches.iter().position(|batch| !batch.passed) {
+            Some(at) => Mark { batch: self.first + at as u32, block: self.batches[at].next },
+            None => Mark { batch: self.first + self.batches.len() as u32, block: 0 },
+        }
+    }
+
+    /// Whether any block waits to be sent.
+    fn has_blocks(&self) -> bool {
+        !self.repairs.is_empty() || self.next_offer().is_some() || self.next_data(1).is_some()
+    }
+
+    fn has_room(&self) -> bool {
+        let in_flight = self.sent - self.confirmed;
+        in_flight + u64::from(self.config.block) <= self.window.size(self.smallest_grant())
+    }
+
+    fn next_offer(&self) -> Option<(usize, u32)> {
+        let at = self.batches.iter().position(|batch| batch.offered < batch.offer_blocks())?;
+        Some((at, self.batches[at].offered))
+    }
+
+    /// The next blocks of the first pass, if its batch may be sent yet.
+    fn next_data(&self, most: u32) -> Option<(usize, Range<u32>)> {
+        let at = self.batches.iter().position(|batch| !batch.passed)?;
+        let batch = &self.batches[at];
+        if batch.lack_needs > 0 || self.config.options.dry_run || batch.frozen {
+            return None;
+        }
+        Some((at, batch.union.next_run(batch.next, most)?))
+    }
+
+    /// Marks the first pass of batches that have nothing (more) to send as done.
+    fn pass(&mut self) {
+        while let Some(batch) = self.batches.iter_mut().find(|batch| !batch.passed) {
+            let through = batch.union.next_run(batch.next, 1).is_none();
+            let offered = batch.offered == batch.offer_blocks();
+            if batch.frozen || (batch.lack_needs == 0 && offered && through) {
+                batch.passed = true;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// What is to be sent now, at most `most` blocks at once; no blocks at all unless `blocks_too`.
+    pub fn poll_transmit(&mut self, now: Time, most: u32, blocks_too: bool) -> Option<Transmit> {
+        if let Some(transmit) = self.control.pop_front() {
+            return Some(transmit);
+        }
+        if self.phase != Phase::Running || self.targets.is_empty() {
+            return None;
+        }
+        self.pass();
+        if self.has_blocks() {
+            if !self.has_room() {
+                self.limited = true;
+            } else if blocks_too && now >= self.pacer.next() {
+                if let Some(transmit) = self.transmit_blocks(now, most) {
+                    return Some(transmit);
+                }
+            }
+            if self.unpolled < self.poll_every() && (self.has_room() || self.unpolled == 0) {
+                return None;
+            }
+        }
+        if self.unpolled > 0 {
+            self.poll(now, None);
+            return self.control.pop_front();
+        }
+        None
+    }
+
+    fn poll_every(&self) -> u64 {
+        (self.window.size(self.smallest_grant()) / 4).min(POLL_EVERY)
+    }
+
+    fn transmit_blocks(&mut self, now: Time, most: u32) -> Option<Transmit> {
+        let room =
+            self.window.size(self.smallest_grant()).saturating_sub(self.sent - self.confirmed);
+        let room = u32::try_from(room / u64::from(self.config.block)).unwrap_or(u32::MAX);
+        let most = self.window.burst(most).min(room).max(1);
+        if !self.repairs.is_empty() && now >= self.repairs.ready {
+            return self.transmit_repair(now, most);
+        }
+        if let Some((at, block)) = self.next_offer() {
+            self.batches[at].offered += 1;
+            self.sent_blocks(now, 1, false);
+            return Some(self.offer_packet(self.first + at as u32, block, self.everyone(), false));
+        }
+        let (at, blocks) = self.next_data(most)?;
+        self.batches[at].next = blocks.end;
+        self.sent_blocks(now, blocks.len() as u32, false);
+        self.pass();
+        Some(self.data(self.first + at as u32, blocks, self.everyone(), false))
+    }
+
+    fn has_new(&self) -> bool {
+        self.next_offer().is_some() || self.next_data(1).is_some()
+    }
+
+    fn transmit_repair(&mut self, now: Time, most: u32) -> Option<Transmit> {
+        let last_poll = self.polls.last();
+        let (block, count, who) =
+            self.repairs.next(if self.repairs.first_is_offer() { 1 } else { most }, last_poll)?;
+        let (to, alone) = match who {
+            Who::One(target) if self.targets.len() > 1 => {
+                (To::One(self.targets[target].addr), true)
+            }
+            _ => (self.everyone(), false),
+        };
+        self.sent_blocks(now, count, alone);
+        Some(match block.stream {
+            Stream::Offer => self.offer_packet(block.batch, block.number, to, alone),
+            Stream::Data => self.data(block.batch, block.number..block.number + count, to, alone),
+        })
+    }
+
+    fn sent_blocks(&mut self, now: Time, count: u32, alone: bool) {
+        let bytes = u64::from(count) * u64::from(self.config.block);
+        self.sent += bytes;
+        self.unpolled += bytes;
+        if !alone {
+            self.sent_to_all = self.sent_to_all.wrapping_add(count);
+        }
+        self.pacer.sent(now, bytes, &self.window);
+    }
+
+    fn offer_packet(&self, number: u32, block: u32, to: To, alone: bool) -> Transmit {
+        let mut header = self.header(PacketKind::Offer);
+        (header.batch, header.block, header.alone) = (number, block, alone);
+        let payload = self.get(number).map(|batch| batch.offer(block)).unwrap_or_default();
+        Transmit::Packet { to, header, payload }
+    }
+
+    fn data(&self, number: u32, blocks: Range<u32>, to: To, alone: bool) -> Transmit {
+        let mut header = self.header(PacketKind::Data);
+        (header.batch, header.block, header.alone) = (number, blocks.start, alone);
+        Transmit::Data { to, header, blocks }
+    }
+}

@@ -1,0 +1,170 @@
+//! A target of the simulated fleet.
+
+use std::net::SocketAddrV4;
+
+use super::disk::{Handle, MemDisk, fill};
+use super::{Packet, address};
+use crate::engine::incoming::{Config, Outbound, Place, Reception};
+use crate::engine::job::Answer;
+use crate::name::NodeId;
+use crate::time::{Span, Time};
+use crate::wire::header::PacketKind;
+
+pub(super) struct Host {
+    index: usize,
+    pub(super) life: u32,
+    alive: bool,
+    seed: u64,
+    rcvbuf: u32,
+    reception: Reception<Handle>,
+    disk: MemDisk,
+    wake: Option<Time>,
+    pub(super) peak_memory: usize,
+}
+
+impl Host {
+    pub(super) fn new(index: usize, seed: u64, rcvbuf: u32) -> Self {
+        let mut host = Host {
+            index,
+            life: 0,
+            alive: true,
+            seed,
+            rcvbuf,
+            reception: Reception::new(Config { me: NodeId(0), receive_buffer: 0, budget: 0, seed }),
+            disk: MemDisk::new(seed),
+            wake: None,
+            peak_memory: 0,
+        };
+        host.reset();
+        host
+    }
+
+    pub(super) fn set_receive_buffer(&mut self, bytes: u32) {
+        self.rcvbuf = bytes;
+        self.reset();
+    }
+
+    fn reset(&mut self) {
+        self.reception = Reception::new(Config {
+            me: self.node(),
+            receive_buffer: self.rcvbuf,
+            budget: 32 << 20,
+            seed: self.seed,
+        });
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        NodeId((self.index as u64 + 1) << 16 | u64::from(self.life))
+    }
+
+    pub(super) fn old_node(&self) -> Option<NodeId> {
+        self.life.checked_sub(1).map(|life| NodeId((self.index as u64 + 1) << 16 | u64::from(life)))
+    }
+
+    pub(super) fn addr(&self) -> SocketAddrV4 {
+        address(self.index)
+    }
+
+    pub(super) fn disk(&self) -> &MemDisk {
+        &self.disk
+    }
+
+    pub(super) fn disk_mut(&mut self) -> &mut MemDisk {
+        &mut self.disk
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.alive || self.reception.open().next().is_none()
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.reception.memory()
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.alive = false;
+    }
+
+    pub(super) fn restart(&mut self, seed: u64) {
+        self.alive = true;
+        self.life += 1;
+        self.seed = seed;
+        self.wake = None;
+        self.disk.restart();
+        self.reset();
+    }
+
+    /// A packet comes in; whether anything may follow from it at once.
+    pub(super) fn packet(&mut self, now: Time, packet: &Packet) -> bool {
+        if !self.alive {
+            return false;
+        }
+        let header = &packet.header;
+        let follows = match &packet.body {
+            Some(source) => {
+                let bytes = source.layout.bytes_of(header.block);
+                match self.reception.data(now, header, (bytes.end - bytes.start) as usize) {
+                    Place::Nowhere => return false,
+                    Place::Memory(memory) => {
+                        fill(&source.manifest, &source.layout, bytes.start, memory)
+                    }
+                    Place::File(handle, offset) => {
+                        assert_eq!(offset, bytes.start);
+                        handle.write(bytes);
+                    }
+                }
+                true
+            }
+            None => {
+                assert_ne!(header.kind, PacketKind::Data);
+                self.reception.packet(now, packet.from, header, &packet.payload);
+                true
+            }
+        };
+        self.peak_memory = self.peak_memory.max(self.reception.memory());
+        follows
+    }
+
+    /// The disk's answers to all jobs that are due, and when they come.
+    pub(super) fn jobs(&mut self) -> Vec<(Span, Answer<Handle>)> {
+        let mut answers = Vec::new();
+        while let Some(job) = self.reception.poll_job() {
+            answers.extend(self.disk.run(job));
+        }
+        answers
+    }
+
+    pub(super) fn answer(&mut self, now: Time, answer: Answer<Handle>) {
+        if self.alive {
+            self.reception.answer(now, answer);
+        }
+    }
+
+    pub(super) fn transmit(&mut self, now: Time) -> Option<Outbound> {
+        if self.alive { self.reception.poll_transmit(now) } else { None }
+    }
+
+    pub(super) fn timeout(&mut self, now: Time) {
+        self.wake = None;
+        if self.alive {
+            self.reception.timeout(now);
+        }
+    }
+
+    pub(super) fn member_gone(&mut self, now: Time, node: NodeId) {
+        self.reception.member_gone(now, node);
+    }
+
+    /// The next deadline, if it is earlier than the one that is set.
+    pub(super) fn new_wake(&mut self) -> Option<Time> {
+        if !self.alive {
+            return None;
+        }
+        let wake = self.reception.poll_timeout()?;
+        if self.wake.is_some_and(|old| old <= wake) {
+            return None;
+        }
+        self.wake = Some(wake);
+        Some(wake)
+    }
+}

@@ -1,0 +1,285 @@
+//! What simulated fleets must survive. `MAKUO_SEED=n` replays one seed; a failure prints it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Action, Sim};
+use crate::engine::outgoing::Gone;
+use crate::engine::rng::Rng;
+use crate::time::Span;
+use crate::wire::manifest::tests::entry;
+use crate::wire::manifest::{Kind, Manifest, Stamp};
+
+fn seeds(count: u64, test: impl Fn(u64)) {
+    if let Ok(seed) = std::env::var("MAKUO_SEED") {
+        return test(seed.parse().expect("MAKUO_SEED is a number"));
+    }
+    for seed in 1..=count {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
+            eprintln!("failed with MAKUO_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Some batches: `sizes` of files each.
+fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
+    let mut made = Vec::new();
+    for (at, sizes) in batches.iter().enumerate() {
+        let mut entries = vec![entry(&format!("d{at}"), Kind::Open)];
+        for (file, &size) in sizes.iter().enumerate() {
+            let mut found = entry(&format!("d{at}/f{file}"), Kind::File { size, data: None });
+            found.mtime = Stamp { secs: version, nanos: 1 };
+            entries.push(found);
+        }
+        entries.push(entry(&format!("d{at}"), Kind::Close));
+        made.push(Manifest { entries });
+    }
+    made
+}
+
+fn small_tree(version: i64) -> Vec<Manifest> {
+    let small: &[u64] = &[1, 0, 5_000, 1_424, 300, 20_000];
+    tree(
+        version,
+        &[small, &[100_000, 7], &[], &[5 << 20], small, &[60_000; 20], small, small, small, small],
+    )
+}
+
+fn assert_equal(sim: &Sim, target: usize) {
+    let wanted: Vec<_> = sim
+        .sender
+        .input
+        .iter()
+        .flat_map(|manifest| &manifest.entries)
+        .filter(|entry| matches!(entry.kind, Kind::File { .. }))
+        .map(|entry| (entry.path.as_bytes().to_vec(), entry.mtime))
+        .collect();
+    let disk = sim.disk(target);
+    for (path, mtime) in &wanted {
+        assert_eq!(
+            disk.files.get(path),
+            Some(mtime),
+            "target {target}: {}",
+            String::from_utf8_lossy(path)
+        );
+    }
+    assert!(disk.is_clean(), "target {target} has something staged");
+}
+
+fn assert_all_equal(sim: &Sim) {
+    for target in 0..sim.targets.len() {
+        assert_eq!(sim.sender.gone[target], None, "target {target}");
+        assert_equal(sim, target);
+        assert_eq!(sim.targets[target].memory(), 0);
+    }
+}
+
+#[test]
+fn a_clean_network_needs_three_round_trips() {
+    let mut sim = Sim::new(1, 3, tree(1, &[&[4_096]]));
+    let began = sim.now;
+    sim.start();
+    assert!(sim.run(Span::from_secs(10)));
+    assert_all_equal(&sim);
+    let took = sim.sender.finished.unwrap().since(began);
+    // Three round trips of 0.2 ms, and the disk three times 0.3 ms.
+    assert!(took <= Span::from_micros(1_600), "{took}");
+    assert_eq!(sim.sender.outcomes, [3, 3, 3]);
+}
+
+#[test]
+fn a_second_send_has_nothing_to_do() {
+    let mut sim = Sim::new(1, 3, small_tree(1));
+    sim.start();
+    assert!(sim.run(Span::from_secs(60)));
+    assert_all_equal(&sim);
+    let before = sim.wire_bytes;
+    assert!(before > 5 << 20);
+    sim.sender.number += 1;
+    sim.start();
+    assert!(sim.run(Span::from_secs(60)));
+    assert_all_equal(&sim);
+    let again = sim.wire_bytes - before;
+    assert!(again < 40_000, "{again} bytes");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let mut sim = Sim::new(1, 3, small_tree(1));
+    sim.sender.dry_run = true;
+    sim.net.member_loss = 100;
+    sim.start();
+    assert!(sim.run(Span::from_secs(60)));
+    assert!((0..3).all(|target| sim.disk(target).files.is_empty() && sim.disk(target).is_clean()));
+    let entries: usize = small_tree(1).iter().map(|manifest| manifest.entries.len()).sum();
+    assert_eq!(sim.sender.outcomes, [entries as u64; 3]);
+}
+
+#[test]
+fn everyone_gets_everything_despite_loss_doubles_and_late_packets() {
+    seeds(200, |seed| {
+        let mut rng = Rng::new(seed ^ 0xabcd);
+        let targets = 1 + rng.below(6) as usize;
+        let mut sim = Sim::new(seed, targets, small_tree(1));
+        sim.net.shared_loss = rng.below(100);
+        sim.net.member_loss = rng.below(300);
+        sim.net.doubled = rng.below(100);
+        sim.net.late = rng.below(100);
+        sim.net.delay = Span::from_micros(50 + rng.below(5_000));
+        sim.start();
+        assert!(sim.run(Span::from_secs(600)), "seed {seed} does not end");
+        assert_all_equal(&sim);
+    });
+}
+
+#[test]
+fn a_target_that_dies_at_any_step_is_reported_and_holds_nobody_up() {
+    seeds(150, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 4, small_tree(1));
+        sim.net.member_loss = rng.below(50);
+        sim.script = vec![(rng.below(15_000), Action::KillTarget(2))];
+        sim.start();
+        let began = sim.now;
+        assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
+        for target in [0, 1, 3] {
+            assert_eq!(sim.sender.gone[target], None);
+            assert_equal(&sim, target);
+        }
+        // It may have died after its last answer.
+        assert!(
+            matches!(sim.sender.gone[2], Some(Gone::Silent) | None),
+            "{:?}",
+            sim.sender.gone[2]
+        );
+        if sim.sender.gone[2].is_none() {
+            assert_equal(&sim, 2);
+        }
+        assert!(sim.sender.finished.unwrap().since(began) < Span::from_secs(15));
+    });
+}
+
+#[test]
+fn a_target_that_restarts_at_any_step_is_not_harmed() {
+    seeds(150, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, small_tree(1));
+        sim.net.member_loss = rng.below(50);
+        sim.net.late = 50;
+        let kill = rng.below(10_000);
+        sim.script = vec![
+            (kill, Action::KillTarget(1)),
+            (kill + rng.below(2_000), Action::RestartTarget(1)),
+        ];
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
+        for target in [0, 2] {
+            assert_equal(&sim, target);
+        }
+        assert!(sim.disk(1).is_clean());
+    });
+}
+
+#[test]
+fn a_sender_that_restarts_at_any_step_mixes_nothing_up() {
+    seeds(150, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, small_tree(1));
+        sim.net.member_loss = rng.below(100);
+        sim.net.late = 100;
+        sim.net.doubled = 100;
+        sim.script = vec![(rng.below(8_000), Action::KillSender)];
+        sim.start();
+        sim.run(Span::from_millis(rng.below(200)));
+        // Other files under the same names and the same transfer number.
+        sim.script.clear();
+        if sim.sender.life == 0 {
+            sim.act(Action::KillSender);
+        }
+        sim.sender.input = small_tree(2);
+        sim.act(Action::RestartSender);
+        assert!(sim.run(Span::from_secs(600)), "seed {seed} does not end");
+        assert_all_equal(&sim);
+    });
+}
+
+#[test]
+fn a_sender_that_dies_leaves_nothing_staged() {
+    seeds(60, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, small_tree(1));
+        sim.script = vec![(rng.below(12_000), Action::KillSender)];
+        sim.start();
+        sim.run(Span::from_secs(40));
+        for target in 0..3 {
+            assert!(sim.disk(target).is_clean(), "target {target}");
+            assert_eq!(sim.targets[target].memory(), 0);
+        }
+    });
+}
+
+#[test]
+fn an_abort_leaves_nothing_staged() {
+    seeds(60, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, small_tree(1));
+        sim.net.member_loss = rng.below(200);
+        sim.script = vec![(rng.below(8_000), Action::Abort)];
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)));
+        assert!((0..3).all(|target| sim.disk(target).is_clean()));
+    });
+}
+
+#[test]
+fn a_thin_link_with_a_short_queue_is_used_well() {
+    let mut sim = Sim::new(5, 4, tree(1, &[&[20 << 20]]));
+    sim.net.rate = Some(12.5e6);
+    sim.net.queue = 64;
+    let began = sim.now;
+    sim.start();
+    assert!(sim.run(Span::from_secs(60)));
+    assert_all_equal(&sim);
+    let took = sim.sender.finished.unwrap().since(began).secs_f64();
+    let used = (20 << 20) as f64 / 1_424.0 * 1_500.0 / 12.5e6 / took;
+    eprintln!(
+        "100 Mbit/s, queue of 64: {:.1} % used, {} packets dropped, {} feedback",
+        used * 100.0,
+        sim.net.dropped,
+        sim.feedback
+    );
+    assert!(used >= 0.85, "{used}");
+    assert!(sim.net.dropped < 4_000, "{}", sim.net.dropped);
+}
+
+fn gigabit(targets: usize, rcvbuf: u32, size: u64) -> (f64, f64) {
+    let mut sim = Sim::new(9, targets, tree(1, &[&[size]]));
+    for target in 0..targets {
+        sim.targets[target].set_receive_buffer(rcvbuf);
+        sim.targets[target].disk_mut().slowness = Span::from_micros(100);
+    }
+    sim.net.rate = Some(125e6);
+    let began = sim.now;
+    sim.start();
+    assert!(sim.run(Span::from_secs(60)));
+    assert_all_equal(&sim);
+    let took = sim.sender.finished.unwrap().since(began).secs_f64();
+    (took, sim.feedback as f64 / took)
+}
+
+#[test]
+fn a_thousand_targets_take_hardly_longer_than_ten() {
+    // What getsockopt says of buffers of 208 KiB and of 8 MiB.
+    for rcvbuf in [212_992, 16 << 20] {
+        let size = 64 << 20;
+        let (ten, few) = gigabit(10, rcvbuf, size);
+        let (thousand, many) = gigabit(1_000, rcvbuf, size);
+        eprintln!(
+            "{} KiB buffers: 10 targets {ten:.3} s, {few:.0} feedback/s; 1,000 targets {thousand:.3} s, {many:.0} feedback/s; ratio {:.2}",
+            rcvbuf / 1_024,
+            thousand / ten
+        );
+        assert!(thousand < ten * 1.3);
+        assert!(many < 25_000.0);
+    }
+}
