@@ -4,7 +4,7 @@
 //! The test program is run again for this one test; there the body runs in a fork of the test's
 //! thread, which is then the only thread.
 
-use super::cvt::cvt;
+use super::cvt::cvt_r;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -104,15 +104,9 @@ fn run_here(body: impl FnOnce()) -> ! {
 /// Waits for the child `pid`; its exit status, a signal counting 128 more.
 fn wait_for(pid: libc::pid_t) -> i32 {
     let mut status = 0;
-    loop {
-        // SAFETY: `status` is good for the call.
-        match cvt(unsafe { libc::waitpid(pid, &mut status, 0) }) {
-            Ok(_) if libc::WIFSIGNALED(status) => return 128 + libc::WTERMSIG(status),
-            Ok(_) => return libc::WEXITSTATUS(status),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => panic!("waitpid {pid}: {e}"),
-        }
-    }
+    // SAFETY: `status` is good for the call.
+    cvt_r(|| unsafe { libc::waitpid(pid, &mut status, 0) }).unwrap();
+    if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
 }
 
 /// Ends this process at once, without what is to run at exit.

@@ -3,7 +3,7 @@
 //! The process that was started waits until its child says that it is up, or why it failed, or dies;
 //! only then does it end, with the exit status that fits.
 
-use super::cvt::cvt;
+use super::cvt::{cvt, cvt_r};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -171,13 +171,8 @@ fn fork() -> io::Result<Option<libc::pid_t>> {
 
 /// Waits for the end of a child that ends at once.
 fn reap(child: libc::pid_t) {
-    loop {
-        // SAFETY: the status is not asked for.
-        let ret = cvt(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) });
-        if !ret.is_err_and(|why| why.kind() == io::ErrorKind::Interrupted) {
-            return;
-        }
-    }
+    // SAFETY: the status is not asked for. There is no error but that it is gone already.
+    let _ = cvt_r(|| unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) });
 }
 
 /// Ends the process without running what was registered for its end, which after a fork is

@@ -10,4 +10,5 @@ pub mod ids;
 pub mod localtime;
 pub mod random;
 pub mod signal;
+pub mod syslog;
 pub mod user;

@@ -1,5 +1,6 @@
 //! Random bits from the kernel, good enough for keys and node ids.
 
+use super::cvt::cvt_r;
 use std::io;
 
 /// Fills `buffer` from the kernel's generator (getrandom(2)), waiting at most until it is seeded,
@@ -10,18 +11,10 @@ use std::io;
 pub fn fill(buffer: &mut [u8]) -> io::Result<()> {
     let mut rest = buffer;
     while !rest.is_empty() {
+        // Above 256 bytes a signal can cut it short (getrandom(2)).
         // SAFETY: `rest` is writable for the whole of its length.
-        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
-        match usize::try_from(got) {
-            Ok(got) => rest = rest.get_mut(got..).unwrap_or_default(),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                // Requests above 256 bytes can be cut short by a signal (getrandom(2)).
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
+        let got = cvt_r(|| unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) })?;
+        rest = rest.get_mut(got.unsigned_abs()..).unwrap_or_default();
     }
     Ok(())
 }

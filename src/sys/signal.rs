@@ -3,7 +3,7 @@
 //! They are blocked before the first thread starts, so that every thread has them blocked, and wait
 //! in a descriptor that the control loop polls (signalfd(2)). There is no signal handler.
 
-use super::cvt::cvt;
+use super::cvt::{cvt, cvt_r};
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -96,15 +96,12 @@ impl SignalFd {
         loop {
             let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
             // SAFETY: `info` is writable for SIZE bytes.
-            let got = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), SIZE) };
-            if got < 0 {
-                let error = io::Error::last_os_error();
-                match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(None),
-                    io::ErrorKind::Interrupted => continue,
-                    _ => return Err(error),
-                }
-            }
+            let got =
+                cvt_r(|| unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), SIZE) });
+            match got {
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                got => got?,
+            };
             // SAFETY: integers only: zeros are fine, and so is what the kernel wrote over them.
             let info = unsafe { info.assume_init() };
             if let Some(signal) = Signal::from_number(info.ssi_signo) {
