@@ -11,4 +11,5 @@ pub mod localtime;
 pub mod random;
 pub mod signal;
 pub mod syslog;
+pub mod unixsock;
 pub mod user;
