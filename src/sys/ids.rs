@@ -218,11 +218,13 @@ mod tests {
                 // A thread that is there already loses its rights as well.
                 let (go, wait) = std::sync::mpsc::channel::<()>();
                 let path = secret.clone();
+                let (was, before) = std::sync::mpsc::channel::<bool>();
                 let thread = std::thread::spawn(move || {
-                    assert!(fs::read(&path).is_ok());
+                    was.send(fs::read(&path).is_ok()).unwrap();
                     wait.recv().unwrap();
                     (effective(), fs::read(&path).is_err())
                 });
+                assert!(before.recv().unwrap());
 
                 drop_privileges(UID, GID, &[7, GID, 7]).unwrap();
 
