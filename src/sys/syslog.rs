@@ -2,7 +2,7 @@
 //!
 //! The datagrams that syslog(3) would send, over a socket of our own: libc's function waits without a
 //! limit for a syslog daemon that is stuck, and reads the time zone anew after a chroot. Here a
-//! daemon that is stuck costs [`PATIENCE`] once; what it does not take is counted.
+//! daemon that is stuck costs a tenth of a second once; what it does not take is counted.
 
 use super::localtime;
 use std::fmt::Write;
