@@ -1,4 +1,6 @@
-//! daemon
+//! The daemon: `makuosan`.
+
+pub mod clock;
 
 /// Runs the daemon and returns its exit status.
 pub fn main() -> std::process::ExitCode {
