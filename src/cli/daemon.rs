@@ -331,16 +331,10 @@ impl Source<'_> {
         }
     }
 
-    fn number<T: TryFrom<u64> + fmt::Display>(
-        &self,
-        long: &str,
-        what: &str,
-        least: T,
-        most: T,
-    ) -> Result<Option<T>, Error>
+    fn number<T>(&self, long: &str, what: &str, least: T, most: T) -> Result<Option<T>, Error>
     where
+        T: TryFrom<u64> + Copy + fmt::Display,
         u64: From<T>,
-        T: Copy,
     {
         let must = format!("{what} is {least} to {most}");
         let range = u64::from(least)..=u64::from(most);
