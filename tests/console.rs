@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +26,8 @@ type Script = Vec<(String, String)>;
 struct Daemon {
     target: String,
     thread: thread::JoinHandle<Vec<String>>,
-    unblock: Box<dyn FnOnce()>,
+    called: Arc<AtomicBool>,
+    call: Box<dyn FnOnce()>,
 }
 
 trait Socket: Read + Write + Send {}
@@ -36,14 +39,17 @@ impl Daemon {
     fn tcp(play: impl FnOnce(Box<dyn Socket>) -> Vec<String> + Send + 'static) -> Daemon {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let called = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&called);
         let thread = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
+            told.store(true, Ordering::SeqCst);
             stream.set_read_timeout(Some(LONG)).unwrap();
             drop(listener);
             play(Box::new(stream))
         });
-        let unblock = Box::new(move || drop(TcpStream::connect(address)));
-        Daemon { target: format!("tcp:{address}"), thread, unblock }
+        let call = Box::new(move || drop(TcpStream::connect(address)));
+        Daemon { target: format!("tcp:{address}"), thread, called, call }
     }
 
     /// The same on a Unix socket.
@@ -52,15 +58,18 @@ impl Daemon {
         play: impl FnOnce(Box<dyn Socket>) -> Vec<String> + Send + 'static,
     ) -> Daemon {
         let listener = UnixListener::bind(path).unwrap();
+        let called = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&called);
         let thread = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
+            told.store(true, Ordering::SeqCst);
             stream.set_read_timeout(Some(LONG)).unwrap();
             drop(listener);
             play(Box::new(stream))
         });
         let place = path.to_owned();
-        let unblock = Box::new(move || drop(UnixStream::connect(place)));
-        Daemon { target: format!("unix:{}", path.display()), thread, unblock }
+        let call = Box::new(move || drop(UnixStream::connect(place)));
+        Daemon { target: format!("unix:{}", path.display()), thread, called, call }
     }
 
     /// A daemon that plays a script: it greets, and gives each answer if it was told just that.
@@ -71,7 +80,9 @@ impl Daemon {
 
     /// What it was told. A daemon that nobody called is called now, so that it ends.
     fn told(self) -> Vec<String> {
-        (self.unblock)();
+        if !self.called.load(Ordering::SeqCst) {
+            (self.call)();
+        }
         self.thread.join().unwrap()
     }
 }

@@ -1,9 +1,9 @@
 //! The client, `msync`: tells the daemon what to do, and shows what it answers.
 //!
-//! - [`link`]: the connection, as prompts and lines.
-//! - [`dialogue`]: what is said, and what the answers mean.
-//! - [`place`]: which path below the base directory a typed path is.
-//! - [`show`]: standard output, standard error, the progress line and the summary.
+//! - `link`: the connection, as prompts and lines.
+//! - `dialogue`: what is said, and what the answers mean.
+//! - `place`: which path below the base directory a typed path is.
+//! - `show`: standard output, standard error, the progress line and the summary.
 #![forbid(unsafe_code)]
 
 use std::io::{IsTerminal, Write};

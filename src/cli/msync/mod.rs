@@ -11,107 +11,17 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::{Asked, DEFAULT_PORT, Error, Flag, Typed, value};
+use super::{Asked, DEFAULT_PORT, Error, Typed, value};
 use crate::name::{Escaped, HostName, HostNameError};
+
+mod flags;
+
+pub use flags::{COMMANDS, FLAGS, RESERVED};
 
 const PROGRAM: &str = "msync";
 
 /// The variable of the environment that names the daemon when `-c` does not.
 pub const VARIABLE: &str = "MSYNC_TARGET";
-
-/// The commands, each with its one line of help.
-pub const COMMANDS: &[(&str, &str)] = &[
-    ("send", "send files, or with -r whole trees, to every member"),
-    ("members", "list the other members of the group"),
-    ("status", "show what the daemon is doing"),
-];
-
-/// Words that are kept for commands to come, so that a script never sends a file by such a name
-/// by accident today and runs a command tomorrow.
-pub const RESERVED: &[&str] = &["sync", "dsync", "check", "md5"];
-
-/// Every option, in the order of the help.
-pub const FLAGS: &[Flag] = &[
-    Flag {
-        short: Some('c'),
-        long: "connect",
-        value: Some("TARGET"),
-        help: "the daemon: tcp:HOST[:PORT], unix:PATH or PATH",
-        more: "Without it, MSYNC_TARGET of the environment; without that, tcp:127.0.0.1:5000.",
-    },
-    Flag {
-        short: Some('t'),
-        long: "host",
-        value: Some("HOST"),
-        help: "send to this member alone; many -t add up",
-        more: "HOST is a name as members lists it.",
-    },
-    Flag {
-        short: Some('r'),
-        long: "recursive",
-        value: None,
-        help: "send the whole tree below PATH, or below the base",
-        more: "",
-    },
-    Flag {
-        short: Some('n'),
-        long: "dry-run",
-        value: None,
-        help: "only say what would be sent",
-        more: "",
-    },
-    Flag {
-        short: Some('v'),
-        long: "verbose",
-        value: None,
-        help: "-v is -l 1, -vv is -l 2",
-        more: "Also shows the summary where there is no terminal.",
-    },
-    Flag {
-        short: Some('l'),
-        long: "loglevel",
-        value: Some("N"),
-        help: "lines to show: 0 errors, 1 updates, 2 skips (0 to 9)",
-        more: "",
-    },
-    Flag {
-        short: None,
-        long: "progress",
-        value: None,
-        help: "show progress and a summary (as on a terminal)",
-        more: "",
-    },
-    Flag { short: None, long: "no-progress", value: None, help: "show no progress", more: "" },
-    Flag {
-        short: Some('q'),
-        long: "quiet",
-        value: None,
-        help: "show errors alone",
-        more: "Wins over -v, -l and --progress.",
-    },
-    Flag {
-        short: None,
-        long: "members",
-        value: None,
-        help: "the same as the command members",
-        more: "",
-    },
-    Flag {
-        short: None,
-        long: "status",
-        value: None,
-        help: "the same as the command status",
-        more: "",
-    },
-    Flag {
-        short: Some('V'),
-        long: "version",
-        value: None,
-        help: "print the version and exit",
-        more: "",
-    },
-    Flag { short: Some('h'), long: "help", value: None, help: "print this and exit", more: "" },
-];
 
 /// Where the daemon's console is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -269,7 +179,8 @@ pub fn help() -> String {
                 \x20      msync [OPTIONS] members | status\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
                 Has the daemon of this host send files to every member of its group. PATH is\n\
-                relative to the daemon's base directory, or below it.\n";
+                relative to the daemon's base directory; else, if there is no such thing, to\n\
+                the current directory, if that is below the base; or absolute, below the base.\n";
     let mut commands = String::from("\nCommands:\n");
     for (name, text) in COMMANDS {
         commands.push_str(&format!("  {name:8} {text}\n"));
