@@ -1,7 +1,7 @@
 //! The options of both programs, as data.
 //!
 //! Each program has one table of [`Flag`]s. The parser, `--help` and the tests that compare the
-//! manual pages all read that table, so they cannot disagree. Parsing has two stages: [`Typed`] is
+//! manual pages all read that table, so they cannot disagree. Parsing has two stages: `Typed` is
 //! what was typed; each program's `Config` is what that means, with every value checked.
 #![forbid(unsafe_code)]
 

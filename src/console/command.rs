@@ -1,6 +1,6 @@
 //! What a line of words means.
 //!
-//! A line becomes a [`Line`]: a [`Command`] that the daemon must do, something the session does by
+//! A line becomes a `Line`: a [`Command`] that the daemon must do, something the session does by
 //! itself, or a text to answer with. Which commands the daemon does is its [`Offer`]; what it does
 //! not offer is unknown, as if this page had never heard of it.
 #![forbid(unsafe_code)]
