@@ -1,0 +1,188 @@
+//! The table of the daemon's options.
+#![forbid(unsafe_code)]
+
+use crate::cli::Flag;
+
+/// Every option, in the order of the help.
+pub const FLAGS: &[Flag] = &[
+    Flag {
+        short: Some('b'),
+        long: "base",
+        value: Some("DIR"),
+        help: "base directory: what is sent and written is below it",
+        more: "Required, here or as MAKUOSAN_BASE. The daemon reads and writes nothing outside it.",
+    },
+    Flag {
+        short: Some('n'),
+        long: "foreground",
+        value: None,
+        help: "stay in the foreground, log to standard error",
+        more: "",
+    },
+    Flag {
+        short: Some('d'),
+        long: "loglevel",
+        value: Some("LEVEL"),
+        help: "how much to log, 0 to 9 (0)",
+        more: "",
+    },
+    Flag {
+        short: Some('m'),
+        long: "multicast",
+        value: Some("ADDR"),
+        help: "multicast group (224.0.0.108)",
+        more: "Daemons of the same group address and port are members of one fleet.",
+    },
+    Flag {
+        short: Some('p'),
+        long: "port",
+        value: Some("PORT"),
+        help: "UDP port of the group, TCP port of the console (5000)",
+        more: "",
+    },
+    Flag {
+        short: Some('i'),
+        long: "interface",
+        value: Some("ADDR"),
+        help: "address of the network interface to use",
+        more: "Without it the system's route to the group decides. With an address in 127.0.0.0/8 \
+               the group is on the loopback interface, so that a fleet can live on one machine, \
+               each daemon with a loopback address of its own.",
+    },
+    Flag {
+        short: Some('l'),
+        long: "listen",
+        value: Some("ADDR"),
+        help: "where the console listens: IP or IP:PORT (127.0.0.1)",
+        more: "Without a port it is that of -p. Without this option the console listens on the \
+               address of -i if that is in 127.0.0.0/8, else on 127.0.0.1; or on no TCP address \
+               at all if -U is given. Whoever can reach the console can command the daemon.",
+    },
+    Flag {
+        short: Some('U'),
+        long: "unix",
+        value: Some("PATH"),
+        help: "Unix socket of the console, instead of TCP",
+        more: "With -l too, the console listens on both.",
+    },
+    Flag {
+        short: Some('u'),
+        long: "user",
+        value: Some("USER"),
+        help: "user to run as, name or number",
+        more: "",
+    },
+    Flag {
+        short: Some('g'),
+        long: "group",
+        value: Some("GROUP"),
+        help: "group to run as, name or number",
+        more: "",
+    },
+    Flag {
+        short: Some('G'),
+        long: "groups",
+        value: Some("GROUPS"),
+        help: "supplementary groups, with commas between them",
+        more: "The daemon gives files to these groups and to that of -g, where the sender's files \
+               have them.",
+    },
+    Flag {
+        short: Some('f'),
+        long: "parallel",
+        value: Some("N"),
+        help: "batches in flight at once, 1 to 16 (8)",
+        more: "",
+    },
+    Flag {
+        short: Some('T'),
+        long: "rate",
+        value: Some("MBPS"),
+        help: "send at most this many megabits a second",
+        more: "",
+    },
+    Flag {
+        short: Some('R'),
+        long: "rcvbuf",
+        value: Some("BYTES"),
+        help: "receive buffer of the sockets; k, m, g may follow",
+        more: "",
+    },
+    Flag {
+        short: Some('S'),
+        long: "sndbuf",
+        value: Some("BYTES"),
+        help: "send buffer of the sockets; k, m, g may follow",
+        more: "",
+    },
+    Flag {
+        short: Some('N'),
+        long: "name",
+        value: Some("NAME"),
+        help: "this host's name among the members (the machine's)",
+        more: "",
+    },
+    Flag {
+        short: Some('r'),
+        long: "readonly",
+        value: None,
+        help: "never write: tell senders that this host is read-only",
+        more: "",
+    },
+    Flag { short: Some('s'), long: "no-send", value: None, help: "never send", more: "" },
+    Flag {
+        short: Some('o'),
+        long: "no-recv",
+        value: None,
+        help: "never receive: take part in no other host's transfer",
+        more: "",
+    },
+    Flag {
+        short: Some('O'),
+        long: "own-only",
+        value: None,
+        help: "send only what the daemon's user owns",
+        more: "",
+    },
+    Flag {
+        short: None,
+        long: "timeout",
+        value: Some("S"),
+        help: "seconds until a silent host is left behind (10)",
+        more: "From 1 to 3600.",
+    },
+    Flag {
+        short: None,
+        long: "ttl",
+        value: Some("N"),
+        help: "routers that a multicast packet may pass, plus 1 (1)",
+        more: "",
+    },
+    Flag {
+        short: None,
+        long: "fsync",
+        value: None,
+        help: "report a file as written only when it is on the disk",
+        more: "",
+    },
+    Flag {
+        short: Some('V'),
+        long: "version",
+        value: None,
+        help: "print the version and exit",
+        more: "",
+    },
+    Flag { short: Some('h'), long: "help", value: None, help: "print this and exit", more: "" },
+];
+
+/// Variables of the environment that stand for an option that was not given.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("MAKUOSAN_BASE", "base"),
+    ("MAKUOSAN_PORT", "port"),
+    ("MAKUOSAN_USER", "user"),
+    ("MAKUOSAN_GROUP", "group"),
+    ("MAKUOSAN_GROUPS", "groups"),
+    ("MAKUOSAN_SOCK", "unix"),
+    ("MAKUOSAN_RCVBUF", "rcvbuf"),
+    ("MAKUOSAN_SNDBUF", "sndbuf"),
+];

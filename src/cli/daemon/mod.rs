@@ -1,0 +1,428 @@
+//! The options of the daemon, `makuosan`.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::{Asked, DEFAULT_PORT, Error, Flag, Typed, value};
+use crate::name::HostName;
+use crate::time::Span;
+
+mod flags;
+
+pub use flags::{FLAGS, VARIABLES};
+
+const PROGRAM: &str = "makuosan";
+
+/// The multicast group, unless `-m` says otherwise.
+pub const DEFAULT_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 108);
+
+/// How the daemon is to run: every value checked as far as that needs no system call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// `-b`: the base directory, as typed.
+    pub base: PathBuf,
+    /// `-n`: stay in the foreground.
+    pub foreground: bool,
+    /// `-d`: 0 to 9.
+    pub loglevel: u8,
+    /// `-m`: a multicast address.
+    pub multicast: Ipv4Addr,
+    /// `-p`: not 0.
+    pub port: u16,
+    /// `-i`: the interface's address; None leaves the choice to the system.
+    pub interface: Option<Ipv4Addr>,
+    /// `-l`: where the console listens; None if it is a Unix socket alone.
+    pub listen: Option<SocketAddr>,
+    /// `-U`: the console's Unix socket.
+    pub unix: Option<PathBuf>,
+    /// `-u`: name or number.
+    pub user: Option<String>,
+    /// `-g`: name or number.
+    pub group: Option<String>,
+    /// `-G`: names or numbers; None leaves them to what the user has.
+    pub groups: Option<Vec<String>>,
+    /// `-f`: 1 to 16.
+    pub parallel: usize,
+    /// `-T`: megabits a second, at least 1; None for no limit.
+    pub rate: Option<u32>,
+    /// `-R`: bytes; None for the daemon's choice.
+    pub rcvbuf: Option<u32>,
+    /// `-S`: bytes; None for the daemon's choice.
+    pub sndbuf: Option<u32>,
+    /// `-N`: None for the machine's name.
+    pub name: Option<HostName>,
+    /// `-r`: never written to.
+    pub readonly: bool,
+    /// `-s`: never sends.
+    pub no_send: bool,
+    /// `-o`: never receives.
+    pub no_recv: bool,
+    /// `-O`: sends only what its user owns.
+    pub own_only: bool,
+    /// `--timeout`: 1 s to 1 h.
+    pub timeout: Span,
+    /// `--ttl`: 1 to 255.
+    pub ttl: u8,
+    /// `--fsync`.
+    pub fsync: bool,
+}
+
+/// Reads the arguments (without the program's name) and, where an option is missing, the
+/// environment.
+///
+/// # Errors
+/// The first thing wrong, in one line; the whole help if there is neither an argument nor a base
+/// directory.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Asked<Config>, Error> {
+    let mut args = args.into_iter().peekable();
+    let bare = args.peek().is_none();
+    let typed = Typed::parse(PROGRAM, FLAGS, args)?;
+    if typed.has("help") {
+        return Ok(Asked::Print(help()));
+    }
+    if typed.has("version") {
+        return Ok(Asked::Print(super::version(PROGRAM)));
+    }
+    if let Some(word) = typed.words().0.first() {
+        let shown = crate::name::Escaped(word.as_bytes());
+        return Err(Error::new(PROGRAM, format_args!("{shown}: not an option")));
+    }
+    let source = Source { typed, env: &env };
+    if bare && source.value("base").is_none() {
+        return Err(Error(help().trim_end().to_owned()));
+    }
+    Config::resolve(&source).map(Asked::Run)
+}
+
+/// What `--help` prints.
+pub fn help() -> String {
+    let head = "Usage: makuosan -b DIR [OPTIONS]\n\
+                Sends files below DIR to the members of its group, and receives theirs.\n\
+                Commands come from msync.\n";
+    let mut tail = String::from("Environment, where the option is not given:\n ");
+    for (variable, long) in VARIABLES {
+        if tail.len() - tail.rfind('\n').unwrap_or(0) + variable.len() > 70 {
+            tail.push_str("\n ");
+        }
+        let flag = FLAGS.iter().find(|flag| flag.long == *long);
+        let spelled = flag.map(Flag::spelled).unwrap_or_default();
+        tail.push_str(&format!(" {variable} ({spelled})"));
+    }
+    tail.push('\n');
+    super::help(head, FLAGS, &tail)
+}
+
+/// Where values come from: the command line first, then the environment.
+struct Source<'a> {
+    typed: Typed,
+    env: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+impl Source<'_> {
+    /// The value of an option, and what to call its source in a message.
+    fn value(&self, long: &str) -> Option<(String, OsString)> {
+        if let Some(value) = self.typed.last(long) {
+            let flag = FLAGS.iter().find(|flag| flag.long == long);
+            return Some((flag.map(Flag::spelled).unwrap_or_default(), value));
+        }
+        let (variable, _) = VARIABLES.iter().find(|(_, of)| *of == long)?;
+        let value = (self.env)(variable).filter(|value| !value.is_empty())?;
+        Some(((*variable).to_owned(), value))
+    }
+
+    /// The value of an option, understood by `read`; or the error that says what it must be.
+    fn read<T>(
+        &self,
+        long: &str,
+        must: &str,
+        read: impl FnOnce(&OsStr) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some((name, value)) = self.value(long) else { return Ok(None) };
+        match read(&value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Error::bad_value(PROGRAM, &name, &value, must)),
+        }
+    }
+
+    fn number<T>(&self, long: &str, what: &str, least: T, most: T) -> Result<Option<T>, Error>
+    where
+        T: TryFrom<u64> + Copy + fmt::Display,
+        u64: From<T>,
+    {
+        let must = format!("{what} is {least} to {most}");
+        let range = u64::from(least)..=u64::from(most);
+        self.read(long, &must, |v| T::try_from(value::number(v, range)?).ok())
+    }
+}
+
+/// A user or group: neither empty nor with a byte that none can have.
+fn account(value: &OsStr) -> Option<String> {
+    let text = value.to_str()?;
+    let odd = |c: char| c.is_control() || c.is_whitespace() || c == ':' || c == ',';
+    (!text.is_empty() && !text.contains(odd)).then(|| text.to_owned())
+}
+
+/// A buffer for `setsockopt`, which takes an `int`.
+fn buffer(value: &OsStr) -> Option<u32> {
+    value::bytes(value, 1..=0x7fff_ffff).and_then(|bytes| u32::try_from(bytes).ok())
+}
+
+fn some_path(value: &OsStr) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| PathBuf::from(value))
+}
+
+fn text<T: std::str::FromStr>(value: &OsStr) -> Option<T> {
+    value.to_str()?.parse().ok()
+}
+
+impl Config {
+    fn resolve(source: &Source<'_>) -> Result<Config, Error> {
+        let typed = &source.typed;
+        let Some(base) = source.read("base", "a directory has a name", some_path)? else {
+            return Err(Error::new(PROGRAM, "-b DIR: a base directory is required"));
+        };
+        let port = source.number("port", "a port", 1, u16::MAX)?.unwrap_or(DEFAULT_PORT);
+        let multicast = source.read("multicast", "not an IPv4 multicast address", |v| {
+            text(v).filter(Ipv4Addr::is_multicast)
+        })?;
+        let interface = source.read("interface", "not the IPv4 address of an interface", |v| {
+            text(v).filter(|a: &Ipv4Addr| !a.is_multicast() && !a.is_broadcast())
+        })?;
+        let listen = source.read("listen", "a listen address is IP or IP:PORT", |v| {
+            text::<SocketAddr>(v)
+                .filter(|address| address.port() != 0)
+                .or_else(|| Some(SocketAddr::new(text::<IpAddr>(v)?, port)))
+        })?;
+        // `sun_path` has 108 bytes with its NUL (unix(7)).
+        let unix = source.read("unix", "a socket's path has 1 to 107 bytes", |v| {
+            some_path(v).filter(|path| path.as_os_str().len() < 108)
+        })?;
+        let account_is = "a name or a number, without spaces";
+        let groups = source.read("groups", "names or numbers, with commas between", |v| {
+            v.to_str()?.split(',').map(|one| account(OsStr::new(one))).collect()
+        })?;
+        let bytes_are = "a number of bytes, 1 to 2147483647; k, m, g may follow";
+        let seconds = source.number("timeout", "a timeout in seconds", 1, 3_600_u32)?;
+        Ok(Config {
+            base,
+            foreground: typed.has("foreground"),
+            loglevel: source.number("loglevel", "a log level", 0, 9)?.unwrap_or(0),
+            multicast: multicast.unwrap_or(DEFAULT_GROUP),
+            port,
+            interface,
+            listen: listen.or_else(|| {
+                let own = interface.filter(Ipv4Addr::is_loopback);
+                let address = own.unwrap_or(Ipv4Addr::LOCALHOST);
+                unix.is_none().then(|| SocketAddr::new(address.into(), port))
+            }),
+            unix,
+            user: source.read("user", account_is, account)?,
+            group: source.read("group", account_is, account)?,
+            groups,
+            parallel: source
+                .number("parallel", "a number of batches", 1, 16_u8)?
+                .unwrap_or(8)
+                .into(),
+            rate: source.number("rate", "a rate in Mbit/s", 1, 1_000_000)?,
+            rcvbuf: source.read("rcvbuf", bytes_are, buffer)?,
+            sndbuf: source.read("sndbuf", bytes_are, buffer)?,
+            name: source.read("name", &crate::name::HostNameError.to_string(), |v| {
+                HostName::parse(v.as_bytes()).ok()
+            })?,
+            readonly: typed.has("readonly"),
+            no_send: typed.has("no-send"),
+            no_recv: typed.has("no-recv"),
+            own_only: typed.has("own-only"),
+            timeout: Span::from_secs(seconds.unwrap_or(10).into()),
+            ttl: source.number("ttl", "a TTL", 1, u8::MAX)?.unwrap_or(1),
+            fsync: typed.has("fsync"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str], env: &[(&str, &str)]) -> Result<Asked<Config>, Error> {
+        parse(args.iter().map(OsString::from), |name| {
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    fn config(args: &[&str]) -> Config {
+        match run(args, &[]) {
+            Ok(Asked::Run(config)) => config,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    fn error(args: &[&str]) -> String {
+        run(args, &[]).unwrap_err().to_string()
+    }
+
+    /// One way to give each option a value that is not its default.
+    fn sample(long: &str) -> &'static str {
+        match long {
+            "loglevel" => "3",
+            "multicast" => "239.1.2.3",
+            "port" => "5001",
+            "interface" => "127.0.0.2",
+            "listen" => "10.0.0.1",
+            "unix" => "/run/makuosan.sock",
+            "user" => "www",
+            "group" => "33",
+            "groups" => "a,b",
+            "parallel" => "16",
+            "rate" => "100",
+            "rcvbuf" => "8m",
+            "sndbuf" => "512k",
+            "name" => "web1",
+            "timeout" => "30",
+            "ttl" => "4",
+            _ => "/other",
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_table_does_something_by_both_names() {
+        let plain = config(&["-b", "/base"]);
+        for flag in FLAGS {
+            let mut long = vec![format!("--{}", flag.long)];
+            let mut short: Vec<String> = flag.short.iter().map(|c| format!("-{c}")).collect();
+            if flag.value.is_some() {
+                long.push(sample(flag.long).to_owned());
+                short.extend(flag.short.map(|_| sample(flag.long).to_owned()));
+            }
+            let base = ["-b".to_owned(), "/base".to_owned()];
+            let go = |args: &[String]| {
+                let args: Vec<&str> = base.iter().chain(args).map(String::as_str).collect();
+                run(&args, &[])
+            };
+            let asked = go(&long).unwrap();
+            assert_ne!(asked, Asked::Run(plain.clone()), "{flag:?}");
+            if !short.is_empty() {
+                assert_eq!(go(&short).unwrap(), asked, "{flag:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let config = config(&["-b", "/base"]);
+        assert_eq!(config.base, PathBuf::from("/base"));
+        assert_eq!(config.multicast, Ipv4Addr::new(224, 0, 0, 108));
+        assert_eq!(config.port, 5000);
+        assert_eq!(config.listen, Some("127.0.0.1:5000".parse().unwrap()));
+        assert_eq!((config.parallel, config.ttl, config.loglevel), (8, 1, 0));
+        assert_eq!(config.timeout, Span::from_secs(10));
+        assert_eq!((config.interface, config.rate, config.name), (None, None, None));
+    }
+
+    #[test]
+    fn the_console_listens_where_it_is_reached_and_nowhere_else() {
+        let listen = |args: &[&str]| {
+            let args: Vec<&str> = ["-b", "/base"].iter().chain(args).copied().collect();
+            config(&args).listen.map(|address| address.to_string())
+        };
+        assert_eq!(listen(&["-i", "127.0.0.3"]).as_deref(), Some("127.0.0.3:5000"));
+        assert_eq!(listen(&["-i", "10.0.0.3"]).as_deref(), Some("127.0.0.1:5000"));
+        assert_eq!(listen(&["-p", "6000"]).as_deref(), Some("127.0.0.1:6000"));
+        assert_eq!(listen(&["-l", "10.0.0.3"]).as_deref(), Some("10.0.0.3:5000"));
+        assert_eq!(listen(&["-l", "10.0.0.3:7", "-p", "6"]).as_deref(), Some("10.0.0.3:7"));
+        assert_eq!(listen(&["-l", "::1"]).as_deref(), Some("[::1]:5000"));
+        assert_eq!(listen(&["-U", "/s"]), None);
+        assert_eq!(listen(&["-U", "/s", "-i", "127.0.0.2"]), None);
+        assert_eq!(listen(&["-U", "/s", "-l", "::1"]).as_deref(), Some("[::1]:5000"));
+    }
+
+    #[test]
+    fn a_bad_value_is_one_line_with_its_option() {
+        assert_eq!(error(&["-b/", "-p", "70000"]), "makuosan: -p 70000: a port is 1 to 65535");
+        assert_eq!(error(&["-b/", "--port=0"]), "makuosan: -p 0: a port is 1 to 65535");
+        assert_eq!(
+            error(&["-b/", "-m", "10.0.0.1"]),
+            "makuosan: -m 10.0.0.1: not an IPv4 multicast address"
+        );
+        assert_eq!(error(&["-b/", "--ttl", "x\n"]), "makuosan: --ttl x\\012: a TTL is 1 to 255");
+        assert_eq!(error(&["-b/", "-z"]), "makuosan: -z: no such option");
+        assert_eq!(error(&["-b/", "--zz"]), "makuosan: --zz: no such option");
+        assert_eq!(error(&["-b/", "--fsync=1"]), "makuosan: --fsync: takes no value");
+        assert_eq!(error(&["-b"]), "makuosan: -b: a value is missing");
+        assert_eq!(error(&["-b/", "dir"]), "makuosan: dir: not an option");
+        assert_eq!(error(&["-n"]), "makuosan: -b DIR: a base directory is required");
+        let bad = [
+            ["-b", ""],
+            ["-d", "10"],
+            ["-i", "eth0"],
+            ["-i", "224.0.0.1"],
+            ["-l", "localhost"],
+            ["-l", "1.2.3.4:0"],
+            ["-l", "1.2.3.4:99999"],
+            ["-U", ""],
+            ["-u", "a b"],
+            ["-g", ""],
+            ["-G", "a,,b"],
+            ["-f", "0"],
+            ["-f", "17"],
+            ["-T", "0"],
+            ["-R", "4g"],
+            ["-S", "many"],
+            ["-N", "a b"],
+            ["--timeout", "0"],
+            ["--ttl", "256"],
+        ];
+        for [name, value] in bad {
+            let text = error(&["-b/", name, value]);
+            assert!(text.starts_with(&format!("makuosan: {name} {value}: ")), "{text}");
+            assert_eq!(text.lines().count(), 1);
+        }
+        // Left for later, and so unknown, rather than accepted without a meaning.
+        for absent in ["-k", "-K", "-c", "-C", "--check-config"] {
+            assert!(error(&["-b/", absent]).ends_with("no such option"), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_environment_fills_in_and_options_win() {
+        let env = [
+            ("MAKUOSAN_BASE", "/env"),
+            ("MAKUOSAN_PORT", "5001"),
+            ("MAKUOSAN_USER", "u"),
+            ("MAKUOSAN_GROUP", "g"),
+            ("MAKUOSAN_GROUPS", "a,b"),
+            ("MAKUOSAN_SOCK", "/sock"),
+            ("MAKUOSAN_RCVBUF", "1m"),
+            ("MAKUOSAN_SNDBUF", ""),
+        ];
+        assert!(VARIABLES.iter().all(|(name, _)| env.iter().any(|(given, _)| given == name)));
+        let Ok(Asked::Run(config)) = run(&[], &env) else {
+            panic!("the base is in the environment")
+        };
+        assert_eq!(config.base, PathBuf::from("/env"));
+        assert_eq!((config.port, config.rcvbuf, config.sndbuf), (5001, Some(1 << 20), None));
+        assert_eq!((config.user.as_deref(), config.group.as_deref()), (Some("u"), Some("g")));
+        assert_eq!(config.groups, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((config.unix, config.listen), (Some(PathBuf::from("/sock")), None));
+        let Ok(Asked::Run(config)) = run(&["-p", "7", "-b", "/opt"], &env) else { panic!() };
+        assert_eq!((config.base, config.port), (PathBuf::from("/opt"), 7));
+        let bad = run(&["-b", "/"], &[("MAKUOSAN_PORT", "x")]).unwrap_err();
+        assert_eq!(bad.to_string(), "makuosan: MAKUOSAN_PORT=x: a port is 1 to 65535");
+    }
+
+    #[test]
+    fn nothing_at_all_shows_the_usage() {
+        assert!(error(&[]).starts_with("Usage: makuosan -b DIR"));
+        let Ok(Asked::Print(text)) = run(&["-V"], &[]) else { panic!() };
+        assert_eq!(text, format!("makuosan {}\n", crate::VERSION));
+        let Ok(Asked::Print(text)) = run(&["--help", "-b", "/x"], &[]) else { panic!() };
+        assert_eq!(text, help());
+    }
+}

@@ -1,0 +1,330 @@
+//! The longer answers: members and status, as text and as JSON.
+//!
+//! The text is what old clients read: nothing may be added to it. The JSON is one object on one
+//! line, so that it passes the console like any other line.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use super::command::Form;
+use crate::name::{Escaped, HostName, NodeId};
+
+/// One member, as the daemon that answers sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberRow {
+    /// Its name.
+    pub name: HostName,
+    /// Where its packets come from.
+    pub address: Ipv4Addr,
+    /// The version it runs.
+    pub version: String,
+    /// Its node id.
+    pub node: NodeId,
+    /// The measured round trip, in microseconds; None before the first transfer.
+    pub rtt_us: Option<u64>,
+    /// Packets to it that were lost.
+    pub lost: u64,
+    /// Blocks it asked for again.
+    pub repairs: u64,
+    /// Its receive buffer, in bytes, as it said; 0 if it has not.
+    pub rcvbuf: u64,
+    /// In how many transfers it was the slowest.
+    pub slowest: u64,
+    /// Seconds since the last packet from it.
+    pub last_heard_s: u64,
+}
+
+/// The members in any order (but not the daemon itself), in the form asked for: lines, each with
+/// its newline.
+pub fn members(rows: &[MemberRow], form: Form) -> String {
+    let mut rows: Vec<&MemberRow> = rows.iter().collect();
+    rows.sort_by(|a, b| (&a.name, a.address, a.node).cmp(&(&b.name, b.address, b.node)));
+    match form {
+        Form::Table => members_table(&rows, false),
+        Form::Verbose => members_table(&rows, true),
+        Form::Json => members_json(&rows),
+    }
+}
+
+fn members_table(rows: &[&MemberRow], verbose: bool) -> String {
+    let names = rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0);
+    let addresses = rows.iter().map(|row| row.address.to_string().len()).max().unwrap_or(0);
+    let versions = rows.iter().map(|row| row.version.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in rows {
+        // A String takes any write.
+        let _ = write!(text, "{:names$} {:addresses$} ", row.name, row.address.to_string());
+        let version = format!("(Ver{})", row.version);
+        if !verbose {
+            let _ = writeln!(text, "{version}");
+            continue;
+        }
+        let rtt = match row.rtt_us {
+            Some(us) => format!("{}.{:03} ms", us / 1_000, us % 1_000),
+            None => "-".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "{version:width$} rtt {rtt:>10}  lost {}  repairs {}  slowest {}  rcvbuf {}  heard {} s \
+             ago  node {}",
+            row.lost,
+            row.repairs,
+            row.slowest,
+            row.rcvbuf,
+            row.last_heard_s,
+            row.node,
+            width = versions + 5,
+        );
+    }
+    let _ = writeln!(text, "Total: {} members", rows.len());
+    text
+}
+
+fn members_json(rows: &[&MemberRow]) -> String {
+    let rows: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let rtt = row.rtt_us.map_or("null".to_owned(), |us| us.to_string());
+            format!(
+                "{{\"name\":{},\"address\":\"{}\",\"version\":{},\"node\":\"{}\",\"rtt_us\":{rtt},\
+                 \"lost\":{},\"repairs\":{},\"rcvbuf\":{},\"slowest\":{},\"last_heard_s\":{}}}",
+                quoted(row.name.as_str()),
+                row.address,
+                quoted(&row.version),
+                row.node,
+                row.lost,
+                row.repairs,
+                row.rcvbuf,
+                row.slowest,
+                row.last_heard_s,
+            )
+        })
+        .collect();
+    format!("{{\"members\":[{}]}}\n", rows.join(","))
+}
+
+/// What `status` tells. An idle daemon must tell the same twice in a row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StatusReport {
+    /// The daemon's process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// The base directory, an absolute path; with or without a slash at its end.
+    pub base: Vec<u8>,
+    /// Whether the base directory is the daemon's root (`-c`).
+    pub chroot: bool,
+    /// Transfers ever open at once.
+    pub mfalloc: u64,
+    /// The receive buffer, in bytes, as the kernel tells it.
+    pub recvsize: u64,
+    /// The send buffer, in bytes, as the kernel tells it.
+    pub sendsize: u64,
+    /// With `-T`: what is sent now, and the limit, in Mbit/s.
+    pub sendrate: Option<(u64, u64)>,
+    /// Other clients at work: their number, and the command line as [`Escaped`] shows it.
+    pub commands: Vec<(u32, String)>,
+    /// Outgoing transfers, each in words.
+    pub sends: Vec<String>,
+    /// Incoming transfers, each in words.
+    pub recvs: Vec<String>,
+}
+
+impl StatusReport {
+    /// The block that old clients read: lines, each with its newline.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: &str| {
+            let _ = writeln!(text, "{key:8}: {value}");
+        };
+        line("process", &self.pid.to_string());
+        line("version", &self.version);
+        line(if self.chroot { "chroot" } else { "basedir" }, &self.shown_base());
+        line("mfalloc", &self.mfalloc.to_string());
+        line("recvsize", &self.recvsize.to_string());
+        line("sendsize", &self.sendsize.to_string());
+        if let Some((now, limit)) = self.sendrate {
+            line("sendrate", &format!("{now}/{limit}"));
+        }
+        line("command", &self.commands.len().to_string());
+        for (number, command) in &self.commands {
+            let _ = writeln!(text, "  {number}> {command}");
+        }
+        for (key, operations) in [("send op", &self.sends), ("recv op", &self.recvs)] {
+            let _ = writeln!(text, "{key:8}: {}", operations.len());
+            for operation in operations {
+                let _ = writeln!(text, "  {operation}");
+            }
+        }
+        text
+    }
+
+    /// The same as one line of JSON, with its newline.
+    pub fn json(&self) -> String {
+        let list = |texts: &[String]| texts.iter().map(|t| quoted(t)).collect::<Vec<_>>().join(",");
+        let (now, limit) = match self.sendrate {
+            Some((now, limit)) => (now.to_string(), limit.to_string()),
+            None => ("null".to_owned(), "null".to_owned()),
+        };
+        let commands: Vec<String> = self
+            .commands
+            .iter()
+            .map(|(number, line)| format!("{{\"client\":{number},\"line\":{}}}", quoted(line)))
+            .collect();
+        format!(
+            "{{\"process\":{},\"version\":{},\"basedir\":{},\"chroot\":{},\"mfalloc\":{},\
+             \"recvsize\":{},\"sendsize\":{},\"sendrate_mbps\":{now},\"sendrate_limit_mbps\":{limit},\
+             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}]}}\n",
+            self.pid,
+            quoted(&self.version),
+            quoted(&self.shown_base()),
+            self.chroot,
+            self.mfalloc,
+            self.recvsize,
+            self.sendsize,
+            commands.join(","),
+            list(&self.sends),
+            list(&self.recvs),
+        )
+    }
+
+    /// The base directory with one slash at its end, escaped.
+    fn shown_base(&self) -> String {
+        let bare = match self.base.iter().rposition(|&b| b != b'/') {
+            Some(last) => &self.base[..=last],
+            None => &[],
+        };
+        format!("{}/", Escaped(bare))
+    }
+}
+
+/// A string of JSON (RFC 8259, section 7).
+fn quoted(text: &str) -> String {
+    let mut json = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, address: [u8; 4], version: &str) -> MemberRow {
+        MemberRow {
+            name: HostName::parse(name.as_bytes()).unwrap(),
+            address: address.into(),
+            version: version.to_owned(),
+            node: NodeId(0x12),
+            rtt_us: Some(1_082),
+            lost: 1,
+            repairs: 2,
+            rcvbuf: 8_388_608,
+            slowest: 3,
+            last_heard_s: 4,
+        }
+    }
+
+    #[test]
+    fn members_as_old_clients_read_them() {
+        let rows = [row("web10", [10, 0, 0, 10], "2.0.0"), row("db", [10, 0, 0, 2], "2.0.0")];
+        let text = members(&rows, Form::Table);
+        assert_eq!(
+            text,
+            "db    10.0.0.2  (Ver2.0.0)\nweb10 10.0.0.10 (Ver2.0.0)\nTotal: 2 members\n"
+        );
+        let second = text.lines().next().unwrap().split_whitespace().nth(1);
+        assert_eq!(second, Some("10.0.0.2"));
+        assert_eq!(members(&[], Form::Table), "Total: 0 members\n");
+    }
+
+    #[test]
+    fn members_with_their_links() {
+        let rows = [row("b", [10, 0, 0, 10], "2.0.10"), row("a", [10, 0, 0, 2], "2.0.0")];
+        let mut rows = rows.to_vec();
+        rows[1].rtt_us = None;
+        assert_eq!(
+            members(&rows, Form::Verbose),
+            "a 10.0.0.2  (Ver2.0.0)  rtt          -  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
+             heard 4 s ago  node 0000000000000012\n\
+             b 10.0.0.10 (Ver2.0.10) rtt   1.082 ms  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
+             heard 4 s ago  node 0000000000000012\n\
+             Total: 2 members\n"
+        );
+        assert_eq!(
+            members(&rows[1..], Form::Json),
+            "{\"members\":[{\"name\":\"a\",\"address\":\"10.0.0.2\",\"version\":\"2.0.0\",\
+             \"node\":\"0000000000000012\",\"rtt_us\":null,\"lost\":1,\"repairs\":2,\
+             \"rcvbuf\":8388608,\"slowest\":3,\"last_heard_s\":4}]}\n"
+        );
+        assert_eq!(members(&[], Form::Json), "{\"members\":[]}\n");
+    }
+
+    fn idle() -> StatusReport {
+        StatusReport {
+            pid: 1234,
+            version: "2.0.0".to_owned(),
+            base: b"/var/www".to_vec(),
+            chroot: false,
+            mfalloc: 0,
+            recvsize: 8_388_608,
+            sendsize: 8_388_608,
+            sendrate: None,
+            commands: vec![],
+            sends: vec![],
+            recvs: vec![],
+        }
+    }
+
+    #[test]
+    fn status_as_old_clients_read_it() {
+        assert_eq!(
+            idle().text(),
+            "process : 1234\nversion : 2.0.0\nbasedir : /var/www/\nmfalloc : 0\n\
+             recvsize: 8388608\nsendsize: 8388608\ncommand : 0\nsend op : 0\nrecv op : 0\n"
+        );
+        let busy = StatusReport {
+            chroot: true,
+            base: b"/a\n/".to_vec(),
+            sendrate: Some((7, 100)),
+            commands: vec![(2, "send -r x".to_owned())],
+            sends: vec!["out".to_owned()],
+            recvs: vec!["in 1".to_owned(), "in 2".to_owned()],
+            ..idle()
+        };
+        assert_eq!(
+            busy.text(),
+            "process : 1234\nversion : 2.0.0\nchroot  : /a\\012/\nmfalloc : 0\n\
+             recvsize: 8388608\nsendsize: 8388608\nsendrate: 7/100\ncommand : 1\n  2> send -r x\n\
+             send op : 1\n  out\nrecv op : 2\n  in 1\n  in 2\n"
+        );
+        assert_eq!(
+            busy.json(),
+            "{\"process\":1234,\"version\":\"2.0.0\",\"basedir\":\"/a\\\\012/\",\"chroot\":true,\
+             \"mfalloc\":0,\"recvsize\":8388608,\"sendsize\":8388608,\"sendrate_mbps\":7,\
+             \"sendrate_limit_mbps\":100,\"commands\":[{\"client\":2,\"line\":\"send -r x\"}],\
+             \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"]}\n"
+        );
+        assert!(idle().json().contains("\"sendrate_mbps\":null"));
+    }
+
+    #[test]
+    fn the_root_as_base_is_one_slash() {
+        let root = StatusReport { base: b"/".to_vec(), ..idle() };
+        assert!(root.text().contains("basedir : /\n"));
+    }
+
+    #[test]
+    fn strings_of_json() {
+        assert_eq!(quoted("a\"\\\n\u{7f}日"), "\"a\\\"\\\\\\u000a\\u007f日\"");
+    }
+}

@@ -1,0 +1,410 @@
+//! One connection, seen by the daemon: bytes in, commands and bytes out. There is no socket here.
+//!
+//! The owner hands in what arrives ([`Session::input`]) and then asks for commands
+//! ([`Session::next_command`]) until there is none. A command given out keeps the session busy:
+//! the owner answers with [`Session::line`] and its kind, and when all the work is done calls
+//! [`Session::finish`], and asks again. Lines that arrive meanwhile wait their turn.
+//!
+//! After every call the owner writes what [`Session::output`] has, tells with
+//! [`Session::consume`] how much of it went out, and closes the connection once
+//! [`Session::is_closed`] and nothing is left. It reads only while [`Session::wants_input`], and
+//! may pause a client's transfer by what [`Session::unread`] says.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use super::command::{self, Command, Exclude, Line, Offer, Watch};
+use super::reply::{self, Progress, Total};
+use super::{MAX_LINE, PROMPT, words};
+use crate::name::Escaped;
+
+/// With so many bytes of lines that wait, no more are read.
+const FULL_INPUT: usize = 64 * 1_024;
+
+/// What a waiting line takes beside its bytes, so that empty ones are bounded too.
+const LINE_COST: usize = 32;
+
+/// With so many bytes unread, lines that a later one replaces (`alive`, `progress`) are left out.
+const BEHIND: usize = 4_096;
+
+/// Patterns that a connection may have.
+const MAX_EXCLUDES: usize = 1_024;
+
+/// What the session is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// The next line will be obeyed.
+    Idle,
+    /// A command was given out and is not finished.
+    Busy,
+    /// No line will be obeyed any more.
+    Closed,
+}
+
+/// A line that waits.
+#[derive(Debug)]
+enum Waiting {
+    Line(Vec<u8>),
+    /// A line over [`MAX_LINE`], which was thrown away.
+    TooLong,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    offer: Offer,
+    state: State,
+    /// What has arrived of a line whose end has not.
+    partial: Vec<u8>,
+    /// Whether the rest of the line that is arriving is to be thrown away.
+    overlong: bool,
+    waiting: VecDeque<Waiting>,
+    /// The bytes of all of `waiting`, and [`LINE_COST`] for each.
+    waiting_bytes: usize,
+    /// Whether no line has been looked at yet.
+    first: bool,
+    ended: bool,
+    current: String,
+    loglevel: u8,
+    alive: bool,
+    watch: Watch,
+    excludes: Vec<Vec<u8>>,
+    output: Vec<u8>,
+    /// How much of `output` is consumed.
+    written: usize,
+}
+
+impl Session {
+    /// A new connection, greeted with the prompt.
+    pub fn new(offer: Offer) -> Self {
+        Session {
+            offer,
+            state: State::Idle,
+            partial: Vec::new(),
+            overlong: false,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            first: true,
+            ended: false,
+            current: String::new(),
+            loglevel: 0,
+            alive: false,
+            watch: Watch::Off,
+            excludes: Vec::new(),
+            output: PROMPT.to_vec(),
+            written: 0,
+        }
+    }
+
+    /// A connection too many: says so, and is closed.
+    pub fn refused() -> Self {
+        let mut session = Session::new(Offer::default());
+        session.output.clear();
+        session.put(reply::TOO_MANY_CLIENTS);
+        session.state = State::Closed;
+        session
+    }
+
+    /// Takes what has arrived. After this, ask for commands.
+    pub fn input(&mut self, mut bytes: &[u8]) {
+        if self.state == State::Closed {
+            return;
+        }
+        while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
+            self.take(&bytes[..end]);
+            self.end_line();
+            bytes = &bytes[end + 1..];
+        }
+        self.take(bytes);
+    }
+
+    /// The client will write nothing more. Lines that wait are still obeyed; then the session is
+    /// closed. A line without an end is not obeyed: its end may be missing for a reason.
+    pub fn end_of_input(&mut self) {
+        self.ended = true;
+        self.partial.clear();
+        if self.state == State::Idle && self.waiting.is_empty() {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Obeys waiting lines until one of them needs the daemon, and gives that out. None if the
+    /// session is busy or closed, or no line waits.
+    pub fn next_command(&mut self) -> Option<Command> {
+        while self.state == State::Idle {
+            let Some(waiting) = self.waiting.pop_front() else {
+                if self.ended {
+                    self.state = State::Closed;
+                }
+                return None;
+            };
+            self.waiting_bytes -= LINE_COST;
+            let line = match waiting {
+                Waiting::Line(line) => {
+                    self.waiting_bytes -= line.len();
+                    line
+                }
+                // What a browser was made to send does not become harmless by its length.
+                Waiting::TooLong if std::mem::take(&mut self.first) => {
+                    self.close();
+                    return None;
+                }
+                Waiting::TooLong => {
+                    self.put(&format!("error: a line has at most {MAX_LINE} bytes"));
+                    self.prompt();
+                    continue;
+                }
+            };
+            if std::mem::take(&mut self.first) && is_foreign(&line) {
+                self.close();
+                return None;
+            }
+            if let Some(command) = self.obey(&line) {
+                return Some(command);
+            }
+        }
+        None
+    }
+
+    /// Writes a line of the command at work, unless it is above the connection's log level. Bytes
+    /// that would end the line, or make it look like a prompt, are escaped.
+    pub fn line(&mut self, level: u8, text: &str) {
+        if level <= self.loglevel {
+            self.put(text);
+        }
+    }
+
+    /// Writes several lines, parted by newlines, as [`Session::line`] does.
+    pub fn lines(&mut self, level: u8, text: &str) {
+        for line in text.lines() {
+            self.line(level, line);
+        }
+    }
+
+    /// Tells how far the transfer is, if the client wants that and keeps up.
+    pub fn progress(&mut self, progress: &Progress) {
+        if self.watch == Watch::Progress && self.unread() < BEHIND {
+            self.put(&progress.emit());
+        }
+    }
+
+    /// Tells what the transfer came to, if the client wants that.
+    pub fn total(&mut self, total: &Total) {
+        if self.watch != Watch::Off {
+            self.put(&total.emit());
+        }
+    }
+
+    /// To be called every second: writes `alive` if a command works and the client wants that.
+    pub fn alive_tick(&mut self) {
+        if self.alive && self.state == State::Busy && self.unread() < BEHIND {
+            self.put("alive");
+        }
+    }
+
+    /// The command at work is over: writes the prompt. After this, ask for commands.
+    pub fn finish(&mut self) {
+        if self.state == State::Busy {
+            self.state = State::Idle;
+            self.current.clear();
+            self.prompt();
+        }
+    }
+
+    /// What is to be written to the client.
+    pub fn output(&self) -> &[u8] {
+        &self.output[self.written..]
+    }
+
+    /// `count` bytes of [`Session::output`] were written.
+    pub fn consume(&mut self, count: usize) {
+        self.written = self.written.saturating_add(count).min(self.output.len());
+        if self.written == self.output.len() {
+            self.output.clear();
+            self.written = 0;
+        } else if self.written > self.output.len() / 2 {
+            self.output.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub fn unread(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
+    pub fn wants_input(&self) -> bool {
+        self.state != State::Closed && !self.ended && self.waiting_bytes < FULL_INPUT
+    }
+
+    /// Whether a command was given out and is not finished.
+    pub fn is_busy(&self) -> bool {
+        self.state == State::Busy
+    }
+
+    /// Whether the connection is to be closed once the output is written.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// The line of the command at work, as [`Escaped`] shows it; empty if there is none.
+    pub fn current(&self) -> &str {
+        &self.current
+    }
+
+    /// Lines above this level are not shown.
+    pub fn loglevel(&self) -> u8 {
+        self.loglevel
+    }
+
+    /// What the client wants to know of a transfer beyond its lines.
+    pub fn watch(&self) -> Watch {
+        self.watch
+    }
+
+    /// The patterns of what this connection does not send, in the order added.
+    pub fn excludes(&self) -> &[Vec<u8>] {
+        &self.excludes
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if self.overlong {
+            return;
+        }
+        // One byte more, as it may be the CR before the LF.
+        if self.partial.len() + bytes.len() > MAX_LINE + 1 {
+            self.overlong = true;
+            self.partial = Vec::new();
+            return;
+        }
+        self.partial.extend_from_slice(bytes);
+    }
+
+    fn end_line(&mut self) {
+        let mut line = std::mem::take(&mut self.partial);
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        self.waiting_bytes += LINE_COST;
+        if std::mem::take(&mut self.overlong) || line.len() > MAX_LINE {
+            self.waiting.push_back(Waiting::TooLong);
+        } else {
+            self.waiting_bytes += line.len();
+            self.waiting.push_back(Waiting::Line(line));
+        }
+    }
+
+    /// Does what a line says, or gives out the command that it is.
+    fn obey(&mut self, line: &[u8]) -> Option<Command> {
+        let line = match words::split(line) {
+            Ok(words) => {
+                self.current = Escaped(line).to_string();
+                command::parse(&words, &self.offer)
+            }
+            Err(why) => Line::Say(reply::trouble(&why.to_string())),
+        };
+        match line {
+            Line::Do(Command::Quit) => {
+                self.close();
+                return Some(Command::Quit);
+            }
+            Line::Do(command) => {
+                self.state = State::Busy;
+                return Some(command);
+            }
+            Line::Say(text) => self.say(&text),
+            Line::Alive(Some(on)) => self.alive = on,
+            Line::Alive(None) => self.put(if self.alive { "alive on" } else { "alive off" }),
+            Line::Loglevel(Some(level)) => self.loglevel = level,
+            Line::Loglevel(None) => self.put(&format!("loglevel {}", self.loglevel)),
+            Line::Progress(Some(watch)) => self.watch = watch,
+            Line::Progress(None) => self.put(match self.watch {
+                Watch::Off => "progress off",
+                Watch::Total => "progress total",
+                Watch::Progress => "progress on",
+            }),
+            Line::Exclude(exclude) => self.exclude(exclude),
+        }
+        self.current.clear();
+        self.prompt();
+        None
+    }
+
+    fn exclude(&mut self, exclude: Exclude) {
+        match exclude {
+            Exclude::Add(pattern) if self.excludes.contains(&pattern) => {}
+            Exclude::Add(_) if self.excludes.len() >= MAX_EXCLUDES => {
+                self.put(&format!("error: at most {MAX_EXCLUDES} patterns"));
+            }
+            Exclude::Add(pattern) => self.excludes.push(pattern),
+            Exclude::Del(pattern) => match self.excludes.iter().position(|have| *have == pattern) {
+                Some(at) => drop(self.excludes.remove(at)),
+                None => self.put(&format!("error: pattern not found {}", Escaped(&pattern))),
+            },
+            Exclude::Clear => self.excludes.clear(),
+            Exclude::List => {
+                let shown: Vec<String> =
+                    self.excludes.iter().map(|pattern| Escaped(pattern).to_string()).collect();
+                for pattern in shown {
+                    self.put(&pattern);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.state = State::Closed;
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        self.partial = Vec::new();
+        self.current.clear();
+    }
+
+    fn prompt(&mut self) {
+        self.output.extend_from_slice(PROMPT);
+    }
+
+    fn say(&mut self, text: &str) {
+        for line in text.lines() {
+            self.put(line);
+        }
+    }
+
+    /// Writes one line, whatever its level. Names in it were escaped where the line was made; this
+    /// keeps any other text from ending the line early, or from looking like a prompt.
+    fn put(&mut self, text: &str) {
+        let rest = match text.strip_prefix("> ") {
+            Some(rest) => {
+                self.output.extend_from_slice(b"\\076 ");
+                rest
+            }
+            None => text,
+        };
+        for c in rest.chars() {
+            if c.is_control() {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    self.output.extend_from_slice(format!("\\{byte:03o}").as_bytes());
+                }
+            } else {
+                self.output.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        self.output.push(b'\n');
+    }
+}
+
+/// Whether the first line of a connection is from a program that speaks something else: a browser
+/// that a hostile page made connect (HTTP, or the binary start of TLS) must not command a daemon
+/// by what comes after.
+fn is_foreign(line: &[u8]) -> bool {
+    const METHODS: [&str; 9] =
+        ["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"];
+    let word = line.split(|&b| b == b' ').next().unwrap_or_default();
+    METHODS.iter().any(|method| method.as_bytes() == word)
+        || line.windows(6).any(|window| window == b" HTTP/")
+        || line.iter().any(|&b| b.is_ascii_control() && b != b'\t')
+}
+
+#[cfg(test)]
+mod tests;
