@@ -9,7 +9,7 @@
 //! - [`wire`]: every packet format, parsed and emitted.
 //! - [`engine`]: the protocol: one transfer seen by its sender and by a target, and membership.
 //! - [`console`]: the line protocol between the daemon and its clients.
-//! - [`cli`]: the options of both programs.
+//! - [`cli`][]: the options of both programs.
 //!
 //! *System*: the only unsafe code, one safe function for each call.
 //! - [`sys`]
@@ -20,8 +20,8 @@
 //! - [`log`]: the log, with a rate limit.
 //!
 //! *Programs*: loops that join the pieces.
-//! - [`daemon`]: `makuosan`.
-//! - [`msync`]: `msync`.
+//! - [`daemon`][]: `makuosan`.
+//! - [`msync`][]: `msync`.
 #![deny(unsafe_code)]
 
 pub mod cli;

@@ -5,6 +5,8 @@
 //! cut only for loss that is more than usual, or for rounds that get longer without more being
 //! delivered: random loss is repaired, congestion is obeyed.
 
+use std::collections::VecDeque;
+
 use crate::time::{Span, Time};
 
 /// The window is never smaller, in blocks, and starts here.
@@ -19,6 +21,8 @@ const LOSS_UNUSUAL: f64 = 1.5;
 const BURST: Span = Span::from_micros(500);
 /// The pace is this much over the slowest delivered rate, so that there is room to find out more.
 const GAIN: f64 = 1.25;
+/// The delivered rate is the best of so many rounds: one that waited for an answer says little.
+const RATE_ROUNDS: usize = 8;
 /// Pacing credit for time that was slept through.
 const CREDIT: Span = Span::from_micros(500);
 
@@ -27,6 +31,8 @@ const CREDIT: Span = Span::from_micros(500);
 pub struct Round {
     /// How long it took.
     pub took: Span,
+    /// The longest smoothed round trip of a target.
+    pub round_trip: Option<Span>,
     /// The slowest target's delivered bytes a second, if anything was delivered.
     pub rate: Option<f64>,
     /// The worst target's share of lost blocks, 0 to 1.
@@ -42,7 +48,8 @@ pub struct Window {
     size: u64,
     doubling: bool,
     best_rate: f64,
-    rate: f64,
+    rates: VecDeque<f64>,
+    round_trip: Option<Span>,
     shortest: Option<Span>,
     loss: f64,
     steady: u32,
@@ -56,7 +63,8 @@ impl Window {
             size: FLOOR * block,
             doubling: true,
             best_rate: 0.0,
-            rate: 0.0,
+            rates: VecDeque::new(),
+            round_trip: None,
             shortest: None,
             loss: 0.0,
             steady: 0,
@@ -70,15 +78,26 @@ impl Window {
 
     /// The slowest delivered rate, in bytes a second; None before it is known.
     pub fn rate(&self) -> Option<f64> {
-        (self.rate > 0.0).then_some(self.rate)
+        self.rates.iter().copied().max_by(f64::total_cmp)
+    }
+
+    /// The rate at which blocks leave, in bytes a second: a little over what is delivered, and over
+    /// a window in each round trip, lest slow rounds make each other slower.
+    fn pace(&self) -> Option<f64> {
+        let window = self.size as f64 / self.round_trip?.secs_f64().max(1e-6);
+        Some(GAIN * self.rate()?.max(window))
     }
 
     /// Learns from a round. `most` is the smallest grant, in bytes.
     pub fn round(&mut self, round: Round, most: u64) {
         let shortest = self.shortest.map_or(round.took, |span| span.at_most(round.took));
         self.shortest = Some(shortest);
+        self.round_trip = round.round_trip.or(self.round_trip);
         let Some(rate) = round.rate else { return };
-        self.rate = if self.rate == 0.0 { rate } else { self.rate * 0.5 + rate * 0.5 };
+        self.rates.push_back(rate);
+        if self.rates.len() > RATE_ROUNDS {
+            self.rates.pop_front();
+        }
 
         let unusual = round.loss > LOSS_IGNORED && round.loss > LOSS_UNUSUAL * self.loss;
         self.loss += (round.loss - self.loss) / 8.0;
@@ -107,10 +126,10 @@ impl Window {
 
     /// How many blocks may leave at once.
     pub fn burst(&self, most: u32) -> u32 {
-        match self.rate() {
+        match self.pace() {
             None => most.min(FLOOR as u32),
-            Some(rate) => {
-                let bytes = rate * GAIN * BURST.secs_f64();
+            Some(pace) => {
+                let bytes = pace * BURST.secs_f64();
                 ((bytes / self.block as f64) as u32).clamp(2, most.max(2))
             }
         }
@@ -131,9 +150,9 @@ impl Pacer {
 
     /// Notes that `bytes` left.
     pub fn sent(&mut self, now: Time, bytes: u64, window: &Window) {
-        let Some(rate) = window.rate() else { return };
+        let Some(pace) = window.pace() else { return };
         let earliest = Time::from_micros(now.micros().saturating_sub(CREDIT.micros()));
-        let takes = Span::from_micros((bytes as f64 / (rate * GAIN) * 1e6) as u64);
+        let takes = Span::from_micros((bytes as f64 / pace * 1e6) as u64);
         self.next = self.next.max(earliest) + takes;
     }
 }
@@ -171,7 +190,8 @@ mod tests {
     use super::*;
 
     fn round(rate: f64, loss: f64, millis: u64) -> Round {
-        Round { took: Span::from_millis(millis), rate: Some(rate), loss, limited: true }
+        let took = Span::from_millis(millis);
+        Round { took, round_trip: Some(took), rate: Some(rate), loss, limited: true }
     }
 
     #[test]
@@ -233,7 +253,7 @@ mod tests {
     #[test]
     fn the_pacer_spreads_and_forgives_only_a_little() {
         let mut window = Window::new(1_000);
-        window.round(round(8e5, 0.0, 1), 1 << 20);
+        window.round(round(8e5, 0.0, 100), 1 << 20);
         let mut pacer = Pacer::default();
         let now = Time::from_micros(10_000_000);
         pacer.sent(now, 1_000, &window);

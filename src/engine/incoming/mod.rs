@@ -337,7 +337,7 @@ impl<H> Reception<H> {
         };
         let transfer = &mut self.transfers[at];
         transfer.heard = now;
-        transfer.accept();
+        transfer.accept(now);
     }
 
     /// Says again how a closed transfer ended, to a sender that seems not to know.

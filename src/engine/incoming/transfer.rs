@@ -42,7 +42,7 @@ pub(super) struct Transfer<H> {
     spread: Span,
     /// The newest poll, and when it came.
     polled: Option<(u32, Time)>,
-    accept_due: bool,
+    accept_due: Option<Time>,
     status_due: Option<(Time, bool)>,
     needs_due: BTreeMap<u32, (Time, u16)>,
     dones_due: BTreeMap<u32, (Time, u16)>,
@@ -73,15 +73,16 @@ impl<H> Transfer<H> {
             data: Mark::default(),
             spread,
             polled: None,
-            accept_due: false,
+            accept_due: None,
             status_due: None,
             needs_due: BTreeMap::new(),
             dones_due: BTreeMap::new(),
         }
     }
 
-    pub(super) fn accept(&mut self) {
-        self.accept_due = true;
+    /// BEGIN has come (again). In a large fleet, what follows nearly always says ACCEPT as well.
+    pub(super) fn accept(&mut self, now: Time) {
+        self.accept_due.get_or_insert(now + self.spread);
     }
 
     fn get(&mut self, batch: u32) -> Option<&mut Batch<H>> {
@@ -406,14 +407,14 @@ impl<H> Transfer<H> {
 
     /// When the next feedback is due.
     pub(super) fn due(&self) -> Option<Time> {
-        let accept = self.accept_due.then_some(Time::ZERO);
+        let accept = self.accept_due;
         let status = self.status_due.map(|(due, _)| due);
         let codes = self.needs_due.values().chain(self.dones_due.values()).map(|&(due, _)| due);
         accept.into_iter().chain(status).chain(codes).min()
     }
 
     pub(super) fn transmit(&mut self, shared: &mut Shared, now: Time) -> Option<Outbound> {
-        if std::mem::take(&mut self.accept_due) {
+        if self.accept_due.is_some_and(|due| due <= now) {
             let verdict = Verdict::Accepted;
             return Some(self.outbound(
                 shared,
@@ -476,7 +477,8 @@ impl<H> Transfer<H> {
         }
     }
 
-    fn outbound(&self, shared: &Shared, batch: u32, feedback: &Feedback) -> Outbound {
+    fn outbound(&mut self, shared: &Shared, batch: u32, feedback: &Feedback) -> Outbound {
+        self.accept_due = None;
         let header = shared.answer(self.key, feedback.kind(), batch);
         Outbound { to: self.from, header, payload: feedback.emit(self.key.node, self.block.into()) }
     }

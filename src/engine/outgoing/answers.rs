@@ -52,6 +52,7 @@ impl Outgoing {
     }
 
     fn hear(&mut self, now: Time, at: usize) {
+        self.backoff = 0;
         let target = &mut self.targets[at];
         target.heard = now;
         target.busy = None;
@@ -89,7 +90,6 @@ impl Outgoing {
         }
         if whole {
             self.recount(number);
-            self.backoff = 0;
         }
         if dry_run {
             self.events.push_back(Event::Needs(number, target, runs));
@@ -107,7 +107,6 @@ impl Outgoing {
             said.state = State::Done;
             said.done = true;
             self.recount(number);
-            self.backoff = 0;
         }
         self.events.push_back(Event::Outcomes(number, target, runs));
     }
@@ -136,7 +135,6 @@ impl Outgoing {
             batch.said[at].state = said.state;
             if (before < State::Staged) != (said.state < State::Staged) {
                 self.recount(number);
-                self.backoff = 0;
             }
             let (stream, sent) = match said.state {
                 State::Offer => (Stream::Offer, offered),
@@ -220,10 +218,7 @@ impl Outgoing {
     pub(super) fn end_round(&mut self, now: Time) {
         let Some(newest) = self.polls.complete() else { return };
         if let Some(sent) = self.polls.record(newest).map(|record| record.sent) {
-            if sent > self.confirmed {
-                self.confirmed = sent;
-                self.backoff = 0;
-            }
+            self.confirmed = self.confirmed.max(sent);
         }
         self.repairs.ready = now;
         if self.polls.round.is_none_or(|round| newest < round) {
@@ -237,6 +232,7 @@ impl Outgoing {
             .min_by(|a, b| a.0.total_cmp(&b.0));
         let round = Round {
             took: now.since(began.unwrap_or(now)),
+            round_trip: active().filter_map(|(_, target)| target.stats.round_trip).max(),
             rate: slowest.map(|(rate, _)| rate),
             loss: active().map(|(_, target)| target.loss).fold(0.0, f64::max),
             limited: std::mem::take(&mut self.limited),

@@ -360,7 +360,7 @@ impl Outgoing {
                 // Half of the answers are for slices, the rest for those who miss something.
                 let since = now.since(self.asked_at).micros().max(1);
                 let share = since * ANSWERS_PER_SECOND / 2 / 1_000_000;
-                let count = (share as usize).clamp(1, total);
+                let count = (share as usize).clamp(1, AT_ONCE);
                 let first = self.polls.slice % total;
                 self.polls.slice = first + count;
                 Asked::Slice(first as u16, count as u16)
@@ -496,13 +496,21 @@ impl Outgoing {
         }
         if self.unpolled > 0 {
             self.poll(now, None);
+            if !self.has_blocks() || !self.has_room() {
+                // Nothing follows that would do if this one were lost.
+                self.control.extend(self.control.back().cloned());
+            }
             return self.control.pop_front();
         }
         None
     }
 
     fn poll_every(&self) -> u64 {
-        (self.window.size(self.smallest_grant()) / 4).min(POLL_EVERY)
+        // A small window is asked for in small pieces, or it stands still between them.
+        match self.window.size(self.smallest_grant()) {
+            small if small < POLL_EVERY => small / 8,
+            large => (large / 4).min(POLL_EVERY),
+        }
     }
 
     fn transmit_blocks(&mut self, now: Time, most: u32) -> Option<Transmit> {

@@ -441,6 +441,7 @@ impl Sim {
             Action::KillSender => {
                 self.sender.outgoing = None;
                 self.sender.life += 1;
+                self.sender.wake = None;
                 self.sender.finished = Some(self.now);
             }
             Action::RestartSender => {

@@ -47,7 +47,9 @@ impl Net {
         if let Some(rate) = self.rate {
             let takes = Span::from_micros((len as f64 / rate * 1e6).ceil() as u64);
             let waiting = self.free.since(now);
-            if waiting.micros() > takes.micros() * self.queue as u64 {
+            // The queue holds so many packets of full size.
+            let full = Span::from_micros((1_500.0 / rate * 1e6) as u64 * self.queue as u64);
+            if waiting > full {
                 self.dropped += 1;
                 return Vec::new();
             }

@@ -176,7 +176,7 @@ fn a_target_that_restarts_at_any_step_is_not_harmed() {
         for target in [0, 2] {
             assert_equal(&sim, target);
         }
-        assert!(sim.disk(1).is_clean());
+        assert!(sim.targets[1].life == 0 || sim.disk(1).is_clean());
     });
 }
 
@@ -271,7 +271,7 @@ fn gigabit(targets: usize, rcvbuf: u32, size: u64) -> (f64, f64) {
 fn a_thousand_targets_take_hardly_longer_than_ten() {
     // What getsockopt says of buffers of 208 KiB and of 8 MiB.
     for rcvbuf in [212_992, 16 << 20] {
-        let size = 64 << 20;
+        let size = 96 << 20;
         let (ten, few) = gigabit(10, rcvbuf, size);
         let (thousand, many) = gigabit(1_000, rcvbuf, size);
         eprintln!(
