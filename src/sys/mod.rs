@@ -1,1 +1,21 @@
-//! sys
+//! System calls, each behind a safe function. This folder holds all unsafe code of the project.
+//!
+//! A function here does one call (or a few that belong together), checks the result and turns it
+//! into an [`std::io::Result`]; it decides nothing. Descriptors are borrowed or owned, never raw.
+
+mod cmsg;
+mod cvt;
+pub mod eventfd;
+pub mod ifaddr;
+pub mod mmsg;
+pub mod poll;
+pub mod socket;
+pub mod sockopt;
+mod vectored;
+
+#[cfg(test)]
+pub(crate) mod refuse;
+
+pub(crate) use cvt::{cvt, cvt_r};
+pub use eventfd::Waker;
+pub use vectored::{preadv, pwritev};
