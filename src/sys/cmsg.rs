@@ -57,7 +57,7 @@ pub(super) unsafe fn received_segment(header: &libc::msghdr) -> Option<usize> {
         while let Some(message) = next.as_ref() {
             if message.cmsg_level == libc::SOL_UDP
                 && message.cmsg_type == UDP_GRO
-                && message.cmsg_len as usize >= libc::CMSG_LEN(size_of::<i32>() as u32) as usize
+                && message.cmsg_len >= libc::CMSG_LEN(size_of::<i32>() as u32) as _
             {
                 let size = ptr::read_unaligned(libc::CMSG_DATA(next).cast::<i32>());
                 return usize::try_from(size).ok().filter(|&size| size > 0);
