@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::{Net, SendMode, Which};
 use crate::sys::mmsg;
 
+/// The most bytes in one packet: what IPv4 counts in 16 bits, less an IP and a UDP header.
+const MAX_PACKET: usize = 0xFFFF - 28;
+
 /// The most packets in one segmented send: `UDP_MAX_SEGMENTS` in include/linux/udp.h, which was 64
 /// from Linux 4.18 and is 128 since 6.9.
 const MAX_SEGMENTS: usize = 64;
@@ -40,6 +43,7 @@ impl Net {
     /// like, `EPERM` by a firewall: the packet is lost then, nothing more. Never `ECONNREFUSED` for
     /// a single earlier packet.
     pub fn send_one(&self, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
+        check_size(bytes.len())?;
         patiently(|| mmsg::send_one(self.sending(), to, bytes))
     }
 
@@ -56,6 +60,7 @@ impl Net {
         if batch.segment == 0 {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
+        check_size(batch.segment.min(batch.bytes.len()))?;
         let mut rest = batch.bytes;
         while !rest.is_empty() {
             let sent = self.send_some(&Transmit { bytes: rest, ..*batch })?;
@@ -89,6 +94,13 @@ impl Net {
     fn sending(&self) -> BorrowedFd<'_> {
         self.fd(Which::Unicast)
     }
+}
+
+/// Refuses what no UDP packet holds. The kernel does so too, but on the loopback interface, for up to
+/// 65,515 bytes, by an ICMP message to ourselves: it renews the route, and packets of others that
+/// are on it just then are lost.
+fn check_size(length: usize) -> io::Result<()> {
+    if length > MAX_PACKET { Err(io::Error::from_raw_os_error(libc::EMSGSIZE)) } else { Ok(()) }
 }
 
 /// Sends the first packets of `batch`, as many as one call takes, and returns their bytes. What

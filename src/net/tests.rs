@@ -194,10 +194,11 @@ fn all_ways_refused_is_an_error_and_no_reason_to_change() {
 fn packets_that_no_network_takes_are_an_error_and_no_reason_to_change() {
     let (one, two) = pair();
     let bytes = vec![0; 140_000];
-    for segment in [65_508, 70_000] {
-        let transmit = Transmit { to: two.local(), bytes: &bytes, segment };
-        let error = one.send(&transmit).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    for length in [65_508, 70_000] {
+        let transmit = Transmit { to: two.local(), bytes: &bytes, segment: length };
+        for result in [one.send(&transmit), one.send_one(two.local(), &bytes[..length])] {
+            assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+        }
     }
     let error = one.send(&Transmit { to: two.local(), bytes: &bytes, segment: 0 }).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL));

@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
         let error = recv_many(to.as_fd(), &mut [0; 10], 20, &mut [Received::EMPTY; 4]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
-        let error = send_one(from.as_fd(), address, &[0; 65_508]).unwrap_err();
+        let error = send_one(from.as_fd(), address, &[0; 70_000]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     }
 }
