@@ -16,9 +16,10 @@ const MAX_PACKET: usize = 0xFFFF - 28;
 /// from Linux 4.18 and is 128 since 6.9.
 const MAX_SEGMENTS: usize = 64;
 
-/// The most bytes in one segmented send: `IP_MAX_MTU` (0xFFF0, include/net/ip.h), which it is held
-/// against before it is cut, less an IP and a UDP header.
-const MAX_SEGMENTED: usize = 0xFFF0 - 28;
+/// The most bytes in one segmented send. A device takes 65,536 at once (`GSO_LEGACY_MAX_SIZE` in
+/// include/linux/netdevice.h), with the headers of UDP, IP and Ethernet (tagged); more would be cut
+/// in software.
+const MAX_SEGMENTED: usize = 65_536 - 8 - 20 - 18;
 
 /// How often a send is repeated for which the kernel had no memory, and how long the pause is.
 const NO_BUFFER_TRIES: u32 = 20;
@@ -96,8 +97,8 @@ impl Net {
     }
 }
 
-/// Refuses what no UDP packet holds. The kernel does so too, but on the loopback interface, for up to
-/// 65,515 bytes, by an ICMP message to ourselves: it renews the route, and packets of others that
+/// Refuses what no UDP packet holds. The kernel does so too, but 65,508 bytes on the loopback
+/// interface only by an ICMP message to ourselves: it renews the route, and packets of others that
 /// are on it just then are lost.
 fn check_size(length: usize) -> io::Result<()> {
     if length > MAX_PACKET { Err(io::Error::from_raw_os_error(libc::EMSGSIZE)) } else { Ok(()) }
