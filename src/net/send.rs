@@ -13,13 +13,13 @@ use crate::sys::mmsg;
 const MAX_PACKET: usize = 0xFFFF - 28;
 
 /// The most packets in one segmented send: `UDP_MAX_SEGMENTS` in include/linux/udp.h, which was 64
-/// from Linux 4.18 and is 128 since 6.9.
+/// from Linux 4.18 and is 128 in newer ones.
 const MAX_SEGMENTS: usize = 64;
 
-/// The most bytes in one segmented send. A device takes 65,536 at once (`GSO_LEGACY_MAX_SIZE` in
-/// include/linux/netdevice.h), with the headers of UDP, IP and Ethernet (tagged); more would be cut
-/// in software.
-const MAX_SEGMENTED: usize = 65_536 - 8 - 20 - 18;
+/// The most bytes in one segmented send. A device takes less than 65,536 at once
+/// (`GSO_LEGACY_MAX_SIZE` in include/linux/netdevice.h), with the headers of UDP, IP and Ethernet
+/// (tagged); more would be cut in software.
+const MAX_SEGMENTED: usize = 65_535 - 8 - 20 - 18;
 
 /// How often a send is repeated for which the kernel had no memory, and how long the pause is.
 const NO_BUFFER_TRIES: u32 = 20;
