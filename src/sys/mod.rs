@@ -1,15 +1,32 @@
-//! The system calls, each behind a safe function: the only place with unsafe code.
+//! System calls, each behind a safe function. This folder holds all unsafe code of the project.
+//!
+//! A function here does one call (or a few that belong together), checks the result and turns it
+//! into an [`std::io::Result`]; it decides nothing. Descriptors are borrowed or owned, never raw.
 
+mod cmsg;
 mod cvt;
-
-#[cfg(test)]
-pub(crate) mod alone;
 pub mod daemonize;
+pub mod eventfd;
 pub mod host;
 pub mod ids;
+pub mod ifaddr;
 pub mod localtime;
+pub mod mmsg;
+pub mod poll;
 pub mod random;
 pub mod signal;
+pub mod socket;
+pub mod sockopt;
 pub mod syslog;
 pub mod unixsock;
 pub mod user;
+mod vectored;
+
+#[cfg(test)]
+pub(crate) mod alone;
+#[cfg(test)]
+pub(crate) mod refuse;
+
+pub(crate) use cvt::{cvt, cvt_r};
+pub use eventfd::Waker;
+pub use vectored::{preadv, pwritev};

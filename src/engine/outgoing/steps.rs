@@ -485,7 +485,7 @@ impl Outgoing {
         if self.has_blocks() {
             if !self.has_room() {
                 self.limited = true;
-            } else if blocks_too && now >= self.pacer.next() {
+            } else if blocks_too && now >= self.pacer.next() && self.unpolled < self.poll_every() {
                 if let Some(transmit) = self.transmit_blocks(now, most) {
                     return Some(transmit);
                 }
@@ -516,6 +516,8 @@ impl Outgoing {
     fn transmit_blocks(&mut self, now: Time, most: u32) -> Option<Transmit> {
         let room =
             self.window.size(self.smallest_grant()).saturating_sub(self.sent - self.confirmed);
+        // No further than the next poll is due.
+        let room = room.min(self.poll_every().saturating_sub(self.unpolled));
         let room = u32::try_from(room / u64::from(self.config.block)).unwrap_or(u32::MAX);
         let most = self.window.burst(most).min(room).max(1);
         if !self.repairs.is_empty() && now >= self.repairs.ready {

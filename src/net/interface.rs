@@ -1,0 +1,138 @@
+//! What the host's interfaces say: the MTU of the one that carries the group, and the subnets.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsFd;
+
+use crate::sys::ifaddr::{self, InterfaceAddr};
+
+/// The MTU of Ethernet, and the guess as long as nothing is known.
+pub(super) const DEFAULT_MTU: u16 = 1_500;
+
+/// A range of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Subnet {
+    network: u32,
+    mask: u32,
+}
+
+impl Subnet {
+    fn of(found: &InterfaceAddr) -> Self {
+        let mask = found.netmask.to_bits();
+        Subnet { network: found.address.to_bits() & mask, mask }
+    }
+
+    fn contains(self, address: Ipv4Addr) -> bool {
+        address.to_bits() & self.mask == self.network
+    }
+}
+
+/// What is known of the interface. It changes as interfaces come and go.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Facts {
+    /// Of the interface that carries the group, in bytes.
+    pub(super) mtu: u16,
+    subnets: Vec<Subnet>,
+}
+
+impl Facts {
+    /// As long as there is no interface.
+    pub(super) const NONE: Facts = Facts { mtu: DEFAULT_MTU, subnets: Vec::new() };
+
+    /// Asks the kernel about the interface with the address `interface`; if it is `0.0.0.0`, about
+    /// the one that the route to `group` takes, and about the subnets of all.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if there is no such interface, `ENETUNREACH` if there is no such route.
+    pub(super) fn read(interface: Ipv4Addr, group: SocketAddrV4) -> io::Result<Facts> {
+        // Any socket will do for asking.
+        let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+        let all = ifaddr::interface_addrs()?;
+        let address =
+            if interface.is_unspecified() { route_source(&socket, group)? } else { interface };
+        let Some(carrier) = choose(&all, address) else {
+            return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
+        };
+        let mtu = ifaddr::mtu(socket.as_fd(), &carrier.name)?;
+        let subnets = if interface.is_unspecified() {
+            all.iter().map(Subnet::of).collect()
+        } else {
+            vec![Subnet::of(carrier)]
+        };
+        Ok(Facts { mtu: u16::try_from(mtu).unwrap_or(u16::MAX), subnets })
+    }
+
+    /// Whether `address` is in a subnet of ours.
+    pub(super) fn subnet_contains(&self, address: Ipv4Addr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.contains(address))
+    }
+}
+
+/// The address that packets to `group` leave from. Connecting a UDP socket looks up the route and
+/// sends nothing.
+fn route_source(socket: &UdpSocket, group: SocketAddrV4) -> io::Result<Ipv4Addr> {
+    socket.connect(group)?;
+    match socket.local_addr()? {
+        SocketAddr::V4(local) => Ok(*local.ip()),
+        SocketAddr::V6(_) => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
+    }
+}
+
+/// The interface that has `address`: every address of the loopback's subnet is its own, listed or
+/// not, such as 127.0.0.2.
+fn choose(all: &[InterfaceAddr], address: Ipv4Addr) -> Option<&InterfaceAddr> {
+    let listed = all.iter().find(|found| found.address == address);
+    listed
+        .or_else(|| all.iter().find(|found| found.loopback && Subnet::of(found).contains(address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, address: [u8; 4], netmask: [u8; 4], loopback: bool) -> InterfaceAddr {
+        let name = name.as_bytes().to_vec();
+        InterfaceAddr { name, address: address.into(), netmask: netmask.into(), loopback }
+    }
+
+    #[test]
+    fn the_interface_of_an_address() {
+        let all = [
+            found("lo", [127, 0, 0, 1], [255, 0, 0, 0], true),
+            found("eth0", [10, 1, 2, 3], [255, 255, 255, 0], false),
+            found("lo", [10, 9, 9, 9], [255, 255, 255, 255], true),
+        ];
+        let name = |address: [u8; 4]| choose(&all, address.into()).map(|found| &found.name[..]);
+        assert_eq!(name([10, 1, 2, 3]), Some(&b"eth0"[..]));
+        assert_eq!(name([127, 4, 5, 6]), Some(&b"lo"[..]));
+        assert_eq!(name([10, 9, 9, 9]), Some(&b"lo"[..]));
+        // Somebody else's address in our subnet is not ours.
+        assert_eq!(name([10, 1, 2, 4]), None);
+    }
+
+    #[test]
+    fn the_edges_of_a_subnet() {
+        let subnet = Subnet::of(&found("e", [10, 1, 2, 131], [255, 255, 255, 128], false));
+        for (last, inside) in [(127, false), (128, true), (131, true), (255, true)] {
+            assert_eq!(subnet.contains(Ipv4Addr::new(10, 1, 2, last)), inside);
+        }
+        assert!(!subnet.contains(Ipv4Addr::new(10, 1, 3, 131)));
+        let one = Subnet::of(&found("e", [10, 1, 2, 3], [255; 4], false));
+        assert!(one.contains(Ipv4Addr::new(10, 1, 2, 3)));
+        assert!(!one.contains(Ipv4Addr::new(10, 1, 2, 2)));
+        let all = Subnet::of(&found("e", [10, 1, 2, 3], [0; 4], false));
+        assert!(all.contains(Ipv4Addr::new(200, 1, 2, 3)));
+    }
+
+    #[test]
+    fn loopback_by_an_address_that_no_list_has() {
+        let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 5000);
+        let facts = Facts::read(Ipv4Addr::new(127, 0, 0, 44), group).unwrap();
+        assert!(facts.mtu >= DEFAULT_MTU);
+        assert!(facts.subnet_contains(Ipv4Addr::new(127, 200, 0, 1)));
+        assert!(!facts.subnet_contains(Ipv4Addr::new(128, 0, 0, 1)));
+        assert!(!Facts::NONE.subnet_contains(Ipv4Addr::LOCALHOST));
+        let error = Facts::read(Ipv4Addr::new(240, 0, 0, 1), group).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}
