@@ -25,8 +25,6 @@ mod types;
 mod waiting;
 
 #[cfg(test)]
-mod fleet_tests;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::*;
+use super::super::*;
 use crate::name::HostName;
-use crate::wire::hello;
 
 /// A packet on its way.
 #[derive(Clone)]
@@ -202,7 +201,7 @@ impl Fleet {
         let Flight { from, addr, counter, .. } = flight;
         match &flight.hello {
             Some(payload) => {
-                let hello = hello::Hello::parse(payload).unwrap();
+                let hello = Hello::parse(payload).unwrap();
                 daemon.members.hello(self.now, from, addr, counter, &hello);
             }
             None => daemon.members.bye(self.now, from, addr, counter),
