@@ -7,6 +7,7 @@
 
 pub mod incoming;
 pub mod job;
+pub mod members;
 pub mod outgoing;
 pub mod ranges;
 pub mod rng;

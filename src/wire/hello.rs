@@ -1,1 +1,271 @@
-//! hello
+//! HELLO: a daemon says that it is there, and what can be sent to it. BYE, its counterpart, has no
+//! payload.
+//!
+//! | offset | size | field |
+//! | --- | --- | --- |
+//! | 0 | 1 | flags: 0 new, 1 does not receive, 2 asks for an answer, 3 has an echo, 4 has a challenge |
+//! | 1 | 2 | MTU of its interface, bytes |
+//! | 3 | 4 | receive buffer, bytes |
+//! | 7 | 4 | the number of its oldest open transfer |
+//! | 11 | 16 | challenge, or zeros |
+//! | 27 | 16 | echo of a challenge, or zeros |
+//! | 43 | 2–255 | host name, counted |
+//! | | 2–33 | version, counted |
+
+use super::Error;
+use super::bytes::{Put, Reader};
+use crate::name::{HostName, MAX_HOST_NAME};
+
+/// The smallest MTU that is believed: what every host must take (RFC 791, section 3.1). It bounds
+/// how small the blocks of a transfer can be made from outside.
+pub const MIN_MTU: u16 = 576;
+/// The longest version, in bytes.
+pub const MAX_VERSION: usize = 32;
+
+/// What proves that a node hears us at the address it sends from: it comes back as the echo.
+pub type Challenge = [u8; 16];
+
+/// The payload of HELLO.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// It has just started and knows nobody.
+    pub new: bool,
+    /// It takes part in no transfer as a target.
+    pub receives: bool,
+    /// It wants a HELLO back.
+    pub asks: bool,
+    /// The MTU of its interface, in bytes.
+    pub mtu: u16,
+    /// Its receive buffer as the kernel counts it, in bytes.
+    pub rcvbuf: u32,
+    /// Its transfers below this number are closed.
+    pub oldest_open: u32,
+    /// To be echoed; only in what is sent to one node.
+    pub challenge: Option<Challenge>,
+    /// The challenge of whom this is sent to.
+    pub echo: Option<Challenge>,
+    /// Its host name.
+    pub name: HostName,
+    /// Its version: 1 to [`MAX_VERSION`] printable ASCII characters, no spaces.
+    pub version: String,
+}
+
+const NEW: u8 = 1;
+const DOES_NOT_RECEIVE: u8 = 2;
+const ASKS: u8 = 4;
+const HAS_ECHO: u8 = 8;
+const HAS_CHALLENGE: u8 = 16;
+
+impl Hello {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an unknown flag, an MTU below [`MIN_MTU`], a challenge or an echo that
+    /// its flag denies, or bad characters; [`Error::TooLarge`] for a long name or version; the wrong
+    /// length.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let flags = reader.u8()?;
+        if flags & !(NEW | DOES_NOT_RECEIVE | ASKS | HAS_ECHO | HAS_CHALLENGE) != 0 {
+            return Err(Error::Invalid);
+        }
+        let mtu = reader.u16()?;
+        if mtu < MIN_MTU {
+            return Err(Error::Invalid);
+        }
+        let rcvbuf = reader.u32()?;
+        let oldest_open = reader.u32()?;
+        let challenge = optional(flags & HAS_CHALLENGE != 0, reader.array()?)?;
+        let echo = optional(flags & HAS_ECHO != 0, reader.array()?)?;
+        let name = HostName::parse(reader.counted(MAX_HOST_NAME)?).map_err(|_| Error::Invalid)?;
+        let version = parse_version(reader.counted(MAX_VERSION)?)?;
+        reader.end()?;
+        Ok(Hello {
+            new: flags & NEW != 0,
+            receives: flags & DOES_NOT_RECEIVE == 0,
+            asks: flags & ASKS != 0,
+            mtu,
+            rcvbuf,
+            oldest_open,
+            challenge,
+            echo,
+            name,
+            version,
+        })
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        let mut out = Vec::with_capacity(46 + self.name.as_str().len() + self.version.len());
+        out.push(
+            flag(self.new, NEW)
+                | flag(!self.receives, DOES_NOT_RECEIVE)
+                | flag(self.asks, ASKS)
+                | flag(self.echo.is_some(), HAS_ECHO)
+                | flag(self.challenge.is_some(), HAS_CHALLENGE),
+        );
+        out.put_u16(self.mtu);
+        out.put_u32(self.rcvbuf);
+        out.put_u32(self.oldest_open);
+        out.extend_from_slice(&self.challenge.unwrap_or_default());
+        out.extend_from_slice(&self.echo.unwrap_or_default());
+        out.put_counted(self.name.as_str().as_bytes());
+        out.put_counted(self.version.as_bytes());
+        out
+    }
+}
+
+fn optional(there: bool, value: Challenge) -> Result<Option<Challenge>, Error> {
+    if !there && value != Challenge::default() {
+        return Err(Error::Invalid);
+    }
+    Ok(there.then_some(value))
+}
+
+fn parse_version(bytes: &[u8]) -> Result<String, Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(Error::Invalid),
+    }
+}
+
+/// Reads the payload of BYE: nothing.
+///
+/// # Errors
+/// [`Error::Trailing`].
+pub fn parse_bye(payload: &[u8]) -> Result<(), Error> {
+    Reader::new(payload).end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Hello {
+        Hello {
+            new: true,
+            receives: true,
+            asks: true,
+            mtu: 1_500,
+            rcvbuf: 8 << 20,
+            oldest_open: 7,
+            challenge: Some([0xc1; 16]),
+            echo: Some([0xec; 16]),
+            name: HostName::parse(b"web-1").unwrap(),
+            version: "2.0.0".into(),
+        }
+    }
+
+    #[test]
+    fn known_bytes() {
+        let hello = Hello { asks: false, echo: None, ..sample() };
+        let mut bytes = vec![0x11, 0x05, 0xdc, 0, 0x80, 0, 0, 0, 0, 0, 7];
+        bytes.extend([0xc1; 16]);
+        bytes.extend([0; 16]);
+        bytes.extend(b"\x05web-1\x052.0.0");
+        assert_eq!(hello.emit(), bytes);
+        assert_eq!(Hello::parse(&bytes), Ok(hello));
+    }
+
+    #[test]
+    fn every_flag_round_trips() {
+        for bits in 0..32u8 {
+            let hello = Hello {
+                new: bits & 1 != 0,
+                receives: bits & 2 != 0,
+                asks: bits & 4 != 0,
+                challenge: (bits & 8 != 0).then_some([1; 16]),
+                echo: (bits & 16 != 0).then_some([2; 16]),
+                ..sample()
+            };
+            assert_eq!(Hello::parse(&hello.emit()), Ok(hello));
+        }
+        let zero = Hello { challenge: Some([0; 16]), ..sample() };
+        assert_eq!(Hello::parse(&zero.emit()), Ok(zero));
+    }
+
+    #[test]
+    fn the_longest_names_fit_into_the_smallest_mtu() {
+        let hello = Hello {
+            name: HostName::parse(&[b'n'; MAX_HOST_NAME]).unwrap(),
+            version: "v".repeat(MAX_VERSION),
+            ..sample()
+        };
+        let bytes = hello.emit();
+        // IP and UDP headers, our header and trailer: 28 + 32 + 16.
+        assert!(bytes.len() + 76 <= MIN_MTU.into());
+        assert_eq!(Hello::parse(&bytes), Ok(hello));
+    }
+
+    #[test]
+    fn our_own_version_is_a_version() {
+        assert_eq!(parse_version(crate::VERSION.as_bytes()).as_deref(), Ok(crate::VERSION));
+    }
+
+    #[test]
+    fn every_truncation_and_every_addition_is_refused() {
+        let bytes = sample().emit();
+        for len in 0..bytes.len() {
+            assert_eq!(Hello::parse(&bytes[..len]), Err(Error::Truncated), "{len}");
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert_eq!(Hello::parse(&longer), Err(Error::Trailing));
+        assert_eq!(parse_bye(&[]), Ok(()));
+        assert_eq!(parse_bye(&[0]), Err(Error::Trailing));
+    }
+
+    #[test]
+    fn each_bad_field_is_refused() {
+        let change = |at: usize, byte: u8| {
+            let mut bytes = Hello { challenge: None, echo: None, ..sample() }.emit();
+            bytes[at] = byte;
+            Hello::parse(&bytes)
+        };
+        assert!(change(0, 0x05).is_ok());
+        for unknown in [0x20, 0x40, 0x80] {
+            assert_eq!(change(0, unknown), Err(Error::Invalid));
+        }
+        assert_eq!(change(1, 0x01), Err(Error::Invalid), "MTU 476");
+        assert_eq!(change(11, 1), Err(Error::Invalid), "a challenge without its flag");
+        assert_eq!(change(42, 1), Err(Error::Invalid), "an echo without its flag");
+        assert_eq!(change(44, b' '), Err(Error::Invalid), "a space in the name");
+        assert_eq!(change(43, 0), Err(Error::Invalid), "no name");
+        assert_eq!(change(50, b' '), Err(Error::Invalid), "a space in the version");
+        assert_eq!(change(50, 0xff), Err(Error::Invalid), "no ASCII");
+        assert_eq!(change(49, 33), Err(Error::TooLarge), "a long version");
+    }
+
+    #[test]
+    fn random_bytes_do_no_harm_and_what_parses_is_emitted_again() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let good = sample().emit();
+        let mut parsed = 0;
+        for _ in 0..20_000 {
+            // Either noise, or a good HELLO with a few bytes changed.
+            let mut bytes = good.clone();
+            if random() % 4 == 0 {
+                bytes = (0..random() % 100).map(|_| random() as u8).collect();
+            } else {
+                for _ in 0..random() % 3 {
+                    let at = random() as usize % bytes.len();
+                    bytes[at] = random() as u8;
+                }
+            }
+            if let Ok(hello) = Hello::parse(&bytes) {
+                parsed += 1;
+                assert_eq!(hello.emit(), bytes);
+            }
+        }
+        assert!(parsed > 1_000, "{parsed}");
+    }
+}

@@ -1,0 +1,140 @@
+//! How much of something may happen: so many at once, then one in every interval.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::time::{Span, Time};
+
+/// How many at once, and how fast they grow back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    pub burst: u64,
+    pub interval: Span,
+}
+
+impl Rate {
+    pub const fn per_second(burst: u64, rate: u64) -> Self {
+        Rate { burst, interval: Span::from_micros(1_000_000 / rate) }
+    }
+}
+
+/// A token bucket, kept as the time at which it will be full again.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Bucket {
+    full: Time,
+}
+
+impl Bucket {
+    /// When the next token is or was there.
+    pub fn ready(&self, rate: Rate) -> Time {
+        let gap = rate.interval * rate.burst.saturating_sub(1);
+        Time::from_micros(self.full.micros().saturating_sub(gap.micros()))
+    }
+
+    pub fn has(&self, now: Time, rate: Rate) -> bool {
+        self.ready(rate) <= now
+    }
+
+    /// When it will be or was half full.
+    pub fn half_full(&self, rate: Rate) -> Time {
+        let gap = rate.interval * (rate.burst / 2);
+        Time::from_micros(self.full.micros().saturating_sub(gap.micros()))
+    }
+
+    /// Takes a token if there is one.
+    pub fn take(&mut self, now: Time, rate: Rate) -> bool {
+        let has = self.has(now, rate);
+        if has {
+            self.full = self.full.max(now) + rate.interval;
+        }
+        has
+    }
+}
+
+/// A bucket for each source address, for a bounded number of them.
+#[derive(Default, Debug)]
+pub(super) struct Sources {
+    buckets: BTreeMap<Ipv4Addr, Bucket>,
+}
+
+/// At the rate at which answers are given, the buckets that are not full are far fewer.
+pub(super) const MAX_SOURCES: usize = 2_048;
+
+impl Sources {
+    /// When the next token of `source` is or was there.
+    pub fn ready(&self, source: Ipv4Addr, rate: Rate) -> Time {
+        self.buckets.get(&source).map_or(Time::ZERO, |bucket| bucket.ready(rate))
+    }
+
+    /// Takes a token of `source` if it has one, and if there is room to remember that.
+    pub fn take(&mut self, now: Time, source: Ipv4Addr, rate: Rate) -> bool {
+        if let Some(bucket) = self.buckets.get_mut(&source) {
+            return bucket.take(now, rate);
+        }
+        if self.buckets.len() >= MAX_SOURCES {
+            // A full bucket is as good as none.
+            self.buckets.retain(|_, bucket| bucket.full > now);
+        }
+        if self.buckets.len() >= MAX_SOURCES {
+            return false;
+        }
+        self.buckets.entry(source).or_default().take(now, rate)
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.buckets.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate::per_second(4, 2);
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(millis * 1_000)
+    }
+
+    #[test]
+    fn a_burst_and_then_a_rate() {
+        let mut bucket = Bucket::default();
+        for _ in 0..4 {
+            assert!(bucket.take(at(10_000), RATE));
+        }
+        assert!(!bucket.take(at(10_000), RATE));
+        assert_eq!(bucket.ready(RATE), at(10_500));
+        assert!(!bucket.take(at(10_499), RATE));
+        assert!(bucket.take(at(10_500), RATE));
+        let taken = (10_501..20_501).filter(|&t| bucket.take(at(t), RATE)).count();
+        assert_eq!(taken, 20);
+    }
+
+    #[test]
+    fn half_full_is_half_of_the_burst() {
+        let mut bucket = Bucket::default();
+        let now = at(10_000);
+        let halves: Vec<bool> = (0..4)
+            .map(|_| {
+                bucket.take(now, RATE);
+                bucket.half_full(RATE) <= now
+            })
+            .collect();
+        assert_eq!(halves, [true, true, false, false]);
+    }
+
+    #[test]
+    fn sources_are_apart_and_bounded() {
+        let mut sources = Sources::default();
+        let now = at(10_000);
+        for source in 0..MAX_SOURCES as u32 {
+            assert!(sources.take(now, Ipv4Addr::from(source), RATE));
+        }
+        let late = Ipv4Addr::from(1 << 30);
+        assert!(!sources.take(now, late, RATE), "no room");
+        assert!(sources.take(now, Ipv4Addr::from(0), RATE), "known");
+        assert!(sources.take(at(10_500), late, RATE), "the others are full again");
+        assert!(sources.len() <= 2);
+    }
+}
