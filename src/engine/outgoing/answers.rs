@@ -9,8 +9,8 @@ use crate::time::{Span, Time};
 use crate::wire::feedback::{Feedback, State, Status, Verdict};
 use crate::wire::outcome::{Need, Outcome, Runs};
 
-/// Repairs to a target whose missing blocks do not get fewer, before it is given up.
-const FRUITLESS: u32 = 5;
+/// How often the block that a target misses first is sent again before the target is given up.
+const FRUITLESS: u32 = 10;
 /// And for how long that must have gone on.
 const FRUITLESS_FOR: Span = Span::from_secs(2);
 /// Samples over fewer blocks than this say too little.
@@ -124,7 +124,7 @@ impl Outgoing {
         }
         self.polls.answered(at, status.poll);
 
-        let mut missed = 0u64;
+        let mut first_missed = None;
         let mut asked = 0;
         let numbered = (status.first..).zip(&status.batches);
         for (number, said) in numbered {
@@ -147,11 +147,12 @@ impl Outgoing {
                 .map(|range| range.start..range.end.min(sent))
                 .filter(|range| !range.is_empty())
                 .collect();
-            missed += missing.iter().map(|range| u64::from(range.end - range.start)).sum::<u64>();
+            let first = missing.first().map(|range| (number, stream, range.start));
+            first_missed = first_missed.or(first);
             asked += self.repairs.ask(at, status.poll, number, stream, &missing);
         }
         self.done_below(at, status.first);
-        self.count_misses(now, at, missed, asked);
+        self.count_misses(now, at, first_missed, asked);
         self.end_round(now);
     }
 
@@ -166,25 +167,28 @@ impl Outgoing {
         }
     }
 
-    fn count_misses(&mut self, now: Time, at: usize, missed: u64, asked: u32) {
+    fn count_misses(
+        &mut self,
+        now: Time,
+        at: usize,
+        first: Option<(u32, Stream, u32)>,
+        asked: u32,
+    ) {
         let target = &mut self.targets[at];
         target.stats.repairs += u64::from(asked);
-        if missed == 0 || missed < target.missed {
+        if first.is_none() || first != target.first_missed {
+            target.first_missed = first;
             target.fruitless = 0;
             target.fruitless_since = now;
         } else if asked > 0 {
             target.fruitless += 1;
-        }
-        target.missed = missed;
-        if asked > 0 {
-            if self.repairs.ready <= now && self.targets.len() > 1 {
-                let round_trip = self.targets[at].stats.round_trip.unwrap_or(Span::ZERO);
-                self.repairs.ready = now + round_trip.at_most(Span::from_millis(2));
-            }
-            let target = &self.targets[at];
             if target.fruitless > FRUITLESS && now >= target.fruitless_since + FRUITLESS_FOR {
-                self.lose(at, Gone::NoData);
+                return self.lose(at, Gone::NoData);
             }
+        }
+        if asked > 0 && self.repairs.ready <= now && self.targets.len() > 1 {
+            let round_trip = self.targets[at].stats.round_trip.unwrap_or(Span::ZERO);
+            self.repairs.ready = now + round_trip.at_most(Span::from_millis(2));
         }
     }
 

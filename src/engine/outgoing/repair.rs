@@ -71,15 +71,19 @@ impl Repairs {
             if self.pending.len() >= MAX_PENDING {
                 break;
             }
-            asked += 1;
             match self.pending.entry(block) {
                 Entry::Vacant(entry) => {
                     entry.insert(Who::One(target));
+                    asked += 1;
                 }
-                Entry::Occupied(mut entry) if *entry.get() != Who::One(target) => {
-                    entry.insert(Who::Several);
+                Entry::Occupied(mut entry) => {
+                    if let Who::One(other) = *entry.get() {
+                        if other != target {
+                            entry.insert(Who::Several);
+                            asked += 1;
+                        }
+                    }
                 }
-                Entry::Occupied(_) => {}
             }
         }
         asked

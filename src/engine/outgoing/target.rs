@@ -2,11 +2,12 @@
 
 use std::net::SocketAddrV4;
 
+use super::repair::Stream;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 
 /// A target that says nothing to so many polls, and for [`SILENT_FOR`], is suspended.
-pub(super) const SILENT_POLLS: u32 = 8;
+pub(super) const SILENT_POLLS: u32 = 5;
 /// See [`SILENT_POLLS`].
 pub(super) const SILENT_FOR: Span = Span::from_secs(1);
 /// A target whose disk is busy may take so long in all.
@@ -56,10 +57,10 @@ pub(super) struct Target {
     /// Bytes a second and share of loss between its last two samples.
     pub(super) rate: Option<f64>,
     pub(super) loss: f64,
-    /// How often blocks were repaired for it without any sign that one arrived, and since when.
+    /// The block that it misses first, how often that was sent again, and since when.
+    pub(super) first_missed: Option<(u32, Stream, u32)>,
     pub(super) fruitless: u32,
     pub(super) fruitless_since: Time,
-    pub(super) missed: u64,
     pub(super) stats: Stats,
 }
 
@@ -86,9 +87,9 @@ impl Target {
             sample: None,
             rate: None,
             loss: 0.0,
+            first_missed: None,
             fruitless: 0,
             fruitless_since: now,
-            missed: 0,
             stats: Stats::default(),
         }
     }
