@@ -6,10 +6,20 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+mod commit;
+pub mod disk;
 mod extents;
+mod meta;
+mod opened;
+mod plan;
 pub mod root;
 pub mod source;
+mod stage;
+mod staging;
+mod sweep;
 pub mod walk;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
