@@ -7,6 +7,7 @@ mod cmsg;
 mod cvt;
 pub mod daemonize;
 pub mod eventfd;
+pub mod fsat;
 pub mod host;
 pub mod ids;
 pub mod ifaddr;

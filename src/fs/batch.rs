@@ -1,0 +1,138 @@
+//! Found entries, grouped to travel together.
+
+use std::sync::Arc;
+
+use super::walk::{Found, Identity};
+use crate::wire::layout::STREAM_OVER;
+use crate::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest, entry_len_bound};
+
+/// How many entries the first batches have; they are small so that targets have work early.
+pub const FIRST: [usize; 2] = [64, 256];
+
+/// What travels together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The entries.
+    pub manifest: Arc<Manifest>,
+    /// What each must still be when it is read; None for what is no regular file.
+    pub identities: Arc<Vec<Option<Identity>>>,
+}
+
+/// Groups entries, in order: at most [`MAX_ENTRIES`] and [`MAX_MANIFEST`] bytes to a batch, and at
+/// most [`STREAM_OVER`] bytes of files, unless it is one file over that, which has its body alone.
+#[derive(Debug, Default)]
+pub struct Batcher {
+    entries: Manifest,
+    identities: Vec<Option<Identity>>,
+    manifest_len: usize,
+    body_len: u64,
+    given: usize,
+}
+
+impl Batcher {
+    /// Nothing in it yet.
+    pub fn new() -> Self {
+        Batcher::default()
+    }
+
+    /// Takes one more; the batch that is complete by that, if one is.
+    pub fn push(&mut self, found: Found) -> Option<Batch> {
+        let len = entry_len_bound(&found.entry);
+        let size = found.entry.size();
+        let body_fits = size == 0
+            || self.body_len == 0
+            || self.body_len.checked_add(size).is_some_and(|sum| sum <= STREAM_OVER);
+        let fits = body_fits && self.manifest_len + len <= MAX_MANIFEST;
+        let before = if fits { None } else { self.finish() };
+        self.manifest_len += len;
+        self.body_len += size;
+        self.entries.entries.push(found.entry);
+        self.identities.push(found.identity);
+        let most = FIRST.get(self.given).copied().unwrap_or(MAX_ENTRIES);
+        if before.is_none() && self.entries.entries.len() >= most { self.finish() } else { before }
+    }
+
+    /// The batch of what is left, if anything is.
+    pub fn finish(&mut self) -> Option<Batch> {
+        if self.entries.entries.is_empty() {
+            return None;
+        }
+        self.given += 1;
+        self.manifest_len = 0;
+        self.body_len = 0;
+        Some(Batch {
+            manifest: Arc::new(std::mem::take(&mut self.entries)),
+            identities: Arc::new(std::mem::take(&mut self.identities)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::RelPath;
+    use crate::wire::layout::Layout;
+    use crate::wire::manifest::{Entry, Extent, Kind, MAX_EXTENTS, Stamp};
+
+    fn found(kind: Kind) -> Found {
+        let path = RelPath::parse(b"a/path").unwrap();
+        let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
+        Found { entry, identity: None }
+    }
+
+    fn group(all: Vec<Found>) -> Vec<Batch> {
+        let mut batcher = Batcher::new();
+        let mut batches: Vec<Batch> = all.into_iter().filter_map(|f| batcher.push(f)).collect();
+        batches.extend(batcher.finish());
+        assert!(batcher.finish().is_none());
+        batches
+    }
+
+    fn file(size: u64) -> Found {
+        found(Kind::File { size, data: None })
+    }
+
+    fn counts(batches: &[Batch]) -> Vec<usize> {
+        for batch in batches {
+            assert_eq!(batch.manifest.entries.len(), batch.identities.len());
+            assert!(batch.manifest.emit().len() <= MAX_MANIFEST);
+            assert!(Layout::new(&batch.manifest, 1_424).unwrap().is_sound());
+        }
+        batches.iter().map(|batch| batch.manifest.entries.len()).collect()
+    }
+
+    #[test]
+    fn the_first_batches_are_small() {
+        let batches = group((0..3_000).map(|_| found(Kind::Fifo)).collect());
+        assert_eq!(counts(&batches), [64, 256, 1_024, 1_024, 632]);
+        assert!(group(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn a_long_file_has_its_body_alone_but_not_its_manifest() {
+        let long = STREAM_OVER + 1;
+        let all = vec![
+            found(Kind::Open),
+            file(10),
+            file(STREAM_OVER - 10),
+            file(1),
+            found(Kind::Close),
+            file(long),
+            file(0),
+            found(Kind::Close),
+            file(long),
+            file(1),
+        ];
+        assert_eq!(counts(&group(all)), [3, 2, 3, 1, 1]);
+        assert_eq!(counts(&group(vec![found(Kind::Open), file(long)])), [2]);
+    }
+
+    #[test]
+    fn a_manifest_stays_under_its_bound() {
+        let extents = |n| (0..n).map(|n| Extent { start: n * 9, end: n * 9 + 1 }).collect();
+        let holey = || found(Kind::File { size: 1 << 40, data: Some(extents(MAX_EXTENTS as u64)) });
+        assert_eq!(counts(&group(vec![holey(), holey()])), [1, 1]);
+        let links = (0..900).map(|_| found(Kind::Symlink(vec![b'x'; 4_095]))).collect();
+        assert_eq!(counts(&group(links)), [64, 253, 253, 253, 77]);
+    }
+}

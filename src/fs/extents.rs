@@ -1,0 +1,111 @@
+//! Where a file has data and where holes.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::sys::fsat;
+use crate::wire::manifest::{Extent, MAX_EXTENTS};
+
+/// Where the first `size` bytes of `fd` hold data: ascending, apart, [`MAX_EXTENTS`] at most (of
+/// more, those with the least between them are taken as one). None: everywhere, or nobody knows.
+///
+/// # Errors
+/// Those of `lseek`.
+pub(super) fn of(fd: BorrowedFd<'_>, size: u64) -> io::Result<Option<Vec<Extent>>> {
+    let mut extents: Vec<Extent> = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let start = match fsat::seek_data(fd, at) {
+            Ok(Some(start)) if start < size => start,
+            Ok(_) => break,
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let end = fsat::seek_hole(fd, start)?.min(size);
+        if end <= start {
+            break; // the file shrinks; whoever reads it will notice
+        }
+        match extents.last_mut() {
+            Some(last) if last.end >= start => last.end = end,
+            _ => extents.push(Extent { start, end }),
+        }
+        at = end;
+        if extents.len() >= 2 * MAX_EXTENTS {
+            coarsen(&mut extents, MAX_EXTENTS);
+        }
+    }
+    coarsen(&mut extents, MAX_EXTENTS);
+    let whole = matches!(extents[..], [Extent { start: 0, end }] if end == size);
+    Ok((!whole).then_some(extents))
+}
+
+/// Joins neighbours with the least between them until `most` are left.
+fn coarsen(extents: &mut Vec<Extent>, most: usize) {
+    let excess = extents.len().saturating_sub(most.max(1));
+    if excess == 0 {
+        return;
+    }
+    let gaps = extents.windows(2).map(|pair| pair[1].start - pair[0].end);
+    let mut smallest: Vec<(u64, usize)> = gaps.zip(1..).collect();
+    smallest.select_nth_unstable(excess - 1);
+    smallest.truncate(excess);
+    let mut joined: Vec<usize> = smallest.into_iter().map(|(_, index)| index).collect();
+    joined.sort_unstable();
+    let mut joined = joined.into_iter().peekable();
+    let mut kept: Vec<Extent> = Vec::with_capacity(most);
+    for (index, &extent) in extents.iter().enumerate() {
+        match kept.last_mut() {
+            Some(last) if joined.next_if_eq(&index).is_some() => last.end = extent.end,
+            _ => kept.push(extent),
+        }
+    }
+    *extents = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
+
+    fn extent(start: u64, end: u64) -> Extent {
+        Extent { start, end }
+    }
+
+    #[test]
+    fn the_smallest_holes_are_filled_first() {
+        let all =
+            vec![extent(0, 1), extent(5, 6), extent(8, 9), extent(100, 110), extent(111, 112)];
+        for (most, want) in [
+            (9, all.clone()),
+            (4, vec![extent(0, 1), extent(5, 6), extent(8, 9), extent(100, 112)]),
+            (3, vec![extent(0, 1), extent(5, 9), extent(100, 112)]),
+            (2, vec![extent(0, 9), extent(100, 112)]),
+            (1, vec![extent(0, 112)]),
+            (0, vec![extent(0, 112)]),
+        ] {
+            let mut got = all.clone();
+            coarsen(&mut got, most);
+            assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn data_is_found_and_everything_else_is_a_hole() {
+        let temp = TempDir::new("extents");
+        let file = std::fs::File::create_new(temp.join("f")).unwrap();
+        file.set_len(64 << 20).unwrap();
+        assert_eq!(of(file.as_fd(), 64 << 20).unwrap(), Some(vec![]));
+        file.write_all_at(b"x", 1 << 20).unwrap();
+        file.write_all_at(b"x", 32 << 20).unwrap();
+        let extents = of(file.as_fd(), 64 << 20).unwrap().unwrap();
+        for at in [1 << 20, 32 << 20] {
+            assert!(extents.iter().any(|e| e.start <= at && at < e.end), "{extents:?}");
+        }
+        assert!(extents.iter().map(|e| e.end - e.start).sum::<u64>() < 4 << 20);
+        file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
+        assert_eq!(of(file.as_fd(), 1 << 20).unwrap(), None);
+        assert_eq!(of(file.as_fd(), 0).unwrap(), Some(vec![]));
+    }
+}

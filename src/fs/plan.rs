@@ -1,0 +1,259 @@
+//! Planning: what each entry of a batch needs.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::disk::{Disk, Pending, StagedFile, index, is_fatal};
+use super::meta::{Grain, Rights, is_kind};
+use super::opened::Opened;
+use super::root::{Dirs, reason, split};
+use super::staging::{Staging, create};
+use super::sweep;
+use crate::engine::job::{Answer, Options, TransferKey};
+use crate::name::RelPath;
+use crate::sys::fsat::{self, FileType, Stat};
+use crate::wire::layout::Layout;
+use crate::wire::manifest::{Entry, Kind, Manifest};
+use crate::wire::outcome::{Need, Reason};
+
+impl Disk {
+    pub(super) fn plan(
+        &mut self,
+        key: TransferKey,
+        batch: u32,
+        manifest: Arc<Manifest>,
+        layout: Arc<Layout>,
+        options: Options,
+    ) -> Answer<StagedFile> {
+        let before = self.transfers.get_mut(&key).and_then(|t| t.batches.remove(&batch));
+        if let Some(mut before) = before {
+            self.discard(&mut before);
+        }
+        let transfer = self.transfers.entry(key).or_default();
+        let mut planner = Planner {
+            dirs: &mut self.dirs,
+            rights: &self.rights,
+            staging: self.staging.as_ref(),
+            opened: &mut transfer.opened,
+            readonly: self.config.readonly,
+            options,
+        };
+        let needs = manifest.entries.iter().map(|entry| planner.need(entry)).collect();
+        let staged = vec![None; manifest.entries.len()];
+        let mut pending = Pending { manifest, layout, options, needs, staged, file: None };
+        let opened = self.open_streamed(&mut pending);
+        let (needs, file) = (pending.needs.clone(), pending.file.clone());
+        if let Some(transfer) = self.transfers.get_mut(&key) {
+            transfer.batches.insert(batch, pending);
+        }
+        match opened {
+            Err((entry, reason)) => Answer::Fatal { key, batch, entry, reason },
+            Ok(()) => Answer::Planned { key, batch, needs, file },
+        }
+    }
+
+    /// Opens the streamed file of a batch in staging, if it has one and needs it. A failure is its
+    /// need, unless it is fatal.
+    fn open_streamed(&mut self, pending: &mut Pending) -> Result<(), (u16, Reason)> {
+        let slot = match pending.layout.slots() {
+            [slot] if pending.layout.streams() && !pending.options.dry_run => slot,
+            _ => return Ok(()),
+        };
+        let at = usize::from(slot.entry);
+        let (Some(staging), Some(entry), Some(Need::All)) =
+            (&mut self.staging, pending.manifest.entries.get(at), pending.needs.get(at))
+        else {
+            return Ok(());
+        };
+        let parent = split(entry.path.as_bytes()).0;
+        let made = staging.place_for(&mut self.dirs, parent, &self.rights).and_then(|place| {
+            staging.make(place, &self.rights, |dir, name| {
+                let file = create(dir, name)?;
+                file.set_len(slot.len).inspect_err(|_| drop(fsat::unlink_at(dir, name)))?;
+                Ok(file)
+            })
+        });
+        match made {
+            Ok((staged, file)) => {
+                pending.file = Some(StagedFile::new(file));
+                if let Some(room) = pending.staged.get_mut(at) {
+                    *room = Some(Ok(staged));
+                }
+            }
+            Err(e) => {
+                let reason = reason(&e);
+                if is_fatal(reason) {
+                    return Err((index(at), reason));
+                }
+                if let Some(need) = pending.needs.get_mut(at) {
+                    *need = Need::Failed(reason);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Planner<'a> {
+    dirs: &'a mut Dirs,
+    rights: &'a Rights,
+    staging: Option<&'a Staging>,
+    opened: &'a mut Opened,
+    readonly: bool,
+    options: Options,
+}
+
+impl Planner<'_> {
+    /// Nothing that is planned will be done.
+    fn is_idle(&self) -> bool {
+        self.readonly || self.options.dry_run
+    }
+
+    fn need(&mut self, entry: &Entry) -> Need {
+        let path = entry.path.as_bytes();
+        if self.opened.is_below_failed(path) {
+            return Need::Silent;
+        }
+        let need = match entry.kind {
+            Kind::Open => self.open(entry),
+            Kind::Close => self.close(entry),
+            _ => self.object(entry),
+        };
+        if need == Need::All {
+            if let Some(parent) = self.opened.get(split(path).0) {
+                parent.dirty = true;
+            }
+        }
+        match need {
+            Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
+            need => need,
+        }
+    }
+
+    fn look(&mut self, path: &RelPath) -> io::Result<Option<Stat>> {
+        let found = self.dirs.parent(path).and_then(|(dir, name)| fsat::stat_at(dir.as_fd(), name));
+        match found.map_err(|e| (e.raw_os_error(), e)) {
+            Ok(stat) => Ok(Some(stat)),
+            // An open entry before makes the directory.
+            Err((Some(libc::ENOENT), _)) => Ok(None),
+            // The commit will let itself in; until then nobody knows what is there.
+            Err((Some(libc::EACCES), _)) if self.opened.is_below_shut_out(path.as_bytes()) => {
+                Ok(None)
+            }
+            Err((_, e)) => Err(e),
+        }
+    }
+
+    fn grain(&self, stat: &Stat) -> Grain {
+        self.staging.map_or(Grain::EXACT, |staging| staging.grain(stat))
+    }
+
+    fn differ(&self, entry: &Entry, stat: &Stat) -> bool {
+        self.rights.differ(entry, stat, self.grain(stat))
+    }
+
+    fn open(&mut self, entry: &Entry) -> Need {
+        let found = self.look(&entry.path);
+        let failed = match &found {
+            Ok(None) => None,
+            Ok(Some(stat)) => match stat.kind {
+                FileType::Directory => None,
+                FileType::Symlink => Some(Reason::LinkInPath),
+                _ => Some(Reason::NotADirectoryInPlace),
+            },
+            Err(e) => Some(reason(e)),
+        };
+        let stat = found.ok().flatten().filter(|_| failed.is_none());
+        let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat));
+        let shut_out = stat.as_ref().is_some_and(|stat| self.rights.is_shut_out(stat));
+        if !self.opened.open(entry, stat.is_some(), differs, shut_out) {
+            return Need::Failed(Reason::Os(libc::ENOMEM as u16));
+        }
+        match failed {
+            Some(reason) => {
+                self.opened.fail(entry.path.as_bytes());
+                Need::Failed(reason)
+            }
+            None if stat.is_some() => Need::Skip,
+            None => Need::All,
+        }
+    }
+
+    fn close(&mut self, entry: &Entry) -> Need {
+        let path = entry.path.as_bytes();
+        let idle = self.is_idle();
+        let failed = self.opened.has_failed(path);
+        let need = match self.opened.get(path) {
+            _ if failed => Need::Silent,
+            Some(dir) if dir.existed && dir.differs => Need::Attributes,
+            Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
+            Some(_) => Need::Skip,
+            None => self.attributes(entry),
+        };
+        if idle || matches!(need, Need::Skip | Need::Silent) {
+            // No commit has anything to do with it.
+            self.opened.release(path);
+        }
+        need
+    }
+
+    /// The need of a close entry without an open one.
+    fn attributes(&mut self, entry: &Entry) -> Need {
+        match self.look(&entry.path) {
+            Ok(Some(stat)) if stat.kind == FileType::Directory => {
+                if self.differ(entry, &stat) {
+                    Need::Attributes
+                } else {
+                    Need::Skip
+                }
+            }
+            Ok(Some(_)) => Need::Failed(Reason::NotADirectoryInPlace),
+            Ok(None) => Need::Failed(Reason::Os(libc::ENOENT as u16)),
+            Err(e) => Need::Failed(reason(&e)),
+        }
+    }
+
+    fn object(&mut self, entry: &Entry) -> Need {
+        let stat = match self.look(&entry.path) {
+            Ok(Some(stat)) => stat,
+            Ok(None) => return Need::All,
+            Err(e) => return Need::Failed(reason(&e)),
+        };
+        match self.same_content(entry, &stat) {
+            Err(e) => Need::Failed(reason(&e)),
+            Ok(false) if stat.kind == FileType::Directory => match self.is_empty(&entry.path) {
+                Ok(true) => Need::All,
+                Ok(false) => Need::Failed(Reason::DirectoryInPlace),
+                Err(e) => Need::Failed(reason(&e)),
+            },
+            Ok(false) => Need::All,
+            Ok(true) if self.differ(entry, &stat) => Need::Attributes,
+            Ok(true) => Need::Skip,
+        }
+    }
+
+    fn is_empty(&mut self, path: &RelPath) -> io::Result<bool> {
+        let (dir, name) = self.dirs.parent(path)?;
+        sweep::is_empty(dir.as_fd(), name)
+    }
+
+    fn same_content(&mut self, entry: &Entry, stat: &Stat) -> io::Result<bool> {
+        if !is_kind(&entry.kind, stat.kind) {
+            return Ok(false);
+        }
+        Ok(match &entry.kind {
+            Kind::File { size, .. } => {
+                !self.options.ignore_times
+                    && *size == stat.size
+                    && self.grain(stat).same(stat.mtime, entry.mtime)
+            }
+            Kind::Symlink(target) => {
+                let (dir, name) = self.dirs.parent(&entry.path)?;
+                fsat::readlink_at(dir.as_fd(), name)? == *target
+            }
+            Kind::Char(major, minor) | Kind::Block(major, minor) => stat.rdev == (*major, *minor),
+            Kind::Fifo | Kind::Open | Kind::Close => true,
+        })
+    }
+}

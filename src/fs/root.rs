@@ -1,0 +1,305 @@
+//! The base directory, and the directories below it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::name::RelPath;
+use crate::sys::fsat;
+use crate::wire::outcome::Reason;
+
+/// The most descriptors that all [`Dirs`] of a base directory hold together, but one for each, which
+/// it may always hold.
+const MOST_HELD: usize = 192;
+/// The most directories that one [`Dirs`] remembers.
+const MOST_EACH: usize = 12;
+
+/// An opened base directory. Whatever its path leads to later, it stays this directory.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+    held: AtomicUsize,
+    by_steps: bool,
+}
+
+impl Root {
+    /// Opens the base directory. Symbolic links in `path` itself are followed.
+    ///
+    /// # Errors
+    /// Those of `realpath` and `open`; ENOTDIR.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let path = std::fs::canonicalize(path)?;
+        let file = std::fs::File::open(&path)?;
+        if !file.metadata()?.is_dir() {
+            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        }
+        Ok(Root { fd: file.into(), path, held: AtomicUsize::new(0), by_steps: false })
+    }
+
+    /// As [`Root::open`], but without `openat2`.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    #[cfg(test)]
+    pub fn open_by_steps(path: &Path) -> io::Result<Self> {
+        Ok(Root { by_steps: true, ..Root::open(path)? })
+    }
+
+    /// Its absolute path when it was opened, without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the directory at `path`, by all its components.
+    ///
+    /// # Errors
+    /// ELOOP if a component is a symbolic link, and only then; ENOTDIR, ENOENT, EACCES as usual.
+    pub fn open_dir(&self, path: &[u8], flags: libc::c_int) -> io::Result<OwnedFd> {
+        if self.by_steps {
+            fsat::open_beneath_by_steps(self.fd.as_fd(), path, flags)
+        } else {
+            fsat::open_beneath(self.fd.as_fd(), path, flags)
+        }
+    }
+
+    /// Where `path` really is, if symbolic links lead to it: relative if that is below the base
+    /// directory, else absolute. A link in the last component stays. None if it leads nowhere.
+    pub fn real_path(&self, path: &RelPath) -> Option<Vec<u8>> {
+        let (dir, last) = path.split_last()?;
+        let dir = self.path.join(std::ffi::OsStr::from_bytes(dir.as_bytes()));
+        let real = std::fs::canonicalize(dir).ok()?.join(std::ffi::OsStr::from_bytes(last));
+        let below = real.strip_prefix(&self.path).map(Path::to_path_buf);
+        Some(below.unwrap_or(real).into_os_string().into_vec())
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// What an error on the way to an entry, or at it, means for that entry.
+pub(super) fn reason(error: &io::Error) -> Reason {
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => Reason::LinkInPath,
+        Some(libc::ENOTDIR) => Reason::NotADirectoryInPlace,
+        _ => Reason::from_io(error),
+    }
+}
+
+/// The directories that one thread used last, open for their paths only.
+///
+/// A directory stays the one it was when it was opened, so whoever holds this forgets it
+/// ([`Dirs::forget`]) whenever its paths are to be looked up anew: at the latest with each job.
+/// That a directory is missing is remembered too.
+#[derive(Debug)]
+pub struct Dirs {
+    root: Arc<Root>,
+    /// The one used last at the end.
+    known: Vec<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    path: Vec<u8>,
+    /// The descriptor, or the error of a directory that is not there.
+    dir: Result<Arc<OwnedFd>, i32>,
+}
+
+impl Dirs {
+    /// Remembers nothing yet.
+    pub fn new(root: Arc<Root>) -> Self {
+        Dirs { root, known: Vec::new() }
+    }
+
+    /// The base directory.
+    pub fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
+    /// The directory at `path`.
+    ///
+    /// # Errors
+    /// As [`Root::open_dir`].
+    pub fn dir(&mut self, path: &[u8]) -> io::Result<Arc<OwnedFd>> {
+        if let Some(at) = self.known.iter().rposition(|known| known.path == path) {
+            if at + 1 < self.known.len() {
+                let known = self.known.remove(at);
+                self.known.push(known);
+            }
+        } else {
+            let dir = match self.root.open_dir(path, fsat::PATH_ONLY) {
+                Ok(fd) => Ok(Arc::new(fd)),
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Err(libc::ENOENT),
+                Err(e) => return Err(e),
+            };
+            self.remember(path, dir);
+        }
+        match self.known.last().map(|known| &known.dir) {
+            Some(Ok(fd)) => Ok(fd.clone()),
+            Some(Err(code)) => Err(io::Error::from_raw_os_error(*code)),
+            None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        }
+    }
+
+    /// The directory that `path` is in, and the name of `path` there.
+    ///
+    /// # Errors
+    /// As [`Root::open_dir`]; EINVAL for the base directory, which is in nothing.
+    pub fn parent<'a>(&mut self, path: &'a RelPath) -> io::Result<(Arc<OwnedFd>, &'a [u8])> {
+        let (dir, name) = split(path.as_bytes());
+        if name.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        Ok((self.dir(dir)?, name))
+    }
+
+    /// Takes in a directory that was opened by the same rules.
+    pub fn hold(&mut self, path: &[u8], fd: OwnedFd) {
+        self.forget_at(path);
+        self.remember(path, Ok(Arc::new(fd)));
+    }
+
+    /// Forgets everything.
+    pub fn forget(&mut self) {
+        self.known.iter().for_each(|known| known.release(&self.root));
+        self.known.clear();
+    }
+
+    /// Forgets `path` and what is below it: it was made, removed or replaced.
+    pub fn forget_at(&mut self, path: &[u8]) {
+        let root = &self.root;
+        self.known.retain(|known| {
+            let below = known.path.get(path.len()) == Some(&b'/') || path.is_empty();
+            let goes = known.path == path || (known.path.starts_with(path) && below);
+            if goes {
+                known.release(root);
+            }
+            !goes
+        });
+    }
+
+    fn remember(&mut self, path: &[u8], dir: Result<Arc<OwnedFd>, i32>) {
+        let full = self.known.len() >= MOST_EACH
+            || (!self.known.is_empty() && self.root.held.load(Ordering::Relaxed) >= MOST_HELD);
+        if full {
+            self.known.remove(0).release(&self.root);
+        }
+        let known = Known { path: path.to_vec(), dir };
+        self.root.held.fetch_add(known.weight(), Ordering::Relaxed);
+        self.known.push(known);
+    }
+}
+
+impl Drop for Dirs {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Known {
+    fn weight(&self) -> usize {
+        self.dir.is_ok().into()
+    }
+
+    fn release(&self, root: &Root) {
+        root.held.fetch_sub(self.weight(), Ordering::Relaxed);
+    }
+}
+
+/// The directory part of a path (empty: the base) and its last component.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&[], path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_link_in_any_component_is_told_from_every_other_error() {
+        let temp = TempDir::new("links");
+        std::fs::create_dir_all(temp.join("a/b/c")).unwrap();
+        symlink("b", temp.join("a/l")).unwrap();
+        symlink("/", temp.join("out")).unwrap();
+        std::fs::write(temp.join("f"), b"").unwrap();
+        for root in [Root::open(temp.path()), Root::open_by_steps(temp.path())] {
+            let mut dirs = Dirs::new(Arc::new(root.unwrap()));
+            for (at, want) in [
+                ("a/b/c/x", None),
+                ("a/l/c/x", Some(Reason::LinkInPath)),
+                ("a/l/x", Some(Reason::LinkInPath)),
+                ("out/x", Some(Reason::LinkInPath)),
+                ("f/x", Some(Reason::NotADirectoryInPlace)),
+                ("none/x", Some(Reason::Os(2))),
+                ("none/x", Some(Reason::Os(2))),
+            ] {
+                let got = dirs.parent(&path(at)).err().map(|e| reason(&e));
+                assert_eq!(got, want, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_real_path_of_what_is_behind_a_link_is_said() {
+        let temp = TempDir::new("real");
+        std::fs::create_dir_all(temp.join("real/dir")).unwrap();
+        symlink("real", temp.join("l")).unwrap();
+        symlink("/dev", temp.join("out")).unwrap();
+        let root = Root::open(temp.path()).unwrap();
+        assert_eq!(root.real_path(&path("l/dir/x")).unwrap(), b"real/dir/x");
+        assert_eq!(root.real_path(&path("out/null")).unwrap(), b"/dev/null");
+        assert_eq!(root.real_path(&path("none/x")), None);
+    }
+
+    #[test]
+    fn descriptors_are_bounded_and_given_back() {
+        let temp = TempDir::new("held");
+        let root = Arc::new(Root::open(temp.path()).unwrap());
+        for n in 0..40 {
+            std::fs::create_dir_all(temp.join(&format!("{n}/sub"))).unwrap();
+        }
+        let mut all: Vec<Dirs> = (0..40).map(|_| Dirs::new(root.clone())).collect();
+        for dirs in &mut all {
+            for n in 0..40 {
+                dirs.dir(format!("{n}").as_bytes()).unwrap();
+            }
+            assert!(dirs.known.len() <= MOST_EACH);
+        }
+        assert!(root.held.load(Ordering::Relaxed) <= MOST_HELD + all.len());
+        drop(all);
+        assert_eq!(root.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_looked_up_anew() {
+        let temp = TempDir::new("forget");
+        std::fs::create_dir_all(temp.join("a/b")).unwrap();
+        let mut dirs = Dirs::new(Arc::new(Root::open(temp.path()).unwrap()));
+        for known in [&b"a/b"[..], b"a", b"new", b"a"] {
+            let _ = dirs.dir(known);
+        }
+        std::fs::rename(temp.join("a"), temp.join("ab")).unwrap();
+        assert!(dirs.dir(b"a/b").is_ok());
+        dirs.forget_at(b"a");
+        assert!(dirs.dir(b"a/b").is_err());
+        std::fs::create_dir(temp.join("new")).unwrap();
+        assert!(dirs.dir(b"new").is_err());
+        dirs.forget_at(b"new");
+        assert!(dirs.dir(b"new").is_ok());
+    }
+}

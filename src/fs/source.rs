@@ -1,0 +1,167 @@
+//! The bytes of a batch, on the sender: read only while the files are still what the walk found.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::root::{Dirs, Root, reason};
+use super::walk::Identity;
+use crate::name::RelPath;
+use crate::sys::fsat::{self, FileType};
+use crate::wire::layout::Layout;
+use crate::wire::manifest::Manifest;
+use crate::wire::outcome::Reason;
+
+/// The most slices that one call of the system takes (`UIO_MAXIOV`).
+const MOST_SLICES: usize = 1_024;
+
+/// Reads the bytes of one batch.
+#[derive(Debug)]
+pub struct Source {
+    dirs: Dirs,
+    manifest: Arc<Manifest>,
+    identities: Arc<Vec<Option<Identity>>>,
+    layout: Arc<Layout>,
+    /// The file of a streamed body, once it was opened.
+    streamed: Option<OwnedFd>,
+}
+
+impl Source {
+    /// Reads nothing yet. `layout` is that of the batch's manifest.
+    pub fn new(root: Arc<Root>, batch: &Batch, layout: Arc<Layout>) -> Self {
+        Source {
+            dirs: Dirs::new(root),
+            manifest: batch.manifest.clone(),
+            identities: batch.identities.clone(),
+            layout,
+            streamed: None,
+        }
+    }
+
+    /// The whole body, with the files that are `wanted` (by their entries) in it and zeros elsewhere;
+    /// and the files that could not be read, or are no longer what they were.
+    ///
+    /// Only for a body that does not stream: of one that does, nothing is read.
+    pub fn load(&mut self, wanted: &dyn Fn(u16) -> bool) -> (Vec<u8>, Vec<(u16, Reason)>) {
+        if self.layout.streams() || !self.layout.is_sound() {
+            return (Vec::new(), Vec::new());
+        }
+        self.dirs.forget();
+        let layout = self.layout.clone();
+        let mut body = vec![0; layout.len() as usize];
+        let mut failed = Vec::new();
+        for slot in layout.slots().iter().filter(|slot| wanted(slot.entry)) {
+            let range = slot.start as usize..(slot.start + slot.len) as usize;
+            let Some(room) = body.get_mut(range) else { continue };
+            if let Err(reason) = self.load_one(slot.entry, room) {
+                room.fill(0);
+                failed.push((slot.entry, reason));
+            }
+        }
+        self.dirs.forget();
+        (body, failed)
+    }
+
+    fn load_one(&mut self, entry: u16, room: &mut [u8]) -> Result<(), Reason> {
+        let (file, identity) = self.open(entry)?;
+        let file = std::fs::File::from(file);
+        match file.read_exact_at(room, 0) {
+            Ok(()) => still(&file, &identity),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(Reason::Changed),
+            Err(e) => Err(Reason::from_io(&e)),
+        }
+    }
+
+    /// Fills `slices` with the bytes of a streamed body from `offset` on.
+    ///
+    /// # Errors
+    /// [`Reason::Changed`] if the file is no longer what it was, an errno if it cannot be read, EINVAL
+    /// if the body does not stream. The slices then hold anything.
+    pub fn read_at(&mut self, offset: u64, slices: &mut [IoSliceMut<'_>]) -> Result<(), Reason> {
+        let slot = match self.layout.slots() {
+            [slot] if self.layout.streams() => slot.entry,
+            _ => return Err(Reason::Os(libc::EINVAL as u16)),
+        };
+        let (file, identity) = match self.streamed.take() {
+            Some(file) => (file, self.identity(slot)?),
+            None => self.open(slot)?,
+        };
+        let mut at = offset;
+        for some in slices.chunks_mut(MOST_SLICES) {
+            let want: usize = some.iter().map(|slice| slice.len()).sum();
+            let got = fsat::read_vectored_at(file.as_fd(), some, at);
+            if got.map_err(|e| Reason::from_io(&e))? < want {
+                return Err(Reason::Changed);
+            }
+            at = at.saturating_add(want as u64);
+        }
+        // After the read, so that no change before or during it is missed.
+        still(&file, &identity)?;
+        self.streamed = Some(file);
+        Ok(())
+    }
+
+    /// The `wanted` regular files, empty ones too, that are no longer at their paths what they were.
+    pub fn verify(&self, wanted: &dyn Fn(u16) -> bool) -> Vec<(u16, Reason)> {
+        let mut dirs = Dirs::new(self.dirs.root().clone());
+        let mut failed = Vec::new();
+        for (entry, identity) in (0u16..).zip(self.identities.iter()) {
+            let (Some(identity), Some(path)) = (identity, self.path(entry)) else { continue };
+            if !wanted(entry) {
+                continue;
+            }
+            let stat = dirs.parent(path).and_then(|(dir, name)| fsat::stat_at(dir.as_fd(), name));
+            match stat {
+                Ok(stat) if stat.kind == FileType::File && Identity::of(&stat) == *identity => {}
+                Ok(_) => failed.push((entry, Reason::Changed)),
+                Err(e) => failed.push((entry, gone_or(&e))),
+            }
+        }
+        failed
+    }
+
+    fn path(&self, entry: u16) -> Option<&RelPath> {
+        self.manifest.entries.get(usize::from(entry)).map(|entry| &entry.path)
+    }
+
+    fn identity(&self, entry: u16) -> Result<Identity, Reason> {
+        let identity = self.identities.get(usize::from(entry)).copied().flatten();
+        identity.ok_or(Reason::Os(libc::EINVAL as u16))
+    }
+
+    fn open(&mut self, entry: u16) -> Result<(OwnedFd, Identity), Reason> {
+        let identity = self.identity(entry)?;
+        let manifest = self.manifest.clone();
+        let path = manifest.entries.get(usize::from(entry)).map(|entry| &entry.path);
+        let path = path.ok_or(Reason::Os(libc::EINVAL as u16))?;
+        let (dir, name) = self.dirs.parent(path).map_err(|e| gone_or(&e))?;
+        // A FIFO that took the file's place must not block.
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = fsat::open_at(dir.as_fd(), name, flags | libc::O_NOATIME, 0).or_else(|e| {
+            // Only the owner may leave the atime alone.
+            match e.raw_os_error() {
+                Some(libc::EPERM) => fsat::open_at(dir.as_fd(), name, flags, 0),
+                _ => Err(e),
+            }
+        });
+        let file = file.map_err(|e| gone_or(&e))?;
+        still(&file, &identity)?;
+        Ok((file, identity))
+    }
+}
+
+fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
+    let stat = fsat::stat_fd(file.as_fd()).map_err(|e| Reason::from_io(&e))?;
+    let same = stat.kind == FileType::File && Identity::of(&stat) == *identity;
+    if same { Ok(()) } else { Err(Reason::Changed) }
+}
+
+/// What is gone, or no longer leads there, has changed since the walk; anything else is an error.
+fn gone_or(error: &io::Error) -> Reason {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO) => Reason::Changed,
+        _ => reason(error),
+    }
+}

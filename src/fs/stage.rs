@@ -1,0 +1,174 @@
+//! Staging: what a batch needs, written under names that nobody sees.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::disk::{Disk, StagedFile, index, is_fatal, never_planned};
+use super::meta::{self, Rights, Wanted};
+use super::root::{Dirs, reason, split};
+use super::staging::{PlaceId, Staged, Staging, create};
+use crate::engine::job::{Answer, Body, TransferKey};
+use crate::sys::fsat::{self, FileType};
+use crate::wire::manifest::{Entry, Kind};
+use crate::wire::outcome::Need;
+
+impl Disk {
+    pub(super) fn stage(&mut self, key: TransferKey, batch: u32, body: Body) -> Answer<StagedFile> {
+        let pending = self.transfers.get_mut(&key).and_then(|t| t.batches.get_mut(&batch));
+        let Some(pending) = pending else { return never_planned(key, batch) };
+        let Some(staging) = self.staging.as_mut().filter(|_| !pending.options.dry_run) else {
+            return Answer::Staged { key, batch, buffer: into_buffer(body) };
+        };
+        let (manifest, layout) = (pending.manifest.clone(), pending.layout.clone());
+        let mut stager = Stager {
+            staging,
+            dirs: &mut self.dirs,
+            rights: &self.rights,
+            fsync: self.config.fsync,
+            places: HashMap::new(),
+        };
+        let in_memory = match &body {
+            Body::Memory(bytes) => &bytes[..],
+            Body::None | Body::File => &[],
+        };
+        for (at, entry) in manifest.entries.iter().enumerate() {
+            let wanted = pending.needs.get(at) == Some(&Need::All);
+            let Some(room) = pending.staged.get_mut(at) else { break };
+            if !wanted || matches!(entry.kind, Kind::Open | Kind::Close) {
+                continue;
+            }
+            let made = match (*room, &pending.file) {
+                // The streamed file: its bytes are there.
+                (Some(Ok(staged)), Some(file)) => stager.finish(entry, staged, file.as_fd()),
+                (Some(_), _) => continue,
+                (None, _) => {
+                    let slot = layout.slot(index(at));
+                    let range = slot.map_or(0..0, |slot| slot.start..slot.start + slot.len);
+                    match in_memory.get(range.start as usize..range.end as usize) {
+                        Some(bytes) => stager.make(entry, bytes),
+                        None => Err(io::Error::from_raw_os_error(libc::EIO)),
+                    }
+                }
+            };
+            match made.map_err(|e| reason(&e)) {
+                Err(reason) if is_fatal(reason) => {
+                    return Answer::Fatal { key, batch, entry: index(at), reason };
+                }
+                made => {
+                    if let (Some(Ok(before)), Err(_)) = (*room, made) {
+                        stager.staging.discard(before);
+                    }
+                    *room = Some(made);
+                }
+            }
+        }
+        if !self.config.fsync {
+            pending.file = None;
+        }
+        Answer::Staged { key, batch, buffer: into_buffer(body) }
+    }
+}
+
+fn into_buffer(body: Body) -> Option<Vec<u8>> {
+    match body {
+        Body::Memory(bytes) => Some(bytes),
+        Body::None | Body::File => None,
+    }
+}
+
+struct Stager<'a> {
+    staging: &'a mut Staging,
+    dirs: &'a mut Dirs,
+    rights: &'a Rights,
+    fsync: bool,
+    /// By the directory that something is to go to.
+    places: HashMap<Vec<u8>, PlaceId>,
+}
+
+impl Stager<'_> {
+    fn place(&mut self, parent: &[u8]) -> io::Result<PlaceId> {
+        if let Some(place) = self.places.get(parent) {
+            return Ok(*place);
+        }
+        let place = self.staging.place_for(self.dirs, parent, self.rights)?;
+        self.places.insert(parent.to_vec(), place);
+        Ok(place)
+    }
+
+    /// Makes what `entry` says; `bytes` are its own, if it is a file.
+    fn make(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<Staged> {
+        let place = self.place(split(entry.path.as_bytes()).0)?;
+        let fresh = self.staging.fresh(place)?;
+        let (rights, fsync) = (self.rights, self.fsync);
+        let make = |dir: BorrowedFd<'_>, name: &[u8]| {
+            let made = match entry.kind {
+                Kind::File { .. } => create(dir, name).and_then(|file| {
+                    (&file).write_all(bytes)?;
+                    meta::dress(&file, entry, rights, fresh)?;
+                    if fsync {
+                        fsat::start_writeback(file.as_fd());
+                    }
+                    Ok(())
+                }),
+                _ => make_node(dir, name, entry, rights, fresh),
+            };
+            // Whatever there is of it, it is not whole. (If the name was taken, it is not ours.)
+            made.inspect_err(|e| {
+                if e.kind() != io::ErrorKind::AlreadyExists {
+                    let _ = fsat::unlink_at(dir, name);
+                }
+            })
+        };
+        self.staging.make(place, rights, make).map(|(staged, ())| staged)
+    }
+
+    /// Gives the streamed file its attributes.
+    fn finish(
+        &mut self,
+        entry: &Entry,
+        staged: Staged,
+        file: BorrowedFd<'_>,
+    ) -> io::Result<Staged> {
+        meta::dress(&file, entry, self.rights, self.staging.fresh(staged.place())?)?;
+        if self.fsync {
+            fsat::start_writeback(file);
+        }
+        Ok(staged)
+    }
+}
+
+/// Makes a link, a FIFO or a device, with its attributes.
+fn make_node(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    entry: &Entry,
+    rights: &Rights,
+    fresh: Wanted,
+) -> io::Result<()> {
+    let (kind, rdev) = match &entry.kind {
+        Kind::Symlink(target) => {
+            fsat::symlink_at(target, dir, name)?;
+            (FileType::Symlink, (0, 0))
+        }
+        Kind::Fifo => (FileType::Fifo, (0, 0)),
+        Kind::Char(major, minor) => (FileType::Char, (*major, *minor)),
+        Kind::Block(major, minor) => (FileType::Block, (*major, *minor)),
+        Kind::File { .. } | Kind::Open | Kind::Close => {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+    };
+    if kind != FileType::Symlink {
+        fsat::mknod_at(dir, name, kind, 0o600, rdev)?;
+    }
+    let wanted = rights.wanted(entry, fresh.uid, fresh.gid);
+    let (uid, gid) = meta::changes(wanted, fresh.uid, fresh.gid);
+    if uid.is_some() || gid.is_some() {
+        fsat::chown_at(dir, name, uid, gid)?;
+    }
+    if kind != FileType::Symlink {
+        let node = fsat::open_at(dir, name, libc::O_PATH, 0)?;
+        fsat::chmod_path_fd(node.as_fd(), wanted.mode)?;
+    }
+    fsat::set_mtime_at(dir, name, entry.mtime)
+}

@@ -1,0 +1,102 @@
+//! Emptying a directory of our own, whatever is in it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::sys::fsat::{self, Rename};
+
+/// The names in `dir`, but for `.` and `..`.
+pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let fd = fsat::open_at(dir, b".", fsat::LISTING, 0)?;
+    let mut names = Vec::new();
+    fsat::list(fd.as_fd(), |name, _| names.push(name.to_vec()))?;
+    Ok(names)
+}
+
+/// Whether there is nothing in the directory `name` of `dir`.
+pub(super) fn is_empty(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
+    let fd = fsat::open_at(dir, name, fsat::LISTING, 0)?;
+    let mut empty = true;
+    fsat::list(fd.as_fd(), |_, _| empty = false)?;
+    Ok(empty)
+}
+
+/// Removes everything in `dir` but `kept`; no link is followed, and no depth is too deep: what is in
+/// a directory in it is first lifted into `dir` itself, so that one descriptor is enough.
+///
+/// # Errors
+/// The first thing that cannot be removed.
+pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
+    let mut lifted = 0;
+    loop {
+        let mut found = names(dir)?;
+        found.retain(|name| !kept.contains(name));
+        if found.is_empty() {
+            return Ok(());
+        }
+        for name in found {
+            match fsat::unlink_at(dir, &name).map_err(|e| e.raw_os_error()) {
+                Ok(()) | Err(Some(libc::ENOENT)) => continue,
+                // Linux says EISDIR of a directory, POSIX EPERM.
+                Err(Some(libc::EISDIR | libc::EPERM)) => {}
+                Err(code) => return Err(io::Error::from_raw_os_error(code.unwrap_or(libc::EIO))),
+            }
+            match fsat::rmdir_at(dir, &name) {
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {
+                    lift(dir, &name, &mut lifted)?;
+                    fsat::rmdir_at(dir, &name)?;
+                }
+                result => result?,
+            }
+        }
+    }
+}
+
+/// Moves what is in the directory `name` of `dir` to new names in `dir`.
+fn lift(dir: BorrowedFd<'_>, name: &[u8], lifted: &mut u64) -> io::Result<()> {
+    // To move a directory, one must be able to write in it: `..` changes.
+    let from = fsat::open_at(dir, name, fsat::PATH_ONLY, 0)?;
+    fsat::chmod_path_fd(from.as_fd(), 0o700)?;
+    for child in names(from.as_fd())? {
+        if let Ok(path) = fsat::open_at(from.as_fd(), &child, fsat::PATH_ONLY, 0) {
+            fsat::chmod_path_fd(path.as_fd(), 0o700)?;
+        }
+        loop {
+            *lifted += 1;
+            let new = format!("lifted-{lifted}");
+            let moved =
+                fsat::rename_at(from.as_fd(), &child, dir, new.as_bytes(), Rename::NoReplace);
+            match moved {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => break other?,
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+
+    #[test]
+    fn everything_goes_but_what_is_kept_and_what_links_lead_to() {
+        let temp = TempDir::new("sweep");
+        let other = TempDir::new("spared");
+        std::fs::write(other.join("f"), b"").unwrap();
+        std::os::unix::fs::symlink(other.path(), temp.join("link")).unwrap();
+        std::fs::write(temp.join("lifted-1"), b"").unwrap();
+        std::fs::write(temp.join("kept"), b"").unwrap();
+        let deep: String = (0..300).map(|n| format!("d{n}/")).collect();
+        std::fs::create_dir_all(temp.join(&deep)).unwrap();
+        std::os::unix::fs::symlink(other.path(), temp.join(&deep).join("link")).unwrap();
+        for n in 0..50 {
+            std::fs::write(temp.join(&format!("d0/d1/{n}")), b"").unwrap();
+        }
+        let dir = std::fs::File::open(temp.path()).unwrap();
+        empty(dir.as_fd(), &[b"kept".to_vec()]).unwrap();
+        assert_eq!(names(dir.as_fd()).unwrap(), [b"kept"]);
+        assert!(other.join("f").exists());
+    }
+}

@@ -1,0 +1,307 @@
+//! What the tests of this folder share.
+
+use std::collections::BTreeMap;
+use std::io::IoSliceMut;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::batch::{Batch, Batcher};
+use super::disk::{Disk, DiskConfig, StagedFile};
+use super::root::Root;
+use super::source::Source;
+use super::walk::{Found, WalkItem, WalkOptions, Walker};
+use crate::engine::job::{Answer, Body, Job, Options, TransferKey};
+use crate::name::{NodeId, RelPath};
+use crate::wire::layout::Layout;
+use crate::wire::manifest::Kind;
+use crate::wire::outcome::{Need, Outcome, Reason};
+
+/// A directory of a test's own, removed when the test is over.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new(name: &str) -> Self {
+        Self::under(&std::env::temp_dir(), name)
+    }
+
+    pub fn under(parent: &Path, name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("makuo-{name}-{}-{count}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        TempDir(std::fs::canonicalize(path).unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn root(&self) -> Arc<Root> {
+        Arc::new(Root::open(&self.0).unwrap())
+    }
+
+    pub fn disk(&self) -> Disk {
+        Disk::new(self.root(), DiskConfig::default()).unwrap()
+    }
+
+    /// Writes a file, and the directories it is in.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub fn mkdir(&self, name: &str) -> PathBuf {
+        let path = self.join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        if std::fs::remove_dir_all(&self.0).is_err() {
+            // Directories without permissions, or too deep for it.
+            let _ =
+                std::process::Command::new("chmod").arg("-R").arg("u+rwx").arg(&self.0).status();
+            let _ = std::process::Command::new("rm").arg("-rf").arg(&self.0).status();
+        }
+    }
+}
+
+pub fn path(text: impl AsRef<[u8]>) -> RelPath {
+    RelPath::parse(text.as_ref()).unwrap()
+}
+
+/// Options of a whole walk; nothing is young.
+pub fn whole() -> WalkOptions {
+    WalkOptions { recursive: true, own_only: None, skip: None, now: || (i64::MAX, 0) }
+}
+
+pub fn walk(root: &Arc<Root>, start: &RelPath, options: WalkOptions) -> Vec<WalkItem> {
+    Walker::new(root.clone(), start.clone(), options).unwrap().collect()
+}
+
+/// What is found on a walk, where nothing but entries may be found.
+pub fn found(root: &Arc<Root>, start: &RelPath) -> Vec<Found> {
+    let found = walk(root, start, whole()).into_iter().map(|item| match item {
+        WalkItem::Found(found) => found,
+        other => panic!("{other:?}"),
+    });
+    found.collect()
+}
+
+pub fn batches(found: Vec<Found>) -> Vec<Batch> {
+    let mut batcher = Batcher::new();
+    let mut batches: Vec<Batch> = found.into_iter().filter_map(|f| batcher.push(f)).collect();
+    batches.extend(batcher.finish());
+    batches
+}
+
+/// One transfer to one disk, driven by hand.
+pub struct Transfer {
+    pub key: TransferKey,
+    pub options: Options,
+    next: u32,
+}
+
+/// What became of one entry: `+` before an open, `-` before a close entry's path.
+pub type Line = (String, Need, Outcome);
+
+impl Transfer {
+    pub fn new(number: u32, options: Options) -> Self {
+        Transfer { key: TransferKey { node: NodeId(1), number }, options, next: 0 }
+    }
+
+    pub fn plan(&mut self, disk: &mut Disk, batch: &Batch) -> (u32, Vec<Need>, Option<StagedFile>) {
+        match self.try_plan(disk, batch) {
+            (number, Answer::Planned { needs, file, .. }) => (number, needs, file),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn try_plan(&mut self, disk: &mut Disk, batch: &Batch) -> (u32, Answer<StagedFile>) {
+        let number = self.next;
+        self.next += 1;
+        let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
+        let manifest = batch.manifest.clone();
+        let (key, options) = (self.key, self.options);
+        let job = Job::Plan { key, batch: number, manifest, layout, options };
+        (number, disk.run(job).unwrap())
+    }
+
+    /// Reads what is needed, as a sender would, and hands it over.
+    pub fn stage(
+        &self,
+        disk: &mut Disk,
+        source: &Arc<Root>,
+        batch: &Batch,
+        (number, needs, file): (u32, &[Need], Option<StagedFile>),
+    ) -> Answer<StagedFile> {
+        let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
+        let mut source = Source::new(source.clone(), batch, layout.clone());
+        let body = match file {
+            Some(file) => {
+                copy_streamed(&mut source, &layout, &file);
+                Body::File
+            }
+            None if layout.is_empty() || layout.streams() => Body::None,
+            None => {
+                let wanted = |entry: u16| needs[usize::from(entry)] == Need::All;
+                let (body, failed) = source.load(&wanted);
+                assert_eq!(failed, []);
+                Body::Memory(body)
+            }
+        };
+        disk.run(Job::Stage { key: self.key, batch: number, body }).unwrap()
+    }
+
+    pub fn commit(&self, disk: &mut Disk, number: u32, strikes: &[u16]) -> Vec<Outcome> {
+        match self.try_commit(disk, number, strikes) {
+            Answer::Done { outcomes, .. } => outcomes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn try_commit(&self, disk: &mut Disk, batch: u32, strikes: &[u16]) -> Answer<StagedFile> {
+        disk.run(Job::Commit { key: self.key, batch, strikes: strikes.to_vec() }).unwrap()
+    }
+
+    pub fn close(self, disk: &mut Disk, aborted: bool) {
+        assert!(disk.run(Job::Close { key: self.key, aborted }).is_none());
+    }
+
+    /// All of one batch.
+    pub fn batch(&mut self, disk: &mut Disk, source: &Arc<Root>, batch: &Batch) -> Vec<Line> {
+        let (number, needs, file) = self.plan(disk, batch);
+        let staged = self.stage(disk, source, batch, (number, &needs, file));
+        assert!(matches!(staged, Answer::Staged { .. }), "{staged:?}");
+        let outcomes = self.commit(disk, number, &[]);
+        assert_eq!((needs.len(), outcomes.len()), (batch.manifest.entries.len(), needs.len()));
+        let entries = batch.manifest.entries.iter().zip(needs).zip(outcomes);
+        entries
+            .map(|((entry, need), outcome)| {
+                let sign = match entry.kind {
+                    Kind::Open => "+",
+                    Kind::Close => "-",
+                    _ => "",
+                };
+                (format!("{sign}{}", entry.path), need, outcome)
+            })
+            .collect()
+    }
+}
+
+/// Copies where the manifest says that there is data, 100,000 bytes at a time.
+pub fn copy_streamed(source: &mut Source, layout: &Layout, file: &StagedFile) {
+    let file = std::fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
+    for blocks in layout.blocks_of(&layout.slots()[0]) {
+        let mut at = layout.bytes_of(blocks.start).start;
+        let end = layout.bytes_of(blocks.end - 1).end;
+        while at < end {
+            let len = (end - at).min(100_000) as usize;
+            let (mut one, mut two) = (vec![0; len / 3], vec![0; len - len / 3]);
+            source
+                .read_at(at, &mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)])
+                .unwrap();
+            file.write_all_at(&[one, two].concat(), at).unwrap();
+            at += len as u64;
+        }
+    }
+}
+
+/// Sends `start` from one base directory to another, and says what became of it.
+pub fn send_with(
+    from: &Arc<Root>,
+    disk: &mut Disk,
+    start: &RelPath,
+    options: Options,
+) -> Vec<Line> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let mut transfer = Transfer::new(NUMBER.fetch_add(1, Ordering::Relaxed), options);
+    let mut lines = Vec::new();
+    for batch in batches(found(from, start)) {
+        lines.extend(transfer.batch(disk, from, &batch));
+    }
+    transfer.close(disk, false);
+    lines
+}
+
+pub fn send(from: &TempDir, to: &TempDir) -> Vec<Line> {
+    send_with(&from.root(), &mut to.disk(), &RelPath::base(), Options::default())
+}
+
+/// The lines but those of what was the same already.
+pub fn news(lines: &[Line]) -> Vec<(&str, Outcome)> {
+    let news = lines.iter().filter(|line| line.2 != Outcome::Skipped);
+    news.map(|line| (line.0.as_str(), line.2)).collect()
+}
+
+pub const FAILED_LINK: Outcome = Outcome::Failed(Reason::LinkInPath);
+
+/// Everything below `base`, staging aside: attributes, and what each kind holds.
+pub fn snapshot(base: &Path) -> BTreeMap<Vec<u8>, String> {
+    let mut all = BTreeMap::new();
+    let mut todo = vec![base.to_path_buf()];
+    while let Some(dir) = todo.pop() {
+        for one in std::fs::read_dir(&dir).unwrap() {
+            let at = one.unwrap().path();
+            let meta = std::fs::symlink_metadata(&at).unwrap();
+            let kind = meta.file_type();
+            let holds = if kind.is_symlink() {
+                format!("{:?}", std::fs::read_link(&at).unwrap())
+            } else if kind.is_file() {
+                let content = std::fs::read(&at).unwrap();
+                let sum = content.iter().fold(7u64, |sum, &b| sum.wrapping_mul(31) + u64::from(b));
+                format!("{} bytes, {sum}", content.len())
+            } else if kind.is_char_device() || kind.is_block_device() {
+                format!("{}", meta.rdev())
+            } else {
+                String::new()
+            };
+            let name = at.strip_prefix(base).unwrap().as_os_str().as_bytes().to_vec();
+            if name == b".makuosan" {
+                continue;
+            }
+            if kind.is_dir() {
+                todo.push(at);
+            }
+            let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
+            let (secs, nanos) = (meta.mtime(), meta.mtime_nsec());
+            all.insert(name, format!("{mode:o} {uid} {gid} {secs}.{nanos:09} {holds}"));
+        }
+    }
+    all
+}
+
+/// Both trees are the same in everything that is sent.
+pub fn assert_same(one: &TempDir, other: &TempDir) {
+    let (one, other) = (snapshot(one.path()), snapshot(other.path()));
+    for name in one.keys().chain(other.keys()) {
+        let shown = String::from_utf8_lossy(name);
+        let shown: String = shown.chars().take(200).collect();
+        assert_eq!(one.get(name), other.get(name), "{shown}");
+    }
+}
+
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Whether a test that needs root can run; says so if not.
+pub fn needs_root(test: &str) -> bool {
+    if !is_root() {
+        eprintln!("SKIPPED {test}: needs root");
+    }
+    is_root()
+}

@@ -1,0 +1,450 @@
+//! The walk of a sender: what is below a path, as entries in the order in which they are committed.
+//!
+//! Pre-order: a directory's open entry, its children sorted by name (as bytes), its close entry,
+//! which carries the attributes that the directory had when it was opened. For a path below the
+//! base, the directories on the way to it are opened before and closed after it, so that a target
+//! that lacks them makes them; nothing else in them is sent. The base itself has no entries.
+//!
+//! Never walked, without a word: `.makuosan`, what `skip` says, what vanishes while it is walked.
+//! With a line: sockets, what fails, what another user owns if only one's own is sent. What is below
+//! a directory that is not sent is not sent either.
+//!
+//! Held in memory: the names in the directories that are open, nothing else.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::extents;
+use super::root::{Dirs, Root};
+use crate::name::{RelPath, STAGING};
+use crate::sys::fsat::{self, FileType, Stat};
+use crate::wire::layout::STREAM_OVER;
+use crate::wire::manifest::{Entry, Extent, Kind, Stamp};
+
+/// A file that was changed less than this ago could change again without a new ctime, as clocks of
+/// file systems tick every 10 ms at worst (CONFIG_HZ=100).
+const YOUNG: Duration = Duration::from_millis(20);
+/// How often a file that keeps changing is waited for; then its reader finds out.
+const WAITS: u32 = 5;
+
+/// What a walk is to do.
+pub struct WalkOptions {
+    /// Whether what is below a directory is walked too.
+    pub recursive: bool,
+    /// The only user whose entries are sent.
+    pub own_only: Option<u32>,
+    /// What is left out, by its path and whether it is a directory; asked of what is walked to, not
+    /// of the directories on the way to the start.
+    pub skip: Option<Skip>,
+    /// The time now, as seconds since 1970 and nanoseconds.
+    pub now: fn() -> (i64, u32),
+}
+
+/// Says whether a path, and whether it is a directory, is left out.
+pub type Skip = Box<dyn Fn(&RelPath, bool) -> bool + Send>;
+
+/// Why there is nothing to walk.
+#[derive(Debug)]
+pub enum WalkError {
+    /// A component of the path is a symbolic link.
+    Link {
+        /// The path.
+        path: RelPath,
+        /// Where it leads: below the base directory if relative. None if nowhere.
+        real: Option<Vec<u8>>,
+    },
+    /// The path cannot be looked at.
+    Io {
+        /// The path.
+        path: RelPath,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for WalkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::name::Escaped;
+        match self {
+            WalkError::Link { path, real: Some(real) } => {
+                write!(f, "Symbolic link in path {path}; it is really {}", Escaped(real))
+            }
+            WalkError::Link { path, real: None } => write!(f, "Symbolic link in path {path}"),
+            WalkError::Io { path, error } => {
+                let text = error.to_string();
+                write!(f, "{} {path}", text.split(" (os error").next().unwrap_or(&text))
+            }
+        }
+    }
+}
+
+impl std::error::Error for WalkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WalkError::Link { .. } => None,
+            WalkError::Io { error, .. } => Some(error),
+        }
+    }
+}
+
+/// What tells a regular file from what it becomes when it is changed or replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The device it is on.
+    pub dev: u64,
+    /// Its inode number.
+    pub ino: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When its content last changed.
+    pub mtime: Stamp,
+    /// When anything about it last changed.
+    pub ctime: Stamp,
+}
+
+impl Identity {
+    pub(super) fn of(stat: &Stat) -> Self {
+        let Stat { dev, ino, size, mtime, ctime, .. } = *stat;
+        Identity { dev, ino, size, mtime, ctime }
+    }
+}
+
+/// An entry to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// The entry.
+    pub entry: Entry,
+    /// What it must still be when it is read, if it is a regular file.
+    pub identity: Option<Identity>,
+}
+
+/// One step of a walk.
+#[derive(Debug)]
+pub enum WalkItem {
+    /// An entry to be sent.
+    Found(Found),
+    /// Something that cannot be looked at or listed. A directory that cannot be listed is sent
+    /// without what is in it.
+    Failed {
+        /// Where; possibly no path that could be sent.
+        path: Vec<u8>,
+        /// Why.
+        error: io::Error,
+    },
+    /// A Unix domain socket, which is not sent.
+    Socket(RelPath),
+    /// What another user owns, while only one user's entries are sent.
+    OwnerUnmatch {
+        /// Where.
+        path: RelPath,
+        /// Its owner.
+        uid: u32,
+        /// The user whose entries are sent.
+        want: u32,
+    },
+}
+
+/// A walk under way: an iterator over its steps.
+pub struct Walker {
+    dirs: Dirs,
+    options: WalkOptions,
+    start: RelPath,
+    /// The directories that are open, the base first.
+    open: Vec<Frame>,
+    ready: VecDeque<WalkItem>,
+}
+
+struct Frame {
+    path: RelPath,
+    names: Names,
+    close: Option<Entry>,
+}
+
+/// The names in one directory, in order, in two blocks of memory.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u8, FileType)>,
+    next: usize,
+}
+
+impl Names {
+    fn one(name: &[u8]) -> Self {
+        let mut names = Names::default();
+        names.push(name, FileType::Unknown);
+        names
+    }
+
+    fn list(fd: &OwnedFd) -> io::Result<Self> {
+        let mut names = Names::default();
+        let mut all_fit = true;
+        fsat::list(fd.as_fd(), |name, kind| {
+            if name != STAGING {
+                all_fit &= names.push(name, kind);
+            }
+        })?;
+        if !all_fit {
+            return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
+        }
+        let Names { bytes, spans, .. } = &mut names;
+        spans.sort_unstable_by(|a, b| name_of(bytes, a).cmp(name_of(bytes, b)));
+        Ok(names)
+    }
+
+    /// False if it is too long, or there are 4 GiB of names already.
+    fn push(&mut self, name: &[u8], kind: FileType) -> bool {
+        let (Ok(at), Ok(len)) = (u32::try_from(self.bytes.len()), u8::try_from(name.len())) else {
+            return false;
+        };
+        self.bytes.extend_from_slice(name);
+        self.spans.push((at, len, kind));
+        true
+    }
+
+    fn next(&mut self) -> Option<(&[u8], FileType)> {
+        let span = self.spans.get(self.next)?;
+        self.next += 1;
+        Some((name_of(&self.bytes, span), span.2))
+    }
+}
+
+fn name_of<'a>(bytes: &'a [u8], &(at, len, _): &(u32, u8, FileType)) -> &'a [u8] {
+    bytes.get(at as usize..at as usize + usize::from(len)).unwrap_or(&[])
+}
+
+impl Walker {
+    /// Begins a walk of `start` and, if it is a directory and the options say so, what is below it.
+    ///
+    /// # Errors
+    /// `start` cannot be looked at, or is reached by a symbolic link. (It may be one.)
+    pub fn new(root: Arc<Root>, start: RelPath, options: WalkOptions) -> Result<Self, WalkError> {
+        let mut walker = Walker {
+            dirs: Dirs::new(root),
+            options,
+            start: start.clone(),
+            open: Vec::new(),
+            ready: VecDeque::new(),
+        };
+        match walker.begin() {
+            Ok(()) => Ok(walker),
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
+                let real = walker.dirs.root().real_path(&start);
+                Err(WalkError::Link { path: start, real })
+            }
+            Err(error) => Err(WalkError::Io { path: start, error }),
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let base = RelPath::base();
+        if self.start.is_base() {
+            if self.options.recursive {
+                let fd = self.dirs.root().open_dir(b"", fsat::LISTING)?;
+                let names = Names::list(&fd)?;
+                self.open.push(Frame { path: base, names, close: None });
+            }
+            return Ok(());
+        }
+        let (dir, name) = self.dirs.parent(&self.start)?;
+        let stat = fsat::stat_at(dir.as_fd(), name)?;
+        if self.is_skipped(&self.start, stat.kind) {
+            return Ok(());
+        }
+        if let Some(line) = self.not_sent(&self.start, &stat) {
+            self.ready.push_back(line);
+            return Ok(());
+        }
+        let names = self.start.components().next().map(Names::one).unwrap_or_default();
+        self.open.push(Frame { path: base, names, close: None });
+        Ok(())
+    }
+
+    fn is_skipped(&self, path: &RelPath, kind: FileType) -> bool {
+        let skip = self.options.skip.as_ref();
+        skip.is_some_and(|skip| skip(path, kind == FileType::Directory))
+    }
+
+    /// The line that says why it is not sent, if it is not.
+    fn not_sent(&self, path: &RelPath, stat: &Stat) -> Option<WalkItem> {
+        match self.options.own_only {
+            _ if stat.kind == FileType::Socket => Some(WalkItem::Socket(path.clone())),
+            Some(want) if want != stat.uid => {
+                Some(WalkItem::OwnerUnmatch { path: path.clone(), uid: stat.uid, want })
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes one more step: what it gives goes to `ready`. False if there is none.
+    fn step(&mut self) -> bool {
+        let Some(frame) = self.open.last_mut() else { return false };
+        let Some((name, kind)) = frame.names.next() else {
+            let close = self.open.pop().and_then(|frame| frame.close);
+            self.ready.extend(close.map(|entry| {
+                let entry = Entry { kind: Kind::Close, ..entry };
+                WalkItem::Found(Found { entry, identity: None })
+            }));
+            return true;
+        };
+        match frame.path.join(name) {
+            Ok(path) => self.visit(path, kind),
+            Err(_) => {
+                // The names come from the kernel: only the length of the whole can be wrong.
+                let mut path = frame.path.as_bytes().to_vec();
+                path.push(b'/');
+                path.extend_from_slice(name);
+                let error = io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+                self.ready.push_back(WalkItem::Failed { path, error });
+            }
+        }
+        true
+    }
+
+    fn visit(&mut self, path: RelPath, listed_as: FileType) {
+        let on_the_way = path != self.start && self.start.is_under(&path);
+        if listed_as != FileType::Unknown && self.is_skipped(&path, listed_as) {
+            return;
+        }
+        if let Err(error) = self.look(&path, listed_as, on_the_way) {
+            let vanished = error.raw_os_error() == Some(libc::ENOENT) && path != self.start;
+            if !vanished {
+                self.ready.push_back(WalkItem::Failed { path: path.as_bytes().to_vec(), error });
+            }
+        }
+    }
+
+    fn look(&mut self, path: &RelPath, listed_as: FileType, on_the_way: bool) -> io::Result<()> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let mut stat = fsat::stat_at(dir.as_fd(), name)?;
+        if on_the_way {
+            return self.go_through(path, &stat);
+        }
+        // `begin` has asked about the start.
+        let asked = listed_as != FileType::Unknown || *path == self.start;
+        if !asked && self.is_skipped(path, stat.kind) {
+            return Ok(());
+        }
+        if let Some(line) = self.not_sent(path, &stat) {
+            self.ready.push_back(line);
+            return Ok(());
+        }
+        let kind = match stat.kind {
+            FileType::File => {
+                stat = self.settle(&dir, name, stat)?;
+                Kind::File { size: stat.size, data: data(&dir, name, &stat) }
+            }
+            FileType::Directory => return self.enter(path, &dir, name, &stat),
+            FileType::Symlink => Kind::Symlink(fsat::readlink_at(dir.as_fd(), name)?),
+            FileType::Fifo => Kind::Fifo,
+            FileType::Char => Kind::Char(stat.rdev.0, stat.rdev.1),
+            FileType::Block => Kind::Block(stat.rdev.0, stat.rdev.1),
+            FileType::Socket | FileType::Unknown => {
+                return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+            }
+        };
+        let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));
+        let entry = entry(path, kind, &stat);
+        self.ready.push_back(WalkItem::Found(Found { entry, identity }));
+        Ok(())
+    }
+
+    /// Opens a directory on the way to the start.
+    fn go_through(&mut self, path: &RelPath, stat: &Stat) -> io::Result<()> {
+        if stat.kind != FileType::Directory {
+            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        }
+        let name = self.start.components().nth(path.components().count());
+        let names = name.map(Names::one).unwrap_or_default();
+        // One that another user owns is passed through, but not sent.
+        let sent = self.options.own_only.is_none_or(|want| want == stat.uid);
+        let close = sent.then(|| self.found_directory(path, stat));
+        self.open.push(Frame { path: path.clone(), names, close });
+        Ok(())
+    }
+
+    /// Opens a directory that is sent with what is in it.
+    fn enter(&mut self, path: &RelPath, dir: &OwnedFd, name: &[u8], stat: &Stat) -> io::Result<()> {
+        let names = if self.options.recursive {
+            let fd = fsat::open_at(dir.as_fd(), name, fsat::LISTING, 0);
+            fd.and_then(|fd| Ok((Names::list(&fd)?, Some(fd))))
+        } else {
+            Ok((Names::default(), None))
+        };
+        let close = Some(self.found_directory(path, stat));
+        let names = match names {
+            Ok((names, fd)) => {
+                if let Some(fd) = fd {
+                    self.dirs.hold(path.as_bytes(), fd);
+                }
+                names
+            }
+            Err(error) => {
+                let path = path.as_bytes().to_vec();
+                self.ready.push_back(WalkItem::Failed { path, error });
+                Names::default()
+            }
+        };
+        self.open.push(Frame { path: path.clone(), names, close });
+        Ok(())
+    }
+
+    fn found_directory(&mut self, path: &RelPath, stat: &Stat) -> Entry {
+        let entry = entry(path, Kind::Open, stat);
+        self.ready.push_back(WalkItem::Found(Found { entry: entry.clone(), identity: None }));
+        entry
+    }
+
+    /// Looks again at a file that was changed just now, when its next change would show.
+    fn settle(&self, dir: &OwnedFd, name: &[u8], mut stat: Stat) -> io::Result<Stat> {
+        for _ in 0..WAITS {
+            let Some(wait) = still_young(stat.ctime, (self.options.now)()) else { break };
+            std::thread::sleep(wait);
+            stat = fsat::stat_at(dir.as_fd(), name)?;
+            if stat.kind != FileType::File {
+                return Err(io::Error::from_raw_os_error(libc::ESTALE));
+            }
+        }
+        Ok(stat)
+    }
+}
+
+impl Iterator for Walker {
+    type Item = WalkItem;
+
+    fn next(&mut self) -> Option<WalkItem> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            if !self.step() {
+                return None;
+            }
+        }
+    }
+}
+
+fn entry(path: &RelPath, kind: Kind, stat: &Stat) -> Entry {
+    let Stat { mode, uid, gid, mtime, .. } = *stat;
+    Entry { path: path.clone(), kind, mode, uid, gid, mtime }
+}
+
+/// Where a long file has data. One that cannot be opened fails when it is read, not here.
+fn data(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Option<Vec<Extent>> {
+    if stat.size <= STREAM_OVER || stat.blocks.saturating_mul(512) >= stat.size {
+        return None;
+    }
+    let fd = fsat::open_at(dir.as_fd(), name, libc::O_RDONLY | libc::O_NONBLOCK, 0).ok()?;
+    extents::of(fd.as_fd(), stat.size).ok()?
+}
+
+/// How long until `ctime` is [`YOUNG`] old, if it is not. One in the future is no clock of ours.
+fn still_young(ctime: Stamp, (secs, nanos): (i64, u32)) -> Option<Duration> {
+    let nanos_of = |secs: i64, nanos: u32| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+    let age = nanos_of(secs, nanos) - nanos_of(ctime.secs, ctime.nanos);
+    let age = Duration::from_nanos(u64::try_from(age).ok()?);
+    YOUNG.checked_sub(age).filter(|left| !left.is_zero())
+}
