@@ -137,8 +137,8 @@ fn the_pages_are_sound() {
         assert!(text.starts_with(".\\\" "), "{page}: no comment that says whose it is");
         let odd = text.lines().find(|line| line.len() > 100 || line.ends_with(' '));
         assert_eq!(odd, None, "{page}");
-        let linted = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(path(page));
-        match { linted }.output() {
+        let mut lint = Command::new("mandoc");
+        match lint.args(["-T", "lint", "-W", "warning"]).arg(path(page)).output() {
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stdout);
                 assert!(output.status.success() && said.is_empty(), "{said}");
