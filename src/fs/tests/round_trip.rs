@@ -1,8 +1,7 @@
 //! What arrives is what was sent.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::sync::Arc;
 
 use super::super::disk::{Disk, DiskConfig};
@@ -12,18 +11,7 @@ use crate::engine::job::Options;
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::STREAM_OVER;
-use crate::wire::manifest::Stamp;
 use crate::wire::outcome::{Need, Outcome};
-
-fn chmod(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-}
-
-fn set_mtime(path: &Path, secs: i64, nanos: u32) {
-    let dir = std::fs::File::open(path.parent().unwrap()).unwrap();
-    let name = path.file_name().unwrap().as_bytes();
-    fsat::set_mtime_at(std::os::fd::AsFd::as_fd(&dir), name, Stamp { secs, nanos }).unwrap();
-}
 
 /// One of each kind, with what is easily lost.
 fn fill(dir: &TempDir) {
@@ -162,12 +150,12 @@ fn odd_names_long_paths_and_deep_trees() {
     let long = parts.join("/");
     assert_eq!(long.len(), 12 * 250 - 1);
     std::fs::write(from.join(&long).join("f"), b"far").unwrap();
-    // And 1,500 levels.
-    let deep = vec!["d"; 1_500].join("/");
+    // And 1,100 levels.
+    let deep = vec!["d"; 1_100].join("/");
     std::fs::create_dir_all(from.join(&deep)).unwrap();
     std::fs::write(from.join(&deep).join("f"), b"deep").unwrap();
     let lines = send(&from, &to);
-    assert!(lines.len() > 3_020);
+    assert!(lines.len() > 2_220);
     assert_same(&from, &to);
     assert_eq!(std::fs::read(to.join(&deep).join("f")).unwrap(), b"deep");
     assert!(news(&send(&from, &to)).is_empty());
