@@ -339,15 +339,24 @@ fn run_child(command: &mut std::process::Command, test: &str) {
     assert!(out.status.success() && said.contains("1 passed"), "{said}\n{complained}");
 }
 
-/// Mounts a tmpfs on `at`; for the tests in a namespace.
-pub fn mount_tmpfs(at: &Path, options: &str) {
-    let mut mount = std::process::Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
-    assert!(mount.status().unwrap().success());
+/// A mount of a test in a namespace, gone when this is dropped.
+#[must_use]
+pub struct Mounted(PathBuf);
+
+pub fn mount(args: &[&str], at: &Path) -> Mounted {
+    assert!(std::process::Command::new("mount").args(args).arg(at).status().unwrap().success());
+    Mounted(at.to_path_buf())
 }
 
-pub fn umount(at: &Path) {
-    assert!(std::process::Command::new("umount").arg(at).status().unwrap().success());
+pub fn mount_tmpfs(at: &Path, options: &str) -> Mounted {
+    mount(&["-t", "tmpfs", "-o", options, "tmpfs"], at)
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Something may still be open in it if the test failed.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 pub fn chmod(path: &Path, mode: u32) {

@@ -14,7 +14,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
         return;
     }
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
-    mount_tmpfs(to.path(), "size=2m,nr_inodes=40");
+    let _m = mount_tmpfs(to.path(), "size=2m,nr_inodes=40");
     from.write("a", vec![1; 1 << 20]);
     from.write("b", vec![2; 2 << 20]);
     let root = from.root();
@@ -51,8 +51,6 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     from.write("small", b"1");
     send_with(&from.root(), &mut disk, &RelPath::base(), Options::default());
     assert!(to.join("small").exists());
-    drop(disk);
-    umount(to.path());
 }
 
 #[test]
@@ -61,15 +59,14 @@ fn a_read_only_file_system_is_said_at_the_start() {
         return;
     }
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
-    mount_tmpfs(to.path(), "ro");
+    let read_only = mount_tmpfs(to.path(), "ro");
     let error = Disk::new(to.root(), DiskConfig::default()).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EROFS));
-    umount(to.path());
+    drop(read_only);
     // Or when it has become so.
-    mount_tmpfs(to.path(), "size=1m");
+    let _m = mount_tmpfs(to.path(), "size=1m");
     let mut disk = to.disk();
-    let remount = ["-o", "remount,ro", to.path().to_str().unwrap()];
-    assert!(std::process::Command::new("mount").args(remount).status().unwrap().success());
+    let _again = mount(&["-o", "remount,bind,ro"], to.path());
     from.write("f", b"1");
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
@@ -77,6 +74,4 @@ fn a_read_only_file_system_is_said_at_the_start() {
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
     assert!(matches!(answer, Answer::Fatal { entry: 0, reason: Reason::Os(30), .. }), "{answer:?}");
-    drop(disk);
-    umount(to.path());
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::super::testing::*;
 use crate::sys::fsat::{self, FileType};
-use crate::wire::outcome::{Outcome, Reason};
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 fn make(dir: &TempDir, kind: &str) {
     let fd = std::fs::File::open(dir.path()).unwrap();
@@ -55,7 +55,8 @@ fn anything_takes_the_place_of_anything_but_of_a_full_directory() {
             };
             match failed {
                 Some(reason) => {
-                    assert_eq!(lines[0].2, Outcome::Failed(reason), "{sent} for {there}");
+                    let failed = (Need::Failed(reason), Outcome::Failed(reason));
+                    assert_eq!((lines[0].1, lines[0].2), failed, "{sent} for {there}");
                     assert_eq!(snapshot(to.path()), before);
                 }
                 None if *there == "full dir" => assert!(to.join("x/child").exists()),

@@ -18,7 +18,6 @@ fn fill(dir: &TempDir) {
     dir.write("a/small", b"content");
     dir.write("a/empty", b"");
     chmod(&dir.write("a/secret", b"s"), 0o400);
-    chmod(&dir.write("a/none", b"s"), 0o000);
     set_mtime(&dir.write("a/old", b"o"), -86_400, 1);
     set_mtime(&dir.write("a/future", b"f"), 1 << 33, 999_999_999);
     dir.write("a/b/c/d/deep", vec![7; 70_000]);
@@ -39,6 +38,7 @@ fn fill(dir: &TempDir) {
     chmod(&dir.join("empty dir"), 0o1777);
     chmod(&dir.join("a/b/c"), 0o555);
     if is_root() {
+        chmod(&dir.write("a/none", b"s"), 0o000);
         fsat::mknod_at(fd, b"null", fsat::FileType::Char, 0o666, (1, 3)).unwrap();
         fsat::mknod_at(fd, b"disk", fsat::FileType::Block, 0o600, (259, 70_000)).unwrap();
         for (name, uid, gid) in [("a/small", 65_536, 70_000), ("a/link", 5, 6), ("null", 7, 8)] {
