@@ -520,17 +520,59 @@ pub fn chmod_fd(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     cvt(unsafe { libc::fchmod(fd.as_raw_fd(), mode) }).map(drop)
 }
 
-/// Sets the permission bits of what `fd` is open on for its path only.
+/// Sets the permission bits of `name` in `dir`, which `fd` is open on, if only for its path.
 ///
 /// # Errors
-/// Those of `fchmodat2`; ENOENT before Linux 6.6 where `/proc` is not mounted.
-pub fn chmod_path_fd(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+/// Those of `fchmodat2`. Before Linux 6.6 and where `/proc` is not mounted: EOPNOTSUPP for anything
+/// but files, directories and FIFOs; EACCES for what may not be opened; ESTALE if `name` is no longer
+/// what `fd` is open on.
+pub fn chmod_at(dir: BorrowedFd<'_>, name: &[u8], fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     if FCHMODAT2.usable(|fd| fchmodat2(fd, mode)) {
         return cvt_long(fchmodat2(fd.as_raw_fd(), mode)).map(drop);
     }
+    let by_proc = chmod_by_proc(fd, mode);
+    match &by_proc {
+        Err(e) if errno(e) == libc::ENOENT => chmod_by_opening(dir, name, fd, mode),
+        _ => by_proc,
+    }
+}
+
+fn chmod_by_proc(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     with_nul(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_bytes(), |path| {
         // SAFETY: `path` ends with NUL.
         cvt(unsafe { libc::chmod(path, mode) }).map(drop)
+    })
+}
+
+fn chmod_by_opening(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    fd: BorrowedFd<'_>,
+    mode: u32,
+) -> io::Result<()> {
+    let stat = stat_fd(fd)?;
+    // To open a device can do things.
+    if !matches!(stat.kind, FileType::File | FileType::Directory | FileType::Fifo) {
+        return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+    }
+    let opened = open_at(dir, name, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+        .or_else(|_| open_at(dir, name, libc::O_WRONLY | libc::O_NONBLOCK, 0))?;
+    let found = stat_fd(opened.as_fd())?;
+    if (found.dev, found.ino) != (stat.dev, stat.ino) {
+        return Err(io::Error::from_raw_os_error(libc::ESTALE));
+    }
+    chmod_fd(opened.as_fd(), mode)
+}
+
+/// Sets the permission bits of `name` in `dir`, a directory in which nobody else can make anything:
+/// of a link it would change what that leads to.
+///
+/// # Errors
+/// Those of `fchmodat`.
+pub fn chmod_private(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()> {
+    with_nul(name, |name| {
+        // SAFETY: `name` ends with NUL.
+        cvt(unsafe { libc::fchmodat(dir.as_raw_fd(), name, mode, 0) }).map(drop)
     })
 }
 
@@ -721,7 +763,7 @@ pub fn process_ids() -> io::Result<ProcessIds> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
     struct Dir(PathBuf, OwnedFd);
@@ -810,17 +852,33 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_never_set_through_a_link() {
+    fn no_way_to_set_a_mode_goes_through_a_link() {
         let dir = Dir::new("chmod");
+        let at = dir.1.as_fd();
         std::fs::write(dir.0.join("f"), b"").unwrap();
-        std::fs::set_permissions(dir.0.join("f"), PermissionsExt::from_mode(0o640)).unwrap();
+        std::fs::write(dir.0.join("other"), b"").unwrap();
+        std::fs::create_dir(dir.0.join("d")).unwrap();
         symlink("f", dir.0.join("l")).unwrap();
-        let link = open_at(dir.1.as_fd(), b"l", libc::O_PATH, 0).unwrap();
-        let _ = chmod_path_fd(link.as_fd(), 0o777);
-        assert_eq!(stat_at(dir.1.as_fd(), b"f").unwrap().mode, 0o640);
-        let file = open_at(dir.1.as_fd(), b"f", libc::O_PATH, 0).unwrap();
-        chmod_path_fd(file.as_fd(), 0o604).unwrap();
+        let path = |name: &[u8]| open_at(at, name, libc::O_PATH, 0).unwrap();
+        let (file, link, sub) = (path(b"f"), path(b"l"), path(b"d"));
+        chmod_at(at, b"f", file.as_fd(), 0o640).unwrap();
+        let _ = chmod_at(at, b"l", link.as_fd(), 0o777);
+        let _ = chmod_by_proc(link.as_fd(), 0o777);
+        let _ = chmod_by_opening(at, b"l", link.as_fd(), 0o777);
+        // As if a link, or something else, had taken its place.
+        let taken = chmod_by_opening(at, b"l", file.as_fd(), 0o777).unwrap_err();
+        assert_eq!(errno(&taken), libc::ELOOP);
+        let taken = chmod_by_opening(at, b"other", file.as_fd(), 0o777).unwrap_err();
+        assert_eq!(errno(&taken), libc::ESTALE);
+        assert_eq!(stat_at(at, b"f").unwrap().mode, 0o640);
+        chmod_by_proc(file.as_fd(), 0o604).unwrap();
         assert_eq!(stat_fd(file.as_fd()).unwrap().mode, 0o604);
+        chmod_by_opening(at, b"f", file.as_fd(), 0o614).unwrap();
+        assert_eq!(stat_fd(file.as_fd()).unwrap().mode, 0o614);
+        chmod_by_opening(at, b"d", sub.as_fd(), 0o711).unwrap();
+        assert_eq!(stat_fd(sub.as_fd()).unwrap().mode, 0o711);
+        chmod_private(at, b"f", 0o600).unwrap();
+        assert_eq!(stat_fd(file.as_fd()).unwrap().mode, 0o600);
     }
 
     #[test]

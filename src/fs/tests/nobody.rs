@@ -34,6 +34,38 @@ fn directories_that_shut_their_owner_out_are_opened_for_a_while() {
 }
 
 #[test]
+fn a_directory_that_is_closed_and_still_open_lets_in_what_comes_later() {
+    if !is_nobody(
+        "fs::tests::nobody::a_directory_that_is_closed_and_still_open_lets_in_what_comes_later",
+    ) {
+        return;
+    }
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    for n in 0..100 {
+        from.write(&format!("a/f{n:02}"), b"1");
+    }
+    chmod(&from.join("a"), 0o555);
+    let root = from.root();
+    let all = found(&root, &RelPath::base());
+    // What changed while it was sent is offered again with its directory, here in between.
+    let again = vec![all[0].clone(), all[5].clone(), all[101].clone()];
+    let (first, rest) = all.split_at(50);
+    let mut disk = to.disk();
+    let mut transfer = Transfer::new(1, Options::default());
+    let mut lines = Vec::new();
+    for batch in [first.to_vec(), again, rest.to_vec()] {
+        lines.extend(transfer.batch(&mut disk, &root, &batches(batch)[0]));
+    }
+    assert!(lines.iter().all(|line| !matches!(line.2, Outcome::Failed(_))), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.0.ends_with('a')).count(), 4);
+    let of_dir: Vec<_> = lines.iter().filter(|line| line.0.ends_with('a')).map(|l| l.2).collect();
+    assert_eq!(of_dir[0], Outcome::Updated);
+    assert_eq!(of_dir[1..], [Outcome::Skipped; 3]);
+    transfer.close(&mut disk, false);
+    assert_same(&from, &to);
+}
+
+#[test]
 fn an_abort_shuts_them_again() {
     if !is_nobody("fs::tests::nobody::an_abort_shuts_them_again") {
         return;

@@ -227,6 +227,18 @@ fn jobs_that_make_no_sense_are_refused() {
     let (number, _, _) = transfer.plan(&mut disk, &batch);
     assert_eq!(transfer.commit(&mut disk, number, &[]), [io_error]);
     assert!(never(transfer.try_commit(&mut disk, number, &[])));
+    // A streamed file whose bytes nobody said are there.
+    from.write("f", vec![1; 5 << 20]);
+    let batch = one_batch(&root, &RelPath::base());
+    for body in [None, Some(Body::None)] {
+        let (number, _, file) = transfer.plan(&mut disk, &batch);
+        assert!(file.is_some());
+        if let Some(body) = body {
+            disk.run(Job::Stage { key, batch: number, body }).unwrap();
+        }
+        assert_eq!(transfer.commit(&mut disk, number, &[]), [io_error]);
+    }
+    assert_eq!(staged(&to), 0);
     transfer.close(&mut disk, false);
     Transfer::new(2, Options::default()).close(&mut disk, true);
     assert!(!to.join("f").exists());
