@@ -9,3 +9,16 @@ mod nobody;
 mod round_trip;
 mod transfers;
 mod walks;
+
+/// What the threads of the daemon hand to each other or share.
+#[test]
+fn what_threads_share_can_be_shared() {
+    fn send<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    send::<super::walk::Walker>();
+    send::<super::source::Source>();
+    send::<super::disk::Disk>();
+    shared::<super::root::Root>();
+    shared::<super::batch::Batch>();
+    shared::<super::disk::StagedFile>();
+}
