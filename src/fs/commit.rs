@@ -78,13 +78,14 @@ impl Disk {
         let manifest = pending.manifest.clone();
         let mut touched = Touched::default();
         let mut outcomes = Vec::with_capacity(manifest.entries.len());
+        let is_whole = pending.is_whole;
         let staged = pending.staged.iter_mut();
         for (at, (entry, staged)) in manifest.entries.iter().zip(staged).enumerate() {
             let need = pending.needs.get(at).copied().unwrap_or(Need::Skip);
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
-                _ => self.commit_entry(transfer, entry, need, staged, &mut touched),
+                _ => self.commit_entry(transfer, entry, need, (staged, is_whole), &mut touched),
             };
             match outcome {
                 Outcome::Failed(reason) if is_fatal(reason) => return Err((index(at), reason)),
@@ -112,7 +113,7 @@ impl Disk {
         transfer: &mut Transfer,
         entry: &Entry,
         need: Need,
-        staged: &mut Option<Result<Staged, Reason>>,
+        (staged, is_whole): (&mut Option<Result<Staged, Reason>>, bool),
         touched: &mut Touched,
     ) -> Outcome {
         let path = entry.path.as_bytes();
@@ -139,7 +140,7 @@ impl Disk {
                 done.map(|_| Outcome::Updated).map_err(|e| reason(&e))
             }
             (_, Need::All) => match staged {
-                Some(Ok(one)) => {
+                Some(Ok(one)) if is_whole => {
                     let one = *one;
                     self.put(transfer, entry, one).map(|()| {
                         *staged = None;
@@ -147,7 +148,7 @@ impl Disk {
                     })
                 }
                 Some(Err(reason)) => Err(*reason),
-                None => Err(Reason::Os(libc::EIO as u16)),
+                _ => Err(Reason::Os(libc::EIO as u16)),
             },
         };
         if self.config.fsync && done.is_ok() {
@@ -203,12 +204,15 @@ impl Disk {
     /// Gives a directory its attributes.
     fn close_dir(&mut self, transfer: &mut Transfer, entry: &Entry) -> Result<Outcome, Reason> {
         let applied = self.apply(transfer, entry).map_err(|e| reason(&e))?;
-        let known = transfer.opened.get(entry.path.as_bytes());
-        let news = match known {
-            // Its making was the news.
-            Some(known) if known.created => false,
-            Some(known) => known.differs || (applied.access && known.own_mode.is_none()),
+        let news = match transfer.opened.get(entry.path.as_bytes()) {
             None => applied.access || applied.mtime,
+            Some(known) => {
+                // If it is open once more, later entries may have to be let in anew.
+                let opened_up = known.own_mode.take().is_some();
+                known.shut_out = applied.shuts_out;
+                // Of one that was made, that was the news.
+                !known.created && (known.differs || (applied.access && !opened_up))
+            }
         };
         Ok(if news { Outcome::Updated } else { Outcome::Skipped })
     }
@@ -270,7 +274,7 @@ impl Disk {
             let flags = libc::O_PATH | libc::O_DIRECTORY;
             let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
             let stat = fsat::stat_fd(fd.as_fd())?;
-            fsat::chmod_path_fd(fd.as_fd(), stat.mode | 0o700)?;
+            fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), stat.mode | 0o700)?;
             known.own_mode = Some(stat.mode);
             changed = true;
         }

@@ -76,6 +76,8 @@ pub(super) struct Pending {
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, as long as it is open here.
     pub file: Option<StagedFile>,
+    /// It was staged: what is in staging is all there.
+    pub is_whole: bool,
 }
 
 impl Disk {
@@ -142,7 +144,7 @@ impl Disk {
             let (parent, name) = self.dirs.parent(&dir.entry.path)?;
             let flags = libc::O_PATH | libc::O_DIRECTORY;
             let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
-            fsat::chmod_path_fd(fd.as_fd(), mode)?;
+            fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), mode)?;
         }
         Ok(())
     }

@@ -174,6 +174,8 @@ pub(super) struct Applied {
     pub access: bool,
     /// The mtime.
     pub mtime: bool,
+    /// It is now such that it shuts this process out.
+    pub shuts_out: bool,
 }
 
 /// Gives what is at an entry's path the attributes that differ, through no link. The mtime of a
@@ -210,14 +212,16 @@ pub(super) fn apply(
     }
     if stat.kind != FileType::Symlink && (applied.access || wanted.mode != stat.mode) {
         // A change of owner may have taken the set-id bits.
-        fsat::chmod_path_fd(fd.as_fd(), wanted.mode)?;
+        fsat::chmod_at(dir.as_fd(), name, fd.as_fd(), wanted.mode)?;
         applied.access = true;
     }
+    let Wanted { uid, gid, mode } = wanted;
     let grain = staging.map_or(Grain::EXACT, |staging| staging.grain(&stat));
     if stat.kind != FileType::File && !grain.same(stat.mtime, entry.mtime) {
         fsat::set_mtime_at(dir.as_fd(), name, entry.mtime)?;
         applied.mtime = true;
     }
+    applied.shuts_out = rights.is_shut_out(&Stat { uid, gid, mode, ..stat });
     Ok(applied)
 }
 

@@ -46,10 +46,12 @@ impl Opened {
             return false;
         }
         self.set_failed(path, false);
+        // Opened once more before it is closed, it keeps what was found first: by now this transfer
+        // may have changed it.
         let known = self.dirs.entry(path.to_vec()).or_insert_with(|| OpenDir {
             entry: entry.clone(),
             existed,
-            differs: false,
+            differs,
             dirty: false,
             shut_out: false,
             created: false,
@@ -57,9 +59,7 @@ impl Opened {
             failed: false,
             opens: 0,
         });
-        // Offered again before it was closed, it keeps what was found first.
         known.entry = entry.clone();
-        known.differs |= differs && !known.created && known.own_mode.is_none();
         known.shut_out |= shut_out;
         known.opens += 1;
         true

@@ -41,7 +41,8 @@ impl Disk {
         };
         let needs = manifest.entries.iter().map(|entry| planner.need(entry)).collect();
         let staged = vec![None; manifest.entries.len()];
-        let mut pending = Pending { manifest, layout, options, needs, staged, file: None };
+        let mut pending =
+            Pending { manifest, layout, options, needs, staged, file: None, is_whole: false };
         let opened = self.open_streamed(&mut pending);
         let (needs, file) = (pending.needs.clone(), pending.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {

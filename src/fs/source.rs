@@ -1,5 +1,6 @@
 //! The bytes of a batch, on the sender: read only while the files are still what the walk found.
 
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -66,12 +67,7 @@ impl Source {
 
     fn load_one(&mut self, entry: u16, room: &mut [u8]) -> Result<(), Reason> {
         let (file, identity) = self.open(entry)?;
-        let file = std::fs::File::from(file);
-        match file.read_exact_at(room, 0) {
-            Ok(()) => still(&file, &identity),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(Reason::Changed),
-            Err(e) => Err(Reason::from_io(&e)),
-        }
+        fill(&File::from(file), &identity, room)
     }
 
     /// Fills `slices` with the bytes of a streamed body from `offset` on.
@@ -152,6 +148,15 @@ impl Source {
     }
 }
 
+/// Reads the beginning of `file`, which must be what it was when that is done.
+fn fill(file: &File, identity: &Identity, room: &mut [u8]) -> Result<(), Reason> {
+    match file.read_exact_at(room, 0) {
+        Ok(()) => still(file, identity),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(Reason::Changed),
+        Err(e) => Err(Reason::from_io(&e)),
+    }
+}
+
 fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
     let stat = fsat::stat_fd(file.as_fd()).map_err(|e| Reason::from_io(&e))?;
     let same = stat.kind == FileType::File && Identity::of(&stat) == *identity;
@@ -163,5 +168,30 @@ fn gone_or(error: &io::Error) -> Reason {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO) => Reason::Changed,
         _ => reason(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_change_between_the_opening_and_the_end_of_a_read_shows() {
+        let temp = TempDir::new("between");
+        let path = temp.write("f", b"content");
+        let root = temp.root();
+        let batch = one_batch(&root, &RelPath::base());
+        let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
+        let mut source = Source::new(root, &batch, layout);
+        let (file, identity) = source.open(0).unwrap();
+        let file = File::from(file);
+        let mut room = [0; 7];
+        assert_eq!((fill(&file, &identity, &mut room), &room), (Ok(()), b"content"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, b"changed").unwrap();
+        assert_eq!(fill(&file, &identity, &mut room), Err(Reason::Changed));
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(fill(&file, &identity, &mut room), Err(Reason::Changed));
     }
 }

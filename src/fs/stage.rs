@@ -40,7 +40,10 @@ impl Disk {
             }
             let made = match (*room, &pending.file) {
                 // The streamed file: its bytes are there.
-                (Some(Ok(staged)), Some(file)) => stager.finish(entry, staged, file.as_fd()),
+                (Some(Ok(staged)), Some(file)) if body == Body::File => {
+                    stager.finish(entry, staged, file.as_fd())
+                }
+                (Some(Ok(_)), Some(_)) => Err(io::Error::from_raw_os_error(libc::EIO)),
                 (Some(_), _) => continue,
                 (None, _) => {
                     let slot = layout.slot(index(at));
@@ -63,6 +66,7 @@ impl Disk {
                 }
             }
         }
+        pending.is_whole = true;
         if !self.config.fsync {
             pending.file = None;
         }
@@ -167,8 +171,8 @@ fn make_node(
         fsat::chown_at(dir, name, uid, gid)?;
     }
     if kind != FileType::Symlink {
-        let node = fsat::open_at(dir, name, libc::O_PATH, 0)?;
-        fsat::chmod_path_fd(node.as_fd(), wanted.mode)?;
+        // Nobody else can put a link here.
+        fsat::chmod_private(dir, name, wanted.mode)?;
     }
     fsat::set_mtime_at(dir, name, entry.mtime)
 }

@@ -46,6 +46,10 @@ pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
                     lift(dir, &name, &mut lifted)?;
                     fsat::rmdir_at(dir, &name)?;
                 }
+                // What is no directory cannot be removed: an immutable file.
+                Err(e) if e.raw_os_error() == Some(libc::ENOTDIR) => {
+                    return Err(io::Error::from_raw_os_error(libc::EPERM));
+                }
                 result => result?,
             }
         }
@@ -56,10 +60,10 @@ pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
 fn lift(dir: BorrowedFd<'_>, name: &[u8], lifted: &mut u64) -> io::Result<()> {
     // To move a directory, one must be able to write in it: `..` changes.
     let from = fsat::open_at(dir, name, fsat::PATH_ONLY, 0)?;
-    fsat::chmod_path_fd(from.as_fd(), 0o700)?;
+    fsat::chmod_at(dir, name, from.as_fd(), 0o700)?;
     for child in names(from.as_fd())? {
         if let Ok(path) = fsat::open_at(from.as_fd(), &child, fsat::PATH_ONLY, 0) {
-            fsat::chmod_path_fd(path.as_fd(), 0o700)?;
+            fsat::chmod_at(from.as_fd(), &child, path.as_fd(), 0o700)?;
         }
         loop {
             *lifted += 1;

@@ -16,9 +16,10 @@ use super::source::Source;
 use super::walk::{Found, WalkItem, WalkOptions, Walker};
 use crate::engine::job::{Answer, Body, Job, Options, TransferKey};
 use crate::name::{NodeId, RelPath};
+use crate::sys::fsat;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::Kind;
-use crate::wire::outcome::{Need, Outcome, Reason};
+use crate::wire::manifest::{Kind, Stamp};
+use crate::wire::outcome::{Need, Outcome};
 
 /// A directory of a test's own, removed when the test is over.
 pub struct TempDir(PathBuf);
@@ -247,8 +248,6 @@ pub fn news(lines: &[Line]) -> Vec<(&str, Outcome)> {
     news.map(|line| (line.0.as_str(), line.2)).collect()
 }
 
-pub const FAILED_LINK: Outcome = Outcome::Failed(Reason::LinkInPath);
-
 /// Everything below `base`, staging aside: attributes, and what each kind holds.
 pub fn snapshot(base: &Path) -> BTreeMap<Vec<u8>, String> {
     let mut all = BTreeMap::new();
@@ -298,10 +297,85 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Whether a test that needs root can run; says so if not.
-pub fn needs_root(test: &str) -> bool {
+const CHILD: &str = "MAKUO_TEST_CHILD";
+
+/// Whether this process is the one to run `test` (its full name) without root's rights. If not, it
+/// has run in a process of user 65534, and passed.
+pub fn is_nobody(test: &str) -> bool {
     if !is_root() {
-        eprintln!("SKIPPED {test}: needs root");
+        return true;
     }
-    is_root()
+    // Nobody may not be able to reach the program where it was built.
+    let temp = TempDir::new("exe");
+    let exe = temp.join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    let mut command = std::process::Command::new(&exe);
+    std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+    std::os::unix::process::CommandExt::gid(&mut command, 65_534);
+    run_child(command.current_dir("/"), test);
+    false
+}
+
+/// Whether this process is the one to run `test` (its full name), in a mount namespace of its own. If
+/// not, it has run in one and passed, or none can be made, which it says.
+pub fn is_in_namespace(test: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let flags = if is_root() { "-m" } else { "-rm" };
+    let unshare = || std::process::Command::new("unshare");
+    if !unshare().args([flags, "true"]).output().is_ok_and(|out| out.status.success()) {
+        eprintln!("SKIPPED {test}: no mount namespace");
+        return false;
+    }
+    run_child(unshare().arg(flags).arg(std::env::current_exe().unwrap()), test);
+    false
+}
+
+fn run_child(command: &mut std::process::Command, test: &str) {
+    let out = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    let complained = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && said.contains("1 passed"), "{said}\n{complained}");
+}
+
+/// A mount of a test in a namespace, gone when this is dropped.
+#[must_use]
+pub struct Mounted(PathBuf);
+
+pub fn mount(args: &[&str], at: &Path) -> Mounted {
+    assert!(std::process::Command::new("mount").args(args).arg(at).status().unwrap().success());
+    Mounted(at.to_path_buf())
+}
+
+pub fn mount_tmpfs(at: &Path, options: &str) -> Mounted {
+    mount(&["-t", "tmpfs", "-o", options, "tmpfs"], at)
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Something may still be open in it if the test failed.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+pub fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+pub fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+pub fn set_mtime(path: &Path, secs: i64, nanos: u32) {
+    let dir = std::fs::File::open(path.parent().unwrap()).unwrap();
+    let name = path.file_name().unwrap().as_bytes();
+    fsat::set_mtime_at(dir.as_fd(), name, Stamp { secs, nanos }).unwrap();
+}
+
+/// One batch of what is found below `start`; there must be no more.
+pub fn one_batch(root: &Arc<Root>, start: &RelPath) -> Batch {
+    let mut batches = batches(found(root, start));
+    assert_eq!(batches.len(), 1);
+    batches.remove(0)
 }

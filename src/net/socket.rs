@@ -178,6 +178,13 @@ impl Net {
         self.receive_buffer
     }
 
+    /// The send buffer of the socket that everything leaves from, in bytes, as the kernel tells it;
+    /// 0 if it does not.
+    pub fn send_buffer(&self) -> usize {
+        let value = sockopt::value(self.unicast_socket.as_fd(), Opt::SendBuffer);
+        value.ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
+    }
+
     /// How batches are sent now.
     pub fn send_mode(&self) -> SendMode {
         self.offload.send_mode()

@@ -9,6 +9,7 @@ mod tombs;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddrV4;
 
 use crate::engine::job::{Answer, Job, TransferKey};
@@ -85,6 +86,17 @@ pub enum Why {
     Silence,
     /// It cannot go on here.
     Failed(Reason),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Sender => f.write_str("its sender called it off"),
+            Why::Left => f.write_str("its sender has left"),
+            Why::Silence => f.write_str("its sender is silent"),
+            Why::Failed(reason) => write!(f, "{reason}"),
+        }
+    }
 }
 
 /// All transfers that come in.

@@ -21,6 +21,7 @@ use crate::engine::job::Options;
 use crate::engine::window::{Pacer, Window};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
+use crate::wire::begin::Bits;
 use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs};
@@ -117,8 +118,8 @@ pub enum Event {
     Outcomes(u32, usize, Runs<Outcome>),
     /// These entries were struck and must be offered again, or given up.
     Struck(u32, Vec<(u16, Reason)>),
-    /// The batch is done, by all that are left.
-    Closed(u32),
+    /// The batch is done, by all that are left. These entries' bytes were needed by any.
+    Closed(u32, Bits),
     /// A target is silent, and nobody waits for it any more.
     Suspended(usize),
     /// A target answers again.
@@ -305,6 +306,12 @@ impl Outgoing {
     pub fn bytes_sent(&self) -> u64 {
         let blocks = self.sent / u64::from(self.config.block.max(1));
         self.sent + blocks * (HEADER_LEN + TRAILER_LEN) as u64
+    }
+
+    /// How many bytes of streamed files that are not done have been sent once.
+    pub fn streaming(&self) -> u64 {
+        let open = self.batches.iter().filter(|batch| batch.layout.streams());
+        open.map(|batch| batch.layout.bytes_of(batch.next).start).sum()
     }
 
     /// The slowest target's delivered rate in bytes a second, and the window in bytes.

@@ -98,9 +98,8 @@ impl Outgoing {
             break;
         }
         self.commit_stragglers();
-        while self.batches.front().is_some_and(|batch| batch.lack_done_ever == 0) {
-            self.batches.pop_front();
-            self.events.push_back(Event::Closed(self.first));
+        while let Some(batch) = self.batches.pop_front_if(|batch| batch.lack_done_ever == 0) {
+            self.events.push_back(Event::Closed(self.first, batch.wanted));
             self.first += 1;
             self.repairs.forget_below(self.first);
         }

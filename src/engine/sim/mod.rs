@@ -372,7 +372,7 @@ impl Sim {
             Event::Needs(_, target, runs) => {
                 self.sender.outcomes[target] += runs.iter().count() as u64;
             }
-            Event::Closed(batch) => self.sender.open.retain(|(number, _)| *number != batch),
+            Event::Closed(batch, _) => self.sender.open.retain(|(number, _)| *number != batch),
             Event::Gone(target, why) => self.sender.gone[target] = Some(why),
             Event::Finished => self.sender.finished = Some(self.now),
             Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}

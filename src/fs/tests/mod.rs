@@ -1,3 +1,24 @@
 //! The whole way: walk, batch, source, disk, between two base directories in one process.
 
+mod attacks;
+mod changes;
+mod failures;
+mod kinds;
+mod mounts;
+mod nobody;
 mod round_trip;
+mod transfers;
+mod walks;
+
+/// What the threads of the daemon hand to each other or share.
+#[test]
+fn what_threads_share_can_be_shared() {
+    fn send<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    send::<super::walk::Walker>();
+    send::<super::source::Source>();
+    send::<super::disk::Disk>();
+    shared::<super::root::Root>();
+    shared::<super::batch::Batch>();
+    shared::<super::disk::StagedFile>();
+}

@@ -1,8 +1,7 @@
 //! What arrives is what was sent.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::sync::Arc;
 
 use super::super::disk::{Disk, DiskConfig};
@@ -12,25 +11,13 @@ use crate::engine::job::Options;
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::STREAM_OVER;
-use crate::wire::manifest::Stamp;
 use crate::wire::outcome::{Need, Outcome};
-
-fn chmod(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-}
-
-fn set_mtime(path: &Path, secs: i64, nanos: u32) {
-    let dir = std::fs::File::open(path.parent().unwrap()).unwrap();
-    let name = path.file_name().unwrap().as_bytes();
-    fsat::set_mtime_at(std::os::fd::AsFd::as_fd(&dir), name, Stamp { secs, nanos }).unwrap();
-}
 
 /// One of each kind, with what is easily lost.
 fn fill(dir: &TempDir) {
     dir.write("a/small", b"content");
     dir.write("a/empty", b"");
     chmod(&dir.write("a/secret", b"s"), 0o400);
-    chmod(&dir.write("a/none", b"s"), 0o000);
     set_mtime(&dir.write("a/old", b"o"), -86_400, 1);
     set_mtime(&dir.write("a/future", b"f"), 1 << 33, 999_999_999);
     dir.write("a/b/c/d/deep", vec![7; 70_000]);
@@ -51,6 +38,7 @@ fn fill(dir: &TempDir) {
     chmod(&dir.join("empty dir"), 0o1777);
     chmod(&dir.join("a/b/c"), 0o555);
     if is_root() {
+        chmod(&dir.write("a/none", b"s"), 0o000);
         fsat::mknod_at(fd, b"null", fsat::FileType::Char, 0o666, (1, 3)).unwrap();
         fsat::mknod_at(fd, b"disk", fsat::FileType::Block, 0o600, (259, 70_000)).unwrap();
         for (name, uid, gid) in [("a/small", 65_536, 70_000), ("a/link", 5, 6), ("null", 7, 8)] {
@@ -162,12 +150,12 @@ fn odd_names_long_paths_and_deep_trees() {
     let long = parts.join("/");
     assert_eq!(long.len(), 12 * 250 - 1);
     std::fs::write(from.join(&long).join("f"), b"far").unwrap();
-    // And 1,500 levels.
-    let deep = vec!["d"; 1_500].join("/");
+    // And 1,100 levels.
+    let deep = vec!["d"; 1_100].join("/");
     std::fs::create_dir_all(from.join(&deep)).unwrap();
     std::fs::write(from.join(&deep).join("f"), b"deep").unwrap();
     let lines = send(&from, &to);
-    assert!(lines.len() > 3_020);
+    assert!(lines.len() > 2_220);
     assert_same(&from, &to);
     assert_eq!(std::fs::read(to.join(&deep).join("f")).unwrap(), b"deep");
     assert!(news(&send(&from, &to)).is_empty());

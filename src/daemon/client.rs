@@ -1,0 +1,149 @@
+//! One connection to the console: its socket, its session, and what it waits for.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::console::command;
+use crate::console::{Offer, Session};
+use crate::time::{Span, Time};
+
+/// A client that takes nothing of its output for so long is closed.
+const DEAF: Span = Span::from_secs(600);
+
+/// A connection of either kind.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).read(buffer),
+            Stream::Unix(stream) => (&*stream).read(buffer),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write(bytes),
+            Stream::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// What a client's command waits for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Nothing: it has no command.
+    Idle,
+    /// The members of a young daemon to be known.
+    Unsettled(command::Send),
+    /// This transfer.
+    Transfer(u32),
+}
+
+pub(super) struct Client {
+    pub(super) id: u32,
+    pub(super) session: Session,
+    pub(super) work: Work,
+    /// Bytes of output on their way to the client, as the sender counts them.
+    pub(super) unread: Arc<AtomicUsize>,
+    stream: Stream,
+    /// When the client last took something, or had nothing to take.
+    took: Time,
+    gone: bool,
+}
+
+impl Client {
+    pub(super) fn new(
+        id: u32,
+        stream: Stream,
+        offer: Option<Offer>,
+        now: Time,
+    ) -> io::Result<Self> {
+        match &stream {
+            Stream::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                // Short answers should not wait for more.
+                stream.set_nodelay(true)?;
+            }
+            Stream::Unix(stream) => stream.set_nonblocking(true)?,
+        }
+        let session = offer.map_or_else(Session::refused, Session::new);
+        let unread = Arc::default();
+        Ok(Client { id, session, work: Work::Idle, unread, stream, took: now, gone: false })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Whether the connection is to be closed now.
+    pub(super) fn is_over(&self) -> bool {
+        self.gone || (self.session.is_closed() && self.session.unread() == 0)
+    }
+
+    /// Whether the client has been deaf for too long.
+    pub(super) fn is_deaf(&self, now: Time) -> bool {
+        self.session.unread() > 0 && now >= self.took + DEAF
+    }
+
+    /// When it will have been.
+    pub(super) fn deaf_at(&self) -> Option<Time> {
+        (self.session.unread() > 0).then(|| self.took + DEAF)
+    }
+
+    /// Reads what is there.
+    pub(super) fn read(&mut self) {
+        let mut buffer = [0; 8_192];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => {
+                self.session.end_of_input();
+                // Nobody is there to see what a command still does.
+                self.gone = true;
+            }
+            Ok(got) => self.session.input(&buffer[..got]),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.gone = true,
+        }
+    }
+
+    /// Writes what the client takes; whether it was too much unread before and is not any more.
+    pub(super) fn write(&mut self, now: Time) -> bool {
+        let before = self.unread.load(Ordering::Relaxed);
+        while self.session.unread() > 0 && !self.gone {
+            match self.stream.write(self.session.output()) {
+                Ok(0) => self.gone = true,
+                Ok(wrote) => {
+                    self.session.consume(wrote);
+                    self.took = now;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.gone = true,
+            }
+        }
+        if self.session.unread() == 0 {
+            self.took = now;
+        }
+        let after = self.session.unread();
+        self.unread.store(after, Ordering::Relaxed);
+        before > super::job::UNREAD && after <= super::job::UNREAD
+    }
+}

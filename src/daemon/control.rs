@@ -1,0 +1,482 @@
+//! The control loop: clients, members, signals and timers, all in one poll.
+
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::client::{Client, Stream, Work};
+use super::clock;
+use super::packet::Seal;
+use super::receiver::ToReceiver;
+use super::sender::ToSender;
+use super::shared::{Peer, Shared, ToControl, lock};
+use super::wire::Plain;
+use crate::console::command::{Command, Form};
+use crate::console::report::{self, MemberRow, StatusReport};
+use crate::console::{Offer, reply};
+use crate::engine::members::{Event, Members, Packet, To, Why};
+use crate::log;
+use crate::sys::Waker;
+use crate::sys::poll::{Interest, PollFd, poll};
+use crate::sys::signal::{Signal, SignalFd};
+use crate::time::{Span, Time};
+use crate::wire::feedback::Feedback;
+use crate::wire::header::{Header, PacketKind, Role};
+use crate::wire::hello::Hello;
+
+/// One client more is told so and closed.
+const MOST_CLIENTS: usize = 64;
+/// While the group is not joined, it is tried so often.
+const JOIN_EVERY: Span = Span::from_secs(2);
+const SECOND: Span = Span::from_secs(1);
+/// What this daemon's console does.
+const OFFER: Offer = Offer {
+    send: true,
+    group: false,
+    sync: false,
+    dsync: false,
+    check: false,
+    members: true,
+    status: true,
+    exclude: false,
+};
+
+pub(super) struct Control {
+    pub(super) shared: Arc<Shared>,
+    pub(super) waker: Waker,
+    pub(super) signals: SignalFd,
+    pub(super) tcp: Option<TcpListener>,
+    pub(super) unix: Option<UnixListener>,
+    pub(super) members: Members,
+    pub(super) seal: Seal,
+    pub(super) settings: Settings,
+    /// The lowest open outgoing transfer; 0 while there is none.
+    pub(super) oldest: Arc<AtomicU32>,
+    pub(super) clients: Vec<Client>,
+    pub(super) next_client: u32,
+    pub(super) next_number: u32,
+    pub(super) ticked: Time,
+    pub(super) tried_join: Time,
+    pub(super) most_open: u64,
+    /// Bytes sent when `status` last asked, and when that was.
+    pub(super) rate: (u64, Time),
+}
+
+/// What the control loop has to know of the configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) no_send: bool,
+    pub(super) own_only: Option<u32>,
+    pub(super) parallel: usize,
+    pub(super) timeout: Span,
+    pub(super) rate: Option<u32>,
+    pub(super) sendsize: u64,
+}
+
+impl Control {
+    /// Runs until a signal says stop.
+    pub(super) fn run(mut self) -> ExitCode {
+        loop {
+            let now = clock::now();
+            self.members(now);
+            self.commands(now);
+            self.tidy(now);
+            let timeout = self.next(now).map(|at| at.since(now));
+            let ready = match self.wait(timeout) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    log::error(format_args!("cannot wait: {}", Plain(&error)));
+                    return self.stop(ExitCode::FAILURE);
+                }
+            };
+            let now = clock::now();
+            if ready.signal && !self.signals() {
+                return self.stop(ExitCode::SUCCESS);
+            }
+            if ready.woken && !self.messages(now) {
+                return self.stop(ExitCode::FAILURE);
+            }
+            for at in ready.readable {
+                self.clients[at].read();
+            }
+            if ready.tcp {
+                self.accept(now, true);
+            }
+            if ready.unix {
+                self.accept(now, false);
+            }
+            self.timers(now);
+        }
+    }
+
+    fn wait(&self, timeout: Option<Span>) -> std::io::Result<Ready> {
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), Interest::Read),
+            PollFd::new(self.waker.as_fd(), Interest::Read),
+        ];
+        fds.extend(self.tcp.iter().map(|listener| PollFd::new(listener.as_fd(), Interest::Read)));
+        fds.extend(self.unix.iter().map(|listener| PollFd::new(listener.as_fd(), Interest::Read)));
+        let clients = fds.len();
+        for client in &self.clients {
+            let interest = match (client.session.wants_input(), client.session.unread() > 0) {
+                (true, true) => Interest::Both,
+                (true, false) => Interest::Read,
+                (false, true) => Interest::Write,
+                (false, false) => Interest::Nothing,
+            };
+            fds.push(PollFd::new(client.fd(), interest));
+        }
+        poll(&mut fds, timeout)?;
+        let listening = |at: usize| fds.get(at).is_some_and(|fd| at < clients && fd.readable());
+        let after_tcp = 2 + usize::from(self.tcp.is_some());
+        Ok(Ready {
+            signal: fds[0].readable(),
+            woken: fds[1].readable(),
+            tcp: self.tcp.is_some() && listening(2),
+            unix: self.unix.is_some() && listening(after_tcp),
+            readable: fds[clients..]
+                .iter()
+                .enumerate()
+                .filter(|(_, fd)| fd.readable() || fd.failed())
+                .map(|(at, _)| at)
+                .collect(),
+        })
+    }
+
+    /// When something is to be done though nothing happens.
+    fn next(&self, now: Time) -> Option<Time> {
+        let busy = self.clients.iter().any(|client| client.session.is_busy());
+        let receiving = !lock(&self.shared.recvs).is_empty();
+        // An idle daemon wakes up for its log alone.
+        let tick = Some(self.ticked + if busy || receiving { SECOND } else { SECOND * 10 });
+        let join = (!self.shared.net.joined()).then(|| self.tried_join + JOIN_EVERY);
+        let waits = |client: &&Client| matches!(client.work, Work::Unsettled(_));
+        let settle = self.clients.iter().find(waits).map(|_| self.members.settles());
+        let deaf = self.clients.iter().filter_map(Client::deaf_at).min();
+        let timers = [self.members.poll_timeout(), tick, join, settle, deaf];
+        timers.into_iter().flatten().min().map(|at| at.max(now))
+    }
+
+    fn signals(&mut self) -> bool {
+        while let Ok(Some(signal)) = self.signals.read() {
+            match signal {
+                Signal::Term | Signal::Int => {
+                    log::notice(format_args!("stopping"));
+                    return false;
+                }
+                Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),
+                Signal::Usr2 => log::notice(format_args!("log level {}", log::less())),
+                Signal::Hup => {}
+            }
+        }
+        true
+    }
+
+    fn messages(&mut self, now: Time) -> bool {
+        self.waker.drain();
+        for message in self.shared.control.take() {
+            match message {
+                ToControl::Hello { from, addr, counter, hello } => {
+                    self.members.hello(now, from, addr, counter, &hello);
+                }
+                ToControl::Bye { from, addr, counter } => {
+                    self.members.bye(now, from, addr, counter)
+                }
+                ToControl::Heard(node) => self.members.heard(now, node),
+                ToControl::Drop(node) => self.members.drop_member(now, node),
+                ToControl::Lines { client, lines } => {
+                    if let Some(client) = self.client(client) {
+                        lines.iter().for_each(|(level, line)| client.session.line(*level, line));
+                    }
+                }
+                ToControl::Progress { client, progress } => {
+                    if let Some(client) = self.client(client) {
+                        client.session.progress(&progress);
+                    }
+                }
+                ToControl::Over { client, number, total } => {
+                    if let Some(client) = self.client(client) {
+                        if matches!(client.work, Work::Transfer(at) if at == number) {
+                            client.work = Work::Idle;
+                            client.session.total(&total);
+                            client.session.finish();
+                        }
+                    }
+                }
+                ToControl::Died(thread) => {
+                    log::error(format_args!("the {thread} thread has died"));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn client(&mut self, id: u32) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| client.id == id)
+    }
+
+    fn accept(&mut self, now: Time, tcp: bool) {
+        let stream = match (tcp, &self.tcp, &self.unix) {
+            (true, Some(listener), _) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            (false, _, Some(listener)) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+            _ => return,
+        };
+        let offer = (self.clients.len() < MOST_CLIENTS).then_some(OFFER);
+        let id = self.next_client;
+        self.next_client = self.next_client.wrapping_add(1);
+        match stream.and_then(|stream| Client::new(id, stream, offer, now)) {
+            Ok(client) => self.clients.push(client),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => log::limited(
+                log::Level::NOTICE,
+                "accept",
+                None,
+                format_args!("cannot accept a client: {}", Plain(&error)),
+            ),
+        }
+    }
+
+    fn timers(&mut self, now: Time) {
+        if now >= self.ticked + SECOND {
+            self.ticked = now;
+            log::tick();
+            self.clients.iter_mut().for_each(|client| client.session.alive_tick());
+            self.say_busy(now);
+        }
+        if !self.shared.net.joined() && now >= self.tried_join + JOIN_EVERY {
+            self.tried_join = now;
+            match self.shared.net.join() {
+                Ok(()) => {
+                    log::notice(format_args!("joined {}", self.shared.net.group()));
+                    self.members.announce(now);
+                }
+                Err(error) => log::limited(
+                    log::Level::NOTICE,
+                    "join",
+                    None,
+                    format_args!("cannot join {} yet: {}", self.shared.net.group(), Plain(&error)),
+                ),
+            }
+        }
+    }
+
+    /// While a disk holds up the receiver, this says for it that the daemon lives.
+    fn say_busy(&mut self, now: Time) {
+        let since = self.shared.writing_since.load(Ordering::Relaxed);
+        if since == 0 || now.micros() < since + SECOND.micros() {
+            return;
+        }
+        let senders = lock(&self.shared.recvs).clone();
+        for (key, addr) in senders {
+            let mut header = Header::new(PacketKind::Busy, self.shared.me, Role::Control);
+            header.transfer = key.number;
+            let packet = self.seal.packet(header, &Feedback::Busy.emit(key.node, 64));
+            self.send(addr, &packet);
+        }
+    }
+
+    fn send(&self, to: std::net::SocketAddrV4, packet: &[u8]) {
+        if let Err(error) = self.shared.net.send_one(to, packet) {
+            log::limited(
+                log::Level::NOTICE,
+                "hello",
+                None,
+                format_args!("cannot send to {to}: {}", Plain(&error)),
+            );
+        }
+    }
+
+    /// Lets membership do what is due, and tells everyone what has changed.
+    fn members(&mut self, now: Time) {
+        self.members.set_oldest_open(match self.oldest.load(Ordering::Relaxed) {
+            0 => self.next_number,
+            oldest => oldest,
+        });
+        self.members.timeout(now);
+        while let Some((to, packet)) = self.members.poll_transmit() {
+            self.send_membership(to, &packet);
+        }
+        while let Some(event) = self.members.poll_event() {
+            match event {
+                Event::Joined(member) => {
+                    log::notice(format_args!("{} ({}) joins", member.name, member.addr.ip()));
+                    self.shared.set_peer(member.node, Some(Peer { addr: member.addr }));
+                }
+                Event::Changed(member) => {
+                    self.shared.receiver.send(ToReceiver::Oldest(member.node, member.oldest_open));
+                }
+                Event::Left { member, why } => {
+                    let how = match why {
+                        Why::Bye => "leaves",
+                        Why::Silent => "is silent, and no member any more",
+                        Why::Replaced { .. } => "was started anew",
+                        Why::Dropped => "did not answer, and is no member any more",
+                    };
+                    log::notice(format_args!("{} ({}) {how}", member.name, member.addr.ip()));
+                    self.shared.set_peer(member.node, None);
+                    lock(&self.shared.stats).remove(&member.node);
+                    self.shared.sender.send(ToSender::Gone(member.node));
+                    self.shared.receiver.send(ToReceiver::Gone(member.node));
+                }
+            }
+        }
+    }
+
+    fn send_membership(&mut self, to: To, packet: &Packet) {
+        let (kind, payload) = match packet {
+            Packet::Hello(hello) => (PacketKind::Hello, Hello::emit(hello)),
+            Packet::Bye => (PacketKind::Bye, Vec::new()),
+        };
+        let header = Header::new(kind, self.shared.me, Role::Control);
+        let packet = self.seal.packet(header, &payload);
+        let to = match to {
+            To::Group => self.shared.net.group(),
+            To::One(addr) => addr,
+        };
+        self.send(to, &packet);
+    }
+
+    /// Obeys the commands that clients have given.
+    fn commands(&mut self, now: Time) {
+        for at in 0..self.clients.len() {
+            if matches!(self.clients[at].work, Work::Unsettled(_)) && self.members.settled(now) {
+                if let Work::Unsettled(send) =
+                    std::mem::replace(&mut self.clients[at].work, Work::Idle)
+                {
+                    self.start(now, at, send);
+                }
+            }
+            while let Some(command) = self.clients[at].session.next_command() {
+                match command {
+                    Command::Send(send) if self.settings.no_send => {
+                        drop(send);
+                        let session = &mut self.clients[at].session;
+                        session.line(0, reply::CANNOT_SEND);
+                        session.finish();
+                    }
+                    Command::Send(send) if !self.members.settled(now) => {
+                        self.clients[at].work = Work::Unsettled(send);
+                    }
+                    Command::Send(send) => self.start(now, at, send),
+                    Command::Members(form) => self.answer(at, self.member_rows(now, form)),
+                    Command::Status { json } => {
+                        let status = self.status(now, at);
+                        self.answer(at, if json { status.json() } else { status.text() });
+                    }
+                    Command::Quit => {}
+                    Command::Dsync(_) | Command::Check(_) => self.clients[at].session.finish(),
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, at: usize, text: String) {
+        let session = &mut self.clients[at].session;
+        session.lines(0, &text);
+        session.finish();
+    }
+
+    fn member_rows(&self, now: Time, form: Form) -> String {
+        let stats = lock(&self.shared.stats);
+        let rows: Vec<MemberRow> = self
+            .members
+            .members()
+            .map(|member| {
+                let seen = stats.get(&member.node).copied().unwrap_or_default();
+                MemberRow {
+                    name: member.name.clone(),
+                    address: *member.addr.ip(),
+                    version: member.version.clone(),
+                    node: member.node,
+                    rtt_us: seen.round_trip.map(Span::micros),
+                    lost: seen.lost,
+                    repairs: seen.repairs,
+                    rcvbuf: member.rcvbuf.into(),
+                    slowest: seen.slowest,
+                    last_heard_s: now.since(member.heard).millis() / 1_000,
+                }
+            })
+            .collect();
+        report::members(&rows, form)
+    }
+
+    fn status(&mut self, now: Time, asking: usize) -> StatusReport {
+        let commands = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter(|(at, client)| *at != asking && client.session.is_busy())
+            .map(|(_, client)| (client.id, client.session.current().to_owned()))
+            .collect();
+        let sends: Vec<String> = lock(&self.shared.sends).values().cloned().collect();
+        let recvs: Vec<String> = lock(&self.shared.recvs)
+            .iter()
+            .map(|(key, addr)| {
+                let named = self.members.get(key.node).map(|member| member.name.to_string());
+                format!("from {} ({})", named.unwrap_or_else(|| key.node.to_string()), addr.ip())
+            })
+            .collect();
+        self.most_open = self.most_open.max((sends.len() + recvs.len()) as u64);
+        let sent = self.shared.sent_bytes.load(Ordering::Relaxed);
+        let took = now.since(self.rate.1).secs_f64().max(0.001);
+        let mbits = ((sent - self.rate.0) as f64 * 8.0 / 1e6 / took) as u64;
+        self.rate = (sent, now);
+        StatusReport {
+            pid: std::process::id(),
+            version: crate::VERSION.to_owned(),
+            base: self.shared.root.path().as_os_str().as_encoded_bytes().to_vec(),
+            chroot: false,
+            mfalloc: self.most_open,
+            recvsize: self.shared.net.receive_buffer() as u64,
+            sendsize: self.settings.sendsize,
+            sendrate: self.settings.rate.map(|limit| (mbits, limit.into())),
+            commands,
+            sends,
+            recvs,
+        }
+    }
+
+    /// Writes to clients, and lets go of those that are through.
+    fn tidy(&mut self, now: Time) {
+        let sender = &self.shared.sender;
+        let open = (lock(&self.shared.sends).len() + lock(&self.shared.recvs).len()) as u64;
+        self.most_open = self.most_open.max(open);
+        self.clients.retain_mut(|client| {
+            if client.write(now) {
+                sender.send(ToSender::Resume);
+            }
+            let deaf = client.is_deaf(now);
+            if deaf {
+                log::notice(format_args!("client {} reads nothing; closed", client.id));
+            }
+            let over = deaf || client.is_over();
+            if let (true, Work::Transfer(number)) = (over, &client.work) {
+                sender.send(ToSender::Abort(*number));
+            }
+            !over
+        });
+    }
+
+    /// Says goodbye and waits for the threads to undo what is under way.
+    fn stop(mut self, status: ExitCode) -> ExitCode {
+        self.members.leave();
+        while let Some((to, packet)) = self.members.poll_transmit() {
+            self.send_membership(to, &packet);
+        }
+        self.shared.sender.send(ToSender::Stop);
+        self.shared.receiver.send(ToReceiver::Stop);
+        status
+    }
+}
+
+struct Ready {
+    signal: bool,
+    woken: bool,
+    tcp: bool,
+    unix: bool,
+    readable: Vec<usize>,
+}

@@ -1,0 +1,358 @@
+//! One outgoing transfer with all that belongs to it: its walker, its open batches, its report.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+
+use super::report::Report;
+use super::shared::{Shared, ToControl, lock};
+use super::walker::{Found, Walked};
+use super::wire::Wire;
+use crate::engine::outgoing::{Event, Gone, Outgoing, To, Transmit};
+use crate::fs::batch::Batch;
+use crate::fs::source::Source;
+use crate::name::{NodeId, RelPath};
+use crate::time::{Span, Time};
+use crate::wire::begin::Bits;
+use crate::wire::feedback::Feedback;
+use crate::wire::header::Header;
+use crate::wire::layout::Layout;
+use crate::wire::manifest::Manifest;
+use crate::wire::outcome::Reason;
+
+/// A client that has not read so many bytes pauses its transfer.
+pub(super) const UNREAD: usize = 256 << 10;
+/// The bodies of so many batches stay in memory; those of older ones are read again for repairs.
+const BODIES: usize = 4;
+/// A file that changes while it is sent is offered so many times.
+const TRIES: u32 = 3;
+/// How often progress is told.
+const PROGRESS: Span = Span::from_millis(200);
+
+/// A batch that is on its way.
+#[derive(Debug)]
+struct Open {
+    manifest: Arc<Manifest>,
+    layout: Arc<Layout>,
+    source: Source,
+    body: Option<Vec<u8>>,
+    /// The entries whose bytes are in `body`.
+    loaded: Bits,
+}
+
+/// What a job needs to start.
+pub(super) struct Start {
+    pub(super) shared: Arc<Shared>,
+    pub(super) outgoing: Outgoing,
+    pub(super) report: Report,
+    /// Bytes that the client has not read.
+    pub(super) unread: Arc<AtomicUsize>,
+    pub(super) errors: Arc<AtomicU64>,
+    pub(super) walked: Receiver<Walked>,
+    pub(super) again: Sender<Vec<RelPath>>,
+    /// What there is in all, if the client watches.
+    pub(super) found: Option<Arc<Found>>,
+    pub(super) block: u16,
+    /// What `status` says of it.
+    pub(super) what: String,
+}
+
+pub(super) struct Job {
+    start: Start,
+    batches: BTreeMap<u32, Open>,
+    walk_ended: bool,
+    input_ended: bool,
+    struck: Vec<RelPath>,
+    tries: HashMap<RelPath, u32>,
+    more: bool,
+    finished: bool,
+    aborted: bool,
+    told: Time,
+}
+
+impl Job {
+    pub(super) fn new(start: Start, now: Time) -> Self {
+        lock(&start.shared.sends).insert(start.outgoing.number(), start.what.clone());
+        Job {
+            start,
+            batches: BTreeMap::new(),
+            walk_ended: false,
+            input_ended: false,
+            struck: Vec::new(),
+            tries: HashMap::new(),
+            more: true,
+            finished: false,
+            aborted: false,
+            told: now,
+        }
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.start.outgoing.number()
+    }
+
+    /// Whether the last turn ended before there was nothing left to send.
+    pub(super) fn has_more(&self) -> bool {
+        self.more
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.start.outgoing.is_over()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let watch = (self.start.report.watches() && !self.finished).then(|| self.told + PROGRESS);
+        self.start.outgoing.poll_timeout().into_iter().chain(watch).min()
+    }
+
+    pub(super) fn timeout(&mut self, now: Time) {
+        if self.start.outgoing.poll_timeout().is_some_and(|at| at <= now) {
+            self.start.outgoing.timeout(now);
+        }
+        if self.start.report.watches() && !self.finished && now >= self.told + PROGRESS {
+            self.told = now;
+            let streaming = self.start.outgoing.streaming();
+            self.start.report.progress(
+                &self.start.shared,
+                now,
+                streaming,
+                self.start.found.as_deref(),
+            );
+        }
+    }
+
+    pub(super) fn feedback(&mut self, now: Time, node: NodeId, batch: u32, feedback: Feedback) {
+        self.start.outgoing.feedback(now, node, batch, feedback);
+        self.events(now);
+    }
+
+    pub(super) fn member_gone(&mut self, now: Time, node: NodeId) {
+        self.start.outgoing.member_gone(now, node);
+        self.events(now);
+    }
+
+    /// Its client has gone, or the daemon ends.
+    pub(super) fn abort(&mut self, now: Time) {
+        self.aborted = true;
+        self.start.outgoing.abort(now);
+        self.events(now);
+    }
+
+    /// Sends at most `turn` times.
+    pub(super) fn drive(&mut self, now: Time, wire: &mut Wire, turn: usize) {
+        self.events(now);
+        self.feed(now);
+        let most = Wire::most(self.start.block.into());
+        self.more = false;
+        for _ in 0..turn {
+            let blocks_too = !self.paused() && wire.open(now);
+            let Some(transmit) = self.start.outgoing.poll_transmit(now, most, blocks_too) else {
+                return;
+            };
+            match transmit {
+                Transmit::Packet { to, header, payload } => wire.packet(now, to, header, &payload),
+                Transmit::Data { to, header, blocks } => {
+                    self.data(now, wire, to, header, blocks);
+                    self.events(now);
+                }
+            }
+        }
+        self.more = true;
+    }
+
+    fn paused(&self) -> bool {
+        self.start.unread.load(Ordering::Relaxed) > UNREAD
+    }
+
+    /// Hands in what the walker has found, as far as it is wanted.
+    fn feed(&mut self, now: Time) {
+        while !self.walk_ended && !self.paused() && self.start.outgoing.wants_batch() {
+            match self.start.walked.try_recv() {
+                Ok(Walked::Batch(batch)) => self.open(now, &batch),
+                Ok(Walked::End) => self.walk_ended = true,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => self.walk_ended = true,
+            }
+        }
+        if self.walk_ended && !self.input_ended {
+            if !self.struck.is_empty() {
+                let paths = std::mem::take(&mut self.struck);
+                self.walk_ended = self.start.again.send(paths).is_err();
+            } else if self.batches.is_empty() {
+                self.input_ended = true;
+                self.start.outgoing.end_input(now);
+                self.events(now);
+            }
+        }
+    }
+
+    fn open(&mut self, now: Time, batch: &Batch) {
+        let manifest = &batch.manifest;
+        let Some(layout) = Layout::new(manifest, self.start.block.into()).filter(Layout::is_sound)
+        else {
+            // Only a file that needs more than 2^32 blocks: it has its batch for itself.
+            for entry in manifest.entries.iter().filter(|entry| entry.size() > 0) {
+                self.start.report.trouble(&self.start.shared, &entry.path, "File too large");
+            }
+            return;
+        };
+        let layout = Arc::new(layout);
+        let source = Source::new(Arc::clone(&self.start.shared.root), batch, Arc::clone(&layout));
+        let bytes = manifest.emit().into();
+        let number =
+            self.start.outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
+        self.start.report.open(number, Arc::clone(manifest));
+        let open = Open {
+            manifest: Arc::clone(manifest),
+            layout,
+            source,
+            body: None,
+            loaded: Bits::default(),
+        };
+        self.batches.insert(number, open);
+        self.events(now);
+    }
+
+    /// Reads and sends neighbouring blocks.
+    fn data(
+        &mut self,
+        now: Time,
+        wire: &mut Wire,
+        to: To,
+        header: Header,
+        blocks: std::ops::Range<u32>,
+    ) {
+        let number = header.batch;
+        let outgoing = &self.start.outgoing;
+        let Some(open) = self.batches.get_mut(&number) else { return };
+        let layout = Arc::clone(&open.layout);
+        let mut struck = Vec::new();
+        if layout.streams() {
+            let read =
+                |offset: u64, slices: &mut [IoSliceMut<'_>]| open.source.read_at(offset, slices);
+            if let Err(reason) = wire.blocks(now, to, header, blocks, &layout, read) {
+                struck.extend(layout.slots().first().map(|slot| (slot.entry, reason)));
+            }
+        } else {
+            let bytes =
+                layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
+            let lacking = layout.slots_in(&bytes).iter().any(|slot| {
+                !open.loaded.contains(slot.entry.into()) && outgoing.is_wanted(number, slot.entry)
+            });
+            if open.body.is_none() || lacking {
+                let wanted = |entry: u16| outgoing.is_wanted(number, entry);
+                let (body, failed) = open.source.load(&wanted);
+                let slots = layout.slots().iter().map(|slot| slot.entry);
+                open.loaded = Bits::of(slots.filter(|&entry| wanted(entry)).map(usize::from));
+                open.body = Some(body);
+                struck = failed;
+            }
+            let body = open.body.as_deref().unwrap_or_default();
+            let copy = |offset: u64, slices: &mut [IoSliceMut<'_>]| -> Result<(), ()> {
+                let mut at = offset as usize;
+                for slice in slices {
+                    let from = body.get(at..at + slice.len()).ok_or(())?;
+                    slice.copy_from_slice(from);
+                    at += slice.len();
+                }
+                Ok(())
+            };
+            // The body is as long as its layout says.
+            let _ = wire.blocks(now, to, header, blocks, &layout, copy);
+            self.keep_few_bodies(number);
+        }
+        if !struck.is_empty() {
+            self.start.outgoing.strike(now, number, &struck);
+        }
+    }
+
+    fn keep_few_bodies(&mut self, used: u32) {
+        let held = self.batches.values().filter(|open| open.body.is_some()).count();
+        if held > BODIES {
+            let mut others = self.batches.iter_mut().filter(|(number, _)| **number != used);
+            if let Some((_, oldest)) = others.find(|(_, open)| open.body.is_some()) {
+                oldest.body = None;
+            }
+        }
+    }
+
+    fn events(&mut self, now: Time) {
+        while let Some(event) = self.start.outgoing.poll_event() {
+            let Start { shared, report, outgoing, .. } = &mut self.start;
+            match event {
+                Event::Verify(number) => {
+                    let changed = self
+                        .batches
+                        .get(&number)
+                        .map(|open| open.source.verify(&|entry| outgoing.is_wanted(number, entry)));
+                    outgoing.verified(now, number, &changed.unwrap_or_default());
+                }
+                Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
+                Event::Outcomes(number, target, runs) => {
+                    report.outcomes(shared, number, target, &runs);
+                }
+                Event::Struck(number, entries) => self.strike(number, &entries),
+                Event::Closed(number, wanted) => {
+                    report.close(number, &wanted);
+                    self.batches.remove(&number);
+                }
+                Event::Suspended(target) => report.suspended(target),
+                Event::Resumed(target) => report.resumed(target),
+                Event::Gone(target, why) => {
+                    if why == Gone::Silent {
+                        if let Some(node) = outgoing.node(target) {
+                            shared.control.send(ToControl::Drop(node));
+                        }
+                    }
+                    report.gone(shared, target, &why);
+                }
+                Event::Finished => self.finish(now),
+            }
+        }
+    }
+
+    /// Files that changed are offered again, a few times; what cannot be read is reported.
+    fn strike(&mut self, number: u32, entries: &[(u16, Reason)]) {
+        const ENOENT: u16 = 2;
+        for &(entry, reason) in entries {
+            let found = self
+                .batches
+                .get(&number)
+                .and_then(|open| open.manifest.entries.get(usize::from(entry)));
+            let Some(path) = found.map(|entry| entry.path.clone()) else { continue };
+            let tries = self.tries.entry(path.clone()).or_insert(0);
+            *tries += 1;
+            if matches!(reason, Reason::Changed | Reason::Os(ENOENT)) && *tries < TRIES {
+                self.struck.push(path);
+            } else {
+                self.start.report.trouble(&self.start.shared, &path, &reason.to_string());
+            }
+        }
+    }
+
+    fn finish(&mut self, now: Time) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let Start { shared, report, outgoing, errors, found, .. } = &mut self.start;
+        if let Some(found) = found {
+            found.stop.store(true, Ordering::Relaxed);
+        }
+        let mut stats = lock(&shared.stats);
+        for (node, seen) in outgoing.target_stats() {
+            let known = stats.entry(node).or_default();
+            known.lost += seen.lost;
+            known.repairs += seen.repairs;
+            known.slowest += seen.slowest;
+            known.round_trip = seen.round_trip.or(known.round_trip);
+        }
+        drop(stats);
+        if !self.aborted {
+            let wire = outgoing.bytes_sent();
+            report.over(shared, now, outgoing.number(), wire, errors.load(Ordering::Relaxed));
+        }
+        self.batches.clear();
+    }
+}

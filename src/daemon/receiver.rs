@@ -1,0 +1,363 @@
+//! The receiver thread: takes packets off the sockets, routes them, writes blocks of streamed files.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use super::clock;
+use super::packet::{Bad, Seal, open};
+use super::sender::ToSender;
+use super::shared::{Shared, ToControl, count, lock};
+use crate::engine::incoming::{Config, Event, Place, Reception};
+use crate::engine::job::{Answer, Job, TransferKey};
+use crate::fs::disk::StagedFile;
+use crate::log;
+use crate::name::NodeId;
+use crate::net::{RecvBatch, Which, wait};
+use crate::sys::{Waker, pwritev};
+use crate::time::{Span, Time};
+use crate::wire::feedback::Feedback;
+use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, VERSION};
+use crate::wire::hello::Hello;
+use crate::wire::outcome::Reason;
+
+/// Something for the receiver.
+#[derive(Debug)]
+pub(super) enum ToReceiver {
+    /// The disk has done a job.
+    Answer(Answer<StagedFile>),
+    /// A member has left.
+    Gone(NodeId),
+    /// A member's transfers below this number are closed.
+    Oldest(NodeId, u32),
+    /// The daemon ends.
+    Stop,
+}
+
+/// So many times both sockets are read before anything is answered.
+const TURNS: usize = 4;
+/// A member's packets are reported to the control loop so often.
+const HEARD_EVERY: Span = Span::from_secs(1);
+/// The version of the C makuosan's packets.
+const OLD_VERSION: u8 = 7;
+
+pub(super) struct Receiver {
+    shared: Arc<Shared>,
+    waker: Waker,
+    reception: Reception<StagedFile>,
+    disk: mpsc::Sender<Job>,
+    seal: Seal,
+    receives: bool,
+    heard: HashMap<NodeId, Time>,
+}
+
+/// Neighbouring blocks of a streamed file, written at once.
+struct Run<'a> {
+    key: TransferKey,
+    batch: u32,
+    file: StagedFile,
+    offset: u64,
+    end: u64,
+    slices: Vec<IoSlice<'a>>,
+}
+
+impl Receiver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        waker: Waker,
+        disk: mpsc::Sender<Job>,
+        receives: bool,
+        budget: usize,
+    ) -> Self {
+        let config = Config {
+            me: shared.me,
+            receive_buffer: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
+            budget,
+            seed: shared.me.0 ^ 0x7265_6376,
+        };
+        let seal = Seal::new(shared.me, Role::Receiver);
+        let reception = Reception::new(config);
+        Receiver { shared, waker, reception, disk, seal, receives, heard: HashMap::new() }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        let mut batch = RecvBatch::new(&self.shared.net);
+        loop {
+            let timeout = self.reception.poll_timeout().map(|at| at.since(clock::now()));
+            let ready = match wait(&self.shared.net, &self.waker, timeout) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    log::error(format_args!("cannot wait for packets: {error}"));
+                    return;
+                }
+            };
+            if ready.woken && !self.messages() {
+                return;
+            }
+            if ready.group || ready.unicast {
+                self.receive(&mut batch);
+            }
+            let now = clock::now();
+            self.reception.timeout(now);
+            self.act(now);
+        }
+    }
+
+    /// Takes the messages; false if one of them says stop.
+    fn messages(&mut self) -> bool {
+        self.waker.drain();
+        let now = clock::now();
+        for message in self.shared.receiver.take() {
+            match message {
+                ToReceiver::Answer(answer) => self.reception.answer(now, answer),
+                ToReceiver::Gone(node) => {
+                    self.heard.remove(&node);
+                    self.reception.member_gone(now, node);
+                }
+                ToReceiver::Oldest(node, oldest) => self.reception.oldest_open(now, node, oldest),
+                ToReceiver::Stop => {
+                    let senders: Vec<NodeId> =
+                        self.reception.open().map(|(key, _)| key.node).collect();
+                    for node in senders {
+                        self.reception.member_gone(now, node);
+                    }
+                    self.act(now);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Reads both sockets. Repairs come by one, polls by the other: what was sent before a poll should
+    /// be in before the poll is answered.
+    fn receive(&mut self, batch: &mut RecvBatch) {
+        for _ in 0..TURNS {
+            let mut got = 0;
+            for which in [Which::Group, Which::Unicast] {
+                match batch.recv(&self.shared.net, which) {
+                    Ok(0) => {}
+                    Ok(some) => {
+                        got += some;
+                        self.packets(batch);
+                    }
+                    Err(error) => log::limited(
+                        log::Level::INFO,
+                        "receive",
+                        None,
+                        format_args!("cannot receive: {error}"),
+                    ),
+                }
+            }
+            if got == 0 {
+                return;
+            }
+        }
+    }
+
+    fn packets(&mut self, batch: &RecvBatch) {
+        let now = clock::now();
+        let shared = Arc::clone(&self.shared);
+        let mut run: Option<Run<'_>> = None;
+        let mut last: Option<(NodeId, SocketAddrV4)> = None;
+        for (from, bytes, stride) in batch.packets() {
+            for packet in bytes.chunks(stride.max(1)) {
+                count(&shared.counters.received);
+                let (header, payload) = match open(packet) {
+                    Ok(opened) => opened,
+                    Err(bad) => {
+                        self.bad(from, packet, bad);
+                        continue;
+                    }
+                };
+                if header.node == shared.me {
+                    continue;
+                }
+                if !shared.net.subnet_contains(*from.ip()) {
+                    count(&shared.counters.foreign);
+                    continue;
+                }
+                if matches!(header.kind, PacketKind::Hello | PacketKind::Bye) {
+                    self.membership(from, &header, payload);
+                    continue;
+                }
+                if last != Some((header.node, from)) {
+                    if !shared.is_member(header.node, from) {
+                        count(&shared.counters.strangers);
+                        continue;
+                    }
+                    last = Some((header.node, from));
+                    self.heard(now, header.node);
+                }
+                if header.kind == PacketKind::Data {
+                    self.block(now, &header, payload, &mut run);
+                } else {
+                    self.flush(now, run.take());
+                    self.other(now, from, &header, payload);
+                }
+            }
+        }
+        self.flush(now, run);
+    }
+
+    fn bad(&self, from: SocketAddrV4, packet: &[u8], bad: Bad) {
+        match bad {
+            Bad::Trailer => count(&self.shared.counters.bad_trailer),
+            Bad::Header => {
+                count(&self.shared.counters.bad_header);
+                if packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION && packet[0] != VERSION {
+                    log::limited(
+                        log::Level::NOTICE,
+                        "old daemon",
+                        Some(IpAddr::V4(*from.ip())),
+                        format_args!(
+                            "{} seems to run a makuosan of version 1, which is ignored",
+                            from.ip()
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    fn membership(&self, addr: SocketAddrV4, header: &Header, payload: &[u8]) {
+        let (from, counter) = (header.node, header.counter);
+        if header.role != Role::Control {
+            return;
+        }
+        if header.kind == PacketKind::Bye {
+            self.shared.control.send_lossy(ToControl::Bye { from, addr, counter });
+        } else if let Ok(hello) = Hello::parse(payload) {
+            self.shared.control.send_lossy(ToControl::Hello { from, addr, counter, hello });
+        }
+    }
+
+    fn heard(&mut self, now: Time, node: NodeId) {
+        if self.heard.get(&node).is_none_or(|&last| now >= last + HEARD_EVERY) {
+            self.heard.insert(node, now);
+            self.shared.control.send_lossy(ToControl::Heard(node));
+        }
+    }
+
+    /// A block of a body: into memory at once, into a file together with its neighbours.
+    fn block<'a>(
+        &mut self,
+        now: Time,
+        header: &Header,
+        payload: &'a [u8],
+        run: &mut Option<Run<'a>>,
+    ) {
+        let key = TransferKey { node: header.node, number: header.transfer };
+        let batch = header.batch;
+        let (file, offset) = match self.reception.data(now, header, payload.len()) {
+            Place::Nowhere => return,
+            Place::Memory(memory) => return memory.copy_from_slice(payload),
+            Place::File(file, offset) => (file, offset),
+        };
+        if let Some(run) = run {
+            if (run.key, run.batch, run.end) == (key, batch, offset) {
+                run.end += payload.len() as u64;
+                run.slices.push(IoSlice::new(payload));
+                return;
+            }
+        }
+        let next = Run {
+            key,
+            batch,
+            file: file.clone(),
+            offset,
+            end: offset + payload.len() as u64,
+            slices: vec![IoSlice::new(payload)],
+        };
+        let before = run.replace(next);
+        self.flush(now, before);
+    }
+
+    fn flush(&mut self, now: Time, run: Option<Run<'_>>) {
+        let Some(mut run) = run else { return };
+        let shared = Arc::clone(&self.shared);
+        let writing = shared.writing(now);
+        let written = write_all(&run.file, &mut run.slices, run.offset);
+        drop(writing);
+        if let Err(error) = written {
+            self.reception.write_failed(now, run.key, run.batch, Reason::from_io(&error));
+        }
+    }
+
+    fn other(&mut self, now: Time, from: SocketAddrV4, header: &Header, payload: &[u8]) {
+        use PacketKind::{
+            Abort, Accept, Begin, Busy, Commit, Done, End, Ended, Need, Offer, Poll, Status,
+        };
+        match header.kind {
+            Begin | Offer | Poll | Commit | End | Abort => {
+                if self.receives && header.role == Role::Sender {
+                    self.reception.packet(now, from, header, payload);
+                }
+            }
+            Accept | Need | Status | Done | Ended | Busy => {
+                if let Ok((sender, feedback)) = Feedback::parse(header.kind, payload) {
+                    if sender == self.shared.me {
+                        let (node, number, batch) = (header.node, header.transfer, header.batch);
+                        let message = ToSender::Feedback { node, number, batch, feedback };
+                        self.shared.sender.send_lossy(message);
+                    }
+                }
+            }
+            PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}
+        }
+    }
+
+    /// Hands on what the packets have led to.
+    fn act(&mut self, now: Time) {
+        while let Some(job) = self.reception.poll_job() {
+            if self.disk.send(job).is_err() {
+                return;
+            }
+        }
+        while let Some(outbound) = self.reception.poll_transmit(now) {
+            let packet = self.seal.packet(outbound.header, &outbound.payload);
+            if let Err(error) = self.shared.net.send_one(outbound.to, &packet) {
+                log::limited(
+                    log::Level::INFO,
+                    "feedback",
+                    Some(IpAddr::V4(*outbound.to.ip())),
+                    format_args!("cannot send to {}: {error}", outbound.to),
+                );
+            }
+        }
+        let mut changed = false;
+        while let Some(event) = self.reception.poll_event() {
+            changed = true;
+            match event {
+                Event::Opened(key) => log::info(format_args!("transfer {key} begins")),
+                Event::Ended(key) => log::info(format_args!("transfer {key} is complete")),
+                Event::Aborted(key, why) => log::limited(
+                    log::Level::NOTICE,
+                    "aborted",
+                    None,
+                    format_args!("transfer {key} ended early: {why}"),
+                ),
+            }
+        }
+        if changed {
+            *lock(&self.shared.recvs) = self.reception.open().collect();
+        }
+    }
+}
+
+fn write_all(file: &StagedFile, slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    let mut rest = slices;
+    while !rest.is_empty() {
+        let written = pwritev(file.as_fd(), rest, offset)?;
+        if written == 0 {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        offset += written as u64;
+        IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What the threads of the daemon share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::mailbox::Mailbox;
+use super::receiver::ToReceiver;
+use super::sender::ToSender;
+use crate::console::reply::{Progress, Total};
+use crate::engine::job::TransferKey;
+use crate::engine::outgoing::Stats;
+use crate::fs::root::Root;
+use crate::name::NodeId;
+use crate::net::Net;
+use crate::time::Time;
+use crate::wire::hello::Hello;
+
+/// A member, as the receiver and the sender have to know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Peer {
+    pub(super) addr: SocketAddrV4,
+}
+
+/// Something for the control loop.
+#[derive(Debug)]
+pub(super) enum ToControl {
+    /// A HELLO came.
+    Hello { from: NodeId, addr: SocketAddrV4, counter: u64, hello: Hello },
+    /// A BYE came.
+    Bye { from: NodeId, addr: SocketAddrV4, counter: u64 },
+    /// Another packet of a member came.
+    Heard(NodeId),
+    /// Lines for a client, each with its level.
+    Lines { client: u32, lines: Vec<(u8, String)> },
+    /// How far a client's transfer is.
+    Progress { client: u32, progress: Progress },
+    /// A client's transfer is over.
+    Over { client: u32, number: u32, total: Total },
+    /// A member was silent in a transfer for too long.
+    Drop(NodeId),
+    /// A thread has ended that never should.
+    Died(&'static str),
+}
+
+/// Packets by what became of them.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) received: AtomicU64,
+    pub(super) bad_header: AtomicU64,
+    pub(super) bad_trailer: AtomicU64,
+    pub(super) strangers: AtomicU64,
+    pub(super) foreign: AtomicU64,
+}
+
+/// Adds one.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(super) struct Shared {
+    pub(super) me: NodeId,
+    pub(super) net: Net,
+    pub(super) root: Arc<Root>,
+    pub(super) control: Mailbox<ToControl>,
+    pub(super) sender: Mailbox<ToSender>,
+    pub(super) receiver: Mailbox<ToReceiver>,
+    pub(super) peers: RwLock<HashMap<NodeId, Peer>>,
+    pub(super) counters: Counters,
+    /// What the last transfers showed of each member.
+    pub(super) stats: Mutex<HashMap<NodeId, Stats>>,
+    /// A line for `status` for each transfer that goes out, by its number.
+    pub(super) sends: Mutex<BTreeMap<u32, String>>,
+    /// The transfers that come in.
+    pub(super) recvs: Mutex<Vec<(TransferKey, SocketAddrV4)>>,
+    /// When the receiver began to write to a disk, in microseconds; 0 while it does not.
+    pub(super) writing_since: AtomicU64,
+    /// Bytes of packets that went out, for `status`.
+    pub(super) sent_bytes: AtomicU64,
+}
+
+/// Locks what no thread leaves half-changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Whether a packet of `node` may come from `addr`.
+    pub(super) fn is_member(&self, node: NodeId, addr: SocketAddrV4) -> bool {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&node).is_some_and(|peer| peer.addr == addr)
+    }
+
+    pub(super) fn set_peer(&self, node: NodeId, peer: Option<Peer>) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        match peer {
+            Some(peer) => peers.insert(node, peer),
+            None => peers.remove(&node),
+        };
+    }
+
+    /// The receiver writes to a disk until the guard is gone.
+    pub(super) fn writing(&self, now: Time) -> Writing<'_> {
+        self.writing_since.store(now.micros(), Ordering::Relaxed);
+        Writing(self)
+    }
+}
+
+/// See [`Shared::writing`].
+pub(super) struct Writing<'a>(&'a Shared);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writing_since.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,349 @@
+//! From the command line to the running threads.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, RwLock, mpsc};
+use std::thread::{self, JoinHandle};
+
+use super::clock;
+use super::control::{Control, Settings};
+use super::mailbox::Mailbox;
+use super::packet::Seal;
+use super::receiver::{Receiver, ToReceiver};
+use super::sender::Sender;
+use super::shared::{Shared, ToControl};
+use super::wire::Plain;
+use crate::cli::Asked;
+use crate::cli::daemon::{self as cli, Config};
+use crate::engine::job::Job as DiskJob;
+use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
+use crate::fs::disk::{Disk, DiskConfig};
+use crate::fs::root::Root;
+use crate::log;
+use crate::name::{HostName, NodeId};
+use crate::net::{Net, NetConfig};
+use crate::sys::daemonize::{self, Readiness};
+use crate::sys::signal::{Signal, SignalFd};
+use crate::sys::syslog::Syslog;
+use crate::sys::{Waker, host, ids, random, unixsock, user};
+use crate::wire::header::Role;
+
+/// The memory for incoming transfers, in bytes.
+const BUDGET: usize = 32 << 20;
+/// The mode of the console's Unix socket.
+const SOCKET_MODE: u32 = 0o660;
+/// Open files: cached directories, staged files, clients, and room to spare.
+const OPEN_FILES: u64 = 4_096;
+
+/// Runs the daemon; its exit status.
+pub(super) fn main() -> ExitCode {
+    let asked = cli::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
+    let config = match asked {
+        Ok(Asked::Run(config)) => config,
+        Ok(Asked::Print(text)) => {
+            // A closed pipe is no failure.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match start(config) {
+        Ok(status) => status,
+        Err(message) => {
+            eprintln!("makuosan: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whom the daemon runs as.
+struct Identity {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    /// Whether that is to be changed.
+    drops: bool,
+}
+
+fn identity(config: &Config) -> Result<Identity, String> {
+    let now = ids::effective();
+    let mut gid = now.gid;
+    let mut uid = now.uid;
+    let mut groups = None;
+    if let Some(name) = &config.user {
+        let found = user::user(name).map_err(|error| format!("-u {name}: {error}"))?;
+        uid = found.uid;
+        gid = found.gid.unwrap_or(gid);
+        if let Some(known) = &found.name {
+            groups =
+                Some(user::groups_of(known, gid).map_err(|e| format!("-u {name}: {}", Plain(&e)))?);
+        }
+    }
+    if let Some(name) = &config.group {
+        gid = user::group(name).map_err(|error| format!("-g {name}: {error}"))?;
+    }
+    if let Some(names) = &config.groups {
+        let found: Result<Vec<u32>, String> = names
+            .iter()
+            .map(|name| user::group(name).map_err(|error| format!("-G {name}: {error}")))
+            .collect();
+        groups = Some(found?);
+    }
+    let drops = config.user.is_some() || config.group.is_some() || config.groups.is_some();
+    Ok(Identity { uid, gid, groups: groups.unwrap_or_else(|| vec![gid]), drops })
+}
+
+fn host_name(config: &Config) -> Result<HostName, String> {
+    if let Some(name) = &config.name {
+        return Ok(name.clone());
+    }
+    let name = host::hostname().map_err(|error| format!("no host name: {}", Plain(&error)))?;
+    HostName::parse(&name)
+        .map_err(|error| format!("this host's name will not do (give -N): {error}"))
+}
+
+fn start(config: Config) -> Result<ExitCode, String> {
+    let identity = identity(&config)?;
+    let name = host_name(&config)?;
+    let root = Root::open(&config.base)
+        .map_err(|error| format!("-b {}: {}", config.base.display(), Plain(&error)))?;
+    log::init(log::Setup {
+        level: log::Level::new(config.loglevel),
+        stderr: true,
+        syslog: (!config.foreground).then(|| Syslog::open("makuosan")),
+        clock: log::Clock { now: clock::now, wall: clock::wall },
+    });
+    log::report_panics();
+    let readiness = match config.foreground {
+        true => daemonize::foreground(),
+        false => daemonize::detach()
+            .map_err(|e| format!("cannot go to the background: {}", Plain(&e)))?,
+    };
+    let foreground = config.foreground;
+    match assemble(config, identity, name, root) {
+        Ok(daemon) => daemon.run(readiness, foreground),
+        Err(message) => readiness.failed(&format!("makuosan: {message}")),
+    }
+}
+
+struct Daemon {
+    control: Control,
+    sender: Sender,
+    receiver: Receiver,
+    disk: Disk,
+    jobs: mpsc::Receiver<DiskJob>,
+    shared: Arc<Shared>,
+    unix: Option<std::path::PathBuf>,
+}
+
+/// Opens everything, then gives up the rights that this took.
+fn assemble(
+    config: Config,
+    identity: Identity,
+    name: HostName,
+    root: Root,
+) -> Result<Daemon, String> {
+    let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
+    let system =
+        |what: &'static str| move |error: std::io::Error| format!("{what}: {}", Plain(&error));
+    let signals = SignalFd::new(&wanted).map_err(system("signals"))?;
+    let net = Net::open(&NetConfig {
+        group: config.multicast,
+        port: config.port,
+        interface: config.interface.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        ttl: config.ttl,
+        rcvbuf: config.rcvbuf.map(|bytes| bytes as usize),
+        sndbuf: config.sndbuf.map(|bytes| bytes as usize),
+    })
+    .map_err(|error| error.to_string())?;
+    if let Err(error) = net.join() {
+        log::notice(format_args!("cannot join {} yet: {}", net.group(), Plain(&error)));
+    }
+    let tcp = config.listen.map(listen).transpose()?;
+    let owner = identity.drops.then_some((identity.uid, identity.gid));
+    let unix = match &config.unix {
+        Some(path) => {
+            let listener =
+                unixsock::listen(path, SOCKET_MODE, owner).map_err(|e| format!("-U: {e}"))?;
+            listener.set_nonblocking(true).map_err(system("-U"))?;
+            Some(listener)
+        }
+        None => None,
+    };
+    // More is better, but not needed.
+    let _ = ids::raise_nofile(OPEN_FILES);
+    if identity.drops {
+        ids::drop_privileges(identity.uid, identity.gid, &identity.groups)
+            .map_err(|error| format!("cannot become user {}: {}", identity.uid, Plain(&error)))?;
+    }
+    let root = Arc::new(root);
+    let readonly = config.readonly || config.no_recv;
+    let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.fsync });
+    let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), Plain(&e)))?;
+
+    let me = NodeId(random::u64().map_err(system("random numbers"))?);
+    let secret = random::bytes().map_err(system("random numbers"))?;
+    let seed = random::u64().map_err(system("random numbers"))?;
+    let control_waker = Waker::new().map_err(system("eventfd"))?;
+    let receiver_waker = Waker::new().map_err(system("eventfd"))?;
+    let shared = Arc::new(Shared {
+        me,
+        net,
+        root,
+        control: Mailbox::waking(control_waker.clone()),
+        sender: Mailbox::new(),
+        receiver: Mailbox::waking(receiver_waker.clone()),
+        peers: RwLock::default(),
+        counters: Default::default(),
+        stats: Mutex::default(),
+        sends: Mutex::default(),
+        recvs: Mutex::default(),
+        writing_since: Default::default(),
+        sent_bytes: Default::default(),
+    });
+    let now = clock::now();
+    let members = Members::new(
+        members::Config {
+            me,
+            name,
+            version: crate::VERSION.to_owned(),
+            mtu: shared.net.mtu(),
+            rcvbuf: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
+            receives: !config.no_recv,
+            secret,
+            seed,
+            silence: SILENCE,
+            keepalive: KEEPALIVE,
+        },
+        now,
+    );
+    let oldest = Arc::new(AtomicU32::new(0));
+    let rate = config.rate.map(|mbits| f64::from(mbits) * 1e6 / 8.0);
+    let (to_disk, jobs) = mpsc::channel();
+    let receives = !config.no_recv;
+    Ok(Daemon {
+        sender: Sender::new(Arc::clone(&shared), rate, Arc::clone(&oldest)),
+        receiver: Receiver::new(Arc::clone(&shared), receiver_waker, to_disk, receives, BUDGET),
+        disk,
+        jobs,
+        unix: config.unix,
+        control: Control {
+            settings: Settings {
+                no_send: config.no_send,
+                own_only: config.own_only.then_some(identity.uid),
+                parallel: config.parallel,
+                timeout: config.timeout,
+                rate: config.rate,
+                sendsize: shared.net.send_buffer() as u64,
+            },
+            shared: Arc::clone(&shared),
+            waker: control_waker,
+            signals,
+            tcp,
+            unix,
+            members,
+            seal: Seal::new(me, Role::Control),
+            oldest,
+            clients: Vec::new(),
+            next_client: 1,
+            // Any number will do to start from; 0 stands for none.
+            next_number: (seed as u32 >> 2).max(1),
+            ticked: now,
+            tried_join: now,
+            most_open: 0,
+            rate: (0, now),
+        },
+        shared,
+    })
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    let failed = |error: std::io::Error| format!("cannot listen on {address}: {}", Plain(&error));
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+impl Daemon {
+    fn run(self, readiness: Readiness, foreground: bool) -> Result<ExitCode, String> {
+        let Daemon { control, sender, receiver, disk, jobs, shared, unix } = self;
+        let spawned = (|| -> std::io::Result<Vec<JoinHandle<()>>> {
+            let answers = Arc::clone(&shared);
+            Ok(vec![
+                spawn(&shared, "receiver", move || receiver.run())?,
+                spawn(&shared, "sender", move || sender.run())?,
+                spawn(&shared, "disk", move || do_jobs(disk, &jobs, &answers))?,
+            ])
+        })();
+        let threads = match spawned {
+            Ok(threads) => threads,
+            Err(error) => readiness.failed(&format!("makuosan: no thread: {}", Plain(&error))),
+        };
+        eprintln!("pid       : {}", std::process::id());
+        log::notice(format_args!(
+            "version {} starts: {}, group {}, base directory {}",
+            crate::VERSION,
+            shown(shared.net.local()),
+            shared.net.group(),
+            shared.root.path().display()
+        ));
+        readiness.up().map_err(|error| format!("cannot detach: {}", Plain(&error)))?;
+        if !foreground {
+            log::leave_stderr();
+            // The directory it was started in may have to be unmounted one day.
+            let _ = daemonize::leave_directory();
+        }
+        let status = control.run();
+        for thread in threads {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+        if let Some(path) = unix {
+            // Its directory may not be ours to change any more.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(status)
+    }
+}
+
+fn shown(local: SocketAddrV4) -> String {
+    match local.ip().is_unspecified() {
+        true => format!("any interface, port {}", local.port()),
+        false => local.to_string(),
+    }
+}
+
+/// Starts a thread whose panic ends the daemon.
+fn spawn(
+    shared: &Arc<Shared>,
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    struct Alarm(Arc<Shared>, &'static str);
+    impl Drop for Alarm {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                self.0.control.send(ToControl::Died(self.1));
+            }
+        }
+    }
+    let alarm = Alarm(Arc::clone(shared), name);
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _alarm = alarm;
+        run();
+    })
+}
+
+/// The disk thread: one job after another, until the receiver has ended.
+fn do_jobs(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Shared) {
+    while let Ok(job) = jobs.recv() {
+        if let Some(answer) = disk.run(job) {
+            shared.receiver.send(ToReceiver::Answer(answer));
+        }
+    }
+}

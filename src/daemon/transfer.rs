@@ -1,0 +1,185 @@
+//! Starting a transfer: who it is for, and what it sends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use super::client::Work;
+use super::control::Control;
+use super::job::{Job, Start};
+use super::report::{Host, Report};
+use super::sender::ToSender;
+use super::walker::{self, AHEAD, Found, Task};
+use super::wire::Plain;
+use crate::console::command::{self, Watch};
+use crate::console::reply::{self, Total};
+use crate::engine::job::Options;
+use crate::engine::members::Member;
+use crate::engine::outgoing::{Config, Outgoing};
+use crate::fs::walk::Walker;
+use crate::name::{Escaped, NodeId};
+use crate::time::{Span, Time};
+use crate::wire::header::block_for_mtu;
+
+/// The stack of a walker: its memory grows with the depth of a tree on the heap, not here.
+const WALKER_STACK: usize = 256 << 10;
+
+impl Control {
+    /// Starts what a client's `send` asks for, or answers why not.
+    pub(super) fn start(&mut self, now: Time, at: usize, send: command::Send) {
+        match self.prepare(now, at, &send) {
+            Ok(number) => self.clients[at].work = Work::Transfer(number),
+            Err(lines) => {
+                let session = &mut self.clients[at].session;
+                for line in &lines.0 {
+                    session.line(0, line);
+                }
+                session.total(&lines.1);
+                session.finish();
+            }
+        }
+    }
+
+    fn prepare(&mut self, now: Time, at: usize, send: &command::Send) -> Result<u32, Refusal> {
+        let targets = self.targets(&send.targets)?;
+        let own_only = self.settings.own_only;
+        let walk = || {
+            let options = walker::options(send.recursive, own_only);
+            Walker::new(Arc::clone(&self.shared.root), send.path.clone(), options)
+        };
+        let walker =
+            walk().map_err(|error| Refusal::one(format!("error: {error}"), targets.len()))?;
+        if targets.is_empty() {
+            return Err(Refusal(Vec::new(), Total::default()));
+        }
+        let number = self.next_number;
+        // 0 stands for no transfer.
+        self.next_number = self.next_number.wrapping_add(1).max(1);
+        let client = &self.clients[at];
+        let watch = client.session.watch();
+        let errors = Arc::new(AtomicU64::new(0));
+        let (walked, from_walker) = mpsc::sync_channel(AHEAD);
+        let (again, to_walker) = mpsc::channel();
+        let task = Task {
+            shared: Arc::clone(&self.shared),
+            client: client.id,
+            walked,
+            again: to_walker,
+            errors: Arc::clone(&errors),
+            own_only,
+        };
+        let found = match watch {
+            Watch::Progress => walk().ok().map(|walker| (Arc::new(Found::default()), walker)),
+            Watch::Off | Watch::Total => None,
+        };
+        let start = Start {
+            shared: Arc::clone(&self.shared),
+            outgoing: self.outgoing(now, number, &targets, send.dry_run),
+            report: Report::new(
+                client.id,
+                Arc::clone(&client.unread),
+                client.session.loglevel(),
+                watch,
+                now,
+                targets
+                    .iter()
+                    .map(|m| Host { name: m.name.clone(), address: *m.addr.ip() })
+                    .collect(),
+            ),
+            unread: Arc::clone(&client.unread),
+            errors,
+            walked: from_walker,
+            again,
+            found: found.as_ref().map(|(found, _)| Arc::clone(found)),
+            block: self.block(&targets),
+            what: format!("to {} hosts: {}", targets.len(), client.session.current()),
+        };
+        let hosts = targets.len();
+        let spawned = spawn("walker", move || task.run(walker));
+        spawned
+            .map_err(|error| Refusal::one(format!("error: no thread: {}", Plain(&error)), hosts))?;
+        if let Some((found, walker)) = found {
+            // Without it, the progress shows no total.
+            let _ = spawn("counter", move || found.count(walker));
+        }
+        self.shared.sender.send(ToSender::Start(Box::new(Job::new(start, now))));
+        let lowest = self.oldest.load(Ordering::Relaxed);
+        if lowest == 0 {
+            self.oldest.store(number, Ordering::Relaxed);
+        }
+        Ok(number)
+    }
+
+    fn block(&self, targets: &[Member]) -> u16 {
+        let smallest = targets.iter().map(|member| member.mtu).min();
+        block_for_mtu(smallest.unwrap_or(u16::MAX).min(self.shared.net.mtu()))
+    }
+
+    fn outgoing(&self, now: Time, number: u32, targets: &[Member], dry_run: bool) -> Outgoing {
+        let config = Config {
+            me: self.shared.me,
+            number,
+            oldest: match self.oldest.load(Ordering::Relaxed) {
+                0 => number,
+                oldest => oldest,
+            },
+            targets: targets.iter().map(|member| (member.node, member.addr)).collect(),
+            options: Options { dry_run, ignore_times: false },
+            block: self.block(targets),
+            parallel: self.settings.parallel,
+            timeout: self.settings.timeout.at_least(Span::from_secs(1)),
+        };
+        Outgoing::new(config, now)
+    }
+
+    /// The members that a transfer is for: those named, or all that receive.
+    fn targets(&self, named: &[String]) -> Result<Vec<Member>, Refusal> {
+        let receiving = || self.members.members().filter(|member| member.receives);
+        if named.is_empty() {
+            return Ok(receiving().cloned().collect());
+        }
+        let mut chosen: BTreeMap<NodeId, Member> = BTreeMap::new();
+        let mut errors = Vec::new();
+        for name in named {
+            let is = |member: &&Member| {
+                member.name.as_str() == name || member.addr.ip().to_string() == *name
+            };
+            let found: Vec<&Member> = receiving().filter(is).collect();
+            match found.as_slice() {
+                [] => errors.push(reply::unknown_host(name)),
+                [one] => drop(chosen.insert(one.node, (*one).clone())),
+                several => {
+                    let addresses: Vec<String> =
+                        several.iter().map(|member| member.addr.ip().to_string()).collect();
+                    let name = Escaped(name.as_bytes());
+                    errors.push(format!(
+                        "error: {name} is the name of several members: {}",
+                        addresses.join(", ")
+                    ));
+                }
+            }
+        }
+        if errors.is_empty() {
+            return Ok(chosen.into_values().collect());
+        }
+        let count = errors.len() as u64;
+        let total =
+            Total { hosts: named.len() as u64, failed: count, errors: count, ..Total::default() };
+        Err(Refusal(errors, total))
+    }
+}
+
+/// Why a transfer does not start: lines for the client, and what it comes to.
+struct Refusal(Vec<String>, Total);
+
+impl Refusal {
+    fn one(line: String, hosts: usize) -> Self {
+        Refusal(vec![line], Total { hosts: hosts as u64, errors: 1, ..Total::default() })
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).stack_size(WALKER_STACK).spawn(run).map(drop)
+}

@@ -1,0 +1,141 @@
+//! The walker of one transfer: looks at files and hands in batches, ahead of the sender by a few.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use super::clock;
+use super::sender::ToSender;
+use super::shared::{Shared, ToControl};
+use super::wire::Plain;
+use crate::fs::batch::{Batch, Batcher};
+use crate::fs::walk::{WalkItem, WalkOptions, Walker};
+use crate::name::{Escaped, RelPath};
+
+/// How many batches wait for the sender.
+pub(super) const AHEAD: usize = 2;
+
+/// What a walker hands to the sender.
+#[derive(Debug)]
+pub(super) enum Walked {
+    /// The next batch.
+    Batch(Batch),
+    /// That was all; or all of what was to be offered again.
+    End,
+}
+
+/// What a walk is to do.
+pub(super) struct Task {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: u32,
+    pub(super) walked: SyncSender<Walked>,
+    /// Files that changed while they were sent, to be offered again.
+    pub(super) again: Receiver<Vec<RelPath>>,
+    /// `error:` lines written.
+    pub(super) errors: Arc<AtomicU64>,
+    pub(super) own_only: Option<u32>,
+}
+
+/// What an abandoned walk says: the sender is not interested any more.
+struct Abandoned;
+
+impl Task {
+    /// Walks to the end, then what is to be offered again, until the transfer is over.
+    pub(super) fn run(self, walker: Walker) {
+        if self.walk(walker).and_then(|()| self.hand(Walked::End)).is_err() {
+            return;
+        }
+        while let Ok(paths) = self.again.recv() {
+            for path in paths {
+                let options = options(false, self.own_only);
+                let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
+                    Ok(walker) => self.walk(walker),
+                    Err(error) => {
+                        self.error(format!("error: {error}"));
+                        Ok(())
+                    }
+                };
+                if walked.is_err() {
+                    return;
+                }
+            }
+            if self.hand(Walked::End).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn walk(&self, walker: Walker) -> Result<(), Abandoned> {
+        let mut batcher = Batcher::new();
+        for item in walker {
+            match item {
+                WalkItem::Found(found) => {
+                    if let Some(batch) = batcher.push(found) {
+                        self.hand(Walked::Batch(batch))?;
+                    }
+                }
+                WalkItem::Failed { path, error } => {
+                    self.error(format!("error: {} {}", Plain(&error), Escaped(&path)));
+                }
+                WalkItem::Socket(path) => self.line(format!("skip: unix domain socket {path}")),
+                WalkItem::OwnerUnmatch { path, uid, want } => {
+                    self.line(format!("skip: owner unmatch {path} ({uid} != {want})"));
+                }
+            }
+        }
+        match batcher.finish() {
+            Some(batch) => self.hand(Walked::Batch(batch)),
+            None => Ok(()),
+        }
+    }
+
+    fn hand(&self, walked: Walked) -> Result<(), Abandoned> {
+        self.walked.send(walked).map_err(|_| Abandoned)?;
+        self.shared.sender.send(ToSender::Walked);
+        Ok(())
+    }
+
+    fn error(&self, line: String) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.line(line);
+    }
+
+    fn line(&self, line: String) {
+        let lines = vec![(0, line)];
+        self.shared.control.send(ToControl::Lines { client: self.client, lines });
+    }
+}
+
+/// The options of every walk.
+pub(super) fn options(recursive: bool, own_only: Option<u32>) -> WalkOptions {
+    WalkOptions { recursive, own_only, skip: None, now: clock::wall }
+}
+
+/// How much a walk finds in all, for those who watch its progress. The upper bit of `entries` says
+/// that it is through.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) entries: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) whole: std::sync::atomic::AtomicBool,
+    /// Nobody wants to know any more.
+    pub(super) stop: std::sync::atomic::AtomicBool,
+}
+
+impl Found {
+    /// Counts what a walker finds, until it is through or nobody wants to know.
+    pub(super) fn count(&self, walker: Walker) {
+        for item in walker {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            if let WalkItem::Found(found) = item {
+                if found.entry.kind != crate::wire::manifest::Kind::Close {
+                    self.entries.fetch_add(1, Ordering::Relaxed);
+                    self.bytes.fetch_add(found.entry.size(), Ordering::Relaxed);
+                }
+            }
+        }
+        self.whole.store(true, Ordering::Relaxed);
+    }
+}

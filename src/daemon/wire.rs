@@ -1,0 +1,174 @@
+//! What the sender thread sends: packets put end to end, so that many leave in one call.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddrV4;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::packet::{AROUND, Seal};
+use super::shared::Shared;
+use crate::engine::outgoing::To;
+use crate::engine::window::Bucket;
+use crate::log;
+use crate::time::Time;
+use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
+use crate::wire::layout::Layout;
+
+/// What one segmented send takes: an IP packet less its headers, as the kernel counts (`ip(7)`).
+const ROOM: usize = 65_489;
+/// The most segments of one send (`UDP_MAX_SEGMENTS` of `include/linux/udp.h`).
+const MOST_SEGMENTS: usize = 64;
+
+pub(super) struct Wire {
+    shared: Arc<Shared>,
+    seal: Seal,
+    bucket: Option<Bucket>,
+    buffer: Box<[u8]>,
+    end: usize,
+    to: Option<SocketAddrV4>,
+    segment: usize,
+    /// Nothing may follow a packet that is shorter than the first.
+    full: bool,
+    now: Time,
+}
+
+impl Wire {
+    /// Sends at `rate` bytes a second at the most.
+    pub(super) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
+        Wire {
+            seal: Seal::new(shared.me, Role::Sender),
+            shared,
+            bucket: rate.map(Bucket::new),
+            buffer: vec![0; ROOM].into(),
+            end: 0,
+            to: None,
+            segment: 0,
+            full: false,
+            now: Time::ZERO,
+        }
+    }
+
+    /// When blocks may leave again, if a rate is set.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.bucket.as_ref().map(Bucket::next)
+    }
+
+    /// Whether blocks may leave now.
+    pub(super) fn open(&self, now: Time) -> bool {
+        self.next().is_none_or(|next| next <= now)
+    }
+
+    /// How many blocks of this size leave in one call.
+    pub(super) fn most(block: u32) -> u32 {
+        (ROOM / (AROUND + block as usize)).min(MOST_SEGMENTS) as u32
+    }
+
+    /// Puts a packet behind the others.
+    pub(super) fn packet(&mut self, now: Time, to: To, header: Header, payload: &[u8]) {
+        let len = AROUND + payload.len();
+        if len > ROOM {
+            return;
+        }
+        let at = self.room(now, to, len, len);
+        let packet = &mut self.buffer[at..at + len];
+        packet[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(payload);
+        self.seal.seal(header, packet);
+    }
+
+    /// Puts neighbouring blocks of a body behind the others; `fill` gives their bytes, from the first
+    /// one's place in the body on.
+    ///
+    /// # Errors
+    /// What `fill` says; then nothing is sent.
+    pub(super) fn blocks<E>(
+        &mut self,
+        now: Time,
+        to: To,
+        header: Header,
+        blocks: Range<u32>,
+        layout: &Layout,
+        fill: impl FnOnce(u64, &mut [IoSliceMut<'_>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let bytes = layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
+        let block = layout.block() as usize;
+        let len = (bytes.end - bytes.start) as usize + blocks.len() * AROUND;
+        if blocks.is_empty() || len > ROOM {
+            return Ok(());
+        }
+        let segment = (block + AROUND).min(len);
+        let at = self.room(now, to, len, segment);
+        let region = &mut self.buffer[at..at + len];
+        let mut slices: Vec<IoSliceMut<'_>> = region
+            .chunks_mut(block + AROUND)
+            .map(|packet| {
+                let end = packet.len() - TRAILER_LEN;
+                IoSliceMut::new(&mut packet[HEADER_LEN..end])
+            })
+            .collect();
+        if let Err(error) = fill(bytes.start, &mut slices) {
+            self.end = at;
+            return Err(error);
+        }
+        for (block, packet) in blocks.zip(region.chunks_mut(block + AROUND)) {
+            self.seal.seal(Header { block, ..header }, packet);
+        }
+        Ok(())
+    }
+
+    /// Makes room for `len` bytes of packets of `segment` bytes each (the last may be shorter).
+    fn room(&mut self, now: Time, to: To, len: usize, segment: usize) -> usize {
+        let to = match to {
+            To::Group => self.shared.net.group(),
+            To::One(addr) => addr,
+        };
+        let fits = self.to == Some(to)
+            && !self.full
+            && segment <= self.segment
+            && (segment == self.segment || len == segment)
+            && self.end + len <= ROOM
+            && self.end / self.segment.max(1) + len.div_ceil(segment) <= MOST_SEGMENTS;
+        if !fits {
+            self.flush(now);
+            self.to = Some(to);
+            self.segment = segment;
+        }
+        self.now = now;
+        let at = self.end;
+        self.end += len;
+        self.full = self.end % self.segment != 0;
+        at
+    }
+
+    /// Sends what is there.
+    pub(super) fn flush(&mut self, now: Time) {
+        let bytes = &self.buffer[..std::mem::take(&mut self.end)];
+        self.full = false;
+        let Some(to) = self.to.take().filter(|_| !bytes.is_empty()) else { return };
+        let transmit = crate::net::Transmit { to, bytes, segment: self.segment };
+        if let Some(bucket) = &mut self.bucket {
+            bucket.sent(now, bytes.len() as u64);
+        }
+        self.shared.sent_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        match self.shared.net.send(&transmit) {
+            Ok(()) => {}
+            // What could not be sent counts as lost, and is asked for again.
+            Err(error) => log::limited(
+                log::Level::NOTICE,
+                "send",
+                None,
+                format_args!("cannot send to {to}: {}", Plain(&error)),
+            ),
+        }
+    }
+}
+
+/// An error without the number that the standard library adds.
+pub(super) struct Plain<'a>(pub(super) &'a io::Error);
+
+impl std::fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = self.0.to_string();
+        f.write_str(text.split(" (os error").next().unwrap_or(&text))
+    }
+}

@@ -1,0 +1,149 @@
+//! Owner, mode and mtime.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use libc::{c_int, c_long};
+
+use super::{FileType, Optional, cvt, cvt_long, errno, open_at, stat_fd, with_nul};
+use crate::wire::manifest::Stamp;
+
+static FCHMODAT2: Optional = Optional::new();
+
+fn id(id: Option<u32>) -> u32 {
+    id.unwrap_or(u32::MAX) // chown's "leave it"
+}
+
+/// Gives `name` in `dir` to `uid` and `gid`, where stated.
+///
+/// # Errors
+/// Those of `fchownat`.
+pub fn chown_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> io::Result<()> {
+    with_nul(name, |name| {
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        // SAFETY: `name` ends with NUL.
+        cvt(unsafe { libc::fchownat(dir.as_raw_fd(), name.as_ptr(), id(uid), id(gid), flags) })
+            .map(drop)
+    })
+}
+
+/// Gives what `fd` is open on, even for its path only, to `uid` and `gid`, where stated.
+///
+/// # Errors
+/// Those of `fchownat`.
+pub fn chown_fd(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    // SAFETY: the path is a constant that ends with NUL.
+    let result = unsafe {
+        libc::fchownat(fd.as_raw_fd(), c"".as_ptr(), id(uid), id(gid), libc::AT_EMPTY_PATH)
+    };
+    cvt(result).map(drop)
+}
+
+/// Sets the permission bits of what `fd` is open on for reading or writing.
+///
+/// # Errors
+/// Those of `fchmod`; EBADF if it is open for its path only.
+pub fn chmod_fd(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    cvt(unsafe { libc::fchmod(fd.as_raw_fd(), mode) }).map(drop)
+}
+
+/// Sets the permission bits of `name` in `dir`, which `fd` is open on, if only for its path.
+///
+/// # Errors
+/// Those of `fchmodat2`. Before Linux 6.6 and where `/proc` is not mounted: EOPNOTSUPP for anything
+/// but files, directories and FIFOs; EACCES for what may not be opened; ESTALE if `name` is no longer
+/// what `fd` is open on.
+pub fn chmod_at(dir: BorrowedFd<'_>, name: &[u8], fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    if FCHMODAT2.usable(|fd| fchmodat2(fd, mode)) {
+        return cvt_long(fchmodat2(fd.as_raw_fd(), mode)).map(drop);
+    }
+    let by_proc = chmod_by_proc(fd, mode);
+    match &by_proc {
+        Err(e) if errno(e) == libc::ENOENT => chmod_by_opening(dir, name, fd, mode),
+        _ => by_proc,
+    }
+}
+
+pub(super) fn chmod_by_proc(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    with_nul(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_bytes(), |path| {
+        // SAFETY: `path` ends with NUL.
+        cvt(unsafe { libc::chmod(path.as_ptr(), mode) }).map(drop)
+    })
+}
+
+pub(super) fn chmod_by_opening(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    fd: BorrowedFd<'_>,
+    mode: u32,
+) -> io::Result<()> {
+    let stat = stat_fd(fd)?;
+    // To open a device can do things.
+    if !matches!(stat.kind, FileType::File | FileType::Directory | FileType::Fifo) {
+        return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+    }
+    let opened = open_at(dir, name, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+        .or_else(|_| open_at(dir, name, libc::O_WRONLY | libc::O_NONBLOCK, 0))?;
+    let found = stat_fd(opened.as_fd())?;
+    if (found.dev, found.ino) != (stat.dev, stat.ino) {
+        return Err(io::Error::from_raw_os_error(libc::ESTALE));
+    }
+    chmod_fd(opened.as_fd(), mode)
+}
+
+/// Sets the permission bits of `name` in `dir`, a directory in which nobody else can make anything:
+/// of a link it would change what that leads to.
+///
+/// # Errors
+/// Those of `fchmodat`.
+pub fn chmod_private(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()> {
+    with_nul(name, |name| {
+        // SAFETY: `name` ends with NUL.
+        cvt(unsafe { libc::fchmodat(dir.as_raw_fd(), name.as_ptr(), mode, 0) }).map(drop)
+    })
+}
+
+fn fchmodat2(fd: c_int, mode: u32) -> c_long {
+    let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: the path is a constant that ends with NUL.
+    unsafe { libc::syscall(libc::SYS_fchmodat2, fd, empty, mode, flags) }
+}
+
+fn times(mtime: Stamp) -> [libc::timespec; 2] {
+    let atime = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
+    let mtime = libc::timespec {
+        tv_sec: mtime.secs as libc::time_t,
+        tv_nsec: c_long::from(mtime.nanos.min(999_999_999) as i32),
+    };
+    [atime, mtime]
+}
+
+/// Sets the mtime of `name` in `dir`, and no other time.
+///
+/// # Errors
+/// Those of `utimensat`.
+pub fn set_mtime_at(dir: BorrowedFd<'_>, name: &[u8], mtime: Stamp) -> io::Result<()> {
+    let times = times(mtime);
+    with_nul(name, |name| {
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        // SAFETY: `name` ends with NUL; `times` has the two elements that the call reads.
+        cvt(unsafe { libc::utimensat(dir.as_raw_fd(), name.as_ptr(), times.as_ptr(), flags) })
+            .map(drop)
+    })
+}
+
+/// Sets the mtime of what `fd` is open on for reading or writing, and no other time.
+///
+/// # Errors
+/// Those of `futimens`.
+pub fn set_mtime_fd(fd: BorrowedFd<'_>, mtime: Stamp) -> io::Result<()> {
+    let times = times(mtime);
+    // SAFETY: `times` has the two elements that the call reads.
+    cvt(unsafe { libc::futimens(fd.as_raw_fd(), times.as_ptr()) }).map(drop)
+}

@@ -1,0 +1,111 @@
+//! What is in a directory or a file, and getting it to its device.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::c_int;
+
+use super::{FileType, cvt, cvt_long, errno, retry};
+
+/// Calls `each` with every name in the directory `fd`, but `.` and `..`, in the order in which the
+/// file system gives them, and what it is, as far as the listing says. Reads on from where `fd` is.
+///
+/// # Errors
+/// Those of `getdents64`; the names before it have been given.
+pub fn list(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
+    // `struct linux_dirent64` (fs/readdir.c): inode 8, offset 8, length of the record 2, type 1, name.
+    const LEN: usize = 16;
+    const TYPE: usize = 18;
+    const NAME: usize = 19;
+    let mut buf = vec![0u8; 32 << 10];
+    loop {
+        let got = retry(|| {
+            // SAFETY: `buf` is as long as stated.
+            cvt_long(unsafe {
+                libc::syscall(libc::SYS_getdents64, fd.as_raw_fd(), buf.as_mut_ptr(), buf.len())
+            })
+        })?;
+        let mut rest = buf.get(..got as usize).unwrap_or(&[]);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        while let Some(&[low, high]) = rest.get(LEN..LEN + 2) {
+            let len = usize::from(u16::from_ne_bytes([low, high])).max(NAME);
+            let (record, next) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+            let name = record.get(NAME..).unwrap_or(&[]).split(|&b| b == 0).next().unwrap_or(&[]);
+            if !matches!(name, b"" | b"." | b"..") {
+                each(name, FileType::of_dirent(record.get(TYPE).copied().unwrap_or(0)));
+            }
+            rest = next;
+        }
+    }
+}
+
+/// Where, from `offset` on, `fd` has data next; None if there is none.
+///
+/// # Errors
+/// Those of `lseek`; EINVAL where the file system does not know.
+pub fn seek_data(fd: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>> {
+    match seek(fd, offset, libc::SEEK_DATA) {
+        Err(e) if errno(&e) == libc::ENXIO => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Where, from `offset` on, `fd` has a hole next, or ends.
+///
+/// # Errors
+/// Those of `lseek`.
+pub fn seek_hole(fd: BorrowedFd<'_>, offset: u64) -> io::Result<u64> {
+    seek(fd, offset, libc::SEEK_HOLE)
+}
+
+fn seek(fd: BorrowedFd<'_>, offset: u64, whence: c_int) -> io::Result<u64> {
+    let offset = i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: no memory is passed.
+    let at = unsafe { libc::lseek64(fd.as_raw_fd(), offset, whence) };
+    u64::try_from(at).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes all of the file system of `fd` to its device.
+///
+/// # Errors
+/// Those of `syncfs`.
+pub fn sync_fs(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    cvt(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)
+}
+
+/// Writes what `fd` is open on to its device, its attributes too.
+///
+/// # Errors
+/// Those of `fsync`.
+pub fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    cvt(unsafe { libc::fsync(fd.as_raw_fd()) }).map(drop)
+}
+
+/// Lets the kernel begin to write what `fd` holds, and does not wait. It may well do nothing.
+pub fn start_writeback(fd: BorrowedFd<'_>) {
+    // SAFETY: no memory is passed. A failure costs time later, nothing else.
+    let _ = unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Reads from `offset` on into `slices`, in order, 1,024 of them at most; how many bytes came.
+///
+/// # Errors
+/// Those of `preadv`.
+pub fn read_vectored_at(
+    fd: BorrowedFd<'_>,
+    slices: &mut [IoSliceMut<'_>],
+    offset: u64,
+) -> io::Result<usize> {
+    let offset = i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let count = slices.len().min(libc::UIO_MAXIOV as usize) as c_int;
+    retry(|| {
+        // SAFETY: an IoSliceMut is laid out as an iovec, and `count` of them are there.
+        let got =
+            unsafe { libc::preadv64(fd.as_raw_fd(), slices.as_mut_ptr().cast(), count, offset) };
+        usize::try_from(got).map_err(|_| io::Error::last_os_error())
+    })
+}

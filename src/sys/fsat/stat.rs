@@ -1,0 +1,166 @@
+//! What an object is.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::{c_int, c_long};
+
+use super::{Optional, cvt, cvt_long, with_nul};
+use crate::wire::manifest::Stamp;
+
+static STATX: Optional = Optional::new();
+
+/// What a file-system object is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileType {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A FIFO.
+    Fifo,
+    /// A character device.
+    Char,
+    /// A block device.
+    Block,
+    /// A Unix domain socket.
+    Socket,
+    /// Something else, or a listing that does not say.
+    Unknown,
+}
+
+impl FileType {
+    fn of_mode(mode: u32) -> Self {
+        match mode & libc::S_IFMT {
+            libc::S_IFREG => FileType::File,
+            libc::S_IFDIR => FileType::Directory,
+            libc::S_IFLNK => FileType::Symlink,
+            libc::S_IFIFO => FileType::Fifo,
+            libc::S_IFCHR => FileType::Char,
+            libc::S_IFBLK => FileType::Block,
+            libc::S_IFSOCK => FileType::Socket,
+            _ => FileType::Unknown,
+        }
+    }
+
+    // The type byte of a `linux_dirent64` is the type bits of a mode, shifted by 12.
+    pub(super) fn of_dirent(byte: u8) -> Self {
+        FileType::of_mode(u32::from(byte) << 12)
+    }
+}
+
+/// What `statx` says of an object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// What it is.
+    pub kind: FileType,
+    /// Its permission bits (the low twelve).
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The space it takes, in units of 512 bytes.
+    pub blocks: u64,
+    /// When its content last changed.
+    pub mtime: Stamp,
+    /// When anything about it last changed.
+    pub ctime: Stamp,
+    /// Its inode number.
+    pub ino: u64,
+    /// The device it is on.
+    pub dev: u64,
+    /// Major and minor number, if it is a device.
+    pub rdev: (u32, u32),
+    /// How many names it has.
+    pub nlink: u64,
+    /// The mount it was reached by; None before Linux 5.8.
+    pub mount: Option<u64>,
+}
+
+/// Looks at `name` in `dir`.
+///
+/// # Errors
+/// Those of `statx`.
+pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Stat> {
+    stat(dir, name, libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT)
+}
+
+/// Looks at what `fd` is open on; it may be open for its path only.
+///
+/// # Errors
+/// Those of `statx`.
+pub fn stat_fd(fd: BorrowedFd<'_>) -> io::Result<Stat> {
+    stat(fd, b"", libc::AT_EMPTY_PATH)
+}
+
+fn stat(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<Stat> {
+    let mut unused = MaybeUninit::zeroed();
+    if STATX.usable(|fd| statx(fd, c"", libc::AT_EMPTY_PATH, &mut unused)) {
+        by_statx(dir, name, flags)
+    } else {
+        by_fstatat(dir, name, flags)
+    }
+}
+
+fn statx(dir: c_int, name: &CStr, flags: c_int, buf: &mut MaybeUninit<libc::statx>) -> c_long {
+    let mask = libc::STATX_BASIC_STATS | libc::STATX_MNT_ID;
+    let name = name.as_ptr();
+    // SAFETY: `name` ends with NUL; `buf` has room for a whole statx.
+    unsafe { libc::syscall(libc::SYS_statx, dir, name, flags, mask, buf.as_mut_ptr()) }
+}
+
+pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<Stat> {
+    let mut buf = MaybeUninit::zeroed();
+    with_nul(name, |name| cvt_long(statx(dir.as_raw_fd(), name, flags, &mut buf)))?;
+    // SAFETY: it was zeroed, which is a valid statx, and then filled in by the kernel.
+    let buf = unsafe { buf.assume_init() };
+    let stamp = |t: libc::statx_timestamp| Stamp { secs: t.tv_sec, nanos: t.tv_nsec };
+    Ok(Stat {
+        kind: FileType::of_mode(buf.stx_mode.into()),
+        mode: u32::from(buf.stx_mode) & 0o7777,
+        uid: buf.stx_uid,
+        gid: buf.stx_gid,
+        size: buf.stx_size,
+        blocks: buf.stx_blocks,
+        mtime: stamp(buf.stx_mtime),
+        ctime: stamp(buf.stx_ctime),
+        ino: buf.stx_ino,
+        dev: libc::makedev(buf.stx_dev_major, buf.stx_dev_minor),
+        rdev: (buf.stx_rdev_major, buf.stx_rdev_minor),
+        nlink: buf.stx_nlink.into(),
+        mount: (buf.stx_mask & libc::STATX_MNT_ID != 0).then_some(buf.stx_mnt_id),
+    })
+}
+
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // the fields' widths differ by machine
+pub(super) fn by_fstatat(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<Stat> {
+    let mut buf = MaybeUninit::<libc::stat>::zeroed();
+    with_nul(name, |name| {
+        // SAFETY: `name` ends with NUL; `buf` has room for a whole stat.
+        cvt(unsafe { libc::fstatat(dir.as_raw_fd(), name.as_ptr(), buf.as_mut_ptr(), flags) })
+    })?;
+    // SAFETY: it was zeroed, which is a valid stat, and then filled in by the kernel.
+    let buf = unsafe { buf.assume_init() };
+    Ok(Stat {
+        kind: FileType::of_mode(buf.st_mode),
+        mode: buf.st_mode & 0o7777,
+        uid: buf.st_uid,
+        gid: buf.st_gid,
+        size: buf.st_size as u64,
+        blocks: buf.st_blocks as u64,
+        mtime: Stamp { secs: buf.st_mtime.into(), nanos: buf.st_mtime_nsec as u32 },
+        ctime: Stamp { secs: buf.st_ctime.into(), nanos: buf.st_ctime_nsec as u32 },
+        ino: buf.st_ino.into(),
+        dev: buf.st_dev.into(),
+        rdev: (libc::major(buf.st_rdev), libc::minor(buf.st_rdev)),
+        nlink: buf.st_nlink.into(),
+        mount: None,
+    })
+}
