@@ -28,7 +28,7 @@ demo: all
 	sh tests/demo.sh "$(BUILT)"
 
 bench: all
-	sh tests/bench.sh "$(BUILT)"
+	tests/bench.sh "$(BUILT)"
 
 check:
 	$(CARGO) fmt --check

@@ -43,12 +43,17 @@ fn spelled(flag: &Flag) -> Spelled {
     (short, format!("--{}", flag.long), flag.value.unwrap_or_default().to_owned())
 }
 
+/// A page's section OPTIONS.
+fn options(page: &str) -> String {
+    let text = read(page);
+    let section = text.split("\n.Sh OPTIONS\n").nth(1).expect("no section OPTIONS");
+    section.split("\n.Sh ").next().unwrap().to_owned()
+}
+
 /// The options that a page describes in its section OPTIONS, in order: lines like
 /// `.It Fl p , Fl -port Ar PORT`.
 fn described(page: &str) -> Vec<Spelled> {
-    let text = read(page);
-    let section = text.split("\n.Sh OPTIONS\n").nth(1).expect("no section OPTIONS");
-    let section = section.split("\n.Sh ").next().unwrap();
+    let section = options(page);
     let mut found = Vec::new();
     for line in section.lines().filter(|line| line.starts_with(".It Fl ")) {
         let (mut short, mut long, mut value) = Spelled::default();
@@ -82,6 +87,25 @@ fn the_pages_describe_just_the_options_there_are_in_order() {
         let table: Vec<Spelled> = program.flags.iter().map(spelled).collect();
         assert_eq!(described(program.page), table, "{}", program.page);
     }
+}
+
+#[test]
+fn the_pages_have_the_defaults_of_the_table() {
+    let mut checked = 0;
+    for program in PROGRAMS {
+        let section = options(program.page);
+        let items = section.split("\n.It Fl ").skip(1);
+        for (flag, item) in program.flags.iter().zip(items) {
+            // What one word in parentheses at the end says.
+            let last = flag.help.strip_suffix(')').and_then(|help| help.rsplit_once('('));
+            let Some((_, default)) = last.filter(|(_, word)| !word.contains(' ')) else { continue };
+            let mut words =
+                item.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ':']));
+            assert!(words.any(|word| word == default), "{}: {item}", program.page);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 7, "{checked}");
 }
 
 #[test]
