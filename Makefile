@@ -1,7 +1,7 @@
 # make            build both programs into target/release
 # make test       everything that is tested: units, programs, documentation
 # make demo       four daemons on this machine, a tree sent to all (no root needed)
-# make bench      how fast, beside rsync
+# make bench      how fast, beside rsync (root, for network namespaces)
 # make check      formatting and lints
 # make install    programs and manuals below PREFIX (run make first)
 
@@ -28,7 +28,7 @@ demo: all
 	sh tests/demo.sh "$(BUILT)"
 
 bench: all
-	tests/bench.sh "$(BUILT)"
+	BIN="$(BUILT)" tests/bench.sh
 
 check:
 	$(CARGO) fmt --check
