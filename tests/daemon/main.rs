@@ -1,0 +1,10 @@
+//! Fleets of real daemons and real clients, on the loopback interface.
+//!
+//! Every test has a fleet of its own. Whatever needs root is skipped aloud without.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod membership;
+mod send;
+mod startup;
