@@ -292,3 +292,13 @@ fn devices(dir: &Path) -> bool {
     }
     made
 }
+
+/// What changes whenever anything is done to an entry: its inode number and ctime, by path.
+pub fn untouched(dir: &Path) -> BTreeMap<Vec<u8>, (u64, i64, i64)> {
+    let paths = snapshot(dir).into_keys();
+    let look = |path: Vec<u8>| {
+        let meta = fs::symlink_metadata(dir.join(OsStr::from_bytes(&path))).unwrap();
+        (path, (meta.ino(), meta.ctime(), meta.ctime_nsec()))
+    };
+    paths.map(look).collect()
+}

@@ -5,6 +5,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod errors;
+mod killed;
 mod membership;
+mod options;
 mod send;
 mod startup;
