@@ -24,7 +24,8 @@ fn make_tree(fleet: &Fleet, seed: u64) {
 fn wait_for_the_middle(fleet: &Fleet, at: usize) {
     eventually("the middle", || {
         let staged = fleet.staged(at);
-        let size = |name: &String| fleet.path(at, ".makuosan").join(name).metadata().map(|m| m.len());
+        let size =
+            |name: &String| fleet.path(at, ".makuosan").join(name).metadata().map(|m| m.len());
         fleet.path(at, "files/39").exists() && staged.iter().any(|n| size(n).is_ok_and(|s| s > 0))
     });
 }
@@ -112,7 +113,10 @@ fn a_sender_is_killed_and_its_next_file_is_the_right_one() {
     assert!(ran.err.starts_with("msync: lost the daemon at "), "{ran:?}");
     let whole = |fleet: &Fleet| {
         for at in 1..3 {
-            assert!(fs::read(fleet.path(at, "streamed")).unwrap() == old, "h{at}: not the old file");
+            assert!(
+                fs::read(fleet.path(at, "streamed")).unwrap() == old,
+                "h{at}: not the old file"
+            );
             tree::assert_same(&sent, &tree::snapshot(&fleet.path(at, "files")));
         }
     };

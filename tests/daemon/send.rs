@@ -182,9 +182,8 @@ fn a_dry_run_changes_nothing_and_says_what_it_would() {
     assert_eq!(ran.out, want.concat());
     let ran = fleet.msync(0, &["-v", "send", "-rn"]);
     let lines = sorted(&ran.out);
-    let each = |host: &str| {
-        ["dir", "dir/new", "new"].map(|path| format!("(dryrun) update {host}:{path}"))
-    };
+    let each =
+        |host: &str| ["dir", "dir/new", "new"].map(|path| format!("(dryrun) update {host}:{path}"));
     assert_eq!(lines, [each("h1"), each("h2")].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.err.starts_with("(dryrun) 2 files, "), "{ran:?}");
@@ -369,7 +368,8 @@ fn both_ways_at_once() {
             tree::write(path, tree::bytes(20_000 * file, file as u64));
         }
     }
-    let own: Vec<_> = (0..3).map(|at| tree::snapshot(&fleet.path(at, format!("from{at}")))).collect();
+    let own: Vec<_> =
+        (0..3).map(|at| tree::snapshot(&fleet.path(at, format!("from{at}")))).collect();
     // Twice from the first: two transfers of one sender at once, too.
     let runs = [0, 1, 2, 0].map(|at| fleet.msync_start(at, &["send", "-r", &format!("from{at}")]));
     runs.into_iter().for_each(|run| drop(run.end().ok()));
