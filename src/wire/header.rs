@@ -199,7 +199,7 @@ impl Header {
     /// Writes a header.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
-        let flags = u8::from(self.sealed) * FLAG_SEALED | u8::from(self.alone) * FLAG_ALONE;
+        let flags = (u8::from(self.sealed) * FLAG_SEALED) | (u8::from(self.alone) * FLAG_ALONE);
         out[..4].copy_from_slice(&[VERSION, self.kind as u8, flags, self.key_check]);
         out[4..8].copy_from_slice(&self.transfer.to_be_bytes());
         out[8..16].copy_from_slice(&self.node.0.to_be_bytes());

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(layout.bytes_of(2), 32..35);
         assert_eq!(layout.bytes_of(9), 35..35);
         assert_eq!(layout.slots_in(&(0..16)).len(), 2);
-        assert_eq!(layout.slots_in(&(10..11)), [d.clone()]);
+        assert_eq!(layout.slots_in(&(10..11)), std::slice::from_ref(d));
         assert_eq!(layout.slots_in(&(35..35)), []);
         assert!(layout.slot(1).is_none());
     }

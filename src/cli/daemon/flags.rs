@@ -23,7 +23,7 @@ pub const FLAGS: &[Flag] = &[
         short: Some('d'),
         long: "loglevel",
         value: Some("LEVEL"),
-        help: "how much to log, 0 to 9 (0)",
+        help: "how much to log, 0 to 9 (1)",
         more: "",
     },
     Flag {

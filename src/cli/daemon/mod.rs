@@ -213,7 +213,7 @@ impl Config {
         Ok(Config {
             base,
             foreground: typed.has("foreground"),
-            loglevel: source.number("loglevel", "a log level", 0, 9)?.unwrap_or(0),
+            loglevel: source.number("loglevel", "a log level", 0, 9)?.unwrap_or(1),
             multicast: multicast.unwrap_or(DEFAULT_GROUP),
             port,
             interface,
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(config.multicast, Ipv4Addr::new(224, 0, 0, 108));
         assert_eq!(config.port, 5000);
         assert_eq!(config.listen, Some("127.0.0.1:5000".parse().unwrap()));
-        assert_eq!((config.parallel, config.ttl, config.loglevel), (8, 1, 0));
+        assert_eq!((config.parallel, config.ttl, config.loglevel), (8, 1, 1));
         assert_eq!(config.timeout, Span::from_secs(10));
         assert_eq!((config.interface, config.rate, config.name), (None, None, None));
     }

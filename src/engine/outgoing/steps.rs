@@ -98,7 +98,8 @@ impl Outgoing {
             break;
         }
         self.commit_stragglers();
-        while let Some(batch) = self.batches.pop_front_if(|batch| batch.lack_done_ever == 0) {
+        while self.batches.front().is_some_and(|batch| batch.lack_done_ever == 0) {
+            let Some(batch) = self.batches.pop_front() else { break };
             self.events.push_back(Event::Closed(self.first, batch.wanted));
             self.first += 1;
             self.repairs.forget_below(self.first);

@@ -181,10 +181,7 @@ impl Planned {
                 None
             }
             Body::None => {
-                assert!(
-                    self.layout.slots().iter().filter(needed).next().is_none(),
-                    "needed bytes missing"
-                );
+                assert!(self.layout.slots().iter().find(needed).is_none(), "needed bytes missing");
                 None
             }
         }

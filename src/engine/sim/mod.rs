@@ -233,7 +233,7 @@ impl Sim {
                 for target in 0..self.targets.len() {
                     match self.net.fan_out() {
                         None => {}
-                        Some(Span::ZERO) => self.to_target(target, &packet),
+                        Some(Span::ZERO) => self.hand_to(target, &packet),
                         Some(later) => {
                             let life = self.targets[target].life;
                             let at = self.now + later;
@@ -244,7 +244,7 @@ impl Sim {
             }
             Happening::ToTarget(target, life, packet) => {
                 if self.targets[target].life == life {
-                    self.to_target(target, &packet);
+                    self.hand_to(target, &packet);
                 }
             }
             Happening::ToSender(life, from, header, payload) => {
@@ -294,7 +294,7 @@ impl Sim {
         }
     }
 
-    fn to_target(&mut self, target: usize, packet: &Packet) {
+    fn hand_to(&mut self, target: usize, packet: &Packet) {
         let now = self.now;
         if self.targets[target].packet(now, packet) {
             self.drive_target(target);
