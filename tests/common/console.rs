@@ -1,7 +1,7 @@
 //! The console, as telnet or a script would use it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -13,17 +13,26 @@ use super::{LONG, now};
 /// Both kinds of sockets.
 trait Stream: Read + Write + Send {
     fn set_patience(&self, patience: Duration);
+    fn end_output(&self);
 }
 
 impl Stream for TcpStream {
     fn set_patience(&self, patience: Duration) {
         self.set_read_timeout(Some(patience)).unwrap();
     }
+
+    fn end_output(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
 }
 
 impl Stream for UnixStream {
     fn set_patience(&self, patience: Duration) {
         self.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    fn end_output(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
     }
 }
 
@@ -63,6 +72,11 @@ impl Console {
     /// Writes bytes.
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Says that nothing more will be written.
+    pub fn end_input(&self) {
+        self.stream.end_output();
     }
 
     /// Reads on; whether there was anything before the end and the deadline.

@@ -1,8 +1,12 @@
 //! The console of a real daemon: what is said byte for byte, and clients that misbehave.
 
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
-use crate::common::{Console, Fleet, eventually, now, tree, within};
+use crate::common::process::ticks;
+use crate::common::{Console, Fleet, eventually, now, tree};
 
 /// Writes `bytes` at once, and gives everything that comes until the daemon closes.
 #[track_caller]
@@ -179,26 +183,61 @@ fn signs_of_life_and_progress() {
     assert!(lines.last().unwrap().starts_with("total hosts=1 failed=0 files=1 bytes=5242880 "));
 }
 
-#[test]
-fn a_client_that_does_not_read_holds_up_nobody_else() {
-    let mut fleet = Fleet::idle("deaf", 3);
+/// With one batch at a time, little is said once a transfer pauses.
+const ONE: &[&str] = &["-f", "1"];
+
+/// A fleet whose sender has a Unix socket too, which holds little on the way; and `count` files with
+/// long names.
+fn fleet_for_the_deaf(name: &str, count: usize, options: &[&str]) -> (Fleet, PathBuf) {
+    let mut fleet = Fleet::idle(name, 3);
     let socket = fleet.dir().join("console");
     let listen = fleet.address(0).to_string();
-    // A Unix socket holds little on the way; one batch at a time is what may be said after a pause.
-    fleet.start(0, &["-f", "1", "-U", socket.to_str().unwrap(), "-l", &listen]);
+    let unix = ["-U", socket.to_str().unwrap(), "-l", &listen];
+    fleet.start(0, &[options, &unix].concat());
     fleet.start(1, &[]);
     fleet.start(2, &[]);
     fleet.wait_for_members();
-    let count = 4_000;
-    let name = |at: usize| format!("many/{}{at:05}", "n".repeat(240));
     for at in 0..count {
-        tree::write(fleet.path(0, name(at)), "");
+        let name = format!("many/{}{at:05}", "n".repeat(240));
+        tree::write(fleet.path(0, name), tree::bytes(100, at as u64));
     }
-    fleet.msync(0, &["send", "-r"]).ok();
+    (fleet, socket)
+}
+
+/// Whether a host sends anything.
+fn sends(fleet: &Fleet) -> bool {
+    fleet.console(0).ask("status").contains("send op : 1\n")
+}
+
+/// Waits until no more files arrive at a host, though some are missing.
+#[track_caller]
+fn wait_for_a_pause(fleet: &Fleet, count: usize) {
+    let arrived = || fs::read_dir(fleet.path(1, "many")).map_or(0, |names| names.count());
+    let mut last = (0, now());
+    eventually("a pause", || {
+        let some = arrived();
+        if some != last.0 {
+            last = (some, now());
+        }
+        some > 0 && last.1.elapsed() > Duration::from_millis(300)
+    });
+    assert!(arrived() < count, "it was not held up at all: more lines are needed");
+    assert!(sends(fleet));
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody_else() {
+    let count = 4_000;
+    let (mut fleet, socket) = fleet_for_the_deaf("deaf", count, ONE);
     let mut deaf = Console::open_unix(&socket);
-    deaf.write(b"loglevel 2\nsend -r\n");
-    let open = || fleet.console(0).ask("status").contains("send op : 1\n");
-    eventually("the transfer", open);
+    deaf.write(b"loglevel 1\nsend -r\n");
+    wait_for_a_pause(&fleet, count);
+    // Nobody has anything to do now.
+    let pid = fleet.daemon(0).pid();
+    let before = ticks(pid);
+    thread::sleep(Duration::from_millis(500));
+    let spent = ticks(pid) - before;
+    assert!(spent < 25, "{spent} of 50 ticks while it waits for its client");
     // Somebody else is served as if nothing were.
     for at in 0..5 {
         let path = format!("other/{at}");
@@ -208,26 +247,107 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert!(fleet.path(2, &path).exists());
     }
-    assert!(open(), "it was not held up at all: more lines are needed");
+    assert!(sends(&fleet));
     // For whoever reads in the end, everything is there.
-    let first = deaf.answer();
-    assert_eq!(first, "");
+    assert_eq!(deaf.answer(), "");
     let answer = deaf.answer();
-    let skips = answer.lines().filter(|line| line.starts_with("skip   ")).count();
-    // And the directory.
-    assert_eq!(skips, 2 * (count + 1));
-    within(Duration::from_secs(5), "the end", || (!open()).then_some(()));
+    let updates = answer.lines().filter(|line| line.starts_with("update h")).count();
+    // The directory has a line, too, and one that others made on the way may have one.
+    assert!((2 * count..=2 * (count + 3)).contains(&updates), "{updates}");
+    assert!(!sends(&fleet));
+    tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+}
+
+#[test]
+fn a_pause_within_a_file_takes_no_time() {
+    let count = 3_000;
+    let (mut fleet, socket) = fleet_for_the_deaf("pause-within", count, &["-T", "32"]);
+    tree::write(fleet.path(0, "zz-big"), tree::bytes(5 << 20, 1));
+    let mut deaf = Console::open_unix(&socket);
+    deaf.write(b"loglevel 1\nsend -r\n");
+    eventually("all small files", || {
+        fs::read_dir(fleet.path(1, "many")).map_or(0, |names| names.count()) == count
+    });
+    // As long again as the big one takes without a pause.
+    thread::sleep(Duration::from_millis(1_500));
+    assert!(sends(&fleet) && !fleet.path(1, "zz-big").exists(), "it was not held up at all");
+    let pid = fleet.daemon(0).pid();
+    let before = ticks(pid);
+    thread::sleep(Duration::from_millis(500));
+    let spent = ticks(pid) - before;
+    assert!(spent < 25, "{spent} of 50 ticks while it waits for its client");
+    assert_eq!(deaf.answer(), "");
+    assert_eq!(deaf.answer().lines().filter(|line| line.starts_with("error")).count(), 0);
+    tree::assert_equal_dirs(&fleet.base(0), &fleet.base(2));
+}
+
+/// For how many seconds a host has heard nothing of `h0`.
+fn silence(fleet: &Fleet, at: usize) -> u64 {
+    let json = fleet.console(at).ask("members json");
+    let member = json.split("{\"name\":\"h0\"").nth(1).unwrap();
+    let seconds = member.split("\"last_heard_s\":").nth(1).unwrap();
+    seconds.split(['}', ',']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_pause_of_any_length_is_no_end() {
+    let count = 4_000;
+    let (fleet, socket) = fleet_for_the_deaf("long-pause", count, ONE);
+    let mut deaf = Console::open_unix(&socket);
+    deaf.write(b"loglevel 1\nsend -r\n");
+    wait_for_a_pause(&fleet, count);
+    // The targets would end the transfer if they heard nothing for half a minute. They hear
+    // something every second or two; at most one HELLO falls into this while.
+    let deadline = now() + Duration::from_secs(7);
+    while now() < deadline {
+        for at in 1..3 {
+            assert!(silence(&fleet, at) < 3, "h{at} hears nothing");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(deaf.answer(), "");
+    assert_eq!(deaf.answer().lines().filter(|line| line.starts_with("error")).count(), 0);
+    for at in 1..3 {
+        tree::assert_equal_dirs(&fleet.base(0), &fleet.base(at));
+    }
 }
 
 #[test]
 fn a_client_that_leaves_without_reading_ends_its_transfer() {
-    let fleet = Fleet::with("left", &[&["-T", "8"], &[]]);
+    let mut fleet = Fleet::idle("left", 2);
+    let socket = fleet.dir().join("console");
+    let listen = fleet.address(0).to_string();
+    fleet.start(0, &["-T", "8", "-U", socket.to_str().unwrap(), "-l", &listen]);
+    fleet.start(1, &[]);
+    fleet.wait_for_members();
     tree::write(fleet.path(0, "big"), tree::bytes(5 << 20, 1));
-    let mut console = fleet.console(0);
-    console.write(b"send -r\n");
-    fleet.wait_until_staged(1);
-    drop(console);
-    fleet.wait_until_clean(Duration::from_secs(2));
-    eventually("nothing is open", || fleet.console(0).ask("status").contains("send op : 0\n"));
-    assert!(!fleet.path(1, "big").exists());
+    for unix in [true, false] {
+        // Over TCP only who asked for signs of life is known to be gone and not just quiet.
+        let mut console = match unix {
+            true => Console::open_unix(&socket),
+            false => fleet.console(0),
+        };
+        console.write(if unix { &b"send -r\n"[..] } else { b"alive on\nsend -r\n" });
+        fleet.wait_until_staged(1);
+        drop(console);
+        fleet.wait_until_clean(Duration::from_secs(2));
+        eventually("nothing is open", || !sends(&fleet));
+        assert!(!fleet.path(1, "big").exists());
+    }
+}
+
+#[test]
+fn a_script_that_only_ends_its_input_gets_its_answer() {
+    let mut fleet = Fleet::new("half-closed", 2);
+    tree::write(fleet.path(0, "big"), tree::bytes(5 << 20, 1));
+    let mut script = Console::connect(fleet.address(0));
+    script.write(b"loglevel 1\nsend -r\nmembers");
+    script.end_input();
+    // A line without an end is none.
+    assert_eq!(script.rest(), b"> > update h1:big\n> ");
+    tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+    let pid = fleet.daemon(0).pid();
+    let before = ticks(pid);
+    thread::sleep(Duration::from_millis(200));
+    assert!(ticks(pid) - before < 10);
 }
