@@ -112,8 +112,8 @@ fn noise_on_both_sockets_changes_nothing() {
         let (from, to) = (random.below(3) as usize, to[random.below(4) as usize]);
         // A full queue is no failure.
         sent += usize::from(noisy[from].send_to(&packet, to).is_ok());
-        if sent % 1_000 == 0 {
-            std::thread::sleep(Duration::from_millis(5));
+        if sent % 100 == 0 {
+            std::thread::sleep(Duration::from_millis(3));
         }
         if !msync.is_running() {
             msync.end().ok();
