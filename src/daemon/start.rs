@@ -169,6 +169,9 @@ fn assemble(
     }
     let tcp = config.listen.map(listen).transpose()?;
     let owner = identity.drops.then_some((identity.uid, identity.gid));
+    // It is removed at the end, when the daemon is in another directory.
+    let unix_path =
+        config.unix.as_ref().map(std::path::absolute).transpose().map_err(system("-U"))?;
     let unix = match &config.unix {
         Some(path) => {
             let listener =
@@ -234,7 +237,7 @@ fn assemble(
         receiver: Receiver::new(Arc::clone(&shared), receiver_waker, to_disk, receives, BUDGET),
         disk,
         jobs,
-        unix: config.unix,
+        unix: unix_path,
         control: Control {
             settings: Settings {
                 no_send: config.no_send,
