@@ -255,6 +255,12 @@ impl Outgoing {
         self.get(batch).is_some_and(|batch| batch.wanted.contains(entry.into()))
     }
 
+    /// Whether blocks that anyone needs hold bytes of a batch's entry. These bytes have to be right
+    /// even if [`Outgoing::is_wanted`] is false: a target may need them that could not say so yet.
+    pub fn is_sent(&self, batch: u32, entry: u16) -> bool {
+        self.get(batch).is_some_and(|batch| batch.sends(entry))
+    }
+
     /// Some files of a batch are not what its manifest says: no target will have them. Their blocks
     /// may hold anything.
     pub fn strike(&mut self, now: Time, number: u32, entries: &[(u16, Reason)]) {

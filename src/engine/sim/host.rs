@@ -17,6 +17,8 @@ pub(super) struct Host {
     alive: bool,
     /// No packet comes or leaves.
     pub(super) is_cut: bool,
+    /// No packet leaves.
+    pub(super) is_mute: bool,
     /// Its receiver stands still until then; what comes meanwhile is lost.
     pub(super) stalled: Time,
     seed: u64,
@@ -38,6 +40,7 @@ impl Host {
             life: 0,
             alive: true,
             is_cut: false,
+            is_mute: false,
             stalled: Time::ZERO,
             seed,
             rcvbuf,
