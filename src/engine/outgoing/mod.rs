@@ -167,8 +167,9 @@ pub struct Outgoing {
     unpolled: u64,
     /// Whether the window held something back since the last round.
     limited: bool,
-    /// When the last poll left, and how patient to be.
+    /// When the last poll left, when the last one to all, and how patient to be.
     asked_at: Time,
+    spoken_at: Time,
     backoff: u32,
     closing_tries: u32,
 }
@@ -199,6 +200,7 @@ impl Outgoing {
             unpolled: 0,
             limited: false,
             asked_at: now,
+            spoken_at: now,
             backoff: 0,
             closing_tries: 0,
             config,

@@ -22,6 +22,8 @@ const POLL_EVERY: u64 = 256 << 10;
 const CLOSING_TRIES: u32 = 6;
 /// A suspended target is asked so often whether it is back.
 const PROBE: Span = Span::from_millis(500);
+/// All hear of a transfer so often, though there may be nothing to send: it is not over.
+const IDLE: Span = Span::from_secs(1);
 
 impl Outgoing {
     /// Names targets that have not answered in BEGIN.
@@ -261,7 +263,8 @@ impl Outgoing {
                     suspended.map(|t| (t.probed + PROBE).min(t.limit(self.config.timeout))).min();
                 let again = self.waits().then(|| self.asked_at + self.patience());
                 let send = self.has_blocks().then(|| self.send_at());
-                away.into_iter().chain(again).chain(send).min()
+                let idle = Some(self.spoken_at + IDLE);
+                away.into_iter().chain(again).chain(send).chain(idle).min()
             }
         }
     }
@@ -302,6 +305,9 @@ impl Outgoing {
                     self.ask_again(now);
                 }
                 self.probe_suspended(now);
+                if now >= self.spoken_at + IDLE {
+                    self.poll(now, None);
+                }
                 self.advance(now);
             }
         }
@@ -398,6 +404,9 @@ impl Outgoing {
             _ => vec![self.everyone()],
         };
         for to in to {
+            if to == self.everyone() {
+                self.spoken_at = now;
+            }
             self.control.push_back(Transmit::Packet { to, header, payload: poll.emit() });
         }
         self.asked_at = now;

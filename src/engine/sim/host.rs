@@ -7,7 +7,7 @@ use super::{Packet, address};
 use crate::engine::incoming::{Config, Outbound, Place, Reception};
 use crate::engine::job::{Answer, TransferKey};
 use crate::name::NodeId;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::wire::header::PacketKind;
 use crate::wire::outcome::Reason;
 
@@ -19,8 +19,9 @@ pub(super) struct Host {
     pub(super) is_cut: bool,
     /// No packet leaves.
     pub(super) is_mute: bool,
-    /// Its receiver stands still until then; what comes meanwhile is lost.
+    /// Its receiver stands still until then; and how many packets have come meanwhile.
     pub(super) stalled: Time,
+    pub(super) queued: u32,
     seed: u64,
     rcvbuf: u32,
     budget: usize,
@@ -42,6 +43,7 @@ impl Host {
             is_cut: false,
             is_mute: false,
             stalled: Time::ZERO,
+            queued: 0,
             seed,
             rcvbuf,
             budget: 32 << 20,
@@ -190,7 +192,8 @@ impl Host {
         if !self.alive {
             return None;
         }
-        let wake = self.reception.poll_timeout()?.max(self.stalled);
+        // What has come is taken before the clock is looked at.
+        let wake = self.reception.poll_timeout()?.max(self.stalled + Span::from_micros(1));
         if self.wake.is_some_and(|old| old <= wake) {
             return None;
         }

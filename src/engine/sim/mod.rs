@@ -259,9 +259,20 @@ impl Sim {
 
     fn to_target(&mut self, target: usize, packet: &Packet) {
         let now = self.now;
-        if self.is_lost(target, &packet.header) || self.targets[target].stalled > now {
+        if self.is_lost(target, &packet.header) {
             return;
         }
+        let host = &mut self.targets[target];
+        if host.stalled > now {
+            // The socket's buffer takes a few.
+            host.queued += 1;
+            if host.queued <= 64 {
+                let (at, life) = (host.stalled, host.life);
+                self.at(at, Happening::ToTarget(target, life, packet.clone()));
+            }
+            return;
+        }
+        host.queued = 0;
         if self.targets[target].packet(now, packet) {
             self.drive_target(target);
         }

@@ -23,7 +23,7 @@ fn long_tree(rng: &mut Rng) -> Vec<Manifest> {
 
 #[test]
 fn a_target_that_is_cut_off_for_a_while_catches_up() {
-    seeds(60, |seed| {
+    seeds(20, |seed| {
         let mut rng = Rng::new(seed ^ 0xc07);
         let targets = 1 + rng.below(4) as usize;
         let mut sim = Sim::new(seed, targets, long_tree(&mut rng));
