@@ -295,10 +295,8 @@ impl Outgoing {
     /// Calls it off: nothing more is committed.
     pub fn abort(&mut self, now: Time) {
         if self.phase == Phase::Running {
-            self.batches.clear();
-            self.repairs = Repairs::default();
             self.control.clear();
-            self.close(now, PacketKind::Abort);
+            self.give_up(now);
         }
     }
 

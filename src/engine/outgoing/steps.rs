@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::repair::{Stream, Who};
+use super::repair::{Repairs, Stream, Who};
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
@@ -83,6 +83,9 @@ impl Outgoing {
                 self.phase = Phase::Over;
             }
             return;
+        }
+        if !self.targets.is_empty() && self.targets.iter().all(|target| target.is_gone()) {
+            return self.give_up(now);
         }
         let dry_run = self.config.options.dry_run;
         let some_active = self.targets.iter().any(|target| target.is_active());
@@ -216,6 +219,13 @@ impl Outgoing {
         self.closing_tries = 0;
         self.say_closing(now, kind);
         self.advance(now);
+    }
+
+    /// Ends it before its end.
+    pub(super) fn give_up(&mut self, now: Time) {
+        self.batches.clear();
+        self.repairs = Repairs::default();
+        self.close(now, PacketKind::Abort);
     }
 
     fn say_closing(&mut self, now: Time, kind: PacketKind) {
