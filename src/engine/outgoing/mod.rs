@@ -167,9 +167,11 @@ pub struct Outgoing {
     unpolled: u64,
     /// Whether the window held something back since the last round.
     limited: bool,
-    /// When the last poll left, when the last one to all, and how patient to be.
+    /// When the last poll left, when the last one to all, when one was last repeated, and how patient
+    /// to be.
     asked_at: Time,
     spoken_at: Time,
+    again_at: Time,
     backoff: u32,
     closing_tries: u32,
 }
@@ -201,6 +203,7 @@ impl Outgoing {
             limited: false,
             asked_at: now,
             spoken_at: now,
+            again_at: now,
             backoff: 0,
             closing_tries: 0,
             config,
