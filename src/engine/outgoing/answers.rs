@@ -1,5 +1,6 @@
 //! What targets answer, and what follows from it.
 
+use super::batch::Said;
 use super::repair::Stream;
 use super::target::{Presence, Sample};
 use super::{Event, Gone, Outgoing, Phase};
@@ -48,6 +49,7 @@ impl Outgoing {
             }
             Feedback::Busy => {}
         }
+        self.commit_straggler(target);
         self.advance(now);
     }
 
@@ -60,10 +62,9 @@ impl Outgoing {
         match target.presence {
             Presence::Joining => target.presence = Presence::Active,
             Presence::Suspended => {
-                target.presence = Presence::Active;
                 target.sample = None;
                 self.events.push_back(Event::Resumed(at));
-                self.recount_all();
+                self.becomes(at, Presence::Active);
             }
             Presence::Active | Presence::Gone => {}
         }
@@ -76,21 +77,21 @@ impl Outgoing {
         let said = &mut batch.said[target];
         let Some(next) = goes_on(said.needs, &runs, entries) else { return };
         said.needs = next;
-        let whole = next == entries && !said.has_needs;
-        said.has_needs |= whole;
-        if dry_run {
-            said.done |= whole;
-        } else {
-            said.state = said.state.max(State::Body);
+        if !dry_run {
             for (entry, need) in runs.iter() {
                 if need == Need::All {
                     batch.want(entry);
                 }
             }
         }
-        if whole {
-            self.recount(number);
-        }
+        let whole = next == entries;
+        self.says(number, target, |said| {
+            said.has_needs |= whole;
+            match dry_run {
+                true => said.done |= whole,
+                false => said.state = said.state.max(State::Body),
+            }
+        });
         if dry_run {
             self.events.push_back(Event::Needs(number, target, runs));
         }
@@ -102,11 +103,12 @@ impl Outgoing {
         let said = &mut batch.said[target];
         let Some(next) = goes_on(said.outcomes, &runs, entries) else { return };
         said.outcomes = next;
-        if next == entries && !said.done {
-            said.has_needs = true;
-            said.state = State::Done;
-            said.done = true;
-            self.recount(number);
+        if next == entries {
+            self.says(number, target, |said| {
+                said.has_needs = true;
+                said.state = State::Done;
+                said.done = true;
+            });
         }
         self.events.push_back(Event::Outcomes(number, target, runs));
     }
@@ -126,18 +128,17 @@ impl Outgoing {
 
         let mut first_missed = None;
         let mut asked = 0;
-        let numbered = (status.first..).zip(&status.batches);
-        for (number, said) in numbered {
+        for (ahead, said) in (0..).zip(&status.batches) {
+            let number = status.first.saturating_add(ahead);
             let Some(batch) = self.get_mut(number) else { continue };
             let (offered, passed) = match batch.passed {
                 true => (batch.offered, batch.layout.blocks()),
                 false => (batch.offered, batch.next.min(batch.layout.blocks())),
             };
-            let before = batch.said[at].state;
-            let has_needs = batch.said[at].has_needs;
-            batch.said[at].state = said.state;
-            if (before < State::Staged) != (said.state < State::Staged) {
-                self.recount(number);
+            let Said { state: before, has_needs, .. } = batch.said[at];
+            // What is staged stays so, though an older answer may come late.
+            if before < State::Staged || said.state > before {
+                self.says(number, at, |known| known.state = said.state);
             }
             let (stream, sent) = match said.state {
                 State::Offer => (Stream::Offer, offered),
@@ -163,11 +164,7 @@ impl Outgoing {
     /// All batches before `first` are done by a target, though its DONE may still be on its way.
     fn done_below(&mut self, at: usize, first: u32) {
         for number in self.first..first.min(self.first + self.batches.len() as u32) {
-            let Some(batch) = self.get_mut(number) else { return };
-            if batch.said[at].state != State::Done {
-                batch.said[at].state = State::Done;
-                self.recount(number);
-            }
+            self.says(number, at, |said| said.state = State::Done);
         }
     }
 

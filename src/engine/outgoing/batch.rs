@@ -1,8 +1,10 @@
 //! One batch of an outgoing transfer.
 
 use std::collections::BTreeMap;
+use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 
+use super::target::Presence;
 use crate::engine::ranges::RangeSet;
 use crate::wire::begin::{Bits, Offer};
 use crate::wire::feedback::State;
@@ -45,12 +47,49 @@ pub(super) struct Batch {
     pub(super) frozen: bool,
     pub(super) verifying: bool,
     pub(super) said: Vec<Said>,
-    /// How many targets that others wait for have not said what they need, are not staged, not done.
-    pub(super) lack_needs: usize,
-    pub(super) lack_staged: usize,
-    pub(super) lack_done: usize,
-    /// How many targets that are not gone are not done.
-    pub(super) lack_done_ever: usize,
+    pub(super) lack: Lack,
+}
+
+/// How many targets have not said what is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Lack {
+    /// Targets that others wait for: what they need, that they are staged, that they are done.
+    pub(super) needs: usize,
+    pub(super) staged: usize,
+    pub(super) done: usize,
+    /// All targets that are not gone: that they are done.
+    pub(super) done_ever: usize,
+}
+
+impl Lack {
+    /// What one target adds.
+    pub(super) fn of(presence: Presence, said: &Said) -> Self {
+        let active = matches!(presence, Presence::Joining | Presence::Active);
+        Lack {
+            needs: usize::from(active && !said.has_needs),
+            staged: usize::from(active && said.state < State::Staged),
+            done: usize::from(active && !said.done),
+            done_ever: usize::from(presence != Presence::Gone && !said.done),
+        }
+    }
+}
+
+impl AddAssign for Lack {
+    fn add_assign(&mut self, other: Lack) {
+        self.needs += other.needs;
+        self.staged += other.staged;
+        self.done += other.done;
+        self.done_ever += other.done_ever;
+    }
+}
+
+impl SubAssign for Lack {
+    fn sub_assign(&mut self, other: Lack) {
+        self.needs -= other.needs;
+        self.staged -= other.staged;
+        self.done -= other.done;
+        self.done_ever -= other.done_ever;
+    }
 }
 
 impl Batch {
@@ -83,10 +122,7 @@ impl Batch {
             frozen: false,
             verifying: false,
             said: vec![said; targets],
-            lack_needs: 0,
-            lack_staged: 0,
-            lack_done: 0,
-            lack_done_ever: 0,
+            lack: Lack::default(),
         }
     }
 

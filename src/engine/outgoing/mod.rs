@@ -26,7 +26,7 @@ use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs};
 
-use batch::Batch;
+use batch::{Batch, Lack};
 use polls::Polls;
 use repair::Repairs;
 use target::Target;
@@ -224,7 +224,7 @@ impl Outgoing {
 
     /// Whether another batch may be handed in now.
     pub fn wants_batch(&self) -> bool {
-        let open = self.batches.iter().filter(|batch| batch.lack_done > 0).count();
+        let open = self.batches.iter().filter(|batch| batch.lack.done > 0).count();
         self.phase == Phase::Running
             && !self.input_ended
             && open < self.config.parallel
@@ -241,9 +241,12 @@ impl Outgoing {
         layout: Arc<Layout>,
     ) -> u32 {
         let number = self.first + self.batches.len() as u32;
-        let batch = Batch::new(manifest, entries, layout, self.config.block, self.targets.len());
+        let mut batch =
+            Batch::new(manifest, entries, layout, self.config.block, self.targets.len());
+        for (target, said) in self.targets.iter().zip(&batch.said) {
+            batch.lack += Lack::of(target.presence, said);
+        }
         self.batches.push_back(batch);
-        self.recount(number);
         self.backoff = 0;
         self.advance(now);
         number

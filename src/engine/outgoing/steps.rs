@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::batch::{Lack, Said};
 use super::repair::{Repairs, Stream, Who};
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
@@ -51,28 +52,23 @@ impl Outgoing {
         }
     }
 
-    /// Counts again who has not said what about a batch.
-    pub(super) fn recount(&mut self, number: u32) {
-        let Some(at) = number.checked_sub(self.first) else { return };
-        let Some(batch) = self.batches.get_mut(at as usize) else { return };
-        (batch.lack_needs, batch.lack_staged, batch.lack_done, batch.lack_done_ever) = (0, 0, 0, 0);
-        for (target, said) in self.targets.iter().zip(&batch.said) {
-            if target.is_gone() {
-                continue;
-            }
-            batch.lack_done_ever += usize::from(!said.done);
-            if target.is_active() {
-                batch.lack_needs += usize::from(!said.has_needs);
-                batch.lack_staged += usize::from(said.state < State::Staged);
-                batch.lack_done += usize::from(!said.done);
-            }
-        }
+    /// A target says something new of a batch.
+    pub(super) fn says(&mut self, number: u32, at: usize, change: impl FnOnce(&mut Said)) {
+        let place = number.checked_sub(self.first).map(|place| place as usize);
+        let Some(batch) = place.and_then(|place| self.batches.get_mut(place)) else { return };
+        let presence = self.targets[at].presence;
+        let said = &mut batch.said[at];
+        batch.lack -= Lack::of(presence, said);
+        change(said);
+        batch.lack += Lack::of(presence, said);
     }
 
-    /// After a target has come or gone.
-    pub(super) fn recount_all(&mut self) {
-        for number in self.first..self.first + self.batches.len() as u32 {
-            self.recount(number);
+    /// A target comes or goes.
+    pub(super) fn becomes(&mut self, at: usize, presence: Presence) {
+        let before = std::mem::replace(&mut self.targets[at].presence, presence);
+        for batch in &mut self.batches {
+            batch.lack -= Lack::of(before, &batch.said[at]);
+            batch.lack += Lack::of(presence, &batch.said[at]);
         }
     }
 
@@ -95,7 +91,7 @@ impl Outgoing {
             if dry_run || batch.frozen {
                 continue;
             }
-            let ready = some_active && batch.lack_staged == 0 && batch.lack_needs == 0;
+            let ready = some_active && batch.lack.staged == 0 && batch.lack.needs == 0;
             if ready && !batch.verifying {
                 batch.verifying = true;
                 self.events.push_back(Event::Verify(number));
@@ -103,8 +99,7 @@ impl Outgoing {
             // Batches are committed in order: what comes later waits.
             break;
         }
-        self.commit_stragglers();
-        while self.batches.front().is_some_and(|batch| batch.lack_done_ever == 0) {
+        while self.batches.front().is_some_and(|batch| batch.lack.done_ever == 0) {
             let Some(batch) = self.batches.pop_front() else { break };
             self.events.push_back(Event::Closed(self.first, batch.wanted));
             self.first += 1;
@@ -154,36 +149,29 @@ impl Outgoing {
         self.control.push_back(Transmit::Packet { to, header, payload: commit.emit() });
     }
 
-    /// Sends COMMIT again to those who answer a later poll and have not got it.
-    fn commit_stragglers(&mut self) {
-        for at in 0..self.batches.len() {
-            let batch = &self.batches[at];
-            if !batch.frozen {
-                break;
+    /// Sends COMMIT to a target that answers a later poll and has not got it.
+    pub(super) fn commit_straggler(&mut self, at: usize) {
+        let target = &self.targets[at];
+        if target.presence != Presence::Active {
+            return;
+        }
+        let mut numbers = Vec::new();
+        for (number, batch) in (self.first..).zip(&self.batches).take_while(|(_, b)| b.frozen) {
+            let said = &batch.said[at];
+            let heard_since = said.committed_at.is_none_or(|poll| target.answered > poll);
+            let waits = match said.state {
+                // What it has was right when it was read.
+                State::Staged => true,
+                // A strike may still come, unless all there is has been struck.
+                State::Body => batch.layout.streams() && !batch.strikes.is_empty(),
+                _ => false,
+            };
+            if !said.done && waits && heard_since {
+                numbers.push(number);
             }
-            if batch.lack_done_ever == 0 {
-                continue;
-            }
-            let targets: Vec<usize> = self
-                .targets
-                .iter()
-                .zip(&batch.said)
-                .enumerate()
-                .filter(|(_, (target, said))| {
-                    let told = said.committed_at;
-                    let heard_since = told.is_none_or(|poll| target.answered > poll);
-                    let waits = match said.state {
-                        // What it has was right when it was read.
-                        State::Staged => true,
-                        // A strike may still come, unless all there is has been struck.
-                        State::Body => batch.layout.streams() && !batch.strikes.is_empty(),
-                        _ => false,
-                    };
-                    target.presence == Presence::Active && !said.done && waits && heard_since
-                })
-                .map(|(index, _)| index)
-                .collect();
-            self.send_commit(self.first + at as u32, &targets);
+        }
+        for number in numbers {
+            self.send_commit(number, &[at]);
         }
     }
 
@@ -192,13 +180,12 @@ impl Outgoing {
         if self.targets[at].is_gone() {
             return;
         }
-        self.targets[at].presence = Presence::Gone;
+        self.becomes(at, Presence::Gone);
         self.polls.excuse(at);
         self.repairs.excuse(at);
         if self.phase == Phase::Running {
             self.events.push_back(Event::Gone(at, why));
         }
-        self.recount_all();
     }
 
     /// Tells a target that is gone, and speaks, that this is over for it.
@@ -300,7 +287,7 @@ impl Outgoing {
     /// Whether an answer of any kind is awaited.
     fn waits(&self) -> bool {
         self.polls.outstanding()
-            || self.batches.iter().any(|batch| batch.lack_done > 0)
+            || self.batches.iter().any(|batch| batch.lack.done > 0)
             || self.targets.iter().any(|target| target.presence == Presence::Joining)
     }
 
@@ -348,18 +335,17 @@ impl Outgoing {
             }
             target.silent_polls += 1;
             if target.silent_polls >= SILENT_POLLS && now >= target.heard + SILENT_FOR {
-                target.presence = Presence::Suspended;
                 target.probed = now;
                 self.polls.excuse(at);
                 self.repairs.excuse(at);
                 self.events.push_back(Event::Suspended(at));
-                self.recount_all();
+                self.becomes(at, Presence::Suspended);
             } else if joining {
                 self.begin(at..at + 1);
             }
         }
         self.end_round(now);
-        let lowest = self.batches.iter().find(|batch| quiet && batch.lack_done > 0);
+        let lowest = self.batches.iter().find(|batch| quiet && batch.lack.done > 0);
         let behind = |at: usize| lowest.is_some_and(|batch| !batch.said[at].done);
         let asked: Vec<usize> = (0..self.targets.len())
             .filter(|&at| self.targets[at].is_active() && (silent.contains(at) || behind(at)))
@@ -502,7 +488,7 @@ impl Outgoing {
     fn next_data(&self, most: u32) -> Option<(usize, Range<u32>)> {
         let at = self.batches.iter().position(|batch| !batch.passed)?;
         let batch = &self.batches[at];
-        if batch.lack_needs > 0 || self.config.options.dry_run || batch.frozen {
+        if batch.lack.needs > 0 || self.config.options.dry_run || batch.frozen {
             return None;
         }
         Some((at, batch.union.next_run(batch.next, most)?))
@@ -513,7 +499,7 @@ impl Outgoing {
         while let Some(batch) = self.batches.iter_mut().find(|batch| !batch.passed) {
             let through = batch.union.next_run(batch.next, 1).is_none();
             let offered = batch.offered == batch.offer_blocks();
-            if batch.frozen || (batch.lack_needs == 0 && offered && through) {
+            if batch.frozen || (batch.lack.needs == 0 && offered && through) {
                 batch.passed = true;
             } else {
                 return;
