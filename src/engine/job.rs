@@ -122,7 +122,12 @@ pub enum Answer<H> {
         /// One for each entry.
         outcomes: Vec<Outcome>,
     },
-    /// In place of any of these: the disk is full or read-only, and this host's part ends here.
+    /// The answer to [`Job::Close`].
+    Closed {
+        /// The transfer.
+        key: TransferKey,
+    },
+    /// In place of any of the others: the disk is full or read-only, and this host's part ends here.
     Fatal {
         /// The transfer.
         key: TransferKey,

@@ -97,7 +97,7 @@ impl Disk {
         Ok(Disk { config, rights, staging, dirs, transfers: BTreeMap::new() })
     }
 
-    /// Does one job. [`Job::Close`] has no answer; everything else has one.
+    /// Does one job.
     ///
     /// A job for a batch that was never planned, or is done with, is answered with
     /// [`Answer::Fatal`] and EINVAL.
@@ -112,7 +112,7 @@ impl Disk {
             Job::Commit { key, batch, strikes } => Some(self.commit(key, batch, &strikes)),
             Job::Close { key, .. } => {
                 self.close(key);
-                None
+                Some(Answer::Closed { key })
             }
         };
         self.dirs.forget();

@@ -179,7 +179,8 @@ impl Transfer {
     }
 
     pub fn close(self, disk: &mut Disk, aborted: bool) {
-        assert!(disk.run(Job::Close { key: self.key, aborted }).is_none());
+        let answer = disk.run(Job::Close { key: self.key, aborted });
+        assert!(matches!(answer, Some(Answer::Closed { .. })));
     }
 
     /// All of one batch.

@@ -115,6 +115,20 @@ impl Manifest {
         Ok(Manifest { entries })
     }
 
+    /// About how many bytes of memory it takes, its layout included: paths share nothing there.
+    pub fn memory(&self) -> usize {
+        let of = |entry: &Entry| {
+            let more = match &entry.kind {
+                Kind::File { data: Some(extents), .. } => 2 * size_of_val(extents.as_slice()),
+                Kind::Symlink(target) => target.len(),
+                _ => 0,
+            };
+            // The layout's slot, the need, the outcome.
+            size_of::<Entry>() + 64 + entry.path.as_bytes().len() + more
+        };
+        self.entries.iter().map(of).sum()
+    }
+
     /// Writes all entries.
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::new();

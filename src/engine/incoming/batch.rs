@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
-use super::Shared;
+use super::{Rank, Shared};
 use crate::engine::ranges::RangeSet;
 use crate::name::RelPath;
 use crate::wire::begin::Offer;
 use crate::wire::feedback::{BatchStatus, State};
+use crate::wire::header::MAX_BLOCK;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 use crate::wire::outcome::{Need, Outcome};
 
-/// A decoded manifest is bigger than its bytes: what a byte of manifest is counted as.
-pub(super) const MANIFEST_FACTOR: usize = 3;
+/// A decoded manifest is bigger than its bytes: what a byte of manifest is counted as until that is
+/// known.
+const MANIFEST_FACTOR: usize = 3;
 /// A body with more separate gaps than this takes only the block that it misses first.
 const MAX_GAPS: usize = 1 << 16;
+/// More ranges than a STATUS has room for.
+const MAX_RANGES: usize = MAX_BLOCK as usize / 2;
 
 pub(super) enum Stage<H> {
     /// There was no room for the manifest.
@@ -82,7 +86,7 @@ impl<H> Batch<H> {
     pub(super) fn offer(
         &mut self,
         shared: &mut Shared,
-        must: bool,
+        rank: Rank,
         block_size: u16,
         block: u32,
         offer: &Offer<'_>,
@@ -90,7 +94,7 @@ impl<H> Batch<H> {
         let whole = offer.manifest_len as usize;
         if matches!(self.stage, Stage::Unknown { .. }) {
             let wanted = whole * MANIFEST_FACTOR;
-            if !shared.reserve(wanted, must) {
+            if !shared.reserve(wanted, rank) {
                 self.stage = Stage::Unknown { refused: true };
                 return false;
             }
@@ -108,6 +112,18 @@ impl<H> Batch<H> {
         bytes[start..start + expected].copy_from_slice(offer.slice);
         missing.remove(block..block + 1);
         missing.is_empty()
+    }
+
+    /// The manifest takes so many bytes, now that it is decoded. False if there is no room for it: then
+    /// it has to be offered again.
+    pub(super) fn settle(&mut self, shared: &mut Shared, rank: Rank, bytes: usize) -> bool {
+        shared.release(std::mem::take(&mut self.reserved));
+        if shared.reserve(bytes, rank) {
+            self.reserved = bytes;
+            return true;
+        }
+        self.stage = Stage::Unknown { refused: true };
+        false
     }
 
     /// Which blocks of the body the entries that need data have, but for struck ones.
@@ -161,6 +177,16 @@ impl<H> Batch<H> {
         Some(&self.manifest.as_ref()?.entries.get(usize::from(entry))?.path)
     }
 
+    /// Whether it misses anything of that.
+    pub(super) fn misses(&self, offers: u32, data: u32) -> bool {
+        match &self.stage {
+            Stage::Unknown { refused } => !refused && offers > 0,
+            Stage::Offered { missing, .. } => missing.below(offers).next().is_some(),
+            Stage::Body { .. } => self.missing.below(data).next().is_some(),
+            _ => false,
+        }
+    }
+
     /// What STATUS says of it, when manifests have been sent up to `offers` blocks and bodies to `data`.
     pub(super) fn status(&self, offers: u32, data: u32) -> BatchStatus {
         let (state, missing) = match &self.stage {
@@ -169,9 +195,13 @@ impl<H> Batch<H> {
                 let all = 0..offers;
                 (State::Offer, if offers > 0 { vec![all] } else { Vec::new() })
             }
-            Stage::Offered { missing, .. } => (State::Offer, missing.below(offers).collect()),
+            Stage::Offered { missing, .. } => {
+                (State::Offer, missing.below(offers).take(MAX_RANGES).collect())
+            }
             Stage::Planning => (State::Planning, Vec::new()),
-            Stage::Body { .. } => (State::Body, self.missing.below(data).collect()),
+            Stage::Body { .. } => {
+                (State::Body, self.missing.below(data).take(MAX_RANGES).collect())
+            }
             Stage::Staging => (State::Staging, Vec::new()),
             Stage::Staged => (State::Staged, Vec::new()),
             Stage::Committing => (State::Committing, Vec::new()),

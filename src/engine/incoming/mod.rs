@@ -8,7 +8,7 @@ mod batch;
 mod tombs;
 mod transfer;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddrV4;
 
@@ -26,6 +26,8 @@ use transfer::Transfer;
 
 /// The most transfers open at once.
 pub const MAX_TRANSFERS: usize = 64;
+/// The last of them are for senders that have none.
+const SPARE_TRANSFERS: usize = 8;
 /// A transfer whose sender is silent for so long is over.
 pub const SILENCE: Span = Span::from_secs(30);
 
@@ -103,9 +105,22 @@ impl fmt::Display for Why {
 pub struct Reception<H> {
     shared: Shared,
     transfers: Vec<Transfer<H>>,
+    /// Closed transfers that the disk may still be busy with, and the memory that this takes.
+    closing: HashMap<TransferKey, usize>,
     tombs: Tombs,
     answers: VecDeque<Outbound>,
     events: VecDeque<Event>,
+}
+
+/// Which part of the budget a batch may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rank {
+    /// The lowest open batch of the oldest transfer never waits.
+    First,
+    /// Those of the others have a part for themselves: none is held up for good by a transfer that
+    /// stands still, or by its own later batches.
+    Lowest,
+    Later,
 }
 
 /// What all transfers share.
@@ -126,13 +141,27 @@ impl Shared {
         header
     }
 
-    /// Takes `bytes` of the budget; `must` takes them even if they are not there.
-    fn reserve(&mut self, bytes: usize, must: bool) -> bool {
-        let fits = self.used.saturating_add(bytes) <= self.config.budget;
-        if fits || must {
+    /// Takes `bytes` of the budget, if they are there for a batch of this rank.
+    fn reserve(&mut self, bytes: usize, rank: Rank) -> bool {
+        let most = match rank {
+            Rank::First => usize::MAX,
+            Rank::Lowest => self.config.budget,
+            Rank::Later => self.config.budget / 4 * 3,
+        };
+        let fits = self.used.saturating_add(bytes) <= most;
+        if fits {
             self.used += bytes;
         }
-        fits || must
+        fits
+    }
+
+    /// Whether a batch that was refused may be offered again.
+    fn has_room(&self, rank: Rank) -> bool {
+        match rank {
+            Rank::First => true,
+            Rank::Lowest => self.used < self.config.budget / 4 * 3,
+            Rank::Later => self.used < self.config.budget / 2,
+        }
     }
 
     fn release(&mut self, bytes: usize) {
@@ -170,6 +199,7 @@ impl<H> Reception<H> {
                 senders: 0,
             },
             transfers: Vec::new(),
+            closing: HashMap::new(),
             tombs: Tombs::default(),
             answers: VecDeque::new(),
             events: VecDeque::new(),
@@ -241,6 +271,10 @@ impl<H> Reception<H> {
             Answer::Done { key, batch, outcomes } => {
                 let Some(at) = self.position(key) else { return };
                 self.transfers[at].done(&mut self.shared, now, batch, outcomes);
+            }
+            Answer::Closed { key } => {
+                let freed = self.closing.remove(&key).unwrap_or(0);
+                self.shared.release(freed);
             }
             Answer::Fatal { key, batch, entry, reason } => {
                 let path = self.position(key).and_then(|at| self.transfers[at].path(batch, entry));
@@ -335,7 +369,7 @@ impl<H> Reception<H> {
         }
         let at = match self.position(key) {
             Some(at) => at,
-            None if self.transfers.len() >= MAX_TRANSFERS => {
+            None if !self.has_place(key.node) => {
                 const EAGAIN: u16 = 11;
                 let verdict = Verdict::Refused { reason: Reason::Os(EAGAIN), path: Vec::new() };
                 return self.verdict(from, key, verdict);
@@ -350,6 +384,12 @@ impl<H> Reception<H> {
         let transfer = &mut self.transfers[at];
         transfer.heard = now;
         transfer.accept(now);
+    }
+
+    fn has_place(&self, node: NodeId) -> bool {
+        let open = self.transfers.len() + self.closing.len();
+        let is_first = !self.transfers.iter().any(|t| t.key.node == node);
+        open < MAX_TRANSFERS - if is_first { 0 } else { SPARE_TRANSFERS }
     }
 
     /// Says again how a closed transfer ended, to a sender that seems not to know.
@@ -393,7 +433,8 @@ impl<H> Reception<H> {
     fn close(&mut self, now: Time, at: usize, why: Option<Why>) {
         let transfer = self.transfers.remove(at);
         let key = transfer.key;
-        transfer.forget(&mut self.shared);
+        // Whatever the disk still has of it stays until it is done with that.
+        self.closing.insert(key, transfer.memory());
         self.shared.jobs.push_back(Job::Close { key, aborted: why.is_some() });
         self.tombs.closed(now, key);
         if matches!(why, None | Some(Why::Sender)) {

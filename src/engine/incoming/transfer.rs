@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use super::batch::{Batch, Content, Stage};
-use super::{Outbound, Place, Shared};
+use super::{Outbound, Place, Rank, Shared};
 use crate::engine::job::{Body, Job, Options, TransferKey};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Commit, Offer};
@@ -106,6 +106,14 @@ impl<H> Transfer<H> {
         self.low + self.batches.iter().take_while(|b| b.is_done()).count() as u32
     }
 
+    fn rank(&self, oldest: bool, batch: u32) -> Rank {
+        match (batch == self.lowest_open(), oldest) {
+            (true, true) => Rank::First,
+            (true, false) => Rank::Lowest,
+            (false, _) => Rank::Later,
+        }
+    }
+
     pub(super) fn path(&self, batch: u32, entry: u16) -> Option<Vec<u8>> {
         let batch = self.batches.get(batch.checked_sub(self.low)? as usize)?;
         Some(batch.path(entry)?.as_bytes().to_vec())
@@ -127,9 +135,9 @@ impl<H> Transfer<H> {
         self.received = self.received.wrapping_add(u32::from(!header.alone));
         let offer = Offer::parse(payload).ok()?;
         let (key, options, block_size) = (self.key, self.options, self.block);
-        let must = oldest && header.batch == self.lowest_open();
+        let rank = self.rank(oldest, header.batch);
         let batch = self.get_or_open(header.batch)?;
-        if !batch.offer(shared, must, block_size, header.block, &offer) {
+        if !batch.offer(shared, rank, block_size, header.block, &offer) {
             return None;
         }
         let Stage::Offered { bytes, .. } = std::mem::replace(&mut batch.stage, Stage::Planning)
@@ -139,6 +147,9 @@ impl<H> Transfer<H> {
         let Ok(manifest) = Manifest::parse(&bytes) else { return Some(BAD_MANIFEST) };
         let layout = Layout::new(&manifest, block_size.into()).filter(Layout::is_sound);
         let Some(layout) = layout else { return Some(BAD_MANIFEST) };
+        if !batch.settle(shared, rank, manifest.memory()) {
+            return None;
+        }
         let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
         batch.manifest = Some(Arc::clone(&manifest));
         batch.layout = Some(Arc::clone(&layout));
@@ -168,16 +179,16 @@ impl<H> Transfer<H> {
 
     /// Takes memory for a planned batch's body and says NEED, or leaves it waiting.
     fn admit_body(&mut self, shared: &mut Shared, now: Time, oldest: bool, number: u32) {
-        let must = oldest && number == self.lowest_open();
+        let rank = self.rank(oldest, number);
         let dry_run = self.options.dry_run;
         let Some(batch) = self.get(number) else { return };
         if dry_run {
             // A dry run ends here; what each entry needs is the result.
             batch.stage = Stage::Done(Vec::new());
-            batch.file = None;
+            batch.free(shared);
         } else {
             let memory = batch.body_memory();
-            if !shared.reserve(memory, must) {
+            if !shared.reserve(memory, rank) {
                 return;
             }
             batch.reserved_body = memory;
@@ -198,7 +209,6 @@ impl<H> Transfer<H> {
 
     /// Memory may be free: go on with what waits for it, in order.
     pub(super) fn readmit(&mut self, shared: &mut Shared, now: Time, oldest: bool) {
-        let lowest = self.lowest_open();
         for at in 0..self.batches.len() {
             let number = self.low + at as u32;
             match self.batches[at].stage {
@@ -209,8 +219,7 @@ impl<H> Transfer<H> {
                     }
                 }
                 Stage::Unknown { refused: true } => {
-                    let must = oldest && number == lowest;
-                    if shared.used >= shared.config.budget / 2 && !must {
+                    if !shared.has_room(self.rank(oldest, number)) {
                         return;
                     }
                     self.batches[at].stage = Stage::Unknown { refused: false };
@@ -330,6 +339,8 @@ impl<H> Transfer<H> {
             return;
         }
         batch.stage = Stage::Done(outcomes);
+        // The outcomes say it all.
+        batch.needs = Vec::new();
         batch.free(shared);
         let due = self.soon(shared, now);
         self.dones_due.insert(number, (due, 0));
@@ -377,10 +388,9 @@ impl<H> Transfer<H> {
 
     fn misses_something(&self) -> bool {
         let numbered = (self.low..).zip(&self.batches);
-        numbered.into_iter().any(|(number, batch)| {
-            let status = batch.status(self.offers.below(number), self.data.below(number));
-            !status.missing.is_empty()
-        })
+        numbered
+            .into_iter()
+            .any(|(number, batch)| batch.misses(self.offers.below(number), self.data.below(number)))
     }
 
     fn forget_below(&mut self, shared: &mut Shared, low: u32) {
@@ -483,11 +493,9 @@ impl<H> Transfer<H> {
         Outbound { to: self.from, header, payload: feedback.emit(self.key.node, self.block.into()) }
     }
 
-    /// Gives back all memory.
-    pub(super) fn forget(&self, shared: &mut Shared) {
-        for batch in &self.batches {
-            shared.release(batch.reserved + batch.reserved_body);
-        }
+    /// What it has of the budget, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.batches.iter().map(|batch| batch.reserved + batch.reserved_body).sum()
     }
 }
 

@@ -116,14 +116,15 @@ impl MemDisk {
     }
 
     /// Does a job; its answer and when that comes.
-    pub(super) fn run(&mut self, now: Time, job: Job) -> Option<(Time, Answer<Handle>)> {
+    pub(super) fn run(&mut self, now: Time, job: Job) -> (Time, Answer<Handle>) {
         let (step, of, on) = match &job {
             Job::Plan { key, batch, .. } => (Step::Plan, *key, *batch),
             Job::Stage { key, batch, .. } => (Step::Stage, *key, *batch),
             Job::Commit { key, batch, .. } => (Step::Commit, *key, *batch),
             Job::Close { key, .. } => {
-                self.planned.retain(|(planned, _), _| planned != key);
-                return None;
+                let key = *key;
+                self.planned.retain(|(planned, _), _| *planned != key);
+                return (self.free.max(now), Answer::Closed { key });
             }
         };
         self.free = self.free.max(now) + self.slowness;
@@ -134,10 +135,10 @@ impl MemDisk {
         }
         if let Some((kind, batch, reason)) = self.fails {
             if (kind, batch) == (step, on) {
-                return Some((self.free, Answer::Fatal { key: of, batch, entry: 0, reason }));
+                return (self.free, Answer::Fatal { key: of, batch, entry: 0, reason });
             }
         }
-        Some((self.free, self.answer(job)))
+        (self.free, self.answer(job))
     }
 
     fn answer(&mut self, job: Job) -> Answer<Handle> {
@@ -204,7 +205,7 @@ impl MemDisk {
                 }
                 Answer::Done { key, batch, outcomes }
             }
-            Job::Close { .. } => unreachable!("has no answer"),
+            Job::Close { .. } => unreachable!("is answered above"),
         }
     }
 }

@@ -63,6 +63,11 @@ impl Host {
         self.reset();
     }
 
+    pub(super) fn set_budget(&mut self, bytes: usize) {
+        self.budget = bytes;
+        self.reset();
+    }
+
     fn reset(&mut self) {
         self.reception = Reception::new(Config {
             me: self.node(),
@@ -93,7 +98,8 @@ impl Host {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.alive || self.is_cut || self.reception.open().next().is_none()
+        let is_idle = self.reception.open().next().is_none() && self.reception.memory() == 0;
+        !self.alive || self.is_cut || is_idle
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -156,7 +162,7 @@ impl Host {
     pub(super) fn jobs(&mut self, now: Time) -> Vec<(Time, Answer<Handle>)> {
         let mut answers = Vec::new();
         while let Some(job) = self.reception.poll_job() {
-            answers.extend(self.disk.run(now, job));
+            answers.push(self.disk.run(now, job));
         }
         answers
     }
