@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 
 use super::disk::{Handle, MemDisk, fill};
+use super::hostile::EVIL;
 use super::{Packet, address};
 use crate::engine::incoming::{Config, Outbound, Place, Reception};
 use crate::engine::job::{Answer, TransferKey};
@@ -149,8 +150,15 @@ impl Host {
                     }
                 }
             }
+            None if header.kind == PacketKind::Data => {
+                assert_eq!(header.node, EVIL);
+                if let Place::Memory(memory) =
+                    self.reception.data(now, header, packet.payload.len())
+                {
+                    memory.copy_from_slice(&packet.payload);
+                }
+            }
             None => {
-                assert_ne!(header.kind, PacketKind::Data);
                 self.reception.packet(now, packet.from, header, &packet.payload);
             }
         };

@@ -125,6 +125,10 @@ struct Sim {
     /// Actions by the number of the step before which they happen.
     script: Vec<(u64, Action)>,
     filter: Option<Filter>,
+    /// Of a thousand packets, so many are copied by a hostile member and changed; and a target whose
+    /// answers are changed.
+    hostile: u64,
+    liar: Option<usize>,
 }
 
 fn address(index: usize) -> SocketAddrV4 {
@@ -152,6 +156,8 @@ impl Sim {
             feedback: 0,
             script: Vec::new(),
             filter: None,
+            hostile: 0,
+            liar: None,
         }
     }
 
@@ -319,6 +325,10 @@ impl Sim {
         if self.is_lost(target, &header) || self.targets[target].is_mute || !is_there {
             return;
         }
+        let (mut header, mut payload) = (header, payload);
+        if self.liar == Some(target) {
+            hostile::change(&mut self.rng, &mut header, &mut payload);
+        }
         let payload = Rc::new(payload);
         for after in self.net.back() {
             let what = Happening::ToSender(from, header, Rc::clone(&payload));
@@ -347,6 +357,10 @@ impl Sim {
         use crate::wire::header::OVERHEAD;
         self.wire_bytes += (len + OVERHEAD) as u64;
         let now = self.now;
+        if self.hostile > 0 && self.rng.below(1_000) < self.hostile {
+            let evil = hostile::copy(&mut self.rng, &packet);
+            self.at(now + Span::from_micros(100), Happening::ToAll(evil));
+        }
         for after in self.net.out(now, len + OVERHEAD) {
             let what = match to {
                 To::Group => Happening::ToAll(packet.clone()),
