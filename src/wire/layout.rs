@@ -108,8 +108,10 @@ impl Layout {
     /// The runs of blocks that hold data of `slot`, ascending; neighbours may touch or share a block.
     pub fn blocks_of<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = Range<u32>> + 'a {
         let whole = Extent { start: 0, end: slot.len };
-        let extents = slot.data.as_deref().unwrap_or(&[]);
-        let all = slot.data.is_none().then_some(whole);
+        // A body in memory has no holes: nothing would fill them.
+        let data = slot.data.as_deref().filter(|_| self.streams());
+        let extents = data.unwrap_or(&[]);
+        let all = data.is_none().then_some(whole);
         let block = u64::from(self.block.max(1));
         extents.iter().copied().chain(all).map(move |extent| {
             let start = (slot.start + extent.start) / block;

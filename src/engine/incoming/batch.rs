@@ -27,10 +27,8 @@ pub(super) enum Stage<H> {
     Offered { bytes: Vec<u8>, missing: RangeSet },
     /// The disk looks at the entries.
     Planning,
-    /// There is no room for the body yet.
-    Waiting,
-    /// Blocks of the body are coming.
-    Body { body: Content<H> },
+    /// Blocks of the body are coming. `starved`: there was no room for them.
+    Body { body: Content<H>, starved: bool },
     /// The disk writes.
     Staging,
     /// It can be committed.
@@ -44,6 +42,8 @@ pub(super) enum Stage<H> {
 pub(super) enum Content<H> {
     Memory(Vec<u8>),
     File(H),
+    /// Nothing is needed, or nothing has come: memory is taken with the first block, so that a sender
+    /// that stands still has none of it.
     None,
 }
 
@@ -52,7 +52,6 @@ pub(super) struct Batch<H> {
     pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) layout: Option<Arc<Layout>>,
     pub(super) needs: Vec<Need>,
-    pub(super) file: Option<H>,
     /// Blocks of the body that are needed and not here.
     pub(super) missing: RangeSet,
     /// Set by the first COMMIT, and never changed.
@@ -70,7 +69,6 @@ impl<H> Batch<H> {
             manifest: None,
             layout: None,
             needs: Vec::new(),
-            file: None,
             missing: RangeSet::new(),
             strikes: None,
             reserved: 0,
@@ -165,12 +163,19 @@ impl<H> Batch<H> {
         self.missing.contains(block) && (!fragmented || self.missing.first() == Some(block))
     }
 
-    /// The needed body, in bytes of memory; 0 if it streams or nothing is needed.
-    pub(super) fn body_memory(&self) -> usize {
-        match &self.layout {
-            Some(layout) if !layout.streams() && !self.missing.is_empty() => layout.len() as usize,
-            _ => 0,
+    /// Takes memory for the body if it needs any and has none. False if there is no room for it.
+    pub(super) fn make_room(&mut self, shared: &mut Shared, rank: Rank) -> bool {
+        let Stage::Body { body: body @ Content::None, starved } = &mut self.stage else {
+            return true;
+        };
+        let memory = self.layout.as_ref().map_or(0, |layout| layout.len() as usize);
+        *starved = !shared.reserve(memory, rank);
+        if *starved {
+            return false;
         }
+        self.reserved_body = memory;
+        *body = Content::Memory(shared.buffer(memory));
+        true
     }
 
     pub(super) fn path(&self, entry: u16) -> Option<&RelPath> {
@@ -182,7 +187,7 @@ impl<H> Batch<H> {
         match &self.stage {
             Stage::Unknown { refused } => !refused && offers > 0,
             Stage::Offered { missing, .. } => missing.below(offers).next().is_some(),
-            Stage::Body { .. } => self.missing.below(data).next().is_some(),
+            Stage::Body { starved, .. } => !starved && self.missing.below(data).next().is_some(),
             _ => false,
         }
     }
@@ -190,7 +195,9 @@ impl<H> Batch<H> {
     /// What STATUS says of it, when manifests have been sent up to `offers` blocks and bodies to `data`.
     pub(super) fn status(&self, offers: u32, data: u32) -> BatchStatus {
         let (state, missing) = match &self.stage {
-            Stage::Unknown { refused: true } | Stage::Waiting => (State::Waiting, Vec::new()),
+            Stage::Unknown { refused: true } | Stage::Body { starved: true, .. } => {
+                (State::Waiting, Vec::new())
+            }
             Stage::Unknown { refused: false } => {
                 let all = 0..offers;
                 (State::Offer, if offers > 0 { vec![all] } else { Vec::new() })
@@ -216,6 +223,5 @@ impl<H> Batch<H> {
         shared.release(std::mem::take(&mut self.reserved_body));
         self.manifest = None;
         self.layout = None;
-        self.file = None;
     }
 }

@@ -1,8 +1,8 @@
 //! All transfers that come in to one daemon: routing, memory, tombstones.
 //!
 //! Memory for incoming transfers has one budget. A batch that does not fit waits, says so, and is
-//! offered again; the lowest open batch of the oldest transfer never waits, so there is always
-//! progress.
+//! offered again; the lowest open batch of the first transfer, by its key, never waits, so there is
+//! always progress.
 
 mod batch;
 mod tombs;
@@ -115,7 +115,7 @@ pub struct Reception<H> {
 /// Which part of the budget a batch may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Rank {
-    /// The lowest open batch of the oldest transfer never waits.
+    /// The lowest open batch of the first transfer never waits.
     First,
     /// Those of the others have a part for themselves: none is held up for good by a transfer that
     /// stands still, or by its own later batches.
@@ -146,7 +146,7 @@ impl Shared {
         let most = match rank {
             Rank::First => usize::MAX,
             Rank::Lowest => self.config.budget,
-            Rank::Later => self.config.budget / 4 * 3,
+            Rank::Later => self.config.budget / 8 * 5,
         };
         let fits = self.used.saturating_add(bytes) <= most;
         if fits {
@@ -215,10 +215,11 @@ impl<H> Reception<H> {
         let Some(at) = self.position(key) else {
             return self.bury_again(from, key, header.kind);
         };
+        let first = self.is_first(key);
         let transfer = &mut self.transfers[at];
         transfer.heard = now;
         let failed = match header.kind {
-            PacketKind::Offer => transfer.offer(&mut self.shared, at == 0, header, payload),
+            PacketKind::Offer => transfer.offer(&mut self.shared, first, header, payload),
             PacketKind::Poll => {
                 transfer.poll(&mut self.shared, now, header, payload);
                 self.readmit(now);
@@ -243,7 +244,10 @@ impl<H> Reception<H> {
     pub fn data(&mut self, now: Time, header: &Header, len: usize) -> Place<'_, H> {
         let key = TransferKey { node: header.node, number: header.transfer };
         match self.position(key) {
-            Some(at) => self.transfers[at].data(&mut self.shared, now, header, len),
+            Some(at) => {
+                let first = self.is_first(key);
+                self.transfers[at].data(&mut self.shared, now, first, header, len)
+            }
             None => Place::Nowhere,
         }
     }
@@ -259,7 +263,7 @@ impl<H> Reception<H> {
         match answer {
             Answer::Planned { key, batch, needs, file } => {
                 let Some(at) = self.position(key) else { return };
-                self.transfers[at].planned(&mut self.shared, now, at == 0, batch, needs, file);
+                self.transfers[at].planned(&mut self.shared, now, batch, needs, file);
             }
             Answer::Staged { key, batch, buffer } => {
                 if let Some(buffer) = buffer {
@@ -359,6 +363,12 @@ impl<H> Reception<H> {
         self.transfers.iter().position(|t| t.key == key)
     }
 
+    /// Whether a transfer never waits for memory. All targets agree on which one that is, or two of
+    /// them could each hold up what the other waits for.
+    fn is_first(&self, key: TransferKey) -> bool {
+        self.transfers.iter().all(|t| key <= t.key)
+    }
+
     fn begin(&mut self, now: Time, from: SocketAddrV4, key: TransferKey, payload: &[u8]) {
         let Ok(begin) = Begin::parse(payload) else { return };
         let me = self.shared.config.me;
@@ -449,8 +459,10 @@ impl<H> Reception<H> {
 
     /// Memory may be free again: let those go on that waited for it, oldest first.
     fn readmit(&mut self, now: Time) {
-        for (at, transfer) in self.transfers.iter_mut().enumerate() {
-            transfer.readmit(&mut self.shared, now, at == 0);
+        let first = self.transfers.iter().map(|t| t.key).min();
+        for transfer in &mut self.transfers {
+            let is_first = Some(transfer.key) == first;
+            transfer.readmit(&mut self.shared, now, is_first);
         }
     }
 }

@@ -106,8 +106,8 @@ impl<H> Transfer<H> {
         self.low + self.batches.iter().take_while(|b| b.is_done()).count() as u32
     }
 
-    fn rank(&self, oldest: bool, batch: u32) -> Rank {
-        match (batch == self.lowest_open(), oldest) {
+    fn rank(&self, first: bool, batch: u32) -> Rank {
+        match (batch == self.lowest_open(), first) {
             (true, true) => Rank::First,
             (true, false) => Rank::Lowest,
             (false, _) => Rank::Later,
@@ -128,14 +128,14 @@ impl<H> Transfer<H> {
     pub(super) fn offer(
         &mut self,
         shared: &mut Shared,
-        oldest: bool,
+        first: bool,
         header: &Header,
         payload: &[u8],
     ) -> Option<Reason> {
         self.received = self.received.wrapping_add(u32::from(!header.alone));
         let offer = Offer::parse(payload).ok()?;
         let (key, options, block_size) = (self.key, self.options, self.block);
-        let rank = self.rank(oldest, header.batch);
+        let rank = self.rank(first, header.batch);
         let batch = self.get_or_open(header.batch)?;
         if !batch.offer(shared, rank, block_size, header.block, &offer) {
             return None;
@@ -161,43 +161,24 @@ impl<H> Transfer<H> {
         &mut self,
         shared: &mut Shared,
         now: Time,
-        oldest: bool,
         number: u32,
         needs: Vec<Need>,
         file: Option<H>,
     ) {
+        let dry_run = self.options.dry_run;
         let Some(batch) = self.get(number) else { return };
         if !matches!(batch.stage, Stage::Planning) {
             return;
         }
         batch.needs = needs;
-        batch.file = file;
         batch.missing = batch.needed(&[]);
-        batch.stage = Stage::Waiting;
-        self.admit_body(shared, now, oldest, number);
-    }
-
-    /// Takes memory for a planned batch's body and says NEED, or leaves it waiting.
-    fn admit_body(&mut self, shared: &mut Shared, now: Time, oldest: bool, number: u32) {
-        let rank = self.rank(oldest, number);
-        let dry_run = self.options.dry_run;
-        let Some(batch) = self.get(number) else { return };
         if dry_run {
             // A dry run ends here; what each entry needs is the result.
             batch.stage = Stage::Done(Vec::new());
             batch.free(shared);
         } else {
-            let memory = batch.body_memory();
-            if !shared.reserve(memory, rank) {
-                return;
-            }
-            batch.reserved_body = memory;
-            let body = match batch.file.take() {
-                Some(file) => Content::File(file),
-                None if memory > 0 => Content::Memory(shared.buffer(memory)),
-                None => Content::None,
-            };
-            batch.stage = Stage::Body { body };
+            let body = file.map_or(Content::None, Content::File);
+            batch.stage = Stage::Body { body, starved: false };
             if let Some(strikes) = batch.strikes.take() {
                 batch.strike(strikes);
             }
@@ -208,25 +189,22 @@ impl<H> Transfer<H> {
     }
 
     /// Memory may be free: go on with what waits for it, in order.
-    pub(super) fn readmit(&mut self, shared: &mut Shared, now: Time, oldest: bool) {
+    pub(super) fn readmit(&mut self, shared: &mut Shared, now: Time, first: bool) {
         for at in 0..self.batches.len() {
-            let number = self.low + at as u32;
-            match self.batches[at].stage {
-                Stage::Waiting => {
-                    self.admit_body(shared, now, oldest, number);
-                    if matches!(self.batches[at].stage, Stage::Waiting) {
-                        return;
-                    }
-                }
-                Stage::Unknown { refused: true } => {
-                    if !shared.has_room(self.rank(oldest, number)) {
-                        return;
-                    }
-                    self.batches[at].stage = Stage::Unknown { refused: false };
-                    self.status_soon(shared, now);
-                }
-                _ => {}
+            let rank = self.rank(first, self.low + at as u32);
+            let batch = &mut self.batches[at];
+            let has_room = match batch.stage {
+                Stage::Body { starved: true, .. } => batch.make_room(shared, rank),
+                Stage::Unknown { refused: true } => shared.has_room(rank),
+                _ => continue,
+            };
+            if !has_room {
+                return;
             }
+            if let Stage::Unknown { refused } = &mut batch.stage {
+                *refused = false;
+            }
+            self.status_soon(shared, now);
         }
     }
 
@@ -235,12 +213,14 @@ impl<H> Transfer<H> {
         &mut self,
         shared: &mut Shared,
         now: Time,
+        first: bool,
         header: &Header,
         len: usize,
     ) -> Place<'_, H> {
         self.received = self.received.wrapping_add(u32::from(!header.alone));
         self.heard = now;
         let number = header.batch;
+        let rank = self.rank(first, number);
         let Some(at) = number.checked_sub(self.low).map(|at| at as usize) else {
             return Place::Nowhere;
         };
@@ -251,16 +231,19 @@ impl<H> Transfer<H> {
         if !fits || !matches!(batch.stage, Stage::Body { .. }) || !batch.wants(header.block) {
             return Place::Nowhere;
         }
+        if !batch.make_room(shared, rank) {
+            return Place::Nowhere;
+        }
         batch.missing.remove(header.block..header.block + 1);
         if batch.missing.is_empty() {
             // The disk gets it with the next `poll_job`, after the caller has put this block in place.
             shared.jobs.push_back(Job::Stage { key: self.key, batch: number, body: Body::None });
         }
         match &mut batch.stage {
-            Stage::Body { body: Content::Memory(memory) } => memory
+            Stage::Body { body: Content::Memory(memory), .. } => memory
                 .get_mut(bytes.start as usize..bytes.end as usize)
                 .map_or(Place::Nowhere, Place::Memory),
-            Stage::Body { body: Content::File(file) } => Place::File(file, bytes.start),
+            Stage::Body { body: Content::File(file), .. } => Place::File(file, bytes.start),
             _ => Place::Nowhere,
         }
     }
@@ -271,7 +254,7 @@ impl<H> Transfer<H> {
         if !matches!(batch.stage, Stage::Body { .. }) {
             return None;
         }
-        let Stage::Body { body } = std::mem::replace(&mut batch.stage, Stage::Staging) else {
+        let Stage::Body { body, .. } = std::mem::replace(&mut batch.stage, Stage::Staging) else {
             return None;
         };
         Some(match body {
@@ -373,8 +356,7 @@ impl<H> Transfer<H> {
                 let number = poll.want_first.saturating_add(bit);
                 let Some(batch) = self.get(number) else { continue };
                 let (done, planned) = (batch.is_done(), !batch.needs.is_empty());
-                let waits = matches!(batch.stage, Stage::Waiting);
-                if poll.want_need >> bit & 1 != 0 && planned && !waits {
+                if poll.want_need >> bit & 1 != 0 && planned {
                     self.needs_due.entry(number).or_insert((due, 0));
                 }
                 if poll.want_done >> bit & 1 != 0 && done {
