@@ -126,7 +126,7 @@ impl Control {
                 oldest => oldest,
             },
             targets: targets.iter().map(|member| (member.node, member.addr)).collect(),
-            options: Options { dry_run, ignore_times: false },
+            options: Options { dry_run, ignore_times: false, ..Options::default() },
             block: self.block(targets),
             parallel: self.settings.parallel,
             timeout: self.settings.timeout.at_least(Span::from_secs(1)),

@@ -15,7 +15,7 @@ use super::meta::{self, Rights};
 use super::opened::{OpenDir, Opened};
 use super::root::{Dirs, Root};
 use super::staging::{Staged, Staging};
-use crate::engine::job::{Answer, Job, Options, TransferKey};
+use crate::engine::job::{Answer, Job, Options, Tally, TransferKey};
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
@@ -110,6 +110,10 @@ impl Disk {
             }
             Job::Stage { key, batch, body } => Some(self.stage(key, batch, body)),
             Job::Commit { key, batch, strikes } => Some(self.commit(key, batch, &strikes)),
+            // Nothing is spooled yet.
+            Job::Tally { key } => Some(Answer::Tallied { key, tally: Tally::default() }),
+            Job::Delete { key } => Some(Answer::Deleted { key, deleted: 0, failed: 0 }),
+            Job::Page { key, skip, .. } => Some(Answer::Page { key, skip, names: Vec::new() }),
             Job::Close { key, .. } => {
                 self.close(key);
                 None

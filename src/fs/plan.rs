@@ -254,7 +254,7 @@ impl Planner<'_> {
                 fsat::readlink_at(dir.as_fd(), name)? == *target
             }
             Kind::Char(major, minor) | Kind::Block(major, minor) => stat.rdev == (*major, *minor),
-            Kind::Fifo | Kind::Open | Kind::Close => true,
+            Kind::Fifo | Kind::Open | Kind::Close | Kind::Keep => true,
         })
     }
 }

@@ -242,6 +242,7 @@ impl<H> Reception<H> {
                 let Some(at) = self.position(key) else { return };
                 self.transfers[at].done(&mut self.shared, now, batch, outcomes);
             }
+            Answer::Tallied { .. } | Answer::Deleted { .. } | Answer::Page { .. } => return,
             Answer::Fatal { key, batch, entry, reason } => {
                 let path = self.position(key).and_then(|at| self.transfers[at].path(batch, entry));
                 return self.refuse(now, key, reason, path.unwrap_or_default());

@@ -65,7 +65,7 @@ impl<H> Transfer<H> {
             index,
             total: begin.total,
             block: begin.block,
-            options: Options { dry_run: begin.dry_run, ignore_times: begin.ignore_times },
+            options: begin.options,
             low: 1,
             batches: VecDeque::new(),
             received: 0,

@@ -34,8 +34,7 @@ impl Outgoing {
                 _ => self.everyone(),
             };
             let begin = Begin {
-                dry_run: self.config.options.dry_run,
-                ignore_times: self.config.options.ignore_times,
+                options: self.config.options,
                 block: self.config.block,
                 oldest: self.config.oldest,
                 total: self.targets.len() as u16,

@@ -145,6 +145,7 @@ impl MemDisk {
                 }
                 Answer::Done { key, batch, outcomes }
             }
+            Job::Tally { .. } | Job::Delete { .. } | Job::Page { .. } => return None,
             Job::Close { key, .. } => {
                 self.planned.retain(|(planned, _), _| *planned != key);
                 return None;

@@ -176,7 +176,11 @@ impl Sim {
             number: self.sender.number,
             oldest: self.sender.number,
             targets: self.targets.iter().map(|host| (host.node(), host.addr())).collect(),
-            options: Options { dry_run: self.sender.dry_run, ignore_times: false },
+            options: Options {
+                dry_run: self.sender.dry_run,
+                ignore_times: false,
+                ..Options::default()
+            },
             block: self.sender.block,
             parallel: self.sender.parallel,
             timeout: Span::from_secs(10),

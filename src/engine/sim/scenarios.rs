@@ -32,7 +32,7 @@ fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
             entries.push(found);
         }
         entries.push(entry(&format!("d{at}"), Kind::Close));
-        made.push(Manifest { entries });
+        made.push(Manifest { entries, ..Manifest::default() });
     }
     made
 }
