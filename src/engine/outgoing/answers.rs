@@ -32,6 +32,10 @@ impl Outgoing {
             Feedback::Accept { verdict: Verdict::Accepted, grant } => {
                 self.targets[target].grant = grant.into();
             }
+            Feedback::Accept { verdict: Verdict::Shared(with), grant } => {
+                self.targets[target].grant = grant.into();
+                self.events.push_back(Event::Shared(target, with));
+            }
             Feedback::Accept { verdict: Verdict::Refused { reason, path }, .. } => {
                 self.lose(target, Gone::Refused(reason, path));
             }
@@ -46,6 +50,7 @@ impl Outgoing {
                     self.lose(target, Gone::Left);
                 }
             }
+            Feedback::Spool(spool) => self.spool(now, target, spool),
             Feedback::Busy => {}
         }
         self.advance(now);

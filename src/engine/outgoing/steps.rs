@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::repair::{Stream, Who};
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
+use super::spool::Step;
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
@@ -12,7 +13,7 @@ use crate::wire::header::PacketKind;
 use crate::wire::poll::{Asked, Mark, Poll};
 
 /// Silent targets get the next poll each by itself, up to so many.
-const ONE_BY_ONE: usize = 16;
+pub(super) const ONE_BY_ONE: usize = 16;
 /// Answers to polls of a large fleet come at this many a second at the most.
 const ANSWERS_PER_SECOND: u64 = 20_000;
 /// A poll leaves after so many bytes at the latest.
@@ -74,6 +75,9 @@ impl Outgoing {
 
     /// Does what can be done now: verifies and commits batches, drops those that are done, ends.
     pub(super) fn advance(&mut self, now: Time) {
+        if let Phase::Spooling(step) = self.phase {
+            return self.advance_spool(now, step);
+        }
         if self.phase != Phase::Running {
             if self.targets.iter().all(|target| target.ended || !target.is_active()) {
                 self.phase = Phase::Over;
@@ -104,7 +108,10 @@ impl Outgoing {
             self.repairs.forget_below(self.first);
         }
         if self.input_ended && self.batches.is_empty() {
-            self.close(now, PacketKind::End);
+            match self.config.options.spools() {
+                true => self.start_spool(now),
+                false => self.close(now, PacketKind::End),
+            }
         }
     }
 
@@ -182,7 +189,7 @@ impl Outgoing {
         self.targets[at].presence = Presence::Gone;
         self.polls.excuse(at);
         self.repairs.excuse(at);
-        if self.phase == Phase::Running {
+        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
             self.events.push_back(Event::Gone(at, why));
         }
         self.recount_all();
@@ -225,7 +232,7 @@ impl Outgoing {
         }
     }
 
-    fn patience(&self) -> Span {
+    pub(super) fn patience(&self) -> Span {
         let round_trips = self.targets.iter().filter(|target| target.is_active());
         let longest = round_trips.filter_map(|target| target.stats.round_trip).max();
         let spread = Span::from_micros(self.spread().into()) * 2;
@@ -246,7 +253,8 @@ impl Outgoing {
         match self.phase {
             Phase::Over => None,
             _ if !self.control.is_empty() => Some(Time::ZERO),
-            Phase::Closing(_) => Some(self.asked_at + self.patience()),
+            Phase::Spooling(Step::Decide) => None,
+            Phase::Spooling(_) | Phase::Closing(_) => Some(self.asked_at + self.patience()),
             Phase::Running => {
                 let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
                 let away =
@@ -279,6 +287,7 @@ impl Outgoing {
     pub fn timeout(&mut self, now: Time) {
         match self.phase {
             Phase::Over => {}
+            Phase::Spooling(step) => self.spool_timeout(now, step),
             Phase::Closing(kind) => {
                 if now >= self.asked_at + self.patience() {
                     if self.closing_tries >= CLOSING_TRIES {
