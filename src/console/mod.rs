@@ -13,6 +13,7 @@
 
 pub mod command;
 mod help;
+mod options;
 pub mod reply;
 pub mod report;
 pub mod session;

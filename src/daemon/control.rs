@@ -36,12 +36,15 @@ const SECOND: Span = Span::from_secs(1);
 const OFFER: Offer = Offer {
     send: true,
     group: false,
+    delete: false,
+    compare: false,
     sync: false,
     dsync: false,
     check: false,
     members: true,
     status: true,
     exclude: false,
+    report: false,
 };
 
 pub(super) struct Control {

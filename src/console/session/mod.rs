@@ -13,10 +13,11 @@
 
 use std::collections::VecDeque;
 
-use super::command::{self, Command, Exclude, Line, Offer, Watch};
+use super::command::{self, Command, Edit, Line, Offer, Watch};
 use super::reply::{self, Progress, Total};
 use super::{MAX_LINE, PROMPT, words};
 use crate::name::Escaped;
+use crate::pattern::{PatternError, Patterns, Rule};
 
 /// With so many bytes of lines that wait, no more are read.
 const FULL_INPUT: usize = 64 * 1_024;
@@ -26,9 +27,6 @@ const LINE_COST: usize = 32;
 
 /// With so many bytes unread, lines that a later one replaces (`alive`, `progress`) are left out.
 const BEHIND: usize = 4_096;
-
-/// Patterns that a connection may have.
-const MAX_EXCLUDES: usize = 1_024;
 
 /// What the session is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +66,8 @@ pub struct Session {
     loglevel: u8,
     alive: bool,
     watch: Watch,
-    excludes: Vec<Vec<u8>>,
+    patterns: Patterns,
+    report: bool,
     output: Vec<u8>,
     /// How much of `output` is consumed.
     written: usize,
@@ -90,7 +89,8 @@ impl Session {
             loglevel: 0,
             alive: false,
             watch: Watch::Off,
-            excludes: Vec::new(),
+            patterns: Patterns::default(),
+            report: false,
             output: PROMPT.to_vec(),
             written: 0,
         }
@@ -263,9 +263,9 @@ impl Session {
         self.watch
     }
 
-    /// The patterns of what this connection does not send, in the order added.
-    pub fn excludes(&self) -> &[Vec<u8>] {
-        &self.excludes
+    /// What this connection sends and does not send, in the order added.
+    pub fn patterns(&self) -> &Patterns {
+        &self.patterns
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -324,32 +324,43 @@ impl Session {
                 Watch::Total => "progress total",
                 Watch::Progress => "progress on",
             }),
-            Line::Exclude(exclude) => self.exclude(exclude),
+            Line::Report(Some(on)) => self.report = on,
+            Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
+            Line::Patterns(edit) => self.edit(edit),
         }
         self.current.clear();
         self.prompt();
         None
     }
 
-    fn exclude(&mut self, exclude: Exclude) {
-        match exclude {
-            Exclude::Add(pattern) if self.excludes.contains(&pattern) => {}
-            Exclude::Add(_) if self.excludes.len() >= MAX_EXCLUDES => {
-                self.put(&format!("error: at most {MAX_EXCLUDES} patterns"));
-            }
-            Exclude::Add(pattern) => self.excludes.push(pattern),
-            Exclude::Del(pattern) => match self.excludes.iter().position(|have| *have == pattern) {
-                Some(at) => drop(self.excludes.remove(at)),
-                None => self.put(&format!("error: pattern not found {}", Escaped(&pattern))),
-            },
-            Exclude::Clear => self.excludes.clear(),
-            Exclude::List => {
-                let shown: Vec<String> =
-                    self.excludes.iter().map(|pattern| Escaped(pattern).to_string()).collect();
-                for pattern in shown {
-                    self.put(&pattern);
+    fn edit(&mut self, edit: Edit) {
+        let mut rules = self.patterns.rules().to_vec();
+        match edit {
+            Edit::Add(rule) if rules.contains(&rule) => return,
+            Edit::Add(rule) => rules.push(rule),
+            Edit::Del(rule) => match rules.iter().position(|have| *have == rule) {
+                Some(at) => drop(rules.remove(at)),
+                None => {
+                    let shown = Escaped(&rule.pattern).to_string();
+                    return self.put(&format!("error: pattern not found {shown}"));
                 }
+            },
+            Edit::Clear => rules.clear(),
+            Edit::List => {
+                for Rule { include, pattern } in rules {
+                    let mark = if include { "+ " } else { "" };
+                    self.put(&format!("{mark}{}", Escaped(&pattern)));
+                }
+                return;
             }
+        }
+        let bad = rules.last().map(|rule| Escaped(&rule.pattern).to_string()).unwrap_or_default();
+        match Patterns::new(rules) {
+            Ok(patterns) => self.patterns = patterns,
+            Err(why @ (PatternError::TooMany | PatternError::TooManySets)) => {
+                self.put(&reply::trouble(&why.to_string()));
+            }
+            Err(why) => self.put(&reply::trouble(&format!("{why} {bad}"))),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::console::command::Form;
+use crate::pattern::MAX_RULES;
 
 fn session() -> Session {
     let mut session = Session::new(Offer::ALL);
@@ -76,11 +77,17 @@ fn patterns_belong_to_the_connection() {
     assert_eq!(answer(&mut s, "exclude add *.tmp\nexclude list\n"), "> *.tmp\na b\n> ");
     assert_eq!(answer(&mut s, "exclude del x\n"), "error: pattern not found x\n> ");
     assert_eq!(answer(&mut s, "exclude del *.tmp\n"), "> ");
-    assert_eq!(s.excludes(), [b"a b"]);
+    assert_eq!(s.patterns().rules(), [Rule::exclude(b"a b")]);
+    assert_eq!(answer(&mut s, "include add a\\ b\nexclude list\n"), "> a b\n+ a b\n> ");
+    assert_eq!(answer(&mut s, "include add a\\ b\nexclude del a\\ b\n"), "> > ");
+    assert_eq!(s.patterns().rules(), [Rule::include(b"a b")]);
+    assert_eq!(answer(&mut s, "exclude del a\\ b\n"), "error: pattern not found a b\n> ");
+    let bad = "error: a pattern cannot end in a backslash x\\134\n> ";
+    assert_eq!(answer(&mut s, "exclude add x\\\n"), bad);
     assert_eq!(answer(&mut s, "exclude clear\nexclude list\n"), "> > ");
-    for n in 0..=MAX_EXCLUDES {
+    for n in 0..=MAX_RULES {
         let said = answer(&mut s, &format!("exclude add {n}\n"));
-        assert_eq!(said.starts_with("error: at most"), n == MAX_EXCLUDES);
+        assert_eq!(said.starts_with("error: at most"), n == MAX_RULES);
     }
 }
 
