@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::console::command;
+use super::order::Order;
 use crate::console::{Offer, Session};
 use crate::time::{Span, Time};
 
@@ -52,9 +52,11 @@ pub(super) enum Work {
     /// Nothing: it has no command.
     Idle,
     /// The members of a young daemon to be known.
-    Unsettled(command::Send),
-    /// This transfer.
-    Transfer(u32),
+    Unsettled(Arc<Order>),
+    /// This transfer. If somebody else holds its path, it is tried again until the time given.
+    Transfer(u32, Arc<Order>, Time),
+    /// Somebody else's transfer to end: when to try again, and until when.
+    Held(Arc<Order>, Time, Time),
 }
 
 pub(super) struct Client {

@@ -16,6 +16,7 @@ pub mod clock;
 mod control;
 mod job;
 mod mailbox;
+mod order;
 mod packet;
 mod receiver;
 mod report;

@@ -1,24 +1,31 @@
 //! What a client is told of its transfer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::control::path_of;
+use super::order::Order;
 use super::shared::{Shared, ToControl};
 use super::walker::Found;
 use crate::console::command::Watch;
 use crate::console::reply::{self, Progress, Total};
+use crate::engine::job::Tally;
 use crate::engine::outgoing::Gone;
 use crate::log;
 use crate::name::{Escaped, HostName, RelPath};
 use crate::time::Time;
 use crate::wire::begin::Bits;
-use crate::wire::manifest::{Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome, Reason, Runs};
+use crate::wire::manifest::{Entry, Kind, Manifest};
+use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 
 /// A host's further errors are only counted.
 const MOST_ERRORS: u64 = 100;
+/// Fewer entries than this may go without `--force`, even if they are more than half.
+const FEW: u64 = 100;
+/// A dry run names each path once, whatever the number of hosts; it remembers so many.
+const MOST_NAMED: usize = 100_000;
 
 /// A host that a transfer is for.
 #[derive(Clone, Debug)]
@@ -30,6 +37,12 @@ pub(super) struct Host {
 #[derive(Debug)]
 struct Told {
     host: Host,
+    /// Of a comparison: what is the same, what differs, what only the host has, whose attributes
+    /// differ.
+    same: u64,
+    differing: u64,
+    extra: u64,
+    attributes: u64,
     errors: u64,
     /// Entries that differ on a host that is never written to.
     readonly: u64,
@@ -61,6 +74,11 @@ pub(super) struct Report {
     total: Total,
     done: Progress,
     last: (Time, u64),
+    order: Arc<Order>,
+    /// Entries below the path.
+    below: u64,
+    /// Paths that a dry run has named for deletion.
+    named: HashSet<RelPath>,
 }
 
 impl Report {
@@ -71,9 +89,20 @@ impl Report {
         watch: Watch,
         began: Time,
         hosts: Vec<Host>,
+        order: Arc<Order>,
     ) -> Self {
         let count = hosts.len() as u64;
-        let told = |host| Told { host, errors: 0, readonly: 0, failed: false, gone: false };
+        let told = |host| Told {
+            host,
+            same: 0,
+            differing: 0,
+            extra: 0,
+            attributes: 0,
+            errors: 0,
+            readonly: 0,
+            failed: false,
+            gone: false,
+        };
         Report {
             client,
             unread,
@@ -85,6 +114,9 @@ impl Report {
             total: Total { hosts: count, ..Total::default() },
             done: Progress::default(),
             last: (began, 0),
+            order,
+            below: 0,
+            named: HashSet::new(),
         }
     }
 
@@ -104,6 +136,9 @@ impl Report {
 
     pub(super) fn open(&mut self, number: u32, manifest: Arc<Manifest>) {
         let marks = vec![0; manifest.entries.len()];
+        let path = &self.order.path;
+        let below = manifest.entries.iter().filter(|e| e.path.is_under(path) && e.path != *path);
+        self.below += below.count() as u64;
         self.batches.insert(number, Open { manifest, marks });
     }
 
@@ -118,7 +153,13 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = entry.kind == Kind::Close;
+            let closes = matches!(entry.kind, Kind::Close | Kind::Keep);
+            if self.order.check {
+                if host.compared(&mut self.total, &mut lines, entry, need) {
+                    *mark |= FAILED;
+                }
+                continue;
+            }
             match need {
                 _ if closes => {}
                 Need::Attributes | Need::All => {
@@ -129,7 +170,7 @@ impl Report {
                     }
                     *mark |= UPDATED | SAID;
                 }
-                Need::Skip if self.level >= 2 => {
+                Need::Skip if self.level >= 2 && !self.order.names_only => {
                     lines.push((2, reply::skip(&host.host.name, &entry.path)))
                 }
                 Need::ReadOnly => {
@@ -165,7 +206,7 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = entry.kind == Kind::Close;
+            let closes = matches!(entry.kind, Kind::Close | Kind::Keep);
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
@@ -173,7 +214,7 @@ impl Report {
                         lines.push((1, reply::update(&host.host.name, &entry.path, false)));
                     }
                 }
-                Outcome::Skipped if self.level >= 2 && !closes => {
+                Outcome::Skipped if self.level >= 2 && !closes && !self.order.names_only => {
                     lines.push((2, reply::skip(&host.host.name, &entry.path)));
                 }
                 Outcome::ReadOnly => {
@@ -203,7 +244,7 @@ impl Report {
     pub(super) fn close(&mut self, number: u32, wanted: &Bits) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
-            if entry.kind == Kind::Close {
+            if matches!(entry.kind, Kind::Close | Kind::Keep) {
                 continue;
             }
             self.done.entries_done += 1;
@@ -215,6 +256,102 @@ impl Report {
                 self.total.unchanged += u64::from(entry.kind != Kind::Open);
             }
         }
+    }
+
+    /// The client that it is for.
+    pub(super) fn client(&self) -> u32 {
+        self.client
+    }
+
+    /// Another host sends to the same path.
+    pub(super) fn shared(&mut self, shared: &Shared, target: usize, with: &[u8]) {
+        let name = &self.hosts[target].host.name;
+        let (path, with) = (path_of(&self.order), Escaped(with));
+        let line = format!("warning: {with} is sending to {path} of {name} too");
+        self.say(shared, vec![(0, line)]);
+    }
+
+    /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
+    pub(super) fn tallied(&mut self, shared: &Shared, tallies: &[(usize, Tally)]) -> (bool, bool) {
+        let order = Arc::clone(&self.order);
+        let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
+        if order.check {
+            return (false, most > 0);
+        }
+        let mut lines = Vec::new();
+        let path = path_of(&order);
+        if most > 0 && self.below == 0 && !order.gone && !order.force {
+            lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
+        }
+        for (target, tally) in tallies {
+            let told = &mut self.hosts[*target];
+            let (name, Tally { spooled, entries }) = (&told.host.name, *tally);
+            let over = order.max_delete.filter(|most| spooled > *most);
+            if let Some(most) = over {
+                lines.push(format!(
+                    "error: {spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
+                ));
+            } else if spooled >= FEW && spooled > entries / 2 && !order.gone && !order.force {
+                lines.push(format!(
+                    "error: {spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
+                ));
+            }
+        }
+        if !lines.is_empty() {
+            self.total.errors += lines.len() as u64;
+            self.hosts.iter_mut().for_each(|told| told.failed = true);
+            self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
+            return (false, false);
+        }
+        let shown = order.dry_run || self.level >= 1 || order.names_only || order.gone;
+        (!order.dry_run && most > 0, shown && most > 0)
+    }
+
+    /// A target has deleted what it had spooled.
+    pub(super) fn ran(&mut self, target: usize, _deleted: u64, failed: u64) {
+        let told = &mut self.hosts[target];
+        told.failed |= failed > 0;
+        self.total.errors += failed;
+    }
+
+    /// Some of what a target has spooled, and what became of it.
+    pub(super) fn page(&mut self, shared: &Shared, target: usize, names: &[(SpoolCode, RelPath)]) {
+        let order = Arc::clone(&self.order);
+        let level = u8::from(!(order.names_only || order.gone));
+        let mut lines = Vec::new();
+        for (code, path) in names {
+            let told = &mut self.hosts[target];
+            let host = &told.host.name;
+            match code {
+                SpoolCode::Spooled if order.check => {
+                    told.extra += 1;
+                    told.failed = true;
+                    lines.push((1, format!("{host}: extra {path}")));
+                }
+                SpoolCode::Spooled if order.dry_run && self.level == 0 && level > 0 => {
+                    if !self.named.contains(path) {
+                        lines.push((0, format!("(dryrun) [delete:{path}]")));
+                        if self.named.len() < MOST_NAMED {
+                            self.named.insert(path.clone());
+                        }
+                    }
+                }
+                SpoolCode::Spooled if order.dry_run => {
+                    lines.push((level, format!("(dryrun) delete {host}:{path}")));
+                }
+                SpoolCode::Deleted => lines.push((level, format!("delete {host}:{path}"))),
+                SpoolCode::Failed(reason) => {
+                    told.errors += 1;
+                    if told.errors <= MOST_ERRORS && level == 0 {
+                        lines.push((0, format!("delete error ({reason}) {host}:{path}")));
+                    } else if told.errors <= MOST_ERRORS {
+                        lines.push((0, reply::trouble_on(host, path, &reason.to_string())));
+                    }
+                }
+                SpoolCode::Spooled | SpoolCode::Kept => {}
+            }
+        }
+        self.say(shared, lines);
     }
 
     /// Something is wrong with a path here.
@@ -286,7 +423,12 @@ impl Report {
             let (name, count) = (&told.host.name, told.readonly);
             (0, format!("error: {name} is read-only: {count} entries differ there"))
         });
-        let lines: Vec<_> = lines.chain(readonly).collect();
+        let counts = self.hosts.iter().filter(|told| self.order.check && !told.gone).map(|told| {
+            let Told { host, same, differing, extra, attributes, errors, .. } = told;
+            let name = &host.name;
+            (1, format!("{name}: {same} OK, {differing} NG, {extra} extra, {attributes} attr, {errors} errors"))
+        });
+        let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
         self.say(shared, lines);
         self.total.failed = self.hosts.iter().filter(|told| told.failed).count() as u64;
         self.total.errors += errors;
@@ -297,6 +439,42 @@ impl Report {
 }
 
 impl Told {
+    /// What a comparison has shown of an entry; whether the host does not have it as it is here.
+    fn compared(
+        &mut self,
+        total: &mut Total,
+        lines: &mut Vec<(u8, String)>,
+        entry: &Entry,
+        need: Need,
+    ) -> bool {
+        let (host, path) = (&self.host.name, &entry.path);
+        let shown = !matches!(entry.kind, Kind::Open | Kind::Close | Kind::Keep);
+        match need {
+            Need::Skip | Need::Attributes => {
+                if shown {
+                    self.same += 1;
+                    lines.push((1, format!("{host}: OK {path}")));
+                }
+                if need == Need::Attributes {
+                    self.attributes += 1;
+                    lines.push((1, format!("{host}: attr {path}")));
+                }
+                false
+            }
+            Need::All | Need::ReadOnly => {
+                self.differing += 1;
+                self.failed = true;
+                lines.push((0, format!("{host}: NG {path}")));
+                true
+            }
+            Need::Failed(reason) => {
+                self.error(total, lines, path, &reason);
+                true
+            }
+            Need::Silent => true,
+        }
+    }
+
     fn error(
         &mut self,
         total: &mut Total,

@@ -38,6 +38,8 @@ pub(super) enum ToControl {
     Progress { client: u32, progress: Progress },
     /// A client's transfer is over.
     Over { client: u32, number: u32, total: Total },
+    /// A client's transfer was let go: this host, by its address, holds the path.
+    Held { client: u32, number: u32, who: String },
     /// A member was silent in a transfer for too long.
     Drop(NodeId),
     /// A thread has ended that never should.

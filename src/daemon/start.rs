@@ -21,6 +21,7 @@ use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
 use crate::engine::job::Job as DiskJob;
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
+use crate::engine::rng::Rng;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
 use crate::log;
@@ -255,6 +256,7 @@ fn assemble(
             next_client: 1,
             // Any number will do to start from; 0 stands for none.
             next_number: (seed as u32 >> 2).max(1),
+            rng: Rng::new(seed),
             ticked: now,
             tried_join: now,
             most_open: 0,

@@ -9,16 +9,17 @@ use std::thread;
 use super::client::Work;
 use super::control::Control;
 use super::job::{Job, Start};
+use super::order::Order;
 use super::report::{Host, Report};
 use super::sender::ToSender;
-use super::walker::{self, AHEAD, Found, Task};
+use super::walker::{AHEAD, Found, Task};
 use super::wire::Plain;
-use crate::console::command::{self, Watch};
+use crate::console::command::Watch;
 use crate::console::reply::{self, Total};
 use crate::engine::job::Options;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
-use crate::fs::walk::Walker;
+use crate::fs::walk::{WalkError, Walker};
 use crate::name::{Escaped, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
@@ -27,11 +28,13 @@ use crate::wire::header::block_for_mtu;
 const WALKER_STACK: usize = 256 << 10;
 
 impl Control {
-    /// Starts what a client's `send` asks for, or answers why not.
-    pub(super) fn start(&mut self, now: Time, at: usize, send: command::Send) {
-        match self.prepare(now, at, &send) {
-            Ok(number) => self.clients[at].work = Work::Transfer(number),
+    /// Starts what a client asks for, or answers why not. If somebody else holds its path, it is
+    /// tried again until the time given.
+    pub(super) fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
+        match self.prepare(now, at, order) {
+            Ok((number, order)) => self.clients[at].work = Work::Transfer(number, order, until),
             Err(lines) => {
+                self.clients[at].work = Work::Idle;
                 let session = &mut self.clients[at].session;
                 for line in &lines.0 {
                     session.line(0, line);
@@ -42,15 +45,28 @@ impl Control {
         }
     }
 
-    fn prepare(&mut self, now: Time, at: usize, send: &command::Send) -> Result<u32, Refusal> {
-        let targets = self.targets(&send.targets)?;
+    fn prepare(
+        &mut self,
+        now: Time,
+        at: usize,
+        order: Arc<Order>,
+    ) -> Result<(u32, Arc<Order>), Refusal> {
+        let targets = self.targets(&order.targets)?;
         let own_only = self.settings.own_only;
+        let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
         let walk = || {
-            let options = walker::options(send.recursive, own_only);
-            Walker::new(Arc::clone(&self.shared.root), send.path.clone(), options)
+            let options = order.walk(own_only, gid);
+            Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
         };
-        let walker =
-            walk().map_err(|error| Refusal::one(format!("error: {error}"), targets.len()))?;
+        let (walker, order) = match walk() {
+            Ok(walker) => (Some(walker), Arc::clone(&order)),
+            Err(WalkError::Io { error, .. })
+                if order.sync && !order.recursive && is_missing(&error) =>
+            {
+                (None, Arc::new(Order { gone: true, ..(*order).clone() }))
+            }
+            Err(error) => return Err(Refusal::one(format!("error: {error}"), targets.len())),
+        };
         if targets.is_empty() {
             return Err(Refusal(Vec::new(), Total::default()));
         }
@@ -68,15 +84,20 @@ impl Control {
             walked,
             again: to_walker,
             errors: Arc::clone(&errors),
+            setup: Some(order.setup()),
+            order: Arc::clone(&order),
             own_only,
+            gid,
         };
         let found = match watch {
-            Watch::Progress => walk().ok().map(|walker| (Arc::new(Found::default()), walker)),
-            Watch::Off | Watch::Total => None,
+            Watch::Progress if !order.gone => {
+                walk().ok().map(|walker| (Arc::new(Found::default()), walker))
+            }
+            _ => None,
         };
         let start = Start {
             shared: Arc::clone(&self.shared),
-            outgoing: self.outgoing(now, number, &targets, send.dry_run),
+            outgoing: self.outgoing(now, number, &targets, order.options()),
             report: Report::new(
                 client.id,
                 Arc::clone(&client.unread),
@@ -87,6 +108,7 @@ impl Control {
                     .iter()
                     .map(|m| Host { name: m.name.clone(), address: *m.addr.ip() })
                     .collect(),
+                Arc::clone(&order),
             ),
             unread: Arc::clone(&client.unread),
             errors,
@@ -109,7 +131,7 @@ impl Control {
         if lowest == 0 {
             self.oldest.store(number, Ordering::Relaxed);
         }
-        Ok(number)
+        Ok((number, order))
     }
 
     fn block(&self, targets: &[Member]) -> u16 {
@@ -117,7 +139,7 @@ impl Control {
         block_for_mtu(smallest.unwrap_or(u16::MAX).min(self.shared.net.mtu()))
     }
 
-    fn outgoing(&self, now: Time, number: u32, targets: &[Member], dry_run: bool) -> Outgoing {
+    fn outgoing(&self, now: Time, number: u32, targets: &[Member], options: Options) -> Outgoing {
         let config = Config {
             me: self.shared.me,
             number,
@@ -126,7 +148,7 @@ impl Control {
                 oldest => oldest,
             },
             targets: targets.iter().map(|member| (member.node, member.addr)).collect(),
-            options: Options { dry_run, ignore_times: false, ..Options::default() },
+            options,
             block: self.block(targets),
             parallel: self.settings.parallel,
             timeout: self.settings.timeout.at_least(Span::from_secs(1)),
@@ -173,6 +195,10 @@ impl Control {
             Total { hosts: named.len() as u64, failed: count, errors: count, ..Total::default() };
         Err(Refusal(errors, total))
     }
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
 }
 
 /// Why a transfer does not start: lines for the client, and what it comes to.

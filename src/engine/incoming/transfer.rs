@@ -410,7 +410,7 @@ impl<H> Transfer<H> {
             for bit in 0..16 {
                 let number = poll.want_first.saturating_add(bit);
                 let Some(batch) = self.get(number) else { continue };
-                let (done, planned) = (batch.is_done(), !batch.needs.is_empty());
+                let (done, planned) = (batch.is_done(), batch.is_planned());
                 let waits = matches!(batch.stage, Stage::Waiting);
                 if poll.want_need >> bit & 1 != 0 && planned && !waits {
                     self.needs_due.entry(number).or_insert((due, 0));

@@ -265,5 +265,6 @@ impl Outgoing {
 fn goes_on<C: crate::wire::outcome::Code>(next: u16, runs: &Runs<C>, entries: u16) -> Option<u16> {
     let count: u32 = runs.runs.iter().map(|&(_, count)| u32::from(count)).sum();
     let end = u32::from(runs.first) + count;
-    (runs.first == next && count > 0 && end <= u32::from(entries)).then_some(end as u16)
+    let some = count > 0 || entries == 0;
+    (runs.first == next && some && end <= u32::from(entries)).then_some(end as u16)
 }

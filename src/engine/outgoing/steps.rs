@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::repair::{Stream, Who};
-use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::spool::Step;
+use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
