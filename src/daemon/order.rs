@@ -86,6 +86,11 @@ impl Order {
         Order { check: true, ..Order::new(check.path, check.recursive, check.targets, patterns) }
     }
 
+    /// The same where the path is gone here.
+    pub(super) fn of_what_is_gone(&self) -> Self {
+        Order { gone: true, ..self.clone() }
+    }
+
     /// How the transfer is to be done.
     pub(super) fn options(&self) -> Options {
         Options {
@@ -126,10 +131,10 @@ impl Order {
             skip: (!patterns.is_empty()).then(|| {
                 Box::new(move |path: &RelPath, dir: bool| patterns.excludes(path, dir)) as _
             }),
-            keep: self.options().spools(),
-            names_only: self.names_only,
-            digests: self.check || self.checksum,
-            gid,
+            //FS keep: self.options().spools(),
+            //FS names_only: self.names_only,
+            //FS digests: self.check || self.checksum,
+            //FS gid,
             now: clock::wall,
         }
     }

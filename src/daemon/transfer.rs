@@ -63,7 +63,7 @@ impl Control {
             Err(WalkError::Io { error, .. })
                 if order.sync && !order.recursive && is_missing(&error) =>
             {
-                (None, Arc::new(Order { gone: true, ..(*order).clone() }))
+                (None, Arc::new(order.of_what_is_gone()))
             }
             Err(error) => return Err(Refusal::one(format!("error: {error}"), targets.len())),
         };

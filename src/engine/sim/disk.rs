@@ -1,17 +1,19 @@
 //! A target's disk: what is committed is a version of a file; what is staged is checked byte by byte.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::engine::job::{Answer, Body, Job, TransferKey};
+use crate::engine::job::{Answer, Body, Job, Tally, TransferKey};
 use crate::engine::ranges::RangeSet;
 use crate::engine::rng::Rng;
+use crate::name::RelPath;
 use crate::time::Span;
+use crate::wire::feedback::PAGE_EACH;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
-use crate::wire::outcome::{Need, Outcome};
+use crate::wire::outcome::{Need, Outcome, SpoolCode};
 
 /// The byte of a file at an offset; another version has other bytes.
 fn byte(entry: &Entry, offset: u64) -> u8 {
@@ -52,6 +54,9 @@ pub(super) struct MemDisk {
     pub(super) slowness: Span,
     pub(super) files: BTreeMap<Vec<u8>, Stamp>,
     planned: HashMap<(TransferKey, u32), Planned>,
+    /// The paths that a transfer which deletes has named, and what it has spooled.
+    seen: HashMap<TransferKey, BTreeSet<Vec<u8>>>,
+    spools: HashMap<TransferKey, Vec<(SpoolCode, Vec<u8>)>>,
     /// The batch last committed of each transfer: they must come in order.
     committed: HashMap<TransferKey, u32>,
     busy_until: Span,
@@ -72,6 +77,8 @@ impl MemDisk {
             slowness: Span::from_micros(300),
             files: BTreeMap::new(),
             planned: HashMap::new(),
+            seen: HashMap::new(),
+            spools: HashMap::new(),
             committed: HashMap::new(),
             busy_until: Span::ZERO,
         }
@@ -79,12 +86,14 @@ impl MemDisk {
 
     pub(super) fn restart(&mut self) {
         self.planned.clear();
+        self.seen.clear();
+        self.spools.clear();
         self.committed.clear();
     }
 
     /// Nothing is staged.
     pub(super) fn is_clean(&self) -> bool {
-        self.planned.is_empty()
+        self.planned.is_empty() && self.spools.is_empty()
     }
 
     pub(super) fn run(&mut self, job: Job) -> Option<(Span, Answer<Handle>)> {
@@ -93,6 +102,10 @@ impl MemDisk {
         let _ = self.busy_until;
         let answer = match job {
             Job::Plan { key, batch, manifest, layout, options } => {
+                if options.spools() {
+                    let paths = manifest.entries.iter().map(|entry| entry.path.as_bytes().to_vec());
+                    self.seen.entry(key).or_default().extend(paths);
+                }
                 let need = |entry: &Entry| match entry.kind {
                     Kind::File { .. }
                         if self.files.get(entry.path.as_bytes()) == Some(&entry.mtime) =>
@@ -145,9 +158,40 @@ impl MemDisk {
                 }
                 Answer::Done { key, batch, outcomes }
             }
-            Job::Tally { .. } | Job::Delete { .. } | Job::Page { .. } => return None,
+            Job::Tally { key } => {
+                let seen = self.seen.remove(&key).unwrap_or_default();
+                let extra = self.files.keys().filter(|path| !seen.contains(*path));
+                let spool: Vec<_> = extra.map(|path| (SpoolCode::Spooled, path.clone())).collect();
+                let tally = Tally { spooled: spool.len() as u64, entries: self.files.len() as u64 };
+                assert!(self.spools.insert(key, spool).is_none(), "tallied twice");
+                Answer::Tallied { key, tally }
+            }
+            Job::Delete { key } => {
+                let spool = self.spools.get_mut(&key).expect("deleted without a tally");
+                for (code, path) in spool.iter_mut() {
+                    assert_eq!(*code, SpoolCode::Spooled, "deleted twice");
+                    assert!(self.files.remove(path).is_some());
+                    *code = SpoolCode::Deleted;
+                }
+                Answer::Deleted { key, deleted: spool.len() as u64, failed: 0 }
+            }
+            Job::Page { key, skip, room } => {
+                let spool = &self.spools[&key];
+                let mut left = room;
+                let fits = |(_, path): &&(SpoolCode, Vec<u8>)| {
+                    let takes = path.len() + PAGE_EACH;
+                    left = left.saturating_sub(takes);
+                    left > 0
+                };
+                let names = spool.iter().skip(skip as usize).take_while(fits);
+                let names =
+                    names.map(|(code, path)| (*code, RelPath::parse(path).unwrap())).collect();
+                Answer::Page { key, skip, names }
+            }
             Job::Close { key, .. } => {
                 self.planned.retain(|(planned, _), _| *planned != key);
+                self.seen.remove(&key);
+                self.spools.remove(&key);
                 return None;
             }
         };

@@ -107,6 +107,10 @@ struct Sender {
     block: u16,
     parallel: usize,
     dry_run: bool,
+    delete: bool,
+    /// By target: names of what was spooled, and how many were deleted.
+    named: Vec<u64>,
+    deleted: Vec<u64>,
 }
 
 struct Sim {
@@ -157,6 +161,9 @@ impl Sim {
                 block: 1_424,
                 parallel: 8,
                 dry_run: false,
+                delete: false,
+                named: vec![0; targets],
+                deleted: vec![0; targets],
             },
             targets: hosts,
             wire_bytes: 0,
@@ -178,7 +185,7 @@ impl Sim {
             targets: self.targets.iter().map(|host| (host.node(), host.addr())).collect(),
             options: Options {
                 dry_run: self.sender.dry_run,
-                ignore_times: false,
+                delete: self.sender.delete,
                 ..Options::default()
             },
             block: self.sender.block,
@@ -379,7 +386,13 @@ impl Sim {
             Event::Closed(batch, _) => self.sender.open.retain(|(number, _)| *number != batch),
             Event::Gone(target, why) => self.sender.gone[target] = Some(why),
             Event::Finished => self.sender.finished = Some(self.now),
-            Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}
+            Event::Tallied(tallies) => {
+                let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
+                outgoing.decide(self.now, most > 0 && !self.sender.dry_run, most > 0);
+            }
+            Event::Ran(target, deleted, _) => self.sender.deleted[target] += deleted,
+            Event::Page(target, names) => self.sender.named[target] += names.len() as u64,
+            Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) | Event::Shared(..) => {}
         }
     }
 

@@ -231,6 +231,59 @@ fn an_abort_leaves_nothing_staged() {
     });
 }
 
+/// Files that only targets have: target `n` has `100 * n`.
+fn add_extra(sim: &mut Sim) -> Vec<u64> {
+    for target in 0..sim.targets.len() {
+        for file in 0..100 * target {
+            let path = format!("extra/{}{file}", "long".repeat(10)).into_bytes();
+            sim.targets[target].disk_mut().files.insert(path, Stamp::default());
+        }
+    }
+    (0..sim.targets.len() as u64).map(|target| target * 100).collect()
+}
+
+#[test]
+fn what_only_targets_have_goes_once_and_is_named_despite_loss() {
+    seeds(60, |seed| {
+        let mut rng = Rng::new(seed ^ 0xde1);
+        let mut sim = Sim::new(seed, 4, small_tree(1));
+        sim.sender.delete = true;
+        sim.sender.dry_run = seed % 4 == 0;
+        sim.net.member_loss = rng.below(250);
+        sim.net.doubled = rng.below(100);
+        sim.net.late = rng.below(100);
+        let extra = add_extra(&mut sim);
+        sim.start();
+        assert!(sim.run(Span::from_secs(600)), "seed {seed} does not end");
+        assert_eq!(sim.sender.named, extra);
+        if sim.sender.dry_run {
+            assert_eq!(sim.sender.deleted, [0; 4]);
+            assert_eq!(sim.disk(3).files.len(), 300);
+        } else {
+            assert_eq!(sim.sender.deleted, extra);
+            assert_all_equal(&sim);
+            let files = sim.disk(0).files.len();
+            assert!((1..4).all(|target| sim.disk(target).files.len() == files));
+        }
+    });
+}
+
+#[test]
+fn a_target_that_dies_while_others_delete_holds_nobody_up() {
+    seeds(60, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, tree(1, &[&[100]]));
+        sim.sender.delete = true;
+        let extra = add_extra(&mut sim);
+        sim.script = vec![(rng.below(120), Action::KillTarget(1))];
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
+        assert_eq!(sim.sender.deleted[2], extra[2]);
+        assert_eq!(sim.sender.named[2], extra[2]);
+        assert_equal(&sim, 2);
+    });
+}
+
 #[test]
 fn a_thin_link_with_a_short_queue_is_used_well() {
     let mut sim = Sim::new(5, 4, tree(1, &[&[20 << 20]]));
