@@ -116,7 +116,7 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = entry.kind == Kind::Close;
+            let closes = matches!(entry.kind, Kind::Close { .. });
             match need {
                 _ if closes => {}
                 Need::Attributes | Need::All => {
@@ -162,7 +162,7 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = entry.kind == Kind::Close;
+            let closes = matches!(entry.kind, Kind::Close { .. });
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
@@ -199,7 +199,7 @@ impl Report {
     pub(super) fn close(&mut self, number: u32, wanted: &Bits) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
-            if entry.kind == Kind::Close {
+            if matches!(entry.kind, Kind::Close { .. }) {
                 continue;
             }
             self.done.entries_done += 1;

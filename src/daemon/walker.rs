@@ -108,7 +108,16 @@ impl Task {
 
 /// The options of every walk.
 pub(super) fn options(recursive: bool, own_only: Option<u32>) -> WalkOptions {
-    WalkOptions { recursive, own_only, skip: None, now: clock::wall }
+    WalkOptions {
+        recursive,
+        own_only,
+        skip: None,
+        now: clock::wall,
+        keep: false,
+        names_only: false,
+        digests: false,
+        gid: None,
+    }
 }
 
 /// How much a walk finds in all, for those who watch its progress. The upper bit of `entries` says
@@ -130,7 +139,7 @@ impl Found {
                 return;
             }
             if let WalkItem::Found(found) = item {
-                if found.entry.kind != crate::wire::manifest::Kind::Close {
+                if !matches!(found.entry.kind, crate::wire::manifest::Kind::Close { .. }) {
                     self.entries.fetch_add(1, Ordering::Relaxed);
                     self.bytes.fetch_add(found.entry.size(), Ordering::Relaxed);
                 }
