@@ -131,10 +131,10 @@ impl Order {
             skip: (!patterns.is_empty()).then(|| {
                 Box::new(move |path: &RelPath, dir: bool| patterns.excludes(path, dir)) as _
             }),
-            //FS keep: self.options().spools(),
-            //FS names_only: self.names_only,
-            //FS digests: self.check || self.checksum,
-            //FS gid,
+            keep: self.options().spools(),
+            names_only: self.names_only,
+            digests: self.check || self.checksum,
+            gid,
             now: clock::wall,
         }
     }

@@ -153,7 +153,7 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = matches!(entry.kind, Kind::Close | Kind::Keep);
+            let closes = matches!(entry.kind, Kind::Close { .. } | Kind::Keep);
             if self.order.check {
                 if host.compared(&mut self.total, &mut lines, entry, need) {
                     *mark |= FAILED;
@@ -206,7 +206,7 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = matches!(entry.kind, Kind::Close | Kind::Keep);
+            let closes = matches!(entry.kind, Kind::Close { .. } | Kind::Keep);
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
@@ -244,7 +244,7 @@ impl Report {
     pub(super) fn close(&mut self, number: u32, wanted: &Bits) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
-            if matches!(entry.kind, Kind::Close | Kind::Keep) {
+            if matches!(entry.kind, Kind::Close { .. } | Kind::Keep) {
                 continue;
             }
             self.done.entries_done += 1;
@@ -448,7 +448,7 @@ impl Told {
         need: Need,
     ) -> bool {
         let (host, path) = (&self.host.name, &entry.path);
-        let shown = !matches!(entry.kind, Kind::Open | Kind::Close | Kind::Keep);
+        let shown = !matches!(entry.kind, Kind::Open | Kind::Close { .. } | Kind::Keep);
         match need {
             Need::Skip | Need::Attributes => {
                 if shown {

@@ -19,7 +19,7 @@ use crate::console::reply::{self, Total};
 use crate::engine::job::Options;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
-use crate::fs::walk::{WalkError, Walker};
+use crate::fs::walk::{WalkError, WalkOptions, Walker};
 use crate::name::{Escaped, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
@@ -58,14 +58,26 @@ impl Control {
             let options = order.walk(own_only, gid);
             Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
         };
-        let (walker, order) = match walk() {
-            Ok(walker) => (Some(walker), Arc::clone(&order)),
+        let walker = match walk() {
+            Ok(walker) => Some(walker),
             Err(WalkError::Io { error, .. })
                 if order.sync && !order.recursive && is_missing(&error) =>
             {
-                (None, Arc::new(order.of_what_is_gone()))
+                None
             }
             Err(error) => return Err(Refusal::one(format!("error: {error}"), targets.len())),
+        };
+        // Only to know how much there is: nothing is read.
+        let count = || {
+            let options = WalkOptions { digests: false, ..order.walk(own_only, gid) };
+            Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options).ok()
+        };
+        let watch = self.clients[at].session.watch();
+        let counter = (watch == Watch::Progress && walker.is_some()).then(count).flatten();
+        let found = counter.map(|walker| (Arc::new(Found::default()), walker));
+        let order = match walker {
+            Some(_) => order,
+            None => Arc::new(order.of_what_is_gone()),
         };
         if targets.is_empty() {
             return Err(Refusal(Vec::new(), Total::default()));
@@ -74,7 +86,6 @@ impl Control {
         // 0 stands for no transfer.
         self.next_number = self.next_number.wrapping_add(1).max(1);
         let client = &self.clients[at];
-        let watch = client.session.watch();
         let errors = Arc::new(AtomicU64::new(0));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
         let (again, to_walker) = mpsc::channel();
@@ -88,12 +99,6 @@ impl Control {
             order: Arc::clone(&order),
             own_only,
             gid,
-        };
-        let found = match watch {
-            Watch::Progress if !order.gone => {
-                walk().ok().map(|walker| (Arc::new(Found::default()), walker))
-            }
-            _ => None,
         };
         let start = Start {
             shared: Arc::clone(&self.shared),

@@ -148,7 +148,7 @@ impl Found {
                 return;
             }
             if let WalkItem::Found(found) = item {
-                if found.entry.kind != crate::wire::manifest::Kind::Close {
+                if !matches!(found.entry.kind, crate::wire::manifest::Kind::Close { .. }) {
                     self.entries.fetch_add(1, Ordering::Relaxed);
                     self.bytes.fetch_add(found.entry.size(), Ordering::Relaxed);
                 }

@@ -125,11 +125,11 @@ impl Disk {
                 return self.untouched(need);
             }
             (Kind::Open, _) => self.open(transfer, entry),
-            (Kind::Close, _) if transfer.opened.has_failed(path) => {
+            (Kind::Close { .. }, _) if transfer.opened.has_failed(path) => {
                 transfer.opened.release(path);
                 return Outcome::Silent;
             }
-            (Kind::Close, _) => {
+            (Kind::Close { .. }, _) => {
                 let done = self.close_dir(transfer, entry);
                 transfer.opened.release(path);
                 done
@@ -153,7 +153,7 @@ impl Disk {
         };
         if self.config.fsync && done.is_ok() {
             touched.dirs.insert(split(path).0.to_vec());
-            if matches!(entry.kind, Kind::Open | Kind::Close) {
+            if matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
                 touched.dirs.insert(path.to_vec());
             }
         }

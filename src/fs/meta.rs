@@ -157,7 +157,7 @@ pub(super) fn dress(
 /// Whether an entry of `kind` and an object of type `found` are the same kind of thing.
 pub(super) fn is_kind(kind: &Kind, found: FileType) -> bool {
     let kind = match kind {
-        Kind::Open | Kind::Close => FileType::Directory,
+        Kind::Open | Kind::Close { .. } => FileType::Directory,
         Kind::File { .. } => FileType::File,
         Kind::Symlink(_) => FileType::Symlink,
         Kind::Fifo => FileType::Fifo,
@@ -195,8 +195,8 @@ pub(super) fn apply(
     let stat = fsat::stat_fd(fd.as_fd())?;
     if !is_kind(&entry.kind, stat.kind) {
         let code = match (&entry.kind, stat.kind) {
-            (Kind::Open | Kind::Close, FileType::Symlink) => libc::ELOOP,
-            (Kind::Open | Kind::Close, _) => libc::ENOTDIR,
+            (Kind::Open | Kind::Close { .. }, FileType::Symlink) => libc::ELOOP,
+            (Kind::Open | Kind::Close { .. }, _) => libc::ENOTDIR,
             _ => libc::ESTALE,
         };
         return Err(io::Error::from_raw_os_error(code));

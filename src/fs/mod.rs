@@ -7,9 +7,11 @@
 
 pub mod batch;
 mod commit;
+mod digest;
 pub mod disk;
 mod extents;
 mod meta;
+mod names;
 mod opened;
 mod plan;
 pub mod root;

@@ -118,7 +118,7 @@ impl Planner<'_> {
         }
         let need = match entry.kind {
             Kind::Open => self.open(entry),
-            Kind::Close => self.close(entry),
+            Kind::Close { .. } => self.close(entry),
             _ => self.object(entry),
         };
         if need == Need::All {
@@ -254,7 +254,7 @@ impl Planner<'_> {
                 fsat::readlink_at(dir.as_fd(), name)? == *target
             }
             Kind::Char(major, minor) | Kind::Block(major, minor) => stat.rdev == (*major, *minor),
-            Kind::Fifo | Kind::Open | Kind::Close | Kind::Keep => true,
+            Kind::Fifo | Kind::Open | Kind::Close { .. } | Kind::Keep => true,
         })
     }
 }

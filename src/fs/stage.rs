@@ -35,7 +35,7 @@ impl Disk {
         for (at, entry) in manifest.entries.iter().enumerate() {
             let wanted = pending.needs.get(at) == Some(&Need::All);
             let Some(room) = pending.staged.get_mut(at) else { break };
-            if !wanted || matches!(entry.kind, Kind::Open | Kind::Close) {
+            if !wanted || matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
                 continue;
             }
             let made = match (*room, &pending.file) {
@@ -158,7 +158,7 @@ fn make_node(
         Kind::Fifo => (FileType::Fifo, (0, 0)),
         Kind::Char(major, minor) => (FileType::Char, (*major, *minor)),
         Kind::Block(major, minor) => (FileType::Block, (*major, *minor)),
-        Kind::File { .. } | Kind::Open | Kind::Close | Kind::Keep => {
+        Kind::File { .. } | Kind::Open | Kind::Close { .. } | Kind::Keep => {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
     };

@@ -86,7 +86,16 @@ pub fn path(text: impl AsRef<[u8]>) -> RelPath {
 
 /// Options of a whole walk; nothing is young.
 pub fn whole() -> WalkOptions {
-    WalkOptions { recursive: true, own_only: None, skip: None, now: || (i64::MAX, 0) }
+    WalkOptions {
+        recursive: true,
+        own_only: None,
+        skip: None,
+        now: || (i64::MAX, 0),
+        keep: false,
+        names_only: false,
+        digests: false,
+        gid: None,
+    }
 }
 
 pub fn walk(root: &Arc<Root>, start: &RelPath, options: WalkOptions) -> Vec<WalkItem> {
@@ -194,7 +203,7 @@ impl Transfer {
             .map(|((entry, need), outcome)| {
                 let sign = match entry.kind {
                     Kind::Open => "+",
-                    Kind::Close => "-",
+                    Kind::Close { .. } => "-",
                     _ => "",
                 };
                 (format!("{sign}{}", entry.path), need, outcome)

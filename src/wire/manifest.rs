@@ -44,7 +44,10 @@ pub enum Kind {
     /// A directory before its children: it is made now, and its final attributes are carried.
     Open,
     /// The same directory after its children: its attributes are applied.
-    Close,
+    Close {
+        /// Everything that is in it was named: what else a target has in it may be deleted.
+        listed: bool,
+    },
     /// A regular file.
     File {
         /// Its size in bytes.
@@ -192,6 +195,12 @@ fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
     Ok(Setup { path, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
 }
 
+/// An upper bound of the bytes that `setup` takes in a manifest.
+pub fn setup_len_bound(setup: &Setup) -> usize {
+    const FIXED: usize = 1 + 2 * 4;
+    FIXED + setup.path.as_bytes().len() + setup.patterns.len()
+}
+
 /// An upper bound of the bytes that `entry` takes in a manifest.
 pub fn entry_len_bound(entry: &Entry) -> usize {
     const FIXED: usize = 17 + 1 + 3 + 3 + 3 * 5 + 10 + 5;
@@ -201,7 +210,7 @@ pub fn entry_len_bound(entry: &Entry) -> usize {
         }
         Kind::Symlink(target) => 3 + target.len(),
         Kind::Char(..) | Kind::Block(..) => 10,
-        Kind::Open | Kind::Close | Kind::Fifo | Kind::Keep => 0,
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => 0,
     };
     FIXED + entry.path.as_bytes().len() + extra
 }
@@ -225,7 +234,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
     }
     let kind = match kind {
         1 => Kind::Open,
-        2 => Kind::Close,
+        2 => Kind::Close { listed: false },
         3 => Kind::File { size: file_size(reader)?, data: None },
         4 => {
             let size = file_size(reader)?;
@@ -242,6 +251,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         7 => Kind::Char(reader.varint32()?, reader.varint32()?),
         8 => Kind::Block(reader.varint32()?, reader.varint32()?),
         10 => Kind::Keep,
+        11 => Kind::Close { listed: true },
         _ => return Err(Error::Invalid),
     };
     let path = RelPath::parse(path).map_err(|_| Error::Invalid)?;
@@ -277,7 +287,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
     let shared = before.iter().zip(path).take_while(|(a, b)| a == b).count();
     out.push(match &entry.kind {
         Kind::Open => 1,
-        Kind::Close => 2,
+        Kind::Close { listed: false } => 2,
         Kind::File { data: None, .. } => 3,
         Kind::File { data: Some(_), .. } => 4,
         Kind::Symlink(_) => 5,
@@ -285,6 +295,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
         Kind::Char(..) => 7,
         Kind::Block(..) => 8,
         Kind::Keep => 10,
+        Kind::Close { listed: true } => 11,
     });
     out.put_varint(shared as u64);
     out.put_counted(&path[shared..]);
@@ -312,7 +323,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
             out.put_varint((*major).into());
             out.put_varint((*minor).into());
         }
-        Kind::Open | Kind::Close | Kind::Fifo | Kind::Keep => {}
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => {}
     }
 }
 
@@ -347,7 +358,9 @@ pub(crate) mod tests {
             entry("dir/null", Kind::Char(1, 3)),
             entry("dir/sda", Kind::Block(8, 0)),
             entry("dir/kept", Kind::Keep),
-            entry("dir", Kind::Close),
+            entry("dir/sub", Kind::Open),
+            entry("dir/sub", Kind::Close { listed: true }),
+            entry("dir", Kind::Close { listed: false }),
         ];
         entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
         entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };

@@ -112,7 +112,7 @@ impl MemDisk {
                     {
                         Need::Skip
                     }
-                    Kind::Close => Need::Skip,
+                    Kind::Close { .. } => Need::Skip,
                     _ => Need::All,
                 };
                 let needs: Vec<Need> = manifest.entries.iter().map(need).collect();

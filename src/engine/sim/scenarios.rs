@@ -31,7 +31,7 @@ fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
             found.mtime = Stamp { secs: version, nanos: 1 };
             entries.push(found);
         }
-        entries.push(entry(&format!("d{at}"), Kind::Close));
+        entries.push(entry(&format!("d{at}"), Kind::Close { listed: false }));
         made.push(Manifest { entries, ..Manifest::default() });
     }
     made
