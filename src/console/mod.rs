@@ -8,11 +8,14 @@
 //! - [`command`]: what a line of words means.
 //! - [`session`]: one connection, seen by the daemon: bytes in, commands and bytes out. No socket.
 //! - [`reply`]: the lines that answer, made and (for the client) read.
+//! - [`json`]: the little of JSON that these need.
 //! - [`report`]: the longer answers: members and status, as tables and as JSON.
 #![forbid(unsafe_code)]
 
 pub mod command;
 mod help;
+mod host;
+pub mod json;
 mod options;
 pub mod reply;
 pub mod report;

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 use super::command::{self, Command, Edit, Line, Offer, Watch};
-use super::reply::{self, Progress, Total};
+use super::reply::{self, HostReport, Progress, Total};
 use super::{MAX_LINE, PROMPT, words};
 use crate::name::Escaped;
 use crate::pattern::{PatternError, Patterns, Rule};
@@ -188,9 +188,16 @@ impl Session {
         }
     }
 
-    /// Tells what the transfer came to, if the client wants that.
+    /// Tells what the transfer came to on one host, if the client wants that.
+    pub fn host(&mut self, report: &HostReport) {
+        if self.report {
+            self.put(&report.emit());
+        }
+    }
+
+    /// Tells what the transfer came to, if the client wants that; after all [`Session::host`].
     pub fn total(&mut self, total: &Total) {
-        if self.watch != Watch::Off {
+        if self.watch != Watch::Off || self.report {
             self.put(&total.emit());
         }
     }
@@ -261,6 +268,11 @@ impl Session {
     /// What the client wants to know of a transfer beyond its lines.
     pub fn watch(&self) -> Watch {
         self.watch
+    }
+
+    /// Whether the client wants to know of each host.
+    pub fn reports(&self) -> bool {
+        self.report
     }
 
     /// What this connection sends and does not send, in the order added.

@@ -231,6 +231,20 @@ fn watchers_get_what_they_asked_for() {
     assert_eq!(s.unread(), 0);
     s.total(&Total::default());
     assert!(taken(&mut s).starts_with("total hosts=0 "));
+    s.finish();
+    assert_eq!(answer(&mut s, "progress off\nreport\nreport on\nreport\n").lines().count(), 3);
+    s.input(b"send x\n");
+    assert!(s.next_command().is_some() && s.reports());
+    let name = crate::name::HostName::parse(b"web1").unwrap();
+    let report = HostReport::new(name, [10, 0, 0, 1].into());
+    s.host(&report);
+    s.total(&Total::default());
+    let text = taken(&mut s);
+    assert!(text.starts_with(&format!("{}\ntotal hosts=0 ", report.emit())), "{text}");
+    s.finish();
+    assert_eq!(answer(&mut s, "report off\n"), "> > ");
+    s.host(&report);
+    assert_eq!(s.unread(), 0);
 }
 
 #[test]
