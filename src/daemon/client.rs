@@ -114,8 +114,9 @@ impl Client {
         match self.stream.read(&mut buffer) {
             Ok(0) => {
                 self.session.end_of_input();
-                // Nobody is there to see what a command still does.
-                self.gone = true;
+                // A script may end its input and wait for the answers. A client that asked for signs
+                // of life writes `quit` before it goes: without that, nobody is there any more.
+                self.gone = self.session.is_alive_on();
             }
             Ok(got) => self.session.input(&buffer[..got]),
             Err(error)

@@ -31,6 +31,8 @@ use crate::wire::hello::Hello;
 const MOST_CLIENTS: usize = 64;
 /// While the group is not joined, it is tried so often.
 const JOIN_EVERY: Span = Span::from_secs(2);
+/// An interface may go and come back, and its memberships with it: so often the group is joined again.
+const REJOIN_EVERY: Span = Span::from_secs(30);
 const SECOND: Span = Span::from_secs(1);
 /// What this daemon's console does.
 const OFFER: Offer = Offer {
@@ -155,7 +157,7 @@ impl Control {
         let receiving = !lock(&self.shared.recvs).is_empty();
         // An idle daemon wakes up for its log alone.
         let tick = Some(self.ticked + if busy || receiving { SECOND } else { SECOND * 10 });
-        let join = (!self.shared.net.joined()).then(|| self.tried_join + JOIN_EVERY);
+        let join = Some(self.join_at());
         let waits = |client: &&Client| matches!(client.work, Work::Unsettled(_));
         let settle = self.clients.iter().find(waits).map(|_| self.members.settles());
         let deaf = self.clients.iter().filter_map(Client::deaf_at).min();
@@ -250,12 +252,16 @@ impl Control {
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
             self.say_busy(now);
         }
-        if !self.shared.net.joined() && now >= self.tried_join + JOIN_EVERY {
+        if now >= self.join_at() {
             self.tried_join = now;
+            let joined = self.shared.net.joined();
             match self.shared.net.join() {
                 Ok(()) => {
-                    log::notice(format_args!("joined {}", self.shared.net.group()));
-                    self.members.announce(now);
+                    self.members.set_mtu(self.shared.net.mtu());
+                    if !joined {
+                        log::notice(format_args!("joined {}", self.shared.net.group()));
+                        self.members.announce(now);
+                    }
                 }
                 Err(error) => log::limited(
                     log::Level::NOTICE,
@@ -265,6 +271,10 @@ impl Control {
                 ),
             }
         }
+    }
+
+    fn join_at(&self) -> Time {
+        self.tried_join + if self.shared.net.joined() { REJOIN_EVERY } else { JOIN_EVERY }
     }
 
     /// While a disk holds up the receiver, this says for it that the daemon lives.

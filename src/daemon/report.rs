@@ -31,6 +31,8 @@ pub(super) struct Host {
 struct Told {
     host: Host,
     errors: u64,
+    /// Entries that differ on a host that is never written to.
+    readonly: u64,
     failed: bool,
     gone: bool,
 }
@@ -71,7 +73,7 @@ impl Report {
         hosts: Vec<Host>,
     ) -> Self {
         let count = hosts.len() as u64;
-        let told = |host| Told { host, errors: 0, failed: false, gone: false };
+        let told = |host| Told { host, errors: 0, readonly: 0, failed: false, gone: false };
         Report {
             client,
             unread,
@@ -133,6 +135,7 @@ impl Report {
                 Need::ReadOnly => {
                     *mark |= FAILED;
                     host.failed = true;
+                    host.readonly += 1;
                     lines.push((3, reply::skip_readonly(&host.host.name, &entry.path)));
                 }
                 Need::Failed(reason) => {
@@ -176,6 +179,7 @@ impl Report {
                 Outcome::ReadOnly => {
                     *mark |= FAILED;
                     host.failed = true;
+                    host.readonly += u64::from(!closes);
                     if self.level >= 3 && !closes {
                         lines.push((3, reply::skip_readonly(&host.host.name, &entry.path)));
                     }
@@ -278,7 +282,12 @@ impl Report {
             let more = told.errors - MOST_ERRORS;
             (0, format!("error: {more} more errors {}", told.host.name))
         });
-        self.say(shared, lines.collect());
+        let readonly = self.hosts.iter().filter(|told| told.readonly > 0).map(|told| {
+            let (name, count) = (&told.host.name, told.readonly);
+            (0, format!("error: {name} is read-only: {count} entries differ there"))
+        });
+        let lines: Vec<_> = lines.chain(readonly).collect();
+        self.say(shared, lines);
         self.total.failed = self.hosts.iter().filter(|told| told.failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;

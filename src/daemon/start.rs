@@ -1,5 +1,7 @@
 //! From the command line to the running threads.
 
+use std::collections::VecDeque;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -44,21 +46,21 @@ pub(super) fn main() -> ExitCode {
         Ok(Asked::Run(config)) => config,
         Ok(Asked::Print(text)) => {
             // A closed pipe is no failure.
-            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+            let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return complain(format_args!("{error}")),
     };
     match start(config) {
         Ok(status) => status,
-        Err(message) => {
-            eprintln!("makuosan: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => complain(format_args!("makuosan: {message}")),
     }
+}
+
+/// Says on standard error what is wrong, if anybody listens there.
+fn complain(what: std::fmt::Arguments<'_>) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{what}");
+    ExitCode::FAILURE
 }
 
 /// Whom the daemon runs as.
@@ -284,7 +286,8 @@ impl Daemon {
             Ok(threads) => threads,
             Err(error) => readiness.failed(&format!("makuosan: no thread: {}", Plain(&error))),
         };
-        eprintln!("pid       : {}", std::process::id());
+        // Nobody may be listening.
+        let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());
         log::notice(format_args!(
             "version {} starts: {}, group {}, base directory {}",
             crate::VERSION,
@@ -339,9 +342,20 @@ fn spawn(
     })
 }
 
-/// The disk thread: one job after another, until the receiver has ended.
+/// The disk thread: one job after another, until the receiver has ended. A commit passes the stages of
+/// later batches, which need not be there before it: what is complete shows as soon as it can.
 fn do_jobs(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Shared) {
-    while let Ok(job) = jobs.recv() {
+    let mut waiting: VecDeque<DiskJob> = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match jobs.recv() {
+                Ok(job) => waiting.push_back(job),
+                Err(_) => return,
+            }
+        }
+        waiting.extend(jobs.try_iter());
+        let commit = waiting.iter().position(|job| matches!(job, DiskJob::Commit { .. }));
+        let Some(job) = waiting.remove(commit.unwrap_or(0)) else { continue };
         if let Some(answer) = disk.run(job) {
             shared.receiver.send(ToReceiver::Answer(answer));
         }

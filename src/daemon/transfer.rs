@@ -148,6 +148,10 @@ impl Control {
             };
             let found: Vec<&Member> = receiving().filter(is).collect();
             match found.as_slice() {
+                [] if self.members.members().any(|member| is(&member)) => {
+                    let name = Escaped(name.as_bytes());
+                    errors.push(format!("error: {name} never receives (it was started with -o)"));
+                }
                 [] => errors.push(reply::unknown_host(name)),
                 [one] => drop(chosen.insert(one.node, (*one).clone())),
                 several => {

@@ -209,6 +209,11 @@ impl Session {
         }
     }
 
+    /// Whether the client wants to hear that the daemon lives, and so is there to hear it.
+    pub fn is_alive_on(&self) -> bool {
+        self.alive
+    }
+
     /// The command at work is over: writes the prompt. After this, ask for commands.
     pub fn finish(&mut self) {
         if self.state == State::Busy {

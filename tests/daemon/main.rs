@@ -1,0 +1,14 @@
+//! Fleets of real daemons and real clients, on the loopback interface.
+//!
+//! Every test has a fleet of its own. Whatever needs root is skipped aloud without.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod changing;
+mod errors;
+mod killed;
+mod membership;
+mod options;
+mod send;
+mod startup;
