@@ -200,10 +200,11 @@ impl Control {
                         client.session.progress(&progress);
                     }
                 }
-                ToControl::Over { client, number, total } => {
+                ToControl::Over { client, number, hosts, total } => {
                     if let Some(client) = self.client(client) {
                         if matches!(client.work, Work::Transfer(at, ..) if at == number) {
                             client.work = Work::Idle;
+                            hosts.iter().for_each(|host| client.session.host(host));
                             client.session.total(&total);
                             client.session.finish();
                         }

@@ -293,8 +293,8 @@ impl Job {
                     outgoing.verified(now, number, &changed.unwrap_or_default());
                 }
                 Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
-                Event::Outcomes(number, target, runs) => {
-                    report.outcomes(shared, number, target, &runs);
+                Event::Outcomes(number, target, runs, wanted) => {
+                    report.outcomes(shared, number, target, &runs, &wanted);
                 }
                 Event::Struck(number, entries) => self.strike(number, &entries),
                 Event::Closed(number, wanted) => {

@@ -11,6 +11,7 @@ use super::shared::{Shared, ToControl};
 use super::walker::Found;
 use crate::console::command::Watch;
 use crate::console::reply::{self, Progress, Total};
+use crate::console::reply::{CheckCount, HostReport, HostStatus};
 use crate::engine::job::Tally;
 use crate::engine::outgoing::Gone;
 use crate::log;
@@ -36,17 +37,11 @@ pub(super) struct Host {
 
 #[derive(Debug)]
 struct Told {
-    host: Host,
-    /// Of a comparison: what is the same, what differs, what only the host has, whose attributes
-    /// differ.
-    same: u64,
-    differing: u64,
-    extra: u64,
-    attributes: u64,
+    report: HostReport,
+    /// Errors that were shown, and that were not.
     errors: u64,
     /// Entries that differ on a host that is never written to.
     readonly: u64,
-    failed: bool,
     gone: bool,
 }
 
@@ -92,16 +87,10 @@ impl Report {
         order: Arc<Order>,
     ) -> Self {
         let count = hosts.len() as u64;
-        let told = |host| Told {
-            host,
-            same: 0,
-            differing: 0,
-            extra: 0,
-            attributes: 0,
-            errors: 0,
-            readonly: 0,
-            failed: false,
-            gone: false,
+        let check = order.check.then(CheckCount::default);
+        let told = |host: Host| {
+            let report = HostReport { check, ..HostReport::new(host.name, host.address) };
+            Told { report, errors: 0, readonly: 0, gone: false }
         };
         Report {
             client,
@@ -166,18 +155,18 @@ impl Report {
                     if self.level == 0 && *mark & SAID == 0 {
                         lines.push((0, reply::would_update(&entry.path)));
                     } else if self.level > 0 {
-                        lines.push((1, reply::update(&host.host.name, &entry.path, true)));
+                        lines.push((1, reply::update(&host.report.name, &entry.path, true)));
                     }
                     *mark |= UPDATED | SAID;
                 }
                 Need::Skip if self.level >= 2 && !self.order.names_only => {
-                    lines.push((2, reply::skip(&host.host.name, &entry.path)))
+                    lines.push((2, reply::skip(&host.report.name, &entry.path)))
                 }
                 Need::ReadOnly => {
                     *mark |= FAILED;
-                    host.failed = true;
+                    host.worsen(HostStatus::ReadOnly);
                     host.readonly += 1;
-                    lines.push((3, reply::skip_readonly(&host.host.name, &entry.path)));
+                    lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
@@ -189,13 +178,14 @@ impl Report {
         self.say(shared, lines);
     }
 
-    /// What a target did.
+    /// What a target did; `wanted` are the entries whose bytes anyone needed.
     pub(super) fn outcomes(
         &mut self,
         shared: &Shared,
         number: u32,
         target: usize,
         runs: &Runs<Outcome>,
+        wanted: &Bits,
     ) {
         let mut lines = Vec::new();
         let Some(open) = self.batches.get_mut(&number) else { return };
@@ -210,19 +200,29 @@ impl Report {
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
+                    if !closes && entry.kind != Kind::Open {
+                        host.report.files += 1;
+                        host.report.bytes += if wanted.contains(at) { entry.size() } else { 0 };
+                    }
                     if self.level >= 1 && !closes {
-                        lines.push((1, reply::update(&host.host.name, &entry.path, false)));
+                        lines.push((1, reply::update(&host.report.name, &entry.path, false)));
+                    }
+                }
+                Outcome::Skipped if !closes && entry.kind != Kind::Open => {
+                    host.report.unchanged += 1;
+                    if self.level >= 2 && !self.order.names_only {
+                        lines.push((2, reply::skip(&host.report.name, &entry.path)));
                     }
                 }
                 Outcome::Skipped if self.level >= 2 && !closes && !self.order.names_only => {
-                    lines.push((2, reply::skip(&host.host.name, &entry.path)));
+                    lines.push((2, reply::skip(&host.report.name, &entry.path)));
                 }
                 Outcome::ReadOnly => {
                     *mark |= FAILED;
-                    host.failed = true;
+                    host.worsen(HostStatus::ReadOnly);
                     host.readonly += u64::from(!closes);
                     if self.level >= 3 && !closes {
-                        lines.push((3, reply::skip_readonly(&host.host.name, &entry.path)));
+                        lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
                     }
                 }
                 Outcome::Failed(reason) => {
@@ -231,7 +231,7 @@ impl Report {
                 }
                 Outcome::Silent => {
                     *mark |= FAILED;
-                    host.failed = true;
+                    host.worsen(HostStatus::Failed);
                 }
                 Outcome::Skipped => {}
                 Outcome::Struck => *mark |= FAILED,
@@ -265,7 +265,7 @@ impl Report {
 
     /// Another host sends to the same path.
     pub(super) fn shared(&mut self, shared: &Shared, target: usize, with: &[u8]) {
-        let name = &self.hosts[target].host.name;
+        let name = &self.hosts[target].report.name;
         let (path, with) = (path_of(&self.order), Escaped(with));
         let line = format!("warning: {with} is sending to {path} of {name} too");
         self.say(shared, vec![(0, line)]);
@@ -285,7 +285,7 @@ impl Report {
         }
         for (target, tally) in tallies {
             let told = &mut self.hosts[*target];
-            let (name, Tally { spooled, entries }) = (&told.host.name, *tally);
+            let (name, Tally { spooled, entries }) = (&told.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             if let Some(most) = over {
                 lines.push(format!(
@@ -299,7 +299,7 @@ impl Report {
         }
         if !lines.is_empty() {
             self.total.errors += lines.len() as u64;
-            self.hosts.iter_mut().for_each(|told| told.failed = true);
+            self.hosts.iter_mut().for_each(|told| told.worsen(HostStatus::Failed));
             self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
             return (false, false);
         }
@@ -308,9 +308,12 @@ impl Report {
     }
 
     /// A target has deleted what it had spooled.
-    pub(super) fn ran(&mut self, target: usize, _deleted: u64, failed: u64) {
+    pub(super) fn ran(&mut self, target: usize, deleted: u64, failed: u64) {
         let told = &mut self.hosts[target];
-        told.failed |= failed > 0;
+        told.report.deleted = deleted;
+        if failed > 0 {
+            told.worsen(HostStatus::Failed);
+        }
         self.total.errors += failed;
     }
 
@@ -321,32 +324,33 @@ impl Report {
         let mut lines = Vec::new();
         for (code, path) in names {
             let told = &mut self.hosts[target];
-            let host = &told.host.name;
+            let host = &told.report.name;
             match code {
                 SpoolCode::Spooled if order.check => {
-                    told.extra += 1;
-                    told.failed = true;
-                    lines.push((1, format!("{host}: extra {path}")));
+                    lines.push((1, reply::check_extra(host, path)));
+                    told.report.check.get_or_insert_default().extra += 1;
                 }
                 SpoolCode::Spooled if order.dry_run && self.level == 0 && level > 0 => {
                     if !self.named.contains(path) {
-                        lines.push((0, format!("(dryrun) [delete:{path}]")));
+                        lines.push((0, reply::would_delete(path)));
                         if self.named.len() < MOST_NAMED {
                             self.named.insert(path.clone());
                         }
                     }
                 }
                 SpoolCode::Spooled if order.dry_run => {
-                    lines.push((level, format!("(dryrun) delete {host}:{path}")));
+                    lines.push((level, reply::delete(host, path, true)));
                 }
-                SpoolCode::Deleted => lines.push((level, format!("delete {host}:{path}"))),
+                SpoolCode::Deleted => lines.push((level, reply::delete(host, path, false))),
                 SpoolCode::Failed(reason) => {
                     told.errors += 1;
+                    let why = reason.to_string();
                     if told.errors <= MOST_ERRORS && level == 0 {
-                        lines.push((0, format!("delete error ({reason}) {host}:{path}")));
+                        lines.push((0, reply::delete_error(host, path, &why)));
                     } else if told.errors <= MOST_ERRORS {
-                        lines.push((0, reply::trouble_on(host, path, &reason.to_string())));
+                        lines.push((0, reply::trouble_on(host, path, &why)));
                     }
+                    told.report.error(&path.to_string(), &why);
                 }
                 SpoolCode::Spooled | SpoolCode::Kept => {}
             }
@@ -361,33 +365,41 @@ impl Report {
     }
 
     pub(super) fn suspended(&self, target: usize) {
-        let host = &self.hosts[target].host;
+        let host = &self.hosts[target].report;
         log::info(format_args!("{} ({}) is silent; going on without it", host.name, host.address));
     }
 
     pub(super) fn resumed(&self, target: usize) {
-        let host = &self.hosts[target].host;
+        let host = &self.hosts[target].report;
         log::info(format_args!("{} ({}) answers again", host.name, host.address));
     }
 
     /// A host has left the transfer.
     pub(super) fn gone(&mut self, shared: &Shared, target: usize, why: &Gone) {
         let told = &mut self.hosts[target];
-        (told.failed, told.gone) = (true, true);
+        told.gone = true;
         self.total.errors += 1;
-        let Host { name, address } = &told.host;
-        let line = match why {
-            Gone::Silent => format!("error: receive time out: {address}({name})"),
-            Gone::Left => format!("error: member exit: {address}({name})"),
-            Gone::NoData => format!(
-                "error: receives control but no data: check MTU and firewall: {address}({name})"
-            ),
+        let (name, address) = (told.report.name.clone(), told.report.address);
+        let (status, path, why) = match why {
+            Gone::Silent => (HostStatus::Timeout, None, "receive time out".to_owned()),
+            Gone::Left => (HostStatus::Timeout, None, "member exit".to_owned()),
+            Gone::NoData => {
+                let why = "receives control but no data: check MTU and firewall";
+                (HostStatus::Timeout, None, why.to_owned())
+            }
             Gone::Refused(reason, path) => {
-                format!("error: {reason} {name}:{}", Escaped(path))
+                let path = Escaped(path).to_string();
+                (HostStatus::Refused, Some(path), reason.to_string())
             }
         };
-        log::notice(format_args!("{}", line.trim_start_matches("error: ")));
-        self.say(shared, vec![(0, line)]);
+        told.worsen(status);
+        told.report.error(path.as_deref().unwrap_or_default(), &why);
+        let line = match path {
+            Some(path) => format!("{why} {name}:{path}"),
+            None => format!("{why}: {address}({name})"),
+        };
+        log::notice(format_args!("{line}"));
+        self.say(shared, vec![(0, format!("error: {line}"))]);
     }
 
     /// Tells how far it is; `streaming` is what has left of long files that are on their way.
@@ -417,28 +429,35 @@ impl Report {
         let more = |told: &&Told| told.errors > MOST_ERRORS;
         let lines = self.hosts.iter().filter(more).map(|told| {
             let more = told.errors - MOST_ERRORS;
-            (0, format!("error: {more} more errors {}", told.host.name))
+            (0, format!("error: {more} more errors {}", told.report.name))
         });
         let readonly = self.hosts.iter().filter(|told| told.readonly > 0).map(|told| {
-            let (name, count) = (&told.host.name, told.readonly);
+            let (name, count) = (&told.report.name, told.readonly);
             (0, format!("error: {name} is read-only: {count} entries differ there"))
         });
-        let counts = self.hosts.iter().filter(|told| self.order.check && !told.gone).map(|told| {
-            let Told { host, same, differing, extra, attributes, errors, .. } = told;
-            let name = &host.name;
-            (1, format!("{name}: {same} OK, {differing} NG, {extra} extra, {attributes} attr, {errors} errors"))
-        });
+        let counts = self
+            .hosts
+            .iter()
+            .filter(|told| !told.gone)
+            .filter_map(|told| Some((1, told.report.check?.line(&told.report.name))));
         let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
         self.say(shared, lines);
-        self.total.failed = self.hosts.iter().filter(|told| told.failed).count() as u64;
+        let failed = |told: &&Told| told.report.status != HostStatus::Ok;
+        self.total.failed = self.hosts.iter().filter(failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
-        shared.control.send(ToControl::Over { client: self.client, number, total: self.total });
+        let hosts = self.hosts.iter().map(|told| told.report.clone()).collect();
+        let (client, total) = (self.client, self.total);
+        shared.control.send(ToControl::Over { client, number, hosts, total });
     }
 }
 
 impl Told {
+    fn worsen(&mut self, status: HostStatus) {
+        self.report.status = self.report.status.max(status);
+    }
+
     /// What a comparison has shown of an entry; whether the host does not have it as it is here.
     fn compared(
         &mut self,
@@ -447,27 +466,30 @@ impl Told {
         entry: &Entry,
         need: Need,
     ) -> bool {
-        let (host, path) = (&self.host.name, &entry.path);
+        let path = &entry.path;
         let shown = !matches!(entry.kind, Kind::Open | Kind::Close { .. } | Kind::Keep);
+        let count = self.report.check.get_or_insert_default();
+        let host = &self.report.name;
         match need {
             Need::Skip | Need::Attributes => {
                 if shown {
-                    self.same += 1;
-                    lines.push((1, format!("{host}: OK {path}")));
+                    count.ok += 1;
+                    lines.push((1, reply::check_ok(host, path)));
                 }
                 if need == Need::Attributes {
-                    self.attributes += 1;
-                    lines.push((1, format!("{host}: attr {path}")));
+                    count.attr += 1;
+                    lines.push((1, reply::check_attr(host, path)));
                 }
                 false
             }
             Need::All | Need::ReadOnly => {
-                self.differing += 1;
-                self.failed = true;
-                lines.push((0, format!("{host}: NG {path}")));
+                count.ng += 1;
+                lines.push((0, reply::check_ng(host, path)));
+                self.worsen(HostStatus::Failed);
                 true
             }
             Need::Failed(reason) => {
+                count.errors += 1;
                 self.error(total, lines, path, &reason);
                 true
             }
@@ -482,11 +504,13 @@ impl Told {
         path: &RelPath,
         reason: &Reason,
     ) {
-        self.failed = true;
+        self.worsen(HostStatus::Failed);
         self.errors += 1;
         total.errors += 1;
+        let why = reason.to_string();
         if self.errors <= MOST_ERRORS {
-            lines.push((0, reply::trouble_on(&self.host.name, path, &reason.to_string())));
+            lines.push((0, reply::trouble_on(&self.report.name, path, &why)));
         }
+        self.report.error(&path.to_string(), &why);
     }
 }

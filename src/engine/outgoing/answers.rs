@@ -113,7 +113,8 @@ impl Outgoing {
             said.done = true;
             self.recount(number);
         }
-        self.events.push_back(Event::Outcomes(number, target, runs));
+        let wanted = self.get(number).map(|batch| batch.wanted.clone()).unwrap_or_default();
+        self.events.push_back(Event::Outcomes(number, target, runs, wanted));
     }
 
     fn status(&mut self, now: Time, at: usize, status: &Status) {

@@ -116,8 +116,8 @@ pub enum Event {
     Verify(u32),
     /// What a target needs, in a dry run; the target by its index.
     Needs(u32, usize, Runs<Need>),
-    /// What a target did; the target by its index.
-    Outcomes(u32, usize, Runs<Outcome>),
+    /// What a target did, by its index; and the entries whose bytes anyone needed.
+    Outcomes(u32, usize, Runs<Outcome>, Bits),
     /// These entries were struck and must be offered again, or given up.
     Struck(u32, Vec<(u16, Reason)>),
     /// The batch is done, by all that are left. These entries' bytes were needed by any.

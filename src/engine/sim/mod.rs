@@ -377,7 +377,7 @@ impl Sim {
     fn sender_event(&mut self, outgoing: &mut Outgoing, event: Event) {
         match event {
             Event::Verify(batch) => outgoing.verified(self.now, batch, &[]),
-            Event::Outcomes(_, target, runs) => {
+            Event::Outcomes(_, target, runs, _) => {
                 self.sender.outcomes[target] += runs.iter().count() as u64;
             }
             Event::Needs(_, target, runs) => {
