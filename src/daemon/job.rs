@@ -107,11 +107,11 @@ impl Job {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let watch = (self.start.report.watches() && !self.finished).then(|| self.told + PROGRESS);
-        self.start.outgoing.poll_timeout().into_iter().chain(watch).min()
+        self.start.outgoing.poll_timeout(!self.paused()).into_iter().chain(watch).min()
     }
 
     pub(super) fn timeout(&mut self, now: Time) {
-        if self.start.outgoing.poll_timeout().is_some_and(|at| at <= now) {
+        if self.start.outgoing.poll_timeout(true).is_some_and(|at| at <= now) {
             self.start.outgoing.timeout(now);
         }
         if self.start.report.watches() && !self.finished && now >= self.told + PROGRESS {

@@ -30,11 +30,11 @@ use crate::net::{Net, NetConfig};
 use crate::sys::daemonize::{self, Readiness};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
-use crate::sys::{Waker, host, ids, random, unixsock, user};
+use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
 use crate::wire::header::Role;
 
 /// The memory for incoming transfers, in bytes.
-const BUDGET: usize = 32 << 20;
+const BUDGET: usize = 24 << 20;
 /// The mode of the console's Unix socket.
 const SOCKET_MODE: u32 = 0o660;
 /// Open files: cached directories, staged files, clients, and room to spare.
@@ -122,6 +122,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
         clock: log::Clock { now: clock::now, wall: clock::wall },
     });
     log::report_panics();
+    memory::keep_small();
     let readiness = match config.foreground {
         true => daemonize::foreground(),
         false => daemonize::detach()
@@ -169,6 +170,9 @@ fn assemble(
     }
     let tcp = config.listen.map(listen).transpose()?;
     let owner = identity.drops.then_some((identity.uid, identity.gid));
+    // It is removed at the end, when the daemon is in another directory.
+    let unix_path =
+        config.unix.as_ref().map(std::path::absolute).transpose().map_err(system("-U"))?;
     let unix = match &config.unix {
         Some(path) => {
             let listener =
@@ -234,7 +238,7 @@ fn assemble(
         receiver: Receiver::new(Arc::clone(&shared), receiver_waker, to_disk, receives, BUDGET),
         disk,
         jobs,
-        unix: config.unix,
+        unix: unix_path,
         control: Control {
             settings: Settings {
                 no_send: config.no_send,

@@ -41,6 +41,8 @@ const MAX_KEPT: usize = 64;
 const PATIENCE: Span = Span::from_millis(20);
 /// The longest.
 const MAX_PATIENCE: Span = Span::from_millis(500);
+/// While there is nothing to send, or nothing may be sent, polls say that the sender lives.
+const IDLE: Span = Span::from_secs(1);
 
 /// What a transfer is to be.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::repair::{Stream, Who};
 use super::spool::Step;
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
-use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
+use super::{AT_ONCE, Event, Gone, IDLE, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
 use crate::wire::feedback::State;
@@ -248,8 +248,9 @@ impl Outgoing {
         }
     }
 
-    /// When [`Outgoing::timeout`] or [`Outgoing::poll_transmit`] have something to do.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    /// When [`Outgoing::timeout`] or [`Outgoing::poll_transmit`] have something to do, the latter
+    /// with the same `blocks_too`.
+    pub fn poll_timeout(&self, blocks_too: bool) -> Option<Time> {
         match self.phase {
             Phase::Over => None,
             _ if !self.control.is_empty() => Some(Time::ZERO),
@@ -259,9 +260,9 @@ impl Outgoing {
                 let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
                 let away =
                     suspended.map(|t| (t.probed + PROBE).min(t.limit(self.config.timeout))).min();
-                let again = self.waits().then(|| self.asked_at + self.patience());
-                let send = self.has_blocks().then(|| self.send_at());
-                away.into_iter().chain(again).chain(send).min()
+                let again = self.asked_at + if self.waits() { self.patience() } else { IDLE };
+                let send = (blocks_too && self.has_blocks()).then(|| self.send_at());
+                away.into_iter().chain([again]).chain(send).min()
             }
         }
     }
@@ -299,8 +300,13 @@ impl Outgoing {
                 }
             }
             Phase::Running => {
-                if self.waits() && now >= self.asked_at + self.patience() {
-                    self.ask_again(now);
+                if self.waits() {
+                    if now >= self.asked_at + self.patience() {
+                        self.ask_again(now);
+                    }
+                } else if now >= self.asked_at + IDLE {
+                    // Its targets would take it for dead.
+                    self.poll(now, None);
                 }
                 self.probe_suspended(now);
                 self.advance(now);

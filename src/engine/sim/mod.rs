@@ -347,7 +347,7 @@ impl Sim {
             let Some(transmit) = outgoing.poll_transmit(now, 44, true) else { break };
             self.transmit(transmit);
         }
-        let wake = outgoing.poll_timeout();
+        let wake = outgoing.poll_timeout(true);
         self.sender.outgoing = Some(outgoing);
         if let Some(wake) = wake {
             let wake = wake.max(now + Span::from_micros(1));
