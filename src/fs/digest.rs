@@ -15,7 +15,7 @@ use crate::wire::outcome::Reason;
 const CHUNK: usize = 256 << 10;
 
 /// Computes digests, and keeps its buffer.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Digester {
     buf: Vec<u8>,
 }

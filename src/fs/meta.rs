@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::root::Dirs;
 use super::staging::Staging;
+use super::walk::Identity;
 use crate::sys::fsat::{self, FileType, ProcessIds, Stat};
 use crate::wire::manifest::{Entry, Kind, Stamp};
 
@@ -60,15 +61,17 @@ impl Rights {
     }
 
     /// Whether there is anything about `stat` to be changed. Of a symbolic link the mode means
-    /// nothing; of a regular file the mtime belongs to the content, and is not looked at here.
-    pub fn differ(&self, entry: &Entry, stat: &Stat, grain: Grain) -> bool {
+    /// nothing; of a regular file the mtime belongs to the content, and is looked at only if that is
+    /// `proven` to be as sent.
+    pub fn differ(&self, entry: &Entry, stat: &Stat, grain: Grain, proven: bool) -> bool {
         if !self.may_change(stat) {
             return false;
         }
         let wanted = self.wanted(entry, stat.uid, stat.gid);
         let mode = matches!(entry.kind, Kind::Symlink(_)) || stat.mode == wanted.mode;
         let owner = (stat.uid, stat.gid) == (wanted.uid, wanted.gid);
-        let mtime = matches!(entry.kind, Kind::File { .. }) || grain.same(stat.mtime, entry.mtime);
+        let of_content = matches!(entry.kind, Kind::File { .. }) && !proven;
+        let mtime = of_content || grain.same(stat.mtime, entry.mtime);
         !(mode && owner && mtime)
     }
 }
@@ -180,7 +183,8 @@ pub(super) struct Applied {
 }
 
 /// Gives what is at an entry's path the attributes that differ, through no link. The mtime of a
-/// regular file stays: it says when its content changed, and that may have been just now.
+/// regular file stays: it says when its content changed, and that may have been just now; unless it is
+/// still what it was when its content was `proven` to be as sent.
 ///
 /// # Errors
 /// ESTALE if something of another type is there; ELOOP, ENOTDIR if that is so of a directory.
@@ -189,6 +193,7 @@ pub(super) fn apply(
     rights: &Rights,
     staging: Option<&Staging>,
     entry: &Entry,
+    proven: Option<&Identity>,
 ) -> io::Result<Applied> {
     let (dir, name) = dirs.parent(&entry.path)?;
     let fd = fsat::open_at(dir.as_fd(), name, libc::O_PATH, 0)?;
@@ -218,7 +223,8 @@ pub(super) fn apply(
     }
     let Wanted { uid, gid, mode } = wanted;
     let grain = staging.map_or(Grain::EXACT, |staging| staging.grain(&stat));
-    if stat.kind != FileType::File && !grain.same(stat.mtime, entry.mtime) {
+    let timely = stat.kind != FileType::File || proven == Some(&Identity::of(&stat));
+    if timely && !grain.same(stat.mtime, entry.mtime) {
         fsat::set_mtime_at(dir.as_fd(), name, entry.mtime)?;
         applied.mtime = true;
     }
