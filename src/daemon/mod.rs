@@ -17,6 +17,8 @@ mod control;
 mod job;
 mod mailbox;
 mod packet;
+mod password;
+mod plan;
 mod receiver;
 mod report;
 mod sender;
