@@ -355,7 +355,7 @@ fn paths_are_found_from_the_base_and_from_where_one_is() {
     let outside = format!("msync: /etc/motd: not below the base directory {shown}/\n");
     let steps = [("status", status.as_str())];
     assert_eq!(against(new_daemon(0, &steps), &["both", "/etc/motd"]), ran(1, "", &outside));
-    let whole = "msync: .: the base directory itself is sent with -r alone\n";
+    let whole = "msync: .: the base directory itself is meant with -r alone\n";
     assert_eq!(against(new_daemon(0, &steps), &["."]), ran(1, "", whole));
 }
 
@@ -382,7 +382,7 @@ fn a_daemon_that_goes_away_is_one_clear_line() {
     assert_eq!(lost("> ", script, &["-rv"]), (1, String::new(), expected.to_owned()));
     let (status, _, err) = lost("password: \x1b]E", vec![], &["-r"]);
     assert!(
-        status == 1 && err.starts_with("msync: the daemon at TARGET wants a password"),
+        status == 1 && err == "msync: the daemon at TARGET wants a password (-K FILE)\n",
         "{err}"
     );
 

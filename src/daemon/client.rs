@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::order::Order;
-use crate::console::{Offer, Session};
+use crate::console::Session;
 use crate::time::{Span, Time};
 
 /// A client that takes nothing of its output for so long is closed.
@@ -72,12 +72,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        id: u32,
-        stream: Stream,
-        offer: Option<Offer>,
-        now: Time,
-    ) -> io::Result<Self> {
+    pub(super) fn new(id: u32, stream: Stream, session: Session, now: Time) -> io::Result<Self> {
         match &stream {
             Stream::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
@@ -86,7 +81,6 @@ impl Client {
             }
             Stream::Unix(stream) => stream.set_nonblocking(true)?,
         }
-        let session = offer.map_or_else(Session::refused, Session::new);
         let unread = Arc::default();
         Ok(Client { id, session, work: Work::Idle, unread, stream, took: now, gone: false })
     }

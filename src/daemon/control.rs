@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,7 @@ use super::client::{Client, Stream, Work};
 use super::clock;
 use super::order::Order;
 use super::packet::Seal;
+use super::password::Door;
 use super::receiver::ToReceiver;
 use super::sender::ToSender;
 use super::shared::{Peer, Shared, ToControl, lock};
@@ -18,7 +20,7 @@ use super::wire::Plain;
 use crate::console::command::{Command, Form};
 use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StatusReport};
-use crate::console::{Offer, reply};
+use crate::console::{Offer, Session, reply};
 use crate::engine::members::{Event, Members, Packet, To, Why};
 use crate::engine::rng::Rng;
 use crate::log;
@@ -54,6 +56,7 @@ pub(super) struct Control {
     /// The lowest open outgoing transfer; 0 while there is none.
     pub(super) oldest: Arc<AtomicU32>,
     pub(super) clients: Vec<Client>,
+    pub(super) door: Door,
     pub(super) next_client: u32,
     pub(super) next_number: u32,
     pub(super) rng: Rng,
@@ -73,6 +76,9 @@ pub(super) struct Settings {
     pub(super) timeout: Span,
     pub(super) rate: Option<u32>,
     pub(super) sendsize: u64,
+    /// The base directory as it is outside a chroot.
+    pub(super) base: PathBuf,
+    pub(super) chroot: bool,
 }
 
 impl Control {
@@ -159,7 +165,8 @@ impl Control {
         });
         let retry = retry.min();
         let deaf = self.clients.iter().filter_map(Client::deaf_at).min();
-        let timers = [self.members.poll_timeout(), tick, join, retry, deaf];
+        let door = self.door.opens(&self.clients);
+        let timers = [self.members.poll_timeout(), tick, join, retry, deaf, door];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -230,10 +237,13 @@ impl Control {
             (false, _, Some(listener)) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
             _ => return,
         };
-        let offer = (self.clients.len() < MOST_CLIENTS).then_some(OFFER);
+        let session = match self.clients.len() < MOST_CLIENTS {
+            true => self.door.session(OFFER),
+            false => Session::refused(),
+        };
         let id = self.next_client;
         self.next_client = self.next_client.wrapping_add(1);
-        match stream.and_then(|stream| Client::new(id, stream, offer, now)) {
+        match stream.and_then(|stream| Client::new(id, stream, session, now)) {
             Ok(client) => self.clients.push(client),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => log::limited(
@@ -355,6 +365,7 @@ impl Control {
 
     /// Obeys the commands that clients have given.
     fn commands(&mut self, now: Time) {
+        self.door.answer(now, &mut self.clients);
         for at in 0..self.clients.len() {
             match &self.clients[at].work {
                 Work::Unsettled(order) if self.members.settled(now) => {
@@ -480,8 +491,8 @@ impl Control {
         StatusReport {
             pid: std::process::id(),
             version: crate::VERSION.to_owned(),
-            base: self.shared.root.path().as_os_str().as_encoded_bytes().to_vec(),
-            chroot: false,
+            base: self.settings.base.as_os_str().as_encoded_bytes().to_vec(),
+            chroot: self.settings.chroot,
             mfalloc: self.most_open,
             recvsize: self.shared.net.receive_buffer() as u64,
             sendsize: self.settings.sendsize,

@@ -18,6 +18,8 @@ mod job;
 mod mailbox;
 mod order;
 mod packet;
+mod password;
+mod plan;
 mod receiver;
 mod report;
 mod sender;
