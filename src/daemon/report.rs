@@ -311,6 +311,8 @@ impl Report {
     pub(super) fn ran(&mut self, target: usize, deleted: u64, failed: u64) {
         let told = &mut self.hosts[target];
         told.report.deleted = deleted;
+        // Hosts have much the same too much: the most of one is what went, as far as one number tells.
+        self.total.deleted = self.total.deleted.max(deleted);
         if failed > 0 {
             told.worsen(HostStatus::Failed);
         }

@@ -239,7 +239,7 @@ impl Surplus {
     /// It cannot be spooled.
     pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<Tally> {
         self.broken |= !self.early.is_empty();
-        if !self.tallied && !self.broken {
+        if !self.tallied && !self.broken && self.options.spools() {
             match self.about.clone() {
                 Some(about) if self.options.gone => self.doom(within, about)?,
                 Some(about) if about.is_base() => {
