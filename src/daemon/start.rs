@@ -29,11 +29,11 @@ use crate::net::{Net, NetConfig};
 use crate::sys::daemonize::{self, Readiness};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
-use crate::sys::{Waker, host, ids, random, unixsock, user};
+use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
 use crate::wire::header::Role;
 
 /// The memory for incoming transfers, in bytes.
-const BUDGET: usize = 32 << 20;
+const BUDGET: usize = 24 << 20;
 /// The mode of the console's Unix socket.
 const SOCKET_MODE: u32 = 0o660;
 /// Open files: cached directories, staged files, clients, and room to spare.
@@ -121,6 +121,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
         clock: log::Clock { now: clock::now, wall: clock::wall },
     });
     log::report_panics();
+    memory::keep_small();
     let readiness = match config.foreground {
         true => daemonize::foreground(),
         false => daemonize::detach()

@@ -261,7 +261,10 @@ impl Outgoing {
     /// may hold anything.
     pub fn strike(&mut self, now: Time, number: u32, entries: &[(u16, Reason)]) {
         let Some(batch) = self.get_mut(number) else { return };
-        if batch.strike(entries) && batch.layout.streams() {
+        let (new, frozen) = (batch.strike(entries), batch.frozen);
+        if frozen {
+            self.say_struck(number, new);
+        } else if !new.is_empty() && batch.layout.streams() {
             // Nothing is left of this batch that is worth waiting for.
             self.freeze(number);
         }
@@ -270,8 +273,7 @@ impl Outgoing {
 
     /// The answer to [`Event::Verify`].
     pub fn verified(&mut self, now: Time, number: u32, changed: &[(u16, Reason)]) {
-        let Some(batch) = self.get_mut(number) else { return };
-        batch.strike(changed);
+        self.strike(now, number, changed);
         self.freeze(number);
         self.advance(now);
     }

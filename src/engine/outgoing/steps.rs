@@ -9,6 +9,7 @@ use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
 use crate::wire::feedback::State;
 use crate::wire::header::PacketKind;
+use crate::wire::outcome::Reason;
 use crate::wire::poll::{Asked, Mark, Poll};
 
 /// Silent targets get the next poll each by itself, up to so many.
@@ -117,13 +118,17 @@ impl Outgoing {
         }
         let strikes: Vec<_> =
             batch.strikes.iter().map(|(&entry, &reason)| (entry, reason)).collect();
-        if !strikes.is_empty() {
-            self.events.push_back(Event::Struck(number, strikes));
-        }
+        self.say_struck(number, strikes);
         let active = |target: &&usize| self.targets[**target].is_active();
         let all: Vec<usize> = (0..self.targets.len()).collect();
         let targets: Vec<usize> = all.iter().filter(active).copied().collect();
         self.send_commit(number, &targets);
+    }
+
+    pub(super) fn say_struck(&mut self, number: u32, strikes: Vec<(u16, Reason)>) {
+        if !strikes.is_empty() {
+            self.events.push_back(Event::Struck(number, strikes));
+        }
     }
 
     fn send_commit(&mut self, number: u32, targets: &[usize]) {
@@ -163,9 +168,11 @@ impl Outgoing {
                     let told = said.committed_at;
                     let heard_since = told.is_none_or(|poll| target.answered > poll);
                     let waits = match said.state {
+                        // What it has was right when it was read.
                         State::Staged => true,
-                        State::Body => !batch.strikes.is_empty(),
-                        _ => told.is_none(),
+                        // A strike may still come, unless all there is has been struck.
+                        State::Body => batch.layout.streams() && !batch.strikes.is_empty(),
+                        _ => false,
                     };
                     target.presence == Presence::Active && !said.done && waits && heard_since
                 })
