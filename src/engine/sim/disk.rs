@@ -57,9 +57,10 @@ impl Handle {
     fn has(&self, bytes: &Range<u64>) -> bool {
         let units = (bytes.start / 16) as u32..bytes.end.div_ceil(16) as u32;
         let written = self.0.borrow();
-        units.is_empty() || written.next_run(units.start, u32::MAX).is_some_and(|run| {
-            run.start == units.start && run.end >= units.end
-        })
+        units.is_empty()
+            || written
+                .next_run(units.start, u32::MAX)
+                .is_some_and(|run| run.start == units.start && run.end >= units.end)
     }
 }
 
@@ -122,7 +123,9 @@ impl MemDisk {
             }
         };
         self.free = self.free.max(now) + self.slowness;
-        if let Some((_, _, longer)) = self.hangs.take_if(|(kind, batch, _)| (*kind, *batch) == (step, on)) {
+        if let Some((_, _, longer)) =
+            self.hangs.take_if(|(kind, batch, _)| (*kind, *batch) == (step, on))
+        {
             self.free += longer;
         }
         if let Some((kind, batch, reason)) = self.fails {

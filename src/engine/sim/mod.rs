@@ -3,8 +3,8 @@
 
 mod disk;
 mod edges;
-mod hostile;
 mod host;
+mod hostile;
 mod net;
 mod outages;
 mod scenarios;
@@ -235,8 +235,8 @@ impl Sim {
                     self.drive_sender(who);
                     let sender = &mut self.senders[who];
                     let soon = now + Span::from_micros(1);
-                    let spins = self.wire_bytes == before
-                        && sender.wake.is_some_and(|wake| wake <= soon);
+                    let spins =
+                        self.wire_bytes == before && sender.wake.is_some_and(|wake| wake <= soon);
                     sender.spins = if spins { sender.spins + 1 } else { 0 };
                     assert!(sender.spins < MOST_SPINS, "sender {who} spins");
                 }
@@ -272,7 +272,8 @@ impl Sim {
         for who in 0..self.senders.len() {
             let sender = &mut self.senders[who];
             let Some(outgoing) = &mut sender.outgoing else { continue };
-            let addressed = outgoing.number() == header.transfer && self.senders[who].node() == node;
+            let addressed =
+                outgoing.number() == header.transfer && self.senders[who].node() == node;
             if known && addressed {
                 if let Some(outgoing) = &mut self.senders[who].outgoing {
                     outgoing.feedback(self.now, header.node, header.batch, feedback);
