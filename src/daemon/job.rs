@@ -239,10 +239,10 @@ impl Job {
             let bytes =
                 layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
             let lacking = layout.slots_in(&bytes).iter().any(|slot| {
-                !open.loaded.contains(slot.entry.into()) && outgoing.is_wanted(number, slot.entry)
+                !open.loaded.contains(slot.entry.into()) && outgoing.is_sent(number, slot.entry)
             });
             if open.body.is_none() || lacking {
-                let wanted = |entry: u16| outgoing.is_wanted(number, entry);
+                let wanted = |entry: u16| outgoing.is_sent(number, entry);
                 let (body, failed) = open.source.load(&wanted);
                 let slots = layout.slots().iter().map(|slot| slot.entry);
                 open.loaded = Bits::of(slots.filter(|&entry| wanted(entry)).map(usize::from));

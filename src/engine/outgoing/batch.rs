@@ -114,6 +114,14 @@ impl Batch {
         }
     }
 
+    /// Whether a block that anyone needs holds bytes of an entry.
+    pub(super) fn sends(&self, entry: u16) -> bool {
+        let Some(slot) = self.layout.slot(entry) else { return false };
+        self.layout.blocks_of(slot).any(|blocks| {
+            self.union.next_run(blocks.start, 1).is_some_and(|run| run.start < blocks.end)
+        })
+    }
+
     /// Adds strikes; those that are new.
     pub(super) fn strike(&mut self, entries: &[(u16, Reason)]) -> Vec<(u16, Reason)> {
         let mut new = entries.to_vec();

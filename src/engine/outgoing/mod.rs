@@ -39,8 +39,6 @@ const MAX_KEPT: usize = 64;
 const PATIENCE: Span = Span::from_millis(20);
 /// The longest.
 const MAX_PATIENCE: Span = Span::from_millis(500);
-/// While there is nothing to send, or nothing may be sent, polls say that the sender lives.
-const IDLE: Span = Span::from_secs(1);
 
 /// What a transfer is to be.
 #[derive(Clone, Debug)]
@@ -169,8 +167,9 @@ pub struct Outgoing {
     unpolled: u64,
     /// Whether the window held something back since the last round.
     limited: bool,
-    /// When the last poll left, and how patient to be.
+    /// When the last poll left, when the last one to all, and how patient to be.
     asked_at: Time,
+    spoken_at: Time,
     backoff: u32,
     closing_tries: u32,
 }
@@ -201,6 +200,7 @@ impl Outgoing {
             unpolled: 0,
             limited: false,
             asked_at: now,
+            spoken_at: now,
             backoff: 0,
             closing_tries: 0,
             config,
@@ -257,6 +257,12 @@ impl Outgoing {
         self.get(batch).is_some_and(|batch| batch.wanted.contains(entry.into()))
     }
 
+    /// Whether blocks that anyone needs hold bytes of a batch's entry. These bytes have to be right
+    /// even if [`Outgoing::is_wanted`] is false: a target may need them that could not say so yet.
+    pub fn is_sent(&self, batch: u32, entry: u16) -> bool {
+        self.get(batch).is_some_and(|batch| batch.sends(entry))
+    }
+
     /// Some files of a batch are not what its manifest says: no target will have them. Their blocks
     /// may hold anything.
     pub fn strike(&mut self, now: Time, number: u32, entries: &[(u16, Reason)]) {
@@ -289,10 +295,8 @@ impl Outgoing {
     /// Calls it off: nothing more is committed.
     pub fn abort(&mut self, now: Time) {
         if self.phase == Phase::Running {
-            self.batches.clear();
-            self.repairs = Repairs::default();
             self.control.clear();
-            self.close(now, PacketKind::Abort);
+            self.give_up(now);
         }
     }
 

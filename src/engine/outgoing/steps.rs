@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::repair::{Stream, Who};
+use super::repair::{Repairs, Stream, Who};
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
-use super::{AT_ONCE, Event, Gone, IDLE, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
+use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
 use crate::wire::feedback::State;
@@ -22,6 +22,8 @@ const POLL_EVERY: u64 = 256 << 10;
 const CLOSING_TRIES: u32 = 6;
 /// A suspended target is asked so often whether it is back.
 const PROBE: Span = Span::from_millis(500);
+/// All hear of a transfer so often, though there may be nothing to send: it is not over.
+const IDLE: Span = Span::from_secs(1);
 
 impl Outgoing {
     /// Names targets that have not answered in BEGIN.
@@ -81,6 +83,9 @@ impl Outgoing {
                 self.phase = Phase::Over;
             }
             return;
+        }
+        if !self.targets.is_empty() && self.targets.iter().all(|target| target.is_gone()) {
+            return self.give_up(now);
         }
         let dry_run = self.config.options.dry_run;
         let some_active = self.targets.iter().any(|target| target.is_active());
@@ -216,6 +221,13 @@ impl Outgoing {
         self.advance(now);
     }
 
+    /// Ends it before its end.
+    pub(super) fn give_up(&mut self, now: Time) {
+        self.batches.clear();
+        self.repairs = Repairs::default();
+        self.close(now, PacketKind::Abort);
+    }
+
     fn say_closing(&mut self, now: Time, kind: PacketKind) {
         self.asked_at = now;
         self.closing_tries += 1;
@@ -260,9 +272,10 @@ impl Outgoing {
                 let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
                 let away =
                     suspended.map(|t| (t.probed + PROBE).min(t.limit(self.config.timeout))).min();
-                let again = self.asked_at + if self.waits() { self.patience() } else { IDLE };
+                let again = self.waits().then(|| self.asked_at + self.patience());
                 let send = (blocks_too && self.has_blocks()).then(|| self.send_at());
-                away.into_iter().chain([again]).chain(send).min()
+                let idle = Some(self.spoken_at + IDLE);
+                away.into_iter().chain(again).chain(send).chain(idle).min()
             }
         }
     }
@@ -299,15 +312,14 @@ impl Outgoing {
                 }
             }
             Phase::Running => {
-                if self.waits() {
-                    if now >= self.asked_at + self.patience() {
-                        self.ask_again(now);
-                    }
-                } else if now >= self.asked_at + IDLE {
+                if self.waits() && now >= self.asked_at + self.patience() {
+                    self.ask_again(now);
+                }
+                self.probe_suspended(now);
+                if now >= self.spoken_at + IDLE {
                     // Its targets would take it for dead.
                     self.poll(now, None);
                 }
-                self.probe_suspended(now);
                 self.advance(now);
             }
         }
@@ -404,6 +416,9 @@ impl Outgoing {
             _ => vec![self.everyone()],
         };
         for to in to {
+            if to == self.everyone() {
+                self.spoken_at = now;
+            }
             self.control.push_back(Transmit::Packet { to, header, payload: poll.emit() });
         }
         self.asked_at = now;

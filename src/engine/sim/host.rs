@@ -7,7 +7,7 @@ use super::{Packet, address};
 use crate::engine::incoming::{Config, Outbound, Place, Reception};
 use crate::engine::job::{Answer, TransferKey};
 use crate::name::NodeId;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::wire::header::PacketKind;
 use crate::wire::outcome::Reason;
 
@@ -17,8 +17,11 @@ pub(super) struct Host {
     alive: bool,
     /// No packet comes or leaves.
     pub(super) is_cut: bool,
-    /// Its receiver stands still until then; what comes meanwhile is lost.
+    /// No packet leaves.
+    pub(super) is_mute: bool,
+    /// Its receiver stands still until then; and how many packets have come meanwhile.
     pub(super) stalled: Time,
+    pub(super) queued: u32,
     seed: u64,
     rcvbuf: u32,
     budget: usize,
@@ -38,7 +41,9 @@ impl Host {
             life: 0,
             alive: true,
             is_cut: false,
+            is_mute: false,
             stalled: Time::ZERO,
+            queued: 0,
             seed,
             rcvbuf,
             budget: 32 << 20,
@@ -55,11 +60,6 @@ impl Host {
 
     pub(super) fn set_receive_buffer(&mut self, bytes: u32) {
         self.rcvbuf = bytes;
-        self.reset();
-    }
-
-    pub(super) fn set_budget(&mut self, bytes: usize) {
-        self.budget = bytes;
         self.reset();
     }
 
@@ -187,7 +187,8 @@ impl Host {
         if !self.alive {
             return None;
         }
-        let wake = self.reception.poll_timeout()?.max(self.stalled);
+        // What has come is taken before the clock is looked at.
+        let wake = self.reception.poll_timeout()?.max(self.stalled + Span::from_micros(1));
         if self.wake.is_some_and(|old| old <= wake) {
             return None;
         }

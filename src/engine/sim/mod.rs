@@ -71,6 +71,8 @@ enum Action {
     /// A target is cut off, or back.
     Cut(usize),
     Mend(usize),
+    /// What it says is lost, or not any more.
+    Mute(usize, bool),
     /// A target's receiver stands still for so long; its daemon says BUSY.
     Stall(usize, Span),
     Busy(usize),
@@ -257,9 +259,20 @@ impl Sim {
 
     fn to_target(&mut self, target: usize, packet: &Packet) {
         let now = self.now;
-        if self.is_lost(target, &packet.header) || self.targets[target].stalled > now {
+        if self.is_lost(target, &packet.header) {
             return;
         }
+        let host = &mut self.targets[target];
+        if host.stalled > now {
+            // The socket's buffer takes a few.
+            host.queued += 1;
+            if host.queued <= 64 {
+                let (at, life) = (host.stalled, host.life);
+                self.at(at, Happening::ToTarget(target, life, packet.clone()));
+            }
+            return;
+        }
+        host.queued = 0;
         if self.targets[target].packet(now, packet) {
             self.drive_target(target);
         }
@@ -302,8 +315,8 @@ impl Sim {
     /// A target's packet to a sender.
     fn send_back(&mut self, target: usize, to: SocketAddrV4, header: Header, payload: Vec<u8>) {
         let from = self.targets[target].addr();
-        // A host that has been started anew has another address here.
-        if self.is_lost(target, &header) || !self.senders.iter().any(|s| s.addr() == to) {
+        let is_there = self.senders.iter().any(|sender| sender.addr() == to);
+        if self.is_lost(target, &header) || self.targets[target].is_mute || !is_there {
             return;
         }
         let payload = Rc::new(payload);
@@ -370,6 +383,7 @@ impl Sim {
             }
             Action::Cut(target) => self.targets[target].is_cut = true,
             Action::Mend(target) => self.targets[target].is_cut = false,
+            Action::Mute(target, mute) => self.targets[target].is_mute = mute,
             Action::Stall(target, span) => {
                 self.targets[target].stalled = now + span;
                 self.act(Action::Busy(target));

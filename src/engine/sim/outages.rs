@@ -23,7 +23,7 @@ fn long_tree(rng: &mut Rng) -> Vec<Manifest> {
 
 #[test]
 fn a_target_that_is_cut_off_for_a_while_catches_up() {
-    seeds(60, |seed| {
+    seeds(20, |seed| {
         let mut rng = Rng::new(seed ^ 0xc07);
         let targets = 1 + rng.below(4) as usize;
         let mut sim = Sim::new(seed, targets, long_tree(&mut rng));
@@ -168,4 +168,27 @@ fn a_disk_that_hangs_for_a_while_holds_the_transfer_up_and_breaks_nothing() {
             assert_all_equal(&sim);
         }
     }
+}
+
+#[test]
+fn a_target_that_hears_and_is_not_heard_takes_nothing_that_was_not_read() {
+    seeds(60, |seed| {
+        let mut rng = Rng::new(seed ^ 0x3e);
+        let mut sim = Sim::new(seed, 3, tree(1, &[&[700; 60], &[5], &[500; 90], &[300; 200]]));
+        sim.senders[0].walk_takes = Span::from_millis(rng.below(800));
+        // The others have most files, so that few are read.
+        for manifest in sim.senders[0].input.clone() {
+            for entry in manifest.entries.iter().filter(|_| rng.below(5) > 0) {
+                for target in 1..3 {
+                    let path = entry.path.as_bytes().to_vec();
+                    sim.targets[target].disk_mut().files.insert(path, entry.mtime);
+                }
+            }
+        }
+        sim.after(Span::from_micros(rng.below(3_000)), Action::Mute(0, true));
+        sim.after(Span::from_millis(1_000 + rng.below(3_000)), Action::Mute(0, false));
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
+        assert_all_equal(&sim);
+    });
 }

@@ -305,7 +305,7 @@ impl Sender {
             return Some(Rc::new(Bits::of([usize::from(entry)])));
         }
         let bytes = layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end - 1).end;
-        let wanted = |entry: u16| outgoing.is_wanted(number, entry);
+        let wanted = |entry: u16| outgoing.is_sent(number, entry);
         let lacking = |loaded: &Bits| {
             let mut slots = layout.slots_in(&bytes).iter();
             slots.any(|slot| !loaded.contains(slot.entry.into()) && wanted(slot.entry))
