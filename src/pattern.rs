@@ -332,9 +332,12 @@ fn member(text: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
+/// Whether a byte belongs to a class.
+type Belongs = fn(&u8) -> bool;
+
 /// A class such as `alpha:]`: which bytes belong to it, and what is after it.
-fn class(text: &[u8]) -> Option<(fn(&u8) -> bool, &[u8])> {
-    const CLASSES: [(&[u8], fn(&u8) -> bool); 12] = [
+fn class(text: &[u8]) -> Option<(Belongs, &[u8])> {
+    const CLASSES: [(&[u8], Belongs); 12] = [
         (b"alnum:]", u8::is_ascii_alphanumeric),
         (b"alpha:]", u8::is_ascii_alphabetic),
         (b"blank:]", |b| matches!(b, b' ' | b'\t')),

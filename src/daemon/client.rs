@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::console::command;
-use crate::console::{Offer, Session};
+use super::order::Order;
+use crate::console::Session;
 use crate::time::{Span, Time};
 
 /// A client that takes nothing of its output for so long is closed.
@@ -52,9 +52,11 @@ pub(super) enum Work {
     /// Nothing: it has no command.
     Idle,
     /// The members of a young daemon to be known.
-    Unsettled(command::Send),
-    /// This transfer.
-    Transfer(u32),
+    Unsettled(Arc<Order>),
+    /// This transfer. If somebody else holds its path, it is tried again until the time given.
+    Transfer(u32, Arc<Order>, Time),
+    /// Somebody else's transfer to end: when to try again, and until when.
+    Held(Arc<Order>, Time, Time),
 }
 
 pub(super) struct Client {
@@ -70,12 +72,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        id: u32,
-        stream: Stream,
-        offer: Option<Offer>,
-        now: Time,
-    ) -> io::Result<Self> {
+    pub(super) fn new(id: u32, stream: Stream, session: Session, now: Time) -> io::Result<Self> {
         match &stream {
             Stream::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
@@ -84,7 +81,6 @@ impl Client {
             }
             Stream::Unix(stream) => stream.set_nonblocking(true)?,
         }
-        let session = offer.map_or_else(Session::refused, Session::new);
         let unread = Arc::default();
         Ok(Client { id, session, work: Work::Idle, unread, stream, took: now, gone: false })
     }
@@ -108,14 +104,15 @@ impl Client {
         (self.session.unread() > 0).then(|| self.took + DEAF)
     }
 
-    /// Reads what is there.
-    pub(super) fn read(&mut self) {
+    /// Reads what is there; `hung_up`: nobody is at the other end any more.
+    pub(super) fn read(&mut self, hung_up: bool) {
         let mut buffer = [0; 8_192];
         match self.stream.read(&mut buffer) {
             Ok(0) => {
                 self.session.end_of_input();
-                // Nobody is there to see what a command still does.
-                self.gone = true;
+                // A script may end its input and wait for the answers. A client that asked for signs
+                // of life writes `quit` before it goes: without that, nobody is there any more.
+                self.gone = hung_up || self.session.is_alive_on();
             }
             Ok(got) => self.session.input(&buffer[..got]),
             Err(error)
@@ -143,7 +140,8 @@ impl Client {
             self.took = now;
         }
         let after = self.session.unread();
-        self.unread.store(after, Ordering::Relaxed);
+        // What the sender has added meanwhile may have been the bit too much.
+        let before = before.max(self.unread.swap(after, Ordering::Relaxed));
         before > super::job::UNREAD && after <= super::job::UNREAD
     }
 }

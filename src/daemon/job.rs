@@ -13,7 +13,7 @@ use super::wire::Wire;
 use crate::engine::outgoing::{Event, Gone, Outgoing, To, Transmit};
 use crate::fs::batch::Batch;
 use crate::fs::source::Source;
-use crate::name::{NodeId, RelPath};
+use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
 use crate::wire::feedback::Feedback;
@@ -69,6 +69,8 @@ pub(super) struct Job {
     more: bool,
     finished: bool,
     aborted: bool,
+    /// Another host, by its address, has the path for itself.
+    held: Option<String>,
     told: Time,
 }
 
@@ -85,6 +87,7 @@ impl Job {
             more: true,
             finished: false,
             aborted: false,
+            held: None,
             told: now,
         }
     }
@@ -104,11 +107,11 @@ impl Job {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let watch = (self.start.report.watches() && !self.finished).then(|| self.told + PROGRESS);
-        self.start.outgoing.poll_timeout().into_iter().chain(watch).min()
+        self.start.outgoing.poll_timeout(!self.paused()).into_iter().chain(watch).min()
     }
 
     pub(super) fn timeout(&mut self, now: Time) {
-        if self.start.outgoing.poll_timeout().is_some_and(|at| at <= now) {
+        if self.start.outgoing.poll_timeout(true).is_some_and(|at| at <= now) {
             self.start.outgoing.timeout(now);
         }
         if self.start.report.watches() && !self.finished && now >= self.told + PROGRESS {
@@ -239,10 +242,10 @@ impl Job {
             let bytes =
                 layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
             let lacking = layout.slots_in(&bytes).iter().any(|slot| {
-                !open.loaded.contains(slot.entry.into()) && outgoing.is_wanted(number, slot.entry)
+                !open.loaded.contains(slot.entry.into()) && outgoing.is_sent(number, slot.entry)
             });
             if open.body.is_none() || lacking {
-                let wanted = |entry: u16| outgoing.is_wanted(number, entry);
+                let wanted = |entry: u16| outgoing.is_sent(number, entry);
                 let (body, failed) = open.source.load(&wanted);
                 let slots = layout.slots().iter().map(|slot| slot.entry);
                 open.loaded = Bits::of(slots.filter(|&entry| wanted(entry)).map(usize::from));
@@ -290,8 +293,8 @@ impl Job {
                     outgoing.verified(now, number, &changed.unwrap_or_default());
                 }
                 Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
-                Event::Outcomes(number, target, runs) => {
-                    report.outcomes(shared, number, target, &runs);
+                Event::Outcomes(number, target, runs, wanted) => {
+                    report.outcomes(shared, number, target, &runs, &wanted);
                 }
                 Event::Struck(number, entries) => self.strike(number, &entries),
                 Event::Closed(number, wanted) => {
@@ -300,6 +303,19 @@ impl Job {
                 }
                 Event::Suspended(target) => report.suspended(target),
                 Event::Resumed(target) => report.resumed(target),
+                Event::Shared(target, with) => report.shared(shared, target, &with),
+                Event::Tallied(tallies) => {
+                    let (delete, names) = report.tallied(shared, &tallies);
+                    outgoing.decide(now, delete, names);
+                }
+                Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
+                Event::Page(target, names) => report.page(shared, target, &names),
+                Event::Gone(_, Gone::Refused(Reason::Held, who)) => {
+                    // Nobody has committed anything yet: this target has not even said what it needs.
+                    self.held = Some(Escaped(&who).to_string());
+                    outgoing.abort(now);
+                }
+                Event::Gone(_, _) if self.held.is_some() => {}
                 Event::Gone(target, why) => {
                     if why == Gone::Silent {
                         if let Some(node) = outgoing.node(target) {
@@ -349,7 +365,10 @@ impl Job {
             known.round_trip = seen.round_trip.or(known.round_trip);
         }
         drop(stats);
-        if !self.aborted {
+        if let Some(who) = self.held.take() {
+            let (client, number) = (report.client(), outgoing.number());
+            shared.control.send(ToControl::Held { client, number, who });
+        } else if !self.aborted {
             let wire = outgoing.bytes_sent();
             report.over(shared, now, outgoing.number(), wire, errors.load(Ordering::Relaxed));
         }

@@ -1,6 +1,9 @@
 //! From the command line to the running threads.
 
+use std::collections::VecDeque;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -11,14 +14,18 @@ use super::clock;
 use super::control::{Control, Settings};
 use super::mailbox::Mailbox;
 use super::packet::Seal;
+use super::password::{self, Door};
+use super::plan;
 use super::receiver::{Receiver, ToReceiver};
 use super::sender::Sender;
 use super::shared::{Shared, ToControl};
 use super::wire::Plain;
 use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
+use crate::console::password::Secret;
 use crate::engine::job::Job as DiskJob;
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
+use crate::engine::rng::Rng;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
 use crate::log;
@@ -27,11 +34,11 @@ use crate::net::{Net, NetConfig};
 use crate::sys::daemonize::{self, Readiness};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
-use crate::sys::{Waker, host, ids, random, unixsock, user};
+use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
 use crate::wire::header::Role;
 
 /// The memory for incoming transfers, in bytes.
-const BUDGET: usize = 32 << 20;
+const BUDGET: usize = 24 << 20;
 /// The mode of the console's Unix socket.
 const SOCKET_MODE: u32 = 0o660;
 /// Open files: cached directories, staged files, clients, and room to spare.
@@ -44,30 +51,30 @@ pub(super) fn main() -> ExitCode {
         Ok(Asked::Run(config)) => config,
         Ok(Asked::Print(text)) => {
             // A closed pipe is no failure.
-            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+            let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return complain(format_args!("{error}")),
     };
     match start(config) {
         Ok(status) => status,
-        Err(message) => {
-            eprintln!("makuosan: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => complain(format_args!("makuosan: {message}")),
     }
 }
 
+/// Says on standard error what is wrong, if anybody listens there.
+fn complain(what: std::fmt::Arguments<'_>) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{what}");
+    ExitCode::FAILURE
+}
+
 /// Whom the daemon runs as.
-struct Identity {
-    uid: u32,
-    gid: u32,
-    groups: Vec<u32>,
+pub(super) struct Identity {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) groups: Vec<u32>,
     /// Whether that is to be changed.
-    drops: bool,
+    pub(super) drops: bool,
 }
 
 fn identity(config: &Config) -> Result<Identity, String> {
@@ -112,6 +119,19 @@ fn start(config: Config) -> Result<ExitCode, String> {
     let name = host_name(&config)?;
     let root = Root::open(&config.base)
         .map_err(|error| format!("-b {}: {}", config.base.display(), Plain(&error)))?;
+    let secret = match &config.password {
+        Some(path) => {
+            let secret = password::read(path);
+            Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
+        }
+        None => None,
+    };
+    if config.check_config {
+        let text = plan::describe(&config, &identity, &name, &root)?;
+        // A closed pipe is no failure.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Ok(ExitCode::SUCCESS);
+    }
     log::init(log::Setup {
         level: log::Level::new(config.loglevel),
         stderr: true,
@@ -119,13 +139,14 @@ fn start(config: Config) -> Result<ExitCode, String> {
         clock: log::Clock { now: clock::now, wall: clock::wall },
     });
     log::report_panics();
+    memory::keep_small();
     let readiness = match config.foreground {
         true => daemonize::foreground(),
         false => daemonize::detach()
             .map_err(|e| format!("cannot go to the background: {}", Plain(&e)))?,
     };
     let foreground = config.foreground;
-    match assemble(config, identity, name, root) {
+    match assemble(config, identity, name, root, secret) {
         Ok(daemon) => daemon.run(readiness, foreground),
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
@@ -147,6 +168,7 @@ fn assemble(
     identity: Identity,
     name: HostName,
     root: Root,
+    password: Option<Secret>,
 ) -> Result<Daemon, String> {
     let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
     let system =
@@ -166,6 +188,9 @@ fn assemble(
     }
     let tcp = config.listen.map(listen).transpose()?;
     let owner = identity.drops.then_some((identity.uid, identity.gid));
+    // It is removed at the end, when the daemon is in another directory.
+    let unix_path =
+        config.unix.as_ref().map(std::path::absolute).transpose().map_err(system("-U"))?;
     let unix = match &config.unix {
         Some(path) => {
             let listener =
@@ -177,9 +202,20 @@ fn assemble(
     };
     // More is better, but not needed.
     let _ = ids::raise_nofile(OPEN_FILES);
+    let base = root.path().to_owned();
+    let root = match config.chroot {
+        true => confine(&root).map_err(system("-c"))?,
+        false => root,
+    };
     if identity.drops {
         ids::drop_privileges(identity.uid, identity.gid, &identity.groups)
             .map_err(|error| format!("cannot become user {}: {}", identity.uid, Plain(&error)))?;
+    }
+    // The kernel forbids it to whoever has changed its ids.
+    if config.core_dumps {
+        ids::set_core_dumps(true).map_err(system("-C"))?;
+    } else if identity.drops {
+        ids::set_core_dumps(false).map_err(system("core dumps"))?;
     }
     let root = Arc::new(root);
     let readonly = config.readonly || config.no_recv;
@@ -231,7 +267,8 @@ fn assemble(
         receiver: Receiver::new(Arc::clone(&shared), receiver_waker, to_disk, receives, BUDGET),
         disk,
         jobs,
-        unix: config.unix,
+        // In a chroot that path is another one.
+        unix: unix_path.filter(|_| !config.chroot),
         control: Control {
             settings: Settings {
                 no_send: config.no_send,
@@ -240,6 +277,8 @@ fn assemble(
                 timeout: config.timeout,
                 rate: config.rate,
                 sendsize: shared.net.send_buffer() as u64,
+                base,
+                chroot: config.chroot,
             },
             shared: Arc::clone(&shared),
             waker: control_waker,
@@ -250,9 +289,11 @@ fn assemble(
             seal: Seal::new(me, Role::Control),
             oldest,
             clients: Vec::new(),
+            door: Door::new(password),
             next_client: 1,
             // Any number will do to start from; 0 stands for none.
             next_number: (seed as u32 >> 2).max(1),
+            rng: Rng::new(seed),
             ticked: now,
             tried_join: now,
             most_open: 0,
@@ -260,6 +301,13 @@ fn assemble(
         },
         shared,
     })
+}
+
+/// Makes the base directory the root directory, and opens it as that.
+fn confine(root: &Root) -> std::io::Result<Root> {
+    std::os::unix::fs::chroot(root.path())?;
+    std::env::set_current_dir("/")?;
+    Root::open(Path::new("/"))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, String> {
@@ -284,13 +332,14 @@ impl Daemon {
             Ok(threads) => threads,
             Err(error) => readiness.failed(&format!("makuosan: no thread: {}", Plain(&error))),
         };
-        eprintln!("pid       : {}", std::process::id());
+        // Nobody may be listening.
+        let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());
         log::notice(format_args!(
             "version {} starts: {}, group {}, base directory {}",
             crate::VERSION,
             shown(shared.net.local()),
             shared.net.group(),
-            shared.root.path().display()
+            control.settings.base.display()
         ));
         readiness.up().map_err(|error| format!("cannot detach: {}", Plain(&error)))?;
         if !foreground {
@@ -339,9 +388,20 @@ fn spawn(
     })
 }
 
-/// The disk thread: one job after another, until the receiver has ended.
+/// The disk thread: one job after another, until the receiver has ended. A commit passes the stages of
+/// later batches, which need not be there before it: what is complete shows as soon as it can.
 fn do_jobs(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Shared) {
-    while let Ok(job) = jobs.recv() {
+    let mut waiting: VecDeque<DiskJob> = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match jobs.recv() {
+                Ok(job) => waiting.push_back(job),
+                Err(_) => return,
+            }
+        }
+        waiting.extend(jobs.try_iter());
+        let commit = waiting.iter().position(|job| matches!(job, DiskJob::Commit { .. }));
+        let Some(job) = waiting.remove(commit.unwrap_or(0)) else { continue };
         if let Some(answer) = disk.run(job) {
             shared.receiver.send(ToReceiver::Answer(answer));
         }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use super::clock;
+use super::order::Order;
 use super::sender::ToSender;
 use super::shared::{Shared, ToControl};
 use super::wire::Plain;
 use crate::fs::batch::{Batch, Batcher};
 use crate::fs::walk::{WalkItem, WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
+use crate::wire::manifest::Setup;
 
 /// How many batches wait for the sender.
 pub(super) const AHEAD: usize = 2;
@@ -33,21 +34,38 @@ pub(super) struct Task {
     pub(super) again: Receiver<Vec<RelPath>>,
     /// `error:` lines written.
     pub(super) errors: Arc<AtomicU64>,
+    pub(super) order: Arc<Order>,
     pub(super) own_only: Option<u32>,
+    pub(super) gid: Option<u32>,
+    /// What comes with the first batch.
+    pub(super) setup: Option<Setup>,
 }
 
 /// What an abandoned walk says: the sender is not interested any more.
 struct Abandoned;
 
 impl Task {
-    /// Walks to the end, then what is to be offered again, until the transfer is over.
-    pub(super) fn run(self, walker: Walker) {
-        if self.walk(walker).and_then(|()| self.hand(Walked::End)).is_err() {
+    /// Walks to the end, then what is to be offered again, until the transfer is over. Without a
+    /// walker, only the setup is sent.
+    pub(super) fn run(mut self, walker: Option<Walker>) {
+        let walked = walker.map_or(Ok(()), |walker| self.walk(walker));
+        // The setup travels even where there is nothing to send.
+        let alone = match &self.setup {
+            Some(_) if walked.is_ok() && self.order.options().spools() => {
+                self.hand(Walked::Batch(Batch {
+                    manifest: Arc::default(),
+                    identities: Arc::default(),
+                }))
+            }
+            _ => walked,
+        };
+        if alone.and_then(|()| self.hand(Walked::End)).is_err() {
             return;
         }
         while let Ok(paths) = self.again.recv() {
             for path in paths {
-                let options = options(false, self.own_only);
+                let options =
+                    WalkOptions { recursive: false, ..self.order.walk(self.own_only, self.gid) };
                 let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
                     Ok(walker) => self.walk(walker),
                     Err(error) => {
@@ -65,7 +83,7 @@ impl Task {
         }
     }
 
-    fn walk(&self, walker: Walker) -> Result<(), Abandoned> {
+    fn walk(&mut self, walker: Walker) -> Result<(), Abandoned> {
         let mut batcher = Batcher::new();
         for item in walker {
             match item {
@@ -89,7 +107,12 @@ impl Task {
         }
     }
 
-    fn hand(&self, walked: Walked) -> Result<(), Abandoned> {
+    fn hand(&mut self, mut walked: Walked) -> Result<(), Abandoned> {
+        if let Walked::Batch(batch) = &mut walked {
+            if let Some(setup) = self.setup.take() {
+                Arc::make_mut(&mut batch.manifest).setup = Some(setup);
+            }
+        }
         self.walked.send(walked).map_err(|_| Abandoned)?;
         self.shared.sender.send(ToSender::Walked);
         Ok(())
@@ -103,20 +126,6 @@ impl Task {
     fn line(&self, line: String) {
         let lines = vec![(0, line)];
         self.shared.control.send(ToControl::Lines { client: self.client, lines });
-    }
-}
-
-/// The options of every walk.
-pub(super) fn options(recursive: bool, own_only: Option<u32>) -> WalkOptions {
-    WalkOptions {
-        recursive,
-        own_only,
-        skip: None,
-        now: clock::wall,
-        keep: false,
-        names_only: false,
-        digests: false,
-        gid: None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::name::{NodeId, RelPath};
 pub use crate::wire::begin::Options;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
+pub use crate::wire::outcome::Tally;
 use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
 
 /// Which transfer: its sender and the sender's number for it.
@@ -25,15 +26,6 @@ impl fmt::Display for TransferKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node, self.number)
     }
-}
-
-/// What a target has spooled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
-    /// How many entries would go.
-    pub spooled: u64,
-    /// How many entries the listed directories of the target have in all, those included.
-    pub entries: u64,
 }
 
 /// Where the bytes of a complete body are.

@@ -1,4 +1,4 @@
-//! BEGIN, and the payloads of OFFER and COMMIT: what a sender says of its transfer.
+//! BEGIN, and the payloads of OFFER, COMMIT and DELETE: what a sender says of its transfer.
 
 use super::Error;
 use super::bytes::{Put, Reader};
@@ -277,6 +277,49 @@ impl Commit {
     }
 }
 
+/// The payload of DELETE: what is to be done with what a target has spooled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delete {
+    /// Count it.
+    Tally,
+    /// Delete it.
+    Run,
+    /// Name it, from this many names on.
+    Page(u64),
+}
+
+impl Delete {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an unknown order, or the wrong length.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let order = match reader.u8()? {
+            0 => Delete::Tally,
+            1 => Delete::Run,
+            2 => Delete::Page(reader.varint()?),
+            _ => return Err(Error::Invalid),
+        };
+        reader.end()?;
+        Ok(order)
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Delete::Tally => out.push(0),
+            Delete::Run => out.push(1),
+            Delete::Page(skip) => {
+                out.push(2);
+                out.put_varint(*skip);
+            }
+        }
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,6 +367,16 @@ mod tests {
         assert_eq!(Offer::parse(&[0, 0, 0, 1, 1, 2]), Err(Error::Invalid));
         assert_eq!(Offer::parse(&[0, 0, 0, 1]), Err(Error::Invalid));
         assert_eq!(Offer::blocks(1_421, 1_424), 2);
+    }
+
+    #[test]
+    fn delete_round_trips() {
+        for order in [Delete::Tally, Delete::Run, Delete::Page(1 << 40)] {
+            let bytes = order.emit();
+            assert_eq!(Delete::parse(&bytes), Ok(order));
+            assert_eq!(Delete::parse(&bytes[..bytes.len() - 1]), Err(Error::Truncated));
+        }
+        assert_eq!(Delete::parse(&[3]), Err(Error::Invalid));
     }
 
     #[test]

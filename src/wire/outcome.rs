@@ -113,6 +113,15 @@ pub enum Need {
     Silent,
 }
 
+/// What a target has spooled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// How many entries would go.
+    pub spooled: u64,
+    /// How many entries the listed directories of the target have in all, those included.
+    pub entries: u64,
+}
+
 /// What became of something spooled for deletion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpoolCode {

@@ -14,7 +14,8 @@
 use std::collections::VecDeque;
 
 use super::command::{self, Command, Edit, Line, Offer, Watch};
-use super::reply::{self, Progress, Total};
+use super::password::{ASK, Secret};
+use super::reply::{self, HostReport, Progress, Total};
 use super::{MAX_LINE, PROMPT, words};
 use crate::name::Escaped;
 use crate::pattern::{PatternError, Patterns, Rule};
@@ -29,8 +30,10 @@ const LINE_COST: usize = 32;
 const BEHIND: usize = 4_096;
 
 /// What the session is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
+    /// The next line is the password.
+    Asked(Secret),
     /// The next line will be obeyed.
     Idle,
     /// A command was given out and is not finished.
@@ -96,6 +99,14 @@ impl Session {
         }
     }
 
+    /// A new connection that must say the password first.
+    pub fn guarded(offer: Offer, secret: Secret) -> Self {
+        let mut session = Session::new(offer);
+        session.state = State::Asked(secret);
+        session.output = ASK.to_vec();
+        session
+    }
+
     /// A connection too many: says so, and is closed.
     pub fn refused() -> Self {
         let mut session = Session::new(Offer::default());
@@ -107,7 +118,7 @@ impl Session {
 
     /// Takes what has arrived. After this, ask for commands.
     pub fn input(&mut self, mut bytes: &[u8]) {
-        if self.state == State::Closed {
+        if self.is_closed() {
             return;
         }
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
@@ -123,27 +134,47 @@ impl Session {
     pub fn end_of_input(&mut self) {
         self.ended = true;
         self.partial.clear();
-        if self.state == State::Idle && self.waiting.is_empty() {
+        if matches!(self.state, State::Idle | State::Asked(_)) && self.waiting.is_empty() {
             self.state = State::Closed;
         }
+    }
+
+    /// Whether a password has come that is not answered: the owner calls [`Session::answer`] when
+    /// its [`super::password::Gate`] lets it, and then asks for commands.
+    pub fn wants_answer(&self) -> bool {
+        matches!(self.state, State::Asked(_)) && !self.waiting.is_empty()
+    }
+
+    /// Answers the password that has come, and says whether it was right. With a wrong one the
+    /// session is closed. None if there is nothing to answer.
+    pub fn answer(&mut self) -> Option<bool> {
+        let State::Asked(secret) = self.state else { return None };
+        let right = matches!(self.next_line()?, Waiting::Line(line) if secret.is(&line));
+        self.output.push(b'\r');
+        if right {
+            self.state = State::Idle;
+            // Nothing that speaks something else knows the password.
+            self.first = false;
+            self.prompt();
+        } else {
+            self.put("sorry.");
+            self.close();
+        }
+        Some(right)
     }
 
     /// Obeys waiting lines until one of them needs the daemon, and gives that out. None if the
     /// session is busy or closed, or no line waits.
     pub fn next_command(&mut self) -> Option<Command> {
-        while self.state == State::Idle {
-            let Some(waiting) = self.waiting.pop_front() else {
+        while matches!(self.state, State::Idle) {
+            let Some(waiting) = self.next_line() else {
                 if self.ended {
                     self.state = State::Closed;
                 }
                 return None;
             };
-            self.waiting_bytes -= LINE_COST;
             let line = match waiting {
-                Waiting::Line(line) => {
-                    self.waiting_bytes -= line.len();
-                    line
-                }
+                Waiting::Line(line) => line,
                 // What a browser was made to send does not become harmless by its length.
                 Waiting::TooLong if std::mem::take(&mut self.first) => {
                     self.close();
@@ -164,6 +195,15 @@ impl Session {
             }
         }
         None
+    }
+
+    fn next_line(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.waiting_bytes -= LINE_COST;
+        if let Waiting::Line(line) = &waiting {
+            self.waiting_bytes -= line.len();
+        }
+        Some(waiting)
     }
 
     /// Writes a line of the command at work, unless it is above the connection's log level. Bytes
@@ -188,23 +228,35 @@ impl Session {
         }
     }
 
-    /// Tells what the transfer came to, if the client wants that.
+    /// Tells what the transfer came to on one host, if the client wants that.
+    pub fn host(&mut self, report: &HostReport) {
+        if self.report {
+            self.put(&report.emit());
+        }
+    }
+
+    /// Tells what the transfer came to, if the client wants that; after all [`Session::host`].
     pub fn total(&mut self, total: &Total) {
-        if self.watch != Watch::Off {
+        if self.watch != Watch::Off || self.report {
             self.put(&total.emit());
         }
     }
 
     /// To be called every second: writes `alive` if a command works and the client wants that.
     pub fn alive_tick(&mut self) {
-        if self.alive && self.state == State::Busy && self.unread() < BEHIND {
+        if self.alive && self.is_busy() && self.unread() < BEHIND {
             self.put("alive");
         }
     }
 
+    /// Whether the client wants to hear that the daemon lives, and so is there to hear it.
+    pub fn is_alive_on(&self) -> bool {
+        self.alive
+    }
+
     /// The command at work is over: writes the prompt. After this, ask for commands.
     pub fn finish(&mut self) {
-        if self.state == State::Busy {
+        if self.is_busy() {
             self.state = State::Idle;
             self.current.clear();
             self.prompt();
@@ -235,17 +287,17 @@ impl Session {
 
     /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
     pub fn wants_input(&self) -> bool {
-        self.state != State::Closed && !self.ended && self.waiting_bytes < FULL_INPUT
+        !self.is_closed() && !self.ended && self.waiting_bytes < FULL_INPUT
     }
 
     /// Whether a command was given out and is not finished.
     pub fn is_busy(&self) -> bool {
-        self.state == State::Busy
+        matches!(self.state, State::Busy)
     }
 
     /// Whether the connection is to be closed once the output is written.
     pub fn is_closed(&self) -> bool {
-        self.state == State::Closed
+        matches!(self.state, State::Closed)
     }
 
     /// The line of the command at work, as [`Escaped`] shows it; empty if there is none.
@@ -261,6 +313,11 @@ impl Session {
     /// What the client wants to know of a transfer beyond its lines.
     pub fn watch(&self) -> Watch {
         self.watch
+    }
+
+    /// Whether the client wants to know of each host.
+    pub fn reports(&self) -> bool {
+        self.report
     }
 
     /// What this connection sends and does not send, in the order added.

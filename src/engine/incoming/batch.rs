@@ -78,6 +78,11 @@ impl<H> Batch<H> {
         matches!(self.stage, Stage::Done(_))
     }
 
+    /// Whether what it needs is known.
+    pub(super) fn is_planned(&self) -> bool {
+        !matches!(self.stage, Stage::Unknown { .. } | Stage::Offered { .. } | Stage::Planning)
+    }
+
     /// A block of the manifest. True when the manifest is whole; its bytes stay in the stage.
     pub(super) fn offer(
         &mut self,

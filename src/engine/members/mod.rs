@@ -203,6 +203,11 @@ impl Members {
         self.remove(now, node, Why::Dropped);
     }
 
+    /// The interface has another MTU now, in bytes; the next HELLOs say so.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.config.mtu = mtu;
+    }
+
     /// Our transfers below `number` are closed; the next HELLOs say so.
     pub fn set_oldest_open(&mut self, number: u32) {
         self.oldest_open = number;

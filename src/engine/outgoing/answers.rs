@@ -32,6 +32,10 @@ impl Outgoing {
             Feedback::Accept { verdict: Verdict::Accepted, grant } => {
                 self.targets[target].grant = grant.into();
             }
+            Feedback::Accept { verdict: Verdict::Shared(with), grant } => {
+                self.targets[target].grant = grant.into();
+                self.events.push_back(Event::Shared(target, with));
+            }
             Feedback::Accept { verdict: Verdict::Refused { reason, path }, .. } => {
                 self.lose(target, Gone::Refused(reason, path));
             }
@@ -46,6 +50,7 @@ impl Outgoing {
                     self.lose(target, Gone::Left);
                 }
             }
+            Feedback::Spool(spool) => self.spool(now, target, spool),
             Feedback::Busy => {}
         }
         self.advance(now);
@@ -108,7 +113,8 @@ impl Outgoing {
             said.done = true;
             self.recount(number);
         }
-        self.events.push_back(Event::Outcomes(number, target, runs));
+        let wanted = self.get(number).map(|batch| batch.wanted.clone()).unwrap_or_default();
+        self.events.push_back(Event::Outcomes(number, target, runs, wanted));
     }
 
     fn status(&mut self, now: Time, at: usize, status: &Status) {
@@ -129,16 +135,20 @@ impl Outgoing {
         let numbered = (status.first..).zip(&status.batches);
         for (number, said) in numbered {
             let Some(batch) = self.get_mut(number) else { continue };
-            let (offered, passed) =
-                (batch.offered, if batch.passed { u32::MAX } else { batch.next });
+            let (offered, passed) = match batch.passed {
+                true => (batch.offered, batch.layout.blocks()),
+                false => (batch.offered, batch.next.min(batch.layout.blocks())),
+            };
             let before = batch.said[at].state;
+            let has_needs = batch.said[at].has_needs;
             batch.said[at].state = said.state;
             if (before < State::Staged) != (said.state < State::Staged) {
                 self.recount(number);
             }
             let (stream, sent) = match said.state {
                 State::Offer => (Stream::Offer, offered),
-                State::Body => (Stream::Data, passed),
+                // Before its whole NEED is here, nobody has read what it needs from the disk.
+                State::Body if has_needs => (Stream::Data, passed),
                 _ => continue,
             };
             let missing: Vec<_> = said
@@ -260,5 +270,6 @@ impl Outgoing {
 fn goes_on<C: crate::wire::outcome::Code>(next: u16, runs: &Runs<C>, entries: u16) -> Option<u16> {
     let count: u32 = runs.runs.iter().map(|&(_, count)| u32::from(count)).sum();
     let end = u32::from(runs.first) + count;
-    (runs.first == next && count > 0 && end <= u32::from(entries)).then_some(end as u16)
+    let some = count > 0 || entries == 0;
+    (runs.first == next && some && end <= u32::from(entries)).then_some(end as u16)
 }

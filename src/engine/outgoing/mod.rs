@@ -9,6 +9,7 @@ mod answers;
 mod batch;
 mod polls;
 mod repair;
+mod spool;
 mod steps;
 mod target;
 
@@ -17,18 +18,19 @@ use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::job::Options;
+use crate::engine::job::{Options, Tally};
 use crate::engine::window::{Pacer, Window};
-use crate::name::NodeId;
+use crate::name::{NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
 use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;
-use crate::wire::outcome::{Need, Outcome, Reason, Runs};
+use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 
 use batch::Batch;
 use polls::Polls;
 use repair::Repairs;
+use spool::Step;
 use target::Target;
 
 /// Transfers to more targets than this ask slices of them in turn, and spread their answers.
@@ -114,8 +116,8 @@ pub enum Event {
     Verify(u32),
     /// What a target needs, in a dry run; the target by its index.
     Needs(u32, usize, Runs<Need>),
-    /// What a target did; the target by its index.
-    Outcomes(u32, usize, Runs<Outcome>),
+    /// What a target did, by its index; and the entries whose bytes anyone needed.
+    Outcomes(u32, usize, Runs<Outcome>, Bits),
     /// These entries were struck and must be offered again, or given up.
     Struck(u32, Vec<(u16, Reason)>),
     /// The batch is done, by all that are left. These entries' bytes were needed by any.
@@ -126,6 +128,14 @@ pub enum Event {
     Resumed(usize),
     /// A target has left the transfer.
     Gone(usize, Gone),
+    /// Another host, by its address, is sending to the same path; the target by its index.
+    Shared(usize, Vec<u8>),
+    /// What each target that is left has spooled: call [`Outgoing::decide`].
+    Tallied(Vec<(usize, Tally)>),
+    /// How much a target has deleted, and how much it could not delete.
+    Ran(usize, u64, u64),
+    /// What a target has spooled, and what became of it; the target by its index.
+    Page(usize, Vec<(SpoolCode, RelPath)>),
     /// Everything is done. What follows is only told to the targets.
     Finished,
 }
@@ -134,6 +144,8 @@ pub enum Event {
 enum Phase {
     /// Batches are on their way, or will be.
     Running,
+    /// All batches are done; what is spooled for deletion is dealt with.
+    Spooling(Step),
     /// END or ABORT is repeated until everyone has confirmed it.
     Closing(PacketKind),
     /// Nothing is left to do.
@@ -167,10 +179,13 @@ pub struct Outgoing {
     unpolled: u64,
     /// Whether the window held something back since the last round.
     limited: bool,
-    /// When the last poll left, and how patient to be.
+    /// When the last poll left, when the last one to all, and how patient to be.
     asked_at: Time,
+    spoken_at: Time,
     backoff: u32,
     closing_tries: u32,
+    /// Whether the names of what is spooled are wanted.
+    names: bool,
 }
 
 impl Outgoing {
@@ -199,8 +214,10 @@ impl Outgoing {
             unpolled: 0,
             limited: false,
             asked_at: now,
+            spoken_at: now,
             backoff: 0,
             closing_tries: 0,
+            names: false,
             config,
         };
         outgoing.begin(0..outgoing.targets.len());
@@ -255,11 +272,20 @@ impl Outgoing {
         self.get(batch).is_some_and(|batch| batch.wanted.contains(entry.into()))
     }
 
+    /// Whether blocks that anyone needs hold bytes of a batch's entry. These bytes have to be right
+    /// even if [`Outgoing::is_wanted`] is false: a target may need them that could not say so yet.
+    pub fn is_sent(&self, batch: u32, entry: u16) -> bool {
+        self.get(batch).is_some_and(|batch| batch.sends(entry))
+    }
+
     /// Some files of a batch are not what its manifest says: no target will have them. Their blocks
     /// may hold anything.
     pub fn strike(&mut self, now: Time, number: u32, entries: &[(u16, Reason)]) {
         let Some(batch) = self.get_mut(number) else { return };
-        if batch.strike(entries) && batch.layout.streams() {
+        let (new, frozen) = (batch.strike(entries), batch.frozen);
+        if frozen {
+            self.say_struck(number, new);
+        } else if !new.is_empty() && batch.layout.streams() {
             // Nothing is left of this batch that is worth waiting for.
             self.freeze(number);
         }
@@ -268,8 +294,7 @@ impl Outgoing {
 
     /// The answer to [`Event::Verify`].
     pub fn verified(&mut self, now: Time, number: u32, changed: &[(u16, Reason)]) {
-        let Some(batch) = self.get_mut(number) else { return };
-        batch.strike(changed);
+        self.strike(now, number, changed);
         self.freeze(number);
         self.advance(now);
     }
@@ -284,11 +309,9 @@ impl Outgoing {
 
     /// Calls it off: nothing more is committed.
     pub fn abort(&mut self, now: Time) {
-        if self.phase == Phase::Running {
-            self.batches.clear();
-            self.repairs = Repairs::default();
+        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
             self.control.clear();
-            self.close(now, PacketKind::Abort);
+            self.give_up(now);
         }
     }
 

@@ -2,17 +2,19 @@
 
 use std::ops::Range;
 
-use super::repair::{Stream, Who};
+use super::repair::{Repairs, Stream, Who};
+use super::spool::Step;
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
 use crate::wire::feedback::State;
 use crate::wire::header::PacketKind;
+use crate::wire::outcome::Reason;
 use crate::wire::poll::{Asked, Mark, Poll};
 
 /// Silent targets get the next poll each by itself, up to so many.
-const ONE_BY_ONE: usize = 16;
+pub(super) const ONE_BY_ONE: usize = 16;
 /// Answers to polls of a large fleet come at this many a second at the most.
 const ANSWERS_PER_SECOND: u64 = 20_000;
 /// A poll leaves after so many bytes at the latest.
@@ -21,6 +23,8 @@ const POLL_EVERY: u64 = 256 << 10;
 const CLOSING_TRIES: u32 = 6;
 /// A suspended target is asked so often whether it is back.
 const PROBE: Span = Span::from_millis(500);
+/// All hear of a transfer so often, though there may be nothing to send: it is not over.
+const IDLE: Span = Span::from_secs(1);
 
 impl Outgoing {
     /// Names targets that have not answered in BEGIN.
@@ -74,11 +78,17 @@ impl Outgoing {
 
     /// Does what can be done now: verifies and commits batches, drops those that are done, ends.
     pub(super) fn advance(&mut self, now: Time) {
+        if let Phase::Spooling(step) = self.phase {
+            return self.advance_spool(now, step);
+        }
         if self.phase != Phase::Running {
             if self.targets.iter().all(|target| target.ended || !target.is_active()) {
                 self.phase = Phase::Over;
             }
             return;
+        }
+        if !self.targets.is_empty() && self.targets.iter().all(|target| target.is_gone()) {
+            return self.give_up(now);
         }
         let dry_run = self.config.options.dry_run;
         let some_active = self.targets.iter().any(|target| target.is_active());
@@ -104,7 +114,10 @@ impl Outgoing {
             self.repairs.forget_below(self.first);
         }
         if self.input_ended && self.batches.is_empty() {
-            self.close(now, PacketKind::End);
+            match self.config.options.spools() {
+                true => self.start_spool(now),
+                false => self.close(now, PacketKind::End),
+            }
         }
     }
 
@@ -116,13 +129,17 @@ impl Outgoing {
         }
         let strikes: Vec<_> =
             batch.strikes.iter().map(|(&entry, &reason)| (entry, reason)).collect();
-        if !strikes.is_empty() {
-            self.events.push_back(Event::Struck(number, strikes));
-        }
+        self.say_struck(number, strikes);
         let active = |target: &&usize| self.targets[**target].is_active();
         let all: Vec<usize> = (0..self.targets.len()).collect();
         let targets: Vec<usize> = all.iter().filter(active).copied().collect();
         self.send_commit(number, &targets);
+    }
+
+    pub(super) fn say_struck(&mut self, number: u32, strikes: Vec<(u16, Reason)>) {
+        if !strikes.is_empty() {
+            self.events.push_back(Event::Struck(number, strikes));
+        }
     }
 
     fn send_commit(&mut self, number: u32, targets: &[usize]) {
@@ -162,9 +179,11 @@ impl Outgoing {
                     let told = said.committed_at;
                     let heard_since = told.is_none_or(|poll| target.answered > poll);
                     let waits = match said.state {
+                        // What it has was right when it was read.
                         State::Staged => true,
-                        State::Body => !batch.strikes.is_empty(),
-                        _ => told.is_none(),
+                        // A strike may still come, unless all there is has been struck.
+                        State::Body => batch.layout.streams() && !batch.strikes.is_empty(),
+                        _ => false,
                     };
                     target.presence == Presence::Active && !said.done && waits && heard_since
                 })
@@ -182,7 +201,7 @@ impl Outgoing {
         self.targets[at].presence = Presence::Gone;
         self.polls.excuse(at);
         self.repairs.excuse(at);
-        if self.phase == Phase::Running {
+        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
             self.events.push_back(Event::Gone(at, why));
         }
         self.recount_all();
@@ -208,6 +227,13 @@ impl Outgoing {
         self.advance(now);
     }
 
+    /// Ends it before its end.
+    pub(super) fn give_up(&mut self, now: Time) {
+        self.batches.clear();
+        self.repairs = Repairs::default();
+        self.close(now, PacketKind::Abort);
+    }
+
     fn say_closing(&mut self, now: Time, kind: PacketKind) {
         self.asked_at = now;
         self.closing_tries += 1;
@@ -225,7 +251,7 @@ impl Outgoing {
         }
     }
 
-    fn patience(&self) -> Span {
+    pub(super) fn patience(&self) -> Span {
         let round_trips = self.targets.iter().filter(|target| target.is_active());
         let longest = round_trips.filter_map(|target| target.stats.round_trip).max();
         let spread = Span::from_micros(self.spread().into()) * 2;
@@ -241,19 +267,22 @@ impl Outgoing {
         }
     }
 
-    /// When [`Outgoing::timeout`] or [`Outgoing::poll_transmit`] have something to do.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    /// When [`Outgoing::timeout`] or [`Outgoing::poll_transmit`] have something to do, the latter
+    /// with the same `blocks_too`.
+    pub fn poll_timeout(&self, blocks_too: bool) -> Option<Time> {
         match self.phase {
             Phase::Over => None,
             _ if !self.control.is_empty() => Some(Time::ZERO),
-            Phase::Closing(_) => Some(self.asked_at + self.patience()),
+            Phase::Spooling(Step::Decide) => None,
+            Phase::Spooling(_) | Phase::Closing(_) => Some(self.asked_at + self.patience()),
             Phase::Running => {
                 let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
                 let away =
                     suspended.map(|t| (t.probed + PROBE).min(t.limit(self.config.timeout))).min();
                 let again = self.waits().then(|| self.asked_at + self.patience());
-                let send = self.has_blocks().then(|| self.send_at());
-                away.into_iter().chain(again).chain(send).min()
+                let send = (blocks_too && self.has_blocks()).then(|| self.send_at());
+                let idle = Some(self.spoken_at + IDLE);
+                away.into_iter().chain(again).chain(send).chain(idle).min()
             }
         }
     }
@@ -279,6 +308,7 @@ impl Outgoing {
     pub fn timeout(&mut self, now: Time) {
         match self.phase {
             Phase::Over => {}
+            Phase::Spooling(step) => self.spool_timeout(now, step),
             Phase::Closing(kind) => {
                 if now >= self.asked_at + self.patience() {
                     if self.closing_tries >= CLOSING_TRIES {
@@ -294,6 +324,10 @@ impl Outgoing {
                     self.ask_again(now);
                 }
                 self.probe_suspended(now);
+                if now >= self.spoken_at + IDLE {
+                    // Its targets would take it for dead.
+                    self.poll(now, None);
+                }
                 self.advance(now);
             }
         }
@@ -390,6 +424,9 @@ impl Outgoing {
             _ => vec![self.everyone()],
         };
         for to in to {
+            if to == self.everyone() {
+                self.spoken_at = now;
+            }
             self.control.push_back(Transmit::Packet { to, header, payload: poll.emit() });
         }
         self.asked_at = now;

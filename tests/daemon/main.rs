@@ -1,0 +1,16 @@
+//! Fleets of real daemons and real clients, on the loopback interface.
+//!
+//! Every test has a fleet of its own. Whatever needs root is skipped aloud without.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod changing;
+mod console;
+mod errors;
+mod garbage;
+mod killed;
+mod membership;
+mod options;
+mod send;
+mod startup;

@@ -1,0 +1,176 @@
+//! The manual pages, the tables of options and what `--help` of the real programs prints say the
+//! same, and the pages are sound.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use makuosan::cli::{self, Flag};
+
+/// A program: its page, what runs it, its options.
+struct Program {
+    page: &'static str,
+    binary: &'static str,
+    flags: &'static [Flag],
+}
+
+const PROGRAMS: [Program; 2] = [
+    Program {
+        page: "makuosan.8",
+        binary: env!("CARGO_BIN_EXE_makuosan"),
+        flags: cli::daemon::FLAGS,
+    },
+    Program { page: "msync.1", binary: env!("CARGO_BIN_EXE_msync"), flags: cli::msync::FLAGS },
+];
+
+const PAGES: [&str; 3] = ["makuosan.8", "msync.1", "makuosan-protocol.7"];
+
+fn path(page: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("man").join(page)
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(path(page)).unwrap()
+}
+
+/// An option as a page or a table has it: `-p`, `--port`, `PORT`; what is not there is empty.
+type Spelled = (String, String, String);
+
+fn spelled(flag: &Flag) -> Spelled {
+    let short = flag.short.map(|letter| format!("-{letter}")).unwrap_or_default();
+    (short, format!("--{}", flag.long), flag.value.unwrap_or_default().to_owned())
+}
+
+/// A page's section OPTIONS.
+fn options(page: &str) -> String {
+    let text = read(page);
+    let section = text.split("\n.Sh OPTIONS\n").nth(1).expect("no section OPTIONS");
+    section.split("\n.Sh ").next().unwrap().to_owned()
+}
+
+/// The options that a page describes in its section OPTIONS, in order: lines like
+/// `.It Fl p , Fl -port Ar PORT`.
+fn described(page: &str) -> Vec<Spelled> {
+    let section = options(page);
+    let mut found = Vec::new();
+    for line in section.lines().filter(|line| line.starts_with(".It Fl ")) {
+        let (mut short, mut long, mut value) = Spelled::default();
+        let mut words = line.split_whitespace().skip(1);
+        while let Some(word) = words.next() {
+            match (word, words.next()) {
+                ("Fl", Some(name)) if name.starts_with('-') => long = format!("-{name}"),
+                ("Fl", Some(name)) => short = format!("-{name}"),
+                ("Ar", Some(name)) => value = name.to_owned(),
+                (",", Some("Fl")) => {
+                    let name = words.next().unwrap_or_default();
+                    long = format!("-{name}");
+                }
+                other => panic!("{page}: {line}: {other:?}"),
+            }
+        }
+        found.push((short, long, value));
+    }
+    found
+}
+
+fn run(binary: &str, argument: &str) -> (String, Option<i32>) {
+    // Nothing of this test's own environment shall be an option.
+    let output = Command::new(binary).arg(argument).env_clear().output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[test]
+fn the_pages_describe_just_the_options_there_are_in_order() {
+    for program in PROGRAMS {
+        let table: Vec<Spelled> = program.flags.iter().map(spelled).collect();
+        assert_eq!(described(program.page), table, "{}", program.page);
+    }
+}
+
+#[test]
+fn the_pages_have_the_defaults_of_the_table() {
+    let mut checked = 0;
+    for program in PROGRAMS {
+        let section = options(program.page);
+        let items = section.split("\n.It Fl ").skip(1);
+        for (flag, item) in program.flags.iter().zip(items) {
+            // What one word in parentheses at the end says.
+            let last = flag.help.strip_suffix(')').and_then(|help| help.rsplit_once('('));
+            let Some((_, default)) = last.filter(|(_, word)| !word.contains(' ')) else { continue };
+            let mut words =
+                item.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ':']));
+            assert!(words.any(|word| word == default), "{}: {item}", program.page);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 7, "{checked}");
+}
+
+#[test]
+fn help_shows_every_option() {
+    for program in PROGRAMS {
+        let (help, status) = run(program.binary, "--help");
+        assert_eq!(status, Some(0), "{}", program.binary);
+        assert_eq!(run(program.binary, "-h"), (help.clone(), Some(0)));
+        for flag in program.flags {
+            let (short, long, value) = spelled(flag);
+            let names = if short.is_empty() { long } else { format!("{short}, {long}") };
+            let wanted = format!("{names} {value}");
+            let line = help.lines().find(|line| {
+                let line = format!("{} ", line.trim_start());
+                line.starts_with(wanted.trim_end()) && line.contains(flag.help)
+            });
+            assert!(line.is_some(), "{}: {wanted}", program.binary);
+        }
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    for program in PROGRAMS {
+        let (text, status) = run(program.binary, "--version");
+        assert_eq!(status, Some(0));
+        assert!(text.ends_with(&format!(" {}\n", env!("CARGO_PKG_VERSION"))), "{text}");
+        assert_eq!(run(program.binary, "-V").0, text);
+    }
+}
+
+/// What follows `macro_name` at the start of a page's list items.
+fn items(page: &str, macro_name: &str) -> BTreeSet<String> {
+    let start = format!(".It {macro_name} ");
+    let text = read(page);
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&start));
+    lines.filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_pages_name_every_variable_and_every_command() {
+    let variables = cli::daemon::VARIABLES.iter().map(|(name, _)| (*name).to_owned());
+    assert_eq!(items("makuosan.8", "Ev"), variables.collect());
+    assert_eq!(items("msync.1", "Ev"), BTreeSet::from([cli::msync::VARIABLE.to_owned()]));
+    let commands = cli::msync::COMMANDS.iter().map(|(name, _)| (*name).to_owned());
+    assert_eq!(items("msync.1", "Ic"), commands.collect());
+}
+
+#[test]
+fn the_pages_are_sound() {
+    for page in PAGES {
+        let text = read(page);
+        assert!(text.starts_with(".\\\" "), "{page}: no comment that says whose it is");
+        let odd = text.lines().find(|line| line.len() > 100 || line.ends_with(' '));
+        assert_eq!(odd, None, "{page}");
+        let mut lint = Command::new("mandoc");
+        match lint.args(["-T", "lint", "-W", "warning"]).arg(path(page)).output() {
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stdout);
+                assert!(output.status.success() && said.is_empty(), "{said}");
+            }
+            Err(why) => {
+                // Not by eprintln!, which the test harness keeps to itself.
+                let _ = writeln!(std::io::stderr(), "SKIPPED: mandoc on {page}: {why}");
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Real hosts: network namespaces joined by veths to a bridge, MTU 1500, with loss, a slow link, a
+//! host that falls silent, and dropped privileges. Needs root, `ip`, `tc` and `iptables`; skipped,
+//! aloud, without.
+
+#[path = "netns/hosts.rs"]
+mod hosts;
+#[path = "netns/trees.rs"]
+mod trees;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use hosts::{Hosts, lacking, now, say};
+
+const RECEIVERS: usize = 4;
+
+/// One fleet at a time: the cases are bounded in time, and share the machine's cores.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn(case: &str) -> Option<MutexGuard<'static, ()>> {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    match lacking() {
+        None => Some(turn),
+        Some(why) => {
+            say(&format!("SKIPPED: {case}: {why}"));
+            None
+        }
+    }
+}
+
+/// How often a block is sent, in the mean, until each of `receivers` has it: the sum over k ≥ 0 of
+/// the chance that k sends were not enough for all.
+fn sends(loss: f64, receivers: usize) -> f64 {
+    let missed = |k: i32| 1.0 - (1.0 - loss.powi(k)).powi(receivers as i32);
+    1.0 + (1..100).map(missed).sum::<f64>()
+}
+
+fn all_equal(hosts: &Hosts, receivers: impl Iterator<Item = usize>) {
+    for host in receivers {
+        let difference = trees::difference(&hosts.base(0), &hosts.base(host), true);
+        assert_eq!(difference, None, "\n{}", hosts.logs());
+        assert!(trees::staged(&hosts.base(host)).is_empty(), "leftovers at host {host}");
+    }
+}
+
+/// Sends a tree to four receivers that each lose `percent` of the packets. The sender's interface
+/// may send `most` times the bytes of the files.
+fn loss(percent: f64, big: usize, most: Option<f64>, limit: Duration) {
+    let Some(_turn) = turn("loss") else { return };
+    let mut hosts = Hosts::new(RECEIVERS);
+    hosts.start(RECEIVERS, &[]);
+    let bytes = trees::fill(&hosts.base(0), big, 300) as f64;
+    if percent > 0.0 {
+        hosts.lose(percent);
+    }
+    let before = hosts.counter(0, "tx_bytes");
+    let ended = hosts.msync(&["send", "-r"], limit);
+    let ratio = (hosts.counter(0, "tx_bytes") - before) as f64 / bytes;
+    let union = sends(percent / 100.0, RECEIVERS);
+    let rate = bytes / ended.took.as_secs_f64() / 1e6;
+    say(&format!(
+        "{percent} % loss at each of {RECEIVERS}: {:.1} MB in {:.2} s ({rate:.1} MB/s), \
+         {ratio:.3} × the data on the sender's wire; the union of the losses is {union:.3}, with \
+         headers {:.3}",
+        bytes / 1e6,
+        ended.took.as_secs_f64(),
+        union * 1514.0 / 1424.0,
+    ));
+    assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+    all_equal(&hosts, 1..=RECEIVERS);
+    if let Some(most) = most {
+        assert!(ratio < most, "{ratio:.3} × the data on the wire");
+    }
+    if percent > 0.0 {
+        // The loss is what it should be: of single packets, about as many as meant.
+        let (packets, bytes, all) = hosts.lost(1);
+        assert!(packets > 0.0 && bytes / packets <= 1500.0, "{packets} packets, {bytes} bytes");
+        let share = packets / all * 100.0;
+        assert!((0.5..2.0).contains(&(share / percent)), "{share:.2} % of {all} packets");
+    }
+}
+
+#[test]
+fn no_loss() {
+    loss(0.0, 24 << 20, Some(1.12), Duration::from_secs(20));
+}
+
+#[test]
+fn loss_of_1_percent() {
+    loss(1.0, 24 << 20, Some(1.2), Duration::from_secs(20));
+}
+
+#[test]
+fn loss_of_5_percent() {
+    loss(5.0, 24 << 20, Some(1.45), Duration::from_secs(20));
+}
+
+#[test]
+fn loss_of_20_percent() {
+    loss(20.0, 8 << 20, None, Duration::from_secs(40));
+}
+
+#[test]
+fn a_link_of_100_megabits() {
+    let Some(_turn) = turn("a link of 100 Mbit/s") else { return };
+    let mut hosts = Hosts::new(RECEIVERS);
+    hosts.start(RECEIVERS, &[]);
+    let bytes = trees::fill(&hosts.base(0), 24 << 20, 300) as f64;
+    hosts.limit(100);
+    let before = hosts.counter(0, "tx_bytes");
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(20));
+    let ratio = (hosts.counter(0, "tx_bytes") - before) as f64 / bytes;
+    let seconds = ended.took.as_secs_f64();
+    say(&format!(
+        "a link of 100 Mbit/s: {:.1} MB in {seconds:.2} s, {:.0} % of what it carries in full \
+         packets; {ratio:.3} × the data on the wire",
+        bytes / 1e6,
+        bytes * 8.0 / seconds / (1e8 * 1424.0 / 1514.0) * 100.0,
+    ));
+    assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+    all_equal(&hosts, 1..=RECEIVERS);
+}
+
+#[test]
+fn a_host_that_falls_silent_is_named_and_the_others_complete() {
+    let Some(_turn) = turn("a silent host") else { return };
+    let mut hosts = Hosts::new(RECEIVERS);
+    hosts.start(RECEIVERS, &[]);
+    trees::fill(&hosts.base(0), 24 << 20, 300);
+    hosts.limit(100);
+    let running = hosts.begin(&["send", "-r"]);
+    thread::sleep(Duration::from_millis(700));
+    hosts.silence(2);
+    let silent = now();
+    let ended = hosts.finish(running, Duration::from_secs(20));
+    let took = silent.elapsed();
+    say(&format!("a host falls silent: msync ends {:.1} s later", took.as_secs_f64()));
+    assert_eq!(ended.status.code(), Some(2), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    let named = |host: &str| {
+        ended.stderr.lines().any(|line| line.starts_with("error:") && line.contains(host))
+    };
+    assert!(named("h2") && !named("h1") && !named("h3") && !named("h4"), "{}", ended.stderr);
+    all_equal(&hosts, [1, 3, 4].into_iter());
+}
+
+#[test]
+fn privileges_are_dropped_for_good() {
+    let Some(_turn) = turn("-u nobody") else { return };
+    let mut hosts = Hosts::new(1);
+    let nobody = 65_534;
+    for host in 0..=1 {
+        chown(hosts.base(host), Some(nobody), Some(nobody)).unwrap();
+    }
+    hosts.start(1, &["-u", "nobody"]);
+    for host in 0..=1 {
+        let status = fs::read_to_string(format!("/proc/{}/status", hosts.pid(host))).unwrap();
+        let line = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        // Real, effective, saved, and that of the file system.
+        assert_eq!(line("Uid:"), ["65534"; 4]);
+        assert_eq!(line("Gid:").len(), 4);
+        assert!(line("Gid:").iter().all(|gid| gid != "0"), "{status}");
+        assert!(!line("Groups:").contains(&"0".to_owned()), "{status}");
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(line(set), ["0000000000000000"], "{set}");
+        }
+    }
+    trees::fill(&hosts.base(0), 1 << 20, 40);
+    let out = hosts.command(0, "chown").args(["-Rh", "nobody"]).arg(hosts.base(0)).status();
+    assert!(out.unwrap().success());
+    // Root's file that nobody else may read fails alone, by name.
+    let secret = hosts.base(0).join("secret");
+    fs::write(&secret, "x").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(10));
+    assert_eq!(ended.status.code(), Some(2), "{}{}", ended.stdout, ended.stderr);
+    let errors: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    assert!(matches!(errors[..], [only] if only.contains("secret")), "{}", ended.stderr);
+    fs::remove_file(&secret).unwrap();
+    let difference = trees::difference(&hosts.base(0), &hosts.base(1), false);
+    assert_eq!(difference, None, "\n{}", hosts.logs());
+    let meta = fs::metadata(hosts.base(1).join("big")).unwrap();
+    assert_eq!(meta.uid(), nobody);
+}
