@@ -229,10 +229,8 @@ mod tests {
 
     fn record(number: u64, len: usize) -> Record {
         let name = format!("{number}-{}", "x".repeat(250));
-        let path = path(
-            &vec![name.as_str(); len / name.len() + 1].join("/")[..len.max(8)]
-                .trim_end_matches('/'),
-        );
+        let name = vec![name.as_str(); len / name.len() + 1].join("/");
+        let path = path(name[..len.max(8)].trim_end_matches('/'));
         let seen = Seen {
             is_dir: number % 2 == 0,
             has_more_names: number % 3 == 0,

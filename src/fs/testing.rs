@@ -343,7 +343,17 @@ pub fn is_in_namespace(test: &str) -> bool {
 }
 
 fn run_child(command: &mut std::process::Command, test: &str) {
-    let out = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, "1");
+    let out = loop {
+        match command.output() {
+            // Another test began a process while the program was being copied: until that is under
+            // way, it has the copy open too.
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            out => break out.unwrap(),
+        }
+    };
     let said = String::from_utf8_lossy(&out.stdout);
     let complained = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && said.contains("1 passed"), "{said}\n{complained}");

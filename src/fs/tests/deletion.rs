@@ -527,8 +527,11 @@ fn without_roots_rights_what_can_go_goes_and_the_rest_is_said() {
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
     from.write("closed/f", "1");
     from.write("blind/f", "1");
+    from.write("dark/f", "1");
     chmod(&from.join("closed"), 0o555);
-    for name in ["closed/f", "closed/old/f", "blind/f", "blind/old", "locked/f", "shut/a/f"] {
+    for name in
+        ["closed/f", "closed/old/f", "blind/f", "blind/old", "locked/f", "shut/a/f", "dark/old/f"]
+    {
         to.write(name, "1");
     }
     to.mkdir("locked/empty");
@@ -536,6 +539,8 @@ fn without_roots_rights_what_can_go_goes_and_the_rest_is_said() {
     chmod(&to.join("closed"), 0o555);
     // The sender has it, but here nobody can say what is in it.
     chmod(&to.join("blind"), 0o300);
+    // To send into it, one has to be let in.
+    chmod(&to.join("dark"), 0o400);
     chmod(&to.join("locked/empty"), 0o000);
     chmod(&to.join("shut/a"), 0o000);
     let mut names = Vec::new();
@@ -559,5 +564,6 @@ fn without_roots_rights_what_can_go_goes_and_the_rest_is_said() {
     }
     assert_eq!(names[0], names[1]);
     assert_eq!(mode(&to.join("closed")), 0o555);
-    assert!(exists(&to.join("blind/old")));
+    assert!(exists(&to.join("blind/old")) && exists(&to.join("dark/f")));
+    assert!(exists(&to.join("dark/old/f")));
 }
