@@ -102,15 +102,15 @@ impl Client {
         (self.session.unread() > 0).then(|| self.took + DEAF)
     }
 
-    /// Reads what is there.
-    pub(super) fn read(&mut self) {
+    /// Reads what is there; `hung_up`: nobody is at the other end any more.
+    pub(super) fn read(&mut self, hung_up: bool) {
         let mut buffer = [0; 8_192];
         match self.stream.read(&mut buffer) {
             Ok(0) => {
                 self.session.end_of_input();
                 // A script may end its input and wait for the answers. A client that asked for signs
                 // of life writes `quit` before it goes: without that, nobody is there any more.
-                self.gone = self.session.is_alive_on();
+                self.gone = hung_up || self.session.is_alive_on();
             }
             Ok(got) => self.session.input(&buffer[..got]),
             Err(error)
@@ -138,7 +138,8 @@ impl Client {
             self.took = now;
         }
         let after = self.session.unread();
-        self.unread.store(after, Ordering::Relaxed);
+        // What the sender has added meanwhile may have been the bit too much.
+        let before = before.max(self.unread.swap(after, Ordering::Relaxed));
         before > super::job::UNREAD && after <= super::job::UNREAD
     }
 }

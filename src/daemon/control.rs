@@ -110,8 +110,8 @@ impl Control {
             if ready.woken && !self.messages(now) {
                 return self.stop(ExitCode::FAILURE);
             }
-            for at in ready.readable {
-                self.clients[at].read();
+            for (at, hung_up) in ready.readable {
+                self.clients[at].read(hung_up);
             }
             if ready.tcp {
                 self.accept(now, true);
@@ -152,7 +152,7 @@ impl Control {
                 .iter()
                 .enumerate()
                 .filter(|(_, fd)| fd.readable() || fd.failed())
-                .map(|(at, _)| at)
+                .map(|(at, fd)| (at, fd.failed()))
                 .collect(),
         })
     }
@@ -502,5 +502,6 @@ struct Ready {
     woken: bool,
     tcp: bool,
     unix: bool,
-    readable: Vec<usize>,
+    /// Clients by their place, and whether they have hung up.
+    readable: Vec<(usize, bool)>,
 }

@@ -104,11 +104,11 @@ impl Job {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let watch = (self.start.report.watches() && !self.finished).then(|| self.told + PROGRESS);
-        self.start.outgoing.poll_timeout().into_iter().chain(watch).min()
+        self.start.outgoing.poll_timeout(!self.paused()).into_iter().chain(watch).min()
     }
 
     pub(super) fn timeout(&mut self, now: Time) {
-        if self.start.outgoing.poll_timeout().is_some_and(|at| at <= now) {
+        if self.start.outgoing.poll_timeout(true).is_some_and(|at| at <= now) {
             self.start.outgoing.timeout(now);
         }
         if self.start.report.watches() && !self.finished && now >= self.told + PROGRESS {
@@ -239,10 +239,10 @@ impl Job {
             let bytes =
                 layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
             let lacking = layout.slots_in(&bytes).iter().any(|slot| {
-                !open.loaded.contains(slot.entry.into()) && outgoing.is_wanted(number, slot.entry)
+                !open.loaded.contains(slot.entry.into()) && outgoing.is_sent(number, slot.entry)
             });
             if open.body.is_none() || lacking {
-                let wanted = |entry: u16| outgoing.is_wanted(number, entry);
+                let wanted = |entry: u16| outgoing.is_sent(number, entry);
                 let (body, failed) = open.source.load(&wanted);
                 let slots = layout.slots().iter().map(|slot| slot.entry);
                 open.loaded = Bits::of(slots.filter(|&entry| wanted(entry)).map(usize::from));
@@ -349,6 +349,8 @@ impl Job {
             known.round_trip = seen.round_trip.or(known.round_trip);
         }
         drop(stats);
+        // Who is told that it is over must not find it at work.
+        lock(&shared.sends).remove(&outgoing.number());
         if !self.aborted {
             let wire = outgoing.bytes_sent();
             report.over(shared, now, outgoing.number(), wire, errors.load(Ordering::Relaxed));

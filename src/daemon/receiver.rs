@@ -1,8 +1,8 @@
 //! The receiver thread: takes packets off the sockets, routes them, writes blocks of streamed files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::net::{RecvBatch, Which, wait};
 use crate::sys::{Waker, pwritev};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
-use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, VERSION};
+use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role};
 use crate::wire::hello::Hello;
 use crate::wire::outcome::Reason;
 
@@ -43,6 +43,8 @@ const TURNS: usize = 4;
 const HEARD_EVERY: Span = Span::from_secs(1);
 /// The version of the C makuosan's packets.
 const OLD_VERSION: u8 = 7;
+/// So many old daemons are named; nobody needs the names of more.
+const MOST_OLD: usize = 64;
 
 pub(super) struct Receiver {
     shared: Arc<Shared>,
@@ -52,6 +54,8 @@ pub(super) struct Receiver {
     seal: Seal,
     receives: bool,
     heard: HashMap<NodeId, Time>,
+    /// Old daemons that were named.
+    old: BTreeSet<Ipv4Addr>,
 }
 
 /// Neighbouring blocks of a streamed file, written at once.
@@ -80,7 +84,8 @@ impl Receiver {
         };
         let seal = Seal::new(shared.me, Role::Receiver);
         let reception = Reception::new(config);
-        Receiver { shared, waker, reception, disk, seal, receives, heard: HashMap::new() }
+        let (heard, old) = (HashMap::new(), BTreeSet::new());
+        Receiver { shared, waker, reception, disk, seal, receives, heard, old }
     }
 
     /// Runs until it is told to stop.
@@ -204,21 +209,18 @@ impl Receiver {
         self.flush(now, run);
     }
 
-    fn bad(&self, from: SocketAddrV4, packet: &[u8], bad: Bad) {
+    fn bad(&mut self, from: SocketAddrV4, packet: &[u8], bad: Bad) {
         match bad {
             Bad::Trailer => count(&self.shared.counters.bad_trailer),
             Bad::Header => {
                 count(&self.shared.counters.bad_header);
-                if packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION && packet[0] != VERSION {
-                    log::limited(
-                        log::Level::NOTICE,
-                        "old daemon",
-                        Some(IpAddr::V4(*from.ip())),
-                        format_args!(
-                            "{} seems to run a makuosan of version 1, which is ignored",
-                            from.ip()
-                        ),
-                    );
+                let old = packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION;
+                // They go on sending for as long as they live; once is enough.
+                if old && self.old.len() < MOST_OLD && self.old.insert(*from.ip()) {
+                    log::notice(format_args!(
+                        "{} seems to run a makuosan of version 1, which is ignored",
+                        from.ip()
+                    ));
                 }
             }
         }

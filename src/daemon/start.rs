@@ -33,11 +33,11 @@ use crate::net::{Net, NetConfig};
 use crate::sys::daemonize::{self, Readiness};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
-use crate::sys::{Waker, host, ids, random, unixsock, user};
+use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
 use crate::wire::header::Role;
 
 /// The memory for incoming transfers, in bytes.
-const BUDGET: usize = 32 << 20;
+const BUDGET: usize = 24 << 20;
 /// The mode of the console's Unix socket.
 const SOCKET_MODE: u32 = 0o660;
 /// Open files: cached directories, staged files, clients, and room to spare.
@@ -138,6 +138,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
         clock: log::Clock { now: clock::now, wall: clock::wall },
     });
     log::report_panics();
+    memory::keep_small();
     let readiness = match config.foreground {
         true => daemonize::foreground(),
         false => daemonize::detach()
@@ -186,6 +187,9 @@ fn assemble(
     }
     let tcp = config.listen.map(listen).transpose()?;
     let owner = identity.drops.then_some((identity.uid, identity.gid));
+    // It is removed at the end, when the daemon is in another directory.
+    let unix_path =
+        config.unix.as_ref().map(std::path::absolute).transpose().map_err(system("-U"))?;
     let unix = match &config.unix {
         Some(path) => {
             let listener =
@@ -263,7 +267,7 @@ fn assemble(
         disk,
         jobs,
         // In a chroot that path is another one.
-        unix: config.unix.filter(|_| !config.chroot),
+        unix: unix_path.filter(|_| !config.chroot),
         control: Control {
             settings: Settings {
                 no_send: config.no_send,

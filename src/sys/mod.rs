@@ -12,6 +12,7 @@ pub mod host;
 pub mod ids;
 pub mod ifaddr;
 pub mod localtime;
+pub mod memory;
 pub mod mmsg;
 pub mod poll;
 pub mod random;

@@ -1,16 +1,44 @@
 //! The console, as telnet or a script would use it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use makuosan::console::reply::Total;
 
 use super::{LONG, now};
 
+/// Both kinds of sockets.
+trait Stream: Read + Write + Send {
+    fn set_patience(&self, patience: Duration);
+    fn end_output(&self);
+}
+
+impl Stream for TcpStream {
+    fn set_patience(&self, patience: Duration) {
+        self.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    fn end_output(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl Stream for UnixStream {
+    fn set_patience(&self, patience: Duration) {
+        self.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    fn end_output(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
 /// A connection.
 pub struct Console {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// What has arrived and was not looked at.
     ahead: Vec<u8>,
 }
@@ -21,7 +49,16 @@ impl Console {
     pub fn connect(address: SocketAddr) -> Console {
         let stream = TcpStream::connect_timeout(&address, LONG).unwrap();
         stream.set_nodelay(true).unwrap();
-        Console { stream, ahead: Vec::new() }
+        Console { stream: Box::new(stream), ahead: Vec::new() }
+    }
+
+    /// Connects to a Unix socket and waits for the prompt.
+    #[track_caller]
+    pub fn open_unix(path: &Path) -> Console {
+        let stream = UnixStream::connect(path).unwrap();
+        let mut console = Console { stream: Box::new(stream), ahead: Vec::new() };
+        assert_eq!(console.answer(), "");
+        console
     }
 
     /// Connects and waits for the prompt.
@@ -37,10 +74,15 @@ impl Console {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Says that nothing more will be written.
+    pub fn end_input(&self) {
+        self.stream.end_output();
+    }
+
     /// Reads on; whether there was anything before the end and the deadline.
     #[track_caller]
     fn more(&mut self, left: Duration) -> bool {
-        self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).unwrap();
+        self.stream.set_patience(left.max(Duration::from_millis(1)));
         let mut buffer = [0; 65_536];
         match self.stream.read(&mut buffer) {
             Ok(got) => {
@@ -48,7 +90,12 @@ impl Console {
                 got > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&self.ahead)),
+            // A wait with a limit ends so when the process was stopped and goes on (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
+            Err(error) => {
+                let end = self.ahead.len().saturating_sub(500);
+                panic!("{error} after … {:?}", String::from_utf8_lossy(&self.ahead[end..]))
+            }
         }
     }
 

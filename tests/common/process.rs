@@ -38,6 +38,14 @@ pub fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !state(status))
 }
 
+/// The processor time that a process has used, in hundredths of a second.
+pub fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may hold anything: state, …, utime and stime (proc_pid_stat(5)).
+    let words: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
+}
+
 /// A daemon in the foreground. Dropping it kills it.
 pub struct Daemon {
     child: Child,

@@ -6,7 +6,9 @@
 mod common;
 
 mod changing;
+mod console;
 mod errors;
+mod garbage;
 mod killed;
 mod membership;
 mod options;

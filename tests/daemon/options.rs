@@ -1,8 +1,10 @@
 //! Options of the daemon that change what is sent and received.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use crate::common::process::{MAKUOSAN, command};
 use crate::common::{Fleet, is_root, skip, tree};
 
 #[test]
@@ -61,15 +63,23 @@ fn a_member_that_never_sends_says_so() {
 #[test]
 fn a_rate_is_kept() {
     let fleet = Fleet::with("rate", &[&["-T", "100"], &[], &[]]);
-    tree::write(fleet.path(0, "big"), tree::bytes(10_000_000, 1));
-    for at in 0..300 {
-        tree::write(fleet.path(0, format!("small/{at}")), tree::bytes(10_000, at));
+    for attempt in 0.. {
+        tree::write(fleet.path(0, "big"), tree::bytes(6_000_000, attempt));
+        for at in 0..200 {
+            let path = fleet.path(0, format!("small/{at}"));
+            tree::write(path, tree::bytes(10_000, attempt * 1_000 + at));
+        }
+        let (lines, total) = fleet.console(0).send("send -r");
+        assert_eq!((lines.len(), total.failed, total.errors), (0, 0, 0), "{lines:?} {total:?}");
+        assert_eq!(total.bytes, 8_000_000);
+        let mbits = total.wire as f64 * 8.0 / total.time.micros() as f64;
+        assert!(mbits <= 120.0, "{mbits} Mbit/s: {total:?}");
+        if mbits >= 80.0 {
+            break;
+        }
+        // A machine that has much else to do is slow, but hardly every time.
+        assert!(attempt < 9, "{mbits} Mbit/s: {total:?}");
     }
-    let (lines, total) = fleet.console(0).send("send -r");
-    assert_eq!((lines.len(), total.failed, total.errors), (0, 0, 0), "{lines:?} {total:?}");
-    assert_eq!(total.bytes, 13_000_000);
-    let mbits = total.wire as f64 * 8.0 / total.time.micros() as f64;
-    assert!((80.0..=120.0).contains(&mbits), "{mbits} Mbit/s: {total:?}");
     tree::assert_equal_dirs(&fleet.base(0), &fleet.base(2));
     let status = fleet.console(0).ask("status");
     assert!(status.lines().any(|line| line.starts_with("sendrate: ")), "{status}");
@@ -93,6 +103,28 @@ fn options_that_only_change_how() {
     }
     let (_, again) = fleet.console(0).send("send -r");
     assert_eq!((again.files, again.unchanged), (0, 201));
+}
+
+#[test]
+fn whatever_the_umask() {
+    for umask in ["0", "077"] {
+        let mut fleet = Fleet::idle("umask", 2);
+        fleet.start(0, &[]);
+        let mut by = command("sh");
+        by.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", MAKUOSAN]);
+        fleet.start_by(by, 1, &[]);
+        fleet.wait_for_members();
+        for (name, mode) in [("a", 0o666), ("b", 0o600), ("d/c", 0o644), ("e/f", 0o755)] {
+            tree::write(fleet.path(0, name), name);
+            tree::set_mode(&fleet.path(0, name), mode);
+        }
+        tree::set_mode(&fleet.path(0, "d"), 0o777);
+        tree::set_mode(&fleet.path(0, "e"), 0o700);
+        fleet.msync(0, &["send", "-r"]).ok();
+        tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+        let staging = fs::metadata(fleet.path(1, ".makuosan")).unwrap().permissions();
+        assert_eq!(staging.mode() & 0o7777, 0o700);
+    }
 }
 
 #[test]

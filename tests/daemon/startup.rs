@@ -1,7 +1,7 @@
 //! Start and end of a daemon: its first words, the background, signals, rights, sockets.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -79,6 +79,57 @@ fn to_the_background_when_it_answers_and_not_before() {
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", daemon.0)).unwrap(), Path::new("/"));
     process::signal(daemon.0, "TERM");
     eventually("its end", || !is_alive(daemon.0));
+}
+
+#[test]
+fn a_relative_base_directory_stays_where_it_was() {
+    let mut fleet = Fleet::idle("relative", 2);
+    fs::create_dir(fleet.dir().join("sub")).unwrap();
+    let mut start = command(MAKUOSAN);
+    start.args(fleet.options(0)).args(["-b", "../h0", "-U", "console"]);
+    let ran = process::run(start.current_dir(fleet.dir().join("sub")));
+    let daemon = Background::of(&ran);
+    let socket = fleet.dir().join("sub/console");
+    let status = Console::open_unix(&socket).ask("status");
+    let base = format!("basedir : {}/\n", fleet.base(0).display());
+    assert!(status.contains(&base), "{status}");
+    fleet.start(1, &[]);
+    tree::write(fleet.path(1, "file"), "x");
+    eventually("a member", || fleet.members(1) == ["h0"]);
+    fleet.msync(1, &["send", "-r"]).ok();
+    assert_eq!(fs::read(fleet.path(0, "file")).unwrap(), b"x");
+    process::signal(daemon.0, "TERM");
+    eventually("its end", || !is_alive(daemon.0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn what_is_no_staging_directory_of_ours_is_left_alone() {
+    let mut fleet = Fleet::idle("staging", 1);
+    let outside = fleet.dir().join("outside");
+    tree::write(outside.join("precious"), "precious");
+    let staging = fleet.path(0, ".makuosan");
+    for kind in ["link", "file", "dangling"] {
+        match kind {
+            "link" => symlink(&outside, &staging).unwrap(),
+            "file" => fs::write(&staging, "precious").unwrap(),
+            _ => symlink("nowhere", &staging).unwrap(),
+        }
+        let before = fs::symlink_metadata(&staging).unwrap().ino();
+        let ran = process::run(&mut fleet.command(0, &[]));
+        assert_refused(&ran, &["-b", fleet.base(0).to_str().unwrap()]);
+        assert_eq!(fs::symlink_metadata(&staging).unwrap().ino(), before);
+        assert_eq!(fs::read(outside.join("precious")).unwrap(), b"precious");
+        fs::remove_file(&staging).unwrap();
+    }
+    // Our own is emptied, whatever is in it, but not what its links point to.
+    tree::write(staging.join("sub/left"), "left behind");
+    symlink(&outside, staging.join("link")).unwrap();
+    tree::set_mode(&staging, 0o755);
+    fleet.start(0, &[]);
+    assert_eq!(fleet.staged(0), [""; 0]);
+    assert_eq!(fs::symlink_metadata(&staging).unwrap().permissions().mode() & 0o7777, 0o700);
+    assert_eq!(fs::read(outside.join("precious")).unwrap(), b"precious");
 }
 
 #[test]

@@ -129,16 +129,20 @@ impl Outgoing {
         let numbered = (status.first..).zip(&status.batches);
         for (number, said) in numbered {
             let Some(batch) = self.get_mut(number) else { continue };
-            let (offered, passed) =
-                (batch.offered, if batch.passed { u32::MAX } else { batch.next });
+            let (offered, passed) = match batch.passed {
+                true => (batch.offered, batch.layout.blocks()),
+                false => (batch.offered, batch.next.min(batch.layout.blocks())),
+            };
             let before = batch.said[at].state;
+            let has_needs = batch.said[at].has_needs;
             batch.said[at].state = said.state;
             if (before < State::Staged) != (said.state < State::Staged) {
                 self.recount(number);
             }
             let (stream, sent) = match said.state {
                 State::Offer => (Stream::Offer, offered),
-                State::Body => (Stream::Data, passed),
+                // Before its whole NEED is here, nobody has read what it needs from the disk.
+                State::Body if has_needs => (Stream::Data, passed),
                 _ => continue,
             };
             let missing: Vec<_> = said

@@ -40,7 +40,8 @@ pub(super) struct Batch {
     /// The entries that anyone needs.
     pub(super) wanted: Bits,
     pub(super) strikes: BTreeMap<u16, Reason>,
-    /// The strikes are frozen, and COMMIT is out.
+    /// COMMIT is out. Only targets that still lack bytes of the batch, and so have not been told, will
+    /// hear of strikes that come later.
     pub(super) frozen: bool,
     pub(super) verifying: bool,
     pub(super) said: Vec<Said>,
@@ -113,13 +114,18 @@ impl Batch {
         }
     }
 
-    /// Adds strikes while that is possible; whether anything was added.
-    pub(super) fn strike(&mut self, entries: &[(u16, Reason)]) -> bool {
-        if self.frozen {
-            return false;
-        }
-        let before = self.strikes.len();
-        self.strikes.extend(entries.iter().copied());
-        self.strikes.len() > before
+    /// Whether a block that anyone needs holds bytes of an entry.
+    pub(super) fn sends(&self, entry: u16) -> bool {
+        let Some(slot) = self.layout.slot(entry) else { return false };
+        self.layout.blocks_of(slot).any(|blocks| {
+            self.union.next_run(blocks.start, 1).is_some_and(|run| run.start < blocks.end)
+        })
+    }
+
+    /// Adds strikes; those that are new.
+    pub(super) fn strike(&mut self, entries: &[(u16, Reason)]) -> Vec<(u16, Reason)> {
+        let mut new = entries.to_vec();
+        new.retain(|&(entry, reason)| self.strikes.insert(entry, reason).is_none());
+        new
     }
 }

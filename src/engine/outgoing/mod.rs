@@ -167,8 +167,9 @@ pub struct Outgoing {
     unpolled: u64,
     /// Whether the window held something back since the last round.
     limited: bool,
-    /// When the last poll left, and how patient to be.
+    /// When the last poll left, when the last one to all, and how patient to be.
     asked_at: Time,
+    spoken_at: Time,
     backoff: u32,
     closing_tries: u32,
 }
@@ -199,6 +200,7 @@ impl Outgoing {
             unpolled: 0,
             limited: false,
             asked_at: now,
+            spoken_at: now,
             backoff: 0,
             closing_tries: 0,
             config,
@@ -255,11 +257,20 @@ impl Outgoing {
         self.get(batch).is_some_and(|batch| batch.wanted.contains(entry.into()))
     }
 
+    /// Whether blocks that anyone needs hold bytes of a batch's entry. These bytes have to be right
+    /// even if [`Outgoing::is_wanted`] is false: a target may need them that could not say so yet.
+    pub fn is_sent(&self, batch: u32, entry: u16) -> bool {
+        self.get(batch).is_some_and(|batch| batch.sends(entry))
+    }
+
     /// Some files of a batch are not what its manifest says: no target will have them. Their blocks
     /// may hold anything.
     pub fn strike(&mut self, now: Time, number: u32, entries: &[(u16, Reason)]) {
         let Some(batch) = self.get_mut(number) else { return };
-        if batch.strike(entries) && batch.layout.streams() {
+        let (new, frozen) = (batch.strike(entries), batch.frozen);
+        if frozen {
+            self.say_struck(number, new);
+        } else if !new.is_empty() && batch.layout.streams() {
             // Nothing is left of this batch that is worth waiting for.
             self.freeze(number);
         }
@@ -268,8 +279,7 @@ impl Outgoing {
 
     /// The answer to [`Event::Verify`].
     pub fn verified(&mut self, now: Time, number: u32, changed: &[(u16, Reason)]) {
-        let Some(batch) = self.get_mut(number) else { return };
-        batch.strike(changed);
+        self.strike(now, number, changed);
         self.freeze(number);
         self.advance(now);
     }
@@ -285,10 +295,8 @@ impl Outgoing {
     /// Calls it off: nothing more is committed.
     pub fn abort(&mut self, now: Time) {
         if self.phase == Phase::Running {
-            self.batches.clear();
-            self.repairs = Repairs::default();
             self.control.clear();
-            self.close(now, PacketKind::Abort);
+            self.give_up(now);
         }
     }
 

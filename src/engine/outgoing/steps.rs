@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::repair::{Stream, Who};
+use super::repair::{Repairs, Stream, Who};
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
 use crate::wire::feedback::State;
 use crate::wire::header::PacketKind;
+use crate::wire::outcome::Reason;
 use crate::wire::poll::{Asked, Mark, Poll};
 
 /// Silent targets get the next poll each by itself, up to so many.
@@ -21,6 +22,8 @@ const POLL_EVERY: u64 = 256 << 10;
 const CLOSING_TRIES: u32 = 6;
 /// A suspended target is asked so often whether it is back.
 const PROBE: Span = Span::from_millis(500);
+/// All hear of a transfer so often, though there may be nothing to send: it is not over.
+const IDLE: Span = Span::from_secs(1);
 
 impl Outgoing {
     /// Names targets that have not answered in BEGIN.
@@ -81,6 +84,9 @@ impl Outgoing {
             }
             return;
         }
+        if !self.targets.is_empty() && self.targets.iter().all(|target| target.is_gone()) {
+            return self.give_up(now);
+        }
         let dry_run = self.config.options.dry_run;
         let some_active = self.targets.iter().any(|target| target.is_active());
         for at in 0..self.batches.len() {
@@ -117,13 +123,17 @@ impl Outgoing {
         }
         let strikes: Vec<_> =
             batch.strikes.iter().map(|(&entry, &reason)| (entry, reason)).collect();
-        if !strikes.is_empty() {
-            self.events.push_back(Event::Struck(number, strikes));
-        }
+        self.say_struck(number, strikes);
         let active = |target: &&usize| self.targets[**target].is_active();
         let all: Vec<usize> = (0..self.targets.len()).collect();
         let targets: Vec<usize> = all.iter().filter(active).copied().collect();
         self.send_commit(number, &targets);
+    }
+
+    pub(super) fn say_struck(&mut self, number: u32, strikes: Vec<(u16, Reason)>) {
+        if !strikes.is_empty() {
+            self.events.push_back(Event::Struck(number, strikes));
+        }
     }
 
     fn send_commit(&mut self, number: u32, targets: &[usize]) {
@@ -163,9 +173,11 @@ impl Outgoing {
                     let told = said.committed_at;
                     let heard_since = told.is_none_or(|poll| target.answered > poll);
                     let waits = match said.state {
+                        // What it has was right when it was read.
                         State::Staged => true,
-                        State::Body => !batch.strikes.is_empty(),
-                        _ => told.is_none(),
+                        // A strike may still come, unless all there is has been struck.
+                        State::Body => batch.layout.streams() && !batch.strikes.is_empty(),
+                        _ => false,
                     };
                     target.presence == Presence::Active && !said.done && waits && heard_since
                 })
@@ -209,6 +221,13 @@ impl Outgoing {
         self.advance(now);
     }
 
+    /// Ends it before its end.
+    pub(super) fn give_up(&mut self, now: Time) {
+        self.batches.clear();
+        self.repairs = Repairs::default();
+        self.close(now, PacketKind::Abort);
+    }
+
     fn say_closing(&mut self, now: Time, kind: PacketKind) {
         self.asked_at = now;
         self.closing_tries += 1;
@@ -242,8 +261,9 @@ impl Outgoing {
         }
     }
 
-    /// When [`Outgoing::timeout`] or [`Outgoing::poll_transmit`] have something to do.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    /// When [`Outgoing::timeout`] or [`Outgoing::poll_transmit`] have something to do, the latter
+    /// with the same `blocks_too`.
+    pub fn poll_timeout(&self, blocks_too: bool) -> Option<Time> {
         match self.phase {
             Phase::Over => None,
             _ if !self.control.is_empty() => Some(Time::ZERO),
@@ -253,8 +273,9 @@ impl Outgoing {
                 let away =
                     suspended.map(|t| (t.probed + PROBE).min(t.limit(self.config.timeout))).min();
                 let again = self.waits().then(|| self.asked_at + self.patience());
-                let send = self.has_blocks().then(|| self.send_at());
-                away.into_iter().chain(again).chain(send).min()
+                let send = (blocks_too && self.has_blocks()).then(|| self.send_at());
+                let idle = Some(self.spoken_at + IDLE);
+                away.into_iter().chain(again).chain(send).chain(idle).min()
             }
         }
     }
@@ -295,6 +316,10 @@ impl Outgoing {
                     self.ask_again(now);
                 }
                 self.probe_suspended(now);
+                if now >= self.spoken_at + IDLE {
+                    // Its targets would take it for dead.
+                    self.poll(now, None);
+                }
                 self.advance(now);
             }
         }
@@ -391,6 +416,9 @@ impl Outgoing {
             _ => vec![self.everyone()],
         };
         for to in to {
+            if to == self.everyone() {
+                self.spoken_at = now;
+            }
             self.control.push_back(Transmit::Packet { to, header, payload: poll.emit() });
         }
         self.asked_at = now;

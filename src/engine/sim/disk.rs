@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::engine::job::{Answer, Body, Job, TransferKey};
 use crate::engine::ranges::RangeSet;
-use crate::engine::rng::Rng;
-use crate::time::Span;
+use crate::time::{Span, Time};
+use crate::wire::begin::Bits;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
-use crate::wire::outcome::{Need, Outcome};
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// The byte of a file at an offset; another version has other bytes.
 fn byte(entry: &Entry, offset: u64) -> u8 {
@@ -24,13 +25,21 @@ fn byte(entry: &Entry, offset: u64) -> u8 {
     (seed.wrapping_add(offset).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
 }
 
-/// Fills `memory` with the bytes of a body from `start` on.
-pub(super) fn fill(manifest: &Manifest, layout: &Layout, start: u64, memory: &mut [u8]) {
+/// Fills `memory` with the bytes of a body from `start` on; zeros for the entries that are not
+/// in `has`.
+pub(super) fn fill(
+    manifest: &Manifest,
+    layout: &Layout,
+    start: u64,
+    memory: &mut [u8],
+    has: &Bits,
+) {
     let bytes = start..start + memory.len() as u64;
     for slot in layout.slots_in(&bytes) {
         let entry = &manifest.entries[usize::from(slot.entry)];
+        let is_there = has.contains(slot.entry.into());
         for at in slot.start.max(bytes.start)..(slot.start + slot.len).min(bytes.end) {
-            memory[(at - start) as usize] = byte(entry, at - slot.start);
+            memory[(at - start) as usize] = if is_there { byte(entry, at - slot.start) } else { 0 };
         }
     }
 }
@@ -44,37 +53,52 @@ impl Handle {
     pub(super) fn write(&self, bytes: Range<u64>) {
         self.0.borrow_mut().insert((bytes.start / 16) as u32..bytes.end.div_ceil(16) as u32);
     }
+
+    fn has(&self, bytes: &Range<u64>) -> bool {
+        let units = (bytes.start / 16) as u32..bytes.end.div_ceil(16) as u32;
+        let written = self.0.borrow();
+        units.is_empty()
+            || written
+                .next_run(units.start, u32::MAX)
+                .is_some_and(|run| run.start == units.start && run.end >= units.end)
+    }
 }
 
+/// What a job is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    Plan,
+    Stage,
+    Commit,
+}
+
+#[derive(Default)]
 pub(super) struct MemDisk {
-    rng: Rng,
-    /// How long a job takes at the most.
+    /// How long a job takes.
     pub(super) slowness: Span,
+    /// The next job of this kind and batch takes so much longer.
+    pub(super) hangs: Option<(Step, u32, Span)>,
+    /// A job of this kind and batch fails, and the transfer with it.
+    pub(super) fails: Option<(Step, u32, Reason)>,
     pub(super) files: BTreeMap<Vec<u8>, Stamp>,
     planned: HashMap<(TransferKey, u32), Planned>,
     /// The batch last committed of each transfer: they must come in order.
     committed: HashMap<TransferKey, u32>,
-    busy_until: Span,
+    free: Time,
 }
 
 struct Planned {
-    manifest: std::sync::Arc<Manifest>,
-    layout: std::sync::Arc<Layout>,
+    manifest: Arc<Manifest>,
+    layout: Arc<Layout>,
     needs: Vec<Need>,
     handle: Option<Handle>,
-    staged: bool,
+    /// Once it is staged: which entries are right.
+    staged: Option<Vec<bool>>,
 }
 
 impl MemDisk {
-    pub(super) fn new(seed: u64) -> Self {
-        MemDisk {
-            rng: Rng::new(seed),
-            slowness: Span::from_micros(300),
-            files: BTreeMap::new(),
-            planned: HashMap::new(),
-            committed: HashMap::new(),
-            busy_until: Span::ZERO,
-        }
+    pub(super) fn new() -> Self {
+        MemDisk { slowness: Span::from_micros(300), ..MemDisk::default() }
     }
 
     pub(super) fn restart(&mut self) {
@@ -87,17 +111,42 @@ impl MemDisk {
         self.planned.is_empty()
     }
 
-    pub(super) fn run(&mut self, job: Job) -> Option<(Span, Answer<Handle>)> {
-        // A constant time keeps a transfer's answers in order.
-        let takes = self.slowness;
-        let _ = self.busy_until;
-        let answer = match job {
+    /// Does a job; its answer and when that comes.
+    pub(super) fn run(&mut self, now: Time, job: Job) -> Option<(Time, Answer<Handle>)> {
+        let (step, of, on) = match &job {
+            Job::Plan { key, batch, .. } => (Step::Plan, *key, *batch),
+            Job::Stage { key, batch, .. } => (Step::Stage, *key, *batch),
+            Job::Commit { key, batch, .. } => (Step::Commit, *key, *batch),
+            Job::Close { key, .. } => {
+                self.planned.retain(|(planned, _), _| planned != key);
+                return None;
+            }
+        };
+        self.free = self.free.max(now) + self.slowness;
+        if let Some((_, _, longer)) =
+            self.hangs.take_if(|(kind, batch, _)| (*kind, *batch) == (step, on))
+        {
+            self.free += longer;
+        }
+        if let Some((kind, batch, reason)) = self.fails {
+            if (kind, batch) == (step, on) {
+                return Some((self.free, Answer::Fatal { key: of, batch, entry: 0, reason }));
+            }
+        }
+        Some((self.free, self.answer(job)))
+    }
+
+    fn answer(&mut self, job: Job) -> Answer<Handle> {
+        match job {
             Job::Plan { key, batch, manifest, layout, options } => {
                 let need = |entry: &Entry| match entry.kind {
                     Kind::File { .. }
                         if self.files.get(entry.path.as_bytes()) == Some(&entry.mtime) =>
                     {
                         Need::Skip
+                    }
+                    Kind::File { .. } if entry.path.as_bytes().ends_with(b"forbidden") => {
+                        Need::Failed(Reason::Os(13))
                     }
                     Kind::Close => Need::Skip,
                     _ => Need::All,
@@ -111,7 +160,7 @@ impl MemDisk {
                     layout,
                     needs: needs.clone(),
                     handle: handle.clone(),
-                    staged: false,
+                    staged: None,
                 };
                 if !options.dry_run {
                     assert!(self.planned.insert((key, batch), planned).is_none(), "planned twice");
@@ -120,13 +169,17 @@ impl MemDisk {
             }
             Job::Stage { key, batch, body } => {
                 let planned = self.planned.get_mut(&(key, batch)).expect("staged without a plan");
-                assert!(!std::mem::replace(&mut planned.staged, true), "staged twice");
-                let buffer = planned.check(body);
+                let right = planned.check(&body);
+                assert!(planned.staged.replace(right).is_none(), "staged twice");
+                let buffer = match body {
+                    Body::Memory(memory) => Some(memory),
+                    Body::File | Body::None => None,
+                };
                 Answer::Staged { key, batch, buffer }
             }
             Job::Commit { key, batch, strikes } => {
                 let planned = self.planned.remove(&(key, batch)).expect("committed without a plan");
-                assert!(planned.staged, "committed unstaged");
+                let right = planned.staged.expect("committed unstaged");
                 let before = self.committed.insert(key, batch).unwrap_or(0);
                 assert_eq!(before + 1, batch, "committed out of order");
                 let mut outcomes = Vec::new();
@@ -134,56 +187,51 @@ impl MemDisk {
                     planned.manifest.entries.iter().zip(&planned.needs).enumerate()
                 {
                     let struck = strikes.contains(&(at as u16));
-                    if !struck && matches!(entry.kind, Kind::File { .. }) {
+                    if !struck && *need == Need::All && matches!(entry.kind, Kind::File { .. }) {
+                        assert!(right[at], "{} is torn", entry.path);
                         self.files.insert(entry.path.as_bytes().to_vec(), entry.mtime);
                     }
                     outcomes.push(match need {
                         _ if struck => Outcome::Struck,
                         Need::Skip => Outcome::Skipped,
+                        Need::Failed(reason) => Outcome::Failed(*reason),
                         _ => Outcome::Updated,
                     });
                 }
                 Answer::Done { key, batch, outcomes }
             }
-            Job::Close { key, .. } => {
-                self.planned.retain(|(planned, _), _| *planned != key);
-                return None;
-            }
-        };
-        let _ = self.rng.next_u64();
-        Some((takes, answer))
+            Job::Close { .. } => unreachable!("has no answer"),
+        }
     }
 }
 
 impl Planned {
-    /// Every byte that is needed must be right.
-    fn check(&self, body: Body) -> Option<Vec<u8>> {
-        let needed =
-            |slot: &&crate::wire::layout::Slot| self.needs[usize::from(slot.entry)] == Need::All;
-        match body {
-            Body::Memory(memory) => {
-                let mut right = vec![0; memory.len()];
-                fill(&self.manifest, &self.layout, 0, &mut right);
-                for slot in self.layout.slots().iter().filter(needed) {
+    /// Which entries have every byte that they need.
+    fn check(&self, body: &Body) -> Vec<bool> {
+        let mut right = vec![true; self.needs.len()];
+        for slot in self.layout.slots() {
+            let at = usize::from(slot.entry);
+            if self.needs[at] != Need::All {
+                continue;
+            }
+            right[at] = match body {
+                Body::Memory(memory) => {
                     let bytes = slot.start as usize..(slot.start + slot.len) as usize;
-                    assert!(memory[bytes.clone()] == right[bytes], "wrong bytes staged");
+                    let mut wanted = vec![0; bytes.len()];
+                    let all = Bits::of([at]);
+                    fill(&self.manifest, &self.layout, slot.start, &mut wanted, &all);
+                    memory[bytes] == wanted
                 }
-                Some(memory)
-            }
-            Body::File => {
-                let written = self.handle.as_ref().expect("a streamed file").0.borrow();
-                let len = self.layout.len().div_ceil(16) as u32;
-                assert_eq!(
-                    written.iter().collect::<Vec<_>>(),
-                    vec![0..len],
-                    "holes in a streamed file"
-                );
-                None
-            }
-            Body::None => {
-                assert!(self.layout.slots().iter().find(needed).is_none(), "needed bytes missing");
-                None
-            }
+                Body::File => {
+                    let handle = self.handle.as_ref().expect("a streamed file");
+                    self.layout.blocks_of(slot).all(|blocks| {
+                        let start = self.layout.bytes_of(blocks.start).start;
+                        handle.has(&(start..self.layout.bytes_of(blocks.end - 1).end))
+                    })
+                }
+                Body::None => false,
+            };
         }
+        right
     }
 }

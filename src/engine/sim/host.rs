@@ -5,20 +5,32 @@ use std::net::SocketAddrV4;
 use super::disk::{Handle, MemDisk, fill};
 use super::{Packet, address};
 use crate::engine::incoming::{Config, Outbound, Place, Reception};
-use crate::engine::job::Answer;
+use crate::engine::job::{Answer, TransferKey};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::header::PacketKind;
+use crate::wire::outcome::Reason;
 
 pub(super) struct Host {
     index: usize,
     pub(super) life: u32,
     alive: bool,
+    /// No packet comes or leaves.
+    pub(super) is_cut: bool,
+    /// No packet leaves.
+    pub(super) is_mute: bool,
+    /// Its receiver stands still until then; and how many packets have come meanwhile.
+    pub(super) stalled: Time,
+    pub(super) queued: u32,
     seed: u64,
     rcvbuf: u32,
+    budget: usize,
     reception: Reception<Handle>,
     disk: MemDisk,
+    /// The write of a streamed file's block that fails, counted down.
+    pub(super) bad_write: Option<u32>,
     wake: Option<Time>,
+    spins: u32,
     pub(super) peak_memory: usize,
 }
 
@@ -28,11 +40,18 @@ impl Host {
             index,
             life: 0,
             alive: true,
+            is_cut: false,
+            is_mute: false,
+            stalled: Time::ZERO,
+            queued: 0,
             seed,
             rcvbuf,
+            budget: 32 << 20,
             reception: Reception::new(Config { me: NodeId(0), receive_buffer: 0, budget: 0, seed }),
-            disk: MemDisk::new(seed),
+            disk: MemDisk::new(),
+            bad_write: None,
             wake: None,
+            spins: 0,
             peak_memory: 0,
         };
         host.reset();
@@ -48,7 +67,7 @@ impl Host {
         self.reception = Reception::new(Config {
             me: self.node(),
             receive_buffer: self.rcvbuf,
-            budget: 32 << 20,
+            budget: self.budget,
             seed: self.seed,
         });
     }
@@ -74,11 +93,15 @@ impl Host {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.alive || self.reception.open().next().is_none()
+        !self.alive || self.is_cut || self.reception.open().next().is_none()
     }
 
     pub(super) fn memory(&self) -> usize {
         self.reception.memory()
+    }
+
+    pub(super) fn open(&self) -> Vec<(TransferKey, SocketAddrV4)> {
+        self.reception.open().collect()
     }
 
     pub(super) fn kill(&mut self) {
@@ -100,36 +123,40 @@ impl Host {
             return false;
         }
         let header = &packet.header;
-        let follows = match &packet.body {
-            Some(source) => {
+        match &packet.body {
+            Some((source, has)) => {
+                let key = TransferKey { node: header.node, number: header.transfer };
                 let bytes = source.layout.bytes_of(header.block);
                 match self.reception.data(now, header, (bytes.end - bytes.start) as usize) {
                     Place::Nowhere => return false,
                     Place::Memory(memory) => {
-                        fill(&source.manifest, &source.layout, bytes.start, memory)
+                        fill(&source.manifest, &source.layout, bytes.start, memory, has)
                     }
                     Place::File(handle, offset) => {
                         assert_eq!(offset, bytes.start);
                         handle.write(bytes);
+                        self.bad_write = self.bad_write.map(|left| left.saturating_sub(1));
+                        if self.bad_write == Some(0) {
+                            self.bad_write = None;
+                            self.reception.write_failed(now, key, header.batch, Reason::Os(28));
+                        }
                     }
                 }
-                true
             }
             None => {
                 assert_ne!(header.kind, PacketKind::Data);
                 self.reception.packet(now, packet.from, header, &packet.payload);
-                true
             }
         };
         self.peak_memory = self.peak_memory.max(self.reception.memory());
-        follows
+        true
     }
 
     /// The disk's answers to all jobs that are due, and when they come.
-    pub(super) fn jobs(&mut self) -> Vec<(Span, Answer<Handle>)> {
+    pub(super) fn jobs(&mut self, now: Time) -> Vec<(Time, Answer<Handle>)> {
         let mut answers = Vec::new();
         while let Some(job) = self.reception.poll_job() {
-            answers.extend(self.disk.run(job));
+            answers.extend(self.disk.run(now, job));
         }
         answers
     }
@@ -141,12 +168,12 @@ impl Host {
     }
 
     pub(super) fn transmit(&mut self, now: Time) -> Option<Outbound> {
-        if self.alive { self.reception.poll_transmit(now) } else { None }
+        if self.alive && self.stalled <= now { self.reception.poll_transmit(now) } else { None }
     }
 
     pub(super) fn timeout(&mut self, now: Time) {
         self.wake = None;
-        if self.alive {
+        if self.alive && self.stalled <= now {
             self.reception.timeout(now);
         }
     }
@@ -156,14 +183,17 @@ impl Host {
     }
 
     /// The next deadline, if it is earlier than the one that is set.
-    pub(super) fn new_wake(&mut self) -> Option<Time> {
+    pub(super) fn new_wake(&mut self, now: Time) -> Option<Time> {
         if !self.alive {
             return None;
         }
-        let wake = self.reception.poll_timeout()?;
+        // What has come is taken before the clock is looked at.
+        let wake = self.reception.poll_timeout()?.max(self.stalled + Span::from_micros(1));
         if self.wake.is_some_and(|old| old <= wake) {
             return None;
         }
+        self.spins = if wake <= now { self.spins + 1 } else { 0 };
+        assert!(self.spins < super::MOST_SPINS, "target {} spins", self.index);
         self.wake = Some(wake);
         Some(wake)
     }

@@ -1,10 +1,15 @@
-//! A simulated fleet: one sender and its targets over a network that loses, doubles, reorders and
+//! A simulated fleet: senders and their targets over a network that loses, doubles, reorders and
 //! delays, with a seed and a virtual clock. No real time passes.
 
 mod disk;
+mod edges;
 mod host;
+mod hostile;
 mod net;
+mod outages;
 mod scenarios;
+mod sender;
+mod strikes;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,19 +17,20 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::engine::job::{Answer, Options};
-use crate::engine::outgoing::{Config, Event, Gone, Outgoing, To, Transmit};
+use crate::engine::job::Answer;
+use crate::engine::outgoing::To;
 use crate::engine::rng::Rng;
-use crate::name::NodeId;
 use crate::time::{Span, Time};
+use crate::wire::begin::Bits;
 use crate::wire::feedback::Feedback;
-use crate::wire::header::Header;
+use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 
 use disk::{Handle, MemDisk};
 use host::Host;
 use net::Net;
+use sender::Sender;
 
 /// A packet on its way. A block of a body is only its length; its bytes follow from the manifest.
 #[derive(Clone, Debug)]
@@ -32,8 +38,8 @@ struct Packet {
     from: SocketAddrV4,
     header: Header,
     payload: Rc<Vec<u8>>,
-    /// The source of a block's bytes.
-    body: Option<Rc<Source>>,
+    /// The source of a block's bytes, and which entries' bytes it really has.
+    body: Option<(Rc<Source>, Rc<Bits>)>,
 }
 
 /// A batch as its sender has it.
@@ -48,9 +54,9 @@ enum Happening {
     ToTarget(usize, u32, Packet),
     /// To all targets.
     ToAll(Packet),
-    ToSender(u32, SocketAddrV4, Header, Rc<Vec<u8>>),
+    ToSender(SocketAddrV4, Header, Rc<Vec<u8>>),
     DiskDone(usize, u32, Answer<Handle>),
-    WakeSender(u32),
+    WakeSender(usize, u32),
     WakeTarget(usize, u32),
     Act(Action),
 }
@@ -62,8 +68,19 @@ enum Action {
     RestartTarget(usize),
     /// The group notices that a target was started anew.
     Replaced(usize),
+    /// A target is cut off, or back.
+    Cut(usize),
+    Mend(usize),
+    /// What it says is lost, or not any more.
+    Mute(usize, bool),
+    /// A target's receiver stands still for so long; its daemon says BUSY.
+    Stall(usize, Span),
+    Busy(usize),
     KillSender,
     RestartSender,
+    /// A sender's client stops to read, or reads again.
+    Pause(usize),
+    Resume(usize),
     Abort,
 }
 
@@ -90,24 +107,8 @@ impl Ord for Queued {
     }
 }
 
-/// The sending host.
-struct Sender {
-    life: u32,
-    number: u32,
-    outgoing: Option<Outgoing>,
-    /// Batches that are still to be handed in.
-    input: Vec<Manifest>,
-    next_input: usize,
-    open: Vec<(u32, Rc<Source>)>,
-    /// By target: entries whose outcome came, and why it left.
-    outcomes: Vec<u64>,
-    gone: Vec<Option<Gone>>,
-    finished: Option<Time>,
-    wake: Option<Time>,
-    block: u16,
-    parallel: usize,
-    dry_run: bool,
-}
+/// Says whether a packet is lost: the target it goes to or comes from, and its header.
+type Filter = Box<dyn FnMut(usize, &Header) -> bool>;
 
 struct Sim {
     now: Time,
@@ -116,20 +117,22 @@ struct Sim {
     queue: BinaryHeap<Reverse<Queued>>,
     rng: Rng,
     net: Net,
-    sender: Sender,
+    senders: Vec<Sender>,
     targets: Vec<Host>,
     /// Bytes of packets and of blocks sent, feedback packets received.
     wire_bytes: u64,
     feedback: u64,
     /// Actions by the number of the step before which they happen.
     script: Vec<(u64, Action)>,
+    filter: Option<Filter>,
 }
 
 fn address(index: usize) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(0x0a00_0001 + index as u32), 5_000)
 }
 
-const SENDER: usize = 0xffff;
+/// A timer that goes off so often without anything to be done is one that spins.
+const MOST_SPINS: u32 = 100;
 
 impl Sim {
     fn new(seed: u64, targets: usize, input: Vec<Manifest>) -> Self {
@@ -142,53 +145,14 @@ impl Sim {
             steps: 0,
             queue: BinaryHeap::new(),
             net: Net::new(rng.next_u64()),
+            senders: vec![Sender::new(0, 100, input, seed)],
             rng,
-            sender: Sender {
-                life: 0,
-                number: 100,
-                outgoing: None,
-                input,
-                next_input: 0,
-                open: Vec::new(),
-                outcomes: vec![0; targets],
-                gone: vec![None; targets],
-                finished: None,
-                wake: None,
-                block: 1_424,
-                parallel: 8,
-                dry_run: false,
-            },
             targets: hosts,
             wire_bytes: 0,
             feedback: 0,
             script: Vec::new(),
+            filter: None,
         }
-    }
-
-    /// The sender's node id in its present life.
-    fn sender_node(&self) -> NodeId {
-        NodeId(0x5e4d_0000 + u64::from(self.sender.life))
-    }
-
-    fn start(&mut self) {
-        let config = Config {
-            me: self.sender_node(),
-            number: self.sender.number,
-            oldest: self.sender.number,
-            targets: self.targets.iter().map(|host| (host.node(), host.addr())).collect(),
-            options: Options { dry_run: self.sender.dry_run, ignore_times: false },
-            block: self.sender.block,
-            parallel: self.sender.parallel,
-            timeout: Span::from_secs(10),
-        };
-        let count = self.targets.len();
-        self.sender.outgoing = Some(Outgoing::new(config, self.now));
-        self.sender.next_input = 0;
-        self.sender.open.clear();
-        self.sender.outcomes = vec![0; count];
-        self.sender.gone = vec![None; count];
-        self.sender.finished = None;
-        self.drive_sender();
     }
 
     fn at(&mut self, at: Time, what: Happening) {
@@ -196,8 +160,13 @@ impl Sim {
         self.queue.push(Reverse(Queued { at, order: self.order, what }));
     }
 
-    /// Runs until the transfer is finished and nothing is on its way, or until `limit`. Whether it
-    /// finished.
+    /// Lets something happen after so long.
+    fn after(&mut self, span: Span, action: Action) {
+        self.at(self.now + span, Happening::Act(action));
+    }
+
+    /// Runs until all transfers are finished and nothing is on its way, or until `limit`. Whether
+    /// they finished.
     fn run(&mut self, limit: Span) -> bool {
         let end = self.now + limit;
         loop {
@@ -215,77 +184,67 @@ impl Sim {
             self.now = next.at;
             self.steps += 1;
             self.happen(next.what);
-            let over = self.sender.outgoing.as_ref().is_none_or(Outgoing::is_over);
-            if over
-                && self.sender.finished.is_some()
+            if self.senders.iter().all(Sender::is_over)
                 && self.script.is_empty()
                 && self.targets.iter().all(Host::is_idle)
             {
                 return true;
             }
         }
-        self.sender.finished.is_some()
+        self.senders.iter().all(|sender| sender.finished.is_some())
     }
 
     fn happen(&mut self, what: Happening) {
+        let now = self.now;
         match what {
             Happening::ToAll(packet) => {
                 for target in 0..self.targets.len() {
                     match self.net.fan_out() {
                         None => {}
-                        Some(Span::ZERO) => self.hand_to(target, &packet),
+                        Some(Span::ZERO) => self.to_target(target, &packet),
                         Some(later) => {
                             let life = self.targets[target].life;
-                            let at = self.now + later;
-                            self.at(at, Happening::ToTarget(target, life, packet.clone()));
+                            self.at(now + later, Happening::ToTarget(target, life, packet.clone()));
                         }
                     }
                 }
             }
             Happening::ToTarget(target, life, packet) => {
                 if self.targets[target].life == life {
-                    self.hand_to(target, &packet);
+                    self.to_target(target, &packet);
                 }
             }
-            Happening::ToSender(life, from, header, payload) => {
-                if life != self.sender.life {
-                    return;
-                }
-                self.feedback += 1;
-                let me = self.sender_node();
-                let Some(outgoing) = &mut self.sender.outgoing else { return };
-                let known =
-                    self.targets.iter().any(|h| h.addr() == from && h.node() == header.node);
-                if let (Ok((sender, feedback)), true) =
-                    (Feedback::parse(header.kind, &payload), known)
-                {
-                    if sender == me && header.transfer == outgoing.number() {
-                        outgoing.feedback(self.now, header.node, header.batch, feedback);
-                        self.drive_sender();
-                    }
-                }
-            }
+            Happening::ToSender(from, header, payload) => self.to_sender(from, &header, &payload),
             Happening::DiskDone(target, life, answer) => {
-                if self.targets[target].life == life {
-                    let now = self.now;
-                    self.targets[target].answer(now, answer);
+                let host = &mut self.targets[target];
+                if host.life != life {
+                } else if host.stalled > now {
+                    let at = host.stalled;
+                    self.at(at, Happening::DiskDone(target, life, answer));
+                } else {
+                    host.answer(now, answer);
                     self.drive_target(target);
                 }
             }
-            Happening::WakeSender(life) => {
-                if life == self.sender.life && self.sender.wake.is_some_and(|wake| wake <= self.now)
-                {
-                    self.sender.wake = None;
-                    let now = self.now;
-                    if let Some(outgoing) = &mut self.sender.outgoing {
+            Happening::WakeSender(who, life) => {
+                let sender = &mut self.senders[who];
+                if life == sender.life && sender.wake.is_some_and(|wake| wake <= now) {
+                    sender.wake = None;
+                    if let Some(outgoing) = &mut sender.outgoing {
                         outgoing.timeout(now);
                     }
-                    self.drive_sender();
+                    let before = self.wire_bytes;
+                    self.drive_sender(who);
+                    let sender = &mut self.senders[who];
+                    let soon = now + Span::from_micros(1);
+                    let spins =
+                        self.wire_bytes == before && sender.wake.is_some_and(|wake| wake <= soon);
+                    sender.spins = if spins { sender.spins + 1 } else { 0 };
+                    assert!(sender.spins < MOST_SPINS, "sender {who} spins");
                 }
             }
             Happening::WakeTarget(target, life) => {
                 if self.targets[target].life == life {
-                    let now = self.now;
                     self.targets[target].timeout(now);
                     self.drive_target(target);
                 }
@@ -294,111 +253,93 @@ impl Sim {
         }
     }
 
-    fn hand_to(&mut self, target: usize, packet: &Packet) {
+    fn is_lost(&mut self, target: usize, header: &Header) -> bool {
+        self.targets[target].is_cut || self.filter.as_mut().is_some_and(|f| f(target, header))
+    }
+
+    fn to_target(&mut self, target: usize, packet: &Packet) {
         let now = self.now;
+        if self.is_lost(target, &packet.header) {
+            return;
+        }
+        let host = &mut self.targets[target];
+        if host.stalled > now {
+            // The socket's buffer takes a few.
+            host.queued += 1;
+            if host.queued <= 64 {
+                let (at, life) = (host.stalled, host.life);
+                self.at(at, Happening::ToTarget(target, life, packet.clone()));
+            }
+            return;
+        }
+        host.queued = 0;
         if self.targets[target].packet(now, packet) {
             self.drive_target(target);
         }
     }
 
-    fn drive_target(&mut self, target: usize) {
-        let now = self.now;
-        for (after, answer) in self.targets[target].jobs() {
-            let life = self.targets[target].life;
-            self.at(now + after, Happening::DiskDone(target, life, answer));
-        }
-        while let Some(outbound) = self.targets[target].transmit(now) {
-            let from = self.targets[target].addr();
-            let payload = Rc::new(outbound.payload);
-            for after in self.net.back() {
-                let life = self.sender.life;
-                let what = Happening::ToSender(life, from, outbound.header, Rc::clone(&payload));
-                self.at(now + after, what);
+    fn to_sender(&mut self, from: SocketAddrV4, header: &Header, payload: &[u8]) {
+        self.feedback += 1;
+        let known = self.targets.iter().any(|h| h.addr() == from && h.node() == header.node);
+        let Ok((node, feedback)) = Feedback::parse(header.kind, payload) else { return };
+        for who in 0..self.senders.len() {
+            let sender = &mut self.senders[who];
+            let Some(outgoing) = &mut sender.outgoing else { continue };
+            let addressed =
+                outgoing.number() == header.transfer && self.senders[who].node() == node;
+            if known && addressed {
+                if let Some(outgoing) = &mut self.senders[who].outgoing {
+                    outgoing.feedback(self.now, header.node, header.batch, feedback);
+                }
+                return self.drive_sender(who);
             }
         }
-        if let Some(wake) = self.targets[target].new_wake() {
+    }
+
+    fn drive_target(&mut self, target: usize) {
+        let now = self.now;
+        for (at, answer) in self.targets[target].jobs(now) {
+            let life = self.targets[target].life;
+            self.at(at, Happening::DiskDone(target, life, answer));
+        }
+        while let Some(outbound) = self.targets[target].transmit(now) {
+            self.send_back(target, outbound.to, outbound.header, outbound.payload);
+        }
+        let now = self.now;
+        if let Some(wake) = self.targets[target].new_wake(now) {
             let life = self.targets[target].life;
             self.at(wake.max(now), Happening::WakeTarget(target, life));
         }
     }
 
-    fn drive_sender(&mut self) {
+    /// A target's packet to a sender.
+    fn send_back(&mut self, target: usize, to: SocketAddrV4, header: Header, payload: Vec<u8>) {
+        let from = self.targets[target].addr();
+        let is_there = self.senders.iter().any(|sender| sender.addr() == to);
+        if self.is_lost(target, &header) || self.targets[target].is_mute || !is_there {
+            return;
+        }
+        let payload = Rc::new(payload);
+        for after in self.net.back() {
+            let what = Happening::ToSender(from, header, Rc::clone(&payload));
+            self.at(self.now + after, what);
+        }
+    }
+
+    fn drive_sender(&mut self, who: usize) {
         let now = self.now;
-        let Some(mut outgoing) = self.sender.outgoing.take() else { return };
-        loop {
-            while let Some(event) = outgoing.poll_event() {
-                self.sender_event(&mut outgoing, event);
-            }
-            if outgoing.wants_batch() {
-                self.hand_in(&mut outgoing);
-                continue;
-            }
-            let Some(transmit) = outgoing.poll_transmit(now, 44, true) else { break };
-            self.transmit(transmit);
-        }
-        let wake = outgoing.poll_timeout();
-        self.sender.outgoing = Some(outgoing);
-        if let Some(wake) = wake {
-            let wake = wake.max(now + Span::from_micros(1));
-            if wake.micros() < u64::MAX
-                && self.sender.wake.is_none_or(|old| wake < old || old <= now)
-            {
-                self.sender.wake = Some(wake);
-                let life = self.sender.life;
-                self.at(wake, Happening::WakeSender(life));
-            }
-        }
-    }
-
-    fn hand_in(&mut self, outgoing: &mut Outgoing) {
-        let Some(manifest) = self.sender.input.get(self.sender.next_input) else {
-            return outgoing.end_input(self.now);
-        };
-        self.sender.next_input += 1;
-        let manifest = Arc::new(manifest.clone());
-        let layout = Arc::new(Layout::new(&manifest, self.sender.block.into()).unwrap());
-        let bytes: Arc<[u8]> = manifest.emit().into();
-        let entries = manifest.entries.len();
-        let number = outgoing.batch(self.now, bytes, entries, Arc::clone(&layout));
-        self.sender.open.push((number, Rc::new(Source { manifest, layout })));
-    }
-
-    fn sender_event(&mut self, outgoing: &mut Outgoing, event: Event) {
-        match event {
-            Event::Verify(batch) => outgoing.verified(self.now, batch, &[]),
-            Event::Outcomes(_, target, runs) => {
-                self.sender.outcomes[target] += runs.iter().count() as u64;
-            }
-            Event::Needs(_, target, runs) => {
-                self.sender.outcomes[target] += runs.iter().count() as u64;
-            }
-            Event::Closed(batch, _) => self.sender.open.retain(|(number, _)| *number != batch),
-            Event::Gone(target, why) => self.sender.gone[target] = Some(why),
-            Event::Finished => self.sender.finished = Some(self.now),
-            Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}
-        }
-    }
-
-    fn transmit(&mut self, transmit: Transmit) {
-        let from = address(SENDER);
-        match transmit {
-            Transmit::Packet { to, header, payload } => {
-                let len = payload.len();
-                let packet = Packet { from, header, payload: Rc::new(payload), body: None };
+        while let Some(packets) = self.senders[who].drive(now) {
+            for (to, packet, len) in packets {
                 self.deliver(to, packet, len);
             }
-            Transmit::Data { to, header, blocks } => {
-                let source = self.sender.open.iter().find(|(number, _)| *number == header.batch);
-                let Some(source) = source.map(|(_, source)| Rc::clone(source)) else { return };
-                for block in blocks {
-                    let bytes = source.layout.bytes_of(block);
-                    let len = (bytes.end - bytes.start) as usize;
-                    let header = Header { block, ..header };
-                    let body = Some(Rc::clone(&source));
-                    let packet = Packet { from, header, payload: Rc::default(), body };
-                    self.deliver(to, packet, len);
-                }
-            }
+        }
+        let sender = &mut self.senders[who];
+        let Some(wake) = sender.poll_timeout(now) else { return };
+        let wake = wake.max(now + Span::from_micros(1));
+        if wake.micros() < u64::MAX && sender.wake.is_none_or(|old| wake < old || old <= now) {
+            sender.wake = Some(wake);
+            let life = sender.life;
+            self.at(wake, Happening::WakeSender(who, life));
         }
     }
 
@@ -423,41 +364,64 @@ impl Sim {
     }
 
     fn act(&mut self, action: Action) {
+        let now = self.now;
         match action {
             Action::KillTarget(target) => self.targets[target].kill(),
             Action::RestartTarget(target) => {
                 let seed = self.rng.next_u64();
                 self.targets[target].restart(seed);
-                let at = self.now + Span::from_millis(300);
-                self.at(at, Happening::Act(Action::Replaced(target)));
+                self.after(Span::from_millis(300), Action::Replaced(target));
             }
             Action::Replaced(target) => {
-                let old = self.targets[target].old_node();
-                if let (Some(outgoing), Some(old)) = (&mut self.sender.outgoing, old) {
-                    outgoing.member_gone(self.now, old);
-                    self.drive_sender();
+                let Some(old) = self.targets[target].old_node() else { return };
+                for who in 0..self.senders.len() {
+                    if let Some(outgoing) = &mut self.senders[who].outgoing {
+                        outgoing.member_gone(now, old);
+                        self.drive_sender(who);
+                    }
+                }
+            }
+            Action::Cut(target) => self.targets[target].is_cut = true,
+            Action::Mend(target) => self.targets[target].is_cut = false,
+            Action::Mute(target, mute) => self.targets[target].is_mute = mute,
+            Action::Stall(target, span) => {
+                self.targets[target].stalled = now + span;
+                self.act(Action::Busy(target));
+            }
+            Action::Busy(target) => {
+                if self.targets[target].stalled > now {
+                    for (key, to) in self.targets[target].open() {
+                        let me = self.targets[target].node();
+                        let mut header = Header::new(PacketKind::Busy, me, Role::Control);
+                        header.transfer = key.number;
+                        self.send_back(target, to, header, Feedback::Busy.emit(key.node, 64));
+                    }
+                    self.after(Span::from_secs(1), action);
                 }
             }
             Action::KillSender => {
-                self.sender.outgoing = None;
-                self.sender.life += 1;
-                self.sender.wake = None;
-                self.sender.finished = Some(self.now);
+                self.senders[0].kill(now);
             }
             Action::RestartSender => {
                 // Its next life uses the same numbers again.
+                self.senders[0].life -= 1;
+                let old = self.senders[0].node();
+                self.senders[0].life += 1;
                 for target in 0..self.targets.len() {
-                    let old = NodeId(0x5e4d_0000 + u64::from(self.sender.life) - 1);
-                    let now = self.now;
                     self.targets[target].member_gone(now, old);
                     self.drive_target(target);
                 }
-                self.start();
+                self.start_one(0);
+            }
+            Action::Pause(who) => self.senders[who].paused = true,
+            Action::Resume(who) => {
+                self.senders[who].paused = false;
+                self.drive_sender(who);
             }
             Action::Abort => {
-                if let Some(outgoing) = &mut self.sender.outgoing {
-                    outgoing.abort(self.now);
-                    self.drive_sender();
+                if let Some(outgoing) = &mut self.senders[0].outgoing {
+                    outgoing.abort(now);
+                    self.drive_sender(0);
                 }
             }
         }

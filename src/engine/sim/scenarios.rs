@@ -1,5 +1,6 @@
 //! What simulated fleets must survive. `MAKUO_SEED=n` replays one seed; a failure prints it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Action, Sim};
@@ -9,7 +10,7 @@ use crate::time::Span;
 use crate::wire::manifest::tests::entry;
 use crate::wire::manifest::{Kind, Manifest, Stamp};
 
-fn seeds(count: u64, test: impl Fn(u64)) {
+pub(super) fn seeds(count: u64, test: impl Fn(u64)) {
     if let Ok(seed) = std::env::var("MAKUO_SEED") {
         return test(seed.parse().expect("MAKUO_SEED is a number"));
     }
@@ -22,7 +23,7 @@ fn seeds(count: u64, test: impl Fn(u64)) {
 }
 
 /// Some batches: `sizes` of files each.
-fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
+pub(super) fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
     let mut made = Vec::new();
     for (at, sizes) in batches.iter().enumerate() {
         let mut entries = vec![entry(&format!("d{at}"), Kind::Open)];
@@ -37,7 +38,7 @@ fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
     made
 }
 
-fn small_tree(version: i64) -> Vec<Manifest> {
+pub(super) fn small_tree(version: i64) -> Vec<Manifest> {
     let small: &[u64] = &[1, 0, 5_000, 1_424, 300, 20_000];
     tree(
         version,
@@ -45,11 +46,12 @@ fn small_tree(version: i64) -> Vec<Manifest> {
     )
 }
 
-fn assert_equal(sim: &Sim, target: usize) {
-    let wanted: Vec<_> = sim
-        .sender
-        .input
+pub(super) fn assert_equal(sim: &Sim, target: usize) {
+    // What is offered twice is in place as it was offered last.
+    let wanted: BTreeMap<_, _> = sim
+        .senders
         .iter()
+        .flat_map(|sender| &sender.input)
         .flat_map(|manifest| &manifest.entries)
         .filter(|entry| matches!(entry.kind, Kind::File { .. }))
         .map(|entry| (entry.path.as_bytes().to_vec(), entry.mtime))
@@ -66,9 +68,11 @@ fn assert_equal(sim: &Sim, target: usize) {
     assert!(disk.is_clean(), "target {target} has something staged");
 }
 
-fn assert_all_equal(sim: &Sim) {
+pub(super) fn assert_all_equal(sim: &Sim) {
     for target in 0..sim.targets.len() {
-        assert_eq!(sim.sender.gone[target], None, "target {target}");
+        for sender in &sim.senders {
+            assert_eq!(sender.gone[target], None, "target {target}");
+        }
         assert_equal(sim, target);
         assert_eq!(sim.targets[target].memory(), 0);
     }
@@ -81,10 +85,10 @@ fn a_clean_network_needs_three_round_trips() {
     sim.start();
     assert!(sim.run(Span::from_secs(10)));
     assert_all_equal(&sim);
-    let took = sim.sender.finished.unwrap().since(began);
+    let took = sim.senders[0].finished.unwrap().since(began);
     // Three round trips of 0.2 ms, and the disk three times 0.3 ms.
     assert!(took <= Span::from_micros(1_600), "{took}");
-    assert_eq!(sim.sender.outcomes, [3, 3, 3]);
+    assert_eq!(sim.senders[0].outcomes, [3, 3, 3]);
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn a_second_send_has_nothing_to_do() {
     assert_all_equal(&sim);
     let before = sim.wire_bytes;
     assert!(before > 5 << 20);
-    sim.sender.number += 1;
+    sim.senders[0].number += 1;
     sim.start();
     assert!(sim.run(Span::from_secs(60)));
     assert_all_equal(&sim);
@@ -106,13 +110,13 @@ fn a_second_send_has_nothing_to_do() {
 #[test]
 fn a_dry_run_changes_nothing() {
     let mut sim = Sim::new(1, 3, small_tree(1));
-    sim.sender.dry_run = true;
+    sim.senders[0].dry_run = true;
     sim.net.member_loss = 100;
     sim.start();
     assert!(sim.run(Span::from_secs(60)));
     assert!((0..3).all(|target| sim.disk(target).files.is_empty() && sim.disk(target).is_clean()));
     let entries: usize = small_tree(1).iter().map(|manifest| manifest.entries.len()).sum();
-    assert_eq!(sim.sender.outcomes, [entries as u64; 3]);
+    assert_eq!(sim.senders[0].outcomes, [entries as u64; 3]);
 }
 
 #[test]
@@ -143,19 +147,19 @@ fn a_target_that_dies_at_any_step_is_reported_and_holds_nobody_up() {
         let began = sim.now;
         assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
         for target in [0, 1, 3] {
-            assert_eq!(sim.sender.gone[target], None);
+            assert_eq!(sim.senders[0].gone[target], None);
             assert_equal(&sim, target);
         }
         // It may have died after its last answer.
         assert!(
-            matches!(sim.sender.gone[2], Some(Gone::Silent) | None),
+            matches!(sim.senders[0].gone[2], Some(Gone::Silent) | None),
             "{:?}",
-            sim.sender.gone[2]
+            sim.senders[0].gone[2]
         );
-        if sim.sender.gone[2].is_none() {
+        if sim.senders[0].gone[2].is_none() {
             assert_equal(&sim, 2);
         }
-        assert!(sim.sender.finished.unwrap().since(began) < Span::from_secs(15));
+        assert!(sim.senders[0].finished.unwrap().since(began) < Span::from_secs(15));
     });
 }
 
@@ -193,10 +197,10 @@ fn a_sender_that_restarts_at_any_step_mixes_nothing_up() {
         sim.run(Span::from_millis(rng.below(200)));
         // Other files under the same names and the same transfer number.
         sim.script.clear();
-        if sim.sender.life == 0 {
+        if sim.senders[0].life == 0 {
             sim.act(Action::KillSender);
         }
-        sim.sender.input = small_tree(2);
+        sim.senders[0].input = small_tree(2);
         sim.act(Action::RestartSender);
         assert!(sim.run(Span::from_secs(600)), "seed {seed} does not end");
         assert_all_equal(&sim);
@@ -240,7 +244,7 @@ fn a_thin_link_with_a_short_queue_is_used_well() {
     sim.start();
     assert!(sim.run(Span::from_secs(60)));
     assert_all_equal(&sim);
-    let took = sim.sender.finished.unwrap().since(began).secs_f64();
+    let took = sim.senders[0].finished.unwrap().since(began).secs_f64();
     let used = (20 << 20) as f64 / 1_424.0 * 1_500.0 / 12.5e6 / took;
     eprintln!(
         "100 Mbit/s, queue of 64: {:.1} % used, {} packets dropped, {} feedback",
@@ -263,7 +267,7 @@ fn gigabit(targets: usize, rcvbuf: u32, size: u64) -> (f64, f64) {
     sim.start();
     assert!(sim.run(Span::from_secs(60)));
     assert_all_equal(&sim);
-    let took = sim.sender.finished.unwrap().since(began).secs_f64();
+    let took = sim.senders[0].finished.unwrap().since(began).secs_f64();
     (took, sim.feedback as f64 / took)
 }
 

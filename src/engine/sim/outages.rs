@@ -1,0 +1,194 @@
+//! Targets that are cut off for a while or stand still, senders that have nothing to send.
+
+use super::disk::Step;
+use super::scenarios::{assert_all_equal, assert_equal, seeds, small_tree, tree};
+use super::{Action, Sim};
+use crate::engine::outgoing::Gone;
+use crate::engine::rng::Rng;
+use crate::time::Span;
+use crate::wire::manifest::Manifest;
+use crate::wire::outcome::Reason;
+
+/// More batches than are kept for a target that lags.
+fn long_tree(rng: &mut Rng) -> Vec<Manifest> {
+    let mut sizes: Vec<Vec<u64>> = Vec::new();
+    for _ in 0..40 + rng.below(80) {
+        sizes.push((0..rng.below(4)).map(|_| rng.below(6_000)).collect());
+    }
+    sizes[3].push(300_000);
+    let at = rng.below(sizes.len() as u64) as usize;
+    sizes[at] = vec![(4 << 20) + rng.below(1 << 20)];
+    tree(1, &sizes.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_target_that_is_cut_off_for_a_while_catches_up() {
+    seeds(20, |seed| {
+        let mut rng = Rng::new(seed ^ 0xc07);
+        let targets = 1 + rng.below(4) as usize;
+        let mut sim = Sim::new(seed, targets, long_tree(&mut rng));
+        sim.net.member_loss = rng.below(2) * rng.below(200);
+        sim.net.late = rng.below(100);
+        sim.senders[0].forgetful = true;
+        sim.senders[0].parallel = 1 + rng.below(16) as usize;
+        for target in 0..1 + rng.below(targets as u64) as usize {
+            let cut = Span::from_micros(rng.below(60_000));
+            sim.after(cut, Action::Cut(target));
+            let back = cut + Span::from_millis(200 + rng.below(8_000));
+            sim.after(back, Action::Mend(target));
+            sim.after(back + Span::from_millis(rng.below(100)), Action::Cut(target));
+            sim.after(back + Span::from_millis(100 + rng.below(1_500)), Action::Mend(target));
+        }
+        sim.start();
+        assert!(sim.run(Span::from_secs(120)), "seed {seed} does not end");
+        assert_all_equal(&sim);
+    });
+}
+
+#[test]
+fn a_target_whose_receiver_stands_still_says_busy_and_stays() {
+    seeds(20, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, long_tree(&mut rng));
+        let stall = Span::from_secs(11 + rng.below(40));
+        sim.after(Span::from_micros(rng.below(30_000)), Action::Stall(1, stall));
+        sim.start();
+        assert!(sim.run(Span::from_secs(120)), "seed {seed} does not end");
+        assert_all_equal(&sim);
+    });
+    // A minute is too much.
+    let mut sim = Sim::new(1, 3, small_tree(1));
+    sim.after(Span::from_millis(5), Action::Stall(1, Span::from_secs(90)));
+    sim.start();
+    assert!(sim.run(Span::from_secs(120)));
+    assert_eq!(sim.senders[0].gone[1], Some(Gone::Silent));
+    assert_equal(&sim, 2);
+}
+
+#[test]
+fn a_sender_with_nothing_to_send_for_a_minute_keeps_its_targets() {
+    for targets in [1, 3, 40] {
+        let mut sim = Sim::new(1, targets, tree(1, &[&[5_000], &[9], &[], &[3_000]]));
+        sim.net.member_loss = 100;
+        sim.senders[0].walk_takes = Span::from_secs(61);
+        sim.start();
+        assert!(sim.run(Span::from_secs(600)));
+        assert_all_equal(&sim);
+    }
+}
+
+#[test]
+fn a_client_that_reads_nothing_for_minutes_pauses_its_transfer() {
+    seeds(30, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, small_tree(1));
+        sim.net.member_loss = rng.below(100);
+        let pause = Span::from_micros(rng.below(60_000));
+        sim.after(pause, Action::Pause(0));
+        sim.after(pause + Span::from_secs(200), Action::Resume(0));
+        sim.start();
+        assert!(sim.run(Span::from_secs(300)));
+        assert_all_equal(&sim);
+    });
+}
+
+#[test]
+fn waiting_long_for_one_target_loses_no_other() {
+    let mut sim = Sim::new(1, 4, small_tree(1));
+    sim.senders[0].timeout = Span::from_secs(100);
+    sim.after(Span::from_millis(4), Action::Cut(2));
+    sim.after(Span::from_secs(80), Action::Mend(2));
+    sim.start();
+    assert!(sim.run(Span::from_secs(200)));
+    for target in [0, 1, 3] {
+        assert_eq!(sim.senders[0].gone[target], None);
+        assert_equal(&sim, target);
+    }
+    // The one that was away has given up by itself.
+    assert_eq!(sim.senders[0].gone[2], Some(Gone::Left));
+}
+
+#[test]
+fn when_all_targets_are_gone_it_is_over_at_once() {
+    let mut sim = Sim::new(1, 3, small_tree(1));
+    sim.senders[0].walk_takes = Span::from_secs(5);
+    for target in 0..3 {
+        sim.after(Span::from_millis(1), Action::KillTarget(target));
+    }
+    let began = sim.now;
+    sim.start();
+    assert!(sim.run(Span::from_secs(100)));
+    assert_eq!(sim.senders[0].gone, vec![Some(Gone::Silent); 3]);
+    let took = sim.senders[0].finished.unwrap().since(began);
+    assert!(took < Span::from_secs(15), "{took}");
+}
+
+#[test]
+fn a_disk_that_fails_in_any_step_ends_that_targets_part_alone() {
+    for step in [Step::Plan, Step::Stage, Step::Commit] {
+        for batch in 1..=10 {
+            let mut sim = Sim::new(batch.into(), 3, small_tree(1));
+            sim.net.member_loss = 50;
+            sim.targets[1].disk_mut().fails = Some((step, batch, Reason::Os(28)));
+            sim.start();
+            assert!(sim.run(Span::from_secs(60)), "{step:?} {batch}");
+            assert!(matches!(sim.senders[0].gone[1], Some(Gone::Refused(Reason::Os(28), _))));
+            assert!(sim.disk(1).is_clean());
+            assert_eq!(sim.targets[1].memory(), 0);
+            assert_equal(&sim, 0);
+            assert_equal(&sim, 2);
+        }
+    }
+}
+
+#[test]
+fn a_write_that_fails_ends_that_targets_part_alone() {
+    // The last block of 3,682 too.
+    for block in [1, 2, 1_000, 3_681, 3_682] {
+        let mut sim = Sim::new(block.into(), 3, tree(1, &[&[5], &[5 << 20], &[7]]));
+        sim.targets[1].bad_write = Some(block);
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)));
+        let path = b"d1/f0".to_vec();
+        assert_eq!(sim.senders[0].gone[1], Some(Gone::Refused(Reason::Os(28), path)));
+        assert!(sim.disk(1).is_clean());
+        assert_equal(&sim, 0);
+        assert_equal(&sim, 2);
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_for_a_while_holds_the_transfer_up_and_breaks_nothing() {
+    for step in [Step::Plan, Step::Stage, Step::Commit] {
+        for batch in [1, 4, 9] {
+            let mut sim = Sim::new(batch.into(), 3, small_tree(1));
+            sim.targets[1].disk_mut().hangs = Some((step, batch, Span::from_secs(100)));
+            sim.start();
+            assert!(sim.run(Span::from_secs(200)), "{step:?} {batch}");
+            assert_all_equal(&sim);
+        }
+    }
+}
+
+#[test]
+fn a_target_that_hears_and_is_not_heard_takes_nothing_that_was_not_read() {
+    seeds(60, |seed| {
+        let mut rng = Rng::new(seed ^ 0x3e);
+        let mut sim = Sim::new(seed, 3, tree(1, &[&[700; 60], &[5], &[500; 90], &[300; 200]]));
+        sim.senders[0].walk_takes = Span::from_millis(rng.below(800));
+        // The others have most files, so that few are read.
+        for manifest in sim.senders[0].input.clone() {
+            for entry in manifest.entries.iter().filter(|_| rng.below(5) > 0) {
+                for target in 1..3 {
+                    let path = entry.path.as_bytes().to_vec();
+                    sim.targets[target].disk_mut().files.insert(path, entry.mtime);
+                }
+            }
+        }
+        sim.after(Span::from_micros(rng.below(3_000)), Action::Mute(0, true));
+        sim.after(Span::from_millis(1_000 + rng.below(3_000)), Action::Mute(0, false));
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
+        assert_all_equal(&sim);
+    });
+}
