@@ -365,6 +365,8 @@ impl Job {
             known.round_trip = seen.round_trip.or(known.round_trip);
         }
         drop(stats);
+        // Who is told that it is over must not find it at work.
+        lock(&shared.sends).remove(&outgoing.number());
         if let Some(who) = self.held.take() {
             let (client, number) = (report.client(), outgoing.number());
             shared.control.send(ToControl::Held { client, number, who });

@@ -1,23 +1,28 @@
 //! What old clients say, byte for byte, to the real daemon, and what they make of its answers.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::common::{Console, Fleet, LONG, now, tree};
 
-/// Says `line` and reads until the answer ends with the prompt; nothing of it may come late.
+/// Says `line` and reads until the answer ends with the prompt, and nothing may come after that. As
+/// all clients do, it drops the signs of life.
 fn exchange(stream: &mut TcpStream, line: &str) -> String {
     stream.write_all(line.as_bytes()).unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 4_096];
     while answer != b"> " && !answer.ends_with(b"\n> ") {
-        let got = stream.read(&mut buffer).unwrap();
+        let got = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.unwrap(),
+        };
         assert!(got > 0, "closed after {}", String::from_utf8_lossy(&answer));
         answer.extend_from_slice(&buffer[..got]);
     }
-    String::from_utf8(answer).unwrap()
+    let answer = String::from_utf8(answer).unwrap();
+    answer.split_inclusive('\n').filter(|line| *line != "alive\n").collect()
 }
 
 #[test]
