@@ -8,6 +8,8 @@ mod common;
 mod changing;
 mod console;
 mod errors;
+mod faults;
+mod faults_more;
 mod garbage;
 mod killed;
 mod membership;
