@@ -174,7 +174,7 @@ fn fault_07_a_newline_in_a_name_ends_nothing() {
     for name in ["a", "b\n", "b\nquit\nsend x", "c\n/d\r\n/e", "f", "\n", "z\n> \n> /after"] {
         tree::write(fleet.path(0, name), name);
     }
-    let ran = fleet.msync(0, &["-l", "1", "send", "-r"]).ok();
+    let ran = fleet.msync(0, &["-l", "1", "send", "-r"]).well();
     tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
     // Each entry has one line.
     let entries = tree::snapshot(&fleet.base(0)).len();

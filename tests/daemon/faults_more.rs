@@ -217,13 +217,13 @@ fn fault_18_nanoseconds_settle_it_and_fifos_are_sent_once() {
     }
     fleet.msync(0, &["send", "-r"]).ok();
     let untouched = tree::untouched(&fleet.base(1));
-    let ran = fleet.msync(0, &["-l", "2", "send", "-r"]).ok();
+    let ran = fleet.msync(0, &["-l", "2", "send", "-r"]).well();
     assert!(ran.out.lines().all(|line| line.starts_with("skip   h1:")), "{ran:?}");
     assert!(ran.out.contains("skip   h1:fifo\n"), "{ran:?}");
     assert_eq!(tree::untouched(&fleet.base(1)), untouched);
     fs::write(&path, "two").unwrap();
     tree::set_mtime(&path, 1_700_000_000, 200);
-    let ran = fleet.msync(0, &["-l", "1", "send", "-r"]).ok();
+    let ran = fleet.msync(0, &["-l", "1", "send", "-r"]).well();
     assert_eq!(ran.out, "update h1:file\n");
     assert_eq!(fs::read(fleet.path(1, "file")).unwrap(), b"two");
 }

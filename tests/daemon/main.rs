@@ -6,7 +6,10 @@
 mod common;
 
 mod changing;
+mod compare;
 mod console;
+mod crowd;
+mod delete;
 mod errors;
 mod faults;
 mod faults_more;
@@ -16,3 +19,4 @@ mod membership;
 mod options;
 mod send;
 mod startup;
+mod two_senders;
