@@ -149,6 +149,13 @@ impl Ran {
         self.err.lines().filter(|line| line.starts_with("error:")).collect()
     }
 
+    /// Fails the test unless everything went well; there may be a summary on standard error.
+    #[track_caller]
+    pub fn well(self) -> Ran {
+        assert_eq!((self.code, self.err.contains("error")), (Some(0), false), "{self:?}");
+        self
+    }
+
     /// Fails the test unless everything went well, without a word on standard error.
     #[track_caller]
     pub fn ok(self) -> Ran {
