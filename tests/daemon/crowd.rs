@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::garbage::Random;
-use crate::common::process::{self, MAKUOSAN, MSYNC, command, is_alive};
+use crate::common::process::{self, MAKUOSAN, command, is_alive};
 use crate::common::{Console, Fleet, LONG, eventually, is_root, now, skip, tree};
 
 #[test]
@@ -220,5 +220,4 @@ fn a_configuration_is_checked_and_nothing_started() {
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{options:?}: {ran:?}");
         assert!(ran.err.contains(word) && ran.err.lines().count() == 1, "{ran:?}");
     }
-    assert!(fs::exists(MSYNC).unwrap());
 }

@@ -187,7 +187,7 @@ impl<H> Transfer<H> {
             }
             self.claim = Some(claim);
         }
-        let Some(batch) = self.get(header.batch) else { return None };
+        let batch = self.get(header.batch)?;
         let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
         batch.manifest = Some(Arc::clone(&manifest));
         batch.layout = Some(Arc::clone(&layout));
