@@ -145,7 +145,8 @@ impl Report {
             let closes = matches!(entry.kind, Kind::Close { .. } | Kind::Keep);
             if self.order.check {
                 if host.compared(&mut self.total, &mut lines, entry, need) {
-                    *mark |= FAILED;
+                    // The total of a comparison counts as files what differs somewhere.
+                    *mark |= if need == Need::All { UPDATED } else { FAILED };
                 }
                 continue;
             }

@@ -121,7 +121,7 @@ fn a_dry_run_changes_nothing() {
 
 #[test]
 fn everyone_gets_everything_despite_loss_doubles_and_late_packets() {
-    seeds(200, |seed| {
+    seeds(60, |seed| {
         let mut rng = Rng::new(seed ^ 0xabcd);
         let targets = 1 + rng.below(6) as usize;
         let mut sim = Sim::new(seed, targets, small_tree(1));
@@ -138,7 +138,7 @@ fn everyone_gets_everything_despite_loss_doubles_and_late_packets() {
 
 #[test]
 fn a_target_that_dies_at_any_step_is_reported_and_holds_nobody_up() {
-    seeds(150, |seed| {
+    seeds(50, |seed| {
         let mut rng = Rng::new(seed);
         let mut sim = Sim::new(seed, 4, small_tree(1));
         sim.net.member_loss = rng.below(50);
@@ -165,7 +165,7 @@ fn a_target_that_dies_at_any_step_is_reported_and_holds_nobody_up() {
 
 #[test]
 fn a_target_that_restarts_at_any_step_is_not_harmed() {
-    seeds(150, |seed| {
+    seeds(50, |seed| {
         let mut rng = Rng::new(seed);
         let mut sim = Sim::new(seed, 3, small_tree(1));
         sim.net.member_loss = rng.below(50);
@@ -186,7 +186,7 @@ fn a_target_that_restarts_at_any_step_is_not_harmed() {
 
 #[test]
 fn a_sender_that_restarts_at_any_step_mixes_nothing_up() {
-    seeds(150, |seed| {
+    seeds(50, |seed| {
         let mut rng = Rng::new(seed);
         let mut sim = Sim::new(seed, 3, small_tree(1));
         sim.net.member_loss = rng.below(100);
@@ -248,7 +248,7 @@ fn add_extra(sim: &mut Sim) -> Vec<u64> {
 
 #[test]
 fn what_only_targets_have_goes_once_and_is_named_despite_loss() {
-    seeds(60, |seed| {
+    seeds(30, |seed| {
         let mut rng = Rng::new(seed ^ 0xde1);
         let mut sim = Sim::new(seed, 4, small_tree(1));
         sim.senders[0].delete = true;
