@@ -261,6 +261,9 @@ impl Surplus {
         let opened = within.dirs.root().open_dir(dir.as_bytes(), fsat::LISTING);
         let listed = opened.and_then(|fd| Ok((fsat::stat_fd(fd.as_fd())?, Names::list(&fd)?, fd)));
         let Ok((stat, mut there, fd)) = listed else { return Ok(()) };
+        if within.rights.is_shut_out(&stat) && stat.mode & 0o100 == 0 {
+            return Ok(()); // it can be listed, but nothing in it looked at
+        }
         within.dirs.hold(dir.as_bytes(), fd);
         self.entries += there.len() as u64;
         names.sort();
