@@ -48,18 +48,14 @@ impl Task {
     /// Walks to the end, then what is to be offered again, until the transfer is over. Without a
     /// walker, only the setup is sent.
     pub(super) fn run(mut self, walker: Option<Walker>) {
-        let walked = walker.map_or(Ok(()), |walker| self.walk(walker));
-        // The setup travels even where there is nothing to send.
-        let alone = match &self.setup {
-            Some(_) if walked.is_ok() && self.order.options().spools() => {
-                self.hand(Walked::Batch(Batch {
-                    manifest: Arc::default(),
-                    identities: Arc::default(),
-                }))
+        let walked = match walker {
+            Some(walker) => self.walk(walker),
+            None => {
+                let mut batcher = self.batcher();
+                self.rest(&mut batcher)
             }
-            _ => walked,
         };
-        if alone.and_then(|()| self.hand(Walked::End)).is_err() {
+        if walked.and_then(|()| self.hand(Walked::End)).is_err() {
             return;
         }
         while let Ok(paths) = self.again.recv() {
@@ -84,7 +80,7 @@ impl Task {
     }
 
     fn walk(&mut self, walker: Walker) -> Result<(), Abandoned> {
-        let mut batcher = Batcher::new();
+        let mut batcher = self.batcher();
         for item in walker {
             match item {
                 WalkItem::Found(found) => {
@@ -101,18 +97,19 @@ impl Task {
                 }
             }
         }
-        match batcher.finish() {
-            Some(batch) => self.hand(Walked::Batch(batch)),
-            None => Ok(()),
-        }
+        self.rest(&mut batcher)
     }
 
-    fn hand(&mut self, mut walked: Walked) -> Result<(), Abandoned> {
-        if let Walked::Batch(batch) = &mut walked {
-            if let Some(setup) = self.setup.take() {
-                Arc::make_mut(&mut batch.manifest).setup = Some(setup);
-            }
-        }
+    /// For what is to be sent; the first one takes the setup along.
+    fn batcher(&mut self) -> Batcher {
+        self.setup.take().map_or_else(Batcher::new, Batcher::with_setup)
+    }
+
+    fn rest(&self, batcher: &mut Batcher) -> Result<(), Abandoned> {
+        batcher.finish().map_or(Ok(()), |batch| self.hand(Walked::Batch(batch)))
+    }
+
+    fn hand(&self, walked: Walked) -> Result<(), Abandoned> {
         self.walked.send(walked).map_err(|_| Abandoned)?;
         self.shared.sender.send(ToSender::Walked);
         Ok(())

@@ -51,6 +51,8 @@ pub(super) struct Batch<H> {
     pub(super) file: Option<H>,
     /// Blocks of the body that are needed and not here.
     pub(super) missing: RangeSet,
+    /// The disk has been asked for the plan.
+    pub(super) plan_asked: bool,
     /// Set by the first COMMIT, and never changed.
     pub(super) strikes: Option<Vec<u16>>,
     /// What its manifest has of the budget, in bytes.
@@ -68,6 +70,7 @@ impl<H> Batch<H> {
             needs: Vec::new(),
             file: None,
             missing: RangeSet::new(),
+            plan_asked: false,
             strikes: None,
             reserved: 0,
             reserved_body: 0,

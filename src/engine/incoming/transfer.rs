@@ -152,7 +152,7 @@ impl<H> Transfer<H> {
     ) -> Option<(Reason, Vec<u8>)> {
         self.received = self.received.wrapping_add(u32::from(!header.alone));
         let offer = Offer::parse(payload).ok()?;
-        let (key, options, block_size) = (self.key, self.options, self.block);
+        let (options, block_size) = (self.options, self.block);
         let must = oldest && header.batch == self.lowest_open();
         let batch = self.get_or_open(header.batch)?;
         if !batch.offer(shared, must, block_size, header.block, &offer) {
@@ -188,11 +188,25 @@ impl<H> Transfer<H> {
             self.claim = Some(claim);
         }
         let batch = self.get(header.batch)?;
-        let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
-        batch.manifest = Some(Arc::clone(&manifest));
-        batch.layout = Some(Arc::clone(&layout));
-        shared.jobs.push_back(Job::Plan { key, batch: header.batch, manifest, layout, options });
+        batch.manifest = Some(Arc::new(manifest));
+        batch.layout = Some(Arc::new(layout));
+        self.plan_next(shared);
         None
+    }
+
+    /// Asks the disk for the plans of the batches whose manifests are whole, in order: what a batch
+    /// opens, later ones have to know.
+    fn plan_next(&mut self, shared: &mut Shared) {
+        let (key, options) = (self.key, self.options);
+        for (number, batch) in (self.low..).zip(&mut self.batches) {
+            if batch.plan_asked {
+                continue;
+            }
+            let (Some(manifest), Some(layout)) = (&batch.manifest, &batch.layout) else { return };
+            let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
+            shared.jobs.push_back(Job::Plan { key, batch: number, manifest, layout, options });
+            batch.plan_asked = true;
+        }
     }
 
     pub(super) fn planned(

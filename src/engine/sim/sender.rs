@@ -333,7 +333,7 @@ impl Sender {
             let is_there = |entry: &u16| !changed.contains(&(number, *entry));
             let there = loaded.iter().copied().filter(is_there).map(usize::from);
             let has = Rc::new(Bits::of(there));
-            failed.extend(loaded.iter().filter(|entry| !is_there(entry)).map(|&entry| entry));
+            failed.extend(loaded.iter().filter(|entry| !is_there(entry)).copied());
             open.body = Some((Bits::of(loaded.into_iter().map(usize::from)), has));
         }
         let has = open.body.as_ref().map(|(_, has)| Rc::clone(has));
