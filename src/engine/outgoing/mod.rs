@@ -179,9 +179,11 @@ pub struct Outgoing {
     unpolled: u64,
     /// Whether the window held something back since the last round.
     limited: bool,
-    /// When the last poll left, when the last one to all, and how patient to be.
+    /// When the last poll left, when the last one to all, when one was last repeated, and how patient
+    /// to be.
     asked_at: Time,
     spoken_at: Time,
+    again_at: Time,
     backoff: u32,
     closing_tries: u32,
     /// Whether the names of what is spooled are wanted.
@@ -215,6 +217,7 @@ impl Outgoing {
             limited: false,
             asked_at: now,
             spoken_at: now,
+            again_at: now,
             backoff: 0,
             closing_tries: 0,
             names: false,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
 
 #[derive(Debug)]
@@ -59,7 +59,8 @@ impl Polls {
             sent_to_all,
             waiting,
             count,
-            open: true,
+            // What nobody answers confirms nothing.
+            open: count > 0,
         });
         if self.records.len() > MAX_RECORDS {
             self.records.pop_front();
@@ -103,10 +104,15 @@ impl Polls {
         self.records.iter().any(|record| record.open)
     }
 
-    /// Who has not answered a poll.
-    pub(super) fn silent(&self) -> Bits {
-        let open = self.records.iter().filter(|record| record.open);
-        Bits::of(open.flat_map(|record| record.waiting_targets()))
+    /// When the oldest poll left that waits for an answer.
+    pub(super) fn oldest(&self) -> Option<Time> {
+        self.records.iter().find(|record| record.open).map(|record| record.at)
+    }
+
+    /// Who has not answered a poll for as long as `patience`.
+    pub(super) fn silent(&self, now: Time, patience: Span) -> Bits {
+        let old = self.records.iter().filter(|record| record.open && record.at + patience <= now);
+        Bits::of(old.flat_map(|record| record.waiting_targets()))
     }
 }
 
@@ -136,7 +142,7 @@ mod tests {
         assert_eq!(polls.complete(), None);
         polls.answered(1, 1);
         assert_eq!(polls.complete(), Some(1));
-        assert_eq!(polls.silent().iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(polls.silent(Time::ZERO, Span::ZERO).iter().collect::<Vec<_>>(), [1]);
         polls.excuse(1);
         assert_eq!(polls.complete(), Some(2));
         assert!(!polls.outstanding());

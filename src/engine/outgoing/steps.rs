@@ -271,15 +271,14 @@ impl Outgoing {
     /// with the same `blocks_too`.
     pub fn poll_timeout(&self, blocks_too: bool) -> Option<Time> {
         match self.phase {
-            Phase::Over => None,
             _ if !self.control.is_empty() => Some(Time::ZERO),
-            Phase::Spooling(Step::Decide) => None,
+            Phase::Over | Phase::Spooling(Step::Decide) => None,
             Phase::Spooling(_) | Phase::Closing(_) => Some(self.asked_at + self.patience()),
             Phase::Running => {
                 let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
                 let away =
                     suspended.map(|t| (t.probed + PROBE).min(t.limit(self.config.timeout))).min();
-                let again = self.waits().then(|| self.asked_at + self.patience());
+                let again = self.waits().then(|| self.ask_again_at());
                 let send = (blocks_too && self.has_blocks()).then(|| self.send_at());
                 let idle = Some(self.spoken_at + IDLE);
                 away.into_iter().chain(again).chain(send).chain(idle).min()
@@ -295,6 +294,13 @@ impl Outgoing {
             (true, true) => self.pacer.next(),
             (true, false) => self.pacer.next().max(self.repairs.ready),
         }
+    }
+
+    /// When what was not answered is asked again: some time after the last poll, or after the oldest
+    /// that somebody owes an answer to, though others have followed it.
+    fn ask_again_at(&self) -> Time {
+        let oldest = self.polls.oldest().map_or(self.asked_at, |at| at.max(self.again_at));
+        oldest.min(self.asked_at) + self.patience()
     }
 
     /// Whether an answer of any kind is awaited.
@@ -320,7 +326,7 @@ impl Outgoing {
                 }
             }
             Phase::Running => {
-                if self.waits() && now >= self.asked_at + self.patience() {
+                if self.waits() && now >= self.ask_again_at() {
                     self.ask_again(now);
                 }
                 self.probe_suspended(now);
@@ -335,8 +341,12 @@ impl Outgoing {
 
     /// Repeats what has not been answered, to those who have not answered it.
     fn ask_again(&mut self, now: Time) {
+        let patience = self.patience();
+        // While polls leave, only those who do not answer them are asked.
+        let quiet = now >= self.asked_at + patience;
+        let silent = self.polls.silent(now, patience);
         self.backoff += 1;
-        let silent = self.polls.silent();
+        self.again_at = now;
         for at in 0..self.targets.len() {
             let target = &mut self.targets[at];
             let joining = target.presence == Presence::Joining;
@@ -356,14 +366,14 @@ impl Outgoing {
             }
         }
         self.end_round(now);
-        let lowest = self.batches.iter().find(|batch| batch.lack_done > 0);
+        let lowest = self.batches.iter().find(|batch| quiet && batch.lack_done > 0);
         let behind = |at: usize| lowest.is_some_and(|batch| !batch.said[at].done);
         let asked: Vec<usize> = (0..self.targets.len())
             .filter(|&at| self.targets[at].is_active() && (silent.contains(at) || behind(at)))
             .collect();
         if !asked.is_empty() {
             self.poll(now, Some(&asked));
-        } else {
+        } else if quiet {
             self.asked_at = now;
         }
     }
@@ -393,10 +403,15 @@ impl Outgoing {
                 // Half of the answers are for slices, the rest for those who miss something.
                 let since = now.since(self.asked_at).micros().max(1);
                 let share = since * ANSWERS_PER_SECOND / 2 / 1_000_000;
-                let count = (share as usize).clamp(1, AT_ONCE);
-                let first = self.polls.slice % total;
-                self.polls.slice = first + count;
-                Asked::Slice(first as u16, count as u16)
+                let share = (share as usize).clamp(1, AT_ONCE);
+                // Those who take no part any more have no share in it.
+                let active = |at: &usize| self.targets[*at % total].is_active();
+                let from = self.polls.slice % total;
+                let first = (from..from + total).find(active).unwrap_or(from);
+                let last = (first..first + total).filter(active).take(share).last();
+                let end = last.unwrap_or(first) + 1;
+                self.polls.slice = end;
+                Asked::Slice((first % total) as u16, (end - first) as u16)
             }
         };
         let counts =
@@ -429,8 +444,12 @@ impl Outgoing {
             }
             self.control.push_back(Transmit::Packet { to, header, payload: poll.emit() });
         }
-        self.asked_at = now;
-        self.unpolled = 0;
+        if these.is_none() {
+            self.unpolled = 0;
+        }
+        if these.is_none() || self.polls.outstanding() {
+            self.asked_at = now;
+        }
     }
 
     /// Which batches' NEED and DONE are lacking, of the targets asked.

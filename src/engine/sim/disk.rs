@@ -16,15 +16,16 @@ use crate::wire::layout::Layout;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
 use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
 
-/// The byte of a file at an offset; another version has other bytes.
-fn byte(entry: &Entry, offset: u64) -> u8 {
-    let name = entry
-        .path
-        .as_bytes()
-        .iter()
-        .fold(7u64, |sum, &b| sum.wrapping_mul(31).wrapping_add(b.into()));
-    let seed = name ^ (entry.mtime.secs as u64).wrapping_mul(0x9e37_79b9);
-    (seed.wrapping_add(offset).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
+/// What the bytes of a file follow from; another version has other bytes.
+fn bytes_of(entry: &Entry) -> u64 {
+    let path = entry.path.as_bytes().iter();
+    let name = path.fold(7u64, |sum, &b| sum.wrapping_mul(31).wrapping_add(b.into()));
+    name ^ (entry.mtime.secs as u64).wrapping_mul(0x9e37_79b9)
+}
+
+/// The byte at an offset.
+fn byte(file: u64, offset: u64) -> u8 {
+    (file.wrapping_add(offset).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
 }
 
 /// Fills `memory` with the bytes of a body from `start` on; zeros for the entries that are not
@@ -38,10 +39,13 @@ pub(super) fn fill(
 ) {
     let bytes = start..start + memory.len() as u64;
     for slot in layout.slots_in(&bytes) {
-        let entry = &manifest.entries[usize::from(slot.entry)];
-        let is_there = has.contains(slot.entry.into());
-        for at in slot.start.max(bytes.start)..(slot.start + slot.len).min(bytes.end) {
-            memory[(at - start) as usize] = if is_there { byte(entry, at - slot.start) } else { 0 };
+        let file = bytes_of(&manifest.entries[usize::from(slot.entry)]);
+        let from = slot.start.max(bytes.start);
+        let to = (slot.start + slot.len).min(bytes.end);
+        let memory = &mut memory[(from - start) as usize..(to - start) as usize];
+        match has.contains(slot.entry.into()) {
+            true => (from..to).zip(memory).for_each(|(at, b)| *b = byte(file, at - slot.start)),
+            false => memory.fill(0),
         }
     }
 }

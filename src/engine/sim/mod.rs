@@ -336,7 +336,7 @@ impl Sim {
             }
         }
         let sender = &mut self.senders[who];
-        let Some(wake) = sender.poll_timeout(now) else { return };
+        let Some(wake) = sender.poll_timeout() else { return };
         let wake = wake.max(now + Span::from_micros(1));
         if wake.micros() < u64::MAX && sender.wake.is_none_or(|old| wake < old || old <= now) {
             sender.wake = Some(wake);

@@ -1,7 +1,7 @@
 //! Targets that are cut off for a while or stand still, senders that have nothing to send.
 
 use super::disk::Step;
-use super::scenarios::{assert_all_equal, assert_equal, seeds, small_tree, tree};
+use super::scenarios::{assert_all_equal, assert_equal, fleet, seeds, small_tree, tree};
 use super::{Action, Sim};
 use crate::engine::outgoing::Gone;
 use crate::engine::rng::Rng;
@@ -26,7 +26,8 @@ fn a_target_that_is_cut_off_for_a_while_catches_up() {
     seeds(20, |seed| {
         let mut rng = Rng::new(seed ^ 0xc07);
         let targets = 1 + rng.below(4) as usize;
-        let mut sim = Sim::new(seed, targets, long_tree(&mut rng));
+        let tree = long_tree(&mut rng);
+        let mut sim = fleet(&mut rng, seed, targets, tree);
         sim.net.member_loss = rng.below(2) * rng.below(200);
         sim.net.late = rng.below(100);
         sim.senders[0].forgetful = true;
@@ -49,7 +50,8 @@ fn a_target_that_is_cut_off_for_a_while_catches_up() {
 fn a_target_whose_receiver_stands_still_says_busy_and_stays() {
     seeds(20, |seed| {
         let mut rng = Rng::new(seed);
-        let mut sim = Sim::new(seed, 3, long_tree(&mut rng));
+        let tree = long_tree(&mut rng);
+        let mut sim = fleet(&mut rng, seed, 3, tree);
         let stall = Span::from_secs(11 + rng.below(40));
         sim.after(Span::from_micros(rng.below(30_000)), Action::Stall(1, stall));
         sim.start();
@@ -81,7 +83,7 @@ fn a_sender_with_nothing_to_send_for_a_minute_keeps_its_targets() {
 fn a_client_that_reads_nothing_for_minutes_pauses_its_transfer() {
     seeds(30, |seed| {
         let mut rng = Rng::new(seed);
-        let mut sim = Sim::new(seed, 3, small_tree(1));
+        let mut sim = fleet(&mut rng, seed, 3, small_tree(1));
         sim.net.member_loss = rng.below(100);
         let pause = Span::from_micros(rng.below(60_000));
         sim.after(pause, Action::Pause(0));
@@ -174,7 +176,8 @@ fn a_disk_that_hangs_for_a_while_holds_the_transfer_up_and_breaks_nothing() {
 fn a_target_that_hears_and_is_not_heard_takes_nothing_that_was_not_read() {
     seeds(20, |seed| {
         let mut rng = Rng::new(seed ^ 0x3e);
-        let mut sim = Sim::new(seed, 3, tree(1, &[&[700; 60], &[5], &[500; 90], &[300; 200]]));
+        let mut sim =
+            fleet(&mut rng, seed, 3, tree(1, &[&[700; 60], &[5], &[500; 90], &[300; 200]]));
         sim.senders[0].walk_takes = Span::from_millis(rng.below(800));
         // The others have most files, so that few are read.
         for manifest in sim.senders[0].input.clone() {
@@ -191,4 +194,39 @@ fn a_target_that_hears_and_is_not_heard_takes_nothing_that_was_not_read() {
         assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
         assert_all_equal(&sim);
     });
+}
+
+#[test]
+fn a_target_that_dies_during_a_long_file_is_noticed_meanwhile() {
+    for targets in [3, 40] {
+        let mut sim = Sim::new(1, targets, tree(1, &[&[16 << 20]]));
+        sim.net.rate = Some(1e6);
+        sim.net.member_loss = 10;
+        sim.senders[0].timeout = Span::from_secs(2);
+        sim.after(Span::from_secs(1), Action::KillTarget(1));
+        sim.start();
+        assert!(!sim.run(Span::from_secs(8)));
+        assert_eq!(sim.senders[0].gone[1], Some(Gone::Silent), "of {targets}");
+        assert!(sim.run(Span::from_secs(60)));
+        let others: Vec<_> = sim.senders[0].gone.iter().filter(|gone| gone.is_some()).collect();
+        assert_eq!(others.len(), 1, "{others:?}");
+        assert_equal(&sim, 0);
+    }
+}
+
+#[test]
+fn the_dead_of_a_large_fleet_do_not_slow_down_the_living() {
+    let mut sim = Sim::new(1, 200, tree(1, &[&[100], &[8 << 20]]));
+    sim.senders[0].timeout = Span::from_secs(2);
+    sim.senders[0].walk_takes = Span::from_secs(10);
+    for target in 4..200 {
+        sim.targets[target].kill();
+    }
+    sim.start();
+    assert!(!sim.run(Span::from_secs(9)));
+    let began = sim.now;
+    assert!(sim.run(Span::from_secs(60)));
+    let took = sim.senders[0].finished.unwrap().since(began);
+    assert!(took < Span::from_millis(1_500), "{took}");
+    assert_equal(&sim, 0);
 }

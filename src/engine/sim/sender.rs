@@ -181,13 +181,11 @@ impl Sender {
         sent
     }
 
-    pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
         let outgoing = self.outgoing.as_ref()?;
         let walks = outgoing.wants_batch() && self.next_input < self.input.len() && !self.paused;
         let found = walks.then(|| self.walked + self.walk_takes);
-        let at = outgoing.poll_timeout(true).into_iter().chain(found).min()?;
-        // As the daemon does while a client reads nothing.
-        Some(if self.paused { at.max(now + Span::from_millis(50)) } else { at })
+        outgoing.poll_timeout(!self.paused).into_iter().chain(found).min()
     }
 
     fn hand_in(&mut self, now: Time, outgoing: &mut Outgoing) -> bool {

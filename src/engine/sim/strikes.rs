@@ -1,6 +1,6 @@
 //! Files that change while they are sent.
 
-use super::scenarios::{assert_all_equal, seeds, small_tree, tree};
+use super::scenarios::{assert_all_equal, fleet, seeds, small_tree, tree};
 use super::sender::When;
 use super::{Action, Sim};
 use crate::engine::rng::Rng;
@@ -26,7 +26,7 @@ fn files_that_change_at_any_step_are_sent_whole_or_again() {
     seeds(40, |seed| {
         let mut rng = Rng::new(seed ^ 0x57);
         let targets = 1 + rng.below(4) as usize;
-        let mut sim = Sim::new(seed, targets, small_tree(1));
+        let mut sim = fleet(&mut rng, seed, targets, small_tree(1));
         sim.net.member_loss = rng.below(2) * rng.below(200);
         sim.net.doubled = rng.below(50);
         sim.net.late = rng.below(100);
@@ -43,7 +43,7 @@ fn files_that_change_while_a_target_is_away_are_not_torn_there() {
     seeds(40, |seed| {
         let mut rng = Rng::new(seed ^ 0x58);
         let targets = 1 + rng.below(4) as usize;
-        let mut sim = Sim::new(seed, targets, small_tree(1));
+        let mut sim = fleet(&mut rng, seed, targets, small_tree(1));
         sim.net.member_loss = rng.below(2) * rng.below(100);
         sim.net.late = rng.below(100);
         sim.senders[0].forgetful = true;
@@ -62,7 +62,7 @@ fn files_that_change_while_a_target_is_away_are_not_torn_there() {
 fn a_streamed_file_that_changes_is_struck_whatever_its_targets_do() {
     seeds(20, |seed| {
         let mut rng = Rng::new(seed ^ 0x59);
-        let mut sim = Sim::new(seed, 3, tree(1, &[&[10], &[5 << 20], &[20], &[6 << 20]]));
+        let mut sim = fleet(&mut rng, seed, 3, tree(1, &[&[10], &[5 << 20], &[20], &[6 << 20]]));
         sim.net.member_loss = rng.below(300);
         let at = 1 + rng.below(100) as u32;
         sim.senders[0].changes = vec![(2, 1, When::Sent(at)), (4, 1, When::Sent(1))];
