@@ -7,6 +7,7 @@
 //! - [`name`]: checked names (relative paths, host names, node ids).
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
 //! - [`wire`]: every packet format, parsed and emitted.
+//! - [`pattern`]: ordered patterns of what is included and excluded.
 //! - [`engine`]: the protocol: one transfer seen by its sender and by a target, and membership.
 //! - [`console`]: the line protocol between the daemon and its clients.
 //! - [`cli`][]: the options of both programs.
@@ -34,6 +35,7 @@ pub mod log;
 pub mod msync;
 pub mod name;
 pub mod net;
+pub mod pattern;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod time;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use makuosan::cli::{self, Flag};
+use makuosan::console::{Offer, Session};
 
 /// A program: its page, what runs it, its options.
 struct Program {
@@ -152,6 +153,42 @@ fn the_pages_name_every_variable_and_every_command() {
     assert_eq!(items("msync.1", "Ev"), BTreeSet::from([cli::msync::VARIABLE.to_owned()]));
     let commands = cli::msync::COMMANDS.iter().map(|(name, _)| (*name).to_owned());
     assert_eq!(items("msync.1", "Ic"), commands.collect());
+}
+
+/// What the console answers to a line.
+fn console(line: &str) -> String {
+    let mut session = Session::new(Offer::ALL);
+    session.input(format!("{line}\n").as_bytes());
+    assert!(session.next_command().is_none());
+    String::from_utf8(session.output().to_vec()).unwrap()
+}
+
+#[test]
+fn the_page_names_every_command_and_option_of_the_console() {
+    let help = console("help");
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+    let starts = lines.filter(|line| !line.starts_with(' '));
+    let mut commands: BTreeSet<String> =
+        starts.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    assert!(commands.len() >= 14, "{help}");
+    // Other names of a command have no line of their own: `md5` has an item, `exit` and `bye` stand
+    // beside `quit`.
+    assert!(commands.insert("md5".to_owned()));
+    let named = items("makuosan.8", "Ic").into_iter();
+    assert_eq!(
+        named.map(|name| name.trim_end_matches(',').to_owned()).collect::<BTreeSet<_>>(),
+        commands
+    );
+    // Each option of `send` is one that msync has and its page describes.
+    let known = described("msync.1");
+    let options = console("help send");
+    let mut count = 0;
+    for line in options.lines().filter_map(|line| line.strip_prefix("  -")) {
+        let name = format!("-{}", line.split(' ').next().unwrap());
+        assert!(known.iter().any(|(short, long, _)| [short, long].contains(&&name)), "{name}");
+        count += 1;
+    }
+    assert!(count >= 9, "{options}");
 }
 
 #[test]

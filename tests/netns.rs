@@ -103,6 +103,21 @@ fn loss_of_20_percent() {
     loss(20.0, 8 << 20, None, Duration::from_secs(40));
 }
 
+/// Manifests of many batches, some of them with a block lost: their entries are planned and committed
+/// in order all the same, and a directory may be opened in one batch and closed in the next.
+#[test]
+fn directories_across_batches_with_loss() {
+    let Some(_turn) = turn("batches with loss") else { return };
+    let mut hosts = Hosts::new(RECEIVERS);
+    hosts.start(RECEIVERS, &[]);
+    trees::fill_directories(&hosts.base(0), 100, 200);
+    hosts.lose(5.0);
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(30));
+    say(&format!("20,000 files at 5 % loss: {:.2} s", ended.took.as_secs_f64()));
+    assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+    all_equal(&hosts, 1..=RECEIVERS);
+}
+
 #[test]
 fn a_link_of_100_megabits() {
     let Some(_turn) = turn("a link of 100 Mbit/s") else { return };

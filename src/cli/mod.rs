@@ -139,6 +139,12 @@ impl Typed {
         self.matches.opt_strs(long).iter().map(|text| narrow(text)).collect()
     }
 
+    /// All values given, each with its place in the command line.
+    fn all_at(&self, long: &str) -> Vec<(usize, OsString)> {
+        let given = self.matches.opt_strs_pos(long);
+        given.into_iter().map(|(at, text)| (at, narrow(&text))).collect()
+    }
+
     /// The words that are no options, and how many of them came before a `--`.
     fn words(&self) -> (Vec<OsString>, usize) {
         let words: Vec<OsString> = self.matches.free.iter().map(|text| narrow(text)).collect();

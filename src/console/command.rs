@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 use super::help;
+use super::options::Args;
 use super::reply;
 use super::words::Word;
 use crate::name::{Escaped, RelPath};
+use crate::pattern::Rule;
 
 /// A command that the daemon must do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,12 +35,22 @@ pub enum Command {
 /// A `send` or a `sync`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Send {
-    /// `sync`: a path that is gone here is deleted there.
+    /// `sync`, or `send --delete` without `-r`: a path that is gone here is deleted there.
     pub sync: bool,
     /// `-r`: the tree below the path.
     pub recursive: bool,
     /// `-n`: only say what would be done.
     pub dry_run: bool,
+    /// `--delete`, only with `-r`: when all is sent, delete there what is not here.
+    pub delete: bool,
+    /// `--force`: delete however much that is, also where all is gone here.
+    pub force: bool,
+    /// `--max-delete`: delete nothing if it is more than this on a host.
+    pub max_delete: Option<u64>,
+    /// `-I`: all files count as changed.
+    pub ignore_times: bool,
+    /// `--checksum`: files count as changed by their contents, not by time and size.
+    pub checksum: bool,
     /// `-t`, in the order given, each once; empty for every member. They are what was typed, not
     /// checked against anything, but made fit to be shown by [`Escaped`].
     pub targets: Vec<String>,
@@ -48,6 +60,25 @@ pub struct Send {
     pub path: RelPath,
 }
 
+impl Send {
+    /// A plain send of `path` to every member.
+    pub fn new(path: RelPath) -> Send {
+        Send {
+            sync: false,
+            recursive: false,
+            dry_run: false,
+            delete: false,
+            force: false,
+            max_delete: None,
+            ignore_times: false,
+            checksum: false,
+            targets: Vec::new(),
+            group: None,
+            path,
+        }
+    }
+}
+
 /// A `dsync`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dsync {
@@ -55,6 +86,10 @@ pub struct Dsync {
     pub dry_run: bool,
     /// `-r`. The base directory as a whole does not need it, for the sake of old clients.
     pub recursive: bool,
+    /// As [`Send::force`].
+    pub force: bool,
+    /// As [`Send::max_delete`].
+    pub max_delete: Option<u64>,
     /// As [`Send::targets`].
     pub targets: Vec<String>,
     /// Below what to delete; the base directory if none was given.
@@ -90,6 +125,10 @@ pub struct Offer {
     pub send: bool,
     /// `-g` of `send` and `sync`.
     pub group: bool,
+    /// `--delete`, `--force` and `--max-delete` of `send` and `sync`.
+    pub delete: bool,
+    /// `-I` and `--checksum` of `send` and `sync`.
+    pub compare: bool,
     /// `sync`.
     pub sync: bool,
     /// `dsync`.
@@ -100,8 +139,10 @@ pub struct Offer {
     pub members: bool,
     /// `status`.
     pub status: bool,
-    /// `exclude`: the daemon heeds [`super::Session::excludes`].
+    /// `exclude` and `include`: the daemon heeds [`super::Session::patterns`].
     pub exclude: bool,
+    /// `report`: the daemon tells of each host by [`super::Session::host`].
+    pub report: bool,
 }
 
 impl Offer {
@@ -109,12 +150,15 @@ impl Offer {
     pub const ALL: Offer = Offer {
         send: true,
         group: true,
+        delete: true,
+        compare: true,
         sync: true,
         dsync: true,
         check: true,
         members: true,
         status: true,
         exclude: true,
+        report: true,
     };
 
     fn has(&self, verb: Verb) -> bool {
@@ -125,7 +169,8 @@ impl Offer {
             Verb::Check => self.check,
             Verb::Members => self.members,
             Verb::Status => self.status,
-            Verb::Exclude => self.exclude,
+            Verb::Exclude | Verb::Include => self.exclude,
+            Verb::Report => self.report,
             Verb::Alive | Verb::Loglevel | Verb::Progress => true,
             Verb::Echo | Verb::Help | Verb::Quit => true,
         }
@@ -142,9 +187,11 @@ pub(super) enum Verb {
     Members,
     Status,
     Exclude,
+    Include,
     Alive,
     Loglevel,
     Progress,
+    Report,
     Echo,
     Help,
     Quit,
@@ -160,9 +207,11 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("members", Verb::Members),
     ("status", Verb::Status),
     ("exclude", Verb::Exclude),
+    ("include", Verb::Include),
     ("alive", Verb::Alive),
     ("loglevel", Verb::Loglevel),
     ("progress", Verb::Progress),
+    ("report", Verb::Report),
     ("echo", Verb::Echo),
     ("help", Verb::Help),
     ("quit", Verb::Quit),
@@ -192,9 +241,9 @@ pub enum Watch {
 
 /// What to do with the patterns of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Exclude {
-    Add(Vec<u8>),
-    Del(Vec<u8>),
+pub(super) enum Edit {
+    Add(Rule),
+    Del(Rule),
     List,
     Clear,
 }
@@ -203,10 +252,11 @@ pub(super) enum Exclude {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Line {
     Do(Command),
-    Exclude(Exclude),
+    Patterns(Edit),
     Alive(Option<bool>),
     Loglevel(Option<u8>),
     Progress(Option<Watch>),
+    Report(Option<bool>),
     /// To be answered so: lines, parted by newlines. Nothing if empty.
     Say(String),
 }
@@ -218,10 +268,7 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         return Line::Say(format!("{} '{}'", super::UNKNOWN, Escaped(&name.bytes)));
     };
     match verb {
-        Verb::Send => transfer(verb, "nrtg", rest, offer),
-        Verb::Sync => transfer(verb, "nrtg", rest, offer),
-        Verb::Dsync => transfer(verb, "nrt", rest, offer),
-        Verb::Check => transfer(verb, "rt", rest, offer),
+        Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check => transfer(verb, rest, offer),
         Verb::Members => match texts(rest).as_slice() {
             [] => Line::Do(Command::Members(Form::Table)),
             [b"-v"] => Line::Do(Command::Members(Form::Verbose)),
@@ -233,15 +280,19 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
             [b"json"] => Line::Do(Command::Status { json: true }),
             _ => usage(verb, offer),
         },
-        Verb::Exclude => match texts(rest).as_slice() {
-            [b"add", pattern] if !pattern.is_empty() => {
-                Line::Exclude(Exclude::Add(pattern.to_vec()))
+        Verb::Exclude | Verb::Include => {
+            let include = verb == Verb::Include;
+            let rule = |pattern: &[u8]| Rule { include, pattern: pattern.to_vec() };
+            match texts(rest).as_slice() {
+                [b"add", pattern] if !pattern.is_empty() => {
+                    Line::Patterns(Edit::Add(rule(pattern)))
+                }
+                [b"del", pattern] => Line::Patterns(Edit::Del(rule(pattern))),
+                [b"list"] => Line::Patterns(Edit::List),
+                [b"clear"] => Line::Patterns(Edit::Clear),
+                _ => usage(verb, offer),
             }
-            [b"del", pattern] => Line::Exclude(Exclude::Del(pattern.to_vec())),
-            [b"list"] => Line::Exclude(Exclude::List),
-            [b"clear"] => Line::Exclude(Exclude::Clear),
-            _ => usage(verb, offer),
-        },
+        }
         Verb::Alive => match texts(rest).as_slice() {
             [] => Line::Alive(None),
             [b"on"] => Line::Alive(Some(true)),
@@ -258,6 +309,12 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
             [b"on"] => Line::Progress(Some(Watch::Progress)),
             [b"total"] => Line::Progress(Some(Watch::Total)),
             [b"off"] => Line::Progress(Some(Watch::Off)),
+            _ => usage(verb, offer),
+        },
+        Verb::Report => match texts(rest).as_slice() {
+            [] => Line::Report(None),
+            [b"on"] => Line::Report(Some(true)),
+            [b"off"] => Line::Report(Some(false)),
             _ => usage(verb, offer),
         },
         Verb::Echo => {
@@ -284,94 +341,8 @@ fn usage(verb: Verb, offer: &Offer) -> Line {
     Line::Say(help::of(verb, offer))
 }
 
-/// What the words after a command that works on files say.
-#[derive(Default)]
-struct Args {
-    recursive: bool,
-    dry_run: bool,
-    targets: Vec<String>,
-    group: Option<String>,
-    path: Option<Vec<u8>>,
-}
-
-impl Args {
-    /// Reads `words`; `letters` are the options that the command has. Options may come after the
-    /// path, be joined (`-rn`), and have their value in the same word (`-thost`); `--` ends them.
-    fn read(words: &[Word], letters: &str) -> Result<Args, String> {
-        let mut args = Args::default();
-        let mut words = words.iter();
-        let mut options = true;
-        while let Some(word) = words.next() {
-            let cluster = match word.bytes.strip_prefix(b"-") {
-                Some(b"-") if options && !word.quoted => {
-                    options = false;
-                    continue;
-                }
-                Some(cluster) if options && !word.quoted && !cluster.is_empty() => cluster,
-                _ if args.path.is_some() => {
-                    return Err("more than one path (\"a b\" is one path with a space)".to_owned());
-                }
-                _ => {
-                    args.path = Some(word.bytes.clone());
-                    continue;
-                }
-            };
-            let mut cluster = cluster;
-            while let [letter, rest @ ..] = cluster {
-                let known = letters.as_bytes().contains(letter);
-                match letter {
-                    b'r' if known => args.recursive = true,
-                    b'n' if known => args.dry_run = true,
-                    b't' | b'g' if known => {
-                        let value = match rest {
-                            [] => words.next().map(|word| word.bytes.as_slice()),
-                            _ => Some(rest),
-                        };
-                        let value = value.filter(|value| !value.is_empty());
-                        let value = value.map(|value| Escaped(value).to_string());
-                        match (letter, value) {
-                            (b't', Some(host)) if args.targets.contains(&host) => {}
-                            (b't', Some(host)) => args.targets.push(host),
-                            (_, Some(group)) => args.group = Some(group),
-                            (b't', None) => return Err("-t needs a host".to_owned()),
-                            (_, None) => return Err("-g needs a group".to_owned()),
-                        }
-                        break;
-                    }
-                    _ => return Err(format!("unknown option -{}", Escaped(&[*letter]))),
-                }
-                cluster = rest;
-            }
-        }
-        Ok(args)
-    }
-
-    /// The path, cut as it always was (a trailing `/`) and where it changes nothing (a leading
-    /// `./`, a doubled `/`). None if there is none, or it is empty.
-    fn path(&self) -> Result<Option<RelPath>, String> {
-        let Some(typed) = self.path.as_deref().filter(|path| !path.is_empty()) else {
-            return Ok(None);
-        };
-        let absolute = typed.starts_with(b"/");
-        let mut parts: Vec<&[u8]> = typed.split(|&b| b == b'/').filter(|p| !p.is_empty()).collect();
-        while parts.len() > 1 && parts[0] == b"." {
-            parts.remove(0);
-        }
-        if !absolute && parts == [b"."] {
-            return Ok(None);
-        }
-        let cut = if absolute { typed.to_vec() } else { parts.join(&b'/') };
-        match RelPath::parse(&cut) {
-            Ok(path) => Ok(Some(path)),
-            Err(_) if absolute => Err(format!("not a relative path {}", Escaped(typed))),
-            Err(why) => Err(format!("{why} {}", Escaped(typed))),
-        }
-    }
-}
-
-fn transfer(verb: Verb, letters: &str, words: &[Word], offer: &Offer) -> Line {
-    let letters = if offer.group { letters } else { letters.trim_end_matches('g') };
-    let read = Args::read(words, letters).and_then(|args| Ok((args.path()?, args)));
+fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
+    let read = Args::read(words, verb, offer).and_then(|args| Ok((args.path()?, args)));
     let (path, args) = match read {
         Ok(read) => read,
         Err(why) => return Line::Say(reply::trouble(&why)),
@@ -384,152 +355,27 @@ fn transfer(verb: Verb, letters: &str, words: &[Word], offer: &Offer) -> Line {
         None if whole => RelPath::base(),
         None => return usage(verb, offer),
     };
-    let Args { recursive, dry_run, targets, group, .. } = args;
+    let Args { recursive, dry_run, force, max_delete, targets, group, .. } = args;
     Line::Do(match verb {
-        Verb::Dsync => Command::Dsync(Dsync { dry_run, recursive, targets, path }),
-        Verb::Check => Command::Check(Check { recursive, targets, path }),
-        _ => {
-            let sync = verb == Verb::Sync;
-            Command::Send(Send { sync, recursive, dry_run, targets, group, path })
+        Verb::Dsync => {
+            Command::Dsync(Dsync { dry_run, recursive, force, max_delete, targets, path })
         }
+        Verb::Check => Command::Check(Check { recursive, targets, path }),
+        _ => Command::Send(Send {
+            sync: verb == Verb::Sync || (args.delete && !recursive),
+            recursive,
+            dry_run,
+            delete: args.delete && recursive,
+            force,
+            max_delete,
+            ignore_times: args.ignore_times,
+            checksum: args.checksum,
+            targets,
+            group,
+            path,
+        }),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::words;
-    use super::*;
-
-    fn line(text: &str) -> Line {
-        parse(&words::split(text.as_bytes()).unwrap(), &Offer::ALL)
-    }
-
-    fn send(text: &str) -> Send {
-        match line(text) {
-            Line::Do(Command::Send(send)) => send,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
-
-    fn said(text: &str) -> String {
-        match line(text) {
-            Line::Say(text) => text,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
-
-    fn path(text: &str) -> RelPath {
-        RelPath::parse(text.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn sends_of_old_and_new_clients() {
-        let plain = Send {
-            sync: false,
-            recursive: false,
-            dry_run: false,
-            targets: vec![],
-            group: None,
-            path: path("index.html"),
-        };
-        assert_eq!(send("send index.html"), plain);
-        assert_eq!(send("send ./index.html"), plain);
-        assert_eq!(send("send  index.html/"), plain);
-        let base = Send { recursive: true, path: RelPath::base(), ..plain.clone() };
-        assert_eq!(send("send -r "), base);
-        assert_eq!(send("send -r ."), base);
-        assert_eq!(send("send -r \"\""), base);
-        assert_eq!(send("send -r -n "), Send { dry_run: true, ..base.clone() });
-        let some = Send {
-            recursive: true,
-            dry_run: true,
-            targets: vec!["a".to_owned(), "b".to_owned()],
-            group: Some("www".to_owned()),
-            path: path("d e/f"),
-            sync: true,
-        };
-        assert_eq!(send(r"sync -rn -t a -tb -t a -g www d\ e/f"), some);
-        assert_eq!(send("sync \"d e//f\" -nt a -r -t b -gwww"), some);
-        assert_eq!(send("send -- -r").path, path("-r"));
-        assert_eq!(send("send \"-r\"").path, path("-r"));
-        assert_eq!(send("send -").path, path("-"));
-        assert_eq!(send("send -- --").path, path("--"));
-    }
-
-    #[test]
-    fn what_cannot_be_sent_is_said_in_one_line() {
-        assert_eq!(said("send ../x"), "error: path component \"..\" ../x");
-        assert_eq!(said("send a/./b"), "error: path component \".\" a/./b");
-        assert_eq!(said("send -r /etc/"), "error: not a relative path /etc/");
-        assert_eq!(said("send -r /"), "error: not a relative path /");
-        assert_eq!(said(r#"send "a\000b""#), "error: NUL byte in path a\\000b");
-        assert_eq!(
-            said("send .makuosan/x"),
-            "error: reserved name \".makuosan\" in path .makuosan/x"
-        );
-        assert!(said("send a b").starts_with("error: more than one path"));
-        assert_eq!(said("send -x a"), "error: unknown option -x");
-        assert_eq!(said("send -rt"), "error: -t needs a host");
-        assert_eq!(said("send a -t \"\""), "error: -t needs a host");
-        assert_eq!(said("send -g"), "error: -g needs a group");
-        assert_eq!(said("check -n a"), "error: unknown option -n");
-        assert_eq!(said("dsync -g x a"), "error: unknown option -g");
-    }
-
-    #[test]
-    fn a_command_without_a_path_shows_its_help() {
-        for text in ["send", "send -n", "send .", "send \"\"", "sync -t a", "check", "dsync"] {
-            assert!(said(text).starts_with("usage: "), "{text}");
-        }
-        for text in ["members x", "status -r", "alive yes", "loglevel 10", "loglevel -1"] {
-            assert!(said(text).starts_with("usage: "), "{text}");
-        }
-        for text in ["exclude", "exclude add", "exclude add \"\"", "exclude list x", "progress x"] {
-            assert!(said(text).starts_with("usage: "), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_other_commands() {
-        let dsync = |dry_run, recursive, path| {
-            Line::Do(Command::Dsync(Dsync { dry_run, recursive, targets: vec![], path }))
-        };
-        assert_eq!(line("dsync -r "), dsync(false, true, RelPath::base()));
-        assert_eq!(line("dsync -n"), dsync(true, false, RelPath::base()));
-        assert_eq!(line("dsync d"), dsync(false, false, path("d")));
-        let check = Check { recursive: true, targets: vec!["h".to_owned()], path: path("d") };
-        assert_eq!(line("check -r -t h d"), Line::Do(Command::Check(check.clone())));
-        assert_eq!(line("md5 -r -t h d"), Line::Do(Command::Check(check)));
-        assert_eq!(line("members"), Line::Do(Command::Members(Form::Table)));
-        assert_eq!(line("members -v"), Line::Do(Command::Members(Form::Verbose)));
-        assert_eq!(line("members json"), Line::Do(Command::Members(Form::Json)));
-        assert_eq!(line("status"), Line::Do(Command::Status { json: false }));
-        assert_eq!(line("status json"), Line::Do(Command::Status { json: true }));
-        for quit in ["quit", "exit", "bye"] {
-            assert_eq!(line(quit), Line::Do(Command::Quit));
-        }
-        assert_eq!(line("loglevel 2"), Line::Loglevel(Some(2)));
-        assert_eq!(line("progress total"), Line::Progress(Some(Watch::Total)));
-        assert_eq!(line("exclude add *.tmp"), Line::Exclude(Exclude::Add(b"*.tmp".to_vec())));
-        assert_eq!(line("exclude add \"a b\""), Line::Exclude(Exclude::Add(b"a b".to_vec())));
-        assert_eq!(said("echo a  b"), "a b\n");
-        assert_eq!(said("echo"), "\n");
-    }
-
-    #[test]
-    fn what_is_not_offered_is_unknown() {
-        let now = Offer { send: true, members: true, status: true, ..Offer::default() };
-        let line = |text: &str| parse(&words::split(text.as_bytes()).unwrap(), &now);
-        for name in ["sync", "dsync", "check", "md5", "exclude", "nonsense"] {
-            let unknown = Line::Say(format!("mexec: command error '{name}'"));
-            assert_eq!(line(name), unknown);
-            assert_eq!(line(&format!("{name} -r x")), unknown);
-            assert_eq!(
-                line(&format!("help {name}")),
-                Line::Say(format!("error: no help for '{name}'"))
-            );
-        }
-        assert_eq!(line("send -g x y"), Line::Say("error: unknown option -g".to_owned()));
-        assert!(matches!(line("send y"), Line::Do(Command::Send(_))));
-    }
-}
+mod tests;

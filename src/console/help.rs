@@ -2,52 +2,55 @@
 #![forbid(unsafe_code)]
 
 use super::command::{Offer, VERBS, Verb};
+use super::options;
 
-/// How a command is written, and what it does.
-fn text(verb: Verb, offer: &Offer) -> (&'static str, &'static str) {
+/// The words after a command's name and options, and what the command does.
+fn text(verb: Verb) -> (&'static str, &'static str) {
     match verb {
-        Verb::Send if offer.group => ("send [-r] [-n] [-t HOST]... [-g GROUP] [PATH]", "send PATH"),
-        Verb::Send => ("send [-r] [-n] [-t HOST]... [PATH]", "send PATH"),
-        Verb::Sync if offer.group => (
-            "sync [-r] [-n] [-t HOST]... [-g GROUP] [PATH]",
-            "send PATH; if it is gone here, delete it there",
-        ),
-        Verb::Sync => {
-            ("sync [-r] [-n] [-t HOST]... [PATH]", "send PATH; if it is gone here, delete it there")
-        }
-        Verb::Dsync => {
-            ("dsync [-r] [-n] [-t HOST]... [PATH]", "delete there what is not here, below PATH")
-        }
-        Verb::Check => ("check [-r] [-t HOST]... [PATH]", "compare contents"),
+        Verb::Send => ("send [PATH]", "send PATH"),
+        Verb::Sync => ("sync [PATH]", "send PATH; if it is gone here, delete it there"),
+        Verb::Dsync => ("dsync [PATH]", "delete there what is not here, below PATH"),
+        Verb::Check => ("check [PATH]", "compare contents"),
         Verb::Members => ("members [-v|json]", "list the other members of the group"),
         Verb::Status => ("status [json]", "show what the daemon is doing"),
         Verb::Exclude => {
             ("exclude add PATTERN|del PATTERN|list|clear", "what this connection does not send")
         }
+        Verb::Include => (
+            "include add PATTERN|del PATTERN|list|clear",
+            "what it does send; of all patterns, the first that matches counts",
+        ),
         Verb::Alive => ("alive [on|off]", "a line 'alive' every second while a command works"),
         Verb::Loglevel => ("loglevel [0-9]", "which lines to show: 1 updates, 2 skips"),
         Verb::Progress => ("progress [on|total|off]", "lines that tell how far a transfer is"),
+        Verb::Report => ("report [on|off]", "a line of JSON for each host when it is over"),
         Verb::Echo => ("echo WORDS", "say WORDS"),
         Verb::Help => ("help [COMMAND]", "show this"),
         Verb::Quit => ("quit", "close the connection (also exit, bye)"),
     }
 }
 
-/// What the options of a command mean; empty for most.
-fn options(verb: Verb, offer: &Offer) -> String {
-    let (recursive, dry_run) = (
-        "  -r        the whole tree below PATH, or below the base\n",
-        "  -n        only say what would be done\n",
-    );
-    let host = "  -t HOST   this member alone; many add up\n";
-    let group = "  -g GROUP  the group that the receivers give what they write\n";
-    let group = if offer.group { group } else { "" };
-    match verb {
-        Verb::Send | Verb::Sync => format!("{recursive}{dry_run}{host}{group}"),
-        Verb::Dsync => format!("{recursive}{dry_run}{host}"),
-        Verb::Check => format!("{recursive}{host}"),
-        _ => String::new(),
+/// How a command is written: lines of 80 characters at most, the later ones indented.
+fn synopsis(verb: Verb, offer: &Offer, indent: &str) -> String {
+    let (words, _) = text(verb);
+    let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
+    let mut parts = vec![name.to_owned()];
+    for opt in options::of(verb, offer) {
+        let more = if opt.adds_up() { "..." } else { "" };
+        parts.push(format!("[{}]{more}", opt.synopsis()));
     }
+    parts.extend((!rest.is_empty()).then(|| rest.to_owned()));
+    let mut lines = vec![indent.to_owned()];
+    for part in parts {
+        let last = lines.len() - 1;
+        if lines[last].len() + 1 + part.len() > 80 {
+            lines.push(format!("{:width$} {part}", "", width = indent.len() + name.len()));
+        } else {
+            let gap = if lines[last].len() == indent.len() { "" } else { " " };
+            lines[last] = format!("{}{gap}{part}", lines[last]);
+        }
+    }
+    lines.join("\n")
 }
 
 /// Every command that is offered, one a line.
@@ -59,7 +62,8 @@ pub fn all(offer: &Offer) -> String {
             continue;
         }
         seen.push(verb);
-        lines.push_str(&format!("  {}\n", text(verb, offer).0));
+        lines.push_str(&synopsis(verb, offer, "  "));
+        lines.push('\n');
     }
     lines.push_str("names with spaces: a\\ b or \"a b\"; any byte: \"\\ooo\"\n");
     lines
@@ -67,8 +71,12 @@ pub fn all(offer: &Offer) -> String {
 
 /// One command: how it is written, what it does, its options.
 pub fn of(verb: Verb, offer: &Offer) -> String {
-    let (synopsis, does) = text(verb, offer);
-    format!("usage: {synopsis}\n  {does}\n{}", options(verb, offer))
+    let mut lines = format!("{}\n  {}\n", synopsis(verb, offer, "usage: "), text(verb).1);
+    let width = options::of(verb, offer).map(|opt| opt.synopsis().len()).max().unwrap_or(0);
+    for opt in options::of(verb, offer) {
+        lines.push_str(&format!("  {:width$}  {}\n", opt.synopsis(), opt.help));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -84,7 +92,7 @@ mod tests {
         assert_eq!(text.matches("\n  check").count(), 1);
         let little = all(&Offer { send: true, ..Offer::default() });
         assert!(little.contains("\n  send [-r] [-n] [-t HOST]... [PATH]\n"));
-        for name in ["sync", "dsync", "check", "md5", "members", "status", "exclude", "-g"] {
+        for name in ["sync", "dsync", "check", "md5", "members", "status", "exclude", "-g", "--"] {
             assert!(!little.contains(name), "{name}");
         }
     }

@@ -7,12 +7,18 @@
 //! - [`words`]: how a line is split into words, and how a name is said so that it survives that.
 //! - [`command`]: what a line of words means.
 //! - [`session`]: one connection, seen by the daemon: bytes in, commands and bytes out. No socket.
+//! - [`password`]: the password of the console, and how guesses are slowed down.
 //! - [`reply`]: the lines that answer, made and (for the client) read.
+//! - [`json`]: the little of JSON that these need.
 //! - [`report`]: the longer answers: members and status, as tables and as JSON.
 #![forbid(unsafe_code)]
 
 pub mod command;
 mod help;
+mod host;
+pub mod json;
+mod options;
+pub mod password;
 pub mod reply;
 pub mod report;
 pub mod session;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+pub use super::host::{CheckCount, HostReport, HostStatus};
 use crate::name::{HostName, RelPath};
 use crate::time::Span;
 
@@ -35,6 +36,51 @@ pub fn skip_readonly(host: &HostName, path: &RelPath) -> String {
 /// Level 0 in a dry run, only where the connection's level is 0: somebody's copy would be written.
 pub fn would_update(path: &RelPath) -> String {
     format!("(dryrun) [update:{}]", Shown(path))
+}
+
+/// Level 1 (level 0 from `dsync`): a member's copy was (or, in a dry run, would be) deleted.
+pub fn delete(host: &HostName, path: &RelPath, dry_run: bool) -> String {
+    format!("{}delete {host}:{}", dry(dry_run), Shown(path))
+}
+
+/// Level 0 in a dry run, only where the connection's level is 0: somebody's copy would be deleted.
+pub fn would_delete(path: &RelPath) -> String {
+    format!("(dryrun) [delete:{}]", Shown(path))
+}
+
+/// Level 0, from `dsync`: a member's copy could not be deleted.
+pub fn delete_error(host: &HostName, path: &RelPath, why: &str) -> String {
+    format!("{DELETE_ERROR}{why}) {host}:{}", Shown(path))
+}
+
+/// How every [`delete_error`] line begins.
+pub const DELETE_ERROR: &str = "delete error (";
+
+/// Level 1: a member's copy has the same contents.
+pub fn check_ok(host: &HostName, path: &RelPath) -> String {
+    format!("{host}: OK {}", Shown(path))
+}
+
+/// Level 0: a member's copy has other contents, or there is none.
+pub fn check_ng(host: &HostName, path: &RelPath) -> String {
+    format!("{host}: NG {}", Shown(path))
+}
+
+/// Level 1: a member has what is not here.
+pub fn check_extra(host: &HostName, path: &RelPath) -> String {
+    format!("{host}: extra {}", Shown(path))
+}
+
+/// Level 1: a member's copy has another mode, owner or time.
+pub fn check_attr(host: &HostName, path: &RelPath) -> String {
+    format!("{host}: attr {}", Shown(path))
+}
+
+/// Whether a line is one of [`check_ng`]; only of the lines that `check` answers with.
+pub fn is_ng(line: &[u8]) -> bool {
+    // No host's name has a space or a colon, so that this is not from within a path.
+    let after = line.iter().position(|&b| b == b' ').map(|at| line.split_at(at));
+    after.is_some_and(|(host, rest)| host.ends_with(b":") && rest.starts_with(b" NG "))
 }
 
 /// Level 0: trouble with an entry on a member.
@@ -132,6 +178,8 @@ pub struct Total {
     pub bytes: u64,
     /// Entries that every host had already.
     pub unchanged: u64,
+    /// Entries that were deleted on some host.
+    pub deleted: u64,
     /// `error:` lines, those that were held back included.
     pub errors: u64,
     /// Bytes put on the wire: headers, repairs and all.
@@ -143,11 +191,22 @@ pub struct Total {
 impl Total {
     /// The line.
     pub fn emit(&self) -> String {
-        let Total { hosts, failed, files, bytes, unchanged, errors, wire, time } = self;
+        let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, time } = self;
         let micros = time.micros();
         format!(
             "total hosts={hosts} failed={failed} files={files} bytes={bytes} unchanged={unchanged} \
-             errors={errors} wire={wire} micros={micros}"
+             deleted={deleted} errors={errors} wire={wire} micros={micros}"
+        )
+    }
+
+    /// As an object of JSON.
+    pub fn json(&self) -> String {
+        let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, time } = self;
+        let micros = time.micros();
+        format!(
+            "{{\"type\":\"total\",\"hosts\":{hosts},\"failed\":{failed},\"files\":{files},\
+             \"bytes\":{bytes},\"unchanged\":{unchanged},\"deleted\":{deleted},\"errors\":{errors},\"wire\":{wire},\
+             \"micros\":{micros}}}"
         )
     }
 
@@ -166,6 +225,7 @@ impl Total {
                 "files" => total.files = value,
                 "bytes" => total.bytes = value,
                 "unchanged" => total.unchanged = value,
+                "deleted" => total.deleted = value,
                 "errors" => total.errors = value,
                 "wire" => total.wire = value,
                 "micros" => total.time = Span::from_micros(value),
@@ -194,6 +254,19 @@ mod tests {
         assert_eq!(trouble_here(&path, why), "error: Permission denied a/b\\012");
         assert_eq!(trouble_here(&RelPath::base(), why), "error: Permission denied .");
         assert_eq!(unknown_host("x"), "error: x is not contained in members");
+        assert_eq!(delete(&host, &path, false), "delete web1:a/b\\012");
+        assert_eq!(delete(&host, &path, true), "(dryrun) delete web1:a/b\\012");
+        assert_eq!(would_delete(&path), "(dryrun) [delete:a/b\\012]");
+        let error = delete_error(&host, &path, "Directory not empty");
+        assert_eq!(error, "delete error (Directory not empty) web1:a/b\\012");
+        assert_eq!(check_ok(&host, &path), "web1: OK a/b\\012");
+        assert_eq!(check_ng(&host, &path), "web1: NG a/b\\012");
+        assert_eq!(check_extra(&host, &path), "web1: extra a/b\\012");
+        assert_eq!(check_attr(&host, &path), "web1: attr a/b\\012");
+        assert!(is_ng(b"web1: NG a"));
+        for other in ["web1: OK a: NG b", "web1: extra : NG x", "update a: NG b", "NG", " NG x"] {
+            assert!(!is_ng(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]
@@ -228,13 +301,18 @@ mod tests {
             files: 1204,
             bytes: 88_100_000,
             unchanged: 17,
+            deleted: 4,
             errors: 2,
             wire: 90_000_000,
             time: Span::from_micros(610_000),
         };
-        let line = "total hosts=3 failed=1 files=1204 bytes=88100000 unchanged=17 errors=2 \
+        let line = "total hosts=3 failed=1 files=1204 bytes=88100000 unchanged=17 deleted=4 errors=2 \
                     wire=90000000 micros=610000";
         assert_eq!(total.emit(), line);
+        let json = "{\"type\":\"total\",\"hosts\":3,\"failed\":1,\"files\":1204,\
+                    \"bytes\":88100000,\"unchanged\":17,\"deleted\":4,\"errors\":2,\"wire\":90000000,\
+                    \"micros\":610000}";
+        assert_eq!(total.json(), json);
         assert_eq!(Total::parse(line.as_bytes()), Some(total));
         assert_eq!(Total::parse(format!("{line} new=1").as_bytes()), Some(total));
         assert_eq!(Total::parse(b"total hosts=0"), Some(Total::default()));

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use super::command::Form;
+use super::json::quoted;
 use crate::name::{Escaped, HostName, NodeId};
 
 /// One member, as the daemon that answers sees it.
@@ -199,22 +200,6 @@ impl StatusReport {
     }
 }
 
-/// A string of JSON (RFC 8259, section 7).
-fn quoted(text: &str) -> String {
-    let mut json = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => json.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,10 +306,5 @@ mod tests {
     fn the_root_as_base_is_one_slash() {
         let root = StatusReport { base: b"/".to_vec(), ..idle() };
         assert!(root.text().contains("basedir : /\n"));
-    }
-
-    #[test]
-    fn strings_of_json() {
-        assert_eq!(quoted("a\"\\\n\u{7f}日"), "\"a\\\"\\\\\\u000a\\u007f日\"");
     }
 }

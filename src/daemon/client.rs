@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::console::command;
-use crate::console::{Offer, Session};
+use super::order::Order;
+use crate::console::Session;
 use crate::time::{Span, Time};
 
 /// A client that takes nothing of its output for so long is closed.
@@ -52,9 +52,11 @@ pub(super) enum Work {
     /// Nothing: it has no command.
     Idle,
     /// The members of a young daemon to be known.
-    Unsettled(command::Send),
-    /// This transfer.
-    Transfer(u32),
+    Unsettled(Arc<Order>),
+    /// This transfer. If somebody else holds its path, it is tried again until the time given.
+    Transfer(u32, Arc<Order>, Time),
+    /// Somebody else's transfer to end: when to try again, and until when.
+    Held(Arc<Order>, Time, Time),
 }
 
 pub(super) struct Client {
@@ -70,12 +72,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        id: u32,
-        stream: Stream,
-        offer: Option<Offer>,
-        now: Time,
-    ) -> io::Result<Self> {
+    pub(super) fn new(id: u32, stream: Stream, session: Session, now: Time) -> io::Result<Self> {
         match &stream {
             Stream::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
@@ -84,7 +81,6 @@ impl Client {
             }
             Stream::Unix(stream) => stream.set_nonblocking(true)?,
         }
-        let session = offer.map_or_else(Session::refused, Session::new);
         let unread = Arc::default();
         Ok(Client { id, session, work: Work::Idle, unread, stream, took: now, gone: false })
     }

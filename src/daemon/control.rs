@@ -3,21 +3,26 @@
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::client::{Client, Stream, Work};
 use super::clock;
+use super::order::Order;
 use super::packet::Seal;
+use super::password::Door;
 use super::receiver::ToReceiver;
 use super::sender::ToSender;
 use super::shared::{Peer, Shared, ToControl, lock};
 use super::wire::Plain;
 use crate::console::command::{Command, Form};
+use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StatusReport};
-use crate::console::{Offer, reply};
+use crate::console::{Offer, Session, reply};
 use crate::engine::members::{Event, Members, Packet, To, Why};
+use crate::engine::rng::Rng;
 use crate::log;
 use crate::sys::Waker;
 use crate::sys::poll::{Interest, PollFd, poll};
@@ -34,17 +39,10 @@ const JOIN_EVERY: Span = Span::from_secs(2);
 /// An interface may go and come back, and its memberships with it: so often the group is joined again.
 const REJOIN_EVERY: Span = Span::from_secs(30);
 const SECOND: Span = Span::from_secs(1);
+/// A path that another host's transfer holds is waited for so long.
+const PATIENCE: Span = Span::from_secs(30);
 /// What this daemon's console does.
-const OFFER: Offer = Offer {
-    send: true,
-    group: false,
-    sync: false,
-    dsync: false,
-    check: false,
-    members: true,
-    status: true,
-    exclude: false,
-};
+const OFFER: Offer = Offer::ALL;
 
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
@@ -58,8 +56,10 @@ pub(super) struct Control {
     /// The lowest open outgoing transfer; 0 while there is none.
     pub(super) oldest: Arc<AtomicU32>,
     pub(super) clients: Vec<Client>,
+    pub(super) door: Door,
     pub(super) next_client: u32,
     pub(super) next_number: u32,
+    pub(super) rng: Rng,
     pub(super) ticked: Time,
     pub(super) tried_join: Time,
     pub(super) most_open: u64,
@@ -76,6 +76,9 @@ pub(super) struct Settings {
     pub(super) timeout: Span,
     pub(super) rate: Option<u32>,
     pub(super) sendsize: u64,
+    /// The base directory as it is outside a chroot.
+    pub(super) base: PathBuf,
+    pub(super) chroot: bool,
 }
 
 impl Control {
@@ -155,10 +158,15 @@ impl Control {
         // An idle daemon wakes up for its log alone.
         let tick = Some(self.ticked + if busy || receiving { SECOND } else { SECOND * 10 });
         let join = Some(self.join_at());
-        let waits = |client: &&Client| matches!(client.work, Work::Unsettled(_));
-        let settle = self.clients.iter().find(waits).map(|_| self.members.settles());
+        let retry = self.clients.iter().filter_map(|client| match client.work {
+            Work::Unsettled(_) => Some(self.members.settles()),
+            Work::Held(_, at, _) => Some(at),
+            Work::Idle | Work::Transfer(..) => None,
+        });
+        let retry = retry.min();
         let deaf = self.clients.iter().filter_map(Client::deaf_at).min();
-        let timers = [self.members.poll_timeout(), tick, join, settle, deaf];
+        let door = self.door.opens(&self.clients);
+        let timers = [self.members.poll_timeout(), tick, join, retry, deaf, door];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -199,15 +207,17 @@ impl Control {
                         client.session.progress(&progress);
                     }
                 }
-                ToControl::Over { client, number, total } => {
+                ToControl::Over { client, number, hosts, total } => {
                     if let Some(client) = self.client(client) {
-                        if matches!(client.work, Work::Transfer(at) if at == number) {
+                        if matches!(client.work, Work::Transfer(at, ..) if at == number) {
                             client.work = Work::Idle;
+                            hosts.iter().for_each(|host| client.session.host(host));
                             client.session.total(&total);
                             client.session.finish();
                         }
                     }
                 }
+                ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
                     log::error(format_args!("the {thread} thread has died"));
                     return false;
@@ -227,10 +237,13 @@ impl Control {
             (false, _, Some(listener)) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
             _ => return,
         };
-        let offer = (self.clients.len() < MOST_CLIENTS).then_some(OFFER);
+        let session = match self.clients.len() < MOST_CLIENTS {
+            true => self.door.session(OFFER),
+            false => Session::refused(),
+        };
         let id = self.next_client;
         self.next_client = self.next_client.wrapping_add(1);
-        match stream.and_then(|stream| Client::new(id, stream, offer, now)) {
+        match stream.and_then(|stream| Client::new(id, stream, session, now)) {
             Ok(client) => self.clients.push(client),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => log::limited(
@@ -352,36 +365,76 @@ impl Control {
 
     /// Obeys the commands that clients have given.
     fn commands(&mut self, now: Time) {
+        self.door.answer(now, &mut self.clients);
         for at in 0..self.clients.len() {
-            if matches!(self.clients[at].work, Work::Unsettled(_)) && self.members.settled(now) {
-                if let Work::Unsettled(send) =
-                    std::mem::replace(&mut self.clients[at].work, Work::Idle)
-                {
-                    self.start(now, at, send);
+            match &self.clients[at].work {
+                Work::Unsettled(order) if self.members.settled(now) => {
+                    let order = Arc::clone(order);
+                    self.start(now, at, order, now + PATIENCE);
                 }
+                Work::Held(order, again, until) if *again <= now => {
+                    let (order, until) = (Arc::clone(order), *until);
+                    self.start(now, at, order, until);
+                }
+                _ => {}
             }
             while let Some(command) = self.clients[at].session.next_command() {
                 match command {
-                    Command::Send(send) if self.settings.no_send => {
-                        drop(send);
-                        let session = &mut self.clients[at].session;
-                        session.line(0, reply::CANNOT_SEND);
-                        session.finish();
+                    Command::Send(send) => {
+                        let order = Order::send(send, self.clients[at].session.patterns());
+                        self.order(now, at, order);
                     }
-                    Command::Send(send) if !self.members.settled(now) => {
-                        self.clients[at].work = Work::Unsettled(send);
+                    Command::Dsync(dsync) => {
+                        let order = Order::dsync(dsync, self.clients[at].session.patterns());
+                        self.order(now, at, order);
                     }
-                    Command::Send(send) => self.start(now, at, send),
+                    Command::Check(check) => {
+                        let order = Order::check(check, self.clients[at].session.patterns());
+                        self.order(now, at, order);
+                    }
                     Command::Members(form) => self.answer(at, self.member_rows(now, form)),
                     Command::Status { json } => {
                         let status = self.status(now, at);
                         self.answer(at, if json { status.json() } else { status.text() });
                     }
                     Command::Quit => {}
-                    Command::Dsync(_) | Command::Check(_) => self.clients[at].session.finish(),
                 }
             }
         }
+    }
+
+    fn order(&mut self, now: Time, at: usize, order: Order) {
+        if self.settings.no_send {
+            let session = &mut self.clients[at].session;
+            session.line(0, reply::CANNOT_SEND);
+            session.finish();
+        } else if self.members.settled(now) {
+            self.start(now, at, Arc::new(order), now + PATIENCE);
+        } else {
+            self.clients[at].work = Work::Unsettled(Arc::new(order));
+        }
+    }
+
+    /// Another host has the path of a client's transfer: it is tried again after a random while, or
+    /// given up.
+    fn held(&mut self, now: Time, client: u32, number: u32, who: &str) {
+        let wait = Span::from_millis(100 + self.rng.below(900));
+        let Some(client) = self.client(client) else { return };
+        let Work::Transfer(at, order, until) = &client.work else { return };
+        if *at != number {
+            return;
+        }
+        let (order, until) = (Arc::clone(order), *until);
+        if now + wait < until {
+            client.work = Work::Held(order, now + wait, until);
+            return;
+        }
+        client.work = Work::Idle;
+        client
+            .session
+            .line(0, &format!("error: {} is held by a transfer of {who}", path_of(&order)));
+        client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
+        client.session.finish();
     }
 
     fn answer(&mut self, at: usize, text: String) {
@@ -438,8 +491,8 @@ impl Control {
         StatusReport {
             pid: std::process::id(),
             version: crate::VERSION.to_owned(),
-            base: self.shared.root.path().as_os_str().as_encoded_bytes().to_vec(),
-            chroot: false,
+            base: self.settings.base.as_os_str().as_encoded_bytes().to_vec(),
+            chroot: self.settings.chroot,
             mfalloc: self.most_open,
             recvsize: self.shared.net.receive_buffer() as u64,
             sendsize: self.settings.sendsize,
@@ -464,7 +517,7 @@ impl Control {
                 log::notice(format_args!("client {} reads nothing; closed", client.id));
             }
             let over = deaf || client.is_over();
-            if let (true, Work::Transfer(number)) = (over, &client.work) {
+            if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
                 sender.send(ToSender::Abort(*number));
             }
             !over
@@ -481,6 +534,11 @@ impl Control {
         self.shared.receiver.send(ToReceiver::Stop);
         status
     }
+}
+
+/// The path of an order, as a line names it.
+pub(super) fn path_of(order: &Order) -> String {
+    if order.path.is_base() { "the base directory".to_owned() } else { order.path.to_string() }
 }
 
 struct Ready {

@@ -13,7 +13,7 @@ use super::wire::Wire;
 use crate::engine::outgoing::{Event, Gone, Outgoing, To, Transmit};
 use crate::fs::batch::Batch;
 use crate::fs::source::Source;
-use crate::name::{NodeId, RelPath};
+use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
 use crate::wire::feedback::Feedback;
@@ -69,6 +69,8 @@ pub(super) struct Job {
     more: bool,
     finished: bool,
     aborted: bool,
+    /// Another host, by its address, has the path for itself.
+    held: Option<String>,
     told: Time,
 }
 
@@ -85,6 +87,7 @@ impl Job {
             more: true,
             finished: false,
             aborted: false,
+            held: None,
             told: now,
         }
     }
@@ -290,8 +293,8 @@ impl Job {
                     outgoing.verified(now, number, &changed.unwrap_or_default());
                 }
                 Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
-                Event::Outcomes(number, target, runs) => {
-                    report.outcomes(shared, number, target, &runs);
+                Event::Outcomes(number, target, runs, wanted) => {
+                    report.outcomes(shared, number, target, &runs, &wanted);
                 }
                 Event::Struck(number, entries) => self.strike(number, &entries),
                 Event::Closed(number, wanted) => {
@@ -300,6 +303,19 @@ impl Job {
                 }
                 Event::Suspended(target) => report.suspended(target),
                 Event::Resumed(target) => report.resumed(target),
+                Event::Shared(target, with) => report.shared(shared, target, &with),
+                Event::Tallied(tallies) => {
+                    let (delete, names) = report.tallied(shared, &tallies);
+                    outgoing.decide(now, delete, names);
+                }
+                Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
+                Event::Page(target, names) => report.page(shared, target, &names),
+                Event::Gone(_, Gone::Refused(Reason::Held, who)) => {
+                    // Nobody has committed anything yet: this target has not even said what it needs.
+                    self.held = Some(Escaped(&who).to_string());
+                    outgoing.abort(now);
+                }
+                Event::Gone(_, _) if self.held.is_some() => {}
                 Event::Gone(target, why) => {
                     if why == Gone::Silent {
                         if let Some(node) = outgoing.node(target) {
@@ -349,7 +365,12 @@ impl Job {
             known.round_trip = seen.round_trip.or(known.round_trip);
         }
         drop(stats);
-        if !self.aborted {
+        // Who is told that it is over must not find it at work.
+        lock(&shared.sends).remove(&outgoing.number());
+        if let Some(who) = self.held.take() {
+            let (client, number) = (report.client(), outgoing.number());
+            shared.control.send(ToControl::Held { client, number, who });
+        } else if !self.aborted {
             let wire = outgoing.bytes_sent();
             report.over(shared, now, outgoing.number(), wire, errors.load(Ordering::Relaxed));
         }

@@ -292,15 +292,16 @@ impl Receiver {
 
     fn other(&mut self, now: Time, from: SocketAddrV4, header: &Header, payload: &[u8]) {
         use PacketKind::{
-            Abort, Accept, Begin, Busy, Commit, Done, End, Ended, Need, Offer, Poll, Status,
+            Abort, Accept, Begin, Busy, Commit, Delete, Deleted, Done, End, Ended, Need, Offer,
+            Poll, Status,
         };
         match header.kind {
-            Begin | Offer | Poll | Commit | End | Abort => {
+            Begin | Offer | Poll | Commit | Delete | End | Abort => {
                 if self.receives && header.role == Role::Sender {
                     self.reception.packet(now, from, header, payload);
                 }
             }
-            Accept | Need | Status | Done | Ended | Busy => {
+            Accept | Need | Status | Done | Deleted | Ended | Busy => {
                 if let Ok((sender, feedback)) = Feedback::parse(header.kind, payload) {
                     if sender == self.shared.me {
                         let (node, number, batch) = (header.node, header.transfer, header.batch);

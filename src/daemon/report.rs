@@ -1,24 +1,32 @@
 //! What a client is told of its transfer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::control::path_of;
+use super::order::Order;
 use super::shared::{Shared, ToControl};
 use super::walker::Found;
 use crate::console::command::Watch;
 use crate::console::reply::{self, Progress, Total};
+use crate::console::reply::{CheckCount, HostReport, HostStatus};
+use crate::engine::job::Tally;
 use crate::engine::outgoing::Gone;
 use crate::log;
 use crate::name::{Escaped, HostName, RelPath};
 use crate::time::Time;
 use crate::wire::begin::Bits;
-use crate::wire::manifest::{Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome, Reason, Runs};
+use crate::wire::manifest::{Entry, Kind, Manifest};
+use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 
 /// A host's further errors are only counted.
 const MOST_ERRORS: u64 = 100;
+/// Fewer entries than this may go without `--force`, even if they are more than half.
+const FEW: u64 = 100;
+/// A dry run names each path once, whatever the number of hosts; it remembers so many.
+const MOST_NAMED: usize = 100_000;
 
 /// A host that a transfer is for.
 #[derive(Clone, Debug)]
@@ -29,11 +37,11 @@ pub(super) struct Host {
 
 #[derive(Debug)]
 struct Told {
-    host: Host,
+    report: HostReport,
+    /// Errors that were shown, and that were not.
     errors: u64,
     /// Entries that differ on a host that is never written to.
     readonly: u64,
-    failed: bool,
     gone: bool,
 }
 
@@ -61,6 +69,11 @@ pub(super) struct Report {
     total: Total,
     done: Progress,
     last: (Time, u64),
+    order: Arc<Order>,
+    /// Entries below the path.
+    below: u64,
+    /// Paths that a dry run has named for deletion.
+    named: HashSet<RelPath>,
 }
 
 impl Report {
@@ -71,9 +84,14 @@ impl Report {
         watch: Watch,
         began: Time,
         hosts: Vec<Host>,
+        order: Arc<Order>,
     ) -> Self {
         let count = hosts.len() as u64;
-        let told = |host| Told { host, errors: 0, readonly: 0, failed: false, gone: false };
+        let check = order.check.then(CheckCount::default);
+        let told = |host: Host| {
+            let report = HostReport { check, ..HostReport::new(host.name, host.address) };
+            Told { report, errors: 0, readonly: 0, gone: false }
+        };
         Report {
             client,
             unread,
@@ -85,6 +103,9 @@ impl Report {
             total: Total { hosts: count, ..Total::default() },
             done: Progress::default(),
             last: (began, 0),
+            order,
+            below: 0,
+            named: HashSet::new(),
         }
     }
 
@@ -104,6 +125,9 @@ impl Report {
 
     pub(super) fn open(&mut self, number: u32, manifest: Arc<Manifest>) {
         let marks = vec![0; manifest.entries.len()];
+        let path = &self.order.path;
+        let below = manifest.entries.iter().filter(|e| e.path.is_under(path) && e.path != *path);
+        self.below += below.count() as u64;
         self.batches.insert(number, Open { manifest, marks });
     }
 
@@ -118,25 +142,32 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = entry.kind == Kind::Close;
+            let closes = matches!(entry.kind, Kind::Close { .. } | Kind::Keep);
+            if self.order.check {
+                if host.compared(&mut self.total, &mut lines, entry, need) {
+                    // The total of a comparison counts as files what differs somewhere.
+                    *mark |= if need == Need::All { UPDATED } else { FAILED };
+                }
+                continue;
+            }
             match need {
                 _ if closes => {}
                 Need::Attributes | Need::All => {
                     if self.level == 0 && *mark & SAID == 0 {
                         lines.push((0, reply::would_update(&entry.path)));
                     } else if self.level > 0 {
-                        lines.push((1, reply::update(&host.host.name, &entry.path, true)));
+                        lines.push((1, reply::update(&host.report.name, &entry.path, true)));
                     }
                     *mark |= UPDATED | SAID;
                 }
-                Need::Skip if self.level >= 2 => {
-                    lines.push((2, reply::skip(&host.host.name, &entry.path)))
+                Need::Skip if self.level >= 2 && !self.order.names_only => {
+                    lines.push((2, reply::skip(&host.report.name, &entry.path)))
                 }
                 Need::ReadOnly => {
                     *mark |= FAILED;
-                    host.failed = true;
+                    host.worsen(HostStatus::ReadOnly);
                     host.readonly += 1;
-                    lines.push((3, reply::skip_readonly(&host.host.name, &entry.path)));
+                    lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
@@ -148,13 +179,14 @@ impl Report {
         self.say(shared, lines);
     }
 
-    /// What a target did.
+    /// What a target did; `wanted` are the entries whose bytes anyone needed.
     pub(super) fn outcomes(
         &mut self,
         shared: &Shared,
         number: u32,
         target: usize,
         runs: &Runs<Outcome>,
+        wanted: &Bits,
     ) {
         let mut lines = Vec::new();
         let Some(open) = self.batches.get_mut(&number) else { return };
@@ -165,23 +197,33 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = entry.kind == Kind::Close;
+            let closes = matches!(entry.kind, Kind::Close { .. } | Kind::Keep);
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
+                    if !closes && entry.kind != Kind::Open {
+                        host.report.files += 1;
+                        host.report.bytes += if wanted.contains(at) { entry.size() } else { 0 };
+                    }
                     if self.level >= 1 && !closes {
-                        lines.push((1, reply::update(&host.host.name, &entry.path, false)));
+                        lines.push((1, reply::update(&host.report.name, &entry.path, false)));
                     }
                 }
-                Outcome::Skipped if self.level >= 2 && !closes => {
-                    lines.push((2, reply::skip(&host.host.name, &entry.path)));
+                Outcome::Skipped if !closes && entry.kind != Kind::Open => {
+                    host.report.unchanged += 1;
+                    if self.level >= 2 && !self.order.names_only {
+                        lines.push((2, reply::skip(&host.report.name, &entry.path)));
+                    }
+                }
+                Outcome::Skipped if self.level >= 2 && !closes && !self.order.names_only => {
+                    lines.push((2, reply::skip(&host.report.name, &entry.path)));
                 }
                 Outcome::ReadOnly => {
                     *mark |= FAILED;
-                    host.failed = true;
+                    host.worsen(HostStatus::ReadOnly);
                     host.readonly += u64::from(!closes);
                     if self.level >= 3 && !closes {
-                        lines.push((3, reply::skip_readonly(&host.host.name, &entry.path)));
+                        lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
                     }
                 }
                 Outcome::Failed(reason) => {
@@ -190,7 +232,7 @@ impl Report {
                 }
                 Outcome::Silent => {
                     *mark |= FAILED;
-                    host.failed = true;
+                    host.worsen(HostStatus::Failed);
                 }
                 Outcome::Skipped => {}
                 Outcome::Struck => *mark |= FAILED,
@@ -203,7 +245,7 @@ impl Report {
     pub(super) fn close(&mut self, number: u32, wanted: &Bits) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
-            if entry.kind == Kind::Close {
+            if matches!(entry.kind, Kind::Close { .. } | Kind::Keep) {
                 continue;
             }
             self.done.entries_done += 1;
@@ -217,6 +259,108 @@ impl Report {
         }
     }
 
+    /// The client that it is for.
+    pub(super) fn client(&self) -> u32 {
+        self.client
+    }
+
+    /// Another host sends to the same path.
+    pub(super) fn shared(&mut self, shared: &Shared, target: usize, with: &[u8]) {
+        let name = &self.hosts[target].report.name;
+        let (path, with) = (path_of(&self.order), Escaped(with));
+        let line = format!("warning: {with} is sending to {path} of {name} too");
+        self.say(shared, vec![(0, line)]);
+    }
+
+    /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
+    pub(super) fn tallied(&mut self, shared: &Shared, tallies: &[(usize, Tally)]) -> (bool, bool) {
+        let order = Arc::clone(&self.order);
+        let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
+        if order.check {
+            return (false, most > 0);
+        }
+        let mut lines = Vec::new();
+        let path = path_of(&order);
+        if most > 0 && self.below == 0 && !order.gone && !order.force {
+            lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
+        }
+        for (target, tally) in tallies {
+            let told = &mut self.hosts[*target];
+            let (name, Tally { spooled, entries }) = (&told.report.name, *tally);
+            let over = order.max_delete.filter(|most| spooled > *most);
+            if let Some(most) = over {
+                lines.push(format!(
+                    "error: {spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
+                ));
+            } else if spooled >= FEW && spooled > entries / 2 && !order.gone && !order.force {
+                lines.push(format!(
+                    "error: {spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
+                ));
+            }
+        }
+        if !lines.is_empty() {
+            self.total.errors += lines.len() as u64;
+            self.hosts.iter_mut().for_each(|told| told.worsen(HostStatus::Failed));
+            self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
+            return (false, false);
+        }
+        let shown = order.dry_run || self.level >= 1 || order.names_only || order.gone;
+        (!order.dry_run && most > 0, shown && most > 0)
+    }
+
+    /// A target has deleted what it had spooled.
+    pub(super) fn ran(&mut self, target: usize, deleted: u64, failed: u64) {
+        let told = &mut self.hosts[target];
+        told.report.deleted = deleted;
+        // Hosts have much the same too much: the most of one is what went, as far as one number tells.
+        self.total.deleted = self.total.deleted.max(deleted);
+        if failed > 0 {
+            told.worsen(HostStatus::Failed);
+        }
+        self.total.errors += failed;
+    }
+
+    /// Some of what a target has spooled, and what became of it.
+    pub(super) fn page(&mut self, shared: &Shared, target: usize, names: &[(SpoolCode, RelPath)]) {
+        let order = Arc::clone(&self.order);
+        let level = u8::from(!(order.names_only || order.gone));
+        let mut lines = Vec::new();
+        for (code, path) in names {
+            let told = &mut self.hosts[target];
+            let host = &told.report.name;
+            match code {
+                SpoolCode::Spooled if order.check => {
+                    lines.push((1, reply::check_extra(host, path)));
+                    told.report.check.get_or_insert_default().extra += 1;
+                }
+                SpoolCode::Spooled if order.dry_run && self.level == 0 && level > 0 => {
+                    if !self.named.contains(path) {
+                        lines.push((0, reply::would_delete(path)));
+                        if self.named.len() < MOST_NAMED {
+                            self.named.insert(path.clone());
+                        }
+                    }
+                }
+                SpoolCode::Spooled if order.dry_run => {
+                    lines.push((level, reply::delete(host, path, true)));
+                }
+                SpoolCode::Deleted => lines.push((level, reply::delete(host, path, false))),
+                SpoolCode::Failed(reason) => {
+                    told.errors += 1;
+                    let why = reason.to_string();
+                    if told.errors <= MOST_ERRORS && level == 0 {
+                        lines.push((0, reply::delete_error(host, path, &why)));
+                    } else if told.errors <= MOST_ERRORS {
+                        lines.push((0, reply::trouble_on(host, path, &why)));
+                    }
+                    told.report.error(&path.to_string(), &why);
+                }
+                SpoolCode::Spooled | SpoolCode::Kept => {}
+            }
+        }
+        self.say(shared, lines);
+    }
+
     /// Something is wrong with a path here.
     pub(super) fn trouble(&mut self, shared: &Shared, path: &RelPath, why: &str) {
         self.total.errors += 1;
@@ -224,33 +368,41 @@ impl Report {
     }
 
     pub(super) fn suspended(&self, target: usize) {
-        let host = &self.hosts[target].host;
+        let host = &self.hosts[target].report;
         log::info(format_args!("{} ({}) is silent; going on without it", host.name, host.address));
     }
 
     pub(super) fn resumed(&self, target: usize) {
-        let host = &self.hosts[target].host;
+        let host = &self.hosts[target].report;
         log::info(format_args!("{} ({}) answers again", host.name, host.address));
     }
 
     /// A host has left the transfer.
     pub(super) fn gone(&mut self, shared: &Shared, target: usize, why: &Gone) {
         let told = &mut self.hosts[target];
-        (told.failed, told.gone) = (true, true);
+        told.gone = true;
         self.total.errors += 1;
-        let Host { name, address } = &told.host;
-        let line = match why {
-            Gone::Silent => format!("error: receive time out: {address}({name})"),
-            Gone::Left => format!("error: member exit: {address}({name})"),
-            Gone::NoData => format!(
-                "error: receives control but no data: check MTU and firewall: {address}({name})"
-            ),
+        let (name, address) = (told.report.name.clone(), told.report.address);
+        let (status, path, why) = match why {
+            Gone::Silent => (HostStatus::Timeout, None, "receive time out".to_owned()),
+            Gone::Left => (HostStatus::Timeout, None, "member exit".to_owned()),
+            Gone::NoData => {
+                let why = "receives control but no data: check MTU and firewall";
+                (HostStatus::Timeout, None, why.to_owned())
+            }
             Gone::Refused(reason, path) => {
-                format!("error: {reason} {name}:{}", Escaped(path))
+                let path = Escaped(path).to_string();
+                (HostStatus::Refused, Some(path), reason.to_string())
             }
         };
-        log::notice(format_args!("{}", line.trim_start_matches("error: ")));
-        self.say(shared, vec![(0, line)]);
+        told.worsen(status);
+        told.report.error(path.as_deref().unwrap_or_default(), &why);
+        let line = match path {
+            Some(path) => format!("{why} {name}:{path}"),
+            None => format!("{why}: {address}({name})"),
+        };
+        log::notice(format_args!("{line}"));
+        self.say(shared, vec![(0, format!("error: {line}"))]);
     }
 
     /// Tells how far it is; `streaming` is what has left of long files that are on their way.
@@ -280,23 +432,74 @@ impl Report {
         let more = |told: &&Told| told.errors > MOST_ERRORS;
         let lines = self.hosts.iter().filter(more).map(|told| {
             let more = told.errors - MOST_ERRORS;
-            (0, format!("error: {more} more errors {}", told.host.name))
+            (0, format!("error: {more} more errors {}", told.report.name))
         });
         let readonly = self.hosts.iter().filter(|told| told.readonly > 0).map(|told| {
-            let (name, count) = (&told.host.name, told.readonly);
+            let (name, count) = (&told.report.name, told.readonly);
             (0, format!("error: {name} is read-only: {count} entries differ there"))
         });
-        let lines: Vec<_> = lines.chain(readonly).collect();
+        let counts = self
+            .hosts
+            .iter()
+            .filter(|told| !told.gone)
+            .filter_map(|told| Some((1, told.report.check?.line(&told.report.name))));
+        let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
         self.say(shared, lines);
-        self.total.failed = self.hosts.iter().filter(|told| told.failed).count() as u64;
+        let failed = |told: &&Told| told.report.status != HostStatus::Ok;
+        self.total.failed = self.hosts.iter().filter(failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
-        shared.control.send(ToControl::Over { client: self.client, number, total: self.total });
+        let hosts = self.hosts.iter().map(|told| told.report.clone()).collect();
+        let (client, total) = (self.client, self.total);
+        shared.control.send(ToControl::Over { client, number, hosts, total });
     }
 }
 
 impl Told {
+    fn worsen(&mut self, status: HostStatus) {
+        self.report.status = self.report.status.max(status);
+    }
+
+    /// What a comparison has shown of an entry; whether the host does not have it as it is here.
+    fn compared(
+        &mut self,
+        total: &mut Total,
+        lines: &mut Vec<(u8, String)>,
+        entry: &Entry,
+        need: Need,
+    ) -> bool {
+        let path = &entry.path;
+        let shown = !matches!(entry.kind, Kind::Open | Kind::Close { .. } | Kind::Keep);
+        let count = self.report.check.get_or_insert_default();
+        let host = &self.report.name;
+        match need {
+            Need::Skip | Need::Attributes => {
+                if shown {
+                    count.ok += 1;
+                    lines.push((1, reply::check_ok(host, path)));
+                }
+                if need == Need::Attributes {
+                    count.attr += 1;
+                    lines.push((1, reply::check_attr(host, path)));
+                }
+                false
+            }
+            Need::All | Need::ReadOnly => {
+                count.ng += 1;
+                lines.push((0, reply::check_ng(host, path)));
+                self.worsen(HostStatus::Failed);
+                true
+            }
+            Need::Failed(reason) => {
+                count.errors += 1;
+                self.error(total, lines, path, &reason);
+                true
+            }
+            Need::Silent => true,
+        }
+    }
+
     fn error(
         &mut self,
         total: &mut Total,
@@ -304,11 +507,13 @@ impl Told {
         path: &RelPath,
         reason: &Reason,
     ) {
-        self.failed = true;
+        self.worsen(HostStatus::Failed);
         self.errors += 1;
         total.errors += 1;
+        let why = reason.to_string();
         if self.errors <= MOST_ERRORS {
-            lines.push((0, reply::trouble_on(&self.host.name, path, &reason.to_string())));
+            lines.push((0, reply::trouble_on(&self.report.name, path, &why)));
         }
+        self.report.error(&path.to_string(), &why);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::mailbox::Mailbox;
 use super::receiver::ToReceiver;
 use super::sender::ToSender;
+use crate::console::reply::HostReport;
 use crate::console::reply::{Progress, Total};
 use crate::engine::job::TransferKey;
 use crate::engine::outgoing::Stats;
@@ -37,7 +38,9 @@ pub(super) enum ToControl {
     /// How far a client's transfer is.
     Progress { client: u32, progress: Progress },
     /// A client's transfer is over.
-    Over { client: u32, number: u32, total: Total },
+    Over { client: u32, number: u32, hosts: Vec<HostReport>, total: Total },
+    /// A client's transfer was let go: this host, by its address, holds the path.
+    Held { client: u32, number: u32, who: String },
     /// A member was silent in a transfer for too long.
     Drop(NodeId),
     /// A thread has ended that never should.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -13,14 +14,18 @@ use super::clock;
 use super::control::{Control, Settings};
 use super::mailbox::Mailbox;
 use super::packet::Seal;
+use super::password::{self, Door};
+use super::plan;
 use super::receiver::{Receiver, ToReceiver};
 use super::sender::Sender;
 use super::shared::{Shared, ToControl};
 use super::wire::Plain;
 use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
+use crate::console::password::Secret;
 use crate::engine::job::Job as DiskJob;
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
+use crate::engine::rng::Rng;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
 use crate::log;
@@ -64,12 +69,12 @@ fn complain(what: std::fmt::Arguments<'_>) -> ExitCode {
 }
 
 /// Whom the daemon runs as.
-struct Identity {
-    uid: u32,
-    gid: u32,
-    groups: Vec<u32>,
+pub(super) struct Identity {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) groups: Vec<u32>,
     /// Whether that is to be changed.
-    drops: bool,
+    pub(super) drops: bool,
 }
 
 fn identity(config: &Config) -> Result<Identity, String> {
@@ -114,6 +119,19 @@ fn start(config: Config) -> Result<ExitCode, String> {
     let name = host_name(&config)?;
     let root = Root::open(&config.base)
         .map_err(|error| format!("-b {}: {}", config.base.display(), Plain(&error)))?;
+    let secret = match &config.password {
+        Some(path) => {
+            let secret = password::read(path);
+            Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
+        }
+        None => None,
+    };
+    if config.check_config {
+        let text = plan::describe(&config, &identity, &name, &root)?;
+        // A closed pipe is no failure.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Ok(ExitCode::SUCCESS);
+    }
     log::init(log::Setup {
         level: log::Level::new(config.loglevel),
         stderr: true,
@@ -128,7 +146,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
             .map_err(|e| format!("cannot go to the background: {}", Plain(&e)))?,
     };
     let foreground = config.foreground;
-    match assemble(config, identity, name, root) {
+    match assemble(config, identity, name, root, secret) {
         Ok(daemon) => daemon.run(readiness, foreground),
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
@@ -150,6 +168,7 @@ fn assemble(
     identity: Identity,
     name: HostName,
     root: Root,
+    password: Option<Secret>,
 ) -> Result<Daemon, String> {
     let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
     let system =
@@ -183,9 +202,20 @@ fn assemble(
     };
     // More is better, but not needed.
     let _ = ids::raise_nofile(OPEN_FILES);
+    let base = root.path().to_owned();
+    let root = match config.chroot {
+        true => confine(&root).map_err(system("-c"))?,
+        false => root,
+    };
     if identity.drops {
         ids::drop_privileges(identity.uid, identity.gid, &identity.groups)
             .map_err(|error| format!("cannot become user {}: {}", identity.uid, Plain(&error)))?;
+    }
+    // The kernel forbids it to whoever has changed its ids.
+    if config.core_dumps {
+        ids::set_core_dumps(true).map_err(system("-C"))?;
+    } else if identity.drops {
+        ids::set_core_dumps(false).map_err(system("core dumps"))?;
     }
     let root = Arc::new(root);
     let readonly = config.readonly || config.no_recv;
@@ -237,7 +267,8 @@ fn assemble(
         receiver: Receiver::new(Arc::clone(&shared), receiver_waker, to_disk, receives, BUDGET),
         disk,
         jobs,
-        unix: unix_path,
+        // In a chroot that path is another one.
+        unix: unix_path.filter(|_| !config.chroot),
         control: Control {
             settings: Settings {
                 no_send: config.no_send,
@@ -246,6 +277,8 @@ fn assemble(
                 timeout: config.timeout,
                 rate: config.rate,
                 sendsize: shared.net.send_buffer() as u64,
+                base,
+                chroot: config.chroot,
             },
             shared: Arc::clone(&shared),
             waker: control_waker,
@@ -256,9 +289,11 @@ fn assemble(
             seal: Seal::new(me, Role::Control),
             oldest,
             clients: Vec::new(),
+            door: Door::new(password),
             next_client: 1,
             // Any number will do to start from; 0 stands for none.
             next_number: (seed as u32 >> 2).max(1),
+            rng: Rng::new(seed),
             ticked: now,
             tried_join: now,
             most_open: 0,
@@ -266,6 +301,13 @@ fn assemble(
         },
         shared,
     })
+}
+
+/// Makes the base directory the root directory, and opens it as that.
+fn confine(root: &Root) -> std::io::Result<Root> {
+    std::os::unix::fs::chroot(root.path())?;
+    std::env::set_current_dir("/")?;
+    Root::open(Path::new("/"))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, String> {
@@ -297,7 +339,7 @@ impl Daemon {
             crate::VERSION,
             shown(shared.net.local()),
             shared.net.group(),
-            shared.root.path().display()
+            control.settings.base.display()
         ));
         readiness.up().map_err(|error| format!("cannot detach: {}", Plain(&error)))?;
         if !foreground {

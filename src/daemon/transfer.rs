@@ -9,16 +9,17 @@ use std::thread;
 use super::client::Work;
 use super::control::Control;
 use super::job::{Job, Start};
+use super::order::Order;
 use super::report::{Host, Report};
 use super::sender::ToSender;
-use super::walker::{self, AHEAD, Found, Task};
+use super::walker::{AHEAD, Found, Task};
 use super::wire::Plain;
-use crate::console::command::{self, Watch};
+use crate::console::command::Watch;
 use crate::console::reply::{self, Total};
 use crate::engine::job::Options;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
-use crate::fs::walk::Walker;
+use crate::fs::walk::{WalkError, WalkOptions, Walker};
 use crate::name::{Escaped, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
@@ -27,11 +28,13 @@ use crate::wire::header::block_for_mtu;
 const WALKER_STACK: usize = 256 << 10;
 
 impl Control {
-    /// Starts what a client's `send` asks for, or answers why not.
-    pub(super) fn start(&mut self, now: Time, at: usize, send: command::Send) {
-        match self.prepare(now, at, &send) {
-            Ok(number) => self.clients[at].work = Work::Transfer(number),
+    /// Starts what a client asks for, or answers why not. If somebody else holds its path, it is
+    /// tried again until the time given.
+    pub(super) fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
+        match self.prepare(now, at, order) {
+            Ok((number, order)) => self.clients[at].work = Work::Transfer(number, order, until),
             Err(lines) => {
+                self.clients[at].work = Work::Idle;
                 let session = &mut self.clients[at].session;
                 for line in &lines.0 {
                     session.line(0, line);
@@ -42,15 +45,40 @@ impl Control {
         }
     }
 
-    fn prepare(&mut self, now: Time, at: usize, send: &command::Send) -> Result<u32, Refusal> {
-        let targets = self.targets(&send.targets)?;
+    fn prepare(
+        &mut self,
+        now: Time,
+        at: usize,
+        order: Arc<Order>,
+    ) -> Result<(u32, Arc<Order>), Refusal> {
+        let targets = self.targets(&order.targets)?;
         let own_only = self.settings.own_only;
+        let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
         let walk = || {
-            let options = walker::options(send.recursive, own_only);
-            Walker::new(Arc::clone(&self.shared.root), send.path.clone(), options)
+            let options = order.walk(own_only, gid);
+            Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
         };
-        let walker =
-            walk().map_err(|error| Refusal::one(format!("error: {error}"), targets.len()))?;
+        let walker = match walk() {
+            Ok(walker) => Some(walker),
+            Err(WalkError::Io { error, .. })
+                if order.sync && !order.recursive && is_missing(&error) =>
+            {
+                None
+            }
+            Err(error) => return Err(Refusal::one(format!("error: {error}"), targets.len())),
+        };
+        // Only to know how much there is: nothing is read.
+        let count = || {
+            let options = WalkOptions { digests: false, ..order.walk(own_only, gid) };
+            Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options).ok()
+        };
+        let watch = self.clients[at].session.watch();
+        let counter = (watch == Watch::Progress && walker.is_some()).then(count).flatten();
+        let found = counter.map(|walker| (Arc::new(Found::default()), walker));
+        let order = match walker {
+            Some(_) => order,
+            None => Arc::new(order.of_what_is_gone()),
+        };
         if targets.is_empty() {
             return Err(Refusal(Vec::new(), Total::default()));
         }
@@ -58,7 +86,6 @@ impl Control {
         // 0 stands for no transfer.
         self.next_number = self.next_number.wrapping_add(1).max(1);
         let client = &self.clients[at];
-        let watch = client.session.watch();
         let errors = Arc::new(AtomicU64::new(0));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
         let (again, to_walker) = mpsc::channel();
@@ -68,15 +95,14 @@ impl Control {
             walked,
             again: to_walker,
             errors: Arc::clone(&errors),
+            setup: Some(order.setup()),
+            order: Arc::clone(&order),
             own_only,
-        };
-        let found = match watch {
-            Watch::Progress => walk().ok().map(|walker| (Arc::new(Found::default()), walker)),
-            Watch::Off | Watch::Total => None,
+            gid,
         };
         let start = Start {
             shared: Arc::clone(&self.shared),
-            outgoing: self.outgoing(now, number, &targets, send.dry_run),
+            outgoing: self.outgoing(now, number, &targets, order.options()),
             report: Report::new(
                 client.id,
                 Arc::clone(&client.unread),
@@ -87,6 +113,7 @@ impl Control {
                     .iter()
                     .map(|m| Host { name: m.name.clone(), address: *m.addr.ip() })
                     .collect(),
+                Arc::clone(&order),
             ),
             unread: Arc::clone(&client.unread),
             errors,
@@ -109,7 +136,7 @@ impl Control {
         if lowest == 0 {
             self.oldest.store(number, Ordering::Relaxed);
         }
-        Ok(number)
+        Ok((number, order))
     }
 
     fn block(&self, targets: &[Member]) -> u16 {
@@ -117,7 +144,7 @@ impl Control {
         block_for_mtu(smallest.unwrap_or(u16::MAX).min(self.shared.net.mtu()))
     }
 
-    fn outgoing(&self, now: Time, number: u32, targets: &[Member], dry_run: bool) -> Outgoing {
+    fn outgoing(&self, now: Time, number: u32, targets: &[Member], options: Options) -> Outgoing {
         let config = Config {
             me: self.shared.me,
             number,
@@ -126,7 +153,7 @@ impl Control {
                 oldest => oldest,
             },
             targets: targets.iter().map(|member| (member.node, member.addr)).collect(),
-            options: Options { dry_run, ignore_times: false },
+            options,
             block: self.block(targets),
             parallel: self.settings.parallel,
             timeout: self.settings.timeout.at_least(Span::from_secs(1)),
@@ -173,6 +200,10 @@ impl Control {
             Total { hosts: named.len() as u64, failed: count, errors: count, ..Total::default() };
         Err(Refusal(errors, total))
     }
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
 }
 
 /// Why a transfer does not start: lines for the client, and what it comes to.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use super::clock;
+use super::order::Order;
 use super::sender::ToSender;
 use super::shared::{Shared, ToControl};
 use super::wire::Plain;
 use crate::fs::batch::{Batch, Batcher};
 use crate::fs::walk::{WalkItem, WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
+use crate::wire::manifest::Setup;
 
 /// How many batches wait for the sender.
 pub(super) const AHEAD: usize = 2;
@@ -33,21 +34,34 @@ pub(super) struct Task {
     pub(super) again: Receiver<Vec<RelPath>>,
     /// `error:` lines written.
     pub(super) errors: Arc<AtomicU64>,
+    pub(super) order: Arc<Order>,
     pub(super) own_only: Option<u32>,
+    pub(super) gid: Option<u32>,
+    /// What comes with the first batch.
+    pub(super) setup: Option<Setup>,
 }
 
 /// What an abandoned walk says: the sender is not interested any more.
 struct Abandoned;
 
 impl Task {
-    /// Walks to the end, then what is to be offered again, until the transfer is over.
-    pub(super) fn run(self, walker: Walker) {
-        if self.walk(walker).and_then(|()| self.hand(Walked::End)).is_err() {
+    /// Walks to the end, then what is to be offered again, until the transfer is over. Without a
+    /// walker, only the setup is sent.
+    pub(super) fn run(mut self, walker: Option<Walker>) {
+        let walked = match walker {
+            Some(walker) => self.walk(walker),
+            None => {
+                let mut batcher = self.batcher();
+                self.rest(&mut batcher)
+            }
+        };
+        if walked.and_then(|()| self.hand(Walked::End)).is_err() {
             return;
         }
         while let Ok(paths) = self.again.recv() {
             for path in paths {
-                let options = options(false, self.own_only);
+                let options =
+                    WalkOptions { recursive: false, ..self.order.walk(self.own_only, self.gid) };
                 let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
                     Ok(walker) => self.walk(walker),
                     Err(error) => {
@@ -65,8 +79,8 @@ impl Task {
         }
     }
 
-    fn walk(&self, walker: Walker) -> Result<(), Abandoned> {
-        let mut batcher = Batcher::new();
+    fn walk(&mut self, walker: Walker) -> Result<(), Abandoned> {
+        let mut batcher = self.batcher();
         for item in walker {
             match item {
                 WalkItem::Found(found) => {
@@ -83,10 +97,16 @@ impl Task {
                 }
             }
         }
-        match batcher.finish() {
-            Some(batch) => self.hand(Walked::Batch(batch)),
-            None => Ok(()),
-        }
+        self.rest(&mut batcher)
+    }
+
+    /// For what is to be sent; the first one takes the setup along.
+    fn batcher(&mut self) -> Batcher {
+        self.setup.take().map_or_else(Batcher::new, Batcher::with_setup)
+    }
+
+    fn rest(&self, batcher: &mut Batcher) -> Result<(), Abandoned> {
+        batcher.finish().map_or(Ok(()), |batch| self.hand(Walked::Batch(batch)))
     }
 
     fn hand(&self, walked: Walked) -> Result<(), Abandoned> {
@@ -104,11 +124,6 @@ impl Task {
         let lines = vec![(0, line)];
         self.shared.control.send(ToControl::Lines { client: self.client, lines });
     }
-}
-
-/// The options of every walk.
-pub(super) fn options(recursive: bool, own_only: Option<u32>) -> WalkOptions {
-    WalkOptions { recursive, own_only, skip: None, now: clock::wall }
 }
 
 /// How much a walk finds in all, for those who watch its progress. The upper bit of `entries` says
@@ -130,7 +145,7 @@ impl Found {
                 return;
             }
             if let WalkItem::Found(found) = item {
-                if found.entry.kind != crate::wire::manifest::Kind::Close {
+                if !matches!(found.entry.kind, crate::wire::manifest::Kind::Close { .. }) {
                     self.entries.fetch_add(1, Ordering::Relaxed);
                     self.bytes.fetch_add(found.entry.size(), Ordering::Relaxed);
                 }

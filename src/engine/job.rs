@@ -6,10 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::name::NodeId;
+use crate::name::{NodeId, RelPath};
+pub use crate::wire::begin::Options;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
-use crate::wire::outcome::{Need, Outcome, Reason};
+pub use crate::wire::outcome::Tally;
+use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
 
 /// Which transfer: its sender and the sender's number for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -24,15 +26,6 @@ impl fmt::Display for TransferKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node, self.number)
     }
-}
-
-/// How a transfer is to be done, as BEGIN says it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// Stop after NEED: nothing is changed.
-    pub dry_run: bool,
-    /// Every regular file needs its data, whatever its size and time.
-    pub ignore_times: bool,
 }
 
 /// Where the bytes of a complete body are.
@@ -79,6 +72,25 @@ pub enum Job {
         batch: u32,
         /// Indices of entries that are not to be touched, ascending.
         strikes: Vec<u16>,
+    },
+    /// How much is spooled? Nothing more will be: all batches are done.
+    Tally {
+        /// The transfer.
+        key: TransferKey,
+    },
+    /// Delete what is spooled, as far as it is unchanged.
+    Delete {
+        /// The transfer.
+        key: TransferKey,
+    },
+    /// What is spooled, by name; after [`Job::Delete`] with what became of it.
+    Page {
+        /// The transfer.
+        key: TransferKey,
+        /// How many spooled names to pass over.
+        skip: u64,
+        /// How many bytes of names fit the answer.
+        room: usize,
     },
     /// The transfer is over: discard what is staged and not committed. After an abort, directories
     /// that were opened and not closed get their own attributes back.
@@ -127,7 +139,32 @@ pub enum Answer<H> {
         /// The transfer.
         key: TransferKey,
     },
-    /// In place of any of the others: the disk is full or read-only, and this host's part ends here.
+    /// The answer to [`Job::Tally`].
+    Tallied {
+        /// The transfer.
+        key: TransferKey,
+        /// What it comes to.
+        tally: Tally,
+    },
+    /// The answer to [`Job::Delete`].
+    Deleted {
+        /// The transfer.
+        key: TransferKey,
+        /// How much was deleted.
+        deleted: u64,
+        /// How much could not be.
+        failed: u64,
+    },
+    /// The answer to [`Job::Page`].
+    Page {
+        /// The transfer.
+        key: TransferKey,
+        /// How many names were passed over.
+        skip: u64,
+        /// Names in order, each with what became of it; none if there are no more.
+        names: Vec<(SpoolCode, RelPath)>,
+    },
+    /// In place of any of these: the disk is full or read-only, and this host's part ends here.
     Fatal {
         /// The transfer.
         key: TransferKey,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::walk::{Found, Identity};
 use crate::wire::layout::STREAM_OVER;
-use crate::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest, entry_len_bound};
+use crate::wire::manifest::{
+    MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, setup_len_bound,
+};
 
 /// How many entries the first batches have; they are small so that targets have work early.
 pub const FIRST: [usize; 2] = [64, 256];
@@ -35,6 +37,14 @@ impl Batcher {
         Batcher::default()
     }
 
+    /// Nothing in it yet but what the transfer is about, which goes with the first batch, even if
+    /// there is no entry.
+    pub fn with_setup(setup: Setup) -> Self {
+        let manifest_len = setup_len_bound(&setup);
+        let entries = Manifest { setup: Some(setup), ..Manifest::default() };
+        Batcher { entries, manifest_len, ..Batcher::default() }
+    }
+
     /// Takes one more; the batch that is complete by that, if one is.
     pub fn push(&mut self, found: Found) -> Option<Batch> {
         let len = entry_len_bound(&found.entry);
@@ -43,18 +53,27 @@ impl Batcher {
             || self.body_len == 0
             || self.body_len.checked_add(size).is_some_and(|sum| sum <= STREAM_OVER);
         let fits = body_fits && self.manifest_len + len <= MAX_MANIFEST;
-        let before = if fits { None } else { self.finish() };
+        // The longest entry fits beside the longest setup.
+        let before = if fits || self.is_bare() { None } else { self.finish() };
         self.manifest_len += len;
         self.body_len += size;
+        if let Some(digest) = found.digest {
+            // There are MAX_ENTRIES at most.
+            self.entries.digests.push((self.entries.entries.len() as u16, digest));
+        }
         self.entries.entries.push(found.entry);
         self.identities.push(found.identity);
         let most = FIRST.get(self.given).copied().unwrap_or(MAX_ENTRIES);
         if before.is_none() && self.entries.entries.len() >= most { self.finish() } else { before }
     }
 
+    fn is_bare(&self) -> bool {
+        self.entries.entries.is_empty()
+    }
+
     /// The batch of what is left, if anything is.
     pub fn finish(&mut self) -> Option<Batch> {
-        if self.entries.entries.is_empty() {
+        if self.is_bare() && self.entries.setup.is_none() {
             return None;
         }
         self.given += 1;
@@ -72,12 +91,12 @@ mod tests {
     use super::*;
     use crate::name::RelPath;
     use crate::wire::layout::Layout;
-    use crate::wire::manifest::{Entry, Extent, Kind, MAX_EXTENTS, Stamp};
+    use crate::wire::manifest::{Entry, Extent, Kind, MAX_EXTENTS, MAX_PATTERNS, Stamp};
 
     fn found(kind: Kind) -> Found {
         let path = RelPath::parse(b"a/path").unwrap();
         let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
-        Found { entry, identity: None }
+        Found { entry, identity: None, digest: None }
     }
 
     fn group(all: Vec<Found>) -> Vec<Batch> {
@@ -116,10 +135,10 @@ mod tests {
             file(10),
             file(STREAM_OVER - 10),
             file(1),
-            found(Kind::Close),
+            found(Kind::Close { listed: false }),
             file(long),
             file(0),
-            found(Kind::Close),
+            found(Kind::Close { listed: false }),
             file(long),
             file(1),
         ];
@@ -128,11 +147,28 @@ mod tests {
     }
 
     #[test]
+    fn the_setup_comes_first_and_only_once_with_or_without_entries() {
+        let setup = || Setup { path: RelPath::base(), patterns: vec![b'x'; MAX_PATTERNS] };
+        let extents = (0..MAX_EXTENTS as u64).map(|n| Extent { start: n * 9, end: n * 9 + 1 });
+        let holey = found(Kind::File { size: 1 << 40, data: Some(extents.collect()) });
+        let mut batcher = Batcher::with_setup(setup());
+        let mut batches: Vec<Batch> =
+            [holey.clone(), holey, file(1)].into_iter().filter_map(|f| batcher.push(f)).collect();
+        batches.extend(batcher.finish());
+        assert_eq!(counts(&batches), [1, 1, 1]);
+        let setups: Vec<bool> = batches.iter().map(|b| b.manifest.setup.is_some()).collect();
+        assert_eq!(setups, [true, false, false]);
+        let mut batcher = Batcher::with_setup(setup());
+        assert_eq!(batcher.finish().unwrap().manifest.setup, Some(setup()));
+        assert!(batcher.finish().is_none());
+    }
+
+    #[test]
     fn a_manifest_stays_under_its_bound() {
         let extents = |n| (0..n).map(|n| Extent { start: n * 9, end: n * 9 + 1 }).collect();
         let holey = || found(Kind::File { size: 1 << 40, data: Some(extents(MAX_EXTENTS as u64)) });
         assert_eq!(counts(&group(vec![holey(), holey()])), [1, 1]);
         let links = (0..900).map(|_| found(Kind::Symlink(vec![b'x'; 4_095]))).collect();
-        assert_eq!(counts(&group(links)), [64, 253, 253, 253, 77]);
+        assert_eq!(counts(&group(links)), [64, 252, 252, 252, 80]);
     }
 }

@@ -9,7 +9,9 @@ use super::meta::{self, Applied};
 use super::opened::above;
 use super::root::{reason, split};
 use super::staging::Staged;
+use super::surplus::Within;
 use super::sweep;
+use super::walk::Identity;
 use crate::engine::job::{Answer, TransferKey};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
@@ -38,6 +40,16 @@ impl Disk {
         let Some(mut transfer) = self.transfers.remove(&key) else {
             return never_planned(key, batch);
         };
+        if let Some(needs) = transfer.idle.get(&batch) {
+            let mut outcomes: Vec<Outcome> = needs.iter().map(|&n| self.untouched(n)).collect();
+            for &strike in strikes {
+                if let Some(outcome) = outcomes.get_mut(usize::from(strike)) {
+                    *outcome = Outcome::Struck;
+                }
+            }
+            self.transfers.insert(key, transfer);
+            return Answer::Done { key, batch, outcomes };
+        }
         // Batches commit in order: none before this one can still be committed.
         let later = transfer.batches.split_off(&batch);
         for mut skipped in std::mem::replace(&mut transfer.batches, later).into_values() {
@@ -46,7 +58,7 @@ impl Disk {
         let answer = match transfer.batches.remove(&batch) {
             None => never_planned(key, batch),
             Some(mut pending) => {
-                let done = self.commit_batch(&mut transfer, &mut pending, strikes);
+                let done = self.commit_batch(&mut transfer, batch, &mut pending, strikes);
                 self.discard(&mut pending);
                 match done {
                     Ok(outcomes) => Answer::Done { key, batch, outcomes },
@@ -61,6 +73,7 @@ impl Disk {
     fn commit_batch(
         &mut self,
         transfer: &mut Transfer,
+        batch: u32,
         pending: &mut Pending,
         strikes: &[u16],
     ) -> Result<Vec<Outcome>, (u16, Reason)> {
@@ -70,8 +83,12 @@ impl Disk {
                 *struck = true;
             }
         }
-        let idle = self.staging.is_none() || pending.options.dry_run;
+        let idle = self.staging.is_none();
         let fsync = self.config.fsync && !idle;
+        let spools = transfer.surplus.options.spools() && !idle;
+        if spools {
+            transfer.surplus.committing(batch);
+        }
         if fsync {
             self.sync_staged(pending, &struck)?;
         }
@@ -82,11 +99,24 @@ impl Disk {
         let staged = pending.staged.iter_mut();
         for (at, (entry, staged)) in manifest.entries.iter().zip(staged).enumerate() {
             let need = pending.needs.get(at).copied().unwrap_or(Need::Skip);
+            if let (&Kind::Close { listed }, true) = (&entry.kind, spools) {
+                // Before its attributes may shut this process out.
+                let spooled = self.spool_surplus(transfer, entry, listed);
+                spooled.map_err(|e| (index(at), Reason::from_io(&e)))?;
+            }
+            let proven = pending.proven.get(&index(at));
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
-                _ => self.commit_entry(transfer, entry, need, (staged, is_whole), &mut touched),
+                _ => {
+                    let staged = (staged, is_whole);
+                    self.commit_entry(transfer, entry, need, staged, proven, &mut touched)
+                }
             };
+            if spools && !matches!(entry.kind, Kind::Close { .. }) {
+                let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
+                transfer.surplus.named(entry, failed);
+            }
             match outcome {
                 Outcome::Failed(reason) if is_fatal(reason) => return Err((index(at), reason)),
                 _ => outcomes.push(outcome),
@@ -96,6 +126,20 @@ impl Disk {
             self.sync_touched(touched).map_err(|e| (0, Reason::from_io(&e)))?;
         }
         Ok(outcomes)
+    }
+
+    /// Spools what else is in a directory that is about to be closed.
+    fn spool_surplus(
+        &mut self,
+        transfer: &mut Transfer,
+        entry: &Entry,
+        listed: bool,
+    ) -> io::Result<()> {
+        let Some(staging) = &mut self.staging else { return Ok(()) };
+        let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
+        // What a dry run could not list, is not.
+        let listed = listed && !transfer.opened.is_let_in(entry.path.as_bytes());
+        transfer.surplus.closed(&mut within, entry, listed)
     }
 
     /// The outcome of what nothing is done for.
@@ -114,6 +158,7 @@ impl Disk {
         entry: &Entry,
         need: Need,
         (staged, is_whole): (&mut Option<Result<Staged, Reason>>, bool),
+        proven: Option<&Identity>,
         touched: &mut Touched,
     ) -> Outcome {
         let path = entry.path.as_bytes();
@@ -125,18 +170,18 @@ impl Disk {
                 return self.untouched(need);
             }
             (Kind::Open, _) => self.open(transfer, entry),
-            (Kind::Close, _) if transfer.opened.has_failed(path) => {
+            (Kind::Close { .. }, _) if transfer.opened.has_failed(path) => {
                 transfer.opened.release(path);
                 return Outcome::Silent;
             }
-            (Kind::Close, _) => {
+            (Kind::Close { .. }, _) => {
                 let done = self.close_dir(transfer, entry);
                 transfer.opened.release(path);
                 done
             }
             (_, Need::Attributes) => {
                 touched.others = true;
-                let done = self.apply(transfer, entry);
+                let done = self.apply(transfer, entry, proven);
                 done.map(|_| Outcome::Updated).map_err(|e| reason(&e))
             }
             (_, Need::All) => match staged {
@@ -153,7 +198,7 @@ impl Disk {
         };
         if self.config.fsync && done.is_ok() {
             touched.dirs.insert(split(path).0.to_vec());
-            if matches!(entry.kind, Kind::Open | Kind::Close) {
+            if matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
                 touched.dirs.insert(path.to_vec());
             }
         }
@@ -203,7 +248,7 @@ impl Disk {
 
     /// Gives a directory its attributes.
     fn close_dir(&mut self, transfer: &mut Transfer, entry: &Entry) -> Result<Outcome, Reason> {
-        let applied = self.apply(transfer, entry).map_err(|e| reason(&e))?;
+        let applied = self.apply(transfer, entry, None).map_err(|e| reason(&e))?;
         let news = match transfer.opened.get(entry.path.as_bytes()) {
             None => applied.access || applied.mtime,
             Some(known) => {
@@ -217,9 +262,14 @@ impl Disk {
         Ok(if news { Outcome::Updated } else { Outcome::Skipped })
     }
 
-    fn apply(&mut self, transfer: &mut Transfer, entry: &Entry) -> io::Result<Applied> {
+    fn apply(
+        &mut self,
+        transfer: &mut Transfer,
+        entry: &Entry,
+        proven: Option<&Identity>,
+    ) -> io::Result<Applied> {
         self.let_in(transfer, &entry.path, |disk| {
-            meta::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry)
+            meta::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, proven)
         })
     }
 

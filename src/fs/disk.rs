@@ -11,11 +11,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use super::digest::Digester;
 use super::meta::{self, Rights};
 use super::opened::{OpenDir, Opened};
 use super::root::{Dirs, Root};
 use super::staging::{Staged, Staging};
-use crate::engine::job::{Answer, Job, Options, TransferKey};
+use super::surplus::Surplus;
+use super::walk::Identity;
+use crate::engine::job::{Answer, Job, TransferKey};
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
@@ -54,6 +57,7 @@ pub struct Disk {
     /// None if nothing is ever written.
     pub(super) staging: Option<Staging>,
     pub(super) dirs: Dirs,
+    pub(super) digester: Digester,
     pub(super) transfers: BTreeMap<TransferKey, Transfer>,
 }
 
@@ -62,7 +66,10 @@ pub struct Disk {
 pub(super) struct Transfer {
     /// The batches that were planned and not committed.
     pub batches: BTreeMap<u32, Pending>,
+    /// The needs of each batch of a transfer that commits nothing.
+    pub idle: BTreeMap<u32, Vec<Need>>,
     pub opened: Opened,
+    pub surplus: Surplus,
 }
 
 /// A batch that was planned.
@@ -70,8 +77,9 @@ pub(super) struct Transfer {
 pub(super) struct Pending {
     pub manifest: Arc<Manifest>,
     pub layout: Arc<Layout>,
-    pub options: Options,
     pub needs: Vec<Need>,
+    /// Files whose content is as sent, by its digest: what they were when that was seen.
+    pub proven: BTreeMap<u16, Identity>,
     /// What each entry has in staging, or why it has nothing.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, as long as it is open here.
@@ -94,7 +102,8 @@ impl Disk {
             false => Some(Staging::open(root.clone(), &rights)?),
         };
         let dirs = Dirs::new(root);
-        Ok(Disk { config, rights, staging, dirs, transfers: BTreeMap::new() })
+        let digester = Digester::default();
+        Ok(Disk { config, rights, staging, dirs, digester, transfers: BTreeMap::new() })
     }
 
     /// Does one job.
@@ -110,6 +119,9 @@ impl Disk {
             }
             Job::Stage { key, batch, body } => Some(self.stage(key, batch, body)),
             Job::Commit { key, batch, strikes } => Some(self.commit(key, batch, &strikes)),
+            Job::Tally { key } => Some(self.tally(key)),
+            Job::Delete { key } => Some(self.delete(key)),
+            Job::Page { key, skip, room } => Some(self.page(key, skip, room)),
             Job::Close { key, .. } => {
                 self.close(key);
                 Some(Answer::Closed { key })
@@ -139,7 +151,8 @@ impl Disk {
 
     fn give_back(&mut self, dir: &OpenDir) -> io::Result<()> {
         if dir.created {
-            meta::apply(&mut self.dirs, &self.rights, self.staging.as_ref(), &dir.entry)?;
+            let staging = self.staging.as_ref();
+            meta::apply(&mut self.dirs, &self.rights, staging, &dir.entry, None)?;
         } else if let Some(mode) = dir.own_mode {
             let (parent, name) = self.dirs.parent(&dir.entry.path)?;
             let flags = libc::O_PATH | libc::O_DIRECTORY;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::root::Dirs;
 use super::staging::Staging;
+use super::walk::Identity;
 use crate::sys::fsat::{self, FileType, ProcessIds, Stat};
 use crate::wire::manifest::{Entry, Kind, Stamp};
 
@@ -60,15 +61,17 @@ impl Rights {
     }
 
     /// Whether there is anything about `stat` to be changed. Of a symbolic link the mode means
-    /// nothing; of a regular file the mtime belongs to the content, and is not looked at here.
-    pub fn differ(&self, entry: &Entry, stat: &Stat, grain: Grain) -> bool {
+    /// nothing; of a regular file the mtime belongs to the content, and is looked at only if that is
+    /// `proven` to be as sent.
+    pub fn differ(&self, entry: &Entry, stat: &Stat, grain: Grain, proven: bool) -> bool {
         if !self.may_change(stat) {
             return false;
         }
         let wanted = self.wanted(entry, stat.uid, stat.gid);
         let mode = matches!(entry.kind, Kind::Symlink(_)) || stat.mode == wanted.mode;
         let owner = (stat.uid, stat.gid) == (wanted.uid, wanted.gid);
-        let mtime = matches!(entry.kind, Kind::File { .. }) || grain.same(stat.mtime, entry.mtime);
+        let of_content = matches!(entry.kind, Kind::File { .. }) && !proven;
+        let mtime = of_content || grain.same(stat.mtime, entry.mtime);
         !(mode && owner && mtime)
     }
 }
@@ -115,7 +118,7 @@ impl Grain {
     /// Whether `kept` is what the file system makes of `sent`.
     pub fn same(self, kept: Stamp, sent: Stamp) -> bool {
         let secs = sent.secs.clamp(self.first, self.last);
-        if secs != sent.secs || (self != Grain::EXACT && [self.first, self.last].contains(&secs)) {
+        if secs != sent.secs || [self.first, self.last].contains(&secs) {
             return kept.secs == secs;
         }
         let sent = match self.unit {
@@ -157,12 +160,13 @@ pub(super) fn dress(
 /// Whether an entry of `kind` and an object of type `found` are the same kind of thing.
 pub(super) fn is_kind(kind: &Kind, found: FileType) -> bool {
     let kind = match kind {
-        Kind::Open | Kind::Close => FileType::Directory,
+        Kind::Open | Kind::Close { .. } => FileType::Directory,
         Kind::File { .. } => FileType::File,
         Kind::Symlink(_) => FileType::Symlink,
         Kind::Fifo => FileType::Fifo,
         Kind::Char(..) => FileType::Char,
         Kind::Block(..) => FileType::Block,
+        Kind::Keep => return true,
     };
     kind == found
 }
@@ -179,7 +183,8 @@ pub(super) struct Applied {
 }
 
 /// Gives what is at an entry's path the attributes that differ, through no link. The mtime of a
-/// regular file stays: it says when its content changed, and that may have been just now.
+/// regular file stays: it says when its content changed, and that may have been just now; unless it is
+/// still what it was when its content was `proven` to be as sent.
 ///
 /// # Errors
 /// ESTALE if something of another type is there; ELOOP, ENOTDIR if that is so of a directory.
@@ -188,14 +193,15 @@ pub(super) fn apply(
     rights: &Rights,
     staging: Option<&Staging>,
     entry: &Entry,
+    proven: Option<&Identity>,
 ) -> io::Result<Applied> {
     let (dir, name) = dirs.parent(&entry.path)?;
     let fd = fsat::open_at(dir.as_fd(), name, libc::O_PATH, 0)?;
     let stat = fsat::stat_fd(fd.as_fd())?;
     if !is_kind(&entry.kind, stat.kind) {
         let code = match (&entry.kind, stat.kind) {
-            (Kind::Open | Kind::Close, FileType::Symlink) => libc::ELOOP,
-            (Kind::Open | Kind::Close, _) => libc::ENOTDIR,
+            (Kind::Open | Kind::Close { .. }, FileType::Symlink) => libc::ELOOP,
+            (Kind::Open | Kind::Close { .. }, _) => libc::ENOTDIR,
             _ => libc::ESTALE,
         };
         return Err(io::Error::from_raw_os_error(code));
@@ -217,7 +223,8 @@ pub(super) fn apply(
     }
     let Wanted { uid, gid, mode } = wanted;
     let grain = staging.map_or(Grain::EXACT, |staging| staging.grain(&stat));
-    if stat.kind != FileType::File && !grain.same(stat.mtime, entry.mtime) {
+    let timely = stat.kind != FileType::File || proven == Some(&Identity::of(&stat));
+    if timely && !grain.same(stat.mtime, entry.mtime) {
         fsat::set_mtime_at(dir.as_fd(), name, entry.mtime)?;
         applied.mtime = true;
     }
@@ -280,7 +287,7 @@ mod tests {
         assert!(grain.same(stamp(0, 0), stamp(-1, 5)));
         assert!(!grain.same(stamp(50, 0), stamp(50, 5)));
         assert!(Grain::EXACT.same(stamp(i64::MIN, 3), stamp(i64::MIN, 3)));
-        assert!(!Grain::EXACT.same(stamp(i64::MIN, 3), stamp(i64::MIN, 4)));
+        assert!(!Grain::EXACT.same(stamp(i64::MIN + 1, 3), stamp(i64::MIN + 1, 4)));
     }
 
     #[test]

@@ -3,19 +3,26 @@
 //! Everything is reached by a descriptor of the base directory, and no symbolic link is followed in
 //! any component of a path ([`root`]). Sending: [`walk`] finds entries, [`batch`] groups them,
 //! [`source`] reads their bytes. Receiving: [`disk`] does the jobs of `engine::job`, one at a time.
+//! What a target has and the sender has not is found while the names come in, kept in a file, and
+//! deleted at the end if the sender says so.
 #![forbid(unsafe_code)]
 
 pub mod batch;
 mod commit;
+mod delete;
+mod digest;
 pub mod disk;
 mod extents;
 mod meta;
+mod names;
 mod opened;
 mod plan;
 pub mod root;
 pub mod source;
+mod spool;
 mod stage;
 mod staging;
+mod surplus;
 mod sweep;
 pub mod walk;
 

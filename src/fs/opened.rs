@@ -7,7 +7,7 @@ use crate::wire::manifest::Entry;
 
 /// The most directories that a transfer can have open. One that nests them as a walk does has 2,048
 /// at most (a path is no deeper), and as many more as the batches on their way open and close.
-const MOST: usize = 32_768;
+pub(super) const MOST: usize = 32_768;
 
 /// One of them.
 #[derive(Debug)]
@@ -95,6 +95,16 @@ impl Opened {
     /// Whether `path` is below a directory that shuts this process out.
     pub fn is_below_shut_out(&self, path: &[u8]) -> bool {
         above(path).any(|dir| self.dirs.get(dir).is_some_and(|known| known.shut_out))
+    }
+
+    /// Whether `path`, an open directory, can be listed only because this transfer has changed
+    /// permission bits of it or of one above it. (A dry run does not.)
+    pub fn is_let_in(&self, path: &[u8]) -> bool {
+        let lacks = |dir: &[u8], bits| {
+            let mode = self.dirs.get(dir).and_then(|known| known.own_mode);
+            mode.is_some_and(|mode| mode & bits != bits)
+        };
+        lacks(path, 0o500) || above(path).any(|dir| lacks(dir, 0o100))
     }
 
     /// A close entry is done with: the directory is forgotten, unless it is open once more.

@@ -1,20 +1,24 @@
 //! Planning: what each entry of a batch needs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::digest::Digester;
 use super::disk::{Disk, Pending, StagedFile, index, is_fatal};
 use super::meta::{Grain, Rights, is_kind};
 use super::opened::Opened;
 use super::root::{Dirs, reason, split};
 use super::staging::{Staging, create};
+use super::surplus::{Surplus, Within};
 use super::sweep;
+use super::walk::Identity;
 use crate::engine::job::{Answer, Options, TransferKey};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::Layout;
-use crate::wire::manifest::{Entry, Kind, Manifest};
+use crate::wire::manifest::{Digest, Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Reason};
 
 impl Disk {
@@ -31,18 +35,36 @@ impl Disk {
             self.discard(&mut before);
         }
         let transfer = self.transfers.entry(key).or_default();
+        transfer.surplus.options = options;
+        if let Some(setup) = &manifest.setup {
+            if let Err(reason) = transfer.surplus.set_up(batch, setup) {
+                return Answer::Fatal { key, batch, entry: 0, reason };
+            }
+        }
         let mut planner = Planner {
             dirs: &mut self.dirs,
             rights: &self.rights,
             staging: self.staging.as_ref(),
             opened: &mut transfer.opened,
+            digester: &mut self.digester,
+            proven: BTreeMap::new(),
             readonly: self.config.readonly,
             options,
         };
-        let needs = manifest.entries.iter().map(|entry| planner.need(entry)).collect();
+        let needs: Vec<Need> = match options.names_only {
+            true => vec![Need::Skip; manifest.entries.len()],
+            false => {
+                let entries = (0u16..).zip(&manifest.entries);
+                entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
+            }
+        };
+        let proven = planner.proven;
+        if Surplus::is_idle(&options) {
+            return self.plan_idle(key, batch, &manifest, needs);
+        }
         let staged = vec![None; manifest.entries.len()];
         let mut pending =
-            Pending { manifest, layout, options, needs, staged, file: None, is_whole: false };
+            Pending { manifest, layout, needs, proven, staged, file: None, is_whole: false };
         let opened = self.open_streamed(&mut pending);
         let (needs, file) = (pending.needs.clone(), pending.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
@@ -54,11 +76,32 @@ impl Disk {
         }
     }
 
+    /// The end of the plan of a batch that will not be committed.
+    fn plan_idle(
+        &mut self,
+        key: TransferKey,
+        batch: u32,
+        manifest: &Arc<Manifest>,
+        needs: Vec<Need>,
+    ) -> Answer<StagedFile> {
+        let transfer = self.transfers.entry(key).or_default();
+        if let (Some(staging), true) = (&mut self.staging, transfer.surplus.options.spools()) {
+            let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
+            let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
+            let failed = failed.collect();
+            if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
+                return Answer::Fatal { key, batch, entry: 0, reason: Reason::from_io(&e) };
+            }
+        }
+        transfer.idle.insert(batch, needs.clone());
+        Answer::Planned { key, batch, needs, file: None }
+    }
+
     /// Opens the streamed file of a batch in staging, if it has one and needs it. A failure is its
     /// need, unless it is fatal.
     fn open_streamed(&mut self, pending: &mut Pending) -> Result<(), (u16, Reason)> {
         let slot = match pending.layout.slots() {
-            [slot] if pending.layout.streams() && !pending.options.dry_run => slot,
+            [slot] if pending.layout.streams() => slot,
             _ => return Ok(()),
         };
         let at = usize::from(slot.entry);
@@ -96,11 +139,17 @@ impl Disk {
     }
 }
 
+/// What a comparison says of what is not there.
+const MISSING: Need = Need::Failed(Reason::Os(libc::ENOENT as u16));
+
 struct Planner<'a> {
     dirs: &'a mut Dirs,
     rights: &'a Rights,
     staging: Option<&'a Staging>,
     opened: &'a mut Opened,
+    digester: &'a mut Digester,
+    /// As in [`Pending`].
+    proven: BTreeMap<u16, Identity>,
     readonly: bool,
     options: Options,
 }
@@ -108,18 +157,19 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Nothing that is planned will be done.
     fn is_idle(&self) -> bool {
-        self.readonly || self.options.dry_run
+        self.readonly || Surplus::is_idle(&self.options)
     }
 
-    fn need(&mut self, entry: &Entry) -> Need {
+    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
         let path = entry.path.as_bytes();
         if self.opened.is_below_failed(path) {
             return Need::Silent;
         }
         let need = match entry.kind {
             Kind::Open => self.open(entry),
-            Kind::Close => self.close(entry),
-            _ => self.object(entry),
+            Kind::Close { .. } => self.close(entry),
+            Kind::Keep => Need::Skip,
+            _ => self.object(entry, digest, at),
         };
         if need == Need::All {
             if let Some(parent) = self.opened.get(split(path).0) {
@@ -127,6 +177,8 @@ impl Planner<'_> {
             }
         }
         match need {
+            // To be compared, it need not be writable.
+            need if self.options.check => need,
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
         }
@@ -139,7 +191,9 @@ impl Planner<'_> {
             // An open entry before makes the directory.
             Err((Some(libc::ENOENT), _)) => Ok(None),
             // The commit will let itself in; until then nobody knows what is there.
-            Err((Some(libc::EACCES), _)) if self.opened.is_below_shut_out(path.as_bytes()) => {
+            Err((Some(libc::EACCES), _))
+                if !self.options.check && self.opened.is_below_shut_out(path.as_bytes()) =>
+            {
                 Ok(None)
             }
             Err((_, e)) => Err(e),
@@ -150,8 +204,8 @@ impl Planner<'_> {
         self.staging.map_or(Grain::EXACT, |staging| staging.grain(stat))
     }
 
-    fn differ(&self, entry: &Entry, stat: &Stat) -> bool {
-        self.rights.differ(entry, stat, self.grain(stat))
+    fn differ(&self, entry: &Entry, stat: &Stat, proven: bool) -> bool {
+        self.rights.differ(entry, stat, self.grain(stat), proven)
     }
 
     fn open(&mut self, entry: &Entry) -> Need {
@@ -166,7 +220,7 @@ impl Planner<'_> {
             Err(e) => Some(reason(e)),
         };
         let stat = found.ok().flatten().filter(|_| failed.is_none());
-        let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat));
+        let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat, false));
         let shut_out = stat.as_ref().is_some_and(|stat| self.rights.is_shut_out(stat));
         if !self.opened.open(entry, stat.is_some(), differs, shut_out) {
             return Need::Failed(Reason::Os(libc::ENOMEM as u16));
@@ -177,6 +231,8 @@ impl Planner<'_> {
                 Need::Failed(reason)
             }
             None if stat.is_some() => Need::Skip,
+            // Whatever is in it is missing too, and said to be.
+            None if self.options.check => MISSING,
             None => Need::All,
         }
     }
@@ -187,6 +243,7 @@ impl Planner<'_> {
         let failed = self.opened.has_failed(path);
         let need = match self.opened.get(path) {
             _ if failed => Need::Silent,
+            Some(dir) if !dir.existed && self.options.check => Need::Silent,
             Some(dir) if dir.existed && dir.differs => Need::Attributes,
             Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
             Some(_) => Need::Skip,
@@ -203,11 +260,7 @@ impl Planner<'_> {
     fn attributes(&mut self, entry: &Entry) -> Need {
         match self.look(&entry.path) {
             Ok(Some(stat)) if stat.kind == FileType::Directory => {
-                if self.differ(entry, &stat) {
-                    Need::Attributes
-                } else {
-                    Need::Skip
-                }
+                if self.differ(entry, &stat, false) { Need::Attributes } else { Need::Skip }
             }
             Ok(Some(_)) => Need::Failed(Reason::NotADirectoryInPlace),
             Ok(None) => Need::Failed(Reason::Os(libc::ENOENT as u16)),
@@ -215,21 +268,29 @@ impl Planner<'_> {
         }
     }
 
-    fn object(&mut self, entry: &Entry) -> Need {
+    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
         let stat = match self.look(&entry.path) {
             Ok(Some(stat)) => stat,
+            Ok(None) if self.options.check => return MISSING,
             Ok(None) => return Need::All,
             Err(e) => return Need::Failed(reason(&e)),
         };
-        match self.same_content(entry, &stat) {
+        let same = self.same_content(entry, &stat, digest);
+        let proven = matches!(same, Ok(true)) && digest.is_some();
+        if proven {
+            self.proven.insert(at, Identity::of(&stat));
+        }
+        match same {
             Err(e) => Need::Failed(reason(&e)),
-            Ok(false) if stat.kind == FileType::Directory => match self.is_empty(&entry.path) {
-                Ok(true) => Need::All,
-                Ok(false) => Need::Failed(Reason::DirectoryInPlace),
-                Err(e) => Need::Failed(reason(&e)),
-            },
+            Ok(false) if stat.kind == FileType::Directory && !self.options.check => {
+                match self.is_empty(&entry.path) {
+                    Ok(true) => Need::All,
+                    Ok(false) => Need::Failed(Reason::DirectoryInPlace),
+                    Err(e) => Need::Failed(reason(&e)),
+                }
+            }
             Ok(false) => Need::All,
-            Ok(true) if self.differ(entry, &stat) => Need::Attributes,
+            Ok(true) if self.differ(entry, &stat, proven) => Need::Attributes,
             Ok(true) => Need::Skip,
         }
     }
@@ -239,22 +300,38 @@ impl Planner<'_> {
         sweep::is_empty(dir.as_fd(), name)
     }
 
-    fn same_content(&mut self, entry: &Entry, stat: &Stat) -> io::Result<bool> {
+    fn same_content(
+        &mut self,
+        entry: &Entry,
+        stat: &Stat,
+        digest: Option<&Digest>,
+    ) -> io::Result<bool> {
         if !is_kind(&entry.kind, stat.kind) {
             return Ok(false);
         }
         Ok(match &entry.kind {
-            Kind::File { size, .. } => {
-                !self.options.ignore_times
-                    && *size == stat.size
-                    && self.grain(stat).same(stat.mtime, entry.mtime)
-            }
+            Kind::File { size, .. } if self.options.ignore_times || *size != stat.size => false,
+            Kind::File { .. } => match digest {
+                Some(digest) => self.has_digest(entry, stat, digest)?,
+                None => self.grain(stat).same(stat.mtime, entry.mtime),
+            },
             Kind::Symlink(target) => {
                 let (dir, name) = self.dirs.parent(&entry.path)?;
                 fsat::readlink_at(dir.as_fd(), name)? == *target
             }
             Kind::Char(major, minor) | Kind::Block(major, minor) => stat.rdev == (*major, *minor),
-            Kind::Fifo | Kind::Open | Kind::Close => true,
+            Kind::Fifo | Kind::Open | Kind::Close { .. } | Kind::Keep => true,
         })
+    }
+
+    /// Whether a file of the right size has the right content. One that is being changed has not, nor
+    /// has one that cannot be read, unless that is what the sender wants to know.
+    fn has_digest(&mut self, entry: &Entry, stat: &Stat, digest: &Digest) -> io::Result<bool> {
+        let (dir, name) = self.dirs.parent(&entry.path)?;
+        match self.digester.digest(dir.as_fd(), name, &Identity::of(stat)) {
+            Ok(found) => Ok(found.as_ref() == Some(digest)),
+            Err(e) if self.options.check => Err(e),
+            Err(_) => Ok(false),
+        }
     }
 }

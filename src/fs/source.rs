@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -133,19 +133,25 @@ impl Source {
         let path = manifest.entries.get(usize::from(entry)).map(|entry| &entry.path);
         let path = path.ok_or(Reason::Os(libc::EINVAL as u16))?;
         let (dir, name) = self.dirs.parent(path).map_err(|e| gone_or(&e))?;
-        // A FIFO that took the file's place must not block.
-        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = fsat::open_at(dir.as_fd(), name, flags | libc::O_NOATIME, 0).or_else(|e| {
-            // Only the owner may leave the atime alone.
-            match e.raw_os_error() {
-                Some(libc::EPERM) => fsat::open_at(dir.as_fd(), name, flags, 0),
-                _ => Err(e),
-            }
-        });
+        let file = open_to_read(dir.as_fd(), name);
         let file = file.map_err(|e| gone_or(&e))?;
         still(&file, &identity)?;
         Ok((file, identity))
     }
+}
+
+/// Opens what should be a regular file, and leaves its atime alone if this process may.
+///
+/// # Errors
+/// Those of `openat`; ELOOP if it is a symbolic link.
+pub(super) fn open_to_read(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    // A FIFO that took the file's place must not block.
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    fsat::open_at(dir, name, flags | libc::O_NOATIME, 0).or_else(|e| match e.raw_os_error() {
+        // Only the owner may.
+        Some(libc::EPERM) => fsat::open_at(dir, name, flags, 0),
+        _ => Err(e),
+    })
 }
 
 /// Reads the beginning of `file`, which must be what it was when that is done.
@@ -157,7 +163,11 @@ fn fill(file: &File, identity: &Identity, room: &mut [u8]) -> Result<(), Reason>
     }
 }
 
-fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
+/// Whether `file` is what `identity` says.
+///
+/// # Errors
+/// [`Reason::Changed`] if not; an errno if nobody can tell.
+pub(super) fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
     let stat = fsat::stat_fd(file.as_fd()).map_err(|e| Reason::from_io(&e))?;
     let same = stat.kind == FileType::File && Identity::of(&stat) == *identity;
     if same { Ok(()) } else { Err(Reason::Changed) }

@@ -15,9 +15,13 @@ use crate::wire::outcome::Need;
 
 impl Disk {
     pub(super) fn stage(&mut self, key: TransferKey, batch: u32, body: Body) -> Answer<StagedFile> {
-        let pending = self.transfers.get_mut(&key).and_then(|t| t.batches.get_mut(&batch));
+        let Some(transfer) = self.transfers.get_mut(&key) else { return never_planned(key, batch) };
+        if transfer.idle.contains_key(&batch) {
+            return Answer::Staged { key, batch, buffer: into_buffer(body) };
+        }
+        let pending = transfer.batches.get_mut(&batch);
         let Some(pending) = pending else { return never_planned(key, batch) };
-        let Some(staging) = self.staging.as_mut().filter(|_| !pending.options.dry_run) else {
+        let Some(staging) = self.staging.as_mut() else {
             return Answer::Staged { key, batch, buffer: into_buffer(body) };
         };
         let (manifest, layout) = (pending.manifest.clone(), pending.layout.clone());
@@ -35,7 +39,7 @@ impl Disk {
         for (at, entry) in manifest.entries.iter().enumerate() {
             let wanted = pending.needs.get(at) == Some(&Need::All);
             let Some(room) = pending.staged.get_mut(at) else { break };
-            if !wanted || matches!(entry.kind, Kind::Open | Kind::Close) {
+            if !wanted || matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
                 continue;
             }
             let made = match (*room, &pending.file) {
@@ -158,7 +162,7 @@ fn make_node(
         Kind::Fifo => (FileType::Fifo, (0, 0)),
         Kind::Char(major, minor) => (FileType::Char, (*major, *minor)),
         Kind::Block(major, minor) => (FileType::Block, (*major, *minor)),
-        Kind::File { .. } | Kind::Open | Kind::Close => {
+        Kind::File { .. } | Kind::Open | Kind::Close { .. } | Kind::Keep => {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
     };

@@ -63,13 +63,13 @@ struct Place {
 
 /// Within what a rename works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Mount {
+pub(super) struct Mount {
     id: Option<u64>,
     dev: u64,
 }
 
 impl Mount {
-    fn of(stat: &Stat) -> Self {
+    pub fn of(stat: &Stat) -> Self {
         Mount { id: stat.mount, dev: stat.dev }
     }
 }
@@ -229,6 +229,18 @@ impl Staging {
             made => made?,
         };
         Ok((staged, made))
+    }
+
+    /// A new empty file without a name, to be read and written.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn nameless(&mut self, rights: &Rights) -> io::Result<File> {
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+        let (staged, fd) =
+            self.make(PlaceId(0), rights, |dir, name| fsat::open_at(dir, name, flags, 0o600))?;
+        self.discard(staged);
+        Ok(fd.into())
     }
 
     /// The directory and the name of something staged.

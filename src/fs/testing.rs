@@ -16,10 +16,11 @@ use super::source::Source;
 use super::walk::{Found, WalkItem, WalkOptions, Walker};
 use crate::engine::job::{Answer, Body, Job, Options, TransferKey};
 use crate::name::{NodeId, RelPath};
+use crate::pattern::{Patterns, Rule};
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::{Kind, Stamp};
-use crate::wire::outcome::{Need, Outcome};
+use crate::wire::manifest::{Kind, Setup, Stamp};
+use crate::wire::outcome::{Need, Outcome, SpoolCode};
 
 /// A directory of a test's own, removed when the test is over.
 pub struct TempDir(PathBuf);
@@ -86,7 +87,16 @@ pub fn path(text: impl AsRef<[u8]>) -> RelPath {
 
 /// Options of a whole walk; nothing is young.
 pub fn whole() -> WalkOptions {
-    WalkOptions { recursive: true, own_only: None, skip: None, now: || (i64::MAX, 0) }
+    WalkOptions {
+        recursive: true,
+        own_only: None,
+        skip: None,
+        now: || (i64::MAX, 0),
+        keep: false,
+        names_only: false,
+        digests: false,
+        gid: None,
+    }
 }
 
 pub fn walk(root: &Arc<Root>, start: &RelPath, options: WalkOptions) -> Vec<WalkItem> {
@@ -113,7 +123,7 @@ pub fn batches(found: Vec<Found>) -> Vec<Batch> {
 pub struct Transfer {
     pub key: TransferKey,
     pub options: Options,
-    next: u32,
+    pub next: u32,
 }
 
 /// What became of one entry: `+` before an open, `-` before a close entry's path.
@@ -195,7 +205,7 @@ impl Transfer {
             .map(|((entry, need), outcome)| {
                 let sign = match entry.kind {
                     Kind::Open => "+",
-                    Kind::Close => "-",
+                    Kind::Close { .. } => "-",
                     _ => "",
                 };
                 (format!("{sign}{}", entry.path), need, outcome)
@@ -334,7 +344,17 @@ pub fn is_in_namespace(test: &str) -> bool {
 }
 
 fn run_child(command: &mut std::process::Command, test: &str) {
-    let out = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, "1");
+    let out = loop {
+        match command.output() {
+            // Another test began a process while the program was being copied: until that is under
+            // way, it has the copy open too.
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            out => break out.unwrap(),
+        }
+    };
     let said = String::from_utf8_lossy(&out.stdout);
     let complained = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && said.contains("1 passed"), "{said}\n{complained}");
@@ -379,4 +399,103 @@ pub fn one_batch(root: &Arc<Root>, start: &RelPath) -> Batch {
     let mut batches = batches(found(root, start));
     assert_eq!(batches.len(), 1);
     batches.remove(0)
+}
+
+/// A transfer that looks for what only the target has.
+pub struct Spooling {
+    pub transfer: Transfer,
+    pub lines: Vec<Line>,
+}
+
+pub fn patterns(rules: &[&str]) -> Patterns {
+    let rules = rules.iter().map(|rule| match rule.split_at(2) {
+        ("+ ", pattern) => Rule::include(pattern.as_bytes()),
+        (_, pattern) => Rule::exclude(pattern.as_bytes()),
+    });
+    Patterns::new(rules.collect()).unwrap()
+}
+
+pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
+    let mut bytes = Vec::new();
+    if !rules.is_empty() {
+        patterns(rules).emit(&mut bytes);
+    }
+    Setup { path: about.clone(), patterns: bytes }
+}
+
+/// The batches of a walk of `start` for a transfer with `options`, as a sender makes them.
+pub fn spooling_batches(
+    from: &Arc<Root>,
+    start: &RelPath,
+    options: Options,
+    rules: &[&str],
+) -> Vec<Batch> {
+    let list = patterns(rules);
+    let options = WalkOptions {
+        keep: true,
+        names_only: options.names_only,
+        digests: options.check,
+        skip: Some(Box::new(move |path, is_dir| list.excludes(path, is_dir))),
+        ..whole()
+    };
+    let mut batcher = Batcher::with_setup(setup(start, rules));
+    let mut batches = Vec::new();
+    for item in walk(from, start, options) {
+        if let WalkItem::Found(found) = item {
+            batches.extend(batcher.push(found));
+        }
+    }
+    batches.extend(batcher.finish());
+    batches
+}
+
+impl Spooling {
+    /// Sends everything below `start`.
+    pub fn send(
+        from: &Arc<Root>,
+        disk: &mut Disk,
+        start: &RelPath,
+        options: Options,
+        rules: &[&str],
+    ) -> Self {
+        let mut transfer = Transfer::new(77, options);
+        let mut lines = Vec::new();
+        for batch in spooling_batches(from, start, options, rules) {
+            lines.extend(transfer.batch(disk, from, &batch));
+        }
+        Spooling { transfer, lines }
+    }
+
+    pub fn tally(&self, disk: &mut Disk) -> (u64, u64) {
+        match disk.run(Job::Tally { key: self.transfer.key }) {
+            Some(Answer::Tallied { tally, .. }) => (tally.spooled, tally.entries),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn delete(&self, disk: &mut Disk) -> (u64, u64) {
+        match disk.run(Job::Delete { key: self.transfer.key }) {
+            Some(Answer::Deleted { deleted, failed, .. }) => (deleted, failed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn pages(&self, disk: &mut Disk) -> Vec<(String, SpoolCode)> {
+        let mut all: Vec<(String, SpoolCode)> = Vec::new();
+        loop {
+            let skip = all.len() as u64;
+            match disk.run(Job::Page { key: self.transfer.key, skip, room: 200 }) {
+                Some(Answer::Page { names, .. }) if names.is_empty() => return all,
+                Some(Answer::Page { names, skip: from, .. }) => {
+                    assert_eq!(from, skip);
+                    all.extend(names.into_iter().map(|(code, path)| (path.to_string(), code)));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub fn names(&self, disk: &mut Disk) -> Vec<String> {
+        self.pages(disk).into_iter().map(|(name, _)| name).collect()
+    }
 }

@@ -18,12 +18,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::digest::Digester;
 use super::extents;
+use super::names::Names;
 use super::root::{Dirs, Root};
-use crate::name::{RelPath, STAGING};
+use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::STREAM_OVER;
-use crate::wire::manifest::{Entry, Extent, Kind, Stamp};
+use crate::wire::manifest::{Digest, Entry, Extent, Kind, Stamp};
+use crate::wire::outcome::Reason;
 
 /// A file that was changed less than this ago could change again without a new ctime, as clocks of
 /// file systems tick every 10 ms at worst (CONFIG_HZ=100).
@@ -42,6 +45,16 @@ pub struct WalkOptions {
     pub skip: Option<Skip>,
     /// The time now, as seconds since 1970 and nanoseconds.
     pub now: fn() -> (i64, u32),
+    /// Whether what a listing gives and is not sent comes as [`Kind::Keep`], and the close entry of
+    /// a directory says whether its listing was complete: for whoever deletes what is not listed.
+    pub keep: bool,
+    /// Only the names count: directories are opened and closed, everything else is a
+    /// [`Kind::Keep`]. Goes with `keep`.
+    pub names_only: bool,
+    /// Whether regular files come with their MD5 digests.
+    pub digests: bool,
+    /// The group of what is sent, in place of its own; the directories on the way keep theirs.
+    pub gid: Option<u32>,
 }
 
 /// Says whether a path, and whether it is a directory, is left out.
@@ -120,6 +133,14 @@ pub struct Found {
     pub entry: Entry,
     /// What it must still be when it is read, if it is a regular file.
     pub identity: Option<Identity>,
+    /// The digest of its content, if it is a regular file and digests are wanted.
+    pub digest: Option<Digest>,
+}
+
+impl Found {
+    fn without_content(entry: Entry) -> WalkItem {
+        WalkItem::Found(Found { entry, identity: None, digest: None })
+    }
 }
 
 /// One step of a walk.
@@ -156,64 +177,15 @@ pub struct Walker {
     /// The directories that are open, the base first.
     open: Vec<Frame>,
     ready: VecDeque<WalkItem>,
+    digester: Digester,
 }
 
 struct Frame {
     path: RelPath,
     names: Names,
     close: Option<Entry>,
-}
-
-/// The names in one directory, in order, in two blocks of memory.
-#[derive(Default)]
-struct Names {
-    bytes: Vec<u8>,
-    spans: Vec<(u32, u8, FileType)>,
-    next: usize,
-}
-
-impl Names {
-    fn one(name: &[u8]) -> Self {
-        let mut names = Names::default();
-        names.push(name, FileType::Unknown);
-        names
-    }
-
-    fn list(fd: &OwnedFd) -> io::Result<Self> {
-        let mut names = Names::default();
-        let mut all_fit = true;
-        fsat::list(fd.as_fd(), |name, kind| {
-            if name != STAGING {
-                all_fit &= names.push(name, kind);
-            }
-        })?;
-        if !all_fit {
-            return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
-        }
-        let Names { bytes, spans, .. } = &mut names;
-        spans.sort_unstable_by(|a, b| name_of(bytes, a).cmp(name_of(bytes, b)));
-        Ok(names)
-    }
-
-    /// False if it is too long, or there are 4 GiB of names already.
-    fn push(&mut self, name: &[u8], kind: FileType) -> bool {
-        let (Ok(at), Ok(len)) = (u32::try_from(self.bytes.len()), u8::try_from(name.len())) else {
-            return false;
-        };
-        self.bytes.extend_from_slice(name);
-        self.spans.push((at, len, kind));
-        true
-    }
-
-    fn next(&mut self) -> Option<(&[u8], FileType)> {
-        let span = self.spans.get(self.next)?;
-        self.next += 1;
-        Some((name_of(&self.bytes, span), span.2))
-    }
-}
-
-fn name_of<'a>(bytes: &'a [u8], &(at, len, _): &(u32, u8, FileType)) -> &'a [u8] {
-    bytes.get(at as usize..at as usize + usize::from(len)).unwrap_or(&[])
+    /// All names in it are in `names`.
+    listed: bool,
 }
 
 impl Walker {
@@ -228,6 +200,7 @@ impl Walker {
             start: start.clone(),
             open: Vec::new(),
             ready: VecDeque::new(),
+            digester: Digester::default(),
         };
         match walker.begin() {
             Ok(()) => Ok(walker),
@@ -245,7 +218,7 @@ impl Walker {
             if self.options.recursive {
                 let fd = self.dirs.root().open_dir(b"", fsat::LISTING)?;
                 let names = Names::list(&fd)?;
-                self.open.push(Frame { path: base, names, close: None });
+                self.open.push(Frame { path: base, names, close: None, listed: false });
             }
             return Ok(());
         }
@@ -259,7 +232,7 @@ impl Walker {
             return Ok(());
         }
         let names = self.start.components().next().map(Names::one).unwrap_or_default();
-        self.open.push(Frame { path: base, names, close: None });
+        self.open.push(Frame { path: base, names, close: None, listed: false });
         Ok(())
     }
 
@@ -283,11 +256,10 @@ impl Walker {
     fn step(&mut self) -> bool {
         let Some(frame) = self.open.last_mut() else { return false };
         let Some((name, kind)) = frame.names.next() else {
-            let close = self.open.pop().and_then(|frame| frame.close);
-            self.ready.extend(close.map(|entry| {
-                let entry = Entry { kind: Kind::Close, ..entry };
-                WalkItem::Found(Found { entry, identity: None })
-            }));
+            if let Some(Frame { close: Some(entry), listed, .. }) = self.open.pop() {
+                let kind = Kind::Close { listed: listed && self.options.keep };
+                self.ready.push_back(Found::without_content(Entry { kind, ..entry }));
+            }
             return true;
         };
         match frame.path.join(name) {
@@ -306,18 +278,31 @@ impl Walker {
 
     fn visit(&mut self, path: RelPath, listed_as: FileType) {
         let on_the_way = path != self.start && self.start.is_under(&path);
-        if listed_as != FileType::Unknown && self.is_skipped(&path, listed_as) {
-            return;
-        }
-        if let Err(error) = self.look(&path, listed_as, on_the_way) {
+        let skipped = listed_as != FileType::Unknown && self.is_skipped(&path, listed_as);
+        let sent = match skipped {
+            true => Ok(false),
+            false => self.look(&path, listed_as, on_the_way),
+        };
+        let sent = sent.unwrap_or_else(|error| {
             let vanished = error.raw_os_error() == Some(libc::ENOENT) && path != self.start;
             if !vanished {
                 self.ready.push_back(WalkItem::Failed { path: path.as_bytes().to_vec(), error });
             }
+            false
+        });
+        if !sent && self.options.keep {
+            let (kind, mtime) = (Kind::Keep, Stamp::default());
+            let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
+            self.ready.push_back(Found::without_content(entry));
         }
     }
 
-    fn look(&mut self, path: &RelPath, listed_as: FileType, on_the_way: bool) -> io::Result<()> {
+    /// Looks at `path`; whether it is sent.
+    fn look(&mut self, path: &RelPath, listed_as: FileType, on_the_way: bool) -> io::Result<bool> {
+        if self.options.names_only && !matches!(listed_as, FileType::Directory | FileType::Unknown)
+        {
+            return Ok(false);
+        }
         let (dir, name) = self.dirs.parent(path)?;
         let mut stat = fsat::stat_at(dir.as_fd(), name)?;
         if on_the_way {
@@ -326,18 +311,28 @@ impl Walker {
         // `begin` has asked about the start.
         let asked = listed_as != FileType::Unknown || *path == self.start;
         if !asked && self.is_skipped(path, stat.kind) {
-            return Ok(());
+            return Ok(false);
+        }
+        if self.options.names_only && stat.kind != FileType::Directory {
+            return Ok(false);
         }
         if let Some(line) = self.not_sent(path, &stat) {
             self.ready.push_back(line);
-            return Ok(());
+            return Ok(false);
         }
+        let mut digest = None;
         let kind = match stat.kind {
             FileType::File => {
                 stat = self.settle(&dir, name, stat)?;
+                if self.options.digests {
+                    (stat, digest) = self.digest(&dir, name, stat)?;
+                }
                 Kind::File { size: stat.size, data: data(&dir, name, &stat) }
             }
-            FileType::Directory => return self.enter(path, &dir, name, &stat),
+            FileType::Directory => {
+                self.enter(path, &dir, name, &stat);
+                return Ok(true);
+            }
             FileType::Symlink => Kind::Symlink(fsat::readlink_at(dir.as_fd(), name)?),
             FileType::Fifo => Kind::Fifo,
             FileType::Char => Kind::Char(stat.rdev.0, stat.rdev.1),
@@ -347,13 +342,13 @@ impl Walker {
             }
         };
         let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));
-        let entry = entry(path, kind, &stat);
-        self.ready.push_back(WalkItem::Found(Found { entry, identity }));
-        Ok(())
+        let entry = entry(path, kind, &stat, self.options.gid);
+        self.ready.push_back(WalkItem::Found(Found { entry, identity, digest }));
+        Ok(true)
     }
 
     /// Opens a directory on the way to the start.
-    fn go_through(&mut self, path: &RelPath, stat: &Stat) -> io::Result<()> {
+    fn go_through(&mut self, path: &RelPath, stat: &Stat) -> io::Result<bool> {
         if stat.kind != FileType::Directory {
             return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
         }
@@ -361,41 +356,52 @@ impl Walker {
         let names = name.map(Names::one).unwrap_or_default();
         // One that another user owns is passed through, but not sent.
         let sent = self.options.own_only.is_none_or(|want| want == stat.uid);
-        let close = sent.then(|| self.found_directory(path, stat));
-        self.open.push(Frame { path: path.clone(), names, close });
-        Ok(())
+        let close = sent.then(|| self.found_directory(path, stat, None));
+        self.open.push(Frame { path: path.clone(), names, close, listed: false });
+        Ok(true)
     }
 
     /// Opens a directory that is sent with what is in it.
-    fn enter(&mut self, path: &RelPath, dir: &OwnedFd, name: &[u8], stat: &Stat) -> io::Result<()> {
-        let names = if self.options.recursive {
+    fn enter(&mut self, path: &RelPath, dir: &OwnedFd, name: &[u8], stat: &Stat) {
+        let close = Some(self.found_directory(path, stat, self.options.gid));
+        let mut frame = Frame { path: path.clone(), names: Names::default(), close, listed: false };
+        if self.options.recursive {
             let fd = fsat::open_at(dir.as_fd(), name, fsat::LISTING, 0);
-            fd.and_then(|fd| Ok((Names::list(&fd)?, Some(fd))))
-        } else {
-            Ok((Names::default(), None))
-        };
-        let close = Some(self.found_directory(path, stat));
-        let names = match names {
-            Ok((names, fd)) => {
-                if let Some(fd) = fd {
+            match fd.and_then(|fd| Ok((Names::list(&fd)?, fd))) {
+                Ok((names, fd)) => {
                     self.dirs.hold(path.as_bytes(), fd);
+                    (frame.names, frame.listed) = (names, true);
                 }
-                names
+                Err(error) => {
+                    let path = path.as_bytes().to_vec();
+                    self.ready.push_back(WalkItem::Failed { path, error });
+                }
             }
-            Err(error) => {
-                let path = path.as_bytes().to_vec();
-                self.ready.push_back(WalkItem::Failed { path, error });
-                Names::default()
-            }
-        };
-        self.open.push(Frame { path: path.clone(), names, close });
-        Ok(())
+        }
+        self.open.push(frame);
     }
 
-    fn found_directory(&mut self, path: &RelPath, stat: &Stat) -> Entry {
-        let entry = entry(path, Kind::Open, stat);
-        self.ready.push_back(WalkItem::Found(Found { entry: entry.clone(), identity: None }));
+    fn found_directory(&mut self, path: &RelPath, stat: &Stat, gid: Option<u32>) -> Entry {
+        let entry = entry(path, Kind::Open, stat, gid);
+        self.ready.push_back(Found::without_content(entry.clone()));
         entry
+    }
+
+    /// The digest of a file, with what it was while that was computed.
+    fn digest(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        mut stat: Stat,
+    ) -> io::Result<(Stat, Option<Digest>)> {
+        for _ in 0..WAITS {
+            let digest = self.digester.digest(dir.as_fd(), name, &Identity::of(&stat))?;
+            if digest.is_some() {
+                return Ok((stat, digest));
+            }
+            stat = self.settle(dir, name, fsat::stat_at(dir.as_fd(), name)?)?;
+        }
+        Err(io::Error::other(Reason::Changed.to_string()))
     }
 
     /// Looks again at a file that was changed just now, when its next change would show.
@@ -405,10 +411,13 @@ impl Walker {
             std::thread::sleep(wait);
             stat = fsat::stat_at(dir.as_fd(), name)?;
             if stat.kind != FileType::File {
-                return Err(io::Error::from_raw_os_error(libc::ESTALE));
+                break;
             }
         }
-        Ok(stat)
+        match stat.kind {
+            FileType::File => Ok(stat),
+            _ => Err(io::Error::from_raw_os_error(libc::ESTALE)),
+        }
     }
 }
 
@@ -427,9 +436,9 @@ impl Iterator for Walker {
     }
 }
 
-fn entry(path: &RelPath, kind: Kind, stat: &Stat) -> Entry {
-    let Stat { mode, uid, gid, mtime, .. } = *stat;
-    Entry { path: path.clone(), kind, mode, uid, gid, mtime }
+fn entry(path: &RelPath, kind: Kind, stat: &Stat, gid: Option<u32>) -> Entry {
+    let Stat { mode, uid, mtime, .. } = *stat;
+    Entry { path: path.clone(), kind, mode, uid, gid: gid.unwrap_or(stat.gid), mtime }
 }
 
 /// Where a long file has data. One that cannot be opened fails when it is read, not here.

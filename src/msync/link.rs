@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cli::msync::Target;
 use crate::console::PROMPT;
+use crate::console::password::ASK;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -16,8 +17,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The longest line that is taken from a daemon, in bytes.
 const MAX_LINE: usize = 1 << 20;
 
-/// What a daemon that wants a password writes instead of the first prompt.
-const PASSWORD: &[u8] = b"password: \x1b]E";
+/// What is written before the prompt when a password was right.
+const RIGHT: &[u8] = b"\r> ";
 
 /// What came from the daemon.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,7 +171,9 @@ impl Link {
     /// What came and was not given out yet; None if more must be read first.
     pub fn ready(&mut self) -> Option<Event> {
         let rest = &self.buffer[self.taken..];
-        for (prefix, event) in [(PROMPT, Event::Prompt), (PASSWORD, Event::Password)] {
+        for (prefix, event) in
+            [(PROMPT, Event::Prompt), (RIGHT, Event::Prompt), (ASK, Event::Password)]
+        {
             if rest.starts_with(prefix) {
                 self.taken += prefix.len();
                 self.searched = self.taken;
@@ -236,7 +239,8 @@ mod tests {
 
     #[test]
     fn prompts_and_lines_however_they_are_cut() {
-        let text = b"> > a > b\r\n\n> update x:>\n>x\n> password: \x1b]Epassword: x\n> ";
+        let text =
+            b"> > a > b\r\n\n> update x:>\n>x\n> password: \x1b]Epassword: x\n\r> \rsorry.\n> ";
         let line = |text: &str| Event::Line(text.into());
         let expected = [
             Event::Prompt,
@@ -249,6 +253,8 @@ mod tests {
             Event::Prompt,
             Event::Password,
             line("password: x"),
+            Event::Prompt,
+            line("\rsorry."),
             Event::Prompt,
         ];
         for cut in [1, 2, 3, text.len()] {

@@ -2,6 +2,10 @@
 //!
 //! - `link`: the connection, as prompts and lines.
 //! - `dialogue`: what is said, and what the answers mean.
+//! - `transfer`: the commands that work on files, and their answers.
+//! - `tally`: what these came to, in all and on each host.
+//! - `old`: what is made of the answers of daemons that know no JSON.
+//! - `input`: what is read from files and standard input.
 //! - `place`: which path below the base directory a typed path is.
 //! - `show`: standard output, standard error, the progress line and the summary.
 #![forbid(unsafe_code)]
@@ -13,11 +17,16 @@ use crate::cli::Asked;
 use crate::cli::msync::{Config, Show};
 
 mod dialogue;
+mod input;
 mod link;
+mod old;
 mod place;
 mod show;
+mod tally;
+mod transfer;
 
 use dialogue::{Client, Patience};
+use input::Input;
 use link::Link;
 use show::Screen;
 
@@ -25,7 +34,7 @@ use show::Screen;
 const SUCCESS: u8 = 0;
 /// Wrong usage, or no daemon.
 const UNUSABLE: u8 = 1;
-/// Something failed on some host, or there is no member to send to.
+/// Something failed or differs on some host, or there is no member.
 const INCOMPLETE: u8 = 2;
 
 /// Runs the client and returns its exit status.
@@ -55,11 +64,20 @@ fn run(config: &Config) -> u8 {
     };
     let summary = config.show != Show::Quiet && (draw || terminal || config.verbose);
     let mut screen = Screen::new(std::io::stdout(), std::io::stderr(), draw, summary);
-    let status = match Link::connect(&config.target) {
-        Ok(link) => Client::new(link, &mut screen, Patience::default()).run(config),
-        Err(error) => {
+    let link = || {
+        let input = Input::read(config)?;
+        let link = Link::connect(&config.target).map_err(|error| {
             let why = link::plain(&error);
-            screen.say(&format!("msync: cannot reach the daemon at {}: {why}", config.target));
+            format!("cannot reach the daemon at {}: {why}", config.target)
+        })?;
+        Ok::<_, String>((input, link))
+    };
+    let status = match link() {
+        Ok((input, link)) => {
+            Client::new(link, &mut screen, Patience::default()).run(config, &input)
+        }
+        Err(why) => {
+            screen.say(&format!("msync: {why}"));
             UNUSABLE
         }
     };

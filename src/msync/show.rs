@@ -4,6 +4,7 @@
 
 use std::io::{self, BufWriter, Write};
 
+use crate::cli::msync::Verb;
 use crate::console::reply::{Progress, Total};
 use crate::time::Span;
 
@@ -81,9 +82,9 @@ impl Screen {
     }
 
     /// Says what it all came to.
-    pub fn summary(&mut self, total: &Total, dry_run: bool) {
+    pub fn summary(&mut self, verb: Verb, total: &Total, dry_run: bool) {
         if self.summary {
-            let text = summary_line(total);
+            let text = summary_line(verb, total);
             self.say(&if dry_run { format!("(dryrun) {text}") } else { text });
         }
     }
@@ -143,22 +144,35 @@ fn progress_line(progress: &Progress) -> String {
     line
 }
 
-/// `1,204 files, 88.1 MB to 3 hosts in 0.61 s (144 MB/s); 17 unchanged`.
-fn summary_line(total: &Total) -> String {
+/// `1,204 files, 88.1 MB to 3 hosts in 0.61 s (144 MB/s); 17 unchanged`, or what another command has
+/// to say.
+fn summary_line(verb: Verb, total: &Total) -> String {
     let micros = total.time.micros();
+    let hosts = counted(total.hosts, "host");
+    let took = seconds(total.time);
+    let mut line = match verb {
+        Verb::Check => {
+            let compared = counted(total.files + total.unchanged, "file");
+            format!("{compared} compared on {hosts} in {took}")
+        }
+        Verb::Dsync => format!("{} deleted on {hosts} in {took}", grouped(total.deleted)),
+        Verb::Send | Verb::Sync => {
+            let files = counted(total.files, "file");
+            format!("{files}, {} to {hosts} in {took}", size(total.bytes))
+        }
+    };
     let rate = u128::from(total.bytes) * 1_000_000 / u128::from(micros.max(1));
-    let mut line = format!(
-        "{}, {} to {} in {}",
-        counted(total.files, "file"),
-        size(total.bytes),
-        counted(total.hosts, "host"),
-        seconds(total.time),
-    );
-    if micros > 0 && total.bytes > 0 {
+    let sends = matches!(verb, Verb::Send | Verb::Sync);
+    if sends && micros > 0 && total.bytes > 0 {
         line.push_str(&format!(" ({}/s)", size(u64::try_from(rate).unwrap_or(u64::MAX))));
     }
-    if total.unchanged > 0 {
-        line.push_str(&format!("; {} unchanged", grouped(total.unchanged)));
+    let differing = if verb == Verb::Check { total.files } else { 0 };
+    let unchanged = if sends { total.unchanged } else { 0 };
+    let deleted = if sends { total.deleted } else { 0 };
+    for (count, what) in [(differing, "differ"), (unchanged, "unchanged"), (deleted, "deleted")] {
+        if count > 0 {
+            line.push_str(&format!("; {} {what}", grouped(count)));
+        }
     }
     if total.failed > 0 {
         line.push_str(&format!("; {} failed", counted(total.failed, "host")));
@@ -288,11 +302,21 @@ mod tests {
             ..Total::default()
         };
         assert_eq!(
-            summary_line(&total),
+            summary_line(Verb::Send, &total),
             "1,204 files, 88.1 MB to 3 hosts in 0.61 s (144 MB/s); 17 unchanged"
         );
+        let gone = Total { deleted: 1_004, ..total };
+        assert!(summary_line(Verb::Send, &gone).ends_with("; 17 unchanged; 1,004 deleted"));
+        assert_eq!(summary_line(Verb::Dsync, &gone), "1,004 deleted on 3 hosts in 0.61 s");
+        assert_eq!(
+            summary_line(Verb::Check, &Total { files: 2, failed: 1, ..total }),
+            "19 files compared on 3 hosts in 0.61 s; 2 differ; 1 host failed"
+        );
         let bad = Total { hosts: 1, files: 1, failed: 1, errors: 2, ..Total::default() };
-        assert_eq!(summary_line(&bad), "1 file, 0 B to 1 host in 0.00 s; 1 host failed; 2 errors");
+        assert_eq!(
+            summary_line(Verb::Sync, &bad),
+            "1 file, 0 B to 1 host in 0.00 s; 1 host failed; 2 errors"
+        );
     }
 
     #[test]
@@ -334,11 +358,11 @@ mod tests {
         screen.line(b"update a:b");
         screen.progress(&Progress::default());
         screen.trouble(b"error: x");
-        screen.summary(&Total::default(), true);
+        screen.summary(Verb::Send, &Total::default(), true);
         screen.finish().unwrap();
         assert_eq!(out.text(), "update a:b\n");
         let drawn = format!("\r{}\x1b[K\r\x1b[K", progress_line(&Progress::default()));
-        let summary = summary_line(&Total::default());
+        let summary = summary_line(Verb::Send, &Total::default());
         assert_eq!(err.text(), format!("{drawn}{drawn}error: x\n(dryrun) {summary}\n"));
     }
 
@@ -347,7 +371,7 @@ mod tests {
         let (out, err) = (Paper::default(), Paper::default());
         let mut screen = Screen::new(out.clone(), err.clone(), false, false);
         screen.progress(&Progress::default());
-        screen.summary(&Total::default(), false);
+        screen.summary(Verb::Send, &Total::default(), false);
         screen.finish().unwrap();
         assert_eq!((out.text(), err.text()), (String::new(), String::new()));
     }

@@ -1,4 +1,4 @@
-//! BEGIN, and the payloads of OFFER and COMMIT: what a sender says of its transfer.
+//! BEGIN, and the payloads of OFFER, COMMIT and DELETE: what a sender says of its transfer.
 
 use super::Error;
 use super::bytes::{Put, Reader};
@@ -9,13 +9,42 @@ use crate::name::NodeId;
 /// The most targets of a transfer.
 pub const MAX_TARGETS: usize = 1_000;
 
+/// How a transfer is to be done, as BEGIN says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Stop after NEED: nothing is changed.
+    pub dry_run: bool,
+    /// Every regular file needs its data, whatever its size and time.
+    pub ignore_times: bool,
+    /// What is in a listed directory of the target and not in the sender's is spooled, to be tallied
+    /// and deleted when everything else is done.
+    pub delete: bool,
+    /// Only names are sent: nothing is made, changed or compared (`dsync`).
+    pub names_only: bool,
+    /// Contents are compared by their digests and nothing is changed (`check`); what only the target
+    /// has is spooled.
+    pub check: bool,
+    /// The path that the transfer is about is gone at the sender, and is to go (`sync`).
+    pub gone: bool,
+}
+
+impl Options {
+    /// Whether the transfer wants its path for itself.
+    pub fn is_exclusive(&self) -> bool {
+        (self.delete || self.names_only || self.gone) && !self.dry_run
+    }
+
+    /// Whether something is spooled at the targets, to be tallied at the end.
+    pub fn spools(&self) -> bool {
+        self.delete || self.names_only || self.check || self.gone
+    }
+}
+
 /// The payload of BEGIN. One packet names some of the targets; each packet is complete in itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Begin {
-    /// Nothing is to be changed.
-    pub dry_run: bool,
-    /// Every regular file needs its data.
-    pub ignore_times: bool,
+    /// How the transfer is to be done.
+    pub options: Options,
     /// The payload of a block, in bytes.
     pub block: u16,
     /// The sender's lowest transfer that is still open; all below are closed.
@@ -27,6 +56,14 @@ pub struct Begin {
     /// The targets, by node id.
     pub targets: Vec<NodeId>,
 }
+
+const DRY_RUN: u8 = 1;
+const IGNORE_TIMES: u8 = 2;
+const DELETE: u8 = 4;
+const NAMES_ONLY: u8 = 8;
+const CHECK: u8 = 16;
+const GONE: u8 = 32;
+const ALL_FLAGS: u8 = 63;
 
 impl Begin {
     const FIXED: usize = 13;
@@ -48,7 +85,7 @@ impl Begin {
         let total = reader.u16()?;
         let first = reader.u16()?;
         let count = reader.u16()?;
-        let sound = flags & !3 == 0
+        let sound = flags & !ALL_FLAGS == 0
             && (MIN_BLOCK..=MAX_BLOCK).contains(&block)
             && usize::from(total) <= MAX_TARGETS
             && u32::from(first) + u32::from(count) <= u32::from(total);
@@ -61,8 +98,14 @@ impl Begin {
         }
         reader.end()?;
         Ok(Begin {
-            dry_run: flags & 1 != 0,
-            ignore_times: flags & 2 != 0,
+            options: Options {
+                dry_run: flags & DRY_RUN != 0,
+                ignore_times: flags & IGNORE_TIMES != 0,
+                delete: flags & DELETE != 0,
+                names_only: flags & NAMES_ONLY != 0,
+                check: flags & CHECK != 0,
+                gone: flags & GONE != 0,
+            },
             block,
             oldest,
             total,
@@ -74,7 +117,16 @@ impl Begin {
     /// Writes it.
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::FIXED + 8 * self.targets.len());
-        out.push(u8::from(self.dry_run) | u8::from(self.ignore_times) << 1);
+        let options = &self.options;
+        let flags = [
+            (options.dry_run, DRY_RUN),
+            (options.ignore_times, IGNORE_TIMES),
+            (options.delete, DELETE),
+            (options.names_only, NAMES_ONLY),
+            (options.check, CHECK),
+            (options.gone, GONE),
+        ];
+        out.push(flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag));
         out.put_u16(self.block);
         out.put_u32(self.oldest);
         out.put_u16(self.total);
@@ -225,6 +277,49 @@ impl Commit {
     }
 }
 
+/// The payload of DELETE: what is to be done with what a target has spooled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delete {
+    /// Count it.
+    Tally,
+    /// Delete it.
+    Run,
+    /// Name it, from this many names on.
+    Page(u64),
+}
+
+impl Delete {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an unknown order, or the wrong length.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let order = match reader.u8()? {
+            0 => Delete::Tally,
+            1 => Delete::Run,
+            2 => Delete::Page(reader.varint()?),
+            _ => return Err(Error::Invalid),
+        };
+        reader.end()?;
+        Ok(order)
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Delete::Tally => out.push(0),
+            Delete::Run => out.push(1),
+            Delete::Page(skip) => {
+                out.push(2);
+                out.put_varint(*skip);
+            }
+        }
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,8 +329,7 @@ mod tests {
         let capacity = Begin::capacity(1_424);
         assert!(capacity >= 150);
         let begin = Begin {
-            dry_run: true,
-            ignore_times: false,
+            options: Options { dry_run: true, gone: true, ..Options::default() },
             block: 1_424,
             oldest: 77,
             total: 1_000,
@@ -253,8 +347,7 @@ mod tests {
     #[test]
     fn begin_with_an_index_past_the_total_is_refused() {
         let begin = Begin {
-            dry_run: false,
-            ignore_times: true,
+            options: Options { ignore_times: true, ..Options::default() },
             block: 1_424,
             oldest: 0,
             total: 3,
@@ -274,6 +367,16 @@ mod tests {
         assert_eq!(Offer::parse(&[0, 0, 0, 1, 1, 2]), Err(Error::Invalid));
         assert_eq!(Offer::parse(&[0, 0, 0, 1]), Err(Error::Invalid));
         assert_eq!(Offer::blocks(1_421, 1_424), 2);
+    }
+
+    #[test]
+    fn delete_round_trips() {
+        for order in [Delete::Tally, Delete::Run, Delete::Page(1 << 40)] {
+            let bytes = order.emit();
+            assert_eq!(Delete::parse(&bytes), Ok(order));
+            assert_eq!(Delete::parse(&bytes[..bytes.len() - 1]), Err(Error::Truncated));
+        }
+        assert_eq!(Delete::parse(&[3]), Err(Error::Invalid));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What targets answer: ACCEPT, NEED, STATUS, DONE, ENDED, BUSY.
+//! What targets answer: ACCEPT, NEED, STATUS, DONE, DELETED, ENDED, BUSY.
 //!
 //! Each payload starts with the node id of the transfer's sender, so that an answer meant for a
 //! sender's earlier life is not taken for one of this life's transfers.
@@ -9,8 +9,8 @@ use super::Error;
 use super::bytes::{Put, Reader, varint_len};
 use super::header::PacketKind;
 use super::manifest::MAX_ENTRIES;
-use super::outcome::{Code, Need, Outcome, Reason, Runs};
-use crate::name::NodeId;
+use super::outcome::{Code, Need, Outcome, Reason, Runs, SpoolCode, Tally};
+use crate::name::{MAX_PATH, NodeId, RelPath};
 
 /// The most batches that one target has open.
 pub const MAX_OPEN: usize = 16;
@@ -22,6 +22,8 @@ pub const MAX_REFUSED_PATH: usize = 400;
 pub enum Verdict {
     /// It does.
     Accepted,
+    /// It does; another host is sending to the same path, which this names.
+    Shared(Vec<u8>),
     /// It does not, or not any more.
     Refused {
         /// Why.
@@ -95,6 +97,32 @@ pub struct Status {
     pub batches: Vec<BatchStatus>,
 }
 
+/// What a target says of what it has spooled for deletion.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Spool {
+    /// How much it is.
+    Tally(Tally),
+    /// How much was deleted, and how much could not be.
+    Ran {
+        /// Deleted entries.
+        deleted: u64,
+        /// Entries that could not be deleted.
+        failed: u64,
+    },
+    /// Some of it by name, in order; none after the last.
+    Page {
+        /// How many come before these.
+        skip: u64,
+        /// The names, and what became of each.
+        names: Vec<(SpoolCode, RelPath)>,
+    },
+}
+
+/// How many bytes a name takes in a [`Spool::Page`] at the most, beside its own.
+pub const PAGE_EACH: usize = 6;
+/// How many bytes of a [`Spool::Page`] are no names.
+pub const PAGE_AROUND: usize = 8 + 1 + 10;
+
 /// What a target answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Feedback {
@@ -111,6 +139,8 @@ pub enum Feedback {
     Status(Status),
     /// DONE, for the batch in the header.
     Done(Runs<Outcome>),
+    /// DELETED.
+    Spool(Spool),
     /// ENDED.
     Ended,
     /// BUSY.
@@ -128,6 +158,7 @@ impl Feedback {
             Feedback::Need(_) => PacketKind::Need,
             Feedback::Status(_) => PacketKind::Status,
             Feedback::Done(_) => PacketKind::Done,
+            Feedback::Spool(_) => PacketKind::Deleted,
             Feedback::Ended => PacketKind::Ended,
             Feedback::Busy => PacketKind::Busy,
         }
@@ -145,6 +176,7 @@ impl Feedback {
             PacketKind::Need => Feedback::Need(Runs::parse(&mut reader)?),
             PacketKind::Status => Feedback::Status(parse_status(&mut reader)?),
             PacketKind::Done => Feedback::Done(Runs::parse(&mut reader)?),
+            PacketKind::Deleted => Feedback::Spool(parse_spool(&mut reader)?),
             PacketKind::Ended => Feedback::Ended,
             PacketKind::Busy => Feedback::Busy,
             _ => return Err(Error::Invalid),
@@ -162,6 +194,10 @@ impl Feedback {
                 out.put_u32(*grant);
                 match verdict {
                     Verdict::Accepted => out.push(0),
+                    Verdict::Shared(with) => {
+                        out.push(2);
+                        out.put_counted(&with[..with.len().min(MAX_REFUSED_PATH)]);
+                    }
                     Verdict::Refused { reason, path } => {
                         out.push(1);
                         out.put_varint(Need::Failed(*reason).number().into());
@@ -171,6 +207,7 @@ impl Feedback {
             }
             Feedback::Need(runs) => runs.emit(&mut out),
             Feedback::Done(runs) => runs.emit(&mut out),
+            Feedback::Spool(spool) => emit_spool(spool, &mut out),
             Feedback::Status(status) => emit_status(status, room, &mut out),
             Feedback::Ended | Feedback::Busy => {}
         }
@@ -188,9 +225,51 @@ fn parse_accept(reader: &mut Reader<'_>) -> Result<Feedback, Error> {
             }
             _ => return Err(Error::Invalid),
         },
+        2 => Verdict::Shared(reader.counted(MAX_REFUSED_PATH)?.to_vec()),
         _ => return Err(Error::Invalid),
     };
     Ok(Feedback::Accept { verdict, grant })
+}
+
+fn parse_spool(reader: &mut Reader<'_>) -> Result<Spool, Error> {
+    Ok(match reader.u8()? {
+        0 => Spool::Tally(Tally { spooled: reader.varint()?, entries: reader.varint()? }),
+        1 => Spool::Ran { deleted: reader.varint()?, failed: reader.varint()? },
+        2 => {
+            let skip = reader.varint()?;
+            let mut names = Vec::new();
+            while !reader.rest().is_empty() {
+                let code = SpoolCode::from_number(reader.varint32()?)?;
+                let path = RelPath::parse(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
+                names.push((code, path));
+            }
+            Spool::Page { skip, names }
+        }
+        _ => return Err(Error::Invalid),
+    })
+}
+
+fn emit_spool(spool: &Spool, out: &mut Vec<u8>) {
+    match spool {
+        Spool::Tally(Tally { spooled, entries }) => {
+            out.push(0);
+            out.put_varint(*spooled);
+            out.put_varint(*entries);
+        }
+        Spool::Ran { deleted, failed } => {
+            out.push(1);
+            out.put_varint(*deleted);
+            out.put_varint(*failed);
+        }
+        Spool::Page { skip, names } => {
+            out.push(2);
+            out.put_varint(*skip);
+            for (code, path) in names {
+                out.put_varint(code.number().into());
+                out.put_counted(path.as_bytes());
+            }
+        }
+    }
 }
 
 fn parse_status(reader: &mut Reader<'_>) -> Result<Status, Error> {
@@ -300,6 +379,16 @@ mod tests {
             Feedback::Need(Runs { first: 3, runs: vec![(Need::All, 4), (Need::Skip, 900)] }),
             Feedback::Done(Runs { first: 0, runs: vec![(Outcome::Failed(Reason::LinkInPath), 1)] }),
             Feedback::Status(status(5)),
+            Feedback::Accept { verdict: Verdict::Shared(b"10.0.0.1".to_vec()), grant: 9 },
+            Feedback::Spool(Spool::Tally(Tally { spooled: 5, entries: u64::MAX })),
+            Feedback::Spool(Spool::Ran { deleted: 3, failed: 2 }),
+            Feedback::Spool(Spool::Page {
+                skip: 7,
+                names: vec![
+                    (SpoolCode::Deleted, RelPath::parse(b"a/b").unwrap()),
+                    (SpoolCode::Failed(Reason::Os(13)), RelPath::parse(b"c").unwrap()),
+                ],
+            }),
             Feedback::Ended,
             Feedback::Busy,
         ]
@@ -320,7 +409,11 @@ mod tests {
             for len in 0..bytes.len() {
                 let cut = Feedback::parse(feedback.kind(), &bytes[..len]);
                 assert!(
-                    cut.is_err() || matches!(cut, Ok((_, Feedback::Need(_) | Feedback::Done(_))))
+                    cut.is_err()
+                        || matches!(
+                            cut,
+                            Ok((_, Feedback::Need(_) | Feedback::Done(_) | Feedback::Spool(_)))
+                        )
                 );
             }
             for at in 0..bytes.len() {

@@ -69,11 +69,15 @@ pub enum PacketKind {
     Abort = 14,
     /// The target's disk is slow; the target lives.
     Busy = 15,
+    /// What is spooled for deletion: count it, delete it, name it.
+    Delete = 16,
+    /// The target's answer to that.
+    Deleted = 17,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 15] = [
+    pub const ALL: [PacketKind; 17] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -89,6 +93,8 @@ impl PacketKind {
         PacketKind::Ended,
         PacketKind::Abort,
         PacketKind::Busy,
+        PacketKind::Delete,
+        PacketKind::Deleted,
     ];
 
     fn from_number(number: u8) -> Option<Self> {
@@ -253,7 +259,7 @@ mod tests {
             (0, 7),
             (0, 9),
             (1, 0),
-            (1, 16),
+            (1, 18),
             (1, 255),
             (2, 4),
             (2, 0x80),

@@ -138,7 +138,7 @@ mod tests {
             entry("c", Kind::Fifo),
             entry("d", file(25)),
         ];
-        let layout = Layout::new(&Manifest { entries }, 16).unwrap();
+        let layout = Layout::new(&Manifest { entries, ..Manifest::default() }, 16).unwrap();
         assert_eq!((layout.len(), layout.blocks()), (35, 3));
         let d = layout.slot(3).unwrap();
         assert_eq!(layout.blocks_of(d).collect::<Vec<_>>(), [0..3]);
@@ -155,17 +155,22 @@ mod tests {
     fn holes_have_no_blocks() {
         let data = Some(vec![Extent { start: 0, end: 1 }, Extent { start: 100, end: 140 }]);
         let entries = vec![entry("a", Kind::File { size: 1 << 40, data })];
-        let layout = Layout::new(&Manifest { entries }, 1_424).unwrap();
+        let layout = Layout::new(&Manifest { entries, ..Manifest::default() }, 1_424).unwrap();
         assert_eq!(layout.blocks_of(&layout.slots()[0]).collect::<Vec<_>>(), [0..1, 0..1]);
     }
 
     #[test]
     fn a_body_of_too_many_blocks_is_refused() {
         let entries = vec![entry("a", file(1 << 40))];
-        assert!(Layout::new(&Manifest { entries: entries.clone() }, 128).is_none());
-        assert!(Layout::new(&Manifest { entries: entries.clone() }, 0).is_none());
-        assert!(Layout::new(&Manifest { entries }, 1_424).is_some());
+        assert!(
+            Layout::new(&Manifest { entries: entries.clone(), ..Manifest::default() }, 128)
+                .is_none()
+        );
+        assert!(
+            Layout::new(&Manifest { entries: entries.clone(), ..Manifest::default() }, 0).is_none()
+        );
+        assert!(Layout::new(&Manifest { entries, ..Manifest::default() }, 1_424).is_some());
         let entries = vec![entry("a", file(i64::MAX as u64)); 3];
-        assert!(Layout::new(&Manifest { entries }, 8_192).is_none());
+        assert!(Layout::new(&Manifest { entries, ..Manifest::default() }, 8_192).is_none());
     }
 }

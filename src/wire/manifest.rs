@@ -1,8 +1,11 @@
 //! A batch's manifest: its entries, in the order in which they are committed.
 //!
-//! Each entry: kind (1 byte), how many bytes its path shares with the path before (varint), the rest
+//! A manifest may start with the transfer's setup: a 0 byte, the path that it is about (counted;
+//! empty for the base directory), and its patterns (counted; `pattern` reads them).
+//!
+//! Each entry: its MD5 digest if the transfer compares contents (a 9 byte and 16 bytes), kind (1 byte), how many bytes its path shares with the path before (varint), the rest
 //! of the path (counted), mode, uid, gid (varints), mtime (seconds zigzag varint, nanoseconds
-//! varint), then what its kind adds. Nothing stands before the first entry or after the last.
+//! varint), then what its kind adds. Nothing stands after the last entry.
 
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
@@ -41,7 +44,10 @@ pub enum Kind {
     /// A directory before its children: it is made now, and its final attributes are carried.
     Open,
     /// The same directory after its children: its attributes are applied.
-    Close,
+    Close {
+        /// Everything that is in it was named: what else a target has in it may be deleted.
+        listed: bool,
+    },
     /// A regular file.
     File {
         /// Its size in bytes.
@@ -57,6 +63,8 @@ pub enum Kind {
     Char(u32, u32),
     /// A block device by its major and minor number.
     Block(u32, u32),
+    /// Something that is there and is not sent: its counterpart is not deleted.
+    Keep,
 }
 
 /// One file-system object in a transfer.
@@ -86,11 +94,28 @@ impl Entry {
     }
 }
 
+/// What a transfer is about, for those that want a path for themselves or delete below it. It comes
+/// with the first batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setup {
+    /// The path.
+    pub path: RelPath,
+    /// What is neither sent nor deleted, as `pattern` writes it; empty if there is no pattern.
+    pub patterns: Vec<u8>,
+}
+
+/// An MD5 digest (RFC 1321).
+pub type Digest = [u8; 16];
+
 /// The entries of one batch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Manifest {
+    /// What the transfer is about.
+    pub setup: Option<Setup>,
     /// The entries, in order.
     pub entries: Vec<Entry>,
+    /// The digests of regular files, by their entries, ascending.
+    pub digests: Vec<(u16, Digest)>,
 }
 
 impl Manifest {
@@ -104,15 +129,29 @@ impl Manifest {
             return Err(Error::TooLarge);
         }
         let mut reader = Reader::new(bytes);
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut manifest = Manifest::default();
+        if reader.rest().first() == Some(&SETUP) {
+            reader.u8()?;
+            manifest.setup = Some(parse_setup(&mut reader)?);
+        }
         let mut path = Vec::new();
         while !reader.rest().is_empty() {
-            if entries.len() == MAX_ENTRIES {
+            let at = manifest.entries.len();
+            if at == MAX_ENTRIES {
                 return Err(Error::TooLarge);
             }
-            entries.push(parse_entry(&mut reader, &mut path)?);
+            let digest = reader.rest().first() == Some(&DIGEST);
+            if digest {
+                reader.u8()?;
+                manifest.digests.push((at as u16, reader.array()?));
+            }
+            let entry = parse_entry(&mut reader, &mut path)?;
+            if digest && !matches!(entry.kind, Kind::File { .. }) {
+                return Err(Error::Invalid);
+            }
+            manifest.entries.push(entry);
         }
-        Ok(Manifest { entries })
+        Ok(manifest)
     }
 
     /// About how many bytes of memory it takes, its layout included: paths share nothing there.
@@ -126,31 +165,67 @@ impl Manifest {
             // The layout's slot, the need, the outcome.
             size_of::<Entry>() + 64 + entry.path.as_bytes().len() + more
         };
-        self.entries.iter().map(of).sum()
+        let setup = self.setup.as_ref().map_or(0, |setup| setup.patterns.len());
+        self.entries.iter().map(of).sum::<usize>() + size_of_val(&*self.digests) + setup
     }
 
     /// Writes all entries.
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::new();
+        if let Some(setup) = &self.setup {
+            out.push(SETUP);
+            out.put_counted(setup.path.as_bytes());
+            out.put_counted(&setup.patterns);
+        }
+        let mut digests = self.digests.iter().peekable();
         let mut before: &[u8] = &[];
-        for entry in &self.entries {
+        for (at, entry) in self.entries.iter().enumerate() {
+            if let Some((_, digest)) = digests.next_if(|(entry, _)| usize::from(*entry) == at) {
+                out.push(DIGEST);
+                out.extend_from_slice(digest);
+            }
             emit_entry(entry, before, &mut out);
             before = entry.path.as_bytes();
         }
         out
     }
+
+    /// The digest of an entry's content.
+    pub fn digest(&self, entry: u16) -> Option<&Digest> {
+        let at = self.digests.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        self.digests.get(at).map(|(_, digest)| digest)
+    }
+}
+
+const SETUP: u8 = 0;
+const DIGEST: u8 = 9;
+/// The most bytes of a transfer's patterns.
+pub const MAX_PATTERNS: usize = MAX_MANIFEST / 2;
+
+fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
+    let path = match reader.counted(MAX_PATH)? {
+        [] => RelPath::base(),
+        path => RelPath::parse(path).map_err(|_| Error::Invalid)?,
+    };
+    Ok(Setup { path, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
+}
+
+/// An upper bound of the bytes that `setup` takes in a manifest.
+pub fn setup_len_bound(setup: &Setup) -> usize {
+    const FIXED: usize = 1 + 2 * 4;
+    FIXED + setup.path.as_bytes().len() + setup.patterns.len()
 }
 
 /// An upper bound of the bytes that `entry` takes in a manifest.
 pub fn entry_len_bound(entry: &Entry) -> usize {
-    const FIXED: usize = 1 + 3 + 3 + 3 * 5 + 10 + 5;
+    const FIXED: usize = 17 + 1 + 3 + 3 + 3 * 5 + 10 + 5;
     let extra = match &entry.kind {
         Kind::File { data, .. } => {
             10 + 3 + data.as_ref().map_or(0, |extents| extents.len() * 2 * varint_len(u64::MAX))
         }
         Kind::Symlink(target) => 3 + target.len(),
         Kind::Char(..) | Kind::Block(..) => 10,
-        Kind::Open | Kind::Close | Kind::Fifo => 0,
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => 0,
     };
     FIXED + entry.path.as_bytes().len() + extra
 }
@@ -174,7 +249,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
     }
     let kind = match kind {
         1 => Kind::Open,
-        2 => Kind::Close,
+        2 => Kind::Close { listed: false },
         3 => Kind::File { size: file_size(reader)?, data: None },
         4 => {
             let size = file_size(reader)?;
@@ -190,6 +265,8 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         6 => Kind::Fifo,
         7 => Kind::Char(reader.varint32()?, reader.varint32()?),
         8 => Kind::Block(reader.varint32()?, reader.varint32()?),
+        10 => Kind::Keep,
+        11 => Kind::Close { listed: true },
         _ => return Err(Error::Invalid),
     };
     let path = RelPath::parse(path).map_err(|_| Error::Invalid)?;
@@ -225,13 +302,15 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
     let shared = before.iter().zip(path).take_while(|(a, b)| a == b).count();
     out.push(match &entry.kind {
         Kind::Open => 1,
-        Kind::Close => 2,
+        Kind::Close { listed: false } => 2,
         Kind::File { data: None, .. } => 3,
         Kind::File { data: Some(_), .. } => 4,
         Kind::Symlink(_) => 5,
         Kind::Fifo => 6,
         Kind::Char(..) => 7,
         Kind::Block(..) => 8,
+        Kind::Keep => 10,
+        Kind::Close { listed: true } => 11,
     });
     out.put_varint(shared as u64);
     out.put_counted(&path[shared..]);
@@ -259,7 +338,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
             out.put_varint((*major).into());
             out.put_varint((*minor).into());
         }
-        Kind::Open | Kind::Close | Kind::Fifo => {}
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => {}
     }
 }
 
@@ -293,11 +372,22 @@ pub(crate) mod tests {
             entry("dir/fifo", Kind::Fifo),
             entry("dir/null", Kind::Char(1, 3)),
             entry("dir/sda", Kind::Block(8, 0)),
-            entry("dir", Kind::Close),
+            entry("dir/kept", Kind::Keep),
+            entry("dir/sub", Kind::Open),
+            entry("dir/sub", Kind::Close { listed: true }),
+            entry("dir", Kind::Close { listed: false }),
         ];
         entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
         entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };
-        Manifest { entries }
+        let setup = Some(Setup { path: path("dir"), patterns: b"xyz".to_vec() });
+        Manifest { setup, entries, digests: vec![(1, [7; 16]), (3, [0xff; 16])] }
+    }
+
+    #[test]
+    fn digests_are_found_by_their_entry() {
+        let manifest = one_of_each();
+        assert_eq!(manifest.digest(3), Some(&[0xff; 16]));
+        assert_eq!(manifest.digest(2), None);
     }
 
     #[test]
@@ -336,10 +426,13 @@ pub(crate) mod tests {
     #[test]
     fn hostile_entries_are_refused() {
         let escape = Entry { path: path("aa/x"), ..entry("a", Kind::Fifo) };
-        let mut bytes = Manifest { entries: vec![escape] }.emit();
+        let mut bytes = Manifest { entries: vec![escape], ..Manifest::default() }.emit();
         bytes[3..5].copy_from_slice(b"..");
         assert_eq!(Manifest::parse(&bytes), Err(Error::Invalid));
-        let many = Manifest { entries: vec![entry("a", Kind::Fifo); MAX_ENTRIES + 1] };
+        let many = Manifest {
+            entries: vec![entry("a", Kind::Fifo); MAX_ENTRIES + 1],
+            ..Manifest::default()
+        };
         assert_eq!(Manifest::parse(&many.emit()), Err(Error::TooLarge));
         assert_eq!(Manifest::parse(&vec![0; MAX_MANIFEST + 1]), Err(Error::TooLarge));
     }

@@ -24,6 +24,8 @@ pub enum Reason {
     ReadOnly,
     /// The sender's file changed while it was read, and its last try failed.
     Changed,
+    /// Another host's transfer has the path, or part of it, for itself.
+    Held,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -47,6 +49,7 @@ impl Reason {
             Reason::NotADirectoryInPlace => OWN + 2,
             Reason::ReadOnly => OWN + 3,
             Reason::Changed => OWN + 4,
+            Reason::Held => OWN + 5,
         }
     }
 
@@ -58,6 +61,7 @@ impl Reason {
             4_098 => Reason::NotADirectoryInPlace,
             4_099 => Reason::ReadOnly,
             4_100 => Reason::Changed,
+            4_101 => Reason::Held,
             _ => Reason::Unknown(code),
         }
     }
@@ -75,6 +79,7 @@ impl fmt::Display for Reason {
             Reason::NotADirectoryInPlace => f.write_str("Not a directory in its place"),
             Reason::ReadOnly => f.write_str("Read-only member"),
             Reason::Changed => f.write_str("File changed while it was read"),
+            Reason::Held => f.write_str("Path held by another transfer"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
     }
@@ -106,6 +111,28 @@ pub enum Need {
     Failed(Reason),
     /// It is below a directory that failed: the directory's own line says so.
     Silent,
+}
+
+/// What a target has spooled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// How many entries would go.
+    pub spooled: u64,
+    /// How many entries the listed directories of the target have in all, those included.
+    pub entries: u64,
+}
+
+/// What became of something spooled for deletion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpoolCode {
+    /// It would go.
+    Spooled,
+    /// It is gone.
+    Deleted,
+    /// It has changed since it was listed, or something excluded is in it: it stays, silently.
+    Kept,
+    /// It could not be deleted.
+    Failed(Reason),
 }
 
 /// What a target did with one entry.
@@ -152,6 +179,26 @@ impl Code for Need {
             3 => Need::ReadOnly,
             4 => Need::Silent,
             _ => Need::Failed(reason_of(number)?),
+        })
+    }
+}
+
+impl Code for SpoolCode {
+    fn number(self) -> u32 {
+        match self {
+            SpoolCode::Spooled => 0,
+            SpoolCode::Deleted => 1,
+            SpoolCode::Kept => 2,
+            SpoolCode::Failed(reason) => FIRST_REASON + u32::from(reason.code()),
+        }
+    }
+
+    fn from_number(number: u32) -> Result<Self, Error> {
+        Ok(match number {
+            0 => SpoolCode::Spooled,
+            1 => SpoolCode::Deleted,
+            2 => SpoolCode::Kept,
+            _ => SpoolCode::Failed(reason_of(number)?),
         })
     }
 }

@@ -90,6 +90,8 @@ impl Console {
                 got > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // A wait with a limit ends so when the process was stopped and goes on (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => {
                 let end = self.ahead.len().saturating_sub(500);
                 panic!("{error} after … {:?}", String::from_utf8_lossy(&self.ahead[end..]))

@@ -149,6 +149,13 @@ impl Ran {
         self.err.lines().filter(|line| line.starts_with("error:")).collect()
     }
 
+    /// Fails the test unless everything went well; there may be a summary on standard error.
+    #[track_caller]
+    pub fn well(self) -> Ran {
+        assert_eq!((self.code, self.err.contains("error")), (Some(0), false), "{self:?}");
+        self
+    }
+
     /// Fails the test unless everything went well, without a word on standard error.
     #[track_caller]
     pub fn ok(self) -> Ran {
@@ -217,17 +224,23 @@ pub fn run(command: &mut Command) -> Ran {
 /// `makuosan` in mount and user namespaces of its own, if need be: `setup` is shell code that runs
 /// there first, with `dir` as its only argument. None, said aloud, where no namespace is to be had.
 pub fn in_mount_namespace(what: &str, setup: &str, dir: &Path) -> Option<Command> {
-    let options = if super::is_root() { "-m" } else { "-Urm" };
+    // Without root a user namespace gives the right to mount; the user stays who it is, so that files
+    // have the owners that they have everywhere.
+    let options: &[&str] = match super::is_root() {
+        true => &["-m"],
+        false => &["-U", "-m", "--map-current-user", "--keep-caps"],
+    };
     let probe = Command::new("unshare")
-        .args([options, "sh", "-c", "mount -t tmpfs tmpfs /mnt"])
+        .args(options)
+        .args(["sh", "-c", "mount -t tmpfs tmpfs /mnt"])
         .stderr(Stdio::null())
         .status();
     if !probe.is_ok_and(|status| status.success()) {
-        super::skip(what, &format!("no tmpfs under unshare {options}"));
+        super::skip(what, &format!("no tmpfs under unshare {}", options.join(" ")));
         return None;
     }
     let mut command = command("unshare");
     let script = format!("set -e; {setup}; shift; exec \"$@\"");
-    command.args([options, "sh", "-c", &script, "sh"]).arg(dir).arg(MAKUOSAN);
+    command.args(options).args(["sh", "-c", &script, "sh"]).arg(dir).arg(MAKUOSAN);
     Some(command)
 }

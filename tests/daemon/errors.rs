@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::common::process::in_mount_namespace;
-use crate::common::{Fleet, fleet, is_root, skip, tree};
+use crate::common::{Fleet, eventually, fleet, is_root, skip, tree};
 
 /// Sends everything from `h0`, and expects just these `error:` lines, and `h2` to have it all.
 #[track_caller]
@@ -102,8 +102,12 @@ fn another_file_system_below_the_base_is_written_to_like_any_other() {
     tree::write(fleet.path(0, "file"), "x");
     fleet.msync(0, &["send", "-r"]).ok();
     tree::assert_equal_dirs(&fleet.base(0), &fleet.base(2));
+    // Whatever was staged on that file system is gone when the transfer has ended there, too.
+    eventually("the end", || !there.join("ro/.makuosan").exists());
     tree::assert_equal_dirs(&fleet.base(0), &there);
     assert_eq!(fleet::staged(&there), [""; 0]);
+    let (_, again) = fleet.console(0).send("send -r");
+    assert_eq!((again.files, again.bytes, again.failed), (0, 0, 0), "{again:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::common::{Fleet, eventually, now, tree};
 const MOST: usize = 30_000;
 
 /// Bytes in the order that a seed says.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -48,7 +48,7 @@ fn sealed(random: &mut Random, nodes: &[NodeId]) -> Vec<u8> {
 }
 
 /// Something to send: noise, the old protocol, packets cut short or damaged, or sound but strange.
-fn packet(random: &mut Random, nodes: &[NodeId]) -> Vec<u8> {
+pub(crate) fn packet(random: &mut Random, nodes: &[NodeId]) -> Vec<u8> {
     match random.below(5) {
         0 => {
             let length = random.below(2_000) as usize;
@@ -75,7 +75,7 @@ fn packet(random: &mut Random, nodes: &[NodeId]) -> Vec<u8> {
 }
 
 /// The node ids of everybody.
-fn nodes(fleet: &Fleet) -> Vec<NodeId> {
+pub(crate) fn nodes(fleet: &Fleet) -> Vec<NodeId> {
     let mut all = Vec::new();
     for at in 0..fleet.len() {
         let json = fleet.console(at).ask("members json");

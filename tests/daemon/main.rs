@@ -6,11 +6,17 @@
 mod common;
 
 mod changing;
+mod compare;
 mod console;
+mod crowd;
+mod delete;
 mod errors;
+mod faults;
+mod faults_more;
 mod garbage;
 mod killed;
 mod membership;
 mod options;
 mod send;
 mod startup;
+mod two_senders;

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::common::process::{MAKUOSAN, command};
-use crate::common::{Fleet, is_root, skip, tree};
+use crate::common::{Fleet, is_root, now, skip, tree};
 
 #[test]
 fn a_readonly_member_is_never_written_to() {
@@ -60,25 +63,60 @@ fn a_member_that_never_sends_says_so() {
     assert!(fleet.path(0, "other").exists());
 }
 
+/// Sleeps for a millisecond again and again, to see how late a thread of this machine wakes up.
+struct Sleeper(Arc<AtomicBool>, JoinHandle<bool>);
+
+impl Sleeper {
+    fn start() -> Sleeper {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let (mut late, mut all) = (0, 0);
+            while !stopped.load(Ordering::Relaxed) {
+                let began = now();
+                thread::sleep(Duration::from_millis(1));
+                late += u32::from(began.elapsed() > Duration::from_millis(2));
+                all += 1;
+            }
+            late * 50 > all
+        });
+        Sleeper(stop, thread)
+    }
+
+    /// Whether one sleep in fifty took twice as long as it should.
+    fn overslept(self) -> bool {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.join().unwrap()
+    }
+}
+
 #[test]
 fn a_rate_is_kept() {
     let fleet = Fleet::with("rate", &[&["-T", "100"], &[], &[]]);
-    for attempt in 0.. {
+    let mut best: f64 = 0.0;
+    let mut busy = false;
+    for attempt in 0..8 {
         tree::write(fleet.path(0, "big"), tree::bytes(6_000_000, attempt));
         for at in 0..200 {
             let path = fleet.path(0, format!("small/{at}"));
             tree::write(path, tree::bytes(10_000, attempt * 1_000 + at));
         }
+        let sleeper = Sleeper::start();
         let (lines, total) = fleet.console(0).send("send -r");
+        busy |= sleeper.overslept();
         assert_eq!((lines.len(), total.failed, total.errors), (0, 0, 0), "{lines:?} {total:?}");
         assert_eq!(total.bytes, 8_000_000);
         let mbits = total.wire as f64 * 8.0 / total.time.micros() as f64;
         assert!(mbits <= 120.0, "{mbits} Mbit/s: {total:?}");
-        if mbits >= 80.0 {
+        best = best.max(mbits);
+        if best >= 80.0 {
             break;
         }
-        // A machine that has much else to do is slow, but hardly every time.
-        assert!(attempt < 9, "{mbits} Mbit/s: {total:?}");
+    }
+    // The daemon saves up two milliseconds, no more; a machine that lets it wait for longer loses.
+    match busy {
+        true if best < 80.0 => skip("the lower bound of -T", "this machine is too busy"),
+        _ => assert!(best >= 80.0, "{best} Mbit/s"),
     }
     tree::assert_equal_dirs(&fleet.base(0), &fleet.base(2));
     let status = fleet.console(0).ask("status");
@@ -155,7 +193,7 @@ fn whoever_is_silent_is_left_behind_after_the_timeout() {
     let mut fleet = Fleet::with("timeout", &[&["--timeout", "1"], &[], &[]]);
     tree::write(fleet.path(0, "big"), tree::bytes(5 << 20, 1));
     fleet.daemon(1).signal("STOP");
-    let began = crate::common::now();
+    let began = now();
     let ran = fleet.msync(0, &["send", "-r"]);
     let took = began.elapsed();
     fleet.daemon(1).signal("CONT");

@@ -380,3 +380,32 @@ fn both_ways_at_once() {
         assert_eq!(fleet.staged(at), [""; 0]);
     }
 }
+
+#[test]
+fn two_senders_of_one_path_leave_what_one_of_them_has() {
+    let fleet = Fleet::new("two-senders", 4);
+    let content = |from: usize| tree::bytes(4_500_000, from as u64);
+    for from in 0..2 {
+        tree::write(fleet.path(from, "dir/big"), content(from));
+        for at in 0..50 {
+            let small = fleet.path(from, format!("dir/{at}"));
+            tree::write(small, tree::bytes(10_000, (from * 100 + at) as u64));
+        }
+    }
+    for _ in 0..3 {
+        let args = ["send", "-r", "dir", "-t", "h2", "-t", "h3"];
+        let runs = [0, 1].map(|from| fleet.msync_start(from, &args));
+        runs.into_iter().for_each(|run| drop(run.end().ok()));
+        let have = [0, 1].map(|from| tree::snapshot(&fleet.base(from)));
+        for at in 2..4 {
+            let got = tree::snapshot(&fleet.base(at));
+            assert_eq!(got.len(), have[0].len());
+            for (path, entry) in got {
+                let name = String::from_utf8_lossy(&path);
+                let same = |from: &tree::Tree| from[&path].content == entry.content;
+                assert!(have.iter().any(same), "h{at}: {name} is neither's");
+            }
+            assert_eq!(fleet.staged(at), [""; 0]);
+        }
+    }
+}

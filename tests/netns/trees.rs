@@ -29,6 +29,17 @@ pub fn fill(base: &Path, big: usize, small: usize) -> u64 {
     total
 }
 
+/// Makes `dirs` directories with `files` small files in each.
+pub fn fill_directories(base: &Path, dirs: usize, files: usize) {
+    for dir in 0..dirs {
+        let dir = base.join(format!("tree/d{dir:03}"));
+        fs::create_dir_all(&dir).unwrap();
+        for file in 0..files {
+            fs::write(dir.join(format!("f{file}")), format!("{file} ").repeat(file % 20)).unwrap();
+        }
+    }
+}
+
 struct Noise(u64);
 
 impl Noise {

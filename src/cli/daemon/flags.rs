@@ -88,6 +88,22 @@ pub const FLAGS: &[Flag] = &[
                have them.",
     },
     Flag {
+        short: Some('c'),
+        long: "chroot",
+        value: None,
+        help: "make the base directory the root directory",
+        more: "Only root may. With -u the daemon cannot leave it again. The socket of -U is then not \
+               removed at the end; the next start replaces it.",
+    },
+    Flag {
+        short: Some('K'),
+        long: "password",
+        value: Some("FILE"),
+        help: "password of the console: the first line of FILE",
+        more: "Read before the rights of root are given up. Clients must say it first; after three \
+               wrong ones, from anywhere, one in two seconds is answered.",
+    },
+    Flag {
         short: Some('f'),
         long: "parallel",
         value: Some("N"),
@@ -166,6 +182,21 @@ pub const FLAGS: &[Flag] = &[
         more: "",
     },
     Flag {
+        short: Some('C'),
+        long: "core",
+        value: None,
+        help: "allow a core dump when the daemon crashes",
+        more: "",
+    },
+    Flag {
+        short: None,
+        long: "check-config",
+        value: None,
+        help: "say what would be done, and exit",
+        more: "Exit status 0, or 1 with a line that says what is wrong. Nothing is started, and a \
+               daemon that runs with the same options is no obstacle.",
+    },
+    Flag {
         short: Some('V'),
         long: "version",
         value: None,
@@ -174,6 +205,12 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag { short: Some('h'), long: "help", value: None, help: "print this and exit", more: "" },
 ];
+
+/// Options that older versions had and this one does not; they are refused in so many words.
+pub(super) const REFUSED: &[(Flag, &str)] = &[(
+    Flag { short: Some('k'), long: "key", value: Some("FILE"), help: "", more: "" },
+    "encryption is not in this version",
+)];
 
 /// Variables of the environment that stand for an option that was not given.
 pub const VARIABLES: &[(&str, &str)] = &[

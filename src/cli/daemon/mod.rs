@@ -39,6 +39,10 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// `-U`: the console's Unix socket.
     pub unix: Option<PathBuf>,
+    /// `-c`: the base directory becomes the root directory.
+    pub chroot: bool,
+    /// `-K`: the file with the console's password.
+    pub password: Option<PathBuf>,
     /// `-u`: name or number.
     pub user: Option<String>,
     /// `-g`: name or number.
@@ -69,6 +73,10 @@ pub struct Config {
     pub ttl: u8,
     /// `--fsync`.
     pub fsync: bool,
+    /// `-C`: a crash may leave a core dump.
+    pub core_dumps: bool,
+    /// `--check-config`: only say what would be done.
+    pub check_config: bool,
 }
 
 /// Reads the arguments (without the program's name) and, where an option is missing, the
@@ -83,7 +91,9 @@ pub fn parse(
 ) -> Result<Asked<Config>, Error> {
     let mut args = args.into_iter().peekable();
     let bare = args.peek().is_none();
-    let typed = Typed::parse(PROGRAM, FLAGS, args)?;
+    let all: Vec<Flag> =
+        FLAGS.iter().chain(flags::REFUSED.iter().map(|(f, _)| f)).copied().collect();
+    let typed = Typed::parse(PROGRAM, &all, args)?;
     if typed.has("help") {
         return Ok(Asked::Print(help()));
     }
@@ -93,6 +103,9 @@ pub fn parse(
     if let Some(word) = typed.words().0.first() {
         let shown = crate::name::Escaped(word.as_bytes());
         return Err(Error::new(PROGRAM, format_args!("{shown}: not an option")));
+    }
+    if let Some((flag, why)) = flags::REFUSED.iter().find(|(flag, _)| typed.has(flag.long)) {
+        return Err(Error::new(PROGRAM, format_args!("{}: {why}", flag.spelled())));
     }
     let source = Source { typed, env: &env };
     if bare && source.value("base").is_none() {
@@ -223,6 +236,8 @@ impl Config {
                 unix.is_none().then(|| SocketAddr::new(address.into(), port))
             }),
             unix,
+            chroot: typed.has("chroot"),
+            password: source.read("password", "a file has a name", some_path)?,
             user: source.read("user", account_is, account)?,
             group: source.read("group", account_is, account)?,
             groups,
@@ -243,6 +258,8 @@ impl Config {
             timeout: Span::from_secs(seconds.unwrap_or(10).into()),
             ttl: source.number("ttl", "a TTL", 1, u8::MAX)?.unwrap_or(1),
             fsync: typed.has("fsync"),
+            core_dumps: typed.has("core"),
+            check_config: typed.has("check-config"),
         })
     }
 }
@@ -376,6 +393,7 @@ mod tests {
             ["-R", "4g"],
             ["-S", "many"],
             ["-N", "a b"],
+            ["-K", ""],
             ["--timeout", "0"],
             ["--ttl", "256"],
         ];
@@ -384,10 +402,11 @@ mod tests {
             assert!(text.starts_with(&format!("makuosan: {name} {value}: ")), "{text}");
             assert_eq!(text.lines().count(), 1);
         }
-        // Left for later, and so unknown, rather than accepted without a meaning.
-        for absent in ["-k", "-K", "-c", "-C", "--check-config"] {
-            assert!(error(&["-b/", absent]).ends_with("no such option"), "{absent}");
+        for key in [&["-k", "/key"][..], &["-k/key"], &["--key=/key"]] {
+            let text = error(&[&["-b/"], key].concat());
+            assert_eq!(text, "makuosan: -k: encryption is not in this version");
         }
+        assert!(!help().contains("-k,"));
     }
 
     #[test]

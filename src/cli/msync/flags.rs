@@ -6,13 +6,13 @@ use crate::cli::Flag;
 /// The commands, each with its one line of help.
 pub const COMMANDS: &[(&str, &str)] = &[
     ("send", "send files, or with -r whole trees, to every member"),
+    ("sync", "send; a PATH that is gone here is deleted there"),
+    ("dsync", "delete there what is not here"),
+    ("check", "compare contents"),
+    ("md5", "the same as check"),
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
 ];
-
-/// Words that are kept for commands to come, so that a script never sends a file by such a name
-/// by accident today and runs a command tomorrow.
-pub const RESERVED: &[&str] = &["sync", "dsync", "check", "md5"];
 
 /// Every option, in the order of the help.
 pub const FLAGS: &[Flag] = &[
@@ -24,31 +24,103 @@ pub const FLAGS: &[Flag] = &[
         more: "Without it, MSYNC_TARGET of the environment; without that, tcp:127.0.0.1:5000.",
     },
     Flag {
+        short: Some('K'),
+        long: "password",
+        value: Some("FILE"),
+        help: "password of the console: the first line of FILE",
+        more: "",
+    },
+    Flag {
         short: Some('t'),
         long: "host",
         value: Some("HOST"),
-        help: "send to this member alone; many -t add up",
-        more: "HOST is a name as members lists it.",
+        help: "this member alone; many -t add up",
+        more: "HOST is a name or an address as members lists it.",
     },
     Flag {
         short: Some('r'),
         long: "recursive",
         value: None,
-        help: "send the whole tree below PATH, or below the base",
+        help: "the whole tree below PATH, or below the base",
         more: "",
     },
     Flag {
         short: Some('n'),
         long: "dry-run",
         value: None,
-        help: "only say what would be sent",
+        help: "only say what would be done",
         more: "",
+    },
+    Flag {
+        short: Some('g'),
+        long: "group",
+        value: Some("GROUP"),
+        help: "the group that receivers give what they write",
+        more: "The files here keep theirs.",
+    },
+    Flag {
+        short: None,
+        long: "delete",
+        value: None,
+        help: "then delete there what is not here",
+        more: "When everything is sent. A host from which more than half would go (and 100 entries at \
+               least), or an empty directory here, needs --force.",
+    },
+    Flag { short: None, long: "force", value: None, help: "delete however much that is", more: "" },
+    Flag {
+        short: None,
+        long: "max-delete",
+        value: Some("N"),
+        help: "delete nothing if it is more than N on a host",
+        more: "",
+    },
+    Flag {
+        short: Some('I'),
+        long: "ignore-times",
+        value: None,
+        help: "take every file for changed",
+        more: "",
+    },
+    Flag {
+        short: None,
+        long: "checksum",
+        value: None,
+        help: "compare contents instead of time and size",
+        more: "",
+    },
+    Flag {
+        short: None,
+        long: "exclude",
+        value: Some("PATTERN"),
+        help: "leave out what matches; many add up, in order",
+        more: "The first of all patterns that matches decides.",
+    },
+    Flag {
+        short: None,
+        long: "include",
+        value: Some("PATTERN"),
+        help: "do not leave out what matches",
+        more: "",
+    },
+    Flag {
+        short: None,
+        long: "exclude-from",
+        value: Some("FILE"),
+        help: "a pattern to exclude on each line of FILE, or -",
+        more: "Empty lines are skipped. With - standard input is read.",
+    },
+    Flag {
+        short: Some('f'),
+        long: "script",
+        value: Some("FILE"),
+        help: "say the lines of FILE, or -, to the console",
+        more: "Instead of a command. Empty lines, and those that start with #, are skipped.",
     },
     Flag {
         short: Some('v'),
         long: "verbose",
         value: None,
-        help: "-v is -l 1, -vv is -l 2",
+        help: "-v is -l 1, -vv is -l 2; more about members",
         more: "Also shows the summary where there is no terminal.",
     },
     Flag {
@@ -70,8 +142,23 @@ pub const FLAGS: &[Flag] = &[
         short: Some('q'),
         long: "quiet",
         value: None,
-        help: "show errors alone",
+        help: "show what went wrong alone",
         more: "Wins over -v, -l and --progress.",
+    },
+    Flag {
+        short: None,
+        long: "json",
+        value: None,
+        help: "say in JSON what came of it: a line for each host",
+        more: "",
+    },
+    Flag { short: None, long: "sync", value: None, help: "the same as the command sync", more: "" },
+    Flag {
+        short: None,
+        long: "check",
+        value: None,
+        help: "the same as the command check",
+        more: "",
     },
     Flag {
         short: None,

@@ -1,109 +1,131 @@
 //! The options of the client, `msync`.
 //!
 //! Two spellings mean the same: `msync send -r dir`, and the older `msync -r dir`, where the
-//! command is `send` unless `--members` or `--status` says otherwise. The first word is a command
-//! if it is one of [`COMMANDS`] or [`RESERVED`]; a file of such a name is `./send`, or comes after
+//! command is `send` unless `--sync`, `--check`, `--members` or `--status` says otherwise. The first
+//! word is a command if it is one of [`COMMANDS`]; a file of such a name is `./send`, or comes after
 //! `--`.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::{Asked, DEFAULT_PORT, Error, Typed, value};
+use super::{Asked, Error, Typed, value};
 use crate::name::{Escaped, HostName, HostNameError};
+use crate::pattern::{self, Rule};
 
 mod flags;
+mod target;
 
-pub use flags::{COMMANDS, FLAGS, RESERVED};
+pub use flags::{COMMANDS, FLAGS};
+pub use target::Target;
 
 const PROGRAM: &str = "msync";
 
 /// The variable of the environment that names the daemon when `-c` does not.
 pub const VARIABLE: &str = "MSYNC_TARGET";
 
-/// Where the daemon's console is.
+/// What to have the daemon do.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// A host by name or address, and a port.
-    Tcp(String, u16),
-    /// A Unix socket.
-    Unix(PathBuf),
+pub enum Command {
+    /// Something with files.
+    Files(Files),
+    /// List the members.
+    Members {
+        /// `-v`: with what is known of each.
+        verbose: bool,
+    },
+    /// Show the daemon's state.
+    Status,
+    /// `-f`: what the lines of a text say.
+    Script(Text),
 }
 
-impl Target {
-    /// Reads `tcp:HOST:PORT`, `tcp:HOST`, `tcp:[IPV6]:PORT`, `unix:PATH` or a bare path.
-    /// None for an empty host or path, or a bad port.
-    pub fn parse(text: &OsStr) -> Option<Target> {
-        let bytes = text.as_bytes();
-        let Some(place) = bytes.strip_prefix(b"tcp:") else {
-            let path = OsStr::from_bytes(bytes.strip_prefix(b"unix:").unwrap_or(bytes));
-            return (!path.is_empty()).then(|| Target::Unix(PathBuf::from(path)));
-        };
-        let place = std::str::from_utf8(place).ok()?;
-        let (host, port) = match place.strip_prefix('[') {
-            Some(rest) => match rest.split_once(']')? {
-                (host, "") => (host, None),
-                (host, port) => (host, Some(port.strip_prefix(':')?)),
-            },
-            None => match place.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (place, None),
-            },
-        };
-        let port = match port {
-            Some(port) => value::number(OsStr::new(port), 1..=65_535)?.try_into().ok()?,
-            None => DEFAULT_PORT,
-        };
-        (!host.is_empty()).then(|| Target::Tcp(host.to_owned(), port))
-    }
+/// What to do with files.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Verb {
+    /// Send them.
+    #[default]
+    Send,
+    /// Send them, or delete there what is gone here.
+    Sync,
+    /// Delete there what is not here.
+    Dsync,
+    /// Compare contents.
+    Check,
 }
 
-impl Default for Target {
-    fn default() -> Self {
-        Target::Tcp("127.0.0.1".to_owned(), DEFAULT_PORT)
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Verb {
+    /// What the console calls it.
+    pub fn name(self) -> &'static str {
         match self {
-            Target::Tcp(host, port) if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
-            Target::Tcp(host, port) => write!(f, "tcp:{host}:{port}"),
-            Target::Unix(path) => write!(f, "unix:{}", Escaped(path.as_os_str().as_bytes())),
+            Verb::Send => "send",
+            Verb::Sync => "sync",
+            Verb::Dsync => "dsync",
+            Verb::Check => "check",
         }
     }
 }
 
-/// What to have the daemon do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Command {
-    /// Send files.
-    Send(Send),
-    /// List the members.
-    Members,
-    /// Show the daemon's state.
-    Status,
-}
-
-/// What to send, and to whom.
+/// What to do with which files, and on which hosts.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Send {
+pub struct Files {
+    /// What to do.
+    pub verb: Verb,
     /// `-r`.
     pub recursive: bool,
     /// `-n`.
     pub dry_run: bool,
-    /// `-t`, as often as given; empty for every member.
+    /// `--delete`.
+    pub delete: bool,
+    /// `--force`.
+    pub force: bool,
+    /// `--max-delete`.
+    pub max_delete: Option<u64>,
+    /// `-I`.
+    pub ignore_times: bool,
+    /// `--checksum`.
+    pub checksum: bool,
+    /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
+    /// `-g`: without spaces and control characters.
+    pub group: Option<String>,
     /// As typed; empty (with `-r`) for the whole base directory.
     pub paths: Vec<Vec<u8>>,
+}
+
+/// A text to be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Text {
+    /// `-`: standard input.
+    Input,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Text {
+    fn read(value: &OsStr) -> Option<Text> {
+        match value.as_bytes() {
+            b"" => None,
+            b"-" => Some(Text::Input),
+            _ => Some(Text::File(PathBuf::from(value))),
+        }
+    }
+}
+
+/// `--exclude`, `--include` or `--exclude-from`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Filter {
+    /// A pattern, checked.
+    Rule(Rule),
+    /// Patterns that exclude, one a line.
+    From(Text),
 }
 
 /// When to show progress and a summary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Show {
-    /// `-q`: never, and no normal lines of a send either.
+    /// `-q`: never, and no lines of a transfer that tell of nothing wrong either.
     Quiet,
     /// `--no-progress`: no progress; the summary as with [`Show::Auto`].
     NoProgress,
@@ -118,14 +140,20 @@ pub enum Show {
 pub struct Config {
     /// Where the daemon is.
     pub target: Target,
+    /// `-K`: the file with the console's password.
+    pub password: Option<PathBuf>,
     /// What to do.
     pub command: Command,
+    /// What to leave out and what not, in order.
+    pub filters: Vec<Filter>,
     /// 0 to 9: which lines the daemon shows.
     pub loglevel: u8,
     /// Whether `-v` or `-l 1` and above was given.
     pub verbose: bool,
     /// Progress and summary.
     pub show: Show,
+    /// `--json`: standard output is lines of JSON.
+    pub json: bool,
 }
 
 /// Reads the arguments (without the program's name) and [`VARIABLE`].
@@ -159,9 +187,24 @@ pub fn parse(
         None => typed.count("verbose").min(9) as u64,
     };
     let loglevel = if quiet { 0 } else { loglevel as u8 };
+    let password = match typed.last("password") {
+        Some(file) if file.is_empty() => {
+            return Err(Error::bad_value(PROGRAM, "-K", &file, "a file has a name"));
+        }
+        file => file.map(PathBuf::from),
+    };
+    let filters = filters(&typed)?;
+    let command = command(&typed)?;
+    let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
+        + usize::from(command == Command::Script(Text::Input));
+    if inputs > 1 {
+        return Err(Error::new(PROGRAM, "-: standard input can be read once"));
+    }
     Ok(Asked::Run(Config {
         target,
-        command: command(&typed)?,
+        password,
+        command,
+        filters,
         loglevel,
         verbose: loglevel > 0,
         show: match () {
@@ -170,14 +213,16 @@ pub fn parse(
             () if typed.has("progress") => Show::Progress,
             () => Show::Auto,
         },
+        json: typed.has("json"),
     }))
 }
 
 /// What `--help` prints.
 pub fn help() -> String {
-    let head = "Usage: msync [OPTIONS] send [OPTIONS] [PATH...]\n\
+    let head = "Usage: msync [OPTIONS] send|sync|dsync|check [OPTIONS] [PATH...]\n\
                 \x20      msync [OPTIONS] members | status\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
+                \x20      msync [OPTIONS] -f FILE\n\
                 Has the daemon of this host send files to every member of its group. PATH is\n\
                 relative to the daemon's base directory; else, if there is no such thing, to\n\
                 the current directory, if that is below the base; or absolute, below the base.\n";
@@ -187,7 +232,7 @@ pub fn help() -> String {
     }
     let tail = "A file called like a command is ./send, or comes after --.\n\
                 Exit status: 0 everything is everywhere; 1 wrong usage or no daemon;\n\
-                2 something failed on some host, or there is no member to send to.\n";
+                2 something failed or differs on some host, or there is no member.\n";
     super::help(&format!("{head}{commands}"), FLAGS, tail)
 }
 
@@ -197,24 +242,60 @@ fn read_target(name: &str, text: &OsStr) -> Result<Target, Error> {
     })
 }
 
-/// The command, from the first word or from `--members` and `--status`, with its options.
+/// All patterns, in the order typed.
+fn filters(typed: &Typed) -> Result<Vec<Filter>, Error> {
+    let mut filters = Vec::new();
+    for (long, include) in [("exclude", false), ("include", true)] {
+        for (at, text) in typed.all_at(long) {
+            if let Err(why) = pattern::check(text.as_bytes()) {
+                return Err(Error::bad_value(PROGRAM, &format!("--{long}"), &text, why));
+            }
+            filters.push((at, Filter::Rule(Rule { include, pattern: text.into_vec() })));
+        }
+    }
+    for (at, file) in typed.all_at("exclude-from") {
+        let why = "a file has a name";
+        let from = Text::read(&file)
+            .ok_or_else(|| Error::bad_value(PROGRAM, "--exclude-from", &file, why))?;
+        filters.push((at, Filter::From(from)));
+    }
+    filters.sort_by_key(|(at, _)| *at);
+    Ok(filters.into_iter().map(|(_, filter)| filter).collect())
+}
+
+/// The options that only some commands have, and which these are.
+const ONLY: &[(&str, &[&str])] = &[
+    ("host", &["send", "sync", "dsync", "check"]),
+    ("recursive", &["send", "sync", "dsync", "check"]),
+    ("dry-run", &["send", "sync", "dsync"]),
+    ("group", &["send", "sync"]),
+    ("delete", &["send", "sync"]),
+    ("force", &["send", "sync", "dsync"]),
+    ("max-delete", &["send", "sync", "dsync"]),
+    ("ignore-times", &["send", "sync"]),
+    ("checksum", &["send", "sync"]),
+    ("exclude", &["send", "sync", "dsync", "check", "-f"]),
+    ("include", &["send", "sync", "dsync", "check", "-f"]),
+    ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
+    ("json", &["send", "sync", "dsync", "check", "members", "status"]),
+];
+
+/// The command, from the first word or from an option that says the same, with its options.
 fn command(typed: &Typed) -> Result<Command, Error> {
     let (mut words, before) = typed.words();
     let first = words.first().filter(|_| before > 0).and_then(|word| word.to_str());
-    let named = first.filter(|word| COMMANDS.iter().any(|(name, _)| name == word));
-    if let Some(word) = first.filter(|word| RESERVED.contains(word)) {
-        let why = format!("{word}: this version has no such command (a file is ./{word})");
-        return Err(Error::new(PROGRAM, why));
-    }
-    let mut commands: Vec<String> = named.iter().map(|&word| word.to_owned()).collect();
-    commands.extend(["members", "status"].iter().filter(|f| typed.has(f)).map(|&f| f.to_owned()));
+    let named = COMMANDS.iter().map(|(name, _)| *name).find(|name| first == Some(name));
     if named.is_some() {
         words.remove(0);
     }
+    let named = named.map(|name| if name == "md5" { "check" } else { name });
+    let mut commands: Vec<&str> = named.into_iter().collect();
+    commands.extend(["sync", "check", "members", "status"].iter().filter(|flag| typed.has(flag)));
+    commands.extend(typed.has("script").then_some("-f"));
     let name = match commands.as_slice() {
         [] => "send",
-        [one] => one.as_str(),
-        [one, other, ..] if one == other => one.as_str(),
+        [one] => one,
+        [one, other, ..] if one == other => one,
         [one, other, ..] => {
             return Err(Error::new(
                 PROGRAM,
@@ -222,26 +303,39 @@ fn command(typed: &Typed) -> Result<Command, Error> {
             ));
         }
     };
-    if name == "send" {
-        return send(typed, words).map(Command::Send);
-    }
-    for long in ["host", "recursive", "dry-run"] {
-        if let Some(flag) = FLAGS.iter().find(|flag| flag.long == long && typed.has(long)) {
+    for flag in FLAGS.iter().filter(|flag| typed.has(flag.long)) {
+        let only = ONLY.iter().find(|(long, _)| *long == flag.long);
+        if only.is_some_and(|(_, commands)| !commands.contains(&name)) {
             let why = format!("{}: not an option of {name}", flag.spelled());
             return Err(Error::new(PROGRAM, why));
         }
     }
-    match (words.first(), name) {
-        (Some(word), _) => {
-            let shown = Escaped(word.as_bytes());
-            Err(Error::new(PROGRAM, format_args!("{shown}: {name} takes no path")))
+    let verb = match name {
+        "send" => Verb::Send,
+        "sync" => Verb::Sync,
+        "dsync" => Verb::Dsync,
+        "check" => Verb::Check,
+        _ => {
+            if let Some(word) = words.first() {
+                let shown = Escaped(word.as_bytes());
+                return Err(Error::new(PROGRAM, format_args!("{shown}: {name} takes no path")));
+            }
+            return match (name, typed.last("script")) {
+                ("members", _) => Ok(Command::Members { verbose: typed.has("verbose") }),
+                ("status", _) => Ok(Command::Status),
+                (_, script) => {
+                    let script = script.unwrap_or_default();
+                    Text::read(&script).map(Command::Script).ok_or_else(|| {
+                        Error::bad_value(PROGRAM, "-f", &script, "a file has a name")
+                    })
+                }
+            };
         }
-        (None, "members") => Ok(Command::Members),
-        (None, _) => Ok(Command::Status),
-    }
+    };
+    files(typed, verb, words).map(Command::Files)
 }
 
-fn send(typed: &Typed, words: Vec<OsString>) -> Result<Send, Error> {
+fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error> {
     let mut hosts = Vec::new();
     for host in typed.all("host") {
         match HostName::parse(host.as_bytes()) {
@@ -252,171 +346,42 @@ fn send(typed: &Typed, words: Vec<OsString>) -> Result<Send, Error> {
             }
         }
     }
+    let group = match typed.last("group") {
+        Some(text) => {
+            let odd = |c: char| c.is_control() || c.is_whitespace() || "\\\"".contains(c);
+            let group = text.to_str().filter(|group| !group.is_empty() && !group.contains(odd));
+            let why = "a group is a name or a number, without spaces";
+            Some(group.ok_or_else(|| Error::bad_value(PROGRAM, "-g", &text, why))?.to_owned())
+        }
+        None => None,
+    };
+    let max_delete = match typed.last("max-delete") {
+        Some(text) => Some(value::number(&text, 0..=u64::MAX).ok_or_else(|| {
+            Error::bad_value(PROGRAM, "--max-delete", &text, "a number of entries, from 0")
+        })?),
+        None => None,
+    };
     let recursive = typed.has("recursive");
     let missing = words.is_empty() || words.iter().any(|word| word.is_empty());
     if missing && !recursive {
-        return Err(Error::new(
-            PROGRAM,
-            "send: a PATH is missing (the whole base directory is -r)",
-        ));
+        let name = verb.name();
+        let why = format!("{name}: a PATH is missing (the whole base directory is -r)");
+        return Err(Error::new(PROGRAM, why));
     }
-    Ok(Send {
+    Ok(Files {
+        verb,
         recursive,
         dry_run: typed.has("dry-run"),
+        delete: typed.has("delete"),
+        force: typed.has("force"),
+        max_delete,
+        ignore_times: typed.has("ignore-times"),
+        checksum: typed.has("checksum"),
         hosts,
-        paths: words.into_iter().map(std::os::unix::ffi::OsStringExt::into_vec).collect(),
+        group,
+        paths: words.into_iter().map(OsString::into_vec).collect(),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::ffi::OsStringExt;
-
-    use super::*;
-
-    fn run(args: &[&str]) -> Result<Asked<Config>, Error> {
-        parse(args.iter().map(OsString::from), |_| None)
-    }
-
-    fn config(args: &[&str]) -> Config {
-        match run(args) {
-            Ok(Asked::Run(config)) => config,
-            other => panic!("{args:?}: {other:?}"),
-        }
-    }
-
-    fn sent(args: &[&str]) -> Send {
-        match config(args).command {
-            Command::Send(send) => send,
-            other => panic!("{args:?}: {other:?}"),
-        }
-    }
-
-    fn error(args: &[&str]) -> String {
-        run(args).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn every_option_of_the_table_does_something_by_both_names() {
-        let plain = config(&["-r"]);
-        for flag in FLAGS {
-            let value = match flag.long {
-                "connect" => Some("tcp:a"),
-                "host" => Some("web1"),
-                "loglevel" => Some("3"),
-                _ => None,
-            };
-            assert_eq!(flag.value.is_some(), value.is_some(), "{flag:?}");
-            let go = |name: String| {
-                // What every command takes, and what makes a send valid.
-                let given = ["members", "status"].contains(&flag.long);
-                let rest = if given { None } else { Some("x") };
-                let args = [Some(name.as_str()), value, rest];
-                run(&args.into_iter().flatten().collect::<Vec<_>>())
-            };
-            let given = ["members", "status", "recursive"].contains(&flag.long);
-            let without = if given { plain.clone() } else { config(&["x"]) };
-            let asked = go(format!("--{}", flag.long)).unwrap();
-            assert_ne!(asked, Asked::Run(without), "{flag:?}");
-            if let Some(letter) = flag.short {
-                assert_eq!(go(format!("-{letter}")).unwrap(), asked, "{flag:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn both_spellings_mean_the_same() {
-        assert_eq!(config(&["send", "-r", "dir"]), config(&["-r", "dir"]));
-        assert_eq!(config(&["-r", "send", "dir"]), config(&["-r", "dir"]));
-        assert_eq!(config(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
-        assert_eq!(config(&["members"]), config(&["--members"]));
-        assert_eq!(config(&["status"]).command, Command::Status);
-        assert_eq!(config(&["--status", "status"]).command, Command::Status);
-        assert_eq!(sent(&["index.html"]).paths, [b"index.html"]);
-        assert_eq!(sent(&["send", "a", "b"]).paths, [b"a", b"b"]);
-    }
-
-    #[test]
-    fn a_file_may_be_called_like_a_command() {
-        assert_eq!(sent(&["./send"]).paths, [b"./send"]);
-        assert_eq!(sent(&["--", "send"]).paths, [b"send"]);
-        assert_eq!(sent(&["send", "--", "-x", "status"]).paths, [&b"-x"[..], b"status"]);
-        assert_eq!(sent(&["send", "send"]).paths, [b"send"]);
-        assert_eq!(
-            error(&["check", "-r"]),
-            "msync: check: this version has no such command (a file is ./check)"
-        );
-        assert_eq!(sent(&["./check"]).paths, [b"./check"]);
-    }
-
-    #[test]
-    fn paths_are_bytes() {
-        let args = [OsString::from("-r"), OsString::from_vec(b"\xff\xfe \n".to_vec())];
-        let Ok(Asked::Run(config)) = parse(args, |_| None) else { panic!() };
-        let Command::Send(send) = config.command else { panic!() };
-        assert_eq!(send.paths, [b"\xff\xfe \n"]);
-    }
-
-    #[test]
-    fn levels_and_progress() {
-        assert_eq!(config(&["-r"]).loglevel, 0);
-        assert_eq!(config(&["-rv"]).loglevel, 1);
-        assert_eq!(config(&["-rvv"]).loglevel, 2);
-        assert_eq!(config(&["-rv", "-l", "5"]).loglevel, 5);
-        assert!(config(&["-rv"]).verbose && !config(&["-r"]).verbose);
-        let quiet = config(&["-rqv", "--progress"]);
-        assert_eq!((quiet.loglevel, quiet.verbose, quiet.show), (0, false, Show::Quiet));
-        assert_eq!(config(&["-r", "--progress", "--no-progress"]).show, Show::NoProgress);
-        assert_eq!(error(&["-r", "-l", "10"]), "msync: -l 10: a log level is 0 to 9");
-    }
-
-    #[test]
-    fn targets() {
-        let read = |text: &str| Target::parse(OsStr::new(text)).map(|t| t.to_string());
-        assert_eq!(read("tcp:web1").as_deref(), Some("tcp:web1:5000"));
-        assert_eq!(read("tcp:127.0.0.2:6000").as_deref(), Some("tcp:127.0.0.2:6000"));
-        assert_eq!(read("tcp:[::1]:6000").as_deref(), Some("tcp:[::1]:6000"));
-        assert_eq!(read("tcp:[::1]").as_deref(), Some("tcp:[::1]:5000"));
-        assert_eq!(read("unix:/run/m").as_deref(), Some("unix:/run/m"));
-        assert_eq!(read("/run/m").as_deref(), Some("unix:/run/m"));
-        for bad in ["", "unix:", "tcp:", "tcp:a:", "tcp:a:0", "tcp:a:b", "tcp:[::1", "tcp:[::1]x"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
-        let env = |text: &'static str| move |_: &str| Some(OsString::from(text));
-        let target = |args: &[&str], text| match parse(args.iter().map(OsString::from), env(text)) {
-            Ok(Asked::Run(config)) => config.target.to_string(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(target(&["-r"], "unix:/s"), "unix:/s");
-        assert_eq!(target(&["-r", "-c", "tcp:x"], "unix:/s"), "tcp:x:5000");
-        assert_eq!(target(&["-r"], ""), "tcp:127.0.0.1:5000");
-        let bad = parse([OsString::from("-r")], env("tcp:a:b")).unwrap_err().to_string();
-        assert!(bad.starts_with("msync: MSYNC_TARGET=tcp:a:b: a target is"), "{bad}");
-    }
-
-    #[test]
-    fn what_cannot_be_obeyed_is_one_clear_line() {
-        assert!(error(&["send"]).starts_with("msync: send: a PATH is missing"));
-        assert!(error(&["-v"]).starts_with("msync: send: a PATH is missing"));
-        assert!(error(&["send", ""]).starts_with("msync: send: a PATH is missing"));
-        assert_eq!(error(&["members", "x"]), "msync: x: members takes no path");
-        assert_eq!(error(&["status", "-r"]), "msync: -r: not an option of status");
-        assert_eq!(error(&["--members", "-t", "a"]), "msync: -t: not an option of members");
-        assert_eq!(
-            error(&["send", "--status", "x"]),
-            "msync: send and status: one command, please"
-        );
-        assert!(error(&["-r", "-t", "a b"]).starts_with("msync: -t a b: a host name has"));
-        assert_eq!(error(&["-r", "-x"]), "msync: -x: no such option");
-        assert!(error(&[]).starts_with("Usage: msync"));
-        // Left for later.
-        for absent in ["-g", "-K", "--delete", "--json", "--sync"] {
-            assert!(error(&["-r", absent]).ends_with("no such option"), "{absent}");
-        }
-    }
-
-    #[test]
-    fn the_same_host_twice_is_one_host() {
-        assert_eq!(sent(&["-r", "-t", "a", "-t", "b", "-t", "a"]).hosts.len(), 2);
-    }
-}
+mod tests;

@@ -13,10 +13,12 @@
 
 use std::collections::VecDeque;
 
-use super::command::{self, Command, Exclude, Line, Offer, Watch};
-use super::reply::{self, Progress, Total};
+use super::command::{self, Command, Edit, Line, Offer, Watch};
+use super::password::{ASK, Secret};
+use super::reply::{self, HostReport, Progress, Total};
 use super::{MAX_LINE, PROMPT, words};
 use crate::name::Escaped;
+use crate::pattern::{PatternError, Patterns, Rule};
 
 /// With so many bytes of lines that wait, no more are read.
 const FULL_INPUT: usize = 64 * 1_024;
@@ -27,12 +29,11 @@ const LINE_COST: usize = 32;
 /// With so many bytes unread, lines that a later one replaces (`alive`, `progress`) are left out.
 const BEHIND: usize = 4_096;
 
-/// Patterns that a connection may have.
-const MAX_EXCLUDES: usize = 1_024;
-
 /// What the session is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
+    /// The next line is the password.
+    Asked(Secret),
     /// The next line will be obeyed.
     Idle,
     /// A command was given out and is not finished.
@@ -68,7 +69,8 @@ pub struct Session {
     loglevel: u8,
     alive: bool,
     watch: Watch,
-    excludes: Vec<Vec<u8>>,
+    patterns: Patterns,
+    report: bool,
     output: Vec<u8>,
     /// How much of `output` is consumed.
     written: usize,
@@ -90,10 +92,19 @@ impl Session {
             loglevel: 0,
             alive: false,
             watch: Watch::Off,
-            excludes: Vec::new(),
+            patterns: Patterns::default(),
+            report: false,
             output: PROMPT.to_vec(),
             written: 0,
         }
+    }
+
+    /// A new connection that must say the password first.
+    pub fn guarded(offer: Offer, secret: Secret) -> Self {
+        let mut session = Session::new(offer);
+        session.state = State::Asked(secret);
+        session.output = ASK.to_vec();
+        session
     }
 
     /// A connection too many: says so, and is closed.
@@ -107,7 +118,7 @@ impl Session {
 
     /// Takes what has arrived. After this, ask for commands.
     pub fn input(&mut self, mut bytes: &[u8]) {
-        if self.state == State::Closed {
+        if self.is_closed() {
             return;
         }
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
@@ -123,27 +134,47 @@ impl Session {
     pub fn end_of_input(&mut self) {
         self.ended = true;
         self.partial.clear();
-        if self.state == State::Idle && self.waiting.is_empty() {
+        if matches!(self.state, State::Idle | State::Asked(_)) && self.waiting.is_empty() {
             self.state = State::Closed;
         }
+    }
+
+    /// Whether a password has come that is not answered: the owner calls [`Session::answer`] when
+    /// its [`super::password::Gate`] lets it, and then asks for commands.
+    pub fn wants_answer(&self) -> bool {
+        matches!(self.state, State::Asked(_)) && !self.waiting.is_empty()
+    }
+
+    /// Answers the password that has come, and says whether it was right. With a wrong one the
+    /// session is closed. None if there is nothing to answer.
+    pub fn answer(&mut self) -> Option<bool> {
+        let State::Asked(secret) = self.state else { return None };
+        let right = matches!(self.next_line()?, Waiting::Line(line) if secret.is(&line));
+        self.output.push(b'\r');
+        if right {
+            self.state = State::Idle;
+            // Nothing that speaks something else knows the password.
+            self.first = false;
+            self.prompt();
+        } else {
+            self.put("sorry.");
+            self.close();
+        }
+        Some(right)
     }
 
     /// Obeys waiting lines until one of them needs the daemon, and gives that out. None if the
     /// session is busy or closed, or no line waits.
     pub fn next_command(&mut self) -> Option<Command> {
-        while self.state == State::Idle {
-            let Some(waiting) = self.waiting.pop_front() else {
+        while matches!(self.state, State::Idle) {
+            let Some(waiting) = self.next_line() else {
                 if self.ended {
                     self.state = State::Closed;
                 }
                 return None;
             };
-            self.waiting_bytes -= LINE_COST;
             let line = match waiting {
-                Waiting::Line(line) => {
-                    self.waiting_bytes -= line.len();
-                    line
-                }
+                Waiting::Line(line) => line,
                 // What a browser was made to send does not become harmless by its length.
                 Waiting::TooLong if std::mem::take(&mut self.first) => {
                     self.close();
@@ -164,6 +195,15 @@ impl Session {
             }
         }
         None
+    }
+
+    fn next_line(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.waiting_bytes -= LINE_COST;
+        if let Waiting::Line(line) = &waiting {
+            self.waiting_bytes -= line.len();
+        }
+        Some(waiting)
     }
 
     /// Writes a line of the command at work, unless it is above the connection's log level. Bytes
@@ -188,16 +228,23 @@ impl Session {
         }
     }
 
-    /// Tells what the transfer came to, if the client wants that.
+    /// Tells what the transfer came to on one host, if the client wants that.
+    pub fn host(&mut self, report: &HostReport) {
+        if self.report {
+            self.put(&report.emit());
+        }
+    }
+
+    /// Tells what the transfer came to, if the client wants that; after all [`Session::host`].
     pub fn total(&mut self, total: &Total) {
-        if self.watch != Watch::Off {
+        if self.watch != Watch::Off || self.report {
             self.put(&total.emit());
         }
     }
 
     /// To be called every second: writes `alive` if a command works and the client wants that.
     pub fn alive_tick(&mut self) {
-        if self.alive && self.state == State::Busy && self.unread() < BEHIND {
+        if self.alive && self.is_busy() && self.unread() < BEHIND {
             self.put("alive");
         }
     }
@@ -209,7 +256,7 @@ impl Session {
 
     /// The command at work is over: writes the prompt. After this, ask for commands.
     pub fn finish(&mut self) {
-        if self.state == State::Busy {
+        if self.is_busy() {
             self.state = State::Idle;
             self.current.clear();
             self.prompt();
@@ -240,17 +287,17 @@ impl Session {
 
     /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
     pub fn wants_input(&self) -> bool {
-        self.state != State::Closed && !self.ended && self.waiting_bytes < FULL_INPUT
+        !self.is_closed() && !self.ended && self.waiting_bytes < FULL_INPUT
     }
 
     /// Whether a command was given out and is not finished.
     pub fn is_busy(&self) -> bool {
-        self.state == State::Busy
+        matches!(self.state, State::Busy)
     }
 
     /// Whether the connection is to be closed once the output is written.
     pub fn is_closed(&self) -> bool {
-        self.state == State::Closed
+        matches!(self.state, State::Closed)
     }
 
     /// The line of the command at work, as [`Escaped`] shows it; empty if there is none.
@@ -268,9 +315,14 @@ impl Session {
         self.watch
     }
 
-    /// The patterns of what this connection does not send, in the order added.
-    pub fn excludes(&self) -> &[Vec<u8>] {
-        &self.excludes
+    /// Whether the client wants to know of each host.
+    pub fn reports(&self) -> bool {
+        self.report
+    }
+
+    /// What this connection sends and does not send, in the order added.
+    pub fn patterns(&self) -> &Patterns {
+        &self.patterns
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -329,32 +381,43 @@ impl Session {
                 Watch::Total => "progress total",
                 Watch::Progress => "progress on",
             }),
-            Line::Exclude(exclude) => self.exclude(exclude),
+            Line::Report(Some(on)) => self.report = on,
+            Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
+            Line::Patterns(edit) => self.edit(edit),
         }
         self.current.clear();
         self.prompt();
         None
     }
 
-    fn exclude(&mut self, exclude: Exclude) {
-        match exclude {
-            Exclude::Add(pattern) if self.excludes.contains(&pattern) => {}
-            Exclude::Add(_) if self.excludes.len() >= MAX_EXCLUDES => {
-                self.put(&format!("error: at most {MAX_EXCLUDES} patterns"));
-            }
-            Exclude::Add(pattern) => self.excludes.push(pattern),
-            Exclude::Del(pattern) => match self.excludes.iter().position(|have| *have == pattern) {
-                Some(at) => drop(self.excludes.remove(at)),
-                None => self.put(&format!("error: pattern not found {}", Escaped(&pattern))),
-            },
-            Exclude::Clear => self.excludes.clear(),
-            Exclude::List => {
-                let shown: Vec<String> =
-                    self.excludes.iter().map(|pattern| Escaped(pattern).to_string()).collect();
-                for pattern in shown {
-                    self.put(&pattern);
+    fn edit(&mut self, edit: Edit) {
+        let mut rules = self.patterns.rules().to_vec();
+        match edit {
+            Edit::Add(rule) if rules.contains(&rule) => return,
+            Edit::Add(rule) => rules.push(rule),
+            Edit::Del(rule) => match rules.iter().position(|have| *have == rule) {
+                Some(at) => drop(rules.remove(at)),
+                None => {
+                    let shown = Escaped(&rule.pattern).to_string();
+                    return self.put(&format!("error: pattern not found {shown}"));
                 }
+            },
+            Edit::Clear => rules.clear(),
+            Edit::List => {
+                for Rule { include, pattern } in rules {
+                    let mark = if include { "+ " } else { "" };
+                    self.put(&format!("{mark}{}", Escaped(&pattern)));
+                }
+                return;
             }
+        }
+        let bad = rules.last().map(|rule| Escaped(&rule.pattern).to_string()).unwrap_or_default();
+        match Patterns::new(rules) {
+            Ok(patterns) => self.patterns = patterns,
+            Err(why @ (PatternError::TooMany | PatternError::TooManySets)) => {
+                self.put(&reply::trouble(&why.to_string()));
+            }
+            Err(why) => self.put(&reply::trouble(&format!("{why} {bad}"))),
         }
     }
 

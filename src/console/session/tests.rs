@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::console::command::Form;
+use crate::pattern::MAX_RULES;
 
 fn session() -> Session {
     let mut session = Session::new(Offer::ALL);
@@ -76,11 +77,17 @@ fn patterns_belong_to_the_connection() {
     assert_eq!(answer(&mut s, "exclude add *.tmp\nexclude list\n"), "> *.tmp\na b\n> ");
     assert_eq!(answer(&mut s, "exclude del x\n"), "error: pattern not found x\n> ");
     assert_eq!(answer(&mut s, "exclude del *.tmp\n"), "> ");
-    assert_eq!(s.excludes(), [b"a b"]);
+    assert_eq!(s.patterns().rules(), [Rule::exclude(b"a b")]);
+    assert_eq!(answer(&mut s, "include add a\\ b\nexclude list\n"), "> a b\n+ a b\n> ");
+    assert_eq!(answer(&mut s, "include add a\\ b\nexclude del a\\ b\n"), "> > ");
+    assert_eq!(s.patterns().rules(), [Rule::include(b"a b")]);
+    assert_eq!(answer(&mut s, "exclude del a\\ b\n"), "error: pattern not found a b\n> ");
+    let bad = "error: a pattern cannot end in a backslash x\\134\n> ";
+    assert_eq!(answer(&mut s, "exclude add x\\\n"), bad);
     assert_eq!(answer(&mut s, "exclude clear\nexclude list\n"), "> > ");
-    for n in 0..=MAX_EXCLUDES {
+    for n in 0..=MAX_RULES {
         let said = answer(&mut s, &format!("exclude add {n}\n"));
-        assert_eq!(said.starts_with("error: at most"), n == MAX_EXCLUDES);
+        assert_eq!(said.starts_with("error: at most"), n == MAX_RULES);
     }
 }
 
@@ -224,6 +231,20 @@ fn watchers_get_what_they_asked_for() {
     assert_eq!(s.unread(), 0);
     s.total(&Total::default());
     assert!(taken(&mut s).starts_with("total hosts=0 "));
+    s.finish();
+    assert_eq!(answer(&mut s, "progress off\nreport\nreport on\nreport\n").lines().count(), 3);
+    s.input(b"send x\n");
+    assert!(s.next_command().is_some() && s.reports());
+    let name = crate::name::HostName::parse(b"web1").unwrap();
+    let report = HostReport::new(name, [10, 0, 0, 1].into());
+    s.host(&report);
+    s.total(&Total::default());
+    let text = taken(&mut s);
+    assert!(text.starts_with(&format!("{}\ntotal hosts=0 ", report.emit())), "{text}");
+    s.finish();
+    assert_eq!(answer(&mut s, "report off\n"), "> > ");
+    s.host(&report);
+    assert_eq!(s.unread(), 0);
 }
 
 #[test]
@@ -265,4 +286,51 @@ fn one_client_too_many_is_told_so() {
     let mut s = Session::refused();
     assert!(s.is_closed());
     assert_eq!(taken(&mut s), "error: too many clients\n");
+}
+
+#[test]
+fn the_password_comes_first() {
+    let secret = Secret::new(b"open sesame");
+    let guarded = || {
+        let mut s = Session::guarded(Offer::ALL, secret);
+        assert_eq!(taken(&mut s), "password: \x1b]E");
+        assert!(!s.wants_answer() && s.wants_input() && !s.is_busy());
+        s
+    };
+    let mut s = guarded();
+    s.input(b"open sesame\r\nmembers\n");
+    assert_eq!(s.next_command(), None);
+    assert!(s.wants_answer() && s.unread() == 0);
+    assert_eq!(s.answer(), Some(true));
+    assert_eq!(taken(&mut s), "\r> ");
+    assert!(!s.wants_answer() && s.answer().is_none());
+    assert_eq!(s.next_command(), Some(Command::Members(Form::Table)));
+    s.finish();
+    assert_eq!((taken(&mut s).as_str(), s.waiting_bytes), ("> ", 0));
+
+    let long = [b'x'; 3 * MAX_LINE];
+    for guess in [&b""[..], b"open", b" open sesame", b"open sesame ", b"GET / HTTP/1.1", &long] {
+        let mut s = guarded();
+        s.input(guess);
+        assert!(!s.wants_answer());
+        s.input(b"\nopen sesame\nmembers\n");
+        assert_eq!(s.answer(), Some(false));
+        assert_eq!(taken(&mut s), "\rsorry.\n");
+        assert!(s.is_closed() && !s.wants_answer());
+        s.input(b"open sesame\n");
+        assert_eq!((s.next_command(), s.answer(), s.unread()), (None, None, 0));
+    }
+    // A client that goes away without a password, and one that does not wait for the answer.
+    let mut s = guarded();
+    s.input(b"open");
+    s.end_of_input();
+    assert!(s.is_closed());
+    let mut s = guarded();
+    s.input(b"open sesame\nmembers\n");
+    s.end_of_input();
+    assert!(s.wants_answer() && !s.is_closed() && s.answer() == Some(true));
+    assert!(s.next_command().is_some());
+    s.finish();
+    assert_eq!(s.next_command(), None);
+    assert!(s.is_closed());
 }

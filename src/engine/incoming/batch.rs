@@ -54,6 +54,8 @@ pub(super) struct Batch<H> {
     pub(super) needs: Vec<Need>,
     /// Blocks of the body that are needed and not here.
     pub(super) missing: RangeSet,
+    /// The disk has been asked for the plan.
+    pub(super) plan_asked: bool,
     /// Set by the first COMMIT, and never changed.
     pub(super) strikes: Option<Vec<u16>>,
     /// What its manifest has of the budget, in bytes.
@@ -70,6 +72,7 @@ impl<H> Batch<H> {
             layout: None,
             needs: Vec::new(),
             missing: RangeSet::new(),
+            plan_asked: false,
             strikes: None,
             reserved: 0,
             reserved_body: 0,
@@ -78,6 +81,11 @@ impl<H> Batch<H> {
 
     pub(super) fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done(_))
+    }
+
+    /// Whether what it needs is known.
+    pub(super) fn is_planned(&self) -> bool {
+        !matches!(self.stage, Stage::Unknown { .. } | Stage::Offered { .. } | Stage::Planning)
     }
 
     /// A block of the manifest. True when the manifest is whole; its bytes stay in the stage.

@@ -17,12 +17,12 @@ use crate::engine::rng::Rng;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::begin::Begin;
-use crate::wire::feedback::{Feedback, Verdict};
+use crate::wire::feedback::{Feedback, Spool, Verdict};
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::outcome::Reason;
 
 use tombs::Tombs;
-use transfer::Transfer;
+use transfer::{Claim, Transfer};
 
 /// The most transfers open at once.
 pub const MAX_TRANSFERS: usize = 64;
@@ -219,7 +219,11 @@ impl<H> Reception<H> {
         let transfer = &mut self.transfers[at];
         transfer.heard = now;
         let failed = match header.kind {
-            PacketKind::Offer => transfer.offer(&mut self.shared, first, header, payload),
+            PacketKind::Offer if header.batch == 1 => {
+                let others = self.others(key);
+                self.transfers[at].offer(&mut self.shared, first, header, payload, &others)
+            }
+            PacketKind::Offer => transfer.offer(&mut self.shared, first, header, payload, &[]),
             PacketKind::Poll => {
                 transfer.poll(&mut self.shared, now, header, payload);
                 self.readmit(now);
@@ -229,13 +233,22 @@ impl<H> Reception<H> {
                 transfer.commit(&mut self.shared, header.batch, payload);
                 None
             }
+            PacketKind::Delete => {
+                transfer.delete(&mut self.shared, now, payload);
+                None
+            }
             PacketKind::End => return self.close(now, at, None),
             PacketKind::Abort => return self.close(now, at, Some(Why::Sender)),
             _ => None,
         };
-        if let Some(reason) = failed {
-            self.refuse(now, key, reason, Vec::new());
+        if let Some((reason, what)) = failed {
+            self.refuse(now, key, reason, what);
         }
+    }
+
+    /// What the other open transfers are about.
+    fn others(&self, key: TransferKey) -> Vec<Claim> {
+        self.transfers.iter().filter(|t| t.key != key).filter_map(|t| t.claim.clone()).collect()
     }
 
     /// A block of a body has come, `len` bytes long: where does it go?
@@ -280,12 +293,25 @@ impl<H> Reception<H> {
                 let freed = self.closing.remove(&key).unwrap_or(0);
                 self.shared.release(freed);
             }
+            Answer::Tallied { key, tally } => self.spooled(now, key, Spool::Tally(tally)),
+            Answer::Deleted { key, deleted, failed } => {
+                self.spooled(now, key, Spool::Ran { deleted, failed });
+            }
+            Answer::Page { key, skip, names } => {
+                self.spooled(now, key, Spool::Page { skip, names });
+            }
             Answer::Fatal { key, batch, entry, reason } => {
                 let path = self.position(key).and_then(|at| self.transfers[at].path(batch, entry));
                 return self.refuse(now, key, reason, path.unwrap_or_default());
             }
         }
         self.readmit(now);
+    }
+
+    fn spooled(&mut self, now: Time, key: TransferKey, spool: Spool) {
+        if let Some(at) = self.position(key) {
+            self.transfers[at].spooled(&mut self.shared, now, spool);
+        }
     }
 
     /// A member has left, or has been replaced by its next life.
@@ -404,8 +430,8 @@ impl<H> Reception<H> {
 
     /// Says again how a closed transfer ended, to a sender that seems not to know.
     fn bury_again(&mut self, from: SocketAddrV4, key: TransferKey, kind: PacketKind) {
-        use PacketKind::{Abort, Begin, Commit, End, Poll};
-        if !matches!(kind, Begin | Poll | Commit | End | Abort) {
+        use PacketKind::{Abort, Begin, Commit, Delete, End, Poll};
+        if !matches!(kind, Begin | Poll | Commit | Delete | End | Abort) {
             return;
         }
         match self.tombs.verdict(key) {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use super::batch::{Batch, Content, Stage};
 use super::{Outbound, Place, Rank, Shared};
-use crate::engine::job::{Body, Job, Options, TransferKey};
+use crate::engine::job::{Body, Job, Options, Tally, TransferKey};
+use crate::name::RelPath;
 use crate::time::{Span, Time};
-use crate::wire::begin::{Begin, Commit, Offer};
-use crate::wire::feedback::{Feedback, MAX_OPEN, Status, Verdict};
+use crate::wire::begin::{Begin, Commit, Delete, Offer};
+use crate::wire::feedback::{Feedback, MAX_OPEN, PAGE_AROUND, PAGE_EACH, Spool, Status, Verdict};
 use crate::wire::header::Header;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
-use crate::wire::outcome::{Need, Outcome, Reason, Runs};
+use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 use crate::wire::poll::{Mark, Poll};
 
 /// A manifest that does not parse (errno EBADMSG): the sender is broken, not the network.
@@ -25,8 +26,17 @@ const AT_ONCE: u16 = 16;
 /// How much each further target spreads the answers that no poll has asked for.
 const SPREAD_EACH: Span = Span::from_micros(50);
 
+/// The path that a transfer is about.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    path: RelPath,
+    exclusive: bool,
+    from: SocketAddrV4,
+}
+
 pub(super) struct Transfer<H> {
     pub(super) key: TransferKey,
+    pub(super) claim: Option<Claim>,
     pub(super) from: SocketAddrV4,
     pub(super) heard: Time,
     index: u16,
@@ -46,6 +56,18 @@ pub(super) struct Transfer<H> {
     status_due: Option<(Time, bool)>,
     needs_due: BTreeMap<u32, (Time, u16)>,
     dones_due: BTreeMap<u32, (Time, u16)>,
+    spool: SpoolState,
+}
+
+/// What is known of what the disk has spooled, and what is to be said of it.
+#[derive(Default)]
+struct SpoolState {
+    tally_asked: bool,
+    tally: Option<Tally>,
+    run_asked: bool,
+    ran: Option<(u64, u64)>,
+    page_asked: Option<u64>,
+    say: VecDeque<(Time, Feedback)>,
 }
 
 impl<H> Transfer<H> {
@@ -60,12 +82,14 @@ impl<H> Transfer<H> {
             if begin.total > AT_ONCE { SPREAD_EACH * begin.total.into() } else { Span::ZERO };
         Transfer {
             key,
+            claim: None,
+            spool: SpoolState::default(),
             from,
             heard: now,
             index,
             total: begin.total,
             block: begin.block,
-            options: Options { dry_run: begin.dry_run, ignore_times: begin.ignore_times },
+            options: begin.options,
             low: 1,
             batches: VecDeque::new(),
             received: 0,
@@ -124,17 +148,19 @@ impl<H> Transfer<H> {
         self.path(batch, layout.slots().first()?.entry)
     }
 
-    /// A block of a manifest. Some reason if the transfer cannot go on.
+    /// A block of a manifest. Some reason, with what it is about, if the transfer cannot go on.
+    /// `others` is what other transfers are about, for the first batch.
     pub(super) fn offer(
         &mut self,
         shared: &mut Shared,
         first: bool,
         header: &Header,
         payload: &[u8],
-    ) -> Option<Reason> {
+        others: &[Claim],
+    ) -> Option<(Reason, Vec<u8>)> {
         self.received = self.received.wrapping_add(u32::from(!header.alone));
         let offer = Offer::parse(payload).ok()?;
-        let (key, options, block_size) = (self.key, self.options, self.block);
+        let (options, block_size) = (self.options, self.block);
         let rank = self.rank(first, header.batch);
         let batch = self.get_or_open(header.batch)?;
         if !batch.offer(shared, rank, block_size, header.block, &offer) {
@@ -144,17 +170,54 @@ impl<H> Transfer<H> {
         else {
             return None;
         };
-        let Ok(manifest) = Manifest::parse(&bytes) else { return Some(BAD_MANIFEST) };
+        let bad = Some((BAD_MANIFEST, Vec::new()));
+        let Ok(manifest) = Manifest::parse(&bytes) else { return bad };
         let layout = Layout::new(&manifest, block_size.into()).filter(Layout::is_sound);
-        let Some(layout) = layout else { return Some(BAD_MANIFEST) };
+        let Some(layout) = layout else { return bad };
         if !batch.settle(shared, rank, manifest.memory()) {
             return None;
         }
-        let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
-        batch.manifest = Some(Arc::clone(&manifest));
-        batch.layout = Some(Arc::clone(&layout));
-        shared.jobs.push_back(Job::Plan { key, batch: header.batch, manifest, layout, options });
+        if let (Some(setup), 1) = (&manifest.setup, header.batch) {
+            let path = setup.path.clone();
+            let claim = Claim { path, exclusive: options.is_exclusive(), from: self.from };
+            let overlaps = |other: &&Claim| {
+                claim.path.is_under(&other.path) || other.path.is_under(&claim.path)
+            };
+            let shared_with = others
+                .iter()
+                .filter(overlaps)
+                .find(|other| claim.exclusive || other.exclusive || other.from != claim.from);
+            if let Some(other) = shared_with {
+                let who = other.from.ip().to_string().into_bytes();
+                if claim.exclusive || other.exclusive {
+                    return Some((Reason::Held, who));
+                }
+                let verdict = Verdict::Shared(who);
+                let say = Feedback::Accept { verdict, grant: shared.grant() };
+                self.spool.say.push_back((Time::ZERO, say));
+            }
+            self.claim = Some(claim);
+        }
+        let batch = self.get(header.batch)?;
+        batch.manifest = Some(Arc::new(manifest));
+        batch.layout = Some(Arc::new(layout));
+        self.plan_next(shared);
         None
+    }
+
+    /// Asks the disk for the plans of the batches whose manifests are whole, in order: what a batch
+    /// opens, later ones have to know.
+    fn plan_next(&mut self, shared: &mut Shared) {
+        let (key, options) = (self.key, self.options);
+        for (number, batch) in (self.low..).zip(&mut self.batches) {
+            if batch.plan_asked {
+                continue;
+            }
+            let (Some(manifest), Some(layout)) = (&batch.manifest, &batch.layout) else { return };
+            let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
+            shared.jobs.push_back(Job::Plan { key, batch: number, manifest, layout, options });
+            batch.plan_asked = true;
+        }
     }
 
     pub(super) fn planned(
@@ -355,7 +418,7 @@ impl<H> Transfer<H> {
             for bit in 0..16 {
                 let number = poll.want_first.saturating_add(bit);
                 let Some(batch) = self.get(number) else { continue };
-                let (done, planned) = (batch.is_done(), !batch.needs.is_empty());
+                let (done, planned) = (batch.is_done(), batch.is_planned());
                 if poll.want_need >> bit & 1 != 0 && planned {
                     self.needs_due.entry(number).or_insert((due, 0));
                 }
@@ -366,6 +429,70 @@ impl<H> Transfer<H> {
         } else if self.status_due.is_none() && self.misses_something() {
             self.status_due = Some((due, false));
         }
+    }
+
+    /// DELETE: count, delete or name what is spooled.
+    pub(super) fn delete(&mut self, shared: &mut Shared, now: Time, payload: &[u8]) {
+        let Ok(order) = Delete::parse(payload) else { return };
+        // Nothing more is spooled when all is done, and nothing is done twice.
+        if !self.options.spools() || self.batches.iter().any(|batch| !batch.is_done()) {
+            return;
+        }
+        let key = self.key;
+        let known = match order {
+            Delete::Tally => self.spool.tally.map(Spool::Tally),
+            Delete::Run => self.spool.ran.map(|(deleted, failed)| Spool::Ran { deleted, failed }),
+            Delete::Page(_) => None,
+        };
+        if let Some(spool) = known {
+            return self.say_spool(shared, now, Feedback::Spool(spool));
+        }
+        let job = match order {
+            Delete::Tally if !std::mem::replace(&mut self.spool.tally_asked, true) => {
+                Some(Job::Tally { key })
+            }
+            Delete::Run if self.options.dry_run || self.options.check => return,
+            Delete::Run if self.spool.tally.is_none() => return,
+            Delete::Run if !std::mem::replace(&mut self.spool.run_asked, true) => {
+                Some(Job::Delete { key })
+            }
+            Delete::Page(skip) if self.spool.page_asked.is_none() && self.spool.tally.is_some() => {
+                self.spool.page_asked = Some(skip);
+                let room = usize::from(self.block).saturating_sub(PAGE_AROUND);
+                Some(Job::Page { key, skip, room })
+            }
+            _ => None,
+        };
+        match job {
+            Some(job) => shared.jobs.push_back(job),
+            // The disk is at it: that this daemon lives is all there is to say.
+            None => {
+                let grant = shared.grant();
+                self.say_spool(shared, now, Feedback::Accept { verdict: Verdict::Accepted, grant });
+            }
+        }
+    }
+
+    fn say_spool(&mut self, shared: &mut Shared, now: Time, feedback: Feedback) {
+        let due = self.soon(shared, now);
+        if self.spool.say.len() < MAX_OPEN {
+            self.spool.say.push_back((due, feedback));
+        }
+    }
+
+    /// The disk has answered.
+    pub(super) fn spooled(&mut self, shared: &mut Shared, now: Time, spool: Spool) {
+        let room = usize::from(self.block).saturating_sub(PAGE_AROUND + PAGE_EACH);
+        let spool = match spool {
+            Spool::Page { skip, names } => Spool::Page { skip, names: fitting(names, room) },
+            spool => spool,
+        };
+        match &spool {
+            Spool::Tally(tally) => self.spool.tally = Some(*tally),
+            Spool::Ran { deleted, failed } => self.spool.ran = Some((*deleted, *failed)),
+            Spool::Page { .. } => self.spool.page_asked = None,
+        }
+        self.say_spool(shared, now, Feedback::Spool(spool));
     }
 
     fn misses_something(&self) -> bool {
@@ -402,7 +529,8 @@ impl<H> Transfer<H> {
         let accept = self.accept_due;
         let status = self.status_due.map(|(due, _)| due);
         let codes = self.needs_due.values().chain(self.dones_due.values()).map(|&(due, _)| due);
-        accept.into_iter().chain(status).chain(codes).min()
+        let spool = self.spool.say.iter().map(|(due, _)| *due);
+        accept.into_iter().chain(status).chain(codes).chain(spool).min()
     }
 
     pub(super) fn transmit(&mut self, shared: &mut Shared, now: Time) -> Option<Outbound> {
@@ -435,6 +563,10 @@ impl<H> Transfer<H> {
             let len = outcomes.len();
             goes_on(&mut self.dones_due, number, next, len);
             return Some(self.outbound(shared, number, &Feedback::Done(runs)));
+        }
+        if let Some(at) = self.spool.say.iter().position(|(due, _)| *due <= now) {
+            let (_, feedback) = self.spool.say.remove(at)?;
+            return Some(self.outbound(shared, 0, &feedback));
         }
         let (due, asked) = self.status_due?;
         if due > now {
@@ -479,6 +611,21 @@ impl<H> Transfer<H> {
     pub(super) fn memory(&self) -> usize {
         self.batches.iter().map(|batch| batch.reserved + batch.reserved_body).sum()
     }
+}
+
+/// Names as they fit a packet: one that is too long for any is cut, since it is only to be shown.
+fn fitting(names: Vec<(SpoolCode, RelPath)>, room: usize) -> Vec<(SpoolCode, RelPath)> {
+    let cut = |path: RelPath| {
+        let mut len = path.as_bytes().len().min(room);
+        while len > 1 && path.as_bytes().len() > room {
+            if let Ok(short) = RelPath::parse(&path.as_bytes()[..len]) {
+                return short;
+            }
+            len -= 1;
+        }
+        path
+    };
+    names.into_iter().map(|(code, path)| (code, cut(path))).collect()
 }
 
 fn first_due(due: &BTreeMap<u32, (Time, u16)>, now: Time) -> Option<(u32, u16)> {

@@ -33,6 +33,10 @@ impl Outgoing {
             Feedback::Accept { verdict: Verdict::Accepted, grant } => {
                 self.targets[target].grant = grant.into();
             }
+            Feedback::Accept { verdict: Verdict::Shared(with), grant } => {
+                self.targets[target].grant = grant.into();
+                self.events.push_back(Event::Shared(target, with));
+            }
             Feedback::Accept { verdict: Verdict::Refused { reason, path }, .. } => {
                 self.lose(target, Gone::Refused(reason, path));
             }
@@ -47,6 +51,7 @@ impl Outgoing {
                     self.lose(target, Gone::Left);
                 }
             }
+            Feedback::Spool(spool) => self.spool(now, target, spool),
             Feedback::Busy => {}
         }
         self.commit_straggler(target);
@@ -110,7 +115,8 @@ impl Outgoing {
                 said.done = true;
             });
         }
-        self.events.push_back(Event::Outcomes(number, target, runs));
+        let wanted = self.get(number).map(|batch| batch.wanted.clone()).unwrap_or_default();
+        self.events.push_back(Event::Outcomes(number, target, runs, wanted));
     }
 
     fn status(&mut self, now: Time, at: usize, status: &Status) {
@@ -261,5 +267,6 @@ impl Outgoing {
 fn goes_on<C: crate::wire::outcome::Code>(next: u16, runs: &Runs<C>, entries: u16) -> Option<u16> {
     let count: u32 = runs.runs.iter().map(|&(_, count)| u32::from(count)).sum();
     let end = u32::from(runs.first) + count;
-    (runs.first == next && count > 0 && end <= u32::from(entries)).then_some(end as u16)
+    let some = count > 0 || entries == 0;
+    (runs.first == next && some && end <= u32::from(entries)).then_some(end as u16)
 }

@@ -9,6 +9,7 @@ mod answers;
 mod batch;
 mod polls;
 mod repair;
+mod spool;
 mod steps;
 mod target;
 
@@ -17,18 +18,19 @@ use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::job::Options;
+use crate::engine::job::{Options, Tally};
 use crate::engine::window::{Pacer, Window};
-use crate::name::NodeId;
+use crate::name::{NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
 use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;
-use crate::wire::outcome::{Need, Outcome, Reason, Runs};
+use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 
 use batch::{Batch, Lack};
 use polls::Polls;
 use repair::Repairs;
+use spool::Step;
 use target::Target;
 
 /// Transfers to more targets than this ask slices of them in turn, and spread their answers.
@@ -114,8 +116,8 @@ pub enum Event {
     Verify(u32),
     /// What a target needs, in a dry run; the target by its index.
     Needs(u32, usize, Runs<Need>),
-    /// What a target did; the target by its index.
-    Outcomes(u32, usize, Runs<Outcome>),
+    /// What a target did, by its index; and the entries whose bytes anyone needed.
+    Outcomes(u32, usize, Runs<Outcome>, Bits),
     /// These entries were struck and must be offered again, or given up.
     Struck(u32, Vec<(u16, Reason)>),
     /// The batch is done, by all that are left. These entries' bytes were needed by any.
@@ -126,6 +128,14 @@ pub enum Event {
     Resumed(usize),
     /// A target has left the transfer.
     Gone(usize, Gone),
+    /// Another host, by its address, is sending to the same path; the target by its index.
+    Shared(usize, Vec<u8>),
+    /// What each target that is left has spooled: call [`Outgoing::decide`].
+    Tallied(Vec<(usize, Tally)>),
+    /// How much a target has deleted, and how much it could not delete.
+    Ran(usize, u64, u64),
+    /// What a target has spooled, and what became of it; the target by its index.
+    Page(usize, Vec<(SpoolCode, RelPath)>),
     /// Everything is done. What follows is only told to the targets.
     Finished,
 }
@@ -134,6 +144,8 @@ pub enum Event {
 enum Phase {
     /// Batches are on their way, or will be.
     Running,
+    /// All batches are done; what is spooled for deletion is dealt with.
+    Spooling(Step),
     /// END or ABORT is repeated until everyone has confirmed it.
     Closing(PacketKind),
     /// Nothing is left to do.
@@ -174,6 +186,8 @@ pub struct Outgoing {
     again_at: Time,
     backoff: u32,
     closing_tries: u32,
+    /// Whether the names of what is spooled are wanted.
+    names: bool,
 }
 
 impl Outgoing {
@@ -206,6 +220,7 @@ impl Outgoing {
             again_at: now,
             backoff: 0,
             closing_tries: 0,
+            names: false,
             config,
         };
         outgoing.begin(0..outgoing.targets.len());
@@ -300,7 +315,7 @@ impl Outgoing {
 
     /// Calls it off: nothing more is committed.
     pub fn abort(&mut self, now: Time) {
-        if self.phase == Phase::Running {
+        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
             self.control.clear();
             self.give_up(now);
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::batch::{Lack, Said};
 use super::repair::{Repairs, Stream, Who};
+use super::spool::Step;
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
 use crate::time::{Span, Time};
@@ -14,7 +15,7 @@ use crate::wire::outcome::Reason;
 use crate::wire::poll::{Asked, Mark, Poll};
 
 /// Silent targets get the next poll each by itself, up to so many.
-const ONE_BY_ONE: usize = 16;
+pub(super) const ONE_BY_ONE: usize = 16;
 /// Answers to polls of a large fleet come at this many a second at the most.
 const ANSWERS_PER_SECOND: u64 = 20_000;
 /// A poll leaves after so many bytes at the latest.
@@ -38,8 +39,7 @@ impl Outgoing {
                 _ => self.everyone(),
             };
             let begin = Begin {
-                dry_run: self.config.options.dry_run,
-                ignore_times: self.config.options.ignore_times,
+                options: self.config.options,
                 block: self.config.block,
                 oldest: self.config.oldest,
                 total: self.targets.len() as u16,
@@ -74,6 +74,9 @@ impl Outgoing {
 
     /// Does what can be done now: verifies and commits batches, drops those that are done, ends.
     pub(super) fn advance(&mut self, now: Time) {
+        if let Phase::Spooling(step) = self.phase {
+            return self.advance_spool(now, step);
+        }
         if self.phase != Phase::Running {
             if self.targets.iter().all(|target| target.ended || !target.is_active()) {
                 self.phase = Phase::Over;
@@ -106,7 +109,10 @@ impl Outgoing {
             self.repairs.forget_below(self.first);
         }
         if self.input_ended && self.batches.is_empty() {
-            self.close(now, PacketKind::End);
+            match self.config.options.spools() {
+                true => self.start_spool(now),
+                false => self.close(now, PacketKind::End),
+            }
         }
     }
 
@@ -183,7 +189,7 @@ impl Outgoing {
         self.becomes(at, Presence::Gone);
         self.polls.excuse(at);
         self.repairs.excuse(at);
-        if self.phase == Phase::Running {
+        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
             self.events.push_back(Event::Gone(at, why));
         }
     }
@@ -232,7 +238,7 @@ impl Outgoing {
         }
     }
 
-    fn patience(&self) -> Span {
+    pub(super) fn patience(&self) -> Span {
         let round_trips = self.targets.iter().filter(|target| target.is_active());
         let longest = round_trips.filter_map(|target| target.stats.round_trip).max();
         let spread = Span::from_micros(self.spread().into()) * 2;
@@ -253,8 +259,8 @@ impl Outgoing {
     pub fn poll_timeout(&self, blocks_too: bool) -> Option<Time> {
         match self.phase {
             _ if !self.control.is_empty() => Some(Time::ZERO),
-            Phase::Over => None,
-            Phase::Closing(_) => Some(self.asked_at + self.patience()),
+            Phase::Over | Phase::Spooling(Step::Decide) => None,
+            Phase::Spooling(_) | Phase::Closing(_) => Some(self.asked_at + self.patience()),
             Phase::Running => {
                 let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
                 let away =
@@ -295,6 +301,7 @@ impl Outgoing {
     pub fn timeout(&mut self, now: Time) {
         match self.phase {
             Phase::Over => {}
+            Phase::Spooling(step) => self.spool_timeout(now, step),
             Phase::Closing(kind) => {
                 if now >= self.asked_at + self.patience() {
                     if self.closing_tries >= CLOSING_TRIES {

@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 
 use super::repair::Stream;
+use crate::engine::job::Tally;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 
@@ -52,6 +53,10 @@ pub(super) struct Target {
     /// The newest poll that it answered.
     pub(super) answered: u32,
     pub(super) ended: bool,
+    /// What it has spooled, what became of that, and which of the names come next.
+    pub(super) tally: Option<Tally>,
+    pub(super) ran: bool,
+    pub(super) page: Option<u64>,
     /// Blocks received and sent to all, as of its last answer.
     pub(super) sample: Option<Sample>,
     /// Bytes a second and share of loss between its last two samples.
@@ -84,6 +89,9 @@ impl Target {
             grant: u64::MAX,
             answered: 0,
             ended: false,
+            tally: None,
+            ran: false,
+            page: Some(0),
             sample: None,
             rate: None,
             loss: 0.0,

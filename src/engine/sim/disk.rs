@@ -1,19 +1,21 @@
 //! A target's disk: what is committed is a version of a file; what is staged is checked byte by byte.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::hostile::EVIL;
-use crate::engine::job::{Answer, Body, Job, TransferKey};
+use crate::engine::job::{Answer, Body, Job, Tally, TransferKey};
 use crate::engine::ranges::RangeSet;
+use crate::name::RelPath;
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
+use crate::wire::feedback::PAGE_EACH;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
-use crate::wire::outcome::{Need, Outcome, Reason};
+use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
 
 /// What the bytes of a file follow from; another version has other bytes.
 fn bytes_of(entry: &Entry) -> u64 {
@@ -75,6 +77,7 @@ pub(super) enum Step {
     Plan,
     Stage,
     Commit,
+    Spool,
 }
 
 #[derive(Default)]
@@ -87,6 +90,9 @@ pub(super) struct MemDisk {
     pub(super) fails: Option<(Step, u32, Reason)>,
     pub(super) files: BTreeMap<Vec<u8>, Stamp>,
     planned: HashMap<(TransferKey, u32), Planned>,
+    /// The paths that a transfer which deletes has named, and what it has spooled.
+    seen: HashMap<TransferKey, BTreeSet<Vec<u8>>>,
+    spools: HashMap<TransferKey, Vec<(SpoolCode, Vec<u8>)>>,
     /// The batch last committed of each transfer: they must come in order.
     committed: HashMap<TransferKey, u32>,
     free: Time,
@@ -108,12 +114,14 @@ impl MemDisk {
 
     pub(super) fn restart(&mut self) {
         self.planned.clear();
+        self.seen.clear();
+        self.spools.clear();
         self.committed.clear();
     }
 
     /// Nothing is staged.
     pub(super) fn is_clean(&self) -> bool {
-        self.planned.is_empty()
+        self.planned.is_empty() && self.spools.is_empty()
     }
 
     /// Does a job; its answer and when that comes.
@@ -122,9 +130,14 @@ impl MemDisk {
             Job::Plan { key, batch, .. } => (Step::Plan, *key, *batch),
             Job::Stage { key, batch, .. } => (Step::Stage, *key, *batch),
             Job::Commit { key, batch, .. } => (Step::Commit, *key, *batch),
+            Job::Tally { key } | Job::Delete { key } | Job::Page { key, .. } => {
+                (Step::Spool, *key, 0)
+            }
             Job::Close { key, .. } => {
                 let key = *key;
                 self.planned.retain(|(planned, _), _| *planned != key);
+                self.seen.remove(&key);
+                self.spools.remove(&key);
                 return (self.free.max(now), Answer::Closed { key });
             }
         };
@@ -145,6 +158,10 @@ impl MemDisk {
     fn answer(&mut self, job: Job) -> Answer<Handle> {
         match job {
             Job::Plan { key, batch, manifest, layout, options } => {
+                if options.spools() {
+                    let paths = manifest.entries.iter().map(|entry| entry.path.as_bytes().to_vec());
+                    self.seen.entry(key).or_default().extend(paths);
+                }
                 let need = |entry: &Entry| match entry.kind {
                     Kind::File { .. }
                         if self.files.get(entry.path.as_bytes()) == Some(&entry.mtime) =>
@@ -154,7 +171,7 @@ impl MemDisk {
                     Kind::File { .. } if entry.path.as_bytes().ends_with(b"forbidden") => {
                         Need::Failed(Reason::Os(13))
                     }
-                    Kind::Close => Need::Skip,
+                    Kind::Close { .. } => Need::Skip,
                     _ => Need::All,
                 };
                 let needs: Vec<Need> = manifest.entries.iter().map(need).collect();
@@ -210,6 +227,36 @@ impl MemDisk {
                     });
                 }
                 Answer::Done { key, batch, outcomes }
+            }
+            Job::Tally { key } => {
+                let seen = self.seen.remove(&key).unwrap_or_default();
+                let extra = self.files.keys().filter(|path| !seen.contains(*path));
+                let spool: Vec<_> = extra.map(|path| (SpoolCode::Spooled, path.clone())).collect();
+                let tally = Tally { spooled: spool.len() as u64, entries: self.files.len() as u64 };
+                assert!(self.spools.insert(key, spool).is_none(), "tallied twice");
+                Answer::Tallied { key, tally }
+            }
+            Job::Delete { key } => {
+                let spool = self.spools.get_mut(&key).expect("deleted without a tally");
+                for (code, path) in spool.iter_mut() {
+                    assert_eq!(*code, SpoolCode::Spooled, "deleted twice");
+                    assert!(self.files.remove(path).is_some());
+                    *code = SpoolCode::Deleted;
+                }
+                Answer::Deleted { key, deleted: spool.len() as u64, failed: 0 }
+            }
+            Job::Page { key, skip, room } => {
+                let spool = &self.spools[&key];
+                let mut left = room;
+                let fits = |(_, path): &&(SpoolCode, Vec<u8>)| {
+                    let takes = path.len() + PAGE_EACH;
+                    left = left.saturating_sub(takes);
+                    left > 0
+                };
+                let names = spool.iter().skip(skip as usize).take_while(fits);
+                let names =
+                    names.map(|(code, path)| (*code, RelPath::parse(path).unwrap())).collect();
+                Answer::Page { key, skip, names }
             }
             Job::Close { .. } => unreachable!("is answered above"),
         }

@@ -8,7 +8,7 @@ use super::sender::Sender;
 use super::{Action, Packet, Sim};
 use crate::engine::rng::Rng;
 use crate::time::Span;
-use crate::wire::begin::Begin;
+use crate::wire::begin::{Begin, Options};
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::STREAM_OVER;
 use crate::wire::manifest::tests::entry;
@@ -33,8 +33,8 @@ fn file(name: &str, size: u64, data: Option<Vec<Extent>>) -> Entry {
     entry(name, Kind::File { size, data })
 }
 
-fn one(entries: Vec<Entry>) -> Vec<Manifest> {
-    vec![Manifest { entries }]
+fn of(entries: Vec<Entry>) -> Manifest {
+    Manifest { entries, ..Manifest::default() }
 }
 
 #[test]
@@ -50,16 +50,16 @@ fn trees_at_the_edges_of_the_bounds_complete() {
         completes("whole blocks", tree(1, &[&[size, size, size], &[size]]));
     }
     let many: Vec<Entry> = (0..MAX_ENTRIES).map(|n| file(&format!("f{n}"), 3, None)).collect();
-    completes("as many entries as there may be", one(many));
+    completes("as many entries as there may be", vec![of(many)]);
     let link = |n: usize| entry(&format!("l{n}"), Kind::Symlink(vec![b'x'; 4_000]));
     let links: Vec<Entry> = (0..260).map(link).collect();
-    let long = Manifest { entries: links };
+    let long = of(links);
     assert!((MAX_MANIFEST - 10_000..=MAX_MANIFEST).contains(&long.emit().len()));
     completes("a manifest as long as it may be", vec![long]);
     let failing = (0..900).map(|n| file(&format!("{n}{}", ["", "forbidden"][n % 2]), 9, None));
     let sim = {
         // NEED and DONE take several packets.
-        let mut sim = Sim::new(1, 3, one(failing.collect()));
+        let mut sim = Sim::new(1, 3, vec![of(failing.collect())]);
         sim.senders[0].block = 480;
         sim.net.member_loss = 200;
         sim.start();
@@ -74,19 +74,13 @@ fn holes_are_not_sent_and_files_of_holes_complete() {
     let extent = |start, end| Extent { start, end };
     let size = STREAM_OVER + 100_000;
     let input = vec![
-        Manifest { entries: vec![file("nothing but a hole", size, Some(Vec::new()))] },
-        Manifest { entries: vec![file("a", size, Some(vec![extent(0, 1)]))] },
-        Manifest { entries: vec![file("b", size, Some(vec![extent(size - 1, size)]))] },
-        Manifest {
-            entries: vec![file(
-                "c",
-                size,
-                Some(vec![extent(479, 480), extent(1_424, 1_425), extent(90_000, 110_000)]),
-            )],
-        },
+        of(vec![file("nothing but a hole", size, Some(Vec::new()))]),
+        of(vec![file("a", size, Some(vec![extent(0, 1)]))]),
+        of(vec![file("b", size, Some(vec![extent(size - 1, size)]))]),
+        of(vec![file("c", size, Some(vec![extent(479, 480), extent(90_000, 110_000)]))]),
         // Only a file that streams has holes: all of this one is sent.
-        Manifest { entries: vec![file("d", 50_000, Some(vec![extent(5, 7)]))] },
-        Manifest { entries: vec![file("e", 5, Some(Vec::new())), file("f", 9, None)] },
+        of(vec![file("d", 50_000, Some(vec![extent(5, 7)]))]),
+        of(vec![file("e", 5, Some(Vec::new())), file("f", 9, None)]),
     ];
     completes("holes", input.clone());
     let mut sim = Sim::new(1, 2, input);
@@ -125,8 +119,7 @@ fn a_late_begin_opens_nothing_again() {
     sim.start();
     assert!(sim.run(Span::from_secs(10)));
     let begin = Begin {
-        dry_run: false,
-        ignore_times: false,
+        options: Options::default(),
         block: 1_424,
         oldest: 1,
         total: 3,
@@ -138,7 +131,7 @@ fn a_late_begin_opens_nothing_again() {
     let from = sim.senders[0].addr();
     let packet = Packet { from, header, payload: Rc::new(begin.emit()), body: None };
     for target in 0..3 {
-        sim.to_target(target, &packet);
+        sim.hand_to_target(target, &packet);
         assert_eq!(sim.targets[target].open(), []);
     }
 }
@@ -146,9 +139,7 @@ fn a_late_begin_opens_nothing_again() {
 /// The same tree under another name.
 fn below(name: &str, input: Vec<Manifest>) -> Vec<Manifest> {
     let renamed = |entry: &Entry| Entry { path: entry_path(name, entry), ..entry.clone() };
-    let of =
-        |manifest: &Manifest| Manifest { entries: manifest.entries.iter().map(renamed).collect() };
-    input.iter().map(of).collect()
+    input.iter().map(|manifest| of(manifest.entries.iter().map(renamed).collect())).collect()
 }
 
 fn entry_path(name: &str, entry: &Entry) -> crate::name::RelPath {

@@ -13,7 +13,7 @@ use crate::engine::outgoing::{self, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::begin::{Begin, Bits, Commit, Offer};
+use crate::wire::begin::{Begin, Bits, Commit, Offer, Options};
 use crate::wire::feedback::{BatchStatus, Feedback, State, Status, Verdict};
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::Layout;
@@ -161,8 +161,7 @@ fn header(kind: PacketKind, number: u32, batch: u32, block: u32) -> Header {
 
 fn begin(reception: &mut Reception<()>, number: u32) {
     let begin = Begin {
-        dry_run: false,
-        ignore_times: false,
+        options: Options::default(),
         block: 8_192,
         oldest: 0,
         total: 1,
@@ -185,11 +184,12 @@ fn offer(reception: &mut Reception<()>, number: u32, batch: u32, manifest: &[u8]
 /// Manifests that are small on the wire and large in memory.
 fn swollen() -> [Vec<u8>; 2] {
     let deep = format!("{}x", "d/".repeat(2_000));
-    let entries = (0..1_000).map(|n| entry(&format!("{deep}{n}"), Kind::Fifo)).collect();
+    let of = |entries| Manifest { entries, ..Manifest::default() }.emit();
+    let deep = (0..1_000).map(|n| entry(&format!("{deep}{n}"), Kind::Fifo)).collect();
     let extents: Vec<Extent> =
         (0..16_000).map(|n| Extent { start: 2 * n, end: 2 * n + 1 }).collect();
     let file = |_| entry("f", Kind::File { size: 1 << 16, data: Some(extents.clone()) });
-    [Manifest { entries }.emit(), Manifest { entries: (0..31).map(file).collect() }.emit()]
+    [of(deep), of((0..31).map(file).collect())]
 }
 
 #[test]
@@ -245,8 +245,7 @@ fn one_member_does_not_take_all_places() {
     }
     assert!(reception.open().count() < MAX_TRANSFERS);
     let evil = Begin {
-        dry_run: false,
-        ignore_times: false,
+        options: Options::default(),
         block: 8_192,
         oldest: 0,
         total: 1,

@@ -207,7 +207,7 @@ impl Sim {
                 for target in 0..self.targets.len() {
                     match self.net.fan_out() {
                         None => {}
-                        Some(Span::ZERO) => self.to_target(target, &packet),
+                        Some(Span::ZERO) => self.hand_to_target(target, &packet),
                         Some(later) => {
                             let life = self.targets[target].life;
                             self.at(now + later, Happening::ToTarget(target, life, packet.clone()));
@@ -217,10 +217,12 @@ impl Sim {
             }
             Happening::ToTarget(target, life, packet) => {
                 if self.targets[target].life == life {
-                    self.to_target(target, &packet);
+                    self.hand_to_target(target, &packet);
                 }
             }
-            Happening::ToSender(from, header, payload) => self.to_sender(from, &header, &payload),
+            Happening::ToSender(from, header, payload) => {
+                self.hand_to_sender(from, &header, &payload)
+            }
             Happening::DiskDone(target, life, answer) => {
                 let host = &mut self.targets[target];
                 if host.life != life {
@@ -263,7 +265,7 @@ impl Sim {
         self.targets[target].is_cut || self.filter.as_mut().is_some_and(|f| f(target, header))
     }
 
-    fn to_target(&mut self, target: usize, packet: &Packet) {
+    fn hand_to_target(&mut self, target: usize, packet: &Packet) {
         let now = self.now;
         if self.is_lost(target, &packet.header) {
             return;
@@ -284,7 +286,7 @@ impl Sim {
         }
     }
 
-    fn to_sender(&mut self, from: SocketAddrV4, header: &Header, payload: &[u8]) {
+    fn hand_to_sender(&mut self, from: SocketAddrV4, header: &Header, payload: &[u8]) {
         self.feedback += 1;
         let known = self.targets.iter().any(|h| h.addr() == from && h.node() == header.node);
         let Ok((node, feedback)) = Feedback::parse(header.kind, payload) else { return };

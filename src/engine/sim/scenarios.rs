@@ -32,8 +32,8 @@ pub(super) fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
             found.mtime = Stamp { secs: version, nanos: 1 };
             entries.push(found);
         }
-        entries.push(entry(&format!("d{at}"), Kind::Close));
-        made.push(Manifest { entries });
+        entries.push(entry(&format!("d{at}"), Kind::Close { listed: false }));
+        made.push(Manifest { entries, ..Manifest::default() });
     }
     made
 }
@@ -128,7 +128,7 @@ fn a_dry_run_changes_nothing() {
 
 #[test]
 fn everyone_gets_everything_despite_loss_doubles_and_late_packets() {
-    seeds(120, |seed| {
+    seeds(60, |seed| {
         let mut rng = Rng::new(seed ^ 0xabcd);
         let targets = 1 + rng.below(6) as usize;
         let mut sim = fleet(&mut rng, seed, targets, small_tree(1));
@@ -145,7 +145,7 @@ fn everyone_gets_everything_despite_loss_doubles_and_late_packets() {
 
 #[test]
 fn a_target_that_dies_at_any_step_is_reported_and_holds_nobody_up() {
-    seeds(80, |seed| {
+    seeds(50, |seed| {
         let mut rng = Rng::new(seed);
         let mut sim = fleet(&mut rng, seed, 4, small_tree(1));
         sim.net.member_loss = rng.below(50);
@@ -172,7 +172,7 @@ fn a_target_that_dies_at_any_step_is_reported_and_holds_nobody_up() {
 
 #[test]
 fn a_target_that_restarts_at_any_step_is_not_harmed() {
-    seeds(80, |seed| {
+    seeds(50, |seed| {
         let mut rng = Rng::new(seed);
         let mut sim = fleet(&mut rng, seed, 3, small_tree(1));
         sim.net.member_loss = rng.below(50);
@@ -193,7 +193,7 @@ fn a_target_that_restarts_at_any_step_is_not_harmed() {
 
 #[test]
 fn a_sender_that_restarts_at_any_step_mixes_nothing_up() {
-    seeds(80, |seed| {
+    seeds(50, |seed| {
         let mut rng = Rng::new(seed);
         let mut sim = fleet(&mut rng, seed, 3, small_tree(1));
         sim.net.member_loss = rng.below(100);
@@ -239,6 +239,59 @@ fn an_abort_leaves_nothing_staged() {
         sim.start();
         assert!(sim.run(Span::from_secs(60)));
         assert!((0..3).all(|target| sim.disk(target).is_clean()));
+    });
+}
+
+/// Files that only targets have: target `n` has `100 * n`.
+fn add_extra(sim: &mut Sim) -> Vec<u64> {
+    for target in 0..sim.targets.len() {
+        for file in 0..100 * target {
+            let path = format!("extra/{}{file}", "long".repeat(10)).into_bytes();
+            sim.targets[target].disk_mut().files.insert(path, Stamp::default());
+        }
+    }
+    (0..sim.targets.len() as u64).map(|target| target * 100).collect()
+}
+
+#[test]
+fn what_only_targets_have_goes_once_and_is_named_despite_loss() {
+    seeds(30, |seed| {
+        let mut rng = Rng::new(seed ^ 0xde1);
+        let mut sim = Sim::new(seed, 4, small_tree(1));
+        sim.senders[0].delete = true;
+        sim.senders[0].dry_run = seed % 4 == 0;
+        sim.net.member_loss = rng.below(250);
+        sim.net.doubled = rng.below(100);
+        sim.net.late = rng.below(100);
+        let extra = add_extra(&mut sim);
+        sim.start();
+        assert!(sim.run(Span::from_secs(600)), "seed {seed} does not end");
+        assert_eq!(sim.senders[0].named, extra);
+        if sim.senders[0].dry_run {
+            assert_eq!(sim.senders[0].deleted, [0; 4]);
+            assert_eq!(sim.disk(3).files.len(), 300);
+        } else {
+            assert_eq!(sim.senders[0].deleted, extra);
+            assert_all_equal(&sim);
+            let files = sim.disk(0).files.len();
+            assert!((1..4).all(|target| sim.disk(target).files.len() == files));
+        }
+    });
+}
+
+#[test]
+fn a_target_that_dies_while_others_delete_holds_nobody_up() {
+    seeds(60, |seed| {
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(seed, 3, tree(1, &[&[100]]));
+        sim.senders[0].delete = true;
+        let extra = add_extra(&mut sim);
+        sim.script = vec![(rng.below(120), Action::KillTarget(1))];
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)), "seed {seed} does not end");
+        assert_eq!(sim.senders[0].deleted[2], extra[2]);
+        assert_eq!(sim.senders[0].named[2], extra[2]);
+        assert_equal(&sim, 2);
     });
 }
 

@@ -69,6 +69,10 @@ pub(super) struct Sender {
     pub(super) block: u16,
     pub(super) parallel: usize,
     pub(super) dry_run: bool,
+    pub(super) delete: bool,
+    /// By target: names of what was spooled, and how many were deleted.
+    pub(super) named: Vec<u64>,
+    pub(super) deleted: Vec<u64>,
     pub(super) timeout: Span,
     rng: Rng,
 }
@@ -100,6 +104,9 @@ impl Sender {
             block: 1_424,
             parallel: 8,
             dry_run: false,
+            delete: false,
+            named: Vec::new(),
+            deleted: Vec::new(),
             timeout: Span::from_secs(10),
             rng: Rng::new(seed),
         }
@@ -128,7 +135,7 @@ impl Sender {
             number: self.number,
             oldest: 1,
             targets,
-            options: Options { dry_run: self.dry_run, ignore_times: false },
+            options: Options { dry_run: self.dry_run, delete: self.delete, ..Options::default() },
             block: self.block,
             parallel: self.parallel,
             timeout: self.timeout,
@@ -139,6 +146,8 @@ impl Sender {
         self.open.clear();
         self.changed.clear();
         self.outcomes = vec![0; count];
+        self.named = vec![0; count];
+        self.deleted = vec![0; count];
         self.gone = vec![None; count];
         self.finished = None;
     }
@@ -219,7 +228,7 @@ impl Sender {
                 outgoing.verified(now, batch, &changed);
                 self.change(batch, When::Committed);
             }
-            Event::Outcomes(_, target, runs) => {
+            Event::Outcomes(_, target, runs, _) => {
                 self.outcomes[target] += runs.iter().count() as u64;
             }
             Event::Needs(_, target, runs) => self.outcomes[target] += runs.iter().count() as u64,
@@ -227,6 +236,13 @@ impl Sender {
             Event::Gone(target, why) => self.gone[target] = Some(why),
             Event::Finished => self.finished = Some(now),
             Event::Struck(batch, entries) => self.offer_again(batch, &entries),
+            Event::Tallied(tallies) => {
+                let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
+                outgoing.decide(now, most > 0 && !self.dry_run, most > 0);
+            }
+            Event::Ran(target, deleted, _) => self.deleted[target] += deleted,
+            Event::Page(target, names) => self.named[target] += names.len() as u64,
+            Event::Shared(..) => {}
             Event::Suspended(_) => self.suspended += 1,
             Event::Resumed(_) => self.resumed += 1,
         }
@@ -244,7 +260,7 @@ impl Sender {
             again.push(entry);
         }
         self.struck += again.len() as u64;
-        self.input.push(Manifest { entries: again });
+        self.input.push(Manifest { entries: again, ..Manifest::default() });
     }
 
     fn transmit(
@@ -315,7 +331,7 @@ impl Sender {
             let is_there = |entry: &u16| !changed.contains(&(number, *entry));
             let there = loaded.iter().copied().filter(is_there).map(usize::from);
             let has = Rc::new(Bits::of(there));
-            failed.extend(loaded.iter().filter(|entry| !is_there(entry)).map(|&entry| entry));
+            failed.extend(loaded.iter().filter(|entry| !is_there(entry)).copied());
             open.body = Some((Bits::of(loaded.into_iter().map(usize::from)), has));
         }
         let has = open.body.as_ref().map(|(_, has)| Rc::clone(has));

@@ -23,7 +23,7 @@ fn change_some(sim: &mut Sim, rng: &mut Rng, most: u64) {
 
 #[test]
 fn files_that_change_at_any_step_are_sent_whole_or_again() {
-    seeds(80, |seed| {
+    seeds(40, |seed| {
         let mut rng = Rng::new(seed ^ 0x57);
         let targets = 1 + rng.below(4) as usize;
         let mut sim = fleet(&mut rng, seed, targets, small_tree(1));
@@ -40,7 +40,7 @@ fn files_that_change_at_any_step_are_sent_whole_or_again() {
 
 #[test]
 fn files_that_change_while_a_target_is_away_are_not_torn_there() {
-    seeds(80, |seed| {
+    seeds(40, |seed| {
         let mut rng = Rng::new(seed ^ 0x58);
         let targets = 1 + rng.below(4) as usize;
         let mut sim = fleet(&mut rng, seed, targets, small_tree(1));
@@ -60,7 +60,7 @@ fn files_that_change_while_a_target_is_away_are_not_torn_there() {
 
 #[test]
 fn a_streamed_file_that_changes_is_struck_whatever_its_targets_do() {
-    seeds(40, |seed| {
+    seeds(20, |seed| {
         let mut rng = Rng::new(seed ^ 0x59);
         let mut sim = fleet(&mut rng, seed, 3, tree(1, &[&[10], &[5 << 20], &[20], &[6 << 20]]));
         sim.net.member_loss = rng.below(300);

@@ -2,10 +2,13 @@
 
 mod attacks;
 mod changes;
+mod compare;
+mod deletion;
 mod failures;
 mod kinds;
 mod mounts;
 mod nobody;
+mod random;
 mod round_trip;
 mod transfers;
 mod walks;

@@ -1,15 +1,17 @@
 //! What a walk finds, and in which order.
 
 use super::super::testing::*;
-use super::super::walk::{WalkItem, WalkOptions};
+use super::super::walk::{WalkItem, WalkOptions, Walker};
 use crate::name::RelPath;
-use crate::wire::manifest::Kind;
+use crate::wire::manifest::{Kind, Manifest};
 
 fn said(items: &[WalkItem]) -> Vec<String> {
     let said = items.iter().map(|item| match item {
         WalkItem::Found(found) => match found.entry.kind {
             Kind::Open => format!("+{}", found.entry.path),
-            Kind::Close => format!("-{}", found.entry.path),
+            Kind::Close { listed: false } => format!("-{}", found.entry.path),
+            Kind::Close { listed: true } => format!("={}", found.entry.path),
+            Kind::Keep => format!("keep {}", found.entry.path),
             _ => found.entry.path.to_string(),
         },
         WalkItem::Failed { path, error } => {
@@ -140,4 +142,173 @@ fn a_path_too_long_to_send_is_said() {
     let failed: Vec<&String> = items.iter().filter(|said| said.contains("Some(36)")).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(items.len() - 1, items.iter().filter(|said| said.starts_with(['+', '-'])).count());
+}
+
+#[test]
+fn with_keep_every_name_comes_and_complete_listings_say_so() {
+    let (dir, base) = (tree(), RelPath::base());
+    let skip = |path: &RelPath, is_dir: bool| {
+        let path = path.as_bytes();
+        path.ends_with(b".tmp") || (is_dir && path.ends_with(b"a")) || path == b"b-"
+    };
+    let options = || WalkOptions { skip: Some(Box::new(skip)), keep: true, ..whole() };
+    let want = [
+        "a.txt",
+        "+b",
+        "keep b/a",
+        "socket b/sock",
+        "keep b/sock",
+        "b/x",
+        "keep b/z.tmp",
+        "=b",
+        "keep b-",
+    ];
+    assert_eq!(said(&walk(&dir.root(), &base, options())), want);
+    assert!(walk(&dir.root(), &path("b/z.tmp"), options()).is_empty());
+    // What is only passed through, or not looked into, is not listed.
+    assert_eq!(said(&walk(&dir.root(), &path("b/x"), options())), ["+b", "b/x", "-b"]);
+    let alone = WalkOptions { recursive: false, ..options() };
+    assert_eq!(said(&walk(&dir.root(), &path("b"), alone)), ["+b", "-b"]);
+    let below = WalkOptions { keep: true, ..whole() };
+    assert_eq!(
+        said(&walk(&dir.root(), &path("b/a"), below)),
+        ["+b", "+b/a", "b/a/1", "=b/a", "-b"]
+    );
+}
+
+#[test]
+fn with_names_only_all_but_directories_are_kept_without_a_word() {
+    let (dir, base) = (tree(), RelPath::base());
+    let options = || WalkOptions { names_only: true, keep: true, ..whole() };
+    let want = [
+        "keep a.txt",
+        "+b",
+        "+b/a",
+        "keep b/a/1",
+        "=b/a",
+        "keep b/sock",
+        "keep b/x",
+        "keep b/z.tmp",
+        "=b",
+        "+b-",
+        "keep b-/x",
+        "=b-",
+    ];
+    assert_eq!(said(&walk(&dir.root(), &base, options())), want);
+    assert_eq!(said(&walk(&dir.root(), &path("b/x"), options())), ["+b", "keep b/x", "-b"]);
+}
+
+#[test]
+fn what_cannot_be_listed_or_looked_at_is_kept() {
+    if !is_nobody("fs::tests::walks::what_cannot_be_listed_or_looked_at_is_kept") {
+        return;
+    }
+    let (dir, base) = (tree(), RelPath::base());
+    chmod(&dir.join("b/a"), 0o300);
+    chmod(&dir.join("b-"), 0o600);
+    for names_only in [false, true] {
+        let options = WalkOptions {
+            keep: true,
+            names_only,
+            skip: Some(Box::new(|path, _| {
+                path.as_bytes().starts_with(b"b/") && path != &self::path("b/a")
+            })),
+            ..whole()
+        };
+        let mut want = vec!["a.txt", "+b", "+b/a", "b/a Some(13)", "-b/a"];
+        want.extend(["keep b/sock", "keep b/x", "keep b/z.tmp", "=b", "+b-"]);
+        want.extend(["b-/x Some(13)", "keep b-/x", "=b-"]);
+        if names_only {
+            want[0] = "keep a.txt";
+            want.retain(|said| *said != "b-/x Some(13)");
+        }
+        assert_eq!(said(&walk(&dir.root(), &base, options)), want);
+    }
+}
+
+#[test]
+fn what_others_own_is_kept_with_what_is_in_it() {
+    if !is_root() {
+        eprintln!("SKIPPED what_others_own_is_kept_with_what_is_in_it: needs root");
+        return;
+    }
+    let dir = tree();
+    for name in ["b/a", "b/x"] {
+        std::os::unix::fs::chown(dir.join(name), Some(7), None).unwrap();
+    }
+    for names_only in [false, true] {
+        let options = WalkOptions { own_only: Some(0), keep: true, names_only, ..whole() };
+        let mut want = vec!["+b", "b/a 7 != 0", "keep b/a", "socket b/sock", "keep b/sock"];
+        want.extend(["b/x 7 != 0", "keep b/x", "b/z.tmp", "=b"]);
+        if names_only {
+            want.retain(|said| !["socket b/sock", "b/x 7 != 0"].contains(said));
+            want[5] = "keep b/z.tmp";
+        }
+        assert_eq!(said(&walk(&dir.root(), &path("b"), options)), want);
+    }
+}
+
+#[test]
+fn what_vanishes_is_kept() {
+    let dir = tree();
+    let options = WalkOptions { keep: true, ..whole() };
+    let mut walker = Walker::new(dir.root(), RelPath::base(), options).unwrap();
+    let first = walker.by_ref().take(2).collect::<Vec<_>>();
+    assert_eq!(said(&first), ["a.txt", "+b"]);
+    std::fs::remove_file(dir.join("b/x")).unwrap();
+    std::fs::remove_dir_all(dir.join("b/a")).unwrap();
+    let rest: Vec<WalkItem> = walker.collect();
+    assert_eq!(
+        said(&rest)[..6],
+        ["keep b/a", "socket b/sock", "keep b/sock", "keep b/x", "b/z.tmp", "=b"]
+    );
+}
+
+#[test]
+fn digests_come_with_regular_files_into_the_manifest() {
+    let dir = TempDir::new("digests");
+    dir.write("d/abc", "abc");
+    dir.write("d/empty", "");
+    std::os::unix::fs::symlink("abc", dir.join("d/link")).unwrap();
+    let options = WalkOptions { digests: true, ..whole() };
+    let items = walk(&dir.root(), &RelPath::base(), options).into_iter().map(|item| match item {
+        WalkItem::Found(found) => found,
+        other => panic!("{other:?}"),
+    });
+    let batches = batches(items.collect());
+    assert_eq!(batches.len(), 1);
+    let manifest = &batches[0].manifest;
+    let names: Vec<u16> = manifest.digests.iter().map(|(entry, _)| *entry).collect();
+    assert_eq!(names, [1, 2]);
+    assert_eq!(manifest.digest(1).unwrap()[..4], [0x90, 0x01, 0x50, 0x98]);
+    assert_eq!(Manifest::parse(&manifest.emit()).as_ref(), Ok(&**manifest));
+}
+
+#[test]
+fn a_file_whose_digest_cannot_be_had_is_said_and_kept() {
+    let test = "fs::tests::walks::a_file_whose_digest_cannot_be_had_is_said_and_kept";
+    if !is_nobody(test) {
+        return;
+    }
+    let dir = TempDir::new("unreadable");
+    dir.write("a", "abc");
+    chmod(&dir.join("a"), 0o200);
+    let options = WalkOptions { digests: true, keep: true, ..whole() };
+    let items = walk(&dir.root(), &RelPath::base(), options);
+    assert_eq!(said(&items), ["a Some(13)", "keep a"]);
+}
+
+#[test]
+fn the_group_of_what_is_sent_but_not_of_the_way_can_be_another() {
+    let dir = tree();
+    let gid = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(dir.path()).unwrap());
+    let options = WalkOptions { gid: Some(4_321), ..whole() };
+    let groups: Vec<u32> = walk(&dir.root(), &path("b/a"), options)
+        .into_iter()
+        .filter_map(|item| match item {
+            WalkItem::Found(found) => Some(found.entry.gid),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(groups, [gid, 4_321, 4_321, 4_321, gid]);
 }

@@ -1,196 +1,12 @@
 //! `msync` against daemons that are played: an old one and a new one, byte for byte over TCP and
-//! over a Unix socket, and the console of this package itself.
+//! over a Unix socket.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::process::Stdio;
 
-use makuosan::console::{self, Offer, Session};
-
-/// No test comes near it; it only ends one that went wrong.
-const LONG: Duration = Duration::from_secs(20);
-
-/// What a played daemon is told, and what it then answers. What it says first is the prompt.
-type Script = Vec<(String, String)>;
-
-/// A played daemon on a socket of its own.
-struct Daemon {
-    target: String,
-    thread: thread::JoinHandle<Vec<String>>,
-    called: Arc<AtomicBool>,
-    call: Box<dyn FnOnce()>,
-}
-
-trait Socket: Read + Write + Send {}
-impl Socket for TcpStream {}
-impl Socket for UnixStream {}
-
-impl Daemon {
-    /// A daemon whose side of the one connection it takes is `play`, on TCP.
-    fn tcp(play: impl FnOnce(Box<dyn Socket>) -> Vec<String> + Send + 'static) -> Daemon {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let called = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&called);
-        let thread = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            told.store(true, Ordering::SeqCst);
-            stream.set_read_timeout(Some(LONG)).unwrap();
-            drop(listener);
-            play(Box::new(stream))
-        });
-        let call = Box::new(move || drop(TcpStream::connect(address)));
-        Daemon { target: format!("tcp:{address}"), thread, called, call }
-    }
-
-    /// The same on a Unix socket.
-    fn unix(
-        path: &Path,
-        play: impl FnOnce(Box<dyn Socket>) -> Vec<String> + Send + 'static,
-    ) -> Daemon {
-        let listener = UnixListener::bind(path).unwrap();
-        let called = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&called);
-        let thread = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            told.store(true, Ordering::SeqCst);
-            stream.set_read_timeout(Some(LONG)).unwrap();
-            drop(listener);
-            play(Box::new(stream))
-        });
-        let place = path.to_owned();
-        let call = Box::new(move || drop(UnixStream::connect(place)));
-        Daemon { target: format!("unix:{}", path.display()), thread, called, call }
-    }
-
-    /// A daemon that plays a script: it greets, and gives each answer if it was told just that.
-    fn script(greeting: &str, script: Script) -> Daemon {
-        let greeting = greeting.to_owned();
-        Daemon::tcp(move |stream| play(stream, &greeting, script))
-    }
-
-    /// What it was told. A daemon that nobody called is called now, so that it ends.
-    fn told(self) -> Vec<String> {
-        if !self.called.load(Ordering::SeqCst) {
-            (self.call)();
-        }
-        self.thread.join().unwrap()
-    }
-}
-
-/// Plays a script and returns all lines that came; stops answering at the first that is not in it.
-fn play(stream: Box<dyn Socket>, greeting: &str, script: Script) -> Vec<String> {
-    let mut stream = BufReader::new(stream);
-    let mut told = Vec::new();
-    let mut script = script.into_iter();
-    let mut answer = greeting.to_owned();
-    loop {
-        if stream.get_mut().write_all(answer.as_bytes()).is_err() {
-            return told;
-        }
-        let mut line = Vec::new();
-        match stream.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return told,
-            Ok(_) => {}
-        }
-        let line = String::from_utf8(line).unwrap().trim_end_matches('\n').to_owned();
-        told.push(line.clone());
-        match script.next() {
-            Some((expected, next)) if expected == line => answer = next,
-            _ => return told,
-        }
-    }
-}
-
-/// How a run of `msync` ended.
-#[derive(PartialEq, Eq, Debug)]
-struct Ran {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-fn ran(status: i32, out: &str, err: &str) -> Ran {
-    Ran { status, out: out.to_owned(), err: err.to_owned() }
-}
-
-fn msync(target: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_msync"));
-    command.env_remove("MSYNC_TARGET").current_dir("/").stdin(Stdio::null());
-    if !target.is_empty() {
-        command.args(["-c", target]);
-    }
-    command
-}
-
-fn finish(command: &mut Command) -> Ran {
-    let output = command.output().unwrap();
-    Ran {
-        status: output.status.code().unwrap(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-/// Runs `msync` with `args` against a daemon that plays `script`; it must say just that, and quit.
-fn against(script: Script, args: &[&str]) -> Ran {
-    let mut expected: Vec<String> = script.iter().map(|(line, _)| line.clone()).collect();
-    expected.push("quit".to_owned());
-    let daemon = Daemon::script("> ", script);
-    let ran = finish(msync(&daemon.target.clone()).args(args));
-    assert_eq!(daemon.told(), expected, "{ran:?}");
-    ran
-}
-
-fn script(steps: &[(&str, &str)]) -> Script {
-    steps.iter().map(|&(line, answer)| (line.to_owned(), answer.to_owned())).collect()
-}
-
-/// How a new daemon answers until the first `send`.
-fn new_daemon(level: u8, steps: &[(&str, &str)]) -> Script {
-    let loglevel = format!("loglevel {level}");
-    let start = [("alive on", "> "), (&loglevel, "> "), ("progress total", "> ")];
-    script(&[&start, steps].concat())
-}
-
-/// How an old daemon answers until the first `send`.
-fn old_daemon(level: u8, steps: &[(&str, &str)]) -> Script {
-    let loglevel = format!("loglevel {level}");
-    let unknown = "mexec: command error 'progress'\n> ";
-    let start = [("alive on", "> "), (&loglevel, "> "), ("progress total", unknown)];
-    script(&[&start, steps].concat())
-}
-
-const STATUS: &str =
-    "process : 1\r\nversion : 1.3.6\r\nbasedir : /nowhere/base/\r\nmfalloc : 0\r\n> ";
-const MEMBERS: &str = "web1 10.0.0.1 (Ver1.3.6)\r\nTotal: 1 members\r\n> ";
-
-/// A directory of a test's own, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Dir {
-        let own = format!("msync-console-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().canonicalize().unwrap().join(own);
-        fs::create_dir(&path).unwrap();
-        Dir(path)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
+use crate::played::*;
 
 #[test]
 fn a_tree_to_everybody_in_both_spellings() {
@@ -355,7 +171,7 @@ fn paths_are_found_from_the_base_and_from_where_one_is() {
     let outside = format!("msync: /etc/motd: not below the base directory {shown}/\n");
     let steps = [("status", status.as_str())];
     assert_eq!(against(new_daemon(0, &steps), &["both", "/etc/motd"]), ran(1, "", &outside));
-    let whole = "msync: .: the base directory itself is sent with -r alone\n";
+    let whole = "msync: .: the base directory itself is meant with -r alone\n";
     assert_eq!(against(new_daemon(0, &steps), &["."]), ran(1, "", whole));
 }
 
@@ -382,7 +198,7 @@ fn a_daemon_that_goes_away_is_one_clear_line() {
     assert_eq!(lost("> ", script, &["-rv"]), (1, String::new(), expected.to_owned()));
     let (status, _, err) = lost("password: \x1b]E", vec![], &["-r"]);
     assert!(
-        status == 1 && err.starts_with("msync: the daemon at TARGET wants a password"),
+        status == 1 && err == "msync: the daemon at TARGET wants a password (-K FILE)\n",
         "{err}"
     );
 
@@ -442,57 +258,4 @@ fn usage() {
     assert_eq!((nothing.status, nothing.out.as_str()), (1, ""));
     assert!(nothing.err.starts_with("Usage: msync"));
     assert_eq!(finish(msync("").arg("-Z")), ran(1, "", "msync: -Z: no such option\n"));
-}
-
-/// This package's own console, which answers every `send` with one update.
-fn own_console(mut stream: Box<dyn Socket>) -> Vec<String> {
-    let mut session = Session::new(Offer { send: true, status: true, ..Offer::default() });
-    let mut told = Vec::new();
-    let mut piece = [0; 7];
-    loop {
-        while let Some(command) = session.next_command() {
-            match command {
-                console::Command::Send(send) => {
-                    told.push(makuosan::name::Escaped(send.path.as_bytes()).to_string());
-                    session.line(1, &format!("update host:{}", send.path));
-                    let total = console::reply::Total { hosts: 1, ..Default::default() };
-                    session.total(&total);
-                }
-                console::Command::Status { .. } => session.line(0, "basedir : /nowhere/"),
-                other => told.push(format!("{other:?}")),
-            }
-            session.finish();
-        }
-        let count = session.output().len();
-        if stream.write_all(session.output()).is_err() {
-            return told;
-        }
-        session.consume(count);
-        if session.is_closed() {
-            return told;
-        }
-        match stream.read(&mut piece) {
-            Ok(0) | Err(_) => return told,
-            Ok(count) => session.input(&piece[..count]),
-        }
-    }
-}
-
-#[test]
-fn every_name_reaches_the_console_of_this_package() {
-    let mut names: Vec<Vec<u8>> =
-        (1..=255_u8).filter(|b| !b"./".contains(b)).map(|b| vec![b]).collect();
-    names.extend([b"a b ".to_vec(), b"> x".to_vec(), b"\"q\" \\ ".to_vec(), b"\\".to_vec()]);
-    names.extend([b"-r".to_vec(), b"--".to_vec(), b"\xff/\xfe\n".to_vec(), "日本".into()]);
-    let daemon = Daemon::tcp(own_console);
-    let target = daemon.target.clone();
-    let done =
-        finish(msync(&target).arg("-v").arg("--").args(names.iter().map(|n| OsStr::from_bytes(n))));
-    let shown: Vec<String> =
-        names.iter().map(|name| makuosan::name::Escaped(name).to_string()).collect();
-    let mut expected = shown.clone();
-    expected.push("Quit".to_owned());
-    assert_eq!(daemon.told(), expected);
-    let lines: String = shown.iter().map(|name| format!("update host:{name}\n")).collect();
-    assert_eq!((done.status, done.out), (0, lines));
 }

@@ -1,0 +1,199 @@
+//! The options of `msync`, as it reads them.
+
+use super::*;
+
+fn run(args: &[&str]) -> Result<Asked<Config>, Error> {
+    parse(args.iter().map(OsString::from), |_| None)
+}
+
+fn config(args: &[&str]) -> Config {
+    match run(args) {
+        Ok(Asked::Run(config)) => config,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn sent(args: &[&str]) -> Files {
+    match config(args).command {
+        Command::Files(files) => files,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn error(args: &[&str]) -> String {
+    run(args).unwrap_err().to_string()
+}
+
+#[test]
+fn every_option_of_the_table_does_something_by_both_names() {
+    let plain = config(&["-r"]);
+    for flag in FLAGS {
+        let value = match flag.long {
+            "connect" => Some("tcp:a"),
+            "host" => Some("web1"),
+            "loglevel" => Some("3"),
+            "password" | "exclude-from" | "script" => Some("/file"),
+            "group" => Some("www"),
+            "max-delete" => Some("7"),
+            "exclude" | "include" => Some("*.tmp"),
+            _ => None,
+        };
+        assert_eq!(flag.value.is_some(), value.is_some(), "{flag:?}");
+        let go = |name: String| {
+            // What every command takes, and what makes a send valid.
+            let given = ["members", "status", "script"].contains(&flag.long);
+            let rest = if given { None } else { Some("x") };
+            let args = [Some(name.as_str()), value, rest];
+            run(&args.into_iter().flatten().collect::<Vec<_>>())
+        };
+        let given = ["members", "status", "script", "recursive"].contains(&flag.long);
+        let without = if given { plain.clone() } else { config(&["x"]) };
+        let asked = go(format!("--{}", flag.long)).unwrap();
+        assert_ne!(asked, Asked::Run(without), "{flag:?}");
+        if let Some(letter) = flag.short {
+            assert_eq!(go(format!("-{letter}")).unwrap(), asked, "{flag:?}");
+        }
+    }
+}
+
+#[test]
+fn both_spellings_mean_the_same() {
+    assert_eq!(config(&["send", "-r", "dir"]), config(&["-r", "dir"]));
+    assert_eq!(config(&["-r", "send", "dir"]), config(&["-r", "dir"]));
+    assert_eq!(config(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
+    assert_eq!(config(&["members"]), config(&["--members"]));
+    assert_eq!(config(&["status"]).command, Command::Status);
+    assert_eq!(config(&["check", "-r"]), config(&["--check", "-r"]));
+    assert_eq!(config(&["md5", "-r"]), config(&["--check", "-r"]));
+    assert_eq!(config(&["sync", "a"]), config(&["--sync", "a"]));
+    assert_eq!(config(&["members", "-v"]).command, Command::Members { verbose: true });
+    assert_eq!(config(&["-f", "-"]).command, Command::Script(Text::Input));
+    assert_eq!(config(&["-f", "./-"]).command, Command::Script(Text::File("./-".into())));
+    assert_eq!(config(&["--status", "status"]).command, Command::Status);
+    assert_eq!(sent(&["index.html"]).paths, [b"index.html"]);
+    assert_eq!(sent(&["send", "a", "b"]).paths, [b"a", b"b"]);
+}
+
+#[test]
+fn a_file_may_be_called_like_a_command() {
+    assert_eq!(sent(&["./send"]).paths, [b"./send"]);
+    assert_eq!(sent(&["--", "send"]).paths, [b"send"]);
+    assert_eq!(sent(&["send", "--", "-x", "status"]).paths, [&b"-x"[..], b"status"]);
+    assert_eq!(sent(&["send", "send"]).paths, [b"send"]);
+    assert_eq!(sent(&["--check", "--", "check"]).paths, [b"check"]);
+    assert_eq!(sent(&["./check"]).paths, [b"./check"]);
+}
+
+#[test]
+fn paths_are_bytes() {
+    let args = [OsString::from("-r"), OsString::from_vec(b"\xff\xfe \n".to_vec())];
+    let Ok(Asked::Run(config)) = parse(args, |_| None) else { panic!() };
+    let Command::Files(files) = config.command else { panic!() };
+    assert_eq!(files.paths, [b"\xff\xfe \n"]);
+}
+
+#[test]
+fn levels_and_progress() {
+    assert_eq!(config(&["-r"]).loglevel, 0);
+    assert_eq!(config(&["-rv"]).loglevel, 1);
+    assert_eq!(config(&["-rvv"]).loglevel, 2);
+    assert_eq!(config(&["-rv", "-l", "5"]).loglevel, 5);
+    assert!(config(&["-rv"]).verbose && !config(&["-r"]).verbose);
+    let quiet = config(&["-rqv", "--progress"]);
+    assert_eq!((quiet.loglevel, quiet.verbose, quiet.show), (0, false, Show::Quiet));
+    assert_eq!(config(&["-r", "--progress", "--no-progress"]).show, Show::NoProgress);
+    assert_eq!(error(&["-r", "-l", "10"]), "msync: -l 10: a log level is 0 to 9");
+}
+
+#[test]
+fn targets() {
+    let env = |text: &'static str| move |_: &str| Some(OsString::from(text));
+    let target = |args: &[&str], text| match parse(args.iter().map(OsString::from), env(text)) {
+        Ok(Asked::Run(config)) => config.target.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(target(&["-r"], "unix:/s"), "unix:/s");
+    assert_eq!(target(&["-r", "-c", "tcp:x"], "unix:/s"), "tcp:x:5000");
+    assert_eq!(target(&["-r"], ""), "tcp:127.0.0.1:5000");
+    let bad = parse([OsString::from("-r")], env("tcp:a:b")).unwrap_err().to_string();
+    assert!(bad.starts_with("msync: MSYNC_TARGET=tcp:a:b: a target is"), "{bad}");
+}
+
+#[test]
+fn what_cannot_be_obeyed_is_one_clear_line() {
+    assert!(error(&["send"]).starts_with("msync: send: a PATH is missing"));
+    assert!(error(&["-v"]).starts_with("msync: send: a PATH is missing"));
+    assert!(error(&["send", ""]).starts_with("msync: send: a PATH is missing"));
+    assert_eq!(error(&["members", "x"]), "msync: x: members takes no path");
+    assert_eq!(error(&["status", "-r"]), "msync: -r: not an option of status");
+    assert_eq!(error(&["--members", "-t", "a"]), "msync: -t: not an option of members");
+    assert_eq!(error(&["send", "--status", "x"]), "msync: send and status: one command, please");
+    assert!(error(&["-r", "-t", "a b"]).starts_with("msync: -t a b: a host name has"));
+    assert_eq!(error(&["-r", "-x"]), "msync: -x: no such option");
+    assert!(error(&[]).starts_with("Usage: msync"));
+    for (args, why) in [
+        (&["-r", "-g", "a b"][..], "-g a b: a group is"),
+        (&["-r", "-g", ""], "-g : a group is"),
+        (&["-r", "--max-delete", "-1"], "--max-delete -1: a number"),
+        (&["-r", "-K", ""], "-K : a file has a name"),
+        (&["-f", ""], "-f : a file has a name"),
+        (&["-r", "--exclude-from", ""], "--exclude-from : a file has a name"),
+        (&["-r", "--exclude", ""], "--exclude : empty pattern"),
+        (&["-r", "--include", "x\\"], "--include x\\134: a pattern cannot end"),
+        (&["check", "-rn"], "-n: not an option of check"),
+        (&["check", "-r", "--delete"], "--delete: not an option of check"),
+        (&["dsync", "-r", "--delete"], "--delete: not an option of dsync"),
+        (&["dsync", "-r", "-g", "a"], "-g: not an option of dsync"),
+        (&["members", "--exclude", "a"], "--exclude: not an option of members"),
+        (&["-f", "x", "-t", "a"], "-t: not an option of -f"),
+        (&["-f", "x", "--json"], "--json: not an option of -f"),
+        (&["-f", "x", "y"], "y: -f takes no path"),
+        (&["send", "-f", "x"], "send and -f: one command"),
+        (&["sync", "--check", "x"], "sync and check: one command"),
+        (&["dsync"], "dsync: a PATH is missing"),
+        (&["-f", "-", "--exclude-from=-"], "-: standard input can be read once"),
+    ] {
+        let text = error(args);
+        assert!(text.starts_with(&format!("msync: {why}")), "{text}");
+    }
+}
+
+#[test]
+fn the_same_host_twice_is_one_host() {
+    assert_eq!(sent(&["-r", "-t", "a", "-t", "b", "-t", "a"]).hosts.len(), 2);
+}
+
+#[test]
+fn patterns_keep_their_order() {
+    let args = ["-r", "--exclude=a", "--include", "b", "--exclude-from", "f", "x", "--exclude=c"];
+    assert_eq!(
+        config(&args).filters,
+        [
+            Filter::Rule(Rule::exclude(b"a")),
+            Filter::Rule(Rule::include(b"b")),
+            Filter::From(Text::File("f".into())),
+            Filter::Rule(Rule::exclude(b"c")),
+        ]
+    );
+    let input = config(&["-r", "--exclude-from=-"]).filters;
+    assert_eq!(input, [Filter::From(Text::Input)]);
+}
+
+#[test]
+fn what_a_transfer_is_told() {
+    let all = Files {
+        verb: Verb::Sync,
+        recursive: true,
+        dry_run: true,
+        delete: true,
+        force: true,
+        max_delete: Some(7),
+        ignore_times: true,
+        checksum: true,
+        hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
+        group: Some("www".to_owned()),
+        paths: vec![b"a".to_vec()],
+    };
+    let args = "sync -rnI --delete --force --max-delete=7 --checksum -t 10.0.0.1 -g www a";
+    assert_eq!(sent(&args.split(' ').collect::<Vec<_>>()), all);
+}

@@ -1,0 +1,283 @@
+//! The options of the commands that work on files: what each is called, which commands have it,
+//! and what it means. The parser and `help` read the same table.
+#![forbid(unsafe_code)]
+
+use super::command::{Offer, Verb};
+use super::words::Word;
+use crate::name::{Escaped, RelPath};
+
+/// What an option sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Means {
+    Recursive,
+    DryRun,
+    Host,
+    Group,
+    Delete,
+    Force,
+    MaxDelete,
+    IgnoreTimes,
+    Checksum,
+}
+
+/// One option.
+pub(super) struct Opt {
+    means: Means,
+    letter: Option<u8>,
+    long: Option<&'static str>,
+    /// What its value is called.
+    value: Option<&'static str>,
+    verbs: &'static [Verb],
+    offered: fn(&Offer, Verb) -> bool,
+    /// One line for `help`.
+    pub(super) help: &'static str,
+}
+
+const SENDS: &[Verb] = &[Verb::Send, Verb::Sync];
+const DELETES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync];
+const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check];
+
+fn always(_: &Offer, _: Verb) -> bool {
+    true
+}
+
+/// In the order of the help.
+const OPTIONS: &[Opt] = &[
+    Opt {
+        means: Means::Recursive,
+        letter: Some(b'r'),
+        long: None,
+        value: None,
+        verbs: ALL,
+        offered: always,
+        help: "the whole tree below PATH, or below the base",
+    },
+    Opt {
+        means: Means::DryRun,
+        letter: Some(b'n'),
+        long: None,
+        value: None,
+        verbs: DELETES,
+        offered: always,
+        help: "only say what would be done",
+    },
+    Opt {
+        means: Means::Host,
+        letter: Some(b't'),
+        long: None,
+        value: Some("HOST"),
+        verbs: ALL,
+        offered: always,
+        help: "this member alone; many add up",
+    },
+    Opt {
+        means: Means::Group,
+        letter: Some(b'g'),
+        long: None,
+        value: Some("GROUP"),
+        verbs: SENDS,
+        offered: |offer, _| offer.group,
+        help: "the group that the receivers give what they write",
+    },
+    Opt {
+        means: Means::Delete,
+        letter: None,
+        long: Some("delete"),
+        value: None,
+        verbs: SENDS,
+        offered: |offer, _| offer.delete,
+        help: "then delete there what is not here",
+    },
+    Opt {
+        means: Means::Force,
+        letter: None,
+        long: Some("force"),
+        value: None,
+        verbs: DELETES,
+        offered: |offer, verb| offer.delete || verb == Verb::Dsync,
+        help: "delete however much that is",
+    },
+    Opt {
+        means: Means::MaxDelete,
+        letter: None,
+        long: Some("max-delete"),
+        value: Some("N"),
+        verbs: DELETES,
+        offered: |offer, verb| offer.delete || verb == Verb::Dsync,
+        help: "delete nothing if it is more than N on a host",
+    },
+    Opt {
+        means: Means::IgnoreTimes,
+        letter: Some(b'I'),
+        long: Some("ignore-times"),
+        value: None,
+        verbs: SENDS,
+        offered: |offer, _| offer.compare,
+        help: "take every file for changed",
+    },
+    Opt {
+        means: Means::Checksum,
+        letter: None,
+        long: Some("checksum"),
+        value: None,
+        verbs: SENDS,
+        offered: |offer, _| offer.compare,
+        help: "compare contents instead of time and size",
+    },
+];
+
+impl Opt {
+    /// How it is written: `-r`, `-t HOST`, `--max-delete N`; by its letter if it has one.
+    pub(super) fn synopsis(&self) -> String {
+        let name = match (self.letter, self.long) {
+            (Some(letter), _) => format!("-{}", char::from(letter)),
+            (None, Some(long)) => format!("--{long}"),
+            (None, None) => String::new(),
+        };
+        match self.value {
+            Some(value) => format!("{name} {value}"),
+            None => name,
+        }
+    }
+
+    /// Whether it may be given more than once, to another effect than once.
+    pub(super) fn adds_up(&self) -> bool {
+        self.means == Means::Host
+    }
+}
+
+/// The options of a command.
+pub(super) fn of(verb: Verb, offer: &Offer) -> impl Iterator<Item = &'static Opt> {
+    let offer = *offer;
+    OPTIONS.iter().filter(move |o| o.verbs.contains(&verb) && (o.offered)(&offer, verb))
+}
+
+/// What the words after a command that works on files say.
+#[derive(Default, Debug)]
+pub(super) struct Args {
+    pub(super) recursive: bool,
+    pub(super) dry_run: bool,
+    pub(super) delete: bool,
+    pub(super) force: bool,
+    pub(super) max_delete: Option<u64>,
+    pub(super) ignore_times: bool,
+    pub(super) checksum: bool,
+    pub(super) targets: Vec<String>,
+    pub(super) group: Option<String>,
+    path: Option<Vec<u8>>,
+}
+
+impl Args {
+    /// Reads `words`. Options may come after the path; those of one letter may be joined (`-rn`)
+    /// and have their value in the same word (`-thost`), as long ones after a `=`; `--` ends them.
+    pub(super) fn read(words: &[Word], verb: Verb, offer: &Offer) -> Result<Args, String> {
+        let mut args = Args::default();
+        let mut words = words.iter();
+        let mut options = true;
+        while let Some(word) = words.next() {
+            match word.bytes.strip_prefix(b"-") {
+                Some(b"-") if options && !word.quoted => options = false,
+                Some(rest) if options && !word.quoted && !rest.is_empty() => {
+                    let mut next = || words.next().map(|word| word.bytes.as_slice());
+                    match rest.strip_prefix(b"-") {
+                        Some(long) => args.long(long, &mut next, verb, offer)?,
+                        None => args.letters(rest, &mut next, verb, offer)?,
+                    }
+                }
+                _ if args.path.is_some() => {
+                    return Err("more than one path (\"a b\" is one path with a space)".to_owned());
+                }
+                _ => args.path = Some(word.bytes.clone()),
+            }
+        }
+        Ok(args)
+    }
+
+    fn letters<'a>(
+        &mut self,
+        mut cluster: &'a [u8],
+        next: &mut dyn FnMut() -> Option<&'a [u8]>,
+        verb: Verb,
+        offer: &Offer,
+    ) -> Result<(), String> {
+        while let [letter, rest @ ..] = cluster {
+            let Some(opt) = of(verb, offer).find(|opt| opt.letter == Some(*letter)) else {
+                return Err(format!("unknown option -{}", Escaped(&[*letter])));
+            };
+            if opt.value.is_some() {
+                let value = if rest.is_empty() { next() } else { Some(rest) };
+                return self.set(opt, value);
+            }
+            self.set(opt, None)?;
+            cluster = rest;
+        }
+        Ok(())
+    }
+
+    fn long<'a>(
+        &mut self,
+        text: &'a [u8],
+        next: &mut dyn FnMut() -> Option<&'a [u8]>,
+        verb: Verb,
+        offer: &Offer,
+    ) -> Result<(), String> {
+        let mut halves = text.splitn(2, |&b| b == b'=');
+        let (name, value) = (halves.next().unwrap_or_default(), halves.next());
+        let named = |opt: &&Opt| opt.long.is_some_and(|long| long.as_bytes() == name);
+        let Some(opt) = of(verb, offer).find(named) else {
+            return Err(format!("unknown option --{}", Escaped(name)));
+        };
+        match (opt.value, value) {
+            (None, Some(_)) => Err(format!("--{} takes no value", Escaped(name))),
+            (Some(_), None) => self.set(opt, next()),
+            _ => self.set(opt, value),
+        }
+    }
+
+    fn set(&mut self, opt: &Opt, value: Option<&[u8]>) -> Result<(), String> {
+        let text = || value.filter(|v| !v.is_empty()).map(|v| Escaped(v).to_string());
+        match opt.means {
+            Means::Recursive => self.recursive = true,
+            Means::DryRun => self.dry_run = true,
+            Means::Delete => self.delete = true,
+            Means::Force => self.force = true,
+            Means::IgnoreTimes => self.ignore_times = true,
+            Means::Checksum => self.checksum = true,
+            Means::Host => {
+                let host = text().ok_or("-t needs a host")?;
+                if !self.targets.contains(&host) {
+                    self.targets.push(host);
+                }
+            }
+            Means::Group => self.group = Some(text().ok_or("-g needs a group")?),
+            Means::MaxDelete => {
+                let digits = |text: &String| text.bytes().all(|b| b.is_ascii_digit());
+                let number = text().filter(digits).and_then(|text| text.parse().ok());
+                self.max_delete = Some(number.ok_or("--max-delete needs a number")?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The path, cut as it always was (a trailing `/`) and where it changes nothing (a leading
+    /// `./`, a doubled `/`). None if there is none, or it is empty.
+    pub(super) fn path(&self) -> Result<Option<RelPath>, String> {
+        let Some(typed) = self.path.as_deref().filter(|path| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let absolute = typed.starts_with(b"/");
+        let mut parts: Vec<&[u8]> = typed.split(|&b| b == b'/').filter(|p| !p.is_empty()).collect();
+        while parts.len() > 1 && parts[0] == b"." {
+            parts.remove(0);
+        }
+        if !absolute && parts == [b"."] {
+            return Ok(None);
+        }
+        let cut = if absolute { typed.to_vec() } else { parts.join(&b'/') };
+        match RelPath::parse(&cut) {
+            Ok(path) => Ok(Some(path)),
+            Err(_) if absolute => Err(format!("not a relative path {}", Escaped(typed))),
+            Err(why) => Err(format!("{why} {}", Escaped(typed))),
+        }
+    }
+}

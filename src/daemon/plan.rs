@@ -1,0 +1,96 @@
+//! `--check-config`: what the daemon would do, and whether it could.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::Path;
+
+use super::start::Identity;
+use super::wire::Plain;
+use crate::cli::daemon::Config;
+use crate::fs::root::Root;
+use crate::name::HostName;
+use crate::sys::ids;
+
+/// What the daemon would do, in lines; nothing is opened for good, written, or sent.
+///
+/// # Errors
+/// What it could not do, in one line.
+pub(super) fn describe(
+    config: &Config,
+    identity: &Identity,
+    name: &HostName,
+    root: &Root,
+) -> Result<String, String> {
+    if let Some(address) = config.interface {
+        probe(|| UdpSocket::bind((address, 0)).map(drop), "-i", &address.to_string())?;
+    }
+    if let Some(address) = config.listen {
+        // Any port: the daemon's own may be in use by the daemon that is to be replaced.
+        probe(|| TcpListener::bind((address.ip(), 0)).map(drop), "-l", &address.to_string())?;
+    }
+    if let Some(path) = &config.unix {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        probe(
+            || std::fs::read_dir(parent).map(drop),
+            "-U",
+            &format!("{}: its directory", path.display()),
+        )?;
+    }
+    let root_now = ids::effective().uid == 0;
+    if identity.drops && !root_now {
+        // Without root's rights this changes nothing.
+        ids::drop_privileges(identity.uid, identity.gid, &identity.groups)
+            .map_err(|error| format!("cannot become user {}: {}", identity.uid, Plain(&error)))?;
+    }
+    if config.chroot && !root_now {
+        return Err("-c: only root may change its root directory".to_owned());
+    }
+    Ok(text(config, identity, name, root))
+}
+
+fn probe(
+    call: impl FnOnce() -> std::io::Result<()>,
+    option: &str,
+    value: &str,
+) -> Result<(), String> {
+    call().map_err(|error| format!("{option} {value}: {}", Plain(&error)))
+}
+
+fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> String {
+    let mut lines = Vec::new();
+    let mut line = |key: &str, value: String| lines.push(format!("{key:8}: {value}\n"));
+    line(if config.chroot { "chroot" } else { "basedir" }, root.path().display().to_string());
+    line("name", name.to_string());
+    let interface = config.interface.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let by = match interface.is_unspecified() {
+        true => "any interface".to_owned(),
+        false => format!("interface {interface}"),
+    };
+    line("group", format!("{}:{}, {by}, ttl {}", config.multicast, config.port, config.ttl));
+    let tcp = config.listen.map(|address| format!("tcp:{address}"));
+    let unix = config.unix.as_ref().map(|path| format!("unix:{}", path.display()));
+    let places: Vec<String> = tcp.into_iter().chain(unix).collect();
+    let password = if config.password.is_some() { ", with a password" } else { "" };
+    line("console", format!("{}{password}", places.join(", ")));
+    let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();
+    line("user", format!("{}, group {}, groups {}", identity.uid, identity.gid, groups.join(",")));
+    let buffer = |bytes: Option<u32>| bytes.map_or("default".to_owned(), |b| b.to_string());
+    line("buffers", format!("{}, {}", buffer(config.rcvbuf), buffer(config.sndbuf)));
+    let rate = config.rate.map_or("no limit".to_owned(), |rate| format!("{rate} Mbit/s"));
+    line("sendrate", rate);
+    line("parallel", config.parallel.to_string());
+    line("timeout", format!("{} s", config.timeout.millis() / 1_000));
+    line("loglevel", config.loglevel.to_string());
+    let options = [
+        (config.foreground, "foreground"),
+        (config.readonly, "readonly"),
+        (config.no_send, "no-send"),
+        (config.no_recv, "no-recv"),
+        (config.own_only, "own-only"),
+        (config.fsync, "fsync"),
+        (config.core_dumps, "core"),
+    ];
+    let given: Vec<&str> = options.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+    line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });
+    lines.concat()
+}

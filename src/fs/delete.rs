@@ -1,0 +1,221 @@
+//! Counting, showing and deleting what is spooled.
+//!
+//! Each thing is deleted where its path leads when its turn comes, through no link, and only if that
+//! is still the directory in which it was found and it is still what it was. So whatever somebody
+//! moves or replaces meanwhile stays.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::disk::{Disk, StagedFile};
+use super::meta::Rights;
+use super::root::{Dirs, reason, split};
+use super::spool::Record;
+use super::surplus::Within;
+use crate::engine::job::{Answer, Tally, TransferKey};
+use crate::sys::fsat::{self, Stat};
+use crate::wire::outcome::{Reason, SpoolCode};
+
+/// After how many deletions a directory is looked up anew.
+const LOOK_UP_EACH: u32 = 64;
+
+impl Disk {
+    pub(super) fn tally(&mut self, key: TransferKey) -> Answer<StagedFile> {
+        let (Some(transfer), Some(staging)) = (self.transfers.get_mut(&key), &mut self.staging)
+        else {
+            return Answer::Tallied { key, tally: Tally::default() };
+        };
+        let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
+        match transfer.surplus.tally(&mut within) {
+            Ok(tally) => Answer::Tallied { key, tally },
+            Err(e) => fatal(key, &e),
+        }
+    }
+
+    pub(super) fn page(&mut self, key: TransferKey, skip: u64, room: usize) -> Answer<StagedFile> {
+        let spool = self.transfers.get_mut(&key).and_then(|transfer| transfer.surplus.spool());
+        match spool.map_or(Ok(Vec::new()), |spool| spool.page(skip, room)) {
+            Ok(names) => Answer::Page { key, skip, names },
+            Err(e) => fatal(key, &e),
+        }
+    }
+
+    pub(super) fn delete(&mut self, key: TransferKey) -> Answer<StagedFile> {
+        let none = Answer::Deleted { key, deleted: 0, failed: 0 };
+        let Some(transfer) = self.transfers.get_mut(&key) else { return none };
+        let surplus = &mut transfer.surplus;
+        if !surplus.may_run() || self.staging.is_none() {
+            return none;
+        }
+        if let Some((deleted, failed)) = surplus.ran {
+            return Answer::Deleted { key, deleted, failed };
+        }
+        let mut remover = Remover {
+            dirs: &mut self.dirs,
+            rights: &self.rights,
+            run: None,
+            touched: BTreeMap::new(),
+        };
+        let (mut deleted, mut failed) = (0, 0);
+        let passed = surplus.spool().map_or(Ok(()), |spool| {
+            spool.each(|record| {
+                let code = remover.remove(record);
+                match code {
+                    SpoolCode::Deleted => deleted += 1,
+                    SpoolCode::Failed(_) => failed += 1,
+                    SpoolCode::Spooled | SpoolCode::Kept => {}
+                }
+                code
+            })
+        });
+        remover.leave();
+        let touched = remover.touched;
+        surplus.ran = Some((deleted, failed));
+        let synced = if self.config.fsync { self.sync_file_systems(touched) } else { Ok(()) };
+        match passed.and(synced) {
+            Ok(()) => Answer::Deleted { key, deleted, failed },
+            Err(e) => fatal(key, &e),
+        }
+    }
+
+    /// Waits until the file systems of these directories, or of those above them, are on their devices.
+    fn sync_file_systems(&self, touched: BTreeMap<u64, Vec<u8>>) -> io::Result<()> {
+        for (dev, path) in touched {
+            let mut at = &path[..];
+            loop {
+                let fd = self.dirs.root().open_dir(at, fsat::LISTING);
+                match fd.and_then(|fd| Ok((fsat::stat_fd(fd.as_fd())?.dev, fd))) {
+                    Ok((found, fd)) if found == dev => break fsat::sync_fs(fd.as_fd())?,
+                    // The directory has been deleted since, or cannot be read.
+                    _ if !at.is_empty() => at = split(at).0,
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fatal(key: TransferKey, error: &io::Error) -> Answer<StagedFile> {
+    Answer::Fatal { key, batch: 0, entry: 0, reason: Reason::from_io(error) }
+}
+
+struct Remover<'a> {
+    dirs: &'a mut Dirs,
+    rights: &'a Rights,
+    run: Option<Run>,
+    /// A directory on each device where something was deleted.
+    touched: BTreeMap<u64, Vec<u8>>,
+}
+
+/// Deletions in one directory.
+struct Run {
+    path: Vec<u8>,
+    fd: Arc<OwnedFd>,
+    /// As it was before.
+    stat: Stat,
+    /// Its permission bits are others as long as this goes on.
+    let_in: bool,
+    keeps_mtime: bool,
+    changed: bool,
+    left: u32,
+}
+
+impl Remover<'_> {
+    fn remove(&mut self, record: &Record) -> SpoolCode {
+        if record.code != SpoolCode::Spooled {
+            return record.code;
+        }
+        match self.try_remove(record) {
+            Ok(true) => SpoolCode::Deleted,
+            Ok(false) => SpoolCode::Kept,
+            Err(e) => SpoolCode::Failed(reason(&e)),
+        }
+    }
+
+    /// Whether it is gone; if not, it is not what it was, or something in it stays.
+    fn try_remove(&mut self, record: &Record) -> io::Result<bool> {
+        let (dir, name) = split(record.path.as_bytes());
+        let run = match self.enter(dir, record.keeps_mtime) {
+            Ok(run) => run,
+            Err(e) if is_elsewhere(&e) => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        if (run.stat.dev, run.stat.ino) != record.parent {
+            return Ok(false);
+        }
+        let fd = run.fd.as_fd();
+        let is_dir = record.seen.is_dir();
+        let removed = match fsat::stat_at(fd, name) {
+            Ok(stat) if !record.seen.is_still(&stat) => return Ok(false),
+            Ok(_) if is_dir => fsat::rmdir_at(fd, name),
+            Ok(_) => fsat::unlink_at(fd, name),
+            Err(e) => Err(e),
+        };
+        match removed.map_err(|e| (e.raw_os_error(), e)) {
+            Ok(()) => {
+                run.changed = true;
+                if is_dir {
+                    self.dirs.forget_at(record.path.as_bytes());
+                }
+                Ok(true)
+            }
+            Err((Some(libc::ENOENT), _)) => Ok(true),
+            Err((Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOTDIR | libc::EISDIR), _)) => {
+                Ok(false)
+            }
+            Err((_, e)) => Err(e),
+        }
+    }
+
+    /// The directory `path`, to delete something in it.
+    fn enter(&mut self, path: &[u8], keeps_mtime: bool) -> io::Result<&mut Run> {
+        let goes_on = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.left > 0 && run.path == path && run.keeps_mtime == keeps_mtime);
+        if !goes_on {
+            self.leave();
+            self.dirs.forget();
+            let fd = self.dirs.dir(path)?;
+            let stat = fsat::stat_fd(fd.as_fd())?;
+            let let_in = !path.is_empty()
+                && self.rights.is_shut_out(&stat)
+                && self.set_mode(path, &fd, stat.mode | 0o700).is_ok();
+            let path = path.to_vec();
+            let left = LOOK_UP_EACH;
+            self.run = Some(Run { path, fd, stat, let_in, keeps_mtime, changed: false, left });
+        }
+        let run = self.run.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        run.left -= 1;
+        Ok(run)
+    }
+
+    /// Done with a directory for now: it gets back what it had.
+    fn leave(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        if run.changed {
+            if run.keeps_mtime {
+                // Where that may not be done, the transfer could not set it either.
+                let _ = fsat::set_mtime_at(run.fd.as_fd(), b".", run.stat.mtime);
+            }
+            self.touched.entry(run.stat.dev).or_insert_with(|| run.path.clone());
+        }
+        if run.let_in {
+            let _ = self.set_mode(&run.path, &run.fd, run.stat.mode);
+        }
+    }
+
+    fn set_mode(&mut self, path: &[u8], fd: &OwnedFd, mode: u32) -> io::Result<()> {
+        let (dir, name) = split(path);
+        let dir = self.dirs.dir(dir)?;
+        fsat::chmod_at(dir.as_fd(), name, fd.as_fd(), mode)
+    }
+}
+
+/// Whether a path leads nowhere, or through something that is no directory by now.
+fn is_elsewhere(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}

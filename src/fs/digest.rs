@@ -1,0 +1,106 @@
+//! MD5 digests of files: what `check` and `--checksum` compare.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+
+use md5::{Digest as _, Md5};
+
+use super::source::{open_to_read, still};
+use super::walk::Identity;
+use crate::wire::manifest::Digest;
+use crate::wire::outcome::Reason;
+
+/// How much is read at a time: small enough to be in the processor's cache when it is digested.
+const CHUNK: usize = 256 << 10;
+
+/// Computes digests, and keeps its buffer.
+#[derive(Debug, Default)]
+pub(super) struct Digester {
+    buf: Vec<u8>,
+}
+
+impl Digester {
+    /// The digest of the regular file `name` in `dir`. None if it is not what `identity` says, before
+    /// or after it was read.
+    ///
+    /// # Errors
+    /// It cannot be opened or read.
+    pub fn digest(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        identity: &Identity,
+    ) -> io::Result<Option<Digest>> {
+        self.buf.resize(CHUNK, 0);
+        let mut file = File::from(open_to_read(dir, name)?);
+        if !is_still(&file, identity)? {
+            return Ok(None);
+        }
+        let mut md5 = Md5::new();
+        let mut left = identity.size;
+        while left > 0 {
+            match file.read(&mut self.buf) {
+                Ok(0) => return Ok(None),
+                Ok(got) => {
+                    md5.update(self.buf.get(..got).unwrap_or(&[]));
+                    left = left.saturating_sub(got as u64);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(is_still(&file, identity)?.then(|| md5.finalize().into()))
+    }
+}
+
+fn is_still(file: &File, identity: &Identity) -> io::Result<bool> {
+    match still(file, identity) {
+        Ok(()) => Ok(true),
+        Err(Reason::Os(code)) => Err(io::Error::from_raw_os_error(code.into())),
+        Err(_) => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::sys::fsat;
+    use std::os::fd::AsFd;
+
+    fn hex(digest: Digest) -> String {
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn digests_are_those_of_rfc_1321_at_any_length() {
+        let temp = TempDir::new("digest");
+        let long = vec![b'a'; 3 * CHUNK + 17];
+        let cases = [
+            (&b""[..], "d41d8cd98f00b204e9800998ecf8427e".to_string()),
+            (b"abc", "900150983cd24fb0d6963f7d28e17f72".to_string()),
+            (&long, hex(Md5::digest(&long).into())),
+        ];
+        let root = temp.root();
+        let mut digester = Digester::default();
+        for (content, want) in cases {
+            temp.write("f", content);
+            let identity = Identity::of(&fsat::stat_at(root.as_fd(), b"f").unwrap());
+            let got = digester.digest(root.as_fd(), b"f", &identity).unwrap();
+            assert_eq!(got.map(hex), Some(want));
+            for other in [
+                Identity { size: identity.size + 1, ..identity },
+                Identity { ino: identity.ino + 1, ..identity },
+            ] {
+                assert_eq!(digester.digest(root.as_fd(), b"f", &other).unwrap(), None);
+            }
+        }
+        temp.mkdir("d");
+        std::os::unix::fs::symlink("f", temp.join("l")).unwrap();
+        let identity = Identity::of(&fsat::stat_at(root.as_fd(), b"f").unwrap());
+        assert_eq!(digester.digest(root.as_fd(), b"d", &identity).unwrap(), None);
+        assert!(digester.digest(root.as_fd(), b"l", &identity).is_err());
+        assert!(digester.digest(root.as_fd(), b"none", &identity).is_err());
+    }
+}

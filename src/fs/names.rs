@@ -1,0 +1,106 @@
+//! The names in one directory, in two blocks of memory.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::name::STAGING;
+use crate::sys::fsat::{self, FileType};
+
+/// Names, in the order in which they were put in until they are sorted.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u8, FileType)>,
+    next: usize,
+    /// `.makuosan` is there too; it is never one of the names.
+    pub has_staging: bool,
+}
+
+impl Names {
+    /// One name of an unknown type.
+    pub fn one(name: &[u8]) -> Self {
+        let mut names = Names::default();
+        names.push(name, FileType::Unknown);
+        names
+    }
+
+    /// All names in the directory that `fd` is open on, sorted as bytes.
+    ///
+    /// # Errors
+    /// Those of `getdents64`; EOVERFLOW if there are 4 GiB of names.
+    pub fn list(fd: &OwnedFd) -> io::Result<Self> {
+        let mut names = Names::default();
+        let mut all_fit = true;
+        fsat::list(fd.as_fd(), |name, kind| {
+            if name == STAGING {
+                names.has_staging = true;
+            } else {
+                all_fit &= names.push(name, kind);
+            }
+        })?;
+        if !all_fit {
+            return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// False if it is too long, or there are 4 GiB of names already.
+    pub fn push(&mut self, name: &[u8], kind: FileType) -> bool {
+        let (Ok(at), Ok(len)) = (u32::try_from(self.bytes.len()), u8::try_from(name.len())) else {
+            return false;
+        };
+        self.bytes.extend_from_slice(name);
+        self.spans.push((at, len, kind));
+        true
+    }
+
+    /// Puts them in the order of their bytes.
+    pub fn sort(&mut self) {
+        let Names { bytes, spans, .. } = self;
+        spans.sort_unstable_by(|a, b| name_of(bytes, a).cmp(name_of(bytes, b)));
+    }
+
+    /// Whether `name` is among them; they must be sorted.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.spans.binary_search_by(|span| name_of(&self.bytes, span).cmp(name)).is_ok()
+    }
+
+    /// How many there are, those given already among them.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The next one, and what the listing said it is.
+    pub fn next(&mut self) -> Option<(&[u8], FileType)> {
+        let span = self.spans.get(self.next)?;
+        self.next += 1;
+        Some((name_of(&self.bytes, span), span.2))
+    }
+}
+
+fn name_of<'a>(bytes: &'a [u8], &(at, len, _): &(u32, u8, FileType)) -> &'a [u8] {
+    bytes.get(at as usize..at as usize + usize::from(len)).unwrap_or(&[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_is_found_once_sorted() {
+        let mut names = Names::default();
+        for name in [&b"b"[..], b"", b"\xff", b"a", b"ab"] {
+            assert!(names.push(name, FileType::File));
+        }
+        assert!(!names.push(&[b'x'; 256], FileType::File));
+        names.sort();
+        assert!([&b"b"[..], b"", b"\xff", b"a", b"ab"].iter().all(|name| names.contains(name)));
+        assert!([&b"c"[..], b"aa", b"abc"].iter().all(|name| !names.contains(name)));
+        for name in [&b""[..], b"a", b"ab", b"b", b"\xff"] {
+            assert_eq!(names.next(), Some((name, FileType::File)));
+        }
+        assert_eq!(names.next(), None);
+        assert_eq!(names.len(), 5);
+    }
+}

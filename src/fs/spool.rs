@@ -1,0 +1,342 @@
+//! What would be deleted, in a file that has no name: paths, with what each was when it was listed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::name::{MAX_PATH, RelPath};
+use crate::sys::fsat::{FileType, Stat};
+use crate::wire::bytes::{Put, Reader};
+use crate::wire::manifest::Stamp;
+use crate::wire::outcome::{Code, SpoolCode};
+
+/// What of a record stands before its path; the length of the path is first, the code at [`CODE`].
+const FIXED: usize = 2 + 4 + 1 + 5 * 8 + 2 * 12;
+const CODE: usize = 2;
+/// How much is written or read at a time.
+const CHUNK: usize = 256 << 10;
+/// The start of one record in so many is remembered.
+const MARK_EACH: u64 = 1_024;
+/// What a name takes in an answer beside its bytes.
+const NAME_EXTRA: usize = 6;
+
+/// What tells an object from another one, or from what it becomes. A directory stays the same
+/// whatever is in it; of a file with more names than one, another name may come or go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Seen {
+    is_dir: bool,
+    has_more_names: bool,
+    dev: u64,
+    ino: u64,
+    size: u64,
+    mtime: Stamp,
+    ctime: Stamp,
+}
+
+impl Seen {
+    pub fn of(stat: &Stat) -> Self {
+        let &Stat { dev, ino, size, mtime, ctime, nlink, .. } = stat;
+        let is_dir = stat.kind == FileType::Directory;
+        Seen { is_dir, has_more_names: !is_dir && nlink > 1, dev, ino, size, mtime, ctime }
+    }
+
+    pub fn is_dir(&self) -> bool {
+        self.is_dir
+    }
+
+    /// The device and the inode.
+    pub fn id(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+
+    /// Whether `stat` is still this.
+    pub fn is_still(&self, stat: &Stat) -> bool {
+        let now = Seen::of(stat);
+        let content = (now.size, now.mtime) == (self.size, self.mtime);
+        let others = self.has_more_names || now.ctime == self.ctime;
+        (now.is_dir, now.id()) == (self.is_dir, self.id()) && (self.is_dir || (content && others))
+    }
+}
+
+/// One object that would go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Record {
+    pub path: RelPath,
+    pub seen: Seen,
+    /// The device and the inode of the directory it is in.
+    pub parent: (u64, u64),
+    /// That directory was closed by the transfer, and keeps its mtime.
+    pub keeps_mtime: bool,
+    /// What became of it; a failure from the start if it cannot go.
+    pub code: SpoolCode,
+}
+
+/// All of them, in the order in which they would go.
+#[derive(Debug)]
+pub(super) struct Spool {
+    file: File,
+    /// What the file is to get next.
+    unwritten: Vec<u8>,
+    /// How long the file is.
+    len: u64,
+    count: u64,
+    /// Where every [`MARK_EACH`]th record starts.
+    marks: Vec<u64>,
+}
+
+impl Spool {
+    /// Nothing yet; `file` is empty, and open for reading and writing.
+    pub fn new(file: File) -> Self {
+        Spool { file, unwritten: Vec::new(), len: 0, count: 0, marks: Vec::new() }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Takes one more.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn push(&mut self, record: &Record) -> io::Result<()> {
+        if self.count % MARK_EACH == 0 {
+            self.marks.push(self.len + self.unwritten.len() as u64);
+        }
+        emit(record, &mut self.unwritten);
+        self.count += 1;
+        if self.unwritten.len() >= CHUNK { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.unwritten, self.len)?;
+        self.len += self.unwritten.len() as u64;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Hands each to `what`, and keeps the code that it gives.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn each(&mut self, mut what: impl FnMut(&Record) -> SpoolCode) -> io::Result<()> {
+        self.pass(0, |record| (what(record), true))
+    }
+
+    /// Names and codes from record `skip` on, as many as fit `room` bytes, but one at least; none if
+    /// there are no more.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn page(&mut self, skip: u64, room: usize) -> io::Result<Vec<(SpoolCode, RelPath)>> {
+        let mut names = Vec::new();
+        if skip >= self.count {
+            return Ok(names);
+        }
+        let at = (skip / MARK_EACH) as usize;
+        let start = self.marks.get(at).copied().unwrap_or(0);
+        let (mut passed, mut left) = (skip % MARK_EACH, room);
+        self.pass(start, |record| {
+            if passed > 0 {
+                passed -= 1;
+                return (record.code, true);
+            }
+            let len = record.path.as_bytes().len() + NAME_EXTRA;
+            let fits = len <= left;
+            if fits || names.is_empty() {
+                names.push((record.code, record.path.clone()));
+            }
+            left = left.saturating_sub(len);
+            (record.code, fits)
+        })?;
+        Ok(names)
+    }
+
+    /// Hands the records from offset `at` on to `what`, which gives the code to keep, and whether to
+    /// go on.
+    fn pass(
+        &mut self,
+        mut at: u64,
+        mut what: impl FnMut(&Record) -> (SpoolCode, bool),
+    ) -> io::Result<()> {
+        self.flush()?;
+        let mut chunk = vec![0; CHUNK];
+        let mut more = true;
+        while more && at < self.len {
+            let want = (self.len - at).min(CHUNK as u64) as usize;
+            let chunk = chunk.get_mut(..want).unwrap_or_default();
+            self.file.read_exact_at(chunk, at)?;
+            let (mut done, mut changed) = (0, false);
+            while more {
+                let Some((record, len)) = parse(chunk.get(done..).unwrap_or(&[])) else { break };
+                let (code, on) = what(&record);
+                if code != record.code {
+                    let room = chunk.get_mut(done + CODE..done + CODE + 4);
+                    room.unwrap_or_default().copy_from_slice(&code.number().to_be_bytes());
+                    changed = true;
+                }
+                (done, more) = (done + len, on);
+            }
+            if done == 0 {
+                return Err(io::Error::from_raw_os_error(libc::EIO)); // somebody else wrote here
+            }
+            if changed {
+                self.file.write_all_at(chunk.get(..done).unwrap_or(&[]), at)?;
+            }
+            at += done as u64;
+        }
+        Ok(())
+    }
+}
+
+fn emit(record: &Record, out: &mut Vec<u8>) {
+    let Record { path, seen, parent, keeps_mtime, code } = record;
+    out.put_u16(path.as_bytes().len() as u16);
+    out.put_u32(code.number());
+    let flags = [seen.is_dir, seen.has_more_names, *keeps_mtime];
+    out.push(flags.iter().rev().fold(0, |all, &flag| all << 1 | u8::from(flag)));
+    for number in [parent.0, parent.1, seen.dev, seen.ino, seen.size] {
+        out.put_u64(number);
+    }
+    for stamp in [seen.mtime, seen.ctime] {
+        out.put_u64(stamp.secs as u64);
+        out.put_u32(stamp.nanos);
+    }
+    out.extend_from_slice(path.as_bytes());
+}
+
+/// The first record in `bytes`, and its length. None if it is not whole, or no record.
+fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
+    let mut reader = Reader::new(bytes);
+    let len = usize::from(reader.u16().ok()?);
+    let code = SpoolCode::from_number(reader.u32().ok()?).ok()?;
+    let flags = reader.u8().ok()?;
+    let parent = (reader.u64().ok()?, reader.u64().ok()?);
+    let (dev, ino, size) = (reader.u64().ok()?, reader.u64().ok()?, reader.u64().ok()?);
+    let mut stamp = || Some(Stamp { secs: reader.u64().ok()? as i64, nanos: reader.u32().ok()? });
+    let (mtime, ctime) = (stamp()?, stamp()?);
+    let path = RelPath::parse(reader.take(len.min(MAX_PATH)).ok()?).ok()?;
+    let flag = |bit: u8| flags >> bit & 1 != 0;
+    let seen = Seen { is_dir: flag(0), has_more_names: flag(1), dev, ino, size, mtime, ctime };
+    Some((Record { path, seen, parent, keeps_mtime: flag(2), code }, FIXED + len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::wire::outcome::Reason;
+
+    fn record(number: u64, len: usize) -> Record {
+        let name = format!("{number}-{}", "x".repeat(250));
+        let name = vec![name.as_str(); len / name.len() + 1].join("/");
+        let path = path(name[..len.max(8)].trim_end_matches('/'));
+        let seen = Seen {
+            is_dir: number % 2 == 0,
+            has_more_names: number % 3 == 0,
+            dev: number,
+            ino: u64::MAX - number,
+            size: number << 33,
+            mtime: Stamp { secs: -(number as i64), nanos: 999_999_999 },
+            ctime: Stamp { secs: i64::MAX, nanos: number as u32 },
+        };
+        let codes = [
+            SpoolCode::Spooled,
+            SpoolCode::Failed(Reason::Os(13)),
+            SpoolCode::Failed(Reason::LinkInPath),
+        ];
+        Record {
+            path,
+            seen,
+            parent: (number + 1, number + 2),
+            keeps_mtime: number % 5 == 0,
+            code: codes[number as usize % 3],
+        }
+    }
+
+    fn spool(temp: &TempDir) -> Spool {
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        Spool::new(options.open(temp.join("spool")).unwrap())
+    }
+
+    #[test]
+    fn records_come_back_in_order_and_keep_their_new_codes() {
+        let temp = TempDir::new("spool");
+        let mut spool = spool(&temp);
+        let all: Vec<Record> =
+            (0..5_000).map(|n| record(n, [20, 300, 4_095][n as usize % 97 % 3])).collect();
+        for record in &all {
+            spool.push(record).unwrap();
+        }
+        assert_eq!(spool.count(), 5_000);
+        let mut seen = Vec::new();
+        let changed = |record: &Record| match record.code {
+            SpoolCode::Spooled if record.seen.dev % 7 == 0 => SpoolCode::Kept,
+            code => code,
+        };
+        spool
+            .each(|record| {
+                seen.push(record.clone());
+                changed(record)
+            })
+            .unwrap();
+        assert!(seen == all);
+        let mut paged = Vec::new();
+        let mut room = 0;
+        loop {
+            room = (room + 997) % 20_000;
+            let page = spool.page(paged.len() as u64, room).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            let took: usize = page.iter().map(|(_, path)| path.as_bytes().len() + 6).sum();
+            assert!(took <= room || page.len() == 1, "{took} {room}");
+            // What fits is there.
+            if let Some(next) = all.get(paged.len() + page.len()) {
+                assert!(took + next.path.as_bytes().len() + 6 > room);
+            }
+            paged.extend(page);
+        }
+        let want: Vec<(SpoolCode, RelPath)> =
+            all.iter().map(|record| (changed(record), record.path.clone())).collect();
+        assert!(paged == want);
+        assert!(spool.page(5_000, 9_999).unwrap().is_empty());
+        assert!(spool.page(u64::MAX, 9_999).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_empty_spool_has_nothing() {
+        let temp = TempDir::new("empty");
+        let mut spool = spool(&temp);
+        spool.each(|_| panic!()).unwrap();
+        assert!(spool.page(0, 9_999).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_changed_file_is_another_and_a_filled_directory_is_not() {
+        let temp = TempDir::new("seen");
+        let root = temp.root();
+        let stat = |name: &str| {
+            crate::sys::fsat::stat_at(std::os::fd::AsFd::as_fd(&*root), name.as_bytes()).unwrap()
+        };
+        temp.write("f", "1");
+        temp.mkdir("d");
+        let (file, dir) = (Seen::of(&stat("f")), Seen::of(&stat("d")));
+        assert!(file.is_still(&stat("f")) && dir.is_still(&stat("d")));
+        assert!(!file.is_still(&stat("d")) && !dir.is_still(&stat("f")));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        temp.write("d/x", "1");
+        assert!(dir.is_still(&stat("d")));
+        std::fs::hard_link(temp.join("f"), temp.join("g")).unwrap();
+        assert!(!file.is_still(&stat("f")), "its ctime");
+        let linked = Seen::of(&stat("f"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::remove_file(temp.join("g")).unwrap();
+        assert!(linked.is_still(&stat("f")));
+        std::fs::write(temp.join("f"), "2").unwrap();
+        assert!(!linked.is_still(&stat("f")));
+        std::fs::write(temp.join("new"), "2").unwrap();
+        assert!(!linked.is_still(&stat("new")));
+    }
+}

@@ -1,0 +1,228 @@
+//! Contents compared by their digests: `check`, and what `--checksum` sends.
+
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+
+use super::super::batch::Batch;
+use super::super::disk::{Disk, DiskConfig};
+use super::super::testing::*;
+use super::super::walk::{WalkItem, WalkOptions};
+use crate::engine::job::Options;
+use crate::name::RelPath;
+use crate::wire::outcome::{Need, Outcome, Reason};
+
+const CHECK: Options = Options {
+    dry_run: false,
+    ignore_times: false,
+    delete: false,
+    names_only: false,
+    check: true,
+    gone: false,
+};
+const MISSING: Need = Need::Failed(Reason::Os(2));
+
+fn digested(from: &TempDir) -> Vec<Batch> {
+    let options = WalkOptions { digests: true, ..whole() };
+    let items = walk(&from.root(), &RelPath::base(), options).into_iter();
+    batches(
+        items
+            .map(|item| match item {
+                WalkItem::Found(found) => found,
+                other => panic!("{other:?}"),
+            })
+            .collect(),
+    )
+}
+
+/// Sends with digests.
+fn checksum(from: &TempDir, disk: &mut Disk, options: Options) -> Vec<Line> {
+    let mut transfer = Transfer::new(1, options);
+    let all = digested(from);
+    let lines = all.iter().flat_map(|batch| transfer.batch(disk, &from.root(), batch)).collect();
+    transfer.close(disk, false);
+    lines
+}
+
+fn needs(lines: &[Line]) -> Vec<(&str, Need)> {
+    lines.iter().map(|line| (line.0.as_str(), line.1)).collect()
+}
+
+/// One file that differs in each way; the mtimes of "time" files are far apart.
+fn files() -> (TempDir, TempDir) {
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    for (name, here, there) in [
+        ("1 same", "same", "same"),
+        ("2 time", "same", "same"),
+        ("3 content", "here", "ther"),
+        ("4 size", "here", "here too"),
+        ("5 mode", "same", "same"),
+        ("6 empty", "", ""),
+    ] {
+        set_mtime(&from.write(name, here), 1_000, 5);
+        set_mtime(&to.write(name, there), if name == "2 time" { 2_000 } else { 1_000 }, 5);
+        chmod(&from.join(name), 0o644);
+        chmod(&to.join(name), if name == "5 mode" { 0o600 } else { 0o644 });
+    }
+    (from, to)
+}
+
+#[test]
+fn with_digests_content_decides_and_time_is_an_attribute() {
+    let (from, to) = files();
+    let before = to.join("2 time").metadata().unwrap().ino();
+    let mut disk = to.disk();
+    let lines = checksum(&from, &mut disk, Options::default());
+    let want = [
+        ("1 same", Need::Skip),
+        ("2 time", Need::Attributes),
+        ("3 content", Need::All),
+        ("4 size", Need::All),
+        ("5 mode", Need::Attributes),
+        ("6 empty", Need::Skip),
+    ];
+    assert_eq!(needs(&lines), want);
+    assert!(lines.iter().all(|line| (line.2 == Outcome::Skipped) == (line.1 == Need::Skip)));
+    assert_same(&from, &to);
+    assert_eq!(to.join("2 time").metadata().unwrap().ino(), before);
+    assert!(news(&checksum(&from, &mut disk, Options::default())).is_empty());
+    let all = checksum(&from, &mut disk, Options { ignore_times: true, ..Options::default() });
+    assert!(all.iter().all(|line| line.1 == Need::All));
+}
+
+#[test]
+fn without_digests_the_same_size_and_time_are_the_same_content() {
+    let (from, to) = files();
+    let lines = send(&from, &to);
+    assert_eq!(lines[2], ("3 content".into(), Need::Skip, Outcome::Skipped));
+    assert_eq!(lines[1].1, Need::All);
+}
+
+#[test]
+fn a_file_that_changes_after_it_was_compared_keeps_its_own_time() {
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    for name in ["changed", "replaced", "same"] {
+        set_mtime(&from.write(name, "same"), 1_000, 5);
+        to.write(name, "same");
+    }
+    let mut disk = to.disk();
+    let mut transfer = Transfer::new(1, Options::default());
+    let batch = &digested(&from)[0];
+    let (number, needs, file) = transfer.plan(&mut disk, batch);
+    assert_eq!(needs, [Need::Attributes; 3]);
+    transfer.stage(&mut disk, &from.root(), batch, (number, &needs, file));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    to.write("changed", "news");
+    to.write("new", "same");
+    std::fs::rename(to.join("new"), to.join("replaced")).unwrap();
+    transfer.commit(&mut disk, number, &[]);
+    let secs = |name: &str| to.join(name).metadata().unwrap().mtime();
+    assert!(secs("changed") > 1_000 && secs("replaced") > 1_000);
+    assert_eq!(secs("same"), 1_000);
+}
+
+/// One of each kind, in every state.
+fn kinds() -> (TempDir, TempDir) {
+    let (from, to) = files();
+    for (name, here, there) in [("link", "x", "x"), ("other link", "x", "y")] {
+        symlink(here, from.join(name)).unwrap();
+        symlink(there, to.join(name)).unwrap();
+        set_mtime(&from.join(name), 1_000, 5);
+        set_mtime(&to.join(name), 1_000, 5);
+    }
+    for name in ["missing dir/sub/f", "no dir/f", "linked/f", "dir/f", "dir/missing", "full"] {
+        set_mtime(&from.write(name, "1"), 1_000, 5);
+    }
+    to.write("no dir", "1");
+    symlink("dir", to.join("linked")).unwrap();
+    set_mtime(&to.write("dir/f", "1"), 1_000, 5);
+    to.write("full/of/it", "1");
+    set_mtime(&from.join("dir"), 1_000, 5);
+    set_mtime(&to.join("dir"), 1_000, 5);
+    (from, to)
+}
+
+#[test]
+fn a_comparison_tells_what_differs_and_writes_nothing() {
+    let (from, to) = kinds();
+    for (readonly, dry_run) in [(false, false), (false, true), (true, true)] {
+        let before = snapshot(to.path());
+        let config = DiskConfig { readonly, ..DiskConfig::default() };
+        let mut disk = Disk::new(to.root(), config).unwrap();
+        let lines = checksum(&from, &mut disk, Options { dry_run, ..CHECK });
+        let want = [
+            ("1 same", Need::Skip),
+            ("2 time", Need::Attributes),
+            ("3 content", Need::All),
+            ("4 size", Need::All),
+            ("5 mode", Need::Attributes),
+            ("6 empty", Need::Skip),
+            ("+dir", Need::Skip),
+            ("dir/f", Need::Skip),
+            ("dir/missing", MISSING),
+            ("-dir", Need::Skip),
+            ("full", Need::All),
+            ("link", Need::Skip),
+            ("+linked", Need::Failed(Reason::LinkInPath)),
+            ("linked/f", Need::Silent),
+            ("-linked", Need::Silent),
+            ("+missing dir", MISSING),
+            ("+missing dir/sub", MISSING),
+            ("missing dir/sub/f", MISSING),
+            ("-missing dir/sub", Need::Silent),
+            ("-missing dir", Need::Silent),
+            ("+no dir", Need::Failed(Reason::NotADirectoryInPlace)),
+            ("no dir/f", Need::Silent),
+            ("-no dir", Need::Silent),
+            ("other link", Need::All),
+        ];
+        assert_eq!(needs(&lines), want);
+        assert!(!lines.iter().any(|line| line.2 == Outcome::Updated));
+        assert_eq!(snapshot(to.path()), before);
+        set_mtime(&to.join("dir"), 2_000, 5);
+        let lines = checksum(&from, &mut disk, Options { dry_run, ..CHECK });
+        assert_eq!(needs(&lines)[9], ("-dir", Need::Attributes));
+        set_mtime(&to.join("dir"), 1_000, 5);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_of_a_comparison_and_else_replaced() {
+    let test =
+        "fs::tests::compare::what_cannot_be_read_is_an_error_of_a_comparison_and_else_replaced";
+    if !is_nobody(test) {
+        return;
+    }
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    for name in ["f", "shut/f"] {
+        from.write(name, "1");
+        to.write(name, "1");
+    }
+    chmod(&to.join("f"), 0o200);
+    chmod(&to.join("shut"), 0o600);
+    let mut disk = to.disk();
+    let lines = checksum(&from, &mut disk, CHECK);
+    let failed = Need::Failed(Reason::Os(13));
+    assert_eq!(needs(&lines)[..3], [("f", failed), ("+shut", Need::Skip), ("shut/f", failed)]);
+    assert_eq!(needs(&lines)[3], ("-shut", Need::Attributes));
+    let lines = checksum(&from, &mut disk, Options::default());
+    assert_eq!(lines[0], ("f".into(), Need::All, Outcome::Updated));
+    assert_same(&from, &to);
+}
+
+#[test]
+fn long_files_are_compared_too() {
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    let content = vec![7; 9 << 20];
+    for name in ["a", "b"] {
+        set_mtime(&from.write(name, &content), 1_000, 5);
+        set_mtime(&to.write(name, &content), 1_000, 5);
+    }
+    let file = std::fs::File::options().write(true).open(to.join("b")).unwrap();
+    file.write_all_at(b"8", 8 << 20).unwrap();
+    set_mtime(&to.join("b"), 1_000, 5);
+    let mut disk = to.disk();
+    for options in [CHECK, Options::default()] {
+        let lines = checksum(&from, &mut disk, options);
+        assert_eq!(needs(&lines), [("a", Need::Skip), ("b", Need::All)]);
+    }
+    assert_same(&from, &to);
+}

@@ -1,0 +1,140 @@
+//! `msync` against the console of this package: what is asked for is what arrives.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use makuosan::console::command::{Check, Command, Dsync, Form, Send};
+use makuosan::console::{Offer, Session, reply};
+use makuosan::name::RelPath;
+use makuosan::pattern::{Patterns, Rule};
+
+use crate::played::*;
+
+/// This package's own console, which answers every `send` with one update. What it is told is
+/// patterns, where they have changed, and commands.
+fn own_console(mut stream: Box<dyn Socket>) -> Vec<String> {
+    let mut session = Session::new(Offer::ALL);
+    let mut patterns = Patterns::default();
+    let mut told = Vec::new();
+    let mut piece = [0; 7];
+    loop {
+        while let Some(command) = session.next_command() {
+            if *session.patterns() != patterns {
+                patterns = session.patterns().clone();
+                told.push(format!("{patterns:?}"));
+            }
+            match &command {
+                Command::Status { json: false } => session.line(0, "basedir : /nowhere/"),
+                Command::Send(send) => session.line(1, &format!("update host:{}", send.path)),
+                _ => {}
+            }
+            if !matches!(command, Command::Status { json: false } | Command::Quit) {
+                told.push(format!("{command:?}"));
+            }
+            session.total(&reply::Total { hosts: 1, ..Default::default() });
+            session.finish();
+        }
+        let count = session.output().len();
+        if stream.write_all(session.output()).is_err() {
+            return told;
+        }
+        session.consume(count);
+        if session.is_closed() {
+            return told;
+        }
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => return told,
+            Ok(count) => session.input(&piece[..count]),
+        }
+    }
+}
+
+#[test]
+fn every_name_reaches_the_console_of_this_package() {
+    let mut names: Vec<Vec<u8>> =
+        (1..=255_u8).filter(|b| !b"./".contains(b)).map(|b| vec![b]).collect();
+    names.extend([b"a b ".to_vec(), b"> x".to_vec(), b"\"q\" \\ ".to_vec(), b"\\".to_vec()]);
+    names.extend([b"-r".to_vec(), b"--".to_vec(), b"\xff/\xfe\n".to_vec(), "日本".into()]);
+    let daemon = Daemon::tcp(own_console);
+    let target = daemon.target.clone();
+    let done =
+        finish(msync(&target).arg("-v").arg("--").args(names.iter().map(|n| OsStr::from_bytes(n))));
+    let shown: Vec<String> =
+        names.iter().map(|name| makuosan::name::Escaped(name).to_string()).collect();
+    let path = |name: &Vec<u8>| RelPath::parse(name.strip_suffix(b"/").unwrap_or(name)).unwrap();
+    let expected: Vec<String> =
+        names.iter().map(|name| format!("{:?}", Command::Send(Send::new(path(name))))).collect();
+    assert_eq!(daemon.told(), expected);
+    let lines: String = shown.iter().map(|name| format!("update host:{name}\n")).collect();
+    assert_eq!((done.status, done.out), (0, lines));
+}
+
+/// What the console is told when `msync` is called so.
+fn told(args: &str) -> Vec<String> {
+    let daemon = Daemon::tcp(own_console);
+    let done = finish(msync(&daemon.target.clone()).args(args.split(' ')));
+    assert_eq!((done.status, done.err.as_str()), (0, ""), "{args}");
+    daemon.told()
+}
+
+#[test]
+fn every_option_reaches_the_console_of_this_package() {
+    let path = |text: &str| RelPath::parse(text.as_bytes()).unwrap();
+    let shown = |command: Command| vec![format!("{command:?}")];
+    let all = Send {
+        recursive: true,
+        dry_run: true,
+        delete: true,
+        force: true,
+        max_delete: Some(5),
+        ignore_times: true,
+        checksum: true,
+        targets: vec!["a".to_owned(), "10.0.0.1".to_owned()],
+        group: Some("www".to_owned()),
+        ..Send::new(path("d"))
+    };
+    let options = "-n -I --checksum --force --max-delete 5 -t a -t 10.0.0.1";
+    let args = format!("-r --delete -g www {options} d");
+    assert_eq!(told(&args), shown(Command::Send(all.clone())));
+    let sync = Send { sync: true, delete: false, ..all };
+    assert_eq!(told(&format!("--sync -r -g www {options} d")), shown(Command::Send(sync)));
+    let one = Send { sync: true, ..Send::new(path("d")) };
+    assert_eq!(told("--delete d"), shown(Command::Send(one.clone())));
+    assert_eq!(told("sync d"), shown(Command::Send(one)));
+    let dsync = Dsync {
+        dry_run: true,
+        recursive: true,
+        force: true,
+        max_delete: Some(0),
+        targets: vec!["a".to_owned()],
+        path: RelPath::base(),
+    };
+    let args = "dsync -r -n --force --max-delete=0 -t a";
+    assert_eq!(told(args), shown(Command::Dsync(dsync)));
+    let check = Check { recursive: true, targets: vec!["a".to_owned()], path: path("d") };
+    for args in ["check -r -t a d", "md5 -r -t a d", "--check -r -t a d"] {
+        assert_eq!(told(args), shown(Command::Check(check.clone())));
+    }
+    assert_eq!(told("members -v"), shown(Command::Members(Form::Verbose)));
+    assert_eq!(told("--members --json"), shown(Command::Members(Form::Json)));
+    assert_eq!(told("status --json"), shown(Command::Status { json: true }));
+    let rules = vec![
+        Rule::exclude(b"a\\ b\""),
+        Rule::include(b"\"[!x]*/"),
+        Rule::exclude(b"-x"),
+        Rule::exclude(b"a\\ b\""),
+    ];
+    // The last one again changes nothing.
+    let patterns = Patterns::new(rules[..3].to_vec()).unwrap();
+    let daemon = Daemon::tcp(own_console);
+    let mut command = msync(&daemon.target.clone());
+    for Rule { include, pattern } in &rules {
+        let option = if *include { "--include" } else { "--exclude" };
+        command.arg(option).arg(OsStr::from_bytes(pattern));
+    }
+    let done = finish(command.arg("-r"));
+    assert_eq!(done, ran(0, "", ""));
+    let send = Send { recursive: true, ..Send::new(RelPath::base()) };
+    let expected = [format!("{patterns:?}"), format!("{:?}", Command::Send(send))];
+    assert_eq!(daemon.told(), expected);
+}
