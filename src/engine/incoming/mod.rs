@@ -24,10 +24,10 @@ use crate::wire::outcome::Reason;
 use tombs::Tombs;
 use transfer::{Claim, Transfer};
 
-/// The most transfers open at once.
-pub const MAX_TRANSFERS: usize = 64;
-/// The last of them are for senders that have none.
-const SPARE_TRANSFERS: usize = 8;
+/// The most transfers open at once; and the most closed ones that the disk may be busy with.
+pub const MAX_TRANSFERS: usize = 128;
+/// The most of one sender: as many as it has console clients.
+const MAX_OF_ONE: usize = 64;
 /// A transfer whose sender is silent for so long is over.
 pub const SILENCE: Span = Span::from_secs(30);
 
@@ -423,9 +423,9 @@ impl<H> Reception<H> {
     }
 
     fn has_place(&self, node: NodeId) -> bool {
-        let open = self.transfers.len() + self.closing.len();
-        let is_first = !self.transfers.iter().any(|t| t.key.node == node);
-        open < MAX_TRANSFERS - if is_first { 0 } else { SPARE_TRANSFERS }
+        let of_one = self.transfers.iter().filter(|t| t.key.node == node).count();
+        let most = self.transfers.len().max(self.closing.len());
+        most < MAX_TRANSFERS && of_one < MAX_OF_ONE
     }
 
     /// Says again how a closed transfer ended, to a sender that seems not to know.
