@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::walk::{Found, Identity};
+use crate::name::RelPath;
 use crate::wire::layout::STREAM_OVER;
 use crate::wire::manifest::{
-    MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, setup_len_bound,
+    Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, setup_len_bound,
 };
 
 /// How many entries the first batches have; they are small so that targets have work early.
@@ -18,6 +19,28 @@ pub struct Batch {
     pub manifest: Arc<Manifest>,
     /// What each must still be when it is read; None for what is no regular file.
     pub identities: Arc<Vec<Option<Identity>>>,
+}
+
+impl Batch {
+    /// The paths of its files that are not empty; and the batch without them, in which they are only
+    /// named, so that nobody deletes them.
+    pub fn without_files(&self) -> (Vec<RelPath>, Batch) {
+        let (mut manifest, mut identities) = (Manifest::clone(&self.manifest), Vec::new());
+        let mut files = Vec::new();
+        for (entry, identity) in manifest.entries.iter_mut().zip(self.identities.iter()) {
+            let left_out = entry.size() > 0;
+            if left_out {
+                files.push(entry.path.clone());
+                entry.kind = Kind::Keep;
+            }
+            identities.push(identity.filter(|_| !left_out));
+        }
+        let entries = &manifest.entries;
+        let is_file =
+            |at: u16| entries.get(usize::from(at)).is_some_and(|entry| entry.kind != Kind::Keep);
+        manifest.digests.retain(|(at, _)| is_file(*at));
+        (files, Batch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
+    }
 }
 
 /// Groups entries, in order: at most [`MAX_ENTRIES`] and [`MAX_MANIFEST`] bytes to a batch, and at
@@ -161,6 +184,18 @@ mod tests {
         let mut batcher = Batcher::with_setup(setup());
         assert_eq!(batcher.finish().unwrap().manifest.setup, Some(setup()));
         assert!(batcher.finish().is_none());
+    }
+
+    #[test]
+    fn what_is_too_long_is_left_out_and_named() {
+        let batches = group(vec![found(Kind::Open), file(0), file(1 << 50), found(Kind::Fifo)]);
+        let (files, others) = batches[0].without_files();
+        assert_eq!(files.len(), 1);
+        let kinds: Vec<Kind> = others.manifest.entries.iter().map(|e| e.kind.clone()).collect();
+        let empty = Kind::File { size: 0, data: None };
+        assert_eq!(kinds, [Kind::Open, empty, Kind::Keep, Kind::Fifo]);
+        assert_eq!(others.identities.len(), 4);
+        assert!(others.without_files().0.is_empty());
     }
 
     #[test]
