@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::client::{Client, Stream, Work};
 use super::clock;
@@ -53,8 +53,6 @@ pub(super) struct Control {
     pub(super) members: Members,
     pub(super) seal: Seal,
     pub(super) settings: Settings,
-    /// The lowest open outgoing transfer; 0 while there is none.
-    pub(super) oldest: Arc<AtomicU32>,
     pub(super) clients: Vec<Client>,
     pub(super) door: Door,
     pub(super) next_client: u32,
@@ -313,12 +311,14 @@ impl Control {
         }
     }
 
+    /// Every transfer below this number is closed.
+    pub(super) fn oldest_open(&self) -> u32 {
+        lock(&self.shared.open).first().copied().unwrap_or(self.next_number)
+    }
+
     /// Lets membership do what is due, and tells everyone what has changed.
     fn members(&mut self, now: Time) {
-        self.members.set_oldest_open(match self.oldest.load(Ordering::Relaxed) {
-            0 => self.next_number,
-            oldest => oldest,
-        });
+        self.members.set_oldest_open(self.oldest_open());
         self.members.timeout(now);
         while let Some((to, packet)) = self.members.poll_transmit() {
             self.send_membership(to, &packet);

@@ -76,6 +76,7 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(start: Start, now: Time) -> Self {
+        lock(&start.shared.open).insert(start.outgoing.number());
         lock(&start.shared.sends).insert(start.outgoing.number(), start.what.clone());
         Job {
             start,
@@ -176,7 +177,11 @@ impl Job {
                 Ok(Walked::Batch(batch)) => self.open(now, &batch),
                 Ok(Walked::End) => self.walk_ended = true,
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => self.walk_ended = true,
+                Err(TryRecvError::Disconnected) => {
+                    // It has panicked, and not said that this was all.
+                    self.walk_ended = true;
+                    self.start.report.failed(&self.start.shared, "the walk has failed");
+                }
             }
         }
         if self.walk_ended && !self.input_ended {
@@ -195,9 +200,13 @@ impl Job {
         let manifest = &batch.manifest;
         let Some(layout) = Layout::new(manifest, self.start.block.into()).filter(Layout::is_sound)
         else {
-            // Only a file that needs more than 2^32 blocks: it has its batch for itself.
-            for entry in manifest.entries.iter().filter(|entry| entry.size() > 0) {
-                self.start.report.trouble(&self.start.shared, &entry.path, "File too large");
+            // Only a file that needs more than 2^32 blocks: the others go without it.
+            let (files, others) = batch.without_files();
+            for path in &files {
+                self.start.report.trouble(&self.start.shared, path, "File too large");
+            }
+            if !files.is_empty() {
+                self.open(now, &others);
             }
             return;
         };
@@ -357,7 +366,7 @@ impl Job {
             found.stop.store(true, Ordering::Relaxed);
         }
         let mut stats = lock(&shared.stats);
-        for (node, seen) in outgoing.target_stats() {
+        for (node, seen) in outgoing.target_stats().filter(|(node, _)| shared.knows(*node)) {
             let known = stats.entry(node).or_default();
             known.lost += seen.lost;
             known.repairs += seen.repairs;

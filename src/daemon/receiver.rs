@@ -97,7 +97,7 @@ impl Receiver {
                 Ok(ready) => ready,
                 Err(error) => {
                     log::error(format_args!("cannot wait for packets: {error}"));
-                    return;
+                    return self.shared.control.send(ToControl::Died("receiver"));
                 }
             };
             if ready.woken && !self.messages() {

@@ -367,6 +367,12 @@ impl Report {
         self.say(shared, vec![(0, reply::trouble_here(path, why))]);
     }
 
+    /// Something is wrong here.
+    pub(super) fn failed(&mut self, shared: &Shared, why: &str) {
+        self.total.errors += 1;
+        self.say(shared, vec![(0, reply::trouble(why))]);
+    }
+
     pub(super) fn suspended(&self, target: usize) {
         let host = &self.hosts[target].report;
         log::info(format_args!("{} ({}) is silent; going on without it", host.name, host.address));

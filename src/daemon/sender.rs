@@ -1,7 +1,6 @@
 //! The sender thread: drives the outgoing transfers, fairly, and sends what they give.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::clock;
 use super::job::Job;
@@ -36,19 +35,17 @@ pub(super) struct Sender {
     shared: Arc<Shared>,
     jobs: Vec<Job>,
     wire: Wire,
-    oldest: Arc<AtomicU32>,
     stopping: bool,
 }
 
 impl Sender {
-    /// `rate`: bytes a second at the most. `oldest`: where the lowest open transfer is published; 0
-    /// while there is none.
-    pub(super) fn new(shared: Arc<Shared>, rate: Option<f64>, oldest: Arc<AtomicU32>) -> Self {
+    /// `rate`: bytes a second at the most.
+    pub(super) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         let wire = Wire::new(Arc::clone(&shared), rate);
-        Sender { shared, jobs: Vec::new(), wire, oldest, stopping: false }
+        Sender { shared, jobs: Vec::new(), wire, stopping: false }
     }
 
-    /// Runs until it is told to stop and everything is aborted.
+    /// Runs until it is told to stop; then it aborts everything.
     pub(super) fn run(mut self) {
         loop {
             let now = clock::now();
@@ -66,7 +63,8 @@ impl Sender {
             }
             self.wire.flush(now);
             self.reap();
-            if self.stopping && self.jobs.is_empty() {
+            if self.stopping {
+                // Nobody hears the answers any more; who misses this hears BYE.
                 return;
             }
         }
@@ -90,10 +88,7 @@ impl Sender {
 
     fn message(&mut self, now: Time, message: ToSender) {
         match message {
-            ToSender::Start(job) => {
-                self.jobs.push(*job);
-                self.publish();
-            }
+            ToSender::Start(job) => self.jobs.push(*job),
             ToSender::Feedback { node, number, batch, feedback } => {
                 if let Some(job) = self.jobs.iter_mut().find(|job| job.number() == number) {
                     job.feedback(now, node, batch, feedback);
@@ -115,22 +110,14 @@ impl Sender {
 
     /// Lets go of the transfers that are over.
     fn reap(&mut self) {
-        let before = self.jobs.len();
         let shared = &self.shared;
         self.jobs.retain_mut(|job| {
             if job.is_over() {
                 lock(&shared.sends).remove(&job.number());
+                lock(&shared.open).remove(&job.number());
             }
             !job.is_over()
         });
-        if self.jobs.len() != before {
-            self.publish();
-        }
-    }
-
-    fn publish(&self) {
-        let oldest = self.jobs.iter().map(Job::number).min().unwrap_or(0);
-        self.oldest.store(oldest, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the threads of the daemon share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -73,6 +73,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// What the last transfers showed of each member.
     pub(super) stats: Mutex<HashMap<NodeId, Stats>>,
+    /// The numbers of the transfers that go out, from before their first packet until after their last.
+    pub(super) open: Mutex<BTreeSet<u32>>,
     /// A line for `status` for each transfer that goes out, by its number.
     pub(super) sends: Mutex<BTreeMap<u32, String>>,
     /// The transfers that come in.
@@ -93,6 +95,11 @@ impl Shared {
     pub(super) fn is_member(&self, node: NodeId, addr: SocketAddrV4) -> bool {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         peers.get(&node).is_some_and(|peer| peer.addr == addr)
+    }
+
+    /// Whether a node is a member.
+    pub(super) fn knows(&self, node: NodeId) -> bool {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
     }
 
     pub(super) fn set_peer(&self, node: NodeId, peer: Option<Peer>) {

@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, RwLock, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -237,6 +236,7 @@ fn assemble(
         peers: RwLock::default(),
         counters: Default::default(),
         stats: Mutex::default(),
+        open: Mutex::default(),
         sends: Mutex::default(),
         recvs: Mutex::default(),
         writing_since: Default::default(),
@@ -258,12 +258,11 @@ fn assemble(
         },
         now,
     );
-    let oldest = Arc::new(AtomicU32::new(0));
     let rate = config.rate.map(|mbits| f64::from(mbits) * 1e6 / 8.0);
     let (to_disk, jobs) = mpsc::channel();
     let receives = !config.no_recv;
     Ok(Daemon {
-        sender: Sender::new(Arc::clone(&shared), rate, Arc::clone(&oldest)),
+        sender: Sender::new(Arc::clone(&shared), rate),
         receiver: Receiver::new(Arc::clone(&shared), receiver_waker, to_disk, receives, BUDGET),
         disk,
         jobs,
@@ -287,7 +286,6 @@ fn assemble(
             unix,
             members,
             seal: Seal::new(me, Role::Control),
-            oldest,
             clients: Vec::new(),
             door: Door::new(password),
             next_client: 1,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread;
 
@@ -92,6 +92,7 @@ impl Control {
         let task = Task {
             shared: Arc::clone(&self.shared),
             client: client.id,
+            unread: Arc::clone(&client.unread),
             walked,
             again: to_walker,
             errors: Arc::clone(&errors),
@@ -132,10 +133,6 @@ impl Control {
             let _ = spawn("counter", move || found.count(walker));
         }
         self.shared.sender.send(ToSender::Start(Box::new(Job::new(start, now))));
-        let lowest = self.oldest.load(Ordering::Relaxed);
-        if lowest == 0 {
-            self.oldest.store(number, Ordering::Relaxed);
-        }
         Ok((number, order))
     }
 
@@ -148,10 +145,7 @@ impl Control {
         let config = Config {
             me: self.shared.me,
             number,
-            oldest: match self.oldest.load(Ordering::Relaxed) {
-                0 => number,
-                oldest => oldest,
-            },
+            oldest: self.oldest_open().min(number),
             targets: targets.iter().map(|member| (member.node, member.addr)).collect(),
             options,
             block: self.block(targets),

@@ -1,9 +1,12 @@
 //! The walker of one transfer: looks at files and hands in batches, ahead of the sender by a few.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
 
+use super::job::UNREAD;
 use super::order::Order;
 use super::sender::ToSender;
 use super::shared::{Shared, ToControl};
@@ -15,6 +18,9 @@ use crate::wire::manifest::Setup;
 
 /// How many batches wait for the sender.
 pub(super) const AHEAD: usize = 2;
+
+/// A walk whose client reads nothing looks so often whether it does.
+const WHILE_PAUSED: Duration = Duration::from_millis(50);
 
 /// What a walker hands to the sender.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(super) enum Walked {
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
     pub(super) client: u32,
+    /// Bytes that the client has not read.
+    pub(super) unread: Arc<AtomicUsize>,
     pub(super) walked: SyncSender<Walked>,
     /// Files that changed while they were sent, to be offered again.
     pub(super) again: Receiver<Vec<RelPath>>,
@@ -121,6 +129,12 @@ impl Task {
     }
 
     fn line(&self, line: String) {
+        // As long as the client reads nothing, the walk stands still. Its errors are counted by the
+        // transfer too, while there is one.
+        while self.unread.load(Ordering::Relaxed) > UNREAD && Arc::strong_count(&self.errors) > 1 {
+            thread::sleep(WHILE_PAUSED);
+        }
+        self.unread.fetch_add(line.len() + 2, Ordering::Relaxed);
         let lines = vec![(0, line)];
         self.shared.control.send(ToControl::Lines { client: self.client, lines });
     }
