@@ -1,7 +1,7 @@
 //! The end of a transfer that deletes: what the targets have spooled is counted, then deleted, then
 //! named, each step by every target before the next.
 
-use super::steps::ONE_BY_ONE;
+use super::steps::{IDLE, ONE_BY_ONE};
 use super::{Event, Gone, Outgoing, Phase, To, Transmit};
 use crate::engine::job::Tally;
 use crate::time::Time;
@@ -61,7 +61,8 @@ impl Outgoing {
                 self.events.push_back(Event::Ran(at, deleted, failed));
             }
             (Step::Names, Spool::Page { skip, names }) if target.page == Some(skip) => {
-                target.page = (!names.is_empty()).then_some(skip + names.len() as u64);
+                target.page =
+                    (!names.is_empty()).then_some(skip.saturating_add(names.len() as u64));
                 if let Some(next) = target.page {
                     self.events.push_back(Event::Page(at, names));
                     self.ask_page(now, at, next);
@@ -82,7 +83,7 @@ impl Outgoing {
                     .targets
                     .iter()
                     .enumerate()
-                    .filter(|(_, target)| target.is_active())
+                    .filter(|(_, target)| !target.is_gone())
                     .filter_map(|(at, target)| Some((at, target.tally?)))
                     .collect();
                 self.phase = Phase::Spooling(Step::Decide);
@@ -96,7 +97,8 @@ impl Outgoing {
 
     fn lacks(&self, at: usize, step: Step) -> bool {
         let target = &self.targets[at];
-        target.is_active()
+        // One that is silent for a while is waited for: nobody else would delete for it.
+        !target.is_gone()
             && match step {
                 Step::Tally => target.tally.is_none(),
                 Step::Decide => true,
@@ -142,6 +144,10 @@ impl Outgoing {
 
     /// Asks again those who have not answered; who is silent for too long leaves.
     pub(super) fn spool_timeout(&mut self, now: Time, step: Step) {
+        if now >= self.spoken_at + IDLE {
+            // Those that have answered hear nothing else.
+            self.poll(now, None);
+        }
         if step == Step::Decide || now < self.asked_at + self.patience() {
             return;
         }

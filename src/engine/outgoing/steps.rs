@@ -25,7 +25,7 @@ const CLOSING_TRIES: u32 = 6;
 /// A suspended target is asked so often whether it is back.
 const PROBE: Span = Span::from_millis(500);
 /// All hear of a transfer so often, though there may be nothing to send: it is not over.
-const IDLE: Span = Span::from_secs(1);
+pub(super) const IDLE: Span = Span::from_secs(1);
 
 impl Outgoing {
     /// Names targets that have not answered in BEGIN.
@@ -259,8 +259,12 @@ impl Outgoing {
     pub fn poll_timeout(&self, blocks_too: bool) -> Option<Time> {
         match self.phase {
             _ if !self.control.is_empty() => Some(Time::ZERO),
-            Phase::Over | Phase::Spooling(Step::Decide) => None,
-            Phase::Spooling(_) | Phase::Closing(_) => Some(self.asked_at + self.patience()),
+            Phase::Over => None,
+            Phase::Spooling(Step::Decide) => Some(self.spoken_at + IDLE),
+            Phase::Spooling(_) => {
+                Some((self.asked_at + self.patience()).min(self.spoken_at + IDLE))
+            }
+            Phase::Closing(_) => Some(self.asked_at + self.patience()),
             Phase::Running => {
                 let suspended = self.targets.iter().filter(|t| t.presence == Presence::Suspended);
                 let away =
@@ -380,7 +384,7 @@ impl Outgoing {
     }
 
     /// Sends POLL: to all, asking the next slice of them; or to those who are to answer now.
-    fn poll(&mut self, now: Time, these: Option<&[usize]>) {
+    pub(super) fn poll(&mut self, now: Time, these: Option<&[usize]>) {
         let total = self.targets.len();
         let asked = match these {
             Some(these) => Asked::These(Bits::of(these.iter().copied())),

@@ -130,9 +130,9 @@ impl MemDisk {
             Job::Plan { key, batch, .. } => (Step::Plan, *key, *batch),
             Job::Stage { key, batch, .. } => (Step::Stage, *key, *batch),
             Job::Commit { key, batch, .. } => (Step::Commit, *key, *batch),
-            Job::Tally { key } | Job::Delete { key } | Job::Page { key, .. } => {
-                (Step::Spool, *key, 0)
-            }
+            Job::Tally { key } => (Step::Spool, *key, 0),
+            Job::Delete { key } => (Step::Spool, *key, 1),
+            Job::Page { key, .. } => (Step::Spool, *key, 2),
             Job::Close { key, .. } => {
                 let key = *key;
                 self.planned.retain(|(planned, _), _| *planned != key);

@@ -6,7 +6,7 @@ use super::{Action, Sim};
 use crate::engine::outgoing::Gone;
 use crate::engine::rng::Rng;
 use crate::time::Span;
-use crate::wire::manifest::Manifest;
+use crate::wire::manifest::{Manifest, Stamp};
 use crate::wire::outcome::Reason;
 
 /// More batches than are kept for a target that lags.
@@ -223,10 +223,48 @@ fn the_dead_of_a_large_fleet_do_not_slow_down_the_living() {
         sim.targets[target].kill();
     }
     sim.start();
-    assert!(!sim.run(Span::from_secs(9)));
-    let began = sim.now;
-    assert!(sim.run(Span::from_secs(60)));
-    let took = sim.senders[0].finished.unwrap().since(began);
-    assert!(took < Span::from_millis(1_500), "{took}");
+    // The second batch is found after ten seconds.
+    sim.run(Span::from_millis(11_500));
+    assert_eq!(sim.senders[0].gone.iter().filter(|gone| gone.is_some()).count(), 196);
     assert_equal(&sim, 0);
+}
+
+/// A fleet in which every target has something to be deleted.
+fn with_extras(targets: usize) -> Sim {
+    let mut sim = Sim::new(1, targets, tree(1, &[&[100]]));
+    sim.senders[0].delete = true;
+    for target in 0..targets {
+        let files = &mut sim.targets[target].disk_mut().files;
+        files.extend((0..300).map(|n| (format!("extra{n}").into_bytes(), Stamp::default())));
+    }
+    sim
+}
+
+#[test]
+fn a_target_that_takes_minutes_to_delete_loses_no_other() {
+    for after in [0, 1, 2] {
+        let mut sim = with_extras(3);
+        // The tally, the deletion, the first page of names.
+        sim.targets[1].disk_mut().hangs = Some((Step::Spool, after, Span::from_secs(100)));
+        sim.start();
+        assert!(sim.run(Span::from_secs(200)));
+        assert_all_equal(&sim);
+        assert_eq!(sim.senders[0].deleted, [300; 3]);
+    }
+}
+
+#[test]
+fn a_target_that_is_away_when_all_is_done_still_deletes_or_is_reported() {
+    for (back, gone) in [(5, None), (50, Some(Gone::Silent))] {
+        let mut sim = with_extras(3);
+        // All is done long before the walk ends, and the sender notices that one is silent.
+        sim.senders[0].walk_takes = Span::from_secs(3);
+        sim.after(Span::from_millis(500), Action::Cut(1));
+        sim.after(Span::from_secs(back), Action::Mend(1));
+        sim.start();
+        assert!(sim.run(Span::from_secs(100)), "{back}");
+        assert_eq!(sim.senders[0].gone[1], gone);
+        let deleted = if gone.is_none() { 300 } else { 0 };
+        assert_eq!(sim.senders[0].deleted, [300, deleted, 300]);
+    }
 }

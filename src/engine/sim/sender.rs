@@ -183,12 +183,16 @@ impl Sender {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let outgoing = self.outgoing.as_ref()?;
-        let walks = outgoing.wants_batch() && self.next_input < self.input.len() && !self.paused;
+        let more = self.next_input < self.input.len() || self.open.is_empty();
+        let walks = outgoing.wants_batch() && more && !self.paused;
         let found = walks.then(|| self.walked + self.walk_takes);
         outgoing.poll_timeout(!self.paused).into_iter().chain(found).min()
     }
 
     fn hand_in(&mut self, now: Time, outgoing: &mut Outgoing) -> bool {
+        if self.next_input > 0 && now < self.walked + self.walk_takes {
+            return false;
+        }
         let Some(manifest) = self.input.get(self.next_input) else {
             if self.open.is_empty() {
                 outgoing.end_input(now);
@@ -196,9 +200,6 @@ impl Sender {
             }
             return false;
         };
-        if self.next_input > 0 && now < self.walked + self.walk_takes {
-            return false;
-        }
         self.walked = now;
         self.next_input += 1;
         let manifest = Arc::new(manifest.clone());
