@@ -89,7 +89,8 @@ pub struct Status {
     pub held: u32,
     /// How many bytes the target can take in flight.
     pub grant: u32,
-    /// How many blocks of this transfer came by the group's address (by any, if there is one target).
+    /// How many blocks of this transfer came by the group's address (by any, if there is one target)
+    /// before that poll.
     pub received: u32,
     /// The lowest batch that it speaks of; all below are done.
     pub first: u32,

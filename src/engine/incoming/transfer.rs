@@ -50,8 +50,9 @@ pub(super) struct Transfer<H> {
     offers: Mark,
     data: Mark,
     spread: Span,
-    /// The newest poll, and when it came.
-    polled: Option<(u32, Time)>,
+    /// The newest poll, when it came, and how many blocks had come before it: what came later was
+    /// sent later, and would make losses look like nothing and rates too high.
+    polled: Option<(u32, Time, u32)>,
     accept_due: Option<Time>,
     status_due: Option<(Time, bool)>,
     needs_due: BTreeMap<u32, (Time, u16)>,
@@ -399,13 +400,13 @@ impl<H> Transfer<H> {
         self.offers = self.offers.max(poll.offers);
         self.data = self.data.max(poll.data);
         self.spread = Span::from_micros(poll.spread.into());
-        if self.polled.is_some_and(|(number, _)| number >= header.block) {
+        if self.polled.is_some_and(|(number, ..)| number >= header.block) {
             return;
         }
         // Batches of which nothing has come are missing all of it.
         let begun = poll.offers.batch.saturating_sub(u32::from(poll.offers.block == 0));
         self.get_or_open(begun.min(self.lowest_open().saturating_add(MAX_OPEN as u32 - 1)));
-        self.polled = Some((header.block, now));
+        self.polled = Some((header.block, now, self.received));
         let mut due = self.soon(shared, now);
         if poll.asked.includes(self.index, self.total) {
             // Those asked spread their answers among themselves.
@@ -585,13 +586,13 @@ impl<H> Transfer<H> {
         let first = self.lowest_open();
         let skip = (first - self.low) as usize;
         let batches = (first..).zip(self.batches.iter().skip(skip)).take(MAX_OPEN);
-        let (poll, came) = self.polled.unwrap_or((0, now));
+        let (poll, came, received) = self.polled.unwrap_or((0, now, self.received));
         Status {
             poll,
             asked,
             held: u32::try_from(now.since(came).micros()).unwrap_or(u32::MAX),
             grant: shared.grant(),
-            received: self.received,
+            received,
             first,
             batches: batches
                 .map(|(number, batch)| {
