@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::IoSliceMut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use super::report::Report;
@@ -50,6 +50,8 @@ pub(super) struct Start {
     /// Bytes that the client has not read.
     pub(super) unread: Arc<AtomicUsize>,
     pub(super) errors: Arc<AtomicU64>,
+    /// Tells the walker to stop.
+    pub(super) off: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
     pub(super) again: Sender<Vec<RelPath>>,
     /// What there is in all, if the client watches.
@@ -391,7 +393,8 @@ impl Job {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let Start { shared, report, outgoing, errors, found, .. } = &mut self.start;
+        let Start { shared, report, outgoing, errors, found, off, .. } = &mut self.start;
+        off.store(true, Ordering::Relaxed);
         if let Some(found) = found {
             found.stop.store(true, Ordering::Relaxed);
         }
