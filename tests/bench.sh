@@ -92,7 +92,7 @@ available() {
     esac
 }
 
-FORMAT='%-38s %-10s %9s %8s %8s %7s %7s %6s %6s %9s %6s %6s %5s  %s\n'
+FORMAT='%-38s %-10s %9s %8s %8s %7s %7s %6s %6s %9s %6s %7s %5s  %s\n'
 table_head() {
     # shellcheck disable=SC2059
     {
@@ -147,10 +147,10 @@ work() {
     local ratio=-
     [ "$best" ] && ratio=$(calc %.2f "$best / $ours")
     for i in "${!lines[@]}"; do
+        # @ratio@ is as wide as its column.
         say "${lines[i]/@ratio@/$(printf %7s "$ratio")}"
         ratio=-
     done
-    # The widths: @ratio@ is as wide as what takes its place.
     beside_limit "$bytes"
 }
 

@@ -3,7 +3,7 @@
 //! One process sends a file as super-packets (`UDP_SEGMENT`) of full datagrams, each with a header
 //! and the project's own checksum; each receiver takes them joined (`UDP_GRO`, `recvmmsg`), verifies
 //! the checksum and writes the payload where it belongs (`pwritev`). Nothing is repaired: what is
-//! lost is counted. Receivers tell how much came, about once a MiB, and the sender waits while the
+//! lost is counted. Receivers tell how much came, twice a MiB, and the sender waits while the
 //! slowest is too far behind; that is all the control there is.
 //!
 //! ```text
@@ -41,10 +41,10 @@ const DATAGRAM: usize = HEADER + PAYLOAD + TRAILER;
 const SEGMENTS: usize = 44;
 
 /// How far the slowest receiver may be behind, in bytes, and how often receivers tell. The window is
-/// well below the receive buffer (8 MiB, 16 as the kernel counts), also when each datagram is counted
-/// with 3 KiB of the kernel's own.
-const WINDOW: u64 = 3 << 20;
-const TELL: u64 = 1 << 20;
+/// below the receive buffer (8 MiB, 16 as the kernel counts), also when each datagram is counted with
+/// 2 KiB of the kernel's own.
+const WINDOW: u64 = 6 << 20;
+const TELL: u64 = 512 << 10;
 /// What has not been told after this time is lost.
 const PATIENCE: Span = Span::from_millis(200);
 

@@ -15,8 +15,8 @@
 #           starts. tar's old format: tenths less to send than with POSIX headers; times in seconds.
 #   uftp    -R -1 (as fast as the interface takes it; fixed rates were not faster), or 95 % of the
 #           link's rate where that is limited; buffers of 100 MB (the kernel grants less without its
-#           limits raised), cache 20 MB, blocks of 1,450 bytes; -r 0.1:0.01:5, else a start takes 2 s
-#           (shorter times fail on a busy machine). uftpd is running when time starts.
+#           limits raised), cache 20 MB, blocks of 1,450 bytes; -H with all receivers and
+#           -r 0.05:0.005:5 -s 50, else a start takes 2 s and each file waits. uftpd is running when time starts.
 
 # metered HOST NAME command...: runs it in a host, with its figures in $MK_DIR/m.NAME, and waits. In
 # the background, so that a signal to the script is not held up by it.
@@ -33,12 +33,13 @@ start_metered() {
     local host=$1 name=$2 cap=$3
     shift 3
     rm -f "$MK_DIR/m.$name"
-    in_host "$host" perl "$BENCH_DIR/meter.pl" "$MK_DIR/m.$name" "$cap" "$@" >"$MK_DIR/out.$name" 2>&1 </dev/null &
+    # No function: `ip netns exec` becomes the meter, and the id is the meter's own.
+    ip netns exec "$(host_ns "$host")" perl "$BENCH_DIR/meter.pl" "$MK_DIR/m.$name" "$cap" "$@" >"$MK_DIR/out.$name" 2>&1 </dev/null &
     METERED=$!
 }
 
 # figure NAME FIELD: one of start, end, cpu, KiB, status (1 to 5); 0 where there is nothing.
-figure() { awk -v f="$2" 'NR == 1 { v = $f } END { print v + 0 }' "$MK_DIR/m.$1" 2>/dev/null || echo 0; }
+figure() { awk -v f="$2" 'NR == 1 { v = $f } END { print v == "" ? 0 : v }' "$MK_DIR/m.$1" 2>/dev/null || echo 0; }
 mib() { calc %.1f "$1 / 1024"; }
 calc() { awk "BEGIN { printf \"$1\", $2 }"; }
 
@@ -194,14 +195,15 @@ run_uftp_sync() { uftp_with -z; }
 
 # shellcheck disable=SC2016
 uftp_with() {
-    local rate=-1
+    local rate=-1 k ids=
     T=0 CS=0 CR=0 MS=0 MR=0
     start_uftpds || { stop_receivers; return; }
     [ "$LINK" = 0 ] || rate=$((LINK * 950))
-    metered 0 uftp bash -c 'base=$1; shift; cd "$base" && exec uftp "$@" -E "$base" "$base"/*' - "$MK_DIR/h0" \
-        -I e0 -R "$rate" -B 104857600 -b 1450 -r 0.1:0.01:5 -x 2 "$@"
+    # By their addresses, 10.77.0.(K+1).
+    for ((k = 1; k <= MK_HOSTS; k++)); do ids+=$(printf ',0x0A4D00%02X' $((k + 1))); done
+    metered 0 uftp bash -c 'cd "$1" && shift && exec uftp "$@" -- *' - "$MK_DIR/h0" -H "${ids#,}" \
+        -I e0 -R "$rate" -B 104857600 -b 1450 -r 0.05:0.005:5 -s 50 -x 2 "$@"
     from_sender uftp
-    # uftp's own status is 0 also where a receiver has not got everything: the trees are compared.
     CR=$(cpu "${RECEIVERS[0]}"); MR=$(hwm "${RECEIVERS[0]}")
     stop_receivers
 }
