@@ -16,8 +16,8 @@
 # sender and of receiver 1 (the largest process; for a rival not below 3 MiB, the meter's own). "wire":
 # what left the sender's interface, over the bytes of the files. "ratio": the seconds of the best rival
 # over ours; above 1 ours is faster. "idle": how much of the machine was idle meanwhile (with others at
-# work it is 0 and seconds say little; CPU seconds say more). A rival is given up after 6 times the
-# seconds that ours took, and 10 s.
+# work it is 0 and seconds say little; CPU seconds say more). A rival is given up after 4 times the
+# seconds that ours took, and 8 s.
 #
 # A veth passes GSO super-packets whole, as a card with segmentation and receive offload does, and counts
 # their headers once. The runs marked "gso 1" have single packets for everybody; those with loss need it
@@ -26,8 +26,13 @@
 
 here=$(cd "$(dirname "$0")" && pwd)
 BENCH_DIR=$here/bench
+# shellcheck source=tests/lib.sh
 . "$here/lib.sh"
+# shellcheck source=tests/bench/tools.sh
 . "$BENCH_DIR/tools.sh"
+# shellcheck source=tests/bench/cases.sh
+. "$BENCH_DIR/cases.sh"
+# shellcheck source=tests/bench/big.sh
 . "$BENCH_DIR/big.sh"
 cd "$here/.." || exit 1
 
@@ -39,6 +44,8 @@ TOOLS=${TOOLS:-rsync_1x1 rsync_par udpcast uftp}
 LIMIT=300    # seconds until a run of ours is given up
 CAP=$LIMIT   # the same for the run at hand
 LINK=0       # Mbit/s of the sender's link; 0: no limit
+LOSS=0       # percent lost at each receiver
+WASTED=0     # bytes of attempts that do not count
 
 for p in makuosan msync; do [ -x "$BIN/$p" ] || die "no $BIN/$p: build first (cargo build --release)"; done
 if [ "$(id -u)" != 0 ]; then say "bench: SKIPPED: needs root for network namespaces"; exit 0; fi
@@ -105,23 +112,27 @@ table_head() {
 # RUNS 1: the receivers are emptied before. More: they keep what they have, and the median counts, CPU
 # and wire for one run.
 work() {
-    local title=$1 bytes=$2 files=$3 runs=$4 tool i t c0 c1 w0 i0 rc times verdict best= ours= lines=() shown
+    local title=$1 bytes=$2 files=$3 runs=$4 tool i t c0 c1 w0 i0 rc times verdict
+    local best='' ours='' lines=() shown rate per_s over ratio=-
     shift 4
     CAP=$LIMIT
     declare -gA LAST_T=() LAST_CS=() LAST_CR=() LAST_W=()
     for tool; do
         available "$tool" || continue
         [ "$runs" -gt 1 ] || empty_receivers
-        times= c0=0 c1=0 rc=0
+        times='' c0=0 c1=0 rc=0
         w0=$(tx_bytes 0); i0=$(idle)
         for ((i = 0; i < runs; i++)); do
+            WASTED=0
             "run_$tool"
             times+="$T "; c0=$(calc %.4f "$c0 + $CS"); c1=$(calc %.4f "$c1 + $CR")
             [ "$RC" = 0 ] || { rc=$RC; i=$((i + 1)); break; }
         done
         t=$(tr ' ' '\n' <<<"${times% }" | median)
-        i0=$(awk -v a="$(idle)" -v b="$i0" -v t="$(tr ' ' '+' <<<"${times% }" | { read -r e; calc %f "$e"; })" -v n="$(nproc)" 'BEGIN { v = t > 0 ? (a - b) * 100 / (t * n) : 0; printf "%.0f", v > 100 ? 100 : v }')
-        w0=$((($(tx_bytes 0) - w0) / i))
+        i0=$(calc %.0f "($(idle) - $i0) * 100 / (($(tr ' ' '+' <<<"${times% }")) * $(nproc))")
+        # Between runs it may be idle too.
+        [ "$i0" -le 100 ] || i0=100
+        w0=$((($(tx_bytes 0) - w0 - WASTED) / i))
         c0=$(calc %.2f "$c0 / $i"); c1=$(calc %.2f "$c1 / $i")
         if [ "$rc" = 124 ] && [ "$tool" != ours ]; then verdict="given up"
         elif [ "$rc" != 0 ]; then verdict="FAILED (status $rc)"
@@ -131,20 +142,20 @@ work() {
         LAST_T[$tool]=$t LAST_CS[$tool]=$c0 LAST_CR[$tool]=$c1 LAST_W[$tool]=$w0
         if [ "$tool" = ours ]; then
             ours=$t
-            CAP=$(calc %.0f "6 * $t + 10")
+            CAP=$(calc %.0f "4 * $t + 8")
         elif [ "$tool" != limit ] && [ "$verdict" = equal ]; then
             [ "$best" ] && [ "$(calc %d "$best <= $t")" = 1 ] || best=$t
         fi
-        shown=$(calc %.3f "$t")
+        shown=$(calc %.3f "$t") rate=- per_s=- over=-
+        if [ "$rc" = 0 ]; then
+            [ "$runs" -gt 1 ] || { rate=$(calc %.1f "$bytes / $t / 1e6"); over=$(calc %.3f "$w0 / $bytes"); }
+            [ "$files" -le 9 ] || per_s=$(calc %.0f "$files / $t")
+        fi
         # shellcheck disable=SC2059
-        lines+=("$(printf "$FORMAT" "$title" "${NAME[$tool]}" "$shown" \
-            "$([ "$runs" -gt 1 ] || [ "$rc" != 0 ] && echo - || calc %.1f "$bytes / $t / 1e6")" \
-            "$([ "$files" -gt 9 ] && [ "$rc" = 0 ] && calc %.0f "$files / $t" || echo -)" \
-            "$c0" "$c1" "$MS" "$MR" "$(calc %.1f "$w0 / 1e6")" \
-            "$([ "$runs" -gt 1 ] || [ "$rc" != 0 ] && echo - || calc %.3f "$w0 / $bytes")" @ratio@ "$i0" "$verdict")")
-        title=
+        lines+=("$(printf "$FORMAT" "$title" "${NAME[$tool]}" "$shown" "$rate" "$per_s" "$c0" "$c1" "$MS" "$MR" \
+            "$(calc %.1f "$w0 / 1e6")" "$over" @ratio@ "$i0" "$verdict")")
+        title=''
     done
-    local ratio=-
     [ "$best" ] && ratio=$(calc %.2f "$best / $ours")
     for i in "${!lines[@]}"; do
         # @ratio@ is as wide as its column.
@@ -160,8 +171,6 @@ beside_limit() {
     say "    CPU s per GiB, ours over the limit's: sender $(calc %.2f "${LAST_CS[ours]} * 2^30 / $1") / $(calc %.2f "${LAST_CS[limit]} * 2^30 / $1") = $(per "${LAST_CS[ours]}" "${LAST_CS[limit]}"), receiver $(calc %.2f "${LAST_CR[ours]} * 2^30 / $1") / $(calc %.2f "${LAST_CR[limit]} * 2^30 / $1") = $(per "${LAST_CR[ours]}" "${LAST_CR[limit]}"); seconds: $(per "${LAST_T[ours]}" "${LAST_T[limit]}")"
 }
 per() { awk -v a="$1" -v b="$2" 'BEGIN { if (b > 0) printf "%.2f", a / b; else printf "-" }'; }
-
-. "$BENCH_DIR/cases.sh"
 
 case ${1:-} in
     '') bench ;;

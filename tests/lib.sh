@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shell functions shared by the scripts under tests/: hosts made of network namespaces.
 #
 # A host is a network namespace with one veth, joined by a bridge that has a namespace of its own.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # The cases of the benchmark that are run by hand: a tree of 100,000 entries and more, with odd ones and
 # a sparse file of 5 GiB, then a file of 4 GiB, to 3 receivers, with memory figures; below BIG_DIR
 # (/var/tmp), about 30 GiB of disk. To be read by bench.sh.
@@ -53,7 +54,6 @@ big_compare() {
 
 big() {
     local k d
-    N=3
     LIMIT=3600
     [ "$RSYNC" ] || die "needs rsync, to build and to compare"
     net_up 3 "${BIG_DIR:-/var/tmp}/$MK_TAG"

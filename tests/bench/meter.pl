@@ -22,8 +22,8 @@ if (!$pid) {
     exec {$command[0]} @command or print STDERR "$command[0]: $!\n";
     exit 127;
 }
-my $expired = 0;
-sub finish { kill 'TERM', -$pid, $pid }
+my ($expired, $stopped) = (0, 0);
+sub finish { $stopped = 1; kill 'TERM', -$pid, $pid }
 $SIG{TERM} = $SIG{INT} = $SIG{HUP} = \&finish;
 $SIG{ALRM} = sub {
     if ($expired++) { kill 'KILL', -$pid, $pid }
@@ -32,6 +32,8 @@ $SIG{ALRM} = sub {
 alarm $limit if $limit;
 1 while waitpid($pid, 0) != $pid;
 my $status = $? & 127 ? 128 + ($? & 127) : $? >> 8;
+# Of what was to be stopped nothing may stay, whoever ended first.
+kill 'KILL', -$pid if $stopped;
 my $ended  = clock_gettime(CLOCK_MONOTONIC);
 
 # getrusage(RUSAGE_CHILDREN), by its number: CPU time, and the peak after two struct timeval.

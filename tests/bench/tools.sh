@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2016,SC2034
 # The programs that the benchmark runs, each on the same work: the contents of $MK_DIR/h0 to $MK_DIR/hK
 # on each receiver K. To be read after lib.sh.
 #
@@ -10,7 +11,7 @@
 # How the rivals were set (tried on this network, best taken; each knows what it could know):
 #   rsync   -a, without compression; a daemon on each receiver, which is running when time starts.
 #   udpcast --rexmit-hello-interval 50, else a start takes 2 s; --exit-wait 20, else receivers stay
-#           500 ms longer. Half duplex, the default: full duplex is no faster here, and at 5 % loss
+#           500 ms longer. With loss they need those (else it hangs), and time ends with the sender. Half duplex, the default: full duplex is no faster here, and at 5 % loss
 #           it hangs. No FEC, no rate: repairs are asked for by slices. Receivers are waiting when time
 #           starts. tar's old format: tenths less to send than with POSIX headers; times in seconds.
 #   uftp    -R -1 (as fast as the interface takes it; fixed rates were not faster), or 95 % of the
@@ -120,6 +121,18 @@ CONF
         in_host 0 bash -c 'for ((i = 0; i < 100; i++)); do : 2>/dev/null <"/dev/tcp/$0/873" && exit; sleep 0.02; done' "$(host_addr "$k")" 2>/dev/null
     done
 }
+# A process is counted only when its parent has waited for it.
+settle_rsyncs() {
+    local id child n
+    for id in "${RECEIVERS[@]}"; do
+        child=$(<"/proc/$id/task/$id/children") || continue
+        child=${child%% *}
+        for ((n = 0; n < 50; n++)); do
+            [ "$(<"/proc/$child/task/$child/children")" ] || break
+            sleep 0.02
+        done
+    done 2>/dev/null
+}
 stop_receivers() {
     reap "${RECEIVERS[@]}"
     wait "${RECEIVERS[@]}" 2>/dev/null
@@ -133,15 +146,14 @@ run_rsyncs() {
     mapfile -t urls < <(rsync_urls)
     start_rsyncs
     metered 0 rsync bash -c "$1" - "$MK_DIR/h0/" "${urls[@]}"
+    settle_rsyncs
     stop_receivers
     from_sender rsync
     from_receiver rsync1
 }
-# shellcheck disable=SC2016
 run_rsync_1x1() {
     run_rsyncs 'from=$1; shift; for to; do rsync -a --exclude=/.makuosan "$from" "$to" || exit; done'
 }
-# shellcheck disable=SC2016
 run_rsync_par() {
     run_rsyncs 'from=$1; shift; ids=(); for to; do rsync -a --exclude=/.makuosan "$from" "$to" & ids+=($!); done
         bad=0; for id in "${ids[@]}"; do wait "$id" || bad=$?; done; exit $bad'
@@ -149,20 +161,36 @@ run_rsync_par() {
 
 # ---- udpcast, with tar on both ends
 
-# shellcheck disable=SC2016
+# A start may fail where packets are lost, and then hangs until its timeout: the second attempt counts, or
+# the third. What the others sent is in WASTED.
 run_udpcast() {
-    local k names=()
+    local attempt before
+    WASTED=0
+    for attempt in 1 2 3; do
+        before=$(tx_bytes 0)
+        udpcast_once
+        [ "$RC" = 0 ] || [ "$RC" = 124 ] || [ $attempt = 3 ] || {
+            say "udpcast: attempt $attempt failed (status $RC)" >&2
+            WASTED=$((WASTED + $(tx_bytes 0) - before))
+            continue
+        }
+        return
+    done
+}
+udpcast_once() {
+    local k names=() stay=20
+    [ "$LOSS" = 0 ] || stay=500
     RECEIVERS=()
     for ((k = 1; k <= MK_HOSTS; k++)); do
         start_metered "$k" "udp$k" "$CAP" bash -c 'set -o pipefail
-            udp-receiver --nokbd --no-progress --interface e0 --exit-wait 20 | tar -xpf - -C "$1"' - "$MK_DIR/h$k"
+            udp-receiver --nokbd --no-progress --interface e0 --exit-wait "$2" --start-timeout 4 | tar -xpf - -C "$1"' - "$MK_DIR/h$k" "$stay"
         RECEIVERS+=("$METERED")
-        names+=("udp$k")
+        [ "$LOSS" != 0 ] || names+=("udp$k")
     done
     sleep 0.2
     metered 0 udp bash -c 'set -o pipefail
         cd "$1" && tar -cf - -- * | udp-sender --nokbd --no-progress --interface e0 \
-            --rexmit-hello-interval 50 --min-receivers "$2"' - "$MK_DIR/h0" "$MK_HOSTS"
+            --rexmit-hello-interval 50 --start-timeout 4 --min-receivers "$2"' - "$MK_DIR/h0" "$MK_HOSTS"
     # When the sender has given up, nobody waits for what does not come.
     [ "$(figure udp 5)" = 0 ] || reap "${RECEIVERS[@]}"
     wait "${RECEIVERS[@]}" 2>/dev/null
@@ -193,7 +221,6 @@ start_uftpds() {
 run_uftp() { uftp_with; }
 run_uftp_sync() { uftp_with -z; }
 
-# shellcheck disable=SC2016
 uftp_with() {
     local rate=-1 k ids=
     T=0 CS=0 CR=0 MS=0 MR=0
