@@ -15,7 +15,7 @@ use super::shared::{Shared, ToControl, count, lock};
 use super::strangers::Strange;
 use crate::engine::incoming::{Config, Event, Place, Reception};
 use crate::engine::job::{Answer, Job, TransferKey};
-use crate::fs::disk::StagedFile;
+use crate::fs::disk::{Closing, StagedFile};
 use crate::log;
 use crate::name::NodeId;
 use crate::net::{RecvBatch, Which, wait};
@@ -53,6 +53,7 @@ pub(super) struct Receiver {
     waker: Waker,
     reception: Reception<StagedFile>,
     disk: mpsc::Sender<Job>,
+    closing: Closing,
     seal: Seal,
     opens: Opens,
     replays: Replays,
@@ -77,6 +78,7 @@ impl Receiver {
         shared: Arc<Shared>,
         waker: Waker,
         disk: mpsc::Sender<Job>,
+        closing: Closing,
         receives: bool,
         budget: usize,
     ) -> Self {
@@ -91,7 +93,19 @@ impl Receiver {
         let reception = Reception::new(config);
         let (heard, old) = (HashMap::new(), BTreeSet::new());
         let replays = Replays::default();
-        Receiver { shared, waker, reception, disk, seal, opens, replays, receives, heard, old }
+        Receiver {
+            shared,
+            waker,
+            reception,
+            disk,
+            closing,
+            seal,
+            opens,
+            replays,
+            receives,
+            heard,
+            old,
+        }
     }
 
     /// Runs until it is told to stop.
@@ -365,6 +379,9 @@ impl Receiver {
     /// Hands on what the packets have led to.
     fn act(&mut self, now: Time) {
         while let Some(job) = self.reception.poll_job() {
+            if let Job::Close { key, .. } = job {
+                self.closing.add(key);
+            }
             if self.disk.send(job).is_err() {
                 return;
             }
