@@ -1,7 +1,7 @@
 //! Daemons with a key: who is let in, what can be read and replayed, and how a key is replaced.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::common::process::{self, MAKUOSAN, command, is_alive};
 use crate::common::{Fleet, eventually, is_root, skip, tree};
 use makuosan::console::json::Value;
 use makuosan::name::NodeId;
+use makuosan::net::{Net, NetConfig, RecvBatch, Which};
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, Role};
 
 /// A file with a key that only its owner can read.
@@ -47,24 +48,36 @@ fn dropped(fleet: &Fleet, at: usize, why: &str) -> u64 {
 /// Hears what goes to the group on the loopback interface, and keeps it.
 struct Tap {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<(SocketAddr, Vec<u8>)>>>,
+    thread: Option<JoinHandle<Vec<(SocketAddrV4, Vec<u8>)>>>,
 }
 
 impl Tap {
     fn new(fleet: &Fleet) -> Tap {
-        let group = fleet.group();
-        let socket = UdpSocket::bind((group, fleet.address(0).port())).unwrap();
-        socket.join_multicast_v4(&group, &fleet.ip(0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        // The daemons' own way to open it: a port that they share.
+        let net = Net::open(&NetConfig {
+            group: fleet.group(),
+            port: fleet.address(0).port(),
+            interface: fleet.ip(9),
+            ttl: 1,
+            rcvbuf: Some(8 << 20),
+            sndbuf: None,
+        })
+        .unwrap();
+        net.join().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let (mut packets, mut buffer) = (Vec::new(), vec![0; 65_536]);
+            let (mut packets, mut batch) = (Vec::new(), RecvBatch::new(&net));
             loop {
-                match socket.recv_from(&mut buffer) {
-                    Ok((len, from)) => packets.push((from, buffer[..len].to_vec())),
-                    Err(_) if stopped.load(Ordering::Relaxed) => return packets,
-                    Err(_) => {}
+                let last = stopped.load(Ordering::Relaxed);
+                if batch.recv(&net, Which::Group).unwrap() > 0 {
+                    for (from, bytes, stride) in batch.packets() {
+                        packets.extend(bytes.chunks(stride).map(|p| (from, p.to_vec())));
+                    }
+                } else if last {
+                    return packets;
+                } else {
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             }
         });
@@ -72,7 +85,7 @@ impl Tap {
     }
 
     /// All that was heard.
-    fn packets(mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+    fn packets(mut self) -> Vec<(SocketAddrV4, Vec<u8>)> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
@@ -203,7 +216,7 @@ fn strangers_share_the_segment_and_are_named_once() {
 }
 
 /// A copy of each kind of packet that was heard.
-fn one_of_each(packets: &[(SocketAddr, Vec<u8>)]) -> Vec<Vec<u8>> {
+fn one_of_each(packets: &[(SocketAddrV4, Vec<u8>)]) -> Vec<Vec<u8>> {
     let of = |kind_of: PacketKind| packets.iter().find(|(_, p)| kind(p) == Some(kind_of));
     PacketKind::ALL.into_iter().filter_map(of).map(|(_, packet)| packet.clone()).collect()
 }
@@ -288,24 +301,39 @@ fn a_replayed_capture_changes_nothing() {
 
 #[test]
 fn a_members_packets_are_taken_once() {
-    let (mut fleet, _) = keyed("doubles", 2, "a key for doubles\n");
-    // With two targets all goes to the group, and the tap hears it.
-    let third = fleet.idle_host();
-    fleet.start(third, &["-k", fleet.dir().join("key").to_str().unwrap()]);
-    fleet.wait_for_members();
+    let (mut fleet, _) = keyed("doubles", 3, "a key for doubles\n");
     tree::write(fleet.path(0, "file"), tree::bytes(100_000, 1));
+    tree::write(fleet.path(0, "other"), "first");
     let tap = Tap::new(&fleet);
     fleet.msync(0, &["send", "-r"]).well();
-    let capture = tap.packets();
-    // The sender's socket cannot be had while it lives, so the doubles come from elsewhere: they are
-    // of a member, not from its address.
-    let socket = UdpSocket::bind((fleet.ip(0), 0)).unwrap();
-    let before = dropped(&fleet, 1, "strangers");
-    let doubles = capture.iter().filter(|(_, p)| kind(p) == Some(PacketKind::Data)).take(20);
-    let count =
-        doubles.map(|(_, packet)| socket.send_to(packet, fleet.address(1)).unwrap()).count();
-    eventually("they are counted", || dropped(&fleet, 1, "strangers") >= before + count as u64);
+    tree::write(fleet.path(0, "other"), "second");
     fleet.msync(0, &["send", "-r"]).well();
+    // Killed, it is a member for a minute still, and its address and port can be had.
+    fleet.kill(0);
+    let capture = tap.packets();
+    let socket = UdpSocket::bind(fleet.address(0)).unwrap();
+    fs::remove_file(fleet.path(1, "file")).unwrap();
+    let before = tree::snapshot(&fleet.base(1));
+    let replayed = dropped(&fleet, 1, "replayed");
+    let mut sent = 0;
+    for (from, packet) in &capture {
+        if *from.ip() == fleet.ip(0) {
+            sent += 1;
+            socket.send_to(packet, fleet.address(1)).unwrap();
+            if sent % 20 == 0 {
+                eventually("it has read them", || {
+                    dropped(&fleet, 1, "replayed") >= replayed + sent
+                });
+            }
+        }
+    }
+    assert!(sent > 50, "only {sent} packets were captured");
+    eventually("each is counted", || dropped(&fleet, 1, "replayed") == replayed + sent);
+    assert_eq!(tree::snapshot(&fleet.base(1)), before);
+    assert_eq!(fleet.members(1), ["h0", "h2"]);
+    tree::write(fleet.path(2, "more"), "x");
+    // The one that is dead fails; nothing else does.
+    fleet.msync(2, &["send", "-t", "h1", "-r"]).well();
 }
 
 #[test]
@@ -337,7 +365,7 @@ fn a_key_is_replaced_under_running_transfers() {
         }
         sends
     });
-    let mut step = |fleet: &mut Fleet, texts: [&str; 2]| {
+    let step = |fleet: &mut Fleet, texts: [&str; 2]| {
         for at in 0..HOSTS {
             let known = fleet.daemon(at).log().matches("the key is another now").count();
             replace_key(&files[at].0, texts[0]);
