@@ -31,6 +31,7 @@ use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
 use crate::sys::daemonize::{self, Readiness};
+use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
 use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
@@ -159,6 +160,7 @@ struct Daemon {
     jobs: mpsc::Receiver<DiskJob>,
     shared: Arc<Shared>,
     unix: Option<std::path::PathBuf>,
+    pidfile: Option<PidFile>,
 }
 
 /// Opens everything, then gives up the rights that this took.
@@ -173,6 +175,9 @@ fn assemble(
     let system =
         |what: &'static str| move |error: std::io::Error| format!("{what}: {}", Plain(&error));
     let signals = SignalFd::new(&wanted).map_err(system("signals"))?;
+    // First of all: of two daemons with the same options, the second is told of the first.
+    let pidfile = config.pidfile.as_deref().map(PidFile::take).transpose();
+    let pidfile = pidfile.map_err(|error| format!("--pidfile {error}"))?;
     let net = Net::open(&NetConfig {
         group: config.multicast,
         port: config.port,
@@ -268,6 +273,7 @@ fn assemble(
         jobs,
         // In a chroot that path is another one.
         unix: unix_path.filter(|_| !config.chroot),
+        pidfile,
         control: Control {
             settings: Settings {
                 no_send: config.no_send,
@@ -317,7 +323,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 
 impl Daemon {
     fn run(self, readiness: Readiness, foreground: bool) -> Result<ExitCode, String> {
-        let Daemon { control, sender, receiver, disk, jobs, shared, unix } = self;
+        let Daemon { control, sender, receiver, disk, jobs, shared, unix, mut pidfile } = self;
         let spawned = (|| -> std::io::Result<Vec<JoinHandle<()>>> {
             let answers = Arc::clone(&shared);
             Ok(vec![
@@ -328,8 +334,16 @@ impl Daemon {
         })();
         let threads = match spawned {
             Ok(threads) => threads,
-            Err(error) => readiness.failed(&format!("makuosan: no thread: {}", Plain(&error))),
+            Err(error) => {
+                // This ends the process, which drops nothing.
+                drop(pidfile);
+                readiness.failed(&format!("makuosan: no thread: {}", Plain(&error)))
+            }
         };
+        if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
+            drop(pidfile);
+            readiness.failed(&format!("makuosan: --pidfile {error}"));
+        }
         // Nobody may be listening.
         let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());
         log::notice(format_args!(
@@ -354,6 +368,8 @@ impl Daemon {
             // Its directory may not be ours to change any more.
             let _ = std::fs::remove_file(path);
         }
+        // Last: who waits for this file to go may start the next daemon at once.
+        drop(pidfile);
         Ok(status)
     }
 }
