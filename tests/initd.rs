@@ -1,6 +1,7 @@
 //! The init script with the real daemon, under each shell and with each kind of system that it knows.
 //! Needs root and namespaces; skipped, aloud, without.
 
+#[allow(unused_imports)]
 mod common;
 
 use std::path::PathBuf;
