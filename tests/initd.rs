@@ -242,7 +242,7 @@ fn what_is_left_of_a_dead_daemon() {
         system.sh(&format!("echo {other} >/run/makuosan.pid"));
         system.does("status", 1);
         system.does("stop", 0);
-        assert_eq!(system.daemons(), [other.clone()]);
+        assert_eq!(system.daemons(), std::slice::from_ref(&other));
         system.sh(&format!("echo {other} >/run/makuosan.pid"));
         system.does("start", 0);
         assert_eq!(system.daemons().len(), 2);
