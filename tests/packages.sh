@@ -17,6 +17,11 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.toml
 export SOURCE_DATE_EPOCH
 VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
+# What is tested stays what it is while somebody works on it.
+mkdir "$WORK/src"
+tar -c --exclude=./target --exclude=./tests/fuzz/target --exclude=./.git . | tar -x -C "$WORK/src"
+cd "$WORK/src"
+
 say() { printf '%s\n' "$*"; }
 die() { printf 'packages.sh: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
