@@ -143,7 +143,10 @@ fn life(kind: Kind) {
         system.settings("");
         system.does("status", 3);
         let ran = system.does("start", 0);
-        assert!(ran.out.contains("Starting makuosan") && ran.err.is_empty(), "{ran:?}");
+        assert!(
+            ran.out.contains("Starting") && ran.out.contains("makuosan") && ran.err.is_empty(),
+            "{ran:?}"
+        );
         let word = match kind {
             Kind::Debian => ".",
             Kind::Lsb | Kind::RedHat => "OK",

@@ -111,7 +111,7 @@ can_copy() {
 COMMON='
 die() { echo "packages.sh: $*" >&2; exit 1; }
 # is STATUS COMMAND...
-is() { want=$1; shift; got=0; "$@" || got=$?; [ "$got" -eq "$want" ] || die "status $got, not $want: $*"; }
+is() { want=$1; shift; got=0; "$@" >/tmp/said 2>&1 || got=$?; [ "$got" -eq "$want" ] || die "status $got, not $want: $*: $(cat /tmp/said)"; }
 list() { find / -xdev ! -type d | grep -Ev "^/(packages|var/(lib|log|cache)|etc/rc.\.d|root)/" | sort; }
 '
 
@@ -131,7 +131,7 @@ ls /etc/rc3.d | grep -q "^S..makuosan$" || die "it does not start at boot"
     rm /etc/systemd/system/makuosan.service
 }
 mkdir /run/base
-printf "BASE_DIR=/run/base\nINTERFACE=127.0.0.2\nMAKUOSAN_USER=nobody\n" >>/etc/default/makuosan
+printf "BASE_DIR=/run/base\nINTERFACE=127.0.0.2\nIP_ADDRESS=127.0.0.1\nMAKUOSAN_USER=nobody\n" >>/etc/default/makuosan
 chown nobody /run/base
 is 0 /etc/init.d/makuosan start
 is 0 /etc/init.d/makuosan status
@@ -168,7 +168,7 @@ for chkconfig in without with; do
     done
     is 3 /etc/rc.d/init.d/makuosan status
     mkdir -p /run/base
-    printf "BASE_DIR=/run/base\nINTERFACE=127.0.0.2\n" >>/etc/sysconfig/makuosan
+    printf "BASE_DIR=/run/base\nINTERFACE=127.0.0.2\nIP_ADDRESS=127.0.0.1\n" >>/etc/sysconfig/makuosan
     is 0 /etc/rc.d/init.d/makuosan start
     msync members | grep -qx "Total: 0 members" || die "it does not answer"
     first=$(cat /run/makuosan.pid)
