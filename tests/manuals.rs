@@ -253,3 +253,33 @@ fn the_pages_are_sound() {
         }
     }
 }
+
+/// How many columns a line takes on a terminal: what is of East Asia takes two, and what was struck
+/// over counts once.
+fn columns(line: &str) -> usize {
+    let mut widths: Vec<usize> = Vec::new();
+    for c in line.chars() {
+        match c {
+            '\u{8}' => drop(widths.pop()),
+            '\u{3000}'..='\u{9fff}' | '\u{ff00}'..='\u{ff60}' => widths.push(2),
+            _ => widths.push(1),
+        }
+    }
+    widths.iter().sum()
+}
+
+#[test]
+fn the_pages_fit_80_columns() {
+    for page in PAGES {
+        let mut render = Command::new("mandoc");
+        let Ok(output) = render.args(["-T", "utf8", "-O", "width=80"]).arg(path(page)).output()
+        else {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: the width of {page}: no mandoc");
+            continue;
+        };
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.lines().count() > 100, "{page}");
+        let wide: Vec<&str> = text.lines().filter(|line| columns(line) > 80).collect();
+        assert!(wide.is_empty(), "{page}: {wide:#?}");
+    }
+}
