@@ -33,6 +33,7 @@ use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
 use crate::sys::daemonize::{self, Readiness};
+use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
 use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
@@ -172,6 +173,7 @@ struct Daemon {
     jobs: mpsc::Receiver<DiskJob>,
     shared: Arc<Shared>,
     unix: Option<std::path::PathBuf>,
+    pidfile: Option<PidFile>,
 }
 
 /// Opens everything, then gives up the rights that this took.
@@ -187,6 +189,9 @@ fn assemble(
     let system =
         |what: &'static str| move |error: std::io::Error| format!("{what}: {}", Plain(&error));
     let signals = SignalFd::new(&wanted).map_err(system("signals"))?;
+    // First of all: of two daemons with the same options, the second is told of the first.
+    let pidfile = config.pidfile.as_deref().map(PidFile::take).transpose();
+    let pidfile = pidfile.map_err(|error| format!("--pidfile {error}"))?;
     let net = Net::open(&NetConfig {
         group: config.multicast,
         port: config.port,
@@ -295,6 +300,7 @@ fn assemble(
         jobs,
         // In a chroot that path is another one.
         unix: unix_path.filter(|_| !config.chroot),
+        pidfile,
         control: Control {
             settings: Settings {
                 no_send: config.no_send,
@@ -345,7 +351,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 
 impl Daemon {
     fn run(self, readiness: Readiness, foreground: bool) -> Result<ExitCode, String> {
-        let Daemon { control, sender, receiver, disk, jobs, shared, unix } = self;
+        let Daemon { control, sender, receiver, disk, jobs, shared, unix, mut pidfile } = self;
         let spawned = (|| -> std::io::Result<Vec<JoinHandle<()>>> {
             let answers = Arc::clone(&shared);
             Ok(vec![
@@ -356,8 +362,16 @@ impl Daemon {
         })();
         let threads = match spawned {
             Ok(threads) => threads,
-            Err(error) => readiness.failed(&format!("makuosan: no thread: {}", Plain(&error))),
+            Err(error) => {
+                // This ends the process, which drops nothing.
+                drop(pidfile);
+                readiness.failed(&format!("makuosan: no thread: {}", Plain(&error)))
+            }
         };
+        if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
+            drop(pidfile);
+            readiness.failed(&format!("makuosan: --pidfile {error}"));
+        }
         // Nobody may be listening.
         let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());
         log::notice(format_args!(
@@ -382,6 +396,8 @@ impl Daemon {
             // Its directory may not be ours to change any more.
             let _ = std::fs::remove_file(path);
         }
+        // Last: who waits for this file to go may start the next daemon at once.
+        drop(pidfile);
         Ok(status)
     }
 }

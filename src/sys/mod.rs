@@ -14,6 +14,7 @@ pub mod ifaddr;
 pub mod localtime;
 pub mod memory;
 pub mod mmsg;
+pub mod pidfile;
 pub mod poll;
 pub mod random;
 pub mod signal;

@@ -11,6 +11,7 @@ pub mod console;
 pub mod fleet;
 pub mod place;
 pub mod process;
+pub mod sandbox;
 pub mod tree;
 
 use std::time::{Duration, Instant};

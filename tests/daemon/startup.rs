@@ -370,3 +370,40 @@ fn the_environment_where_there_is_no_option() {
     daemon.signal("TERM");
     assert_eq!(daemon.wait(LONG).code(), Some(0));
 }
+
+#[test]
+fn a_pid_file_from_before_the_shell_goes_on_until_the_end() {
+    let fleet = Fleet::idle("pidfile", 2);
+    let path = fleet.dir().join("pid");
+    let start = |at: usize, more: &[&str]| {
+        let mut start = command(MAKUOSAN);
+        // Relative to where it is started.
+        start.current_dir(fleet.dir()).args(fleet.options(at)).args(["--pidfile", "pid"]);
+        process::run(start.args(more))
+    };
+    // Left behind by a dead daemon; its number belongs to a process that lives.
+    fs::write(&path, format!("{}\n", std::process::id())).unwrap();
+    let ran = start(0, &[]);
+    let daemon = Background::of(&ran);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", daemon.0));
+    let ran = start(1, &[]);
+    assert_refused(&ran, &["--pidfile", "pid", &format!("process {}", daemon.0)]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", daemon.0));
+    // Killed, it leaves it; the next one takes it, and a start that fails removes it.
+    process::signal(daemon.0, "KILL");
+    eventually("its end", || !is_alive(daemon.0));
+    assert!(path.exists());
+    let ran = start(1, &["-l", "192.0.2.1"]);
+    assert_refused(&ran, &["cannot listen"]);
+    assert!(!path.exists());
+    let daemon = Background::of(&start(1, &[]));
+    assert!(path.exists());
+    process::signal(daemon.0, "TERM");
+    eventually("its end", || !is_alive(daemon.0));
+    assert!(!path.exists());
+    // Something else is left alone.
+    fs::write(&path, "precious\n").unwrap();
+    assert_refused(&start(0, &[]), &["--pidfile", "not a pid file"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious\n");
+}

@@ -177,6 +177,13 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "pidfile",
+        value: Some("FILE"),
+        help: "write the process id there, and remove it at the end",
+        more: "Refused if a daemon that runs holds it; one that a dead daemon left is replaced.",
+    },
+    Flag {
+        short: None,
         long: "timeout",
         value: Some("S"),
         help: "seconds until a silent host is left behind (10)",

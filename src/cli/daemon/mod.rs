@@ -74,6 +74,8 @@ pub struct Config {
     pub no_recv: bool,
     /// `-O`: sends only what its user owns.
     pub own_only: bool,
+    /// `--pidfile`: the file for the process id.
+    pub pidfile: Option<PathBuf>,
     /// `--timeout`: 1 s to 1 h.
     pub timeout: Span,
     /// `--ttl`: 1 to 255.
@@ -269,6 +271,7 @@ impl Config {
             no_send: typed.has("no-send"),
             no_recv: typed.has("no-recv"),
             own_only: typed.has("own-only"),
+            pidfile: source.read("pidfile", "a file has a name", some_path)?,
             timeout: Span::from_secs(seconds.unwrap_or(10).into()),
             ttl: source.number("ttl", "a TTL", 1, u8::MAX)?.unwrap_or(1),
             fsync: typed.has("fsync"),
@@ -410,6 +413,7 @@ mod tests {
             ["-K", ""],
             ["-k", ""],
             ["--genkey", ""],
+            ["--pidfile", ""],
             ["--timeout", "0"],
             ["--ttl", "256"],
         ];
