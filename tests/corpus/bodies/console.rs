@@ -4,11 +4,11 @@
 use super::input::Input;
 use makuosan::console::password::{ASK, Secret};
 use makuosan::console::reply::Progress;
-use makuosan::console::{Command, MAX_LINE, Offer, PROMPT, Session};
+use makuosan::console::{Command, MAX_LINE, Offer, Session};
 use makuosan::name::{Escaped, RelPath};
 
 const MOST: usize = 2_000;
-/// What a session may hold of what was read and not obeyed: a full queue, and one read more.
+/// The most that is read at once.
 const CHUNK: usize = 4_096;
 
 pub fn run(data: &[u8]) {
@@ -37,9 +37,9 @@ pub fn run(data: &[u8]) {
                 let repeated = [input.u8()].repeat(CHUNK.min(16 * usize::from(input.u8())));
                 session.input(&repeated);
             }
-            8 => session.line(op >> 4, &Escaped(input.bytes(30)).to_string()),
-            9 => session.lines(0, &String::from_utf8_lossy(input.bytes(60))),
-            10 => {
+            8 if session.is_busy() => session.line(op >> 4, &Escaped(input.bytes(30)).to_string()),
+            9 if session.is_busy() => session.lines(0, &String::from_utf8_lossy(input.bytes(60))),
+            10 if session.is_busy() => {
                 session.progress(&Progress::default());
                 session.alive_tick();
             }
@@ -115,5 +115,4 @@ fn read(mut output: &[u8], guarded: bool) {
         std::str::from_utf8(&output[..error.valid_up_to()]).unwrap()
     });
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
-    let _ = PROMPT;
 }

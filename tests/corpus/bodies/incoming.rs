@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::input::Input;
 use super::manifests;
-use makuosan::engine::incoming::{Config, MAX_TRANSFERS, Outbound, Place, Reception};
+use makuosan::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Outbound, Place, Reception};
 use makuosan::engine::job::{Answer, Body, Job, TransferKey};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
@@ -343,7 +343,7 @@ impl World {
 
     fn check(&self) {
         let memory = self.reception.memory();
-        assert!(memory <= 2 * self.budget + (24 << 20), "{memory} of {}", self.budget);
+        assert!(memory <= self.budget + BEYOND, "{memory} of {}", self.budget);
         assert!(self.reception.open().count() <= MAX_TRANSFERS);
         assert!(self.jobs.len() < 20_000);
     }

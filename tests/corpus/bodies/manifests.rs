@@ -18,8 +18,8 @@ pub fn swollen() -> &'static [Vec<u8>; 2] {
     static SWOLLEN: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     SWOLLEN.get_or_init(|| {
         let of = |entries| Manifest { entries, ..Manifest::default() }.emit();
-        let deep = format!("{}x", "d/".repeat(2_000));
-        let deep = (0..1_000).map(|n| entry(&format!("{deep}{n}"), Kind::Fifo)).collect();
+        let deep = format!("{}/", "d".repeat(250)).repeat(16);
+        let deep = (0..250).map(|n| entry(&format!("{deep}{n}"), Kind::Fifo)).collect();
         let extents: Vec<Extent> =
             (0..16_000).map(|n| Extent { start: 2 * n, end: 2 * n + 1 }).collect();
         let file = |_| entry("f", Kind::File { size: 1 << 16, data: Some(extents.clone()) });
@@ -35,10 +35,10 @@ pub fn choose(input: &mut Input<'_>) -> Vec<u8> {
         2 => u64::from(input.u16()),
         _ => u64::from(input.u8()) << 10,
     };
-    match input.below(16) {
-        0 => swollen()[input.below(2) as usize].clone(),
+    match input.below(64) {
+        63 => swollen()[input.below(2) as usize].clone(),
         // One long file: it streams. Holes too, and sizes of terabytes.
-        1..=3 => {
+        56..=62 => {
             let size = match input.below(4) {
                 0 => STREAM_OVER + 1,
                 1 => 1 << 40,
@@ -54,11 +54,11 @@ pub fn choose(input: &mut Input<'_>) -> Vec<u8> {
             Manifest { entries, ..Manifest::default() }.emit()
         }
         // Too long for memory, too many to stream.
-        4 => {
+        55 => {
             let file = |name| entry(name, Kind::File { size: STREAM_OVER, data: None });
             Manifest { entries: vec![file("a"), file("b")], ..Manifest::default() }.emit()
         }
-        5 => input.bytes(200).to_vec(),
+        54 => input.bytes(200).to_vec(),
         _ => {
             let setup = input.flag().then(|| {
                 let path = [b"d".as_slice(), b"d/e", b"other"][input.below(3) as usize];
