@@ -174,7 +174,7 @@ impl World {
     fn offer(&mut self, input: &mut Input<'_>) {
         let (key, batch) = (key(input), batch(input));
         let block = self.blocks.get(&key).copied().unwrap_or(1_424);
-        let manifest = manifests::choose(input);
+        let manifest = manifests::choose(input, true);
         let damage = input.below(8);
         let slices = manifest.chunks(Offer::slice_len(block));
         for (number, slice) in slices.enumerate() {

@@ -27,8 +27,8 @@ pub fn swollen() -> &'static [Vec<u8>; 2] {
     })
 }
 
-/// A manifest as bytes; nearly always one that parses.
-pub fn choose(input: &mut Input<'_>) -> Vec<u8> {
+/// A manifest as bytes; nearly always one that parses. [`swollen`] ones too, if they may be.
+pub fn choose(input: &mut Input<'_>, may_swell: bool) -> Vec<u8> {
     let size = |input: &mut Input<'_>| match input.below(4) {
         0 => 0,
         1 => u64::from(input.u8()),
@@ -36,7 +36,7 @@ pub fn choose(input: &mut Input<'_>) -> Vec<u8> {
         _ => u64::from(input.u8()) << 10,
     };
     match input.below(64) {
-        63 => swollen()[input.below(2) as usize].clone(),
+        63 if may_swell => swollen()[input.below(2) as usize].clone(),
         // One long file: it streams. Holes too, and sizes of terabytes.
         56..=62 => {
             let size = match input.below(4) {

@@ -131,7 +131,7 @@ impl World {
     }
 
     fn batch(&mut self, input: &mut Input<'_>) {
-        let bytes = manifests::choose(input);
+        let bytes = manifests::choose(input, false);
         // The walker is ours: it makes batches that hold together.
         let Ok(manifest) = Manifest::parse(&bytes) else { return };
         let layout = Layout::new(&manifest, self.block.into()).filter(Layout::is_sound);
