@@ -21,8 +21,9 @@ BUILT = $${CARGO_TARGET_DIR:-target}/release
 all:
 	$(CARGO) build --release $(CARGOFLAGS)
 
+# Most of the time the tests of daemons wait: more of them at once than there are cores.
 test:
-	$(CARGO) test $(CARGOFLAGS)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} $(CARGO) test $(CARGOFLAGS)
 
 demo: all
 	sh tests/demo.sh "$(BUILT)"

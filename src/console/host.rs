@@ -55,7 +55,7 @@ impl fmt::Display for HostStatus {
 pub struct CheckCount {
     /// Files with the same contents.
     pub ok: u64,
-    /// Files with other contents, or none.
+    /// Files with other contents.
     pub ng: u64,
     /// What is there and not here.
     pub extra: u64,

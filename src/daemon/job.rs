@@ -1,9 +1,9 @@
 //! One outgoing transfer with all that belongs to it: its walker, its open batches, its report.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::IoSliceMut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use super::report::Report;
@@ -50,6 +50,8 @@ pub(super) struct Start {
     /// Bytes that the client has not read.
     pub(super) unread: Arc<AtomicUsize>,
     pub(super) errors: Arc<AtomicU64>,
+    /// Tells the walker to stop.
+    pub(super) off: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
     pub(super) again: Sender<Vec<RelPath>>,
     /// What there is in all, if the client watches.
@@ -72,6 +74,9 @@ pub(super) struct Job {
     /// Another host, by its address, has the path for itself.
     held: Option<String>,
     told: Time,
+    /// What is still to be reported. Before it becomes lines it takes little memory, whatever the
+    /// number of hosts, so it waits here for a client that reads slowly.
+    untold: VecDeque<Event>,
 }
 
 impl Job {
@@ -90,6 +95,7 @@ impl Job {
             aborted: false,
             held: None,
             told: now,
+            untold: VecDeque::new(),
         }
     }
 
@@ -103,7 +109,7 @@ impl Job {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.start.outgoing.is_over()
+        self.start.outgoing.is_over() && self.untold.is_empty()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
@@ -140,6 +146,7 @@ impl Job {
     /// Its client has gone, or the daemon ends.
     pub(super) fn abort(&mut self, now: Time) {
         self.aborted = true;
+        self.untold.clear();
         self.start.outgoing.abort(now);
         self.events(now);
     }
@@ -290,51 +297,76 @@ impl Job {
         }
     }
 
+    /// Does what the transfer asks for, and reports what it says as fast as the client reads.
     fn events(&mut self, now: Time) {
-        while let Some(event) = self.start.outgoing.poll_event() {
-            let Start { shared, report, outgoing, .. } = &mut self.start;
-            match event {
-                Event::Verify(number) => {
-                    let changed = self
-                        .batches
-                        .get(&number)
-                        .map(|open| open.source.verify(&|entry| outgoing.is_wanted(number, entry)));
-                    outgoing.verified(now, number, &changed.unwrap_or_default());
-                }
-                Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
-                Event::Outcomes(number, target, runs, wanted) => {
-                    report.outcomes(shared, number, target, &runs, &wanted);
-                }
-                Event::Struck(number, entries) => self.strike(number, &entries),
-                Event::Closed(number, wanted) => {
-                    report.close(number, &wanted);
-                    self.batches.remove(&number);
-                }
-                Event::Suspended(target) => report.suspended(target),
-                Event::Resumed(target) => report.resumed(target),
-                Event::Shared(target, with) => report.shared(shared, target, &with),
-                Event::Tallied(tallies) => {
-                    let (delete, names) = report.tallied(shared, &tallies);
-                    outgoing.decide(now, delete, names);
-                }
-                Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
-                Event::Page(target, names) => report.page(shared, target, &names),
-                Event::Gone(_, Gone::Refused(Reason::Held, who)) => {
-                    // Nobody has committed anything yet: this target has not even said what it needs.
-                    self.held = Some(Escaped(&who).to_string());
-                    outgoing.abort(now);
-                }
-                Event::Gone(_, _) if self.held.is_some() => {}
-                Event::Gone(target, why) => {
-                    if why == Gone::Silent {
-                        if let Some(node) = outgoing.node(target) {
-                            shared.control.send(ToControl::Drop(node));
-                        }
-                    }
-                    report.gone(shared, target, &why);
-                }
-                Event::Finished => self.finish(now),
+        loop {
+            while let Some(event) = self.start.outgoing.poll_event() {
+                self.event(now, event);
             }
+            if self.paused() && !self.aborted {
+                return;
+            }
+            let Some(event) = self.untold.pop_front() else { return };
+            self.tell(now, event);
+        }
+    }
+
+    /// Does what an event asks for; what there is to say of it comes later.
+    fn event(&mut self, now: Time, event: Event) {
+        let Start { shared, report, outgoing, .. } = &mut self.start;
+        match event {
+            Event::Verify(number) => {
+                let changed = self
+                    .batches
+                    .get(&number)
+                    .map(|open| open.source.verify(&|entry| outgoing.is_wanted(number, entry)));
+                outgoing.verified(now, number, &changed.unwrap_or_default());
+            }
+            Event::Struck(number, entries) => self.strike(number, &entries),
+            Event::Closed(number, _) => {
+                self.batches.remove(&number);
+                self.untold.push_back(event);
+            }
+            Event::Suspended(target) => report.suspended(target),
+            Event::Resumed(target) => report.resumed(target),
+            Event::Gone(_, Gone::Refused(Reason::Held, ref who)) => {
+                // Nobody has committed anything yet: this target has not even said what it needs.
+                self.held = Some(Escaped(who).to_string());
+                outgoing.abort(now);
+            }
+            Event::Gone(..) if self.held.is_some() => {}
+            Event::Gone(target, ref why) => {
+                if *why == Gone::Silent {
+                    if let Some(node) = outgoing.node(target) {
+                        shared.control.send(ToControl::Drop(node));
+                    }
+                }
+                self.untold.push_back(event);
+            }
+            _ => self.untold.push_back(event),
+        }
+    }
+
+    /// Reports an event.
+    fn tell(&mut self, now: Time, event: Event) {
+        let Start { shared, report, outgoing, .. } = &mut self.start;
+        match event {
+            Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
+            Event::Outcomes(number, target, runs, wanted) => {
+                report.outcomes(shared, number, target, &runs, &wanted);
+            }
+            Event::Closed(number, wanted) => report.close(number, &wanted),
+            Event::Shared(target, with) => report.shared(shared, target, &with),
+            Event::Tallied(tallies) => {
+                let (delete, names) = report.tallied(shared, &tallies);
+                outgoing.decide(now, delete, names);
+            }
+            Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
+            Event::Page(target, names) => report.page(shared, target, &names),
+            Event::Gone(target, why) => report.gone(shared, target, &why),
+            Event::Finished => self.finish(now),
+            // These say nothing.
+            Event::Verify(_) | Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}
         }
     }
 
@@ -361,7 +393,8 @@ impl Job {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let Start { shared, report, outgoing, errors, found, .. } = &mut self.start;
+        let Start { shared, report, outgoing, errors, found, off, .. } = &mut self.start;
+        off.store(true, Ordering::Relaxed);
         if let Some(found) = found {
             found.stop.store(true, Ordering::Relaxed);
         }

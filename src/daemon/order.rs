@@ -1,5 +1,7 @@
 //! What a client has asked for, in terms of a transfer.
 
+use std::sync::Arc;
+
 use crate::console::command::{Check, Dsync, Send};
 use crate::engine::job::Options;
 use crate::fs::walk::WalkOptions;
@@ -9,6 +11,10 @@ use crate::sys::user;
 use crate::wire::manifest::Setup;
 
 use super::clock;
+
+/// To read so much and digest it takes about a tenth of a second: from there on, all hosts do it at
+/// once.
+const ANNOUNCED_OVER: u64 = 64 << 20;
 
 /// One `send`, `sync`, `dsync` or `check`.
 #[derive(Clone, Debug)]
@@ -136,6 +142,8 @@ impl Order {
             digests: self.check || self.checksum,
             gid,
             now: clock::wall,
+            announced_over: ANNOUNCED_OVER,
+            off: Arc::default(),
         }
     }
 }

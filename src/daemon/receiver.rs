@@ -13,7 +13,7 @@ use super::sender::ToSender;
 use super::shared::{Shared, ToControl, count, lock};
 use crate::engine::incoming::{Config, Event, Place, Reception};
 use crate::engine::job::{Answer, Job, TransferKey};
-use crate::fs::disk::StagedFile;
+use crate::fs::disk::{Closing, StagedFile};
 use crate::log;
 use crate::name::NodeId;
 use crate::net::{RecvBatch, Which, wait};
@@ -51,6 +51,7 @@ pub(super) struct Receiver {
     waker: Waker,
     reception: Reception<StagedFile>,
     disk: mpsc::Sender<Job>,
+    closing: Closing,
     seal: Seal,
     receives: bool,
     heard: HashMap<NodeId, Time>,
@@ -73,6 +74,7 @@ impl Receiver {
         shared: Arc<Shared>,
         waker: Waker,
         disk: mpsc::Sender<Job>,
+        closing: Closing,
         receives: bool,
         budget: usize,
     ) -> Self {
@@ -85,7 +87,7 @@ impl Receiver {
         let seal = Seal::new(shared.me, Role::Receiver);
         let reception = Reception::new(config);
         let (heard, old) = (HashMap::new(), BTreeSet::new());
-        Receiver { shared, waker, reception, disk, seal, receives, heard, old }
+        Receiver { shared, waker, reception, disk, closing, seal, receives, heard, old }
     }
 
     /// Runs until it is told to stop.
@@ -317,6 +319,9 @@ impl Receiver {
     /// Hands on what the packets have led to.
     fn act(&mut self, now: Time) {
         while let Some(job) = self.reception.poll_job() {
+            if let Job::Close { key, .. } = job {
+                self.closing.add(key);
+            }
             if self.disk.send(job).is_err() {
                 return;
             }

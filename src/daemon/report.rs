@@ -126,7 +126,10 @@ impl Report {
     pub(super) fn open(&mut self, number: u32, manifest: Arc<Manifest>) {
         let marks = vec![0; manifest.entries.len()];
         let path = &self.order.path;
-        let below = manifest.entries.iter().filter(|e| e.path.is_under(path) && e.path != *path);
+        let counts = |e: &&Entry| {
+            e.path.is_under(path) && e.path != *path && !matches!(e.kind, Kind::Ahead { .. })
+        };
+        let below = manifest.entries.iter().filter(counts);
         self.below += below.count() as u64;
         self.batches.insert(number, Open { manifest, marks });
     }
@@ -142,7 +145,7 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = matches!(entry.kind, Kind::Close { .. } | Kind::Keep);
+            let closes = !entry.is_object();
             if self.order.check {
                 if host.compared(&mut self.total, &mut lines, entry, need) {
                     // The total of a comparison counts as files what differs somewhere.
@@ -197,7 +200,7 @@ impl Report {
                 continue;
             };
             let host = &mut self.hosts[target];
-            let closes = matches!(entry.kind, Kind::Close { .. } | Kind::Keep);
+            let closes = !entry.is_object();
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
@@ -245,7 +248,7 @@ impl Report {
     pub(super) fn close(&mut self, number: u32, wanted: &Bits) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
-            if matches!(entry.kind, Kind::Close { .. } | Kind::Keep) {
+            if !entry.is_object() {
                 continue;
             }
             self.done.entries_done += 1;
@@ -476,7 +479,7 @@ impl Told {
         need: Need,
     ) -> bool {
         let path = &entry.path;
-        let shown = !matches!(entry.kind, Kind::Open | Kind::Close { .. } | Kind::Keep);
+        let shown = entry.is_object() && entry.kind != Kind::Open;
         let count = self.report.check.get_or_insert_default();
         let host = &self.report.name;
         match need {

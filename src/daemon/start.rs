@@ -263,7 +263,14 @@ fn assemble(
     let receives = !config.no_recv;
     Ok(Daemon {
         sender: Sender::new(Arc::clone(&shared), rate),
-        receiver: Receiver::new(Arc::clone(&shared), receiver_waker, to_disk, receives, BUDGET),
+        receiver: Receiver::new(
+            Arc::clone(&shared),
+            receiver_waker,
+            to_disk,
+            disk.closing(),
+            receives,
+            BUDGET,
+        ),
         disk,
         jobs,
         // In a chroot that path is another one.

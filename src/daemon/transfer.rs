@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 
@@ -54,8 +54,9 @@ impl Control {
         let targets = self.targets(&order.targets)?;
         let own_only = self.settings.own_only;
         let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
+        let off = Arc::new(AtomicBool::new(false));
         let walk = || {
-            let options = order.walk(own_only, gid);
+            let options = WalkOptions { off: Arc::clone(&off), ..order.walk(own_only, gid) };
             Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
         };
         let walker = match walk() {
@@ -98,6 +99,7 @@ impl Control {
             errors: Arc::clone(&errors),
             setup: Some(order.setup()),
             order: Arc::clone(&order),
+            off: Arc::clone(&off),
             own_only,
             gid,
         };
@@ -118,6 +120,7 @@ impl Control {
             ),
             unread: Arc::clone(&client.unread),
             errors,
+            off,
             walked: from_walker,
             again,
             found: found.as_ref().map(|(found, _)| Arc::clone(found)),

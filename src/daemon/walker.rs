@@ -1,7 +1,7 @@
 //! The walker of one transfer: looks at files and hands in batches, ahead of the sender by a few.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub(super) struct Task {
     /// `error:` lines written.
     pub(super) errors: Arc<AtomicU64>,
     pub(super) order: Arc<Order>,
+    /// Nobody wants what is walked any more.
+    pub(super) off: Arc<AtomicBool>,
     pub(super) own_only: Option<u32>,
     pub(super) gid: Option<u32>,
     /// What comes with the first batch.
@@ -68,8 +70,11 @@ impl Task {
         }
         while let Ok(paths) = self.again.recv() {
             for path in paths {
-                let options =
-                    WalkOptions { recursive: false, ..self.order.walk(self.own_only, self.gid) };
+                let options = WalkOptions {
+                    recursive: false,
+                    off: Arc::clone(&self.off),
+                    ..self.order.walk(self.own_only, self.gid)
+                };
                 let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
                     Ok(walker) => self.walk(walker),
                     Err(error) => {
@@ -146,9 +151,9 @@ impl Task {
 pub(super) struct Found {
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
-    pub(super) whole: std::sync::atomic::AtomicBool,
+    pub(super) whole: AtomicBool,
     /// Nobody wants to know any more.
-    pub(super) stop: std::sync::atomic::AtomicBool,
+    pub(super) stop: AtomicBool,
 }
 
 impl Found {

@@ -84,10 +84,13 @@ impl Batcher {
             // There are MAX_ENTRIES at most.
             self.entries.digests.push((self.entries.entries.len() as u16, digest));
         }
+        let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);
         self.identities.push(found.identity);
         let most = FIRST.get(self.given).copied().unwrap_or(MAX_ENTRIES);
-        if before.is_none() && self.entries.entries.len() >= most { self.finish() } else { before }
+        // What announces a long file is to arrive while that is looked at here.
+        let ends = ahead || self.entries.entries.len() >= most;
+        if before.is_none() && ends { self.finish() } else { before }
     }
 
     fn is_bare(&self) -> bool {

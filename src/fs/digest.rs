@@ -22,7 +22,7 @@ pub(super) struct Digester {
 
 impl Digester {
     /// The digest of the regular file `name` in `dir`. None if it is not what `identity` says, before
-    /// or after it was read.
+    /// or after it was read, or if `off` says that nobody wants it any more.
     ///
     /// # Errors
     /// It cannot be opened or read.
@@ -31,6 +31,7 @@ impl Digester {
         dir: BorrowedFd<'_>,
         name: &[u8],
         identity: &Identity,
+        off: &dyn Fn() -> bool,
     ) -> io::Result<Option<Digest>> {
         self.buf.resize(CHUNK, 0);
         let mut file = File::from(open_to_read(dir, name)?);
@@ -40,6 +41,9 @@ impl Digester {
         let mut md5 = Md5::new();
         let mut left = identity.size;
         while left > 0 {
+            if off() {
+                return Ok(None);
+            }
             match file.read(&mut self.buf) {
                 Ok(0) => return Ok(None),
                 Ok(got) => {
@@ -87,20 +91,20 @@ mod tests {
         for (content, want) in cases {
             temp.write("f", content);
             let identity = Identity::of(&fsat::stat_at(root.as_fd(), b"f").unwrap());
-            let got = digester.digest(root.as_fd(), b"f", &identity).unwrap();
+            let got = digester.digest(root.as_fd(), b"f", &identity, &|| false).unwrap();
             assert_eq!(got.map(hex), Some(want));
             for other in [
                 Identity { size: identity.size + 1, ..identity },
                 Identity { ino: identity.ino + 1, ..identity },
             ] {
-                assert_eq!(digester.digest(root.as_fd(), b"f", &other).unwrap(), None);
+                assert_eq!(digester.digest(root.as_fd(), b"f", &other, &|| false).unwrap(), None);
             }
         }
         temp.mkdir("d");
         std::os::unix::fs::symlink("f", temp.join("l")).unwrap();
         let identity = Identity::of(&fsat::stat_at(root.as_fd(), b"f").unwrap());
-        assert_eq!(digester.digest(root.as_fd(), b"d", &identity).unwrap(), None);
-        assert!(digester.digest(root.as_fd(), b"l", &identity).is_err());
-        assert!(digester.digest(root.as_fd(), b"none", &identity).is_err());
+        assert_eq!(digester.digest(root.as_fd(), b"d", &identity, &|| false).unwrap(), None);
+        assert!(digester.digest(root.as_fd(), b"l", &identity, &|| false).is_err());
+        assert!(digester.digest(root.as_fd(), b"none", &identity, &|| false).is_err());
     }
 }

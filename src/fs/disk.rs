@@ -5,11 +5,11 @@
 //! at most. Its need at the close is [`Need::Attributes`] whenever something is to be done there, even
 //! if that only takes back a change of mtime that the transfer itself causes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::digest::Digester;
 use super::meta::{self, Rights};
@@ -19,9 +19,10 @@ use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
 use super::walk::Identity;
 use crate::engine::job::{Answer, Job, TransferKey};
+use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::Manifest;
+use crate::wire::manifest::{Digest, Manifest};
 use crate::wire::outcome::{Need, Reason};
 
 /// How a disk is to work.
@@ -49,6 +50,27 @@ impl AsFd for StagedFile {
     }
 }
 
+/// The transfers that are to be closed as soon as the disk gets to it: what takes long for one of them
+/// is left off. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Closing(Arc<Mutex<BTreeSet<TransferKey>>>);
+
+impl Closing {
+    /// A [`Job::Close`] of this transfer is on its way.
+    pub fn add(&self, key: TransferKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    fn remove(&self, key: TransferKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// Whether nobody wants anything of this transfer any more.
+    pub(super) fn contains(&self, key: TransferKey) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
+    }
+}
+
 /// A base directory on the receiving side, with what the transfers under way have in it.
 #[derive(Debug)]
 pub struct Disk {
@@ -58,6 +80,7 @@ pub struct Disk {
     pub(super) staging: Option<Staging>,
     pub(super) dirs: Dirs,
     pub(super) digester: Digester,
+    pub(super) closing: Closing,
     pub(super) transfers: BTreeMap<TransferKey, Transfer>,
 }
 
@@ -70,6 +93,17 @@ pub(super) struct Transfer {
     pub idle: BTreeMap<u32, Vec<Need>>,
     pub opened: Opened,
     pub surplus: Surplus,
+    /// The digest of the file that was announced last.
+    pub ahead: Option<Ahead>,
+}
+
+/// The digest of a file that was announced.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    pub path: RelPath,
+    /// What the file was.
+    pub identity: Identity,
+    pub digest: Digest,
 }
 
 /// A batch that was planned.
@@ -103,7 +137,13 @@ impl Disk {
         };
         let dirs = Dirs::new(root);
         let digester = Digester::default();
-        Ok(Disk { config, rights, staging, dirs, digester, transfers: BTreeMap::new() })
+        let (closing, transfers) = (Closing::default(), BTreeMap::new());
+        Ok(Disk { config, rights, staging, dirs, digester, closing, transfers })
+    }
+
+    /// Where to say that a transfer is to be closed, before the job that closes it.
+    pub fn closing(&self) -> Closing {
+        self.closing.clone()
     }
 
     /// Does one job.
@@ -134,6 +174,7 @@ impl Disk {
     /// Forgets a transfer, and discards what it has staged. What it opened and did not close gets
     /// its own permission bits back, or if the transfer made it, what the open entry carried.
     fn close(&mut self, key: TransferKey) {
+        self.closing.remove(key);
         let Some(mut transfer) = self.transfers.remove(&key) else { return };
         for pending in transfer.batches.values_mut() {
             self.discard(pending);

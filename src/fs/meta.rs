@@ -166,7 +166,7 @@ pub(super) fn is_kind(kind: &Kind, found: FileType) -> bool {
         Kind::Fifo => FileType::Fifo,
         Kind::Char(..) => FileType::Char,
         Kind::Block(..) => FileType::Block,
-        Kind::Keep => return true,
+        Kind::Keep | Kind::Ahead { .. } => return true,
     };
     kind == found
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::digest::Digester;
-use super::disk::{Disk, Pending, StagedFile, index, is_fatal};
+use super::disk::{Ahead, Disk, Pending, StagedFile, index, is_fatal};
 use super::meta::{Grain, Rights, is_kind};
 use super::opened::Opened;
 use super::root::{Dirs, reason, split};
@@ -41,12 +41,15 @@ impl Disk {
                 return Answer::Fatal { key, batch, entry: 0, reason };
             }
         }
+        let closing = &self.closing;
         let mut planner = Planner {
             dirs: &mut self.dirs,
             rights: &self.rights,
             staging: self.staging.as_ref(),
             opened: &mut transfer.opened,
             digester: &mut self.digester,
+            ahead: &mut transfer.ahead,
+            off: &|| closing.contains(key),
             proven: BTreeMap::new(),
             readonly: self.config.readonly,
             options,
@@ -148,6 +151,9 @@ struct Planner<'a> {
     staging: Option<&'a Staging>,
     opened: &'a mut Opened,
     digester: &'a mut Digester,
+    ahead: &'a mut Option<Ahead>,
+    /// Whether nobody wants this any more.
+    off: &'a dyn Fn() -> bool,
     /// As in [`Pending`].
     proven: BTreeMap<u16, Identity>,
     readonly: bool,
@@ -169,6 +175,7 @@ impl Planner<'_> {
             Kind::Open => self.open(entry),
             Kind::Close { .. } => self.close(entry),
             Kind::Keep => Need::Skip,
+            Kind::Ahead { size } => self.announced(&entry.path, size),
             _ => self.object(entry, digest, at),
         };
         if need == Need::All {
@@ -320,15 +327,39 @@ impl Planner<'_> {
                 fsat::readlink_at(dir.as_fd(), name)? == *target
             }
             Kind::Char(major, minor) | Kind::Block(major, minor) => stat.rdev == (*major, *minor),
-            Kind::Fifo | Kind::Open | Kind::Close { .. } | Kind::Keep => true,
+            Kind::Fifo | Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. } => true,
         })
+    }
+
+    /// Computes the digest of a file that will be compared, while its sender does the same.
+    fn announced(&mut self, path: &RelPath, size: u64) -> Need {
+        if let Ok(Some(stat)) = self.look(path) {
+            let identity = Identity::of(&stat);
+            if stat.kind == FileType::File && stat.size == size {
+                // What goes wrong shows when it is compared.
+                if let Ok(Some(digest)) = self.digest(path, &identity) {
+                    *self.ahead = Some(Ahead { path: path.clone(), identity, digest });
+                }
+            }
+        }
+        Need::Skip
+    }
+
+    fn digest(&mut self, path: &RelPath, identity: &Identity) -> io::Result<Option<Digest>> {
+        let (dir, name) = self.dirs.parent(path)?;
+        self.digester.digest(dir.as_fd(), name, identity, self.off)
     }
 
     /// Whether a file of the right size has the right content. One that is being changed has not, nor
     /// has one that cannot be read, unless that is what the sender wants to know.
     fn has_digest(&mut self, entry: &Entry, stat: &Stat, digest: &Digest) -> io::Result<bool> {
-        let (dir, name) = self.dirs.parent(&entry.path)?;
-        match self.digester.digest(dir.as_fd(), name, &Identity::of(stat)) {
+        let identity = Identity::of(stat);
+        if let Some(known) = self.ahead.take_if(|known| known.path == entry.path) {
+            if known.identity == identity {
+                return Ok(known.digest == *digest);
+            }
+        }
+        match self.digest(&entry.path, &identity) {
             Ok(found) => Ok(found.as_ref() == Some(digest)),
             Err(e) if self.options.check => Err(e),
             Err(_) => Ok(false),

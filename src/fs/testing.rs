@@ -96,6 +96,8 @@ pub fn whole() -> WalkOptions {
         names_only: false,
         digests: false,
         gid: None,
+        announced_over: u64::MAX,
+        off: Arc::default(),
     }
 }
 

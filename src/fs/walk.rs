@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::digest::Digester;
@@ -53,6 +54,11 @@ pub struct WalkOptions {
     pub names_only: bool,
     /// Whether regular files come with their MD5 digests.
     pub digests: bool,
+    /// Longer files than this, in bytes, are announced by a [`Kind::Ahead`] before their digest is
+    /// computed.
+    pub announced_over: u64,
+    /// Set when nobody wants what is walked any more.
+    pub off: Arc<AtomicBool>,
     /// The group of what is sent, in place of its own; the directories on the way keep theirs.
     pub gid: Option<u32>,
 }
@@ -178,6 +184,8 @@ pub struct Walker {
     open: Vec<Frame>,
     ready: VecDeque<WalkItem>,
     digester: Digester,
+    /// A file that was announced, to be looked at again.
+    announced: Option<(RelPath, FileType)>,
 }
 
 struct Frame {
@@ -201,6 +209,7 @@ impl Walker {
             open: Vec::new(),
             ready: VecDeque::new(),
             digester: Digester::default(),
+            announced: None,
         };
         match walker.begin() {
             Ok(()) => Ok(walker),
@@ -254,6 +263,11 @@ impl Walker {
 
     /// Takes one more step: what it gives goes to `ready`. False if there is none.
     fn step(&mut self) -> bool {
+        if let Some((path, kind)) = self.announced.clone() {
+            self.visit(path, kind);
+            self.announced = None;
+            return true;
+        }
         let Some(frame) = self.open.last_mut() else { return false };
         let Some((name, kind)) = frame.names.next() else {
             if let Some(Frame { close: Some(entry), listed, .. }) = self.open.pop() {
@@ -324,6 +338,13 @@ impl Walker {
         let kind = match stat.kind {
             FileType::File => {
                 stat = self.settle(&dir, name, stat)?;
+                if self.is_to_be_announced(path, stat.size) {
+                    self.announced = Some((path.clone(), listed_as));
+                    let kind = Kind::Ahead { size: stat.size };
+                    let entry = entry(path, kind, &stat, self.options.gid);
+                    self.ready.push_back(Found::without_content(entry));
+                    return Ok(true);
+                }
                 if self.options.digests {
                     (stat, digest) = self.digest(&dir, name, stat)?;
                 }
@@ -345,6 +366,11 @@ impl Walker {
         let entry = entry(path, kind, &stat, self.options.gid);
         self.ready.push_back(WalkItem::Found(Found { entry, identity, digest }));
         Ok(true)
+    }
+
+    fn is_to_be_announced(&self, path: &RelPath, size: u64) -> bool {
+        let was = self.announced.as_ref().is_some_and(|(announced, _)| announced == path);
+        self.options.digests && size > self.options.announced_over && !was
     }
 
     /// Opens a directory on the way to the start.
@@ -395,8 +421,9 @@ impl Walker {
         mut stat: Stat,
     ) -> io::Result<(Stat, Option<Digest>)> {
         for _ in 0..WAITS {
-            let digest = self.digester.digest(dir.as_fd(), name, &Identity::of(&stat))?;
-            if digest.is_some() {
+            let off = || self.options.off.load(Ordering::Relaxed);
+            let digest = self.digester.digest(dir.as_fd(), name, &Identity::of(&stat), &off)?;
+            if digest.is_some() || off() {
                 return Ok((stat, digest));
             }
             stat = self.settle(dir, name, fsat::stat_at(dir.as_fd(), name)?)?;

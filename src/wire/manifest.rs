@@ -3,9 +3,10 @@
 //! A manifest may start with the transfer's setup: a 0 byte, the path that it is about (counted;
 //! empty for the base directory), and its patterns (counted; `pattern` reads them).
 //!
-//! Each entry: its MD5 digest if the transfer compares contents (a 9 byte and 16 bytes), kind (1 byte), how many bytes its path shares with the path before (varint), the rest
-//! of the path (counted), mode, uid, gid (varints), mtime (seconds zigzag varint, nanoseconds
-//! varint), then what its kind adds. Nothing stands after the last entry.
+//! Each entry: its MD5 digest if the transfer compares contents (a 9 byte and 16 bytes), kind (1
+//! byte), how many bytes its path shares with the path before (varint), the rest of the path
+//! (counted), mode, uid, gid (varints), mtime (seconds zigzag varint, nanoseconds varint), then what
+//! its kind adds. Nothing stands after the last entry.
 
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
@@ -65,6 +66,12 @@ pub enum Kind {
     Block(u32, u32),
     /// Something that is there and is not sent: its counterpart is not deleted.
     Keep,
+    /// A long file that follows in a later batch with its digest. Its counterpart's may be computed
+    /// meanwhile.
+    Ahead {
+        /// Its size in bytes.
+        size: u64,
+    },
 }
 
 /// One file-system object in a transfer.
@@ -91,6 +98,11 @@ impl Entry {
             Kind::File { size, .. } => size,
             _ => 0,
         }
+    }
+
+    /// Whether it is there to be written; else it only says something of what is.
+    pub fn is_object(&self) -> bool {
+        !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. })
     }
 }
 
@@ -225,6 +237,7 @@ pub fn entry_len_bound(entry: &Entry) -> usize {
         }
         Kind::Symlink(target) => 3 + target.len(),
         Kind::Char(..) | Kind::Block(..) => 10,
+        Kind::Ahead { .. } => 10,
         Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => 0,
     };
     FIXED + entry.path.as_bytes().len() + extra
@@ -267,6 +280,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         8 => Kind::Block(reader.varint32()?, reader.varint32()?),
         10 => Kind::Keep,
         11 => Kind::Close { listed: true },
+        12 => Kind::Ahead { size: file_size(reader)? },
         _ => return Err(Error::Invalid),
     };
     let path = RelPath::parse(path).map_err(|_| Error::Invalid)?;
@@ -311,6 +325,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
         Kind::Block(..) => 8,
         Kind::Keep => 10,
         Kind::Close { listed: true } => 11,
+        Kind::Ahead { .. } => 12,
     });
     out.put_varint(shared as u64);
     out.put_counted(&path[shared..]);
@@ -338,6 +353,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
             out.put_varint((*major).into());
             out.put_varint((*minor).into());
         }
+        Kind::Ahead { size } => out.put_varint(*size),
         Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => {}
     }
 }
@@ -373,6 +389,7 @@ pub(crate) mod tests {
             entry("dir/null", Kind::Char(1, 3)),
             entry("dir/sda", Kind::Block(8, 0)),
             entry("dir/kept", Kind::Keep),
+            entry("dir/long", Kind::Ahead { size: 5 << 32 }),
             entry("dir/sub", Kind::Open),
             entry("dir/sub", Kind::Close { listed: true }),
             entry("dir", Kind::Close { listed: false }),

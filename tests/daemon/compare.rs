@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::common::{Fleet, is_root, skip, tree};
+use crate::common::process::ticks;
+use crate::common::{Fleet, eventually, is_root, skip, tree};
 
 /// Writes the same thing as is at `h0`, with its mtime.
 fn twin(fleet: &Fleet, name: &str, content: &str) {
@@ -168,4 +169,27 @@ fn a_group_for_the_receivers_alone() {
     assert_eq!((total.files, total.unchanged, total.errors), (0, 1, 0), "{total:?}");
     fleet.msync(0, &["send", "-r"]).ok();
     assert_eq!(gid(1, "dir/file"), here);
+}
+
+#[test]
+fn nobody_reads_on_when_the_client_has_gone() {
+    let mut fleet = Fleet::new("check-left", 2);
+    for at in 0..2 {
+        // All of it a hole: to digest it takes minutes.
+        let file = fs::File::create(fleet.path(at, "huge")).unwrap();
+        file.set_len(100 << 30).unwrap();
+    }
+    let pids = [0, 1].map(|at| fleet.daemon(at).pid());
+    let mut msync = fleet.msync_start(0, &["check", "huge"]);
+    let began = pids.map(ticks);
+    eventually("both are at it", || (0..2).all(|at| ticks(pids[at]) > began[at] + 20));
+    msync.kill();
+    eventually("both have stopped", || {
+        let before = pids.map(ticks);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        (0..2).all(|at| ticks(pids[at]) < before[at] + 5)
+    });
+    // And serve others.
+    tree::write(fleet.path(0, "small"), "x");
+    fleet.msync(0, &["send", "small"]).ok();
 }

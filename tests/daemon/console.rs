@@ -242,6 +242,41 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
     tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
 }
 
+/// Memory of a process that is not of files, in bytes.
+fn memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn what_is_unread_takes_little_memory() {
+    let count = 16_000;
+    let mut fleet = Fleet::new("unread", 9);
+    let name = "n".repeat(240);
+    for at in 0..count {
+        tree::write(fleet.path(0, format!("many/{name}-{at}")), "");
+    }
+    fleet.msync(0, &["send", "-r"]).ok();
+    let pid = fleet.daemon(0).pid();
+    let before = memory(pid);
+    let mut deaf = Console::open(fleet.address(0));
+    // A line for each file and host: 35 MB. The batches on their way take some 10.
+    deaf.write(b"loglevel 2\nsend -r\n");
+    let mut most = 0;
+    for _ in 0..40 {
+        thread::sleep(Duration::from_millis(50));
+        most = most.max(memory(pid).saturating_sub(before));
+    }
+    assert!(sends(&fleet), "it was not held up at all");
+    assert!(most < 16 << 20, "{most} bytes more");
+    assert_eq!(deaf.answer(), "");
+    let answer = deaf.answer();
+    let skips = answer.lines().filter(|line| line.starts_with("skip")).count();
+    assert!(skips >= 8 * count, "{skips}");
+    eventually("the end", || !sends(&fleet));
+}
+
 #[test]
 fn a_pause_within_a_file_takes_no_time() {
     let count = 3_000;

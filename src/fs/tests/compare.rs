@@ -8,6 +8,7 @@ use super::super::testing::*;
 use super::super::walk::{WalkItem, WalkOptions};
 use crate::engine::job::Options;
 use crate::name::RelPath;
+use crate::wire::manifest::Kind;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
 const CHECK: Options = Options {
@@ -225,4 +226,55 @@ fn long_files_are_compared_too() {
         assert_eq!(needs(&lines), [("a", Need::Skip), ("b", Need::All)]);
     }
     assert_same(&from, &to);
+}
+
+#[test]
+fn a_long_file_is_announced_and_digested_before_its_digest_comes() {
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    for (name, here, there) in [("a same", "same", "same"), ("b other", "here", "ther")] {
+        set_mtime(&from.write(name, here), 1_000, 5);
+        set_mtime(&to.write(name, there), 1_000, 5);
+    }
+    let options = WalkOptions { digests: true, announced_over: 3, ..whole() };
+    let found = walk(&from.root(), &RelPath::base(), options).into_iter();
+    let found = found.map(|item| match item {
+        WalkItem::Found(found) => found,
+        other => panic!("{other:?}"),
+    });
+    let all = batches(found.collect());
+    let sizes: Vec<usize> = all.iter().map(|batch| batch.manifest.entries.len()).collect();
+    // The first file, announced; itself, and the second announced; the second.
+    assert_eq!(sizes, [1, 2, 1]);
+    assert!(matches!(all[0].manifest.entries[0].kind, Kind::Ahead { size: 4 }));
+    let mut disk = to.disk();
+    let mut transfer = Transfer::new(1, CHECK);
+    let ahead = |disk: &Disk| {
+        let known = disk.transfers.values().next().and_then(|transfer| transfer.ahead.as_ref());
+        known.map(|known| (known.path.to_string(), known.digest))
+    };
+    assert_eq!(transfer.plan(&mut disk, &all[0]).1, [Need::Skip]);
+    assert_eq!(ahead(&disk), Some(("a same".into(), all[1].manifest.digests[0].1)));
+    assert_eq!(transfer.plan(&mut disk, &all[1]).1, [Need::Skip, Need::Skip]);
+    assert_eq!(ahead(&disk).map(|(path, _)| path).as_deref(), Some("b other"));
+    assert_eq!(transfer.plan(&mut disk, &all[2]).1, [Need::All]);
+    assert_eq!(ahead(&disk), None);
+    transfer.close(&mut disk, false);
+}
+
+#[test]
+fn a_transfer_that_is_to_be_closed_digests_nothing_more() {
+    let (from, to) = files();
+    let mut disk = to.disk();
+    let mut transfer = Transfer::new(1, CHECK);
+    let batch = &digested(&from)[0];
+    disk.closing().add(transfer.key);
+    // What nobody wants to know is not looked at: all files but the empty one seem to differ.
+    let mut needs = transfer.plan(&mut disk, batch).1;
+    assert_eq!(needs.pop(), Some(Need::Skip));
+    assert!(needs.iter().all(|need| *need == Need::All), "{needs:?}");
+    transfer.close(&mut disk, true);
+    // The next one is not concerned.
+    let mut transfer = Transfer::new(1, CHECK);
+    assert!(transfer.plan(&mut disk, batch).1.contains(&Need::Skip));
+    transfer.close(&mut disk, false);
 }
