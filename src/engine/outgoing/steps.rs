@@ -388,6 +388,11 @@ impl Outgoing {
     /// Sends POLL: to all, asking the next slice of them; or to those who are to answer now.
     pub(super) fn poll(&mut self, now: Time, these: Option<&[usize]>) {
         let total = self.targets.len();
+        if total == 0 {
+            // Nobody would answer.
+            self.spoken_at = now;
+            return;
+        }
         let asked = match these {
             Some(these) => Asked::These(Bits::of(these.iter().copied())),
             None if total <= AT_ONCE => Asked::Slice(0, total as u16),
