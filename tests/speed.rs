@@ -3,6 +3,7 @@
 //!
 //!     TMPDIR=/dev/shm cargo test --release --test speed -- --ignored --nocapture --test-threads=1
 
+#[allow(unused_imports)]
 #[path = "common/mod.rs"]
 mod common;
 

@@ -5,7 +5,7 @@
 //! run side by side. Whatever a fleet started or made is gone when it is dropped.
 
 // Each test program uses its own part of this.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code)]
 
 pub mod console;
 pub mod fleet;

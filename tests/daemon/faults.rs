@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::garbage::{self, Random};
 use super::keys::{Tap, holds, keyed, kind};
-use crate::common::process::{self, MAKUOSAN, command, is_alive};
+use crate::common::process::is_alive;
 use crate::common::{Fleet, LONG, eventually, is_root, now, skip, tree};
 use makuosan::wire::header::PacketKind;
 

@@ -45,10 +45,13 @@ fn dropped(fleet: &Fleet, at: usize, why: &str) -> u64 {
     status.get("dropped").and_then(|d| d.get(why)).and_then(Value::number).unwrap()
 }
 
+/// A packet, and where it came from.
+type Heard = (SocketAddrV4, Vec<u8>);
+
 /// Hears what goes to the group on the loopback interface, and keeps it.
 pub(super) struct Tap {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<(SocketAddrV4, Vec<u8>)>>>,
+    thread: Option<JoinHandle<Vec<Heard>>>,
 }
 
 impl Tap {
@@ -85,7 +88,7 @@ impl Tap {
     }
 
     /// All that was heard.
-    pub(super) fn packets(mut self) -> Vec<(SocketAddrV4, Vec<u8>)> {
+    pub(super) fn packets(mut self) -> Vec<Heard> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
@@ -216,7 +219,7 @@ fn strangers_share_the_segment_and_are_named_once() {
 }
 
 /// A copy of each kind of packet that was heard.
-fn one_of_each(packets: &[(SocketAddrV4, Vec<u8>)]) -> Vec<Vec<u8>> {
+fn one_of_each(packets: &[Heard]) -> Vec<Vec<u8>> {
     let of = |kind_of: PacketKind| packets.iter().find(|(_, p)| kind(p) == Some(kind_of));
     PacketKind::ALL.into_iter().filter_map(of).map(|(_, packet)| packet.clone()).collect()
 }
@@ -366,10 +369,10 @@ fn a_key_is_replaced_under_running_transfers() {
         sends
     });
     let step = |fleet: &mut Fleet, texts: [&str; 2]| {
-        for at in 0..HOSTS {
+        for (at, (first, second)) in files.iter().enumerate() {
             let known = fleet.daemon(at).log().matches("the key is another now").count();
-            replace_key(&files[at].0, texts[0]);
-            replace_key(&files[at].1, texts[1]);
+            replace_key(first, texts[0]);
+            replace_key(second, texts[1]);
             fleet.daemon(at).signal("HUP");
             eventually("the key is another", || {
                 fleet.daemon(at).log().matches("the key is another now").count() > known
