@@ -81,6 +81,14 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
     let places: Vec<String> = tcp.into_iter().chain(unix).collect();
     let password = if config.password.is_some() { ", with a password" } else { "" };
     line("console", format!("{}{password}", places.join(", ")));
+    line(
+        "key",
+        match config.keys.len() {
+            0 => "none".to_owned(),
+            1 => "yes".to_owned(),
+            many => format!("{many}, the first of which seals"),
+        },
+    );
     let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();
     line("user", format!("{}, group {}, groups {}", identity.uid, identity.gid, groups.join(",")));
     let buffer = |bytes: Option<u32>| bytes.map_or("default".to_owned(), |b| b.to_string());

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::{Mutex, RwLock, mpsc};
@@ -11,6 +11,8 @@ use std::thread::{self, JoinHandle};
 
 use super::clock;
 use super::control::{Control, Settings};
+use super::keyfile;
+use super::keyring::{Keyring, Keys};
 use super::mailbox::Mailbox;
 use super::packet::Seal;
 use super::password::{self, Door};
@@ -115,6 +117,9 @@ fn host_name(config: &Config) -> Result<HostName, String> {
 }
 
 fn start(config: Config) -> Result<ExitCode, String> {
+    if let Some(path) = &config.genkey {
+        return keyfile::make(path).map(|()| ExitCode::SUCCESS);
+    }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
     let root = Root::open(&config.base)
@@ -125,6 +130,14 @@ fn start(config: Config) -> Result<ExitCode, String> {
             Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
         }
         None => None,
+    };
+    if !config.keys.is_empty() && !config.core_dumps {
+        // Before there is anything in memory that must not be in one.
+        ids::set_core_dumps(false).map_err(|e| format!("core dumps: {}", Plain(&e)))?;
+    }
+    let keys = match config.keys.is_empty() {
+        true => None,
+        false => Some(keyfile::keyring(&config.keys)?),
     };
     if config.check_config {
         let text = plan::describe(&config, &identity, &name, &root)?;
@@ -146,7 +159,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
             .map_err(|e| format!("cannot go to the background: {}", Plain(&e)))?,
     };
     let foreground = config.foreground;
-    match assemble(config, identity, name, root, secret) {
+    match assemble(config, identity, name, root, secret, keys) {
         Ok(daemon) => daemon.run(readiness, foreground),
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
@@ -170,6 +183,7 @@ fn assemble(
     name: HostName,
     root: Root,
     password: Option<Secret>,
+    keys: Option<Keyring>,
 ) -> Result<Daemon, String> {
     let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
     let system =
@@ -195,6 +209,10 @@ fn assemble(
     // It is removed at the end, when the daemon is in another directory.
     let unix_path =
         config.unix.as_ref().map(std::path::absolute).transpose().map_err(system("-U"))?;
+    // They may be read again from there.
+    let key_paths: std::io::Result<Vec<PathBuf>> =
+        config.keys.iter().map(std::path::absolute).collect();
+    let key_paths = key_paths.map_err(system("-k"))?;
     let unix = match &config.unix {
         Some(path) => {
             let listener =
@@ -218,7 +236,7 @@ fn assemble(
     // The kernel forbids it to whoever has changed its ids.
     if config.core_dumps {
         ids::set_core_dumps(true).map_err(system("-C"))?;
-    } else if identity.drops {
+    } else if identity.drops || keys.is_some() {
         ids::set_core_dumps(false).map_err(system("core dumps"))?;
     }
     let root = Arc::new(root);
@@ -234,12 +252,14 @@ fn assemble(
     let shared = Arc::new(Shared {
         me,
         net,
+        keys: keys.map(|ring| Arc::new(Keys::new(ring))),
         root,
         control: Mailbox::waking(control_waker.clone()),
         sender: Mailbox::new(),
         receiver: Mailbox::waking(receiver_waker.clone()),
         peers: RwLock::default(),
         counters: Default::default(),
+        strangers: Mutex::default(),
         stats: Mutex::default(),
         open: Mutex::default(),
         sends: Mutex::default(),
@@ -291,6 +311,7 @@ fn assemble(
                 sendsize: shared.net.send_buffer() as u64,
                 base,
                 chroot: config.chroot,
+                keys: key_paths,
             },
             shared: Arc::clone(&shared),
             waker: control_waker,
@@ -298,7 +319,7 @@ fn assemble(
             tcp,
             unix,
             members,
-            seal: Seal::new(me, Role::Control),
+            seal: Seal::new(me, Role::Control, shared.keys.as_ref()),
             clients: Vec::new(),
             door: Door::new(password),
             next_client: 1,
