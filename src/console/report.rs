@@ -178,6 +178,8 @@ pub struct StatusReport {
     pub base: Vec<u8>,
     /// Whether the base directory is the daemon's root (`-c`).
     pub chroot: bool,
+    /// What the daemon has given up since it started, in words.
+    pub confined: String,
     /// Transfers ever open at once.
     pub mfalloc: u64,
     /// The receive buffer, in bytes, as the kernel tells it.
@@ -222,6 +224,7 @@ impl StatusReport {
                 let _ = writeln!(text, "  {operation}");
             }
         }
+        let _ = writeln!(text, "confined: {}", self.confined);
         // Old clients do not know the line: it is there only where something is to be said.
         let dropped: Vec<String> = self
             .dropped
@@ -254,13 +257,14 @@ impl StatusReport {
             .map(|(number, line)| format!("{{\"client\":{number},\"line\":{}}}", quoted(line)))
             .collect();
         format!(
-            "{{\"process\":{},\"version\":{},\"basedir\":{},\"chroot\":{},\"mfalloc\":{},\
+            "{{\"process\":{},\"version\":{},\"basedir\":{},\"chroot\":{},\"confined\":{},\"mfalloc\":{},\
              \"recvsize\":{},\"sendsize\":{},\"sendrate_mbps\":{now},\"sendrate_limit_mbps\":{limit},\
              \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}}}}\n",
             self.pid,
             quoted(&self.version),
             quoted(&self.shown_base()),
             self.chroot,
+            quoted(&self.confined),
             self.mfalloc,
             self.recvsize,
             self.sendsize,
@@ -353,6 +357,7 @@ mod tests {
             version: "2.0.0".to_owned(),
             base: b"/var/www".to_vec(),
             chroot: false,
+            confined: "no new privileges, Landlock 7".to_owned(),
             mfalloc: 0,
             recvsize: 8_388_608,
             sendsize: 8_388_608,
@@ -369,7 +374,8 @@ mod tests {
         assert_eq!(
             idle().text(),
             "process : 1234\nversion : 2.0.0\nbasedir : /var/www/\nmfalloc : 0\n\
-             recvsize: 8388608\nsendsize: 8388608\ncommand : 0\nsend op : 0\nrecv op : 0\n"
+             recvsize: 8388608\nsendsize: 8388608\ncommand : 0\nsend op : 0\nrecv op : 0\n\
+             confined: no new privileges, Landlock 7\n"
         );
         let busy = StatusReport {
             chroot: true,
@@ -385,12 +391,13 @@ mod tests {
             busy.text(),
             "process : 1234\nversion : 2.0.0\nchroot  : /a\\012/\nmfalloc : 0\n\
              recvsize: 8388608\nsendsize: 8388608\nsendrate: 7/100\ncommand : 1\n  2> send -r x\n\
-             send op : 1\n  out\nrecv op : 2\n  in 1\n  in 2\ndropped : 3 damaged, 4 other key\n"
+             send op : 1\n  out\nrecv op : 2\n  in 1\n  in 2\n\
+             confined: no new privileges, Landlock 7\ndropped : 3 damaged, 4 other key\n"
         );
         assert_eq!(
             busy.json(),
             "{\"process\":1234,\"version\":\"2.0.0\",\"basedir\":\"/a\\\\012/\",\"chroot\":true,\
-             \"mfalloc\":0,\"recvsize\":8388608,\"sendsize\":8388608,\"sendrate_mbps\":7,\
+             \"confined\":\"no new privileges, Landlock 7\",\"mfalloc\":0,\"recvsize\":8388608,\"sendsize\":8388608,\"sendrate_mbps\":7,\
              \"sendrate_limit_mbps\":100,\"commands\":[{\"client\":2,\"line\":\"send -r x\"}],\
              \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"],\"dropped\":\
              {\"invalid\":0,\"damaged\":3,\"other_key\":4,\"replayed\":0,\"strangers\":0,\

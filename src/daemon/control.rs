@@ -80,6 +80,8 @@ pub(super) struct Settings {
     /// The base directory as it is outside a chroot.
     pub(super) base: PathBuf,
     pub(super) chroot: bool,
+    /// What the daemon has given up.
+    pub(super) confined: String,
     /// The key files, by paths that hold wherever the daemon is.
     pub(super) keys: Vec<PathBuf>,
 }
@@ -529,6 +531,7 @@ impl Control {
             version: crate::VERSION.to_owned(),
             base: self.settings.base.as_os_str().as_encoded_bytes().to_vec(),
             chroot: self.settings.chroot,
+            confined: self.settings.confined.clone(),
             mfalloc: self.most_open,
             recvsize: self.shared.net.receive_buffer() as u64,
             sendsize: self.settings.sendsize,

@@ -13,6 +13,7 @@
 
 mod client;
 pub mod clock;
+mod confine;
 mod control;
 mod job;
 mod keyfile;

@@ -10,6 +10,7 @@ use std::sync::{Mutex, RwLock, mpsc};
 use std::thread::{self, JoinHandle};
 
 use super::clock;
+use super::confine::{Places, confine};
 use super::control::{Control, Settings};
 use super::keyfile;
 use super::keyring::{Keyring, Keys};
@@ -226,7 +227,7 @@ fn assemble(
     let _ = ids::raise_nofile(OPEN_FILES);
     let base = root.path().to_owned();
     let root = match config.chroot {
-        true => confine(&root).map_err(system("-c"))?,
+        true => change_root(&root).map_err(system("-c"))?,
         false => root,
     };
     if identity.drops {
@@ -243,6 +244,15 @@ fn assemble(
     let readonly = config.readonly || config.no_recv;
     let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.fsync });
     let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), Plain(&e)))?;
+    // In a chroot the other paths are other ones.
+    let outside = |paths: Vec<PathBuf>| if config.chroot { Vec::new() } else { paths };
+    let pid_path = pidfile.as_ref().map(|file| file.path().to_owned());
+    let confined = confine(&Places {
+        base: root.path().to_owned(),
+        read: outside(key_paths.clone()),
+        removed: outside(unix_path.iter().cloned().chain(pid_path).collect()),
+        writes: !readonly,
+    });
 
     let me = NodeId(random::u64().map_err(system("random numbers"))?);
     let secret = random::bytes().map_err(system("random numbers"))?;
@@ -312,6 +322,7 @@ fn assemble(
                 base,
                 chroot: config.chroot,
                 keys: key_paths,
+                confined,
             },
             shared: Arc::clone(&shared),
             waker: control_waker,
@@ -336,7 +347,7 @@ fn assemble(
 }
 
 /// Makes the base directory the root directory, and opens it as that.
-fn confine(root: &Root) -> std::io::Result<Root> {
+fn change_root(root: &Root) -> std::io::Result<Root> {
     std::os::unix::fs::chroot(root.path())?;
     std::env::set_current_dir("/")?;
     Root::open(Path::new("/"))

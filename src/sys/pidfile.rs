@@ -98,6 +98,11 @@ impl PidFile {
         }
     }
 
+    /// Where it is: an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes the number of this process, once.
     ///
     /// # Errors

@@ -407,3 +407,47 @@ fn a_pid_file_from_before_the_shell_goes_on_until_the_end() {
     assert_refused(&start(0, &[]), &["--pidfile", "not a pid file"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious\n");
 }
+
+#[test]
+fn what_is_not_needed_is_given_up() {
+    let mut fleet = Fleet::idle("confined", 3);
+    let (near, far) = (fleet.dir().join("keys"), fleet.dir().join("elsewhere"));
+    for dir in [&near, &far] {
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join("key"), "a shared secret\n").unwrap();
+        tree::set_mode(&dir.join("key"), 0o600);
+    }
+    let key = near.join("key");
+    let keyed = ["-k", key.to_str().unwrap()];
+    fleet.start(0, &keyed);
+    fleet.start(1, &[&keyed[..], &["-r"]].concat());
+    fleet.wait_for_members();
+    for (at, most) in [(0, 0x0800_001f_u64), (1, 0x4)] {
+        let pid = fleet.daemon(at).pid();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        for task in tasks.map(|task| task.unwrap().file_name().into_string().unwrap()) {
+            let task: u32 = task.parse().unwrap();
+            assert_eq!(status_of(task, "NoNewPrivs:"), ["1"]);
+            for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
+                let held = u64::from_str_radix(&status_of(task, set)[0], 16).unwrap();
+                // Others than root cannot change the bounding set, and gain nothing by it.
+                assert!(held & !most == 0 || (set == "CapBnd:" && !is_root()), "{set} {held:x}");
+            }
+        }
+        let status = fleet.console(at).ask("status");
+        assert!(status.contains("\nconfined: no new privileges"), "{status}");
+        if !status.contains("Landlock") {
+            skip("files outside of what a daemon needs", "this kernel has no Landlock");
+            continue;
+        }
+        // A file that the daemon's user may read, from inside the confined process.
+        fs::remove_file(&key).unwrap();
+        std::os::unix::fs::symlink("../elsewhere/key", &key).unwrap();
+        fleet.daemon(at).signal("HUP");
+        fleet.daemon(at).wait_for_log("Permission denied: a restart is needed");
+    }
+    // All that it is for goes on.
+    tree::write(fleet.path(0, "dir/file"), "x");
+    let ran = fleet.msync(0, &["send", "-r"]);
+    assert!(ran.err.contains("Read-only") || ran.err.contains("read-only"), "{ran:?}");
+}
