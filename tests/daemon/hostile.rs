@@ -240,6 +240,31 @@ fn what_is_never_finished_holds_little_and_goes_with_its_sender() {
 }
 
 #[test]
+fn a_storm_of_transfers_does_not_fill_the_log() {
+    let mut fleet = Fleet::new("storm", 2);
+    let mut enemy = Enemy::new(&fleet, 7, 1, NodeId(3));
+    enemy.join(&fleet, 1, false);
+    let mut peak = Peak::default();
+    for number in 1..=6_000 {
+        enemy.begin(number);
+        enemy.send(PacketKind::Abort, number, 0, 0, &[]);
+        if number % 50 == 0 {
+            thread::sleep(Duration::from_millis(2));
+            peak.look(&mut fleet, 1);
+        }
+    }
+    // Behind all that.
+    enemy.begin(10_000);
+    enemy.until(10_000, |feedback| matches!(feedback, Feedback::Accept { .. }));
+    let begun = fleet.daemon(1).log().matches(" begins").count();
+    assert!((500..=2_000).contains(&begun), "{begun} lines");
+    eprintln!("{begun} transfers in the log");
+    assert!(peak.kib < MOST_MEMORY && peak.files < 100, "{peak:?}");
+    tree::write(fleet.path(0, "file"), "x");
+    fleet.msync(0, &["send", "-r"]).ok();
+}
+
+#[test]
 fn a_target_that_answers_nonsense_holds_nothing_up_for_long() {
     let mut fleet = Fleet::new("nonsense", 2);
     tree::write(fleet.path(0, "file"), tree::bytes(5 << 20, 1));

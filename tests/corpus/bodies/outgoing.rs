@@ -106,7 +106,7 @@ impl World {
                     1 => Span::from_secs(input.below(20).into()),
                     _ => Span::from_micros(input.u16().into()),
                 };
-                self.now = self.now + span;
+                self.now += span;
                 self.outgoing.timeout(self.now);
             }
             13 => {
