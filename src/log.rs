@@ -107,6 +107,13 @@ pub fn leave_stderr() {
     }
 }
 
+/// Lines go to the syslog daemon that is there now.
+pub fn reconnect() {
+    if let Some(syslog) = LOG.get().and_then(|log| log.syslog.as_ref()) {
+        syslog.lock().unwrap_or_else(PoisonError::into_inner).reconnect();
+    }
+}
+
 /// The highest level that is shown.
 pub fn level() -> Level {
     LOG.get().map_or(Level::DEFAULT, Log::level)

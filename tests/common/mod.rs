@@ -12,6 +12,7 @@ pub mod enemy;
 pub mod fleet;
 pub mod place;
 pub mod process;
+pub mod sandbox;
 pub mod tree;
 
 use std::time::{Duration, Instant};

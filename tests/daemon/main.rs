@@ -15,6 +15,7 @@ mod faults;
 mod faults_more;
 mod garbage;
 mod hostile;
+mod keys;
 mod killed;
 mod membership;
 mod options;
