@@ -26,7 +26,13 @@ const PROGRAMS: [Program; 2] = [
     Program { page: "msync.1", binary: env!("CARGO_BIN_EXE_msync"), flags: cli::msync::FLAGS },
 ];
 
-const PAGES: [&str; 3] = ["makuosan.8", "msync.1", "makuosan-protocol.7"];
+const PAGES: [&str; 5] =
+    ["makuosan.8", "msync.1", "makuosan-protocol.7", "ja/makuosan.8", "ja/msync.1"];
+
+/// A program's page in English and in Japanese.
+fn both(page: &str) -> [String; 2] {
+    [page.to_owned(), format!("ja/{page}")]
+}
 
 fn path(page: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("man").join(page)
@@ -86,27 +92,47 @@ fn run(binary: &str, argument: &str) -> (String, Option<i32>) {
 fn the_pages_describe_just_the_options_there_are_in_order() {
     for program in PROGRAMS {
         let table: Vec<Spelled> = program.flags.iter().map(spelled).collect();
-        assert_eq!(described(program.page), table, "{}", program.page);
+        for page in both(program.page) {
+            assert_eq!(described(&page), table, "{page}");
+        }
     }
 }
 
 #[test]
 fn the_pages_have_the_defaults_of_the_table() {
     let mut checked = 0;
-    for program in PROGRAMS {
-        let section = options(program.page);
+    for (program, page) in PROGRAMS.iter().flat_map(|p| both(p.page).map(|page| (p, page))) {
+        let section = options(&page);
         let items = section.split("\n.It Fl ").skip(1);
         for (flag, item) in program.flags.iter().zip(items) {
             // What one word in parentheses at the end says.
             let last = flag.help.strip_suffix(')').and_then(|help| help.rsplit_once('('));
             let Some((_, default)) = last.filter(|(_, word)| !word.contains(' ')) else { continue };
-            let mut words =
-                item.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ':']));
-            assert!(words.any(|word| word == default), "{}: {item}", program.page);
+            let mut words = item
+                .split_whitespace()
+                .map(|word| word.trim_end_matches(['.', ',', ';', ':', '、']));
+            assert!(words.any(|word| word == default), "{page}: {item}");
             checked += 1;
         }
     }
-    assert!(checked >= 7, "{checked}");
+    assert!(checked >= 14, "{checked}");
+}
+
+#[test]
+fn the_pages_in_japanese_show_the_same_lines_to_type() {
+    for program in PROGRAMS {
+        let lines = |page: &str| -> Vec<String> {
+            let typed = |line: &&str| {
+                line.starts_with("$ ") || line.starts_with("# ") || line.starts_with(".Dl ")
+            };
+            read(page).lines().filter(typed).map(str::to_owned).collect()
+        };
+        let [english, japanese] = both(program.page).map(|page| lines(&page));
+        assert!(japanese.len() >= 7, "{japanese:?}");
+        for line in japanese {
+            assert!(english.contains(&line), "{line}");
+        }
+    }
 }
 
 #[test]
@@ -129,7 +155,17 @@ fn help_shows_every_option() {
 }
 
 #[test]
-fn the_version_is_the_packages() {
+fn the_version_is_the_same_everywhere() {
+    let file = |path: &str| {
+        fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let spec = file("rpm/makuosan.spec");
+    assert!(spec.contains(&format!("\nVersion:        {version}\n")));
+    assert!(spec.contains(&format!("> - {version}-1\n")), "the spec's changes");
+    assert!(file("rpm/debian/changelog").starts_with(&format!("makuosan ({version}) ")));
+    assert!(file("rpm/debian/control").contains("\nVersion: @VERSION@\n"));
+    assert!(file("README.md").contains(&format!("\n### {version}\n")), "the README's changes");
     for program in PROGRAMS {
         let (text, status) = run(program.binary, "--version");
         assert_eq!(status, Some(0));
@@ -149,10 +185,16 @@ fn items(page: &str, macro_name: &str) -> BTreeSet<String> {
 #[test]
 fn the_pages_name_every_variable_and_every_command() {
     let variables = cli::daemon::VARIABLES.iter().map(|(name, _)| (*name).to_owned());
-    assert_eq!(items("makuosan.8", "Ev"), variables.collect());
-    assert_eq!(items("msync.1", "Ev"), BTreeSet::from([cli::msync::VARIABLE.to_owned()]));
+    let variables: BTreeSet<String> = variables.collect();
     let commands = cli::msync::COMMANDS.iter().map(|(name, _)| (*name).to_owned());
-    assert_eq!(items("msync.1", "Ic"), commands.collect());
+    let commands: BTreeSet<String> = commands.collect();
+    for page in both("makuosan.8") {
+        assert_eq!(items(&page, "Ev"), variables, "{page}");
+    }
+    for page in both("msync.1") {
+        assert_eq!(items(&page, "Ev"), BTreeSet::from([cli::msync::VARIABLE.to_owned()]));
+        assert_eq!(items(&page, "Ic"), commands, "{page}");
+    }
 }
 
 /// What the console answers to a line.
@@ -174,11 +216,11 @@ fn the_page_names_every_command_and_option_of_the_console() {
     // Other names of a command have no line of their own: `md5` has an item, `exit` and `bye` stand
     // beside `quit`.
     assert!(commands.insert("md5".to_owned()));
-    let named = items("makuosan.8", "Ic").into_iter();
-    assert_eq!(
-        named.map(|name| name.trim_end_matches(',').to_owned()).collect::<BTreeSet<_>>(),
-        commands
-    );
+    for page in both("makuosan.8") {
+        let named = items(&page, "Ic").into_iter();
+        let named: BTreeSet<_> = named.map(|name| name.trim_end_matches(',').to_owned()).collect();
+        assert_eq!(named, commands, "{page}");
+    }
     // Each option of `send` is one that msync has and its page describes.
     let known = described("msync.1");
     let options = console("help send");
@@ -196,7 +238,7 @@ fn the_pages_are_sound() {
     for page in PAGES {
         let text = read(page);
         assert!(text.starts_with(".\\\" "), "{page}: no comment that says whose it is");
-        let odd = text.lines().find(|line| line.len() > 100 || line.ends_with(' '));
+        let odd = text.lines().find(|line| line.chars().count() > 100 || line.ends_with(' '));
         assert_eq!(odd, None, "{page}");
         let mut lint = Command::new("mandoc");
         match lint.args(["-T", "lint", "-W", "warning"]).arg(path(page)).output() {
@@ -209,5 +251,35 @@ fn the_pages_are_sound() {
                 let _ = writeln!(std::io::stderr(), "SKIPPED: mandoc on {page}: {why}");
             }
         }
+    }
+}
+
+/// How many columns a line takes on a terminal: what is of East Asia takes two, and what was struck
+/// over counts once.
+fn columns(line: &str) -> usize {
+    let mut widths: Vec<usize> = Vec::new();
+    for c in line.chars() {
+        match c {
+            '\u{8}' => drop(widths.pop()),
+            '\u{3000}'..='\u{9fff}' | '\u{ff00}'..='\u{ff60}' => widths.push(2),
+            _ => widths.push(1),
+        }
+    }
+    widths.iter().sum()
+}
+
+#[test]
+fn the_pages_fit_80_columns() {
+    for page in PAGES {
+        let mut render = Command::new("mandoc");
+        let Ok(output) = render.args(["-T", "utf8", "-O", "width=80"]).arg(path(page)).output()
+        else {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: the width of {page}: no mandoc");
+            continue;
+        };
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.lines().count() > 100, "{page}");
+        let wide: Vec<&str> = text.lines().filter(|line| columns(line) > 80).collect();
+        assert!(wide.is_empty(), "{page}: {wide:#?}");
     }
 }

@@ -36,15 +36,26 @@ pub struct MemberRow {
     pub last_heard_s: u64,
 }
 
+/// A daemon on the segment that is no member, because its key is another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StrangerRow {
+    /// Where its packets come from.
+    pub address: Ipv4Addr,
+    /// What it has: "a key", "no key", "another key".
+    pub has: &'static str,
+    /// Seconds since the last packet from it.
+    pub last_heard_s: u64,
+}
+
 /// The members in any order (but not the daemon itself), in the form asked for: lines, each with
-/// its newline.
-pub fn members(rows: &[MemberRow], form: Form) -> String {
+/// its newline. Strangers are not in the table that old clients read.
+pub fn members(rows: &[MemberRow], strangers: &[StrangerRow], form: Form) -> String {
     let mut rows: Vec<&MemberRow> = rows.iter().collect();
     rows.sort_by(|a, b| (&a.name, a.address, a.node).cmp(&(&b.name, b.address, b.node)));
     match form {
         Form::Table => members_table(&rows, false),
-        Form::Verbose => members_table(&rows, true),
-        Form::Json => members_json(&rows),
+        Form::Verbose => strangers_lines(strangers) + &members_table(&rows, true),
+        Form::Json => members_json(&rows, strangers),
     }
 }
 
@@ -82,7 +93,17 @@ fn members_table(rows: &[&MemberRow], verbose: bool) -> String {
     text
 }
 
-fn members_json(rows: &[&MemberRow]) -> String {
+fn strangers_lines(rows: &[StrangerRow]) -> String {
+    let line = |row: &StrangerRow| {
+        format!(
+            "{} is a stranger: it has {}, heard {} s ago\n",
+            row.address, row.has, row.last_heard_s
+        )
+    };
+    rows.iter().map(line).collect()
+}
+
+fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow]) -> String {
     let rows: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -102,7 +123,48 @@ fn members_json(rows: &[&MemberRow]) -> String {
             )
         })
         .collect();
-    format!("{{\"members\":[{}]}}\n", rows.join(","))
+    let strangers: Vec<String> = strangers
+        .iter()
+        .map(|row| {
+            format!(
+                "{{\"address\":\"{}\",\"has\":{},\"last_heard_s\":{}}}",
+                row.address,
+                quoted(row.has),
+                row.last_heard_s,
+            )
+        })
+        .collect();
+    format!("{{\"members\":[{}],\"strangers\":[{}]}}\n", rows.join(","), strangers.join(","))
+}
+
+/// Packets that were dropped since the start, by why.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Dropped {
+    /// Cut short, of another version or an unknown kind.
+    pub invalid: u64,
+    /// With a wrong checksum or MAC.
+    pub damaged: u64,
+    /// Sealed with another key than ours, or not as we do.
+    pub other_key: u64,
+    /// Came before.
+    pub replayed: u64,
+    /// From nodes that are no members.
+    pub strangers: u64,
+    /// From another subnet.
+    pub foreign: u64,
+}
+
+impl Dropped {
+    fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("invalid", self.invalid),
+            ("damaged", self.damaged),
+            ("other key", self.other_key),
+            ("replayed", self.replayed),
+            ("strangers", self.strangers),
+            ("foreign", self.foreign),
+        ]
+    }
 }
 
 /// What `status` tells. An idle daemon must tell the same twice in a row.
@@ -116,6 +178,8 @@ pub struct StatusReport {
     pub base: Vec<u8>,
     /// Whether the base directory is the daemon's root (`-c`).
     pub chroot: bool,
+    /// What the daemon has given up since it started, in words.
+    pub confined: String,
     /// Transfers ever open at once.
     pub mfalloc: u64,
     /// The receive buffer, in bytes, as the kernel tells it.
@@ -130,6 +194,8 @@ pub struct StatusReport {
     pub sends: Vec<String>,
     /// Incoming transfers, each in words.
     pub recvs: Vec<String>,
+    /// Packets that were dropped.
+    pub dropped: Dropped,
 }
 
 impl StatusReport {
@@ -158,11 +224,28 @@ impl StatusReport {
                 let _ = writeln!(text, "  {operation}");
             }
         }
+        let _ = writeln!(text, "confined: {}", self.confined);
+        // Old clients do not know the line: it is there only where something is to be said.
+        let dropped: Vec<String> = self
+            .dropped
+            .named()
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(why, count)| format!("{count} {why}"))
+            .collect();
+        if !dropped.is_empty() {
+            let _ = writeln!(text, "dropped : {}", dropped.join(", "));
+        }
         text
     }
 
     /// The same as one line of JSON, with its newline.
     pub fn json(&self) -> String {
+        let named = self.dropped.named();
+        let dropped: Vec<String> = named
+            .iter()
+            .map(|(why, count)| format!("{}:{count}", quoted(&why.replace(' ', "_"))))
+            .collect();
         let list = |texts: &[String]| texts.iter().map(|t| quoted(t)).collect::<Vec<_>>().join(",");
         let (now, limit) = match self.sendrate {
             Some((now, limit)) => (now.to_string(), limit.to_string()),
@@ -174,19 +257,21 @@ impl StatusReport {
             .map(|(number, line)| format!("{{\"client\":{number},\"line\":{}}}", quoted(line)))
             .collect();
         format!(
-            "{{\"process\":{},\"version\":{},\"basedir\":{},\"chroot\":{},\"mfalloc\":{},\
+            "{{\"process\":{},\"version\":{},\"basedir\":{},\"chroot\":{},\"confined\":{},\"mfalloc\":{},\
              \"recvsize\":{},\"sendsize\":{},\"sendrate_mbps\":{now},\"sendrate_limit_mbps\":{limit},\
-             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}]}}\n",
+             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}}}}\n",
             self.pid,
             quoted(&self.version),
             quoted(&self.shown_base()),
             self.chroot,
+            quoted(&self.confined),
             self.mfalloc,
             self.recvsize,
             self.sendsize,
             commands.join(","),
             list(&self.sends),
             list(&self.recvs),
+            dropped.join(","),
         )
     }
 
@@ -222,14 +307,26 @@ mod tests {
     #[test]
     fn members_as_old_clients_read_them() {
         let rows = [row("web10", [10, 0, 0, 10], "2.0.0"), row("db", [10, 0, 0, 2], "2.0.0")];
-        let text = members(&rows, Form::Table);
+        let text = members(&rows, &[], Form::Table);
         assert_eq!(
             text,
             "db    10.0.0.2  (Ver2.0.0)\nweb10 10.0.0.10 (Ver2.0.0)\nTotal: 2 members\n"
         );
         let second = text.lines().next().unwrap().split_whitespace().nth(1);
         assert_eq!(second, Some("10.0.0.2"));
-        assert_eq!(members(&[], Form::Table), "Total: 0 members\n");
+        assert_eq!(members(&[], &[], Form::Table), "Total: 0 members\n");
+        let strangers =
+            [StrangerRow { address: [10, 0, 0, 9].into(), has: "no key", last_heard_s: 7 }];
+        assert_eq!(members(&rows, &strangers, Form::Table), text);
+        assert_eq!(
+            members(&[], &strangers, Form::Verbose),
+            "10.0.0.9 is a stranger: it has no key, heard 7 s ago\nTotal: 0 members\n"
+        );
+        assert_eq!(
+            members(&[], &strangers, Form::Json),
+            "{\"members\":[],\"strangers\":[{\"address\":\"10.0.0.9\",\"has\":\"no key\",\
+             \"last_heard_s\":7}]}\n"
+        );
     }
 
     #[test]
@@ -238,7 +335,7 @@ mod tests {
         let mut rows = rows.to_vec();
         rows[1].rtt_us = None;
         assert_eq!(
-            members(&rows, Form::Verbose),
+            members(&rows, &[], Form::Verbose),
             "a 10.0.0.2  (Ver2.0.0)  rtt          -  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
              heard 4 s ago  node 0000000000000012\n\
              b 10.0.0.10 (Ver2.0.10) rtt   1.082 ms  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
@@ -246,12 +343,12 @@ mod tests {
              Total: 2 members\n"
         );
         assert_eq!(
-            members(&rows[1..], Form::Json),
+            members(&rows[1..], &[], Form::Json),
             "{\"members\":[{\"name\":\"a\",\"address\":\"10.0.0.2\",\"version\":\"2.0.0\",\
              \"node\":\"0000000000000012\",\"rtt_us\":null,\"lost\":1,\"repairs\":2,\
-             \"rcvbuf\":8388608,\"slowest\":3,\"last_heard_s\":4}]}\n"
+             \"rcvbuf\":8388608,\"slowest\":3,\"last_heard_s\":4}],\"strangers\":[]}\n"
         );
-        assert_eq!(members(&[], Form::Json), "{\"members\":[]}\n");
+        assert_eq!(members(&[], &[], Form::Json), "{\"members\":[],\"strangers\":[]}\n");
     }
 
     fn idle() -> StatusReport {
@@ -260,6 +357,7 @@ mod tests {
             version: "2.0.0".to_owned(),
             base: b"/var/www".to_vec(),
             chroot: false,
+            confined: "no new privileges, Landlock 7".to_owned(),
             mfalloc: 0,
             recvsize: 8_388_608,
             sendsize: 8_388_608,
@@ -267,6 +365,7 @@ mod tests {
             commands: vec![],
             sends: vec![],
             recvs: vec![],
+            dropped: Dropped::default(),
         }
     }
 
@@ -275,7 +374,8 @@ mod tests {
         assert_eq!(
             idle().text(),
             "process : 1234\nversion : 2.0.0\nbasedir : /var/www/\nmfalloc : 0\n\
-             recvsize: 8388608\nsendsize: 8388608\ncommand : 0\nsend op : 0\nrecv op : 0\n"
+             recvsize: 8388608\nsendsize: 8388608\ncommand : 0\nsend op : 0\nrecv op : 0\n\
+             confined: no new privileges, Landlock 7\n"
         );
         let busy = StatusReport {
             chroot: true,
@@ -284,20 +384,24 @@ mod tests {
             commands: vec![(2, "send -r x".to_owned())],
             sends: vec!["out".to_owned()],
             recvs: vec!["in 1".to_owned(), "in 2".to_owned()],
+            dropped: Dropped { damaged: 3, other_key: 4, ..Dropped::default() },
             ..idle()
         };
         assert_eq!(
             busy.text(),
             "process : 1234\nversion : 2.0.0\nchroot  : /a\\012/\nmfalloc : 0\n\
              recvsize: 8388608\nsendsize: 8388608\nsendrate: 7/100\ncommand : 1\n  2> send -r x\n\
-             send op : 1\n  out\nrecv op : 2\n  in 1\n  in 2\n"
+             send op : 1\n  out\nrecv op : 2\n  in 1\n  in 2\n\
+             confined: no new privileges, Landlock 7\ndropped : 3 damaged, 4 other key\n"
         );
         assert_eq!(
             busy.json(),
             "{\"process\":1234,\"version\":\"2.0.0\",\"basedir\":\"/a\\\\012/\",\"chroot\":true,\
-             \"mfalloc\":0,\"recvsize\":8388608,\"sendsize\":8388608,\"sendrate_mbps\":7,\
+             \"confined\":\"no new privileges, Landlock 7\",\"mfalloc\":0,\"recvsize\":8388608,\"sendsize\":8388608,\"sendrate_mbps\":7,\
              \"sendrate_limit_mbps\":100,\"commands\":[{\"client\":2,\"line\":\"send -r x\"}],\
-             \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"]}\n"
+             \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"],\"dropped\":\
+             {\"invalid\":0,\"damaged\":3,\"other_key\":4,\"replayed\":0,\"strangers\":0,\
+             \"foreign\":0}}\n"
         );
         assert!(idle().json().contains("\"sendrate_mbps\":null"));
     }

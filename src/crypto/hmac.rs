@@ -3,10 +3,13 @@
 
 use md5::{Digest, Md5};
 
+use super::wipe::wipe;
+
 /// MD5's input block, in bytes.
 const BLOCK: usize = 64;
 
 /// A key with its two first blocks already digested: what can be paid once for many messages.
+/// Overwritten when it is dropped.
 #[derive(Clone)]
 pub struct HmacKey {
     inner: Md5,
@@ -28,7 +31,9 @@ impl HmacKey {
             for (byte, k) in block.iter_mut().zip(key) {
                 *byte ^= k;
             }
-            Md5::new_with_prefix(block)
+            let digest = Md5::new_with_prefix(block);
+            wipe(&mut block);
+            digest
         };
         HmacKey { inner: padded(0x36), outer: padded(0x5c) }
     }
@@ -42,6 +47,15 @@ impl HmacKey {
         let mut outer = self.outer.clone();
         outer.update(inner.finalize());
         outer.finalize().into()
+    }
+}
+
+impl Drop for HmacKey {
+    fn drop(&mut self) {
+        self.inner = Md5::new();
+        self.outer = Md5::new();
+        // As in `wipe`: the new values may be read here, so they are written.
+        std::hint::black_box(self);
     }
 }
 

@@ -1,11 +1,18 @@
-//! The checksum of packets, keyed digests, constant-time comparison.
+//! The checksum of packets, keyed digests, encryption, constant-time comparison. Blowfish and MD5 are
+//! those of their crates; what is built of them is here.
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod ctr;
 mod hmac;
+mod pbkdf2;
+mod wipe;
 
 pub use checksum::checksum;
+pub use ctr::{Cipher, MAX_DATA};
 pub use hmac::HmacKey;
+pub use pbkdf2::pbkdf2;
+pub use wipe::{Wiped, wipe};
 
 /// Whether `a` and `b` are the same bytes, in a time that depends on their lengths alone, so that
 /// whoever guesses a MAC learns nothing from how long its refusal took.

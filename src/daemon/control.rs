@@ -6,10 +6,11 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::client::{Client, Stream, Work};
 use super::clock;
+use super::keyfile;
 use super::order::Order;
 use super::packet::Seal;
 use super::password::Door;
@@ -19,7 +20,7 @@ use super::shared::{Peer, Shared, ToControl, lock};
 use super::wire::Plain;
 use crate::console::command::{Command, Form};
 use crate::console::reply::Total;
-use crate::console::report::{self, MemberRow, StatusReport};
+use crate::console::report::{self, Dropped, MemberRow, StatusReport, StrangerRow};
 use crate::console::{Offer, Session, reply};
 use crate::engine::members::{Event, Members, Packet, To, Why};
 use crate::engine::rng::Rng;
@@ -38,6 +39,8 @@ const MOST_CLIENTS: usize = 64;
 const JOIN_EVERY: Span = Span::from_secs(2);
 /// An interface may go and come back, and its memberships with it: so often the group is joined again.
 const REJOIN_EVERY: Span = Span::from_secs(30);
+/// How the line begins that says that a key file was not read again.
+const KEPT_KEY: &str = "the key stays as it is";
 const SECOND: Span = Span::from_secs(1);
 /// A path that another host's transfer holds is waited for so long.
 const PATIENCE: Span = Span::from_secs(30);
@@ -77,6 +80,10 @@ pub(super) struct Settings {
     /// The base directory as it is outside a chroot.
     pub(super) base: PathBuf,
     pub(super) chroot: bool,
+    /// What the daemon has given up.
+    pub(super) confined: String,
+    /// The key files, by paths that hold wherever the daemon is.
+    pub(super) keys: Vec<PathBuf>,
 }
 
 impl Control {
@@ -177,10 +184,30 @@ impl Control {
                 }
                 Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),
                 Signal::Usr2 => log::notice(format_args!("log level {}", log::less())),
-                Signal::Hup => {}
+                Signal::Hup => self.hang_up(),
             }
         }
         true
+    }
+
+    /// SIGHUP: what is outside may be another now.
+    fn hang_up(&self) {
+        log::reconnect();
+        let Some(keys) = &self.shared.keys else { return };
+        if self.settings.chroot {
+            let why = "the root directory is another";
+            return log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed"));
+        }
+        match keyfile::keyring(&self.settings.keys) {
+            Ok(ring) if ring.is_same(&keys.ring()) => {
+                log::notice(format_args!("the key is as it was"))
+            }
+            Ok(ring) => {
+                log::notice(format_args!("the key is another now ({} to open with)", ring.len()));
+                keys.replace(ring);
+            }
+            Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed")),
+        }
     }
 
     fn messages(&mut self, now: Time) -> bool {
@@ -326,7 +353,9 @@ impl Control {
         while let Some(event) = self.members.poll_event() {
             match event {
                 Event::Joined(member) => {
-                    log::notice(format_args!("{} ({}) joins", member.name, member.addr.ip()));
+                    let (name, ip) = (&member.name, member.addr.ip());
+                    log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) joins"));
+                    lock(&self.shared.strangers).joined(*ip);
                     self.shared.set_peer(member.node, Some(Peer { addr: member.addr }));
                 }
                 Event::Changed(member) => {
@@ -339,7 +368,8 @@ impl Control {
                         Why::Replaced { .. } => "was started anew",
                         Why::Dropped => "did not answer, and is no member any more",
                     };
-                    log::notice(format_args!("{} ({}) {how}", member.name, member.addr.ip()));
+                    let (name, ip) = (&member.name, member.addr.ip());
+                    log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));
                     self.shared.set_peer(member.node, None);
                     lock(&self.shared.stats).remove(&member.node);
                     self.shared.sender.send(ToSender::Gone(member.node));
@@ -464,7 +494,17 @@ impl Control {
                 }
             })
             .collect();
-        report::members(&rows, form)
+        drop(stats);
+        let strangers: Vec<StrangerRow> = lock(&self.shared.strangers)
+            .about(now)
+            .into_iter()
+            .map(|(address, strange, ago)| StrangerRow {
+                address,
+                has: strange.words(),
+                last_heard_s: ago.millis() / 1_000,
+            })
+            .collect();
+        report::members(&rows, &strangers, form)
     }
 
     fn status(&mut self, now: Time, asking: usize) -> StatusReport {
@@ -493,6 +533,7 @@ impl Control {
             version: crate::VERSION.to_owned(),
             base: self.settings.base.as_os_str().as_encoded_bytes().to_vec(),
             chroot: self.settings.chroot,
+            confined: self.settings.confined.clone(),
             mfalloc: self.most_open,
             recvsize: self.shared.net.receive_buffer() as u64,
             sendsize: self.settings.sendsize,
@@ -500,6 +541,21 @@ impl Control {
             commands,
             sends,
             recvs,
+            dropped: self.dropped(),
+        }
+    }
+
+    fn dropped(&self) -> Dropped {
+        let counters = &self.shared.counters;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let members = self.members.counts();
+        Dropped {
+            invalid: of(&counters.bad_header),
+            damaged: of(&counters.bad_trailer),
+            other_key: of(&counters.other_key),
+            replayed: of(&counters.replayed) + members.replayed,
+            strangers: of(&counters.strangers) + members.elsewhere,
+            foreign: of(&counters.foreign),
         }
     }
 

@@ -13,18 +13,23 @@
 
 mod client;
 pub mod clock;
+mod confine;
 mod control;
 mod job;
+mod keyfile;
+mod keyring;
 mod mailbox;
 mod order;
 mod packet;
 mod password;
 mod plan;
 mod receiver;
+mod replay;
 mod report;
 mod sender;
 mod shared;
 mod start;
+mod strangers;
 mod transfer;
 mod walker;
 mod wire;

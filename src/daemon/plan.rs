@@ -36,6 +36,15 @@ pub(super) fn describe(
             &format!("{}: its directory", path.display()),
         )?;
     }
+    if let Some(path) = &config.pidfile {
+        // That a daemon holds it is no obstacle.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        probe(
+            || std::fs::read_dir(parent.unwrap_or(Path::new("."))).map(drop),
+            "--pidfile",
+            &format!("{}: its directory", path.display()),
+        )?;
+    }
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
         // Without root's rights this changes nothing.
@@ -72,6 +81,14 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
     let places: Vec<String> = tcp.into_iter().chain(unix).collect();
     let password = if config.password.is_some() { ", with a password" } else { "" };
     line("console", format!("{}{password}", places.join(", ")));
+    line(
+        "key",
+        match config.keys.len() {
+            0 => "none".to_owned(),
+            1 => "yes".to_owned(),
+            many => format!("{many}, the first of which seals"),
+        },
+    );
     let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();
     line("user", format!("{}, group {}, groups {}", identity.uid, identity.gid, groups.join(",")));
     let buffer = |bytes: Option<u32>| bytes.map_or("default".to_owned(), |b| b.to_string());
@@ -91,6 +108,9 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         (config.core_dumps, "core"),
     ];
     let given: Vec<&str> = options.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+    if let Some(path) = &config.pidfile {
+        line("pidfile", path.display().to_string());
+    }
     line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });
     lines.concat()
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::clock;
-use super::packet::{Bad, Seal, open};
+use super::packet::{Bad, Opens, Seal};
+use super::replay::Replays;
 use super::sender::ToSender;
 use super::shared::{Shared, ToControl, count, lock};
+use super::strangers::Strange;
 use crate::engine::incoming::{Config, Event, Place, Reception};
 use crate::engine::job::{Answer, Job, TransferKey};
 use crate::fs::disk::{Closing, StagedFile};
@@ -53,6 +55,8 @@ pub(super) struct Receiver {
     disk: mpsc::Sender<Job>,
     closing: Closing,
     seal: Seal,
+    opens: Opens,
+    replays: Replays,
     receives: bool,
     heard: HashMap<NodeId, Time>,
     /// Old daemons that were named.
@@ -84,10 +88,24 @@ impl Receiver {
             budget,
             seed: shared.me.0 ^ 0x7265_6376,
         };
-        let seal = Seal::new(shared.me, Role::Receiver);
+        let seal = Seal::new(shared.me, Role::Receiver, shared.keys.as_ref());
+        let opens = Opens::new(shared.me, shared.keys.as_ref());
         let reception = Reception::new(config);
         let (heard, old) = (HashMap::new(), BTreeSet::new());
-        Receiver { shared, waker, reception, disk, closing, seal, receives, heard, old }
+        let replays = Replays::default();
+        Receiver {
+            shared,
+            waker,
+            reception,
+            disk,
+            closing,
+            seal,
+            opens,
+            replays,
+            receives,
+            heard,
+            old,
+        }
     }
 
     /// Runs until it is told to stop.
@@ -123,6 +141,8 @@ impl Receiver {
                 ToReceiver::Answer(answer) => self.reception.answer(now, answer),
                 ToReceiver::Gone(node) => {
                     self.heard.remove(&node);
+                    self.opens.forget(node);
+                    self.replays.gone(node);
                     self.reception.member_gone(now, node);
                 }
                 ToReceiver::Oldest(node, oldest) => self.reception.oldest_open(now, node, oldest),
@@ -166,29 +186,28 @@ impl Receiver {
         }
     }
 
-    fn packets(&mut self, batch: &RecvBatch) {
+    fn packets(&mut self, batch: &mut RecvBatch) {
         let now = clock::now();
         let shared = Arc::clone(&self.shared);
         let mut run: Option<Run<'_>> = None;
         let mut last: Option<(NodeId, SocketAddrV4)> = None;
-        for (from, bytes, stride) in batch.packets() {
-            for packet in bytes.chunks(stride.max(1)) {
+        self.opens.refresh();
+        for (from, bytes, stride) in batch.packets_mut() {
+            for packet in bytes.chunks_mut(stride.max(1)) {
                 count(&shared.counters.received);
-                let (header, payload) = match open(packet) {
+                let (header, checked) = match self.opens.check(packet) {
                     Ok(opened) => opened,
                     Err(bad) => {
-                        self.bad(from, packet, bad);
+                        self.bad(now, from, packet, bad);
                         continue;
                     }
                 };
-                if header.node == shared.me {
-                    continue;
-                }
                 if !shared.net.subnet_contains(*from.ip()) {
                     count(&shared.counters.foreign);
                     continue;
                 }
                 if matches!(header.kind, PacketKind::Hello | PacketKind::Bye) {
+                    let payload = self.opens.payload(&header, checked, packet);
                     self.membership(from, &header, payload);
                     continue;
                 }
@@ -200,6 +219,13 @@ impl Receiver {
                     last = Some((header.node, from));
                     self.heard(now, header.node);
                 }
+                if self.opens.is_keyed()
+                    && !self.replays.take(header.node, header.role, header.counter)
+                {
+                    count(&shared.counters.replayed);
+                    continue;
+                }
+                let payload = self.opens.payload(&header, checked, packet);
                 if header.kind == PacketKind::Data {
                     self.block(now, &header, payload, &mut run);
                 } else {
@@ -211,11 +237,29 @@ impl Receiver {
         self.flush(now, run);
     }
 
-    fn bad(&mut self, from: SocketAddrV4, packet: &[u8], bad: Bad) {
+    fn bad(&mut self, now: Time, from: SocketAddrV4, packet: &[u8], bad: Bad) {
+        let counters = &self.shared.counters;
         match bad {
-            Bad::Trailer => count(&self.shared.counters.bad_trailer),
+            Bad::Own => {}
+            Bad::Trailer => count(&counters.bad_trailer),
+            Bad::Hello => {
+                count(&counters.bad_trailer);
+                let addr = *from.ip();
+                if lock(&self.shared.strangers).suspect(addr) {
+                    self.stranger(now, addr, Strange::OtherKey);
+                }
+            }
+            Bad::NoKey | Bad::HasKey | Bad::OtherKey => {
+                count(&counters.other_key);
+                let strange = match bad {
+                    Bad::NoKey => Strange::Unkeyed,
+                    Bad::HasKey => Strange::Keyed,
+                    _ => Strange::OtherKey,
+                };
+                self.stranger(now, *from.ip(), strange);
+            }
             Bad::Header => {
-                count(&self.shared.counters.bad_header);
+                count(&counters.bad_header);
                 let old = packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION;
                 // They go on sending for as long as they live; once is enough.
                 if old && self.old.len() < MOST_OLD && self.old.insert(*from.ip()) {
@@ -225,6 +269,22 @@ impl Receiver {
                     ));
                 }
             }
+        }
+    }
+
+    /// A packet came that a daemon with another key has sent, or somebody in its name.
+    fn stranger(&self, now: Time, addr: Ipv4Addr, strange: Strange) {
+        let mut strangers = lock(&self.shared.strangers);
+        if !self.shared.net.subnet_contains(addr) {
+            return;
+        }
+        // A member's packet that was damaged does not make it a stranger.
+        if !strangers.knows(addr) && self.shared.is_member_address(addr) {
+            return;
+        }
+        if strangers.seen(now, addr, strange) {
+            let has = strange.words();
+            log::notice(format_args!("a makuosan at {addr} has {has}: it is ignored"));
         }
     }
 
@@ -340,9 +400,12 @@ impl Receiver {
         let mut changed = false;
         while let Some(event) = self.reception.poll_event() {
             changed = true;
+            let many = |text: std::fmt::Arguments<'_>| {
+                log::many(log::Level::INFO, "transfers", text);
+            };
             match event {
-                Event::Opened(key) => log::info(format_args!("transfer {key} begins")),
-                Event::Ended(key) => log::info(format_args!("transfer {key} is complete")),
+                Event::Opened(key) => many(format_args!("transfer {key} begins")),
+                Event::Ended(key) => many(format_args!("transfer {key} is complete")),
                 Event::Aborted(key, why) => log::limited(
                     log::Level::NOTICE,
                     "aborted",

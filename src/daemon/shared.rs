@@ -1,13 +1,15 @@
 //! What the threads of the daemon share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::keyring::Keys;
 use super::mailbox::Mailbox;
 use super::receiver::ToReceiver;
 use super::sender::ToSender;
+use super::strangers::Strangers;
 use crate::console::reply::HostReport;
 use crate::console::reply::{Progress, Total};
 use crate::engine::job::TransferKey;
@@ -55,6 +57,10 @@ pub(super) struct Counters {
     pub(super) bad_trailer: AtomicU64,
     pub(super) strangers: AtomicU64,
     pub(super) foreign: AtomicU64,
+    /// Sealed with another key than ours, or not as we do.
+    pub(super) other_key: AtomicU64,
+    /// Sealed with our key, and here before.
+    pub(super) replayed: AtomicU64,
 }
 
 /// Adds one.
@@ -65,12 +71,15 @@ pub(super) fn count(counter: &AtomicU64) {
 pub(super) struct Shared {
     pub(super) me: NodeId,
     pub(super) net: Net,
+    /// The keys, if the daemon has any.
+    pub(super) keys: Option<Arc<Keys>>,
     pub(super) root: Arc<Root>,
     pub(super) control: Mailbox<ToControl>,
     pub(super) sender: Mailbox<ToSender>,
     pub(super) receiver: Mailbox<ToReceiver>,
     pub(super) peers: RwLock<HashMap<NodeId, Peer>>,
     pub(super) counters: Counters,
+    pub(super) strangers: Mutex<Strangers>,
     /// What the last transfers showed of each member.
     pub(super) stats: Mutex<HashMap<NodeId, Stats>>,
     /// The numbers of the transfers that go out, from before their first packet until after their last.
@@ -100,6 +109,12 @@ impl Shared {
     /// Whether a node is a member.
     pub(super) fn knows(&self, node: NodeId) -> bool {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
+    }
+
+    /// Whether a member has this address.
+    pub(super) fn is_member_address(&self, addr: Ipv4Addr) -> bool {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().any(|peer| *peer.addr.ip() == addr)
     }
 
     pub(super) fn set_peer(&self, node: NodeId, peer: Option<Peer>) {

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::{Mutex, RwLock, mpsc};
 use std::thread::{self, JoinHandle};
 
 use super::clock;
+use super::confine::{Places, confine};
 use super::control::{Control, Settings};
+use super::keyfile;
+use super::keyring::{Keyring, Keys};
 use super::mailbox::Mailbox;
 use super::packet::Seal;
 use super::password::{self, Door};
@@ -31,6 +34,7 @@ use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
 use crate::sys::daemonize::{self, Readiness};
+use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
 use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
@@ -114,6 +118,9 @@ fn host_name(config: &Config) -> Result<HostName, String> {
 }
 
 fn start(config: Config) -> Result<ExitCode, String> {
+    if let Some(path) = &config.genkey {
+        return keyfile::make(path).map(|()| ExitCode::SUCCESS);
+    }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
     let root = Root::open(&config.base)
@@ -126,6 +133,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
         None => None,
     };
     if config.check_config {
+        keyring(&config)?;
         let text = plan::describe(&config, &identity, &name, &root)?;
         // A closed pipe is no failure.
         let _ = std::io::stdout().write_all(text.as_bytes());
@@ -151,6 +159,19 @@ fn start(config: Config) -> Result<ExitCode, String> {
     }
 }
 
+/// The keys, if the daemon is to have any. They are read where they are needed: the process that has
+/// started the daemon, and waits for it, never has them.
+fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
+    if config.keys.is_empty() {
+        return Ok(None);
+    }
+    if !config.core_dumps {
+        // Before there is anything in memory that must not be in one.
+        ids::set_core_dumps(false).map_err(|e| format!("core dumps: {}", Plain(&e)))?;
+    }
+    keyfile::keyring(&config.keys).map(Some)
+}
+
 struct Daemon {
     control: Control,
     sender: Sender,
@@ -159,6 +180,7 @@ struct Daemon {
     jobs: mpsc::Receiver<DiskJob>,
     shared: Arc<Shared>,
     unix: Option<std::path::PathBuf>,
+    pidfile: Option<PidFile>,
 }
 
 /// Opens everything, then gives up the rights that this took.
@@ -169,10 +191,14 @@ fn assemble(
     root: Root,
     password: Option<Secret>,
 ) -> Result<Daemon, String> {
+    let keys = keyring(&config)?;
     let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
     let system =
         |what: &'static str| move |error: std::io::Error| format!("{what}: {}", Plain(&error));
     let signals = SignalFd::new(&wanted).map_err(system("signals"))?;
+    // First of all: of two daemons with the same options, the second is told of the first.
+    let pidfile = config.pidfile.as_deref().map(PidFile::take).transpose();
+    let pidfile = pidfile.map_err(|error| format!("--pidfile {error}"))?;
     let net = Net::open(&NetConfig {
         group: config.multicast,
         port: config.port,
@@ -190,6 +216,10 @@ fn assemble(
     // It is removed at the end, when the daemon is in another directory.
     let unix_path =
         config.unix.as_ref().map(std::path::absolute).transpose().map_err(system("-U"))?;
+    // They may be read again from there.
+    let key_paths: std::io::Result<Vec<PathBuf>> =
+        config.keys.iter().map(std::path::absolute).collect();
+    let key_paths = key_paths.map_err(system("-k"))?;
     let unix = match &config.unix {
         Some(path) => {
             let listener =
@@ -203,7 +233,7 @@ fn assemble(
     let _ = ids::raise_nofile(OPEN_FILES);
     let base = root.path().to_owned();
     let root = match config.chroot {
-        true => confine(&root).map_err(system("-c"))?,
+        true => change_root(&root).map_err(system("-c"))?,
         false => root,
     };
     if identity.drops {
@@ -213,13 +243,22 @@ fn assemble(
     // The kernel forbids it to whoever has changed its ids.
     if config.core_dumps {
         ids::set_core_dumps(true).map_err(system("-C"))?;
-    } else if identity.drops {
+    } else if identity.drops || keys.is_some() {
         ids::set_core_dumps(false).map_err(system("core dumps"))?;
     }
     let root = Arc::new(root);
     let readonly = config.readonly || config.no_recv;
     let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.fsync });
     let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), Plain(&e)))?;
+    // In a chroot the other paths are other ones.
+    let outside = |paths: Vec<PathBuf>| if config.chroot { Vec::new() } else { paths };
+    let pid_path = pidfile.as_ref().map(|file| file.path().to_owned());
+    let confined = confine(&Places {
+        base: root.path().to_owned(),
+        read: outside(key_paths.clone()),
+        removed: outside(unix_path.iter().cloned().chain(pid_path).collect()),
+        writes: !readonly,
+    });
 
     let me = NodeId(random::u64().map_err(system("random numbers"))?);
     let secret = random::bytes().map_err(system("random numbers"))?;
@@ -229,12 +268,14 @@ fn assemble(
     let shared = Arc::new(Shared {
         me,
         net,
+        keys: keys.map(|ring| Arc::new(Keys::new(ring))),
         root,
         control: Mailbox::waking(control_waker.clone()),
         sender: Mailbox::new(),
         receiver: Mailbox::waking(receiver_waker.clone()),
         peers: RwLock::default(),
         counters: Default::default(),
+        strangers: Mutex::default(),
         stats: Mutex::default(),
         open: Mutex::default(),
         sends: Mutex::default(),
@@ -275,6 +316,7 @@ fn assemble(
         jobs,
         // In a chroot that path is another one.
         unix: unix_path.filter(|_| !config.chroot),
+        pidfile,
         control: Control {
             settings: Settings {
                 no_send: config.no_send,
@@ -285,6 +327,8 @@ fn assemble(
                 sendsize: shared.net.send_buffer() as u64,
                 base,
                 chroot: config.chroot,
+                keys: key_paths,
+                confined,
             },
             shared: Arc::clone(&shared),
             waker: control_waker,
@@ -292,7 +336,7 @@ fn assemble(
             tcp,
             unix,
             members,
-            seal: Seal::new(me, Role::Control),
+            seal: Seal::new(me, Role::Control, shared.keys.as_ref()),
             clients: Vec::new(),
             door: Door::new(password),
             next_client: 1,
@@ -309,7 +353,7 @@ fn assemble(
 }
 
 /// Makes the base directory the root directory, and opens it as that.
-fn confine(root: &Root) -> std::io::Result<Root> {
+fn change_root(root: &Root) -> std::io::Result<Root> {
     std::os::unix::fs::chroot(root.path())?;
     std::env::set_current_dir("/")?;
     Root::open(Path::new("/"))
@@ -324,7 +368,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 
 impl Daemon {
     fn run(self, readiness: Readiness, foreground: bool) -> Result<ExitCode, String> {
-        let Daemon { control, sender, receiver, disk, jobs, shared, unix } = self;
+        let Daemon { control, sender, receiver, disk, jobs, shared, unix, mut pidfile } = self;
         let spawned = (|| -> std::io::Result<Vec<JoinHandle<()>>> {
             let answers = Arc::clone(&shared);
             Ok(vec![
@@ -335,8 +379,16 @@ impl Daemon {
         })();
         let threads = match spawned {
             Ok(threads) => threads,
-            Err(error) => readiness.failed(&format!("makuosan: no thread: {}", Plain(&error))),
+            Err(error) => {
+                // This ends the process, which drops nothing.
+                drop(pidfile);
+                readiness.failed(&format!("makuosan: no thread: {}", Plain(&error)))
+            }
         };
+        if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
+            drop(pidfile);
+            readiness.failed(&format!("makuosan: --pidfile {error}"));
+        }
         // Nobody may be listening.
         let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());
         log::notice(format_args!(
@@ -361,6 +413,8 @@ impl Daemon {
             // Its directory may not be ours to change any more.
             let _ = std::fs::remove_file(path);
         }
+        // Last: who waits for this file to go may start the next daemon at once.
+        drop(pidfile);
         Ok(status)
     }
 }

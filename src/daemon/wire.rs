@@ -37,7 +37,7 @@ impl Wire {
     /// Sends at `rate` bytes a second at the most.
     pub(super) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         Wire {
-            seal: Seal::new(shared.me, Role::Sender),
+            seal: Seal::new(shared.me, Role::Sender, shared.keys.as_ref()),
             shared,
             bucket: rate.map(Bucket::new),
             buffer: vec![0; ROOM].into(),

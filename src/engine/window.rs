@@ -157,7 +157,8 @@ impl Pacer {
     }
 }
 
-/// A limit in bytes a second that holds two milliseconds' worth (`-T`).
+/// A limit in bytes a second that holds five milliseconds' worth: a thread of a busy host wakes up
+/// late (`-T`).
 #[derive(Clone, Debug)]
 pub struct Bucket {
     rate: f64,
@@ -165,7 +166,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    const HOLDS: Span = Span::from_millis(2);
+    const HOLDS: Span = Span::from_millis(5);
 
     /// A full bucket for `rate` bytes a second.
     pub fn new(rate: f64) -> Self {

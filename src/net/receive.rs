@@ -101,6 +101,15 @@ impl RecvBatch {
             .filter_map(|(one, slot)| Some((one.from, slot.get(..one.length)?, one.stride)))
     }
 
+    /// As [`packets`](RecvBatch::packets), to be changed in their place.
+    pub fn packets_mut(&mut self) -> impl Iterator<Item = (SocketAddrV4, &mut [u8], usize)> {
+        let received = self.got.iter().take(self.filled);
+        received
+            .zip(self.buffer.chunks_exact_mut(self.slot))
+            .filter(|(one, _)| !one.truncated)
+            .filter_map(|(one, slot)| Some((one.from, slot.get_mut(..one.length)?, one.stride)))
+    }
+
     /// How many were dropped since the beginning because they were larger than a slot.
     pub fn truncated(&self) -> u64 {
         self.truncated

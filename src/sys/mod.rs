@@ -3,6 +3,7 @@
 //! A function here does one call (or a few that belong together), checks the result and turns it
 //! into an [`std::io::Result`]; it decides nothing. Descriptors are borrowed or owned, never raw.
 
+pub mod caps;
 mod cmsg;
 mod cvt;
 pub mod daemonize;
@@ -11,9 +12,11 @@ pub mod fsat;
 pub mod host;
 pub mod ids;
 pub mod ifaddr;
+pub mod landlock;
 pub mod localtime;
 pub mod memory;
 pub mod mmsg;
+pub mod pidfile;
 pub mod poll;
 pub mod random;
 pub mod signal;

@@ -73,6 +73,11 @@ impl Syslog {
         self.socket.is_some()
     }
 
+    /// Lets go of whoever listened, and looks who does now.
+    pub fn reconnect(&mut self) {
+        self.connect();
+    }
+
     /// Sends a line, stamped with the local time `secs` seconds after 1970-01-01 00:00 UTC. `text`
     /// goes out as it is, so it should have no line breaks in it.
     pub fn line(&mut self, severity: Severity, secs: i64, text: &str) {

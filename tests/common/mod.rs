@@ -8,9 +8,11 @@
 #![allow(dead_code)]
 
 pub mod console;
+pub mod enemy;
 pub mod fleet;
 pub mod place;
 pub mod process;
+pub mod sandbox;
 pub mod tree;
 
 use std::time::{Duration, Instant};

@@ -370,3 +370,84 @@ fn the_environment_where_there_is_no_option() {
     daemon.signal("TERM");
     assert_eq!(daemon.wait(LONG).code(), Some(0));
 }
+
+#[test]
+fn a_pid_file_from_before_the_shell_goes_on_until_the_end() {
+    let fleet = Fleet::idle("pidfile", 2);
+    let path = fleet.dir().join("pid");
+    let start = |at: usize, more: &[&str]| {
+        let mut start = command(MAKUOSAN);
+        // Relative to where it is started.
+        start.current_dir(fleet.dir()).args(fleet.options(at)).args(["--pidfile", "pid"]);
+        process::run(start.args(more))
+    };
+    // Left behind by a dead daemon; its number belongs to a process that lives.
+    fs::write(&path, format!("{}\n", std::process::id())).unwrap();
+    let ran = start(0, &[]);
+    let daemon = Background::of(&ran);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", daemon.0));
+    let ran = start(1, &[]);
+    assert_refused(&ran, &["--pidfile", "pid", &format!("process {}", daemon.0)]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", daemon.0));
+    // Killed, it leaves it; the next one takes it, and a start that fails removes it.
+    process::signal(daemon.0, "KILL");
+    eventually("its end", || !is_alive(daemon.0));
+    assert!(path.exists());
+    let ran = start(1, &["-l", "192.0.2.1"]);
+    assert_refused(&ran, &["cannot listen"]);
+    assert!(!path.exists());
+    let daemon = Background::of(&start(1, &[]));
+    assert!(path.exists());
+    process::signal(daemon.0, "TERM");
+    eventually("its end", || !is_alive(daemon.0));
+    assert!(!path.exists());
+    // Something else is left alone.
+    fs::write(&path, "precious\n").unwrap();
+    assert_refused(&start(0, &[]), &["--pidfile", "not a pid file"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious\n");
+}
+
+#[test]
+fn what_is_not_needed_is_given_up() {
+    let mut fleet = Fleet::idle("confined", 3);
+    let (near, far) = (fleet.dir().join("keys"), fleet.dir().join("elsewhere"));
+    for dir in [&near, &far] {
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join("key"), "a shared secret\n").unwrap();
+        tree::set_mode(&dir.join("key"), 0o600);
+    }
+    let key = near.join("key");
+    let keyed = ["-k", key.to_str().unwrap()];
+    fleet.start(0, &keyed);
+    fleet.start(1, &[&keyed[..], &["-r"]].concat());
+    fleet.wait_for_members();
+    for (at, most) in [(0, 0x0800_001f_u64), (1, 0x4)] {
+        let pid = fleet.daemon(at).pid();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        for task in tasks.map(|task| task.unwrap().file_name().into_string().unwrap()) {
+            let task: u32 = task.parse().unwrap();
+            assert_eq!(status_of(task, "NoNewPrivs:"), ["1"]);
+            for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
+                let held = u64::from_str_radix(&status_of(task, set)[0], 16).unwrap();
+                // Others than root cannot change the bounding set, and gain nothing by it.
+                assert!(held & !most == 0 || (set == "CapBnd:" && !is_root()), "{set} {held:x}");
+            }
+        }
+        let status = fleet.console(at).ask("status");
+        assert!(status.contains("\nconfined: no new privileges"), "{status}");
+        if !status.contains("Landlock") {
+            skip("files outside of what a daemon needs", "this kernel has no Landlock");
+            continue;
+        }
+        // A file that the daemon's user may read, from inside the confined process.
+        fs::remove_file(&key).unwrap();
+        std::os::unix::fs::symlink("../elsewhere/key", &key).unwrap();
+        fleet.daemon(at).signal("HUP");
+        fleet.daemon(at).wait_for_log("Permission denied: a restart is needed");
+    }
+    // All that it is for goes on.
+    tree::write(fleet.path(0, "dir/file"), "x");
+    let ran = fleet.msync(0, &["send", "-r"]);
+    assert!(ran.err.contains("Read-only") || ran.err.contains("read-only"), "{ran:?}");
+}

@@ -96,6 +96,21 @@ pub const FLAGS: &[Flag] = &[
                removed at the end; the next start replaces it.",
     },
     Flag {
+        short: Some('k'),
+        long: "key",
+        value: Some("FILE"),
+        help: "key of the group: the first line of FILE",
+        more: "All members must have it; packets are sealed with it. Given twice, the first key \
+               seals and both open, so that a key can be replaced by another.",
+    },
+    Flag {
+        short: None,
+        long: "genkey",
+        value: Some("FILE"),
+        help: "write a new key to FILE, mode 0600, and exit",
+        more: "A file that is there is left alone, and that is an error.",
+    },
+    Flag {
         short: Some('K'),
         long: "password",
         value: Some("FILE"),
@@ -162,6 +177,13 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "pidfile",
+        value: Some("FILE"),
+        help: "write the process id there, and remove it at the end",
+        more: "Refused if a daemon that runs holds it; one that a dead daemon left is replaced.",
+    },
+    Flag {
+        short: None,
         long: "timeout",
         value: Some("S"),
         help: "seconds until a silent host is left behind (10)",
@@ -205,12 +227,6 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag { short: Some('h'), long: "help", value: None, help: "print this and exit", more: "" },
 ];
-
-/// Options that older versions had and this one does not; they are refused in so many words.
-pub(super) const REFUSED: &[(Flag, &str)] = &[(
-    Flag { short: Some('k'), long: "key", value: Some("FILE"), help: "", more: "" },
-    "encryption is not in this version",
-)];
 
 /// Variables of the environment that stand for an option that was not given.
 pub const VARIABLES: &[(&str, &str)] = &[

@@ -20,6 +20,9 @@ const PROGRAM: &str = "makuosan";
 /// The multicast group, unless `-m` says otherwise.
 pub const DEFAULT_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 108);
 
+/// The most keys.
+const MAX_KEYS: usize = 2;
+
 /// How the daemon is to run: every value checked as far as that needs no system call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -41,6 +44,10 @@ pub struct Config {
     pub unix: Option<PathBuf>,
     /// `-c`: the base directory becomes the root directory.
     pub chroot: bool,
+    /// `-k`: the files with the group's keys, two at most; the first seals.
+    pub keys: Vec<PathBuf>,
+    /// `--genkey`: only write a new key there. `base` may be empty then.
+    pub genkey: Option<PathBuf>,
     /// `-K`: the file with the console's password.
     pub password: Option<PathBuf>,
     /// `-u`: name or number.
@@ -67,6 +74,8 @@ pub struct Config {
     pub no_recv: bool,
     /// `-O`: sends only what its user owns.
     pub own_only: bool,
+    /// `--pidfile`: the file for the process id.
+    pub pidfile: Option<PathBuf>,
     /// `--timeout`: 1 s to 1 h.
     pub timeout: Span,
     /// `--ttl`: 1 to 255.
@@ -91,9 +100,7 @@ pub fn parse(
 ) -> Result<Asked<Config>, Error> {
     let mut args = args.into_iter().peekable();
     let bare = args.peek().is_none();
-    let all: Vec<Flag> =
-        FLAGS.iter().chain(flags::REFUSED.iter().map(|(f, _)| f)).copied().collect();
-    let typed = Typed::parse(PROGRAM, &all, args)?;
+    let typed = Typed::parse(PROGRAM, FLAGS, args)?;
     if typed.has("help") {
         return Ok(Asked::Print(help()));
     }
@@ -103,9 +110,6 @@ pub fn parse(
     if let Some(word) = typed.words().0.first() {
         let shown = crate::name::Escaped(word.as_bytes());
         return Err(Error::new(PROGRAM, format_args!("{shown}: not an option")));
-    }
-    if let Some((flag, why)) = flags::REFUSED.iter().find(|(flag, _)| typed.has(flag.long)) {
-        return Err(Error::new(PROGRAM, format_args!("{}: {why}", flag.spelled())));
     }
     let source = Source { typed, env: &env };
     if bare && source.value("base").is_none() {
@@ -198,9 +202,19 @@ fn text<T: std::str::FromStr>(value: &OsStr) -> Option<T> {
 impl Config {
     fn resolve(source: &Source<'_>) -> Result<Config, Error> {
         let typed = &source.typed;
-        let Some(base) = source.read("base", "a directory has a name", some_path)? else {
-            return Err(Error::new(PROGRAM, "-b DIR: a base directory is required"));
+        let genkey = source.read("genkey", "a file has a name", some_path)?;
+        let base = match source.read("base", "a directory has a name", some_path)? {
+            Some(base) => base,
+            None if genkey.is_some() => PathBuf::new(),
+            None => return Err(Error::new(PROGRAM, "-b DIR: a base directory is required")),
         };
+        let keys: Vec<PathBuf> = typed.all("key").into_iter().map(PathBuf::from).collect();
+        if keys.iter().any(|path| path.as_os_str().is_empty()) {
+            return Err(Error::bad_value(PROGRAM, "-k", OsStr::new(""), "a file has a name"));
+        }
+        if keys.len() > MAX_KEYS {
+            return Err(Error::new(PROGRAM, format_args!("-k: at most {MAX_KEYS} keys")));
+        }
         let port = source.number("port", "a port", 1, u16::MAX)?.unwrap_or(DEFAULT_PORT);
         let multicast = source.read("multicast", "not an IPv4 multicast address", |v| {
             text(v).filter(Ipv4Addr::is_multicast)
@@ -237,6 +251,8 @@ impl Config {
             }),
             unix,
             chroot: typed.has("chroot"),
+            keys,
+            genkey,
             password: source.read("password", "a file has a name", some_path)?,
             user: source.read("user", account_is, account)?,
             group: source.read("group", account_is, account)?,
@@ -255,6 +271,7 @@ impl Config {
             no_send: typed.has("no-send"),
             no_recv: typed.has("no-recv"),
             own_only: typed.has("own-only"),
+            pidfile: source.read("pidfile", "a file has a name", some_path)?,
             timeout: Span::from_secs(seconds.unwrap_or(10).into()),
             ttl: source.number("ttl", "a TTL", 1, u8::MAX)?.unwrap_or(1),
             fsync: typed.has("fsync"),
@@ -394,6 +411,9 @@ mod tests {
             ["-S", "many"],
             ["-N", "a b"],
             ["-K", ""],
+            ["-k", ""],
+            ["--genkey", ""],
+            ["--pidfile", ""],
             ["--timeout", "0"],
             ["--ttl", "256"],
         ];
@@ -402,11 +422,19 @@ mod tests {
             assert!(text.starts_with(&format!("makuosan: {name} {value}: ")), "{text}");
             assert_eq!(text.lines().count(), 1);
         }
-        for key in [&["-k", "/key"][..], &["-k/key"], &["--key=/key"]] {
-            let text = error(&[&["-b/"], key].concat());
-            assert_eq!(text, "makuosan: -k: encryption is not in this version");
-        }
-        assert!(!help().contains("-k,"));
+    }
+
+    #[test]
+    fn keys_add_up_to_two_and_one_can_be_made_without_a_base() {
+        assert!(config(&["-b/"]).keys.is_empty());
+        assert_eq!(
+            config(&["-b/", "-k", "new", "--key=old"]).keys,
+            ["new", "old"].map(PathBuf::from)
+        );
+        assert_eq!(error(&["-b/", "-ka", "-kb", "-kc"]), "makuosan: -k: at most 2 keys");
+        let made = config(&["--genkey", "/key"]);
+        assert_eq!((made.genkey, made.base), (Some(PathBuf::from("/key")), PathBuf::new()));
+        assert_eq!(config(&["-b/"]).genkey, None);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Rank, Shared};
+use super::Shared;
+use super::budget::Rank;
 use crate::engine::ranges::RangeSet;
-use crate::name::RelPath;
+use crate::name::{NodeId, RelPath};
 use crate::wire::begin::Offer;
 use crate::wire::feedback::{BatchStatus, State};
 use crate::wire::header::MAX_BLOCK;
@@ -48,6 +49,8 @@ pub(super) enum Content<H> {
 }
 
 pub(super) struct Batch<H> {
+    /// Whose it is.
+    node: NodeId,
     pub(super) stage: Stage<H>,
     pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) layout: Option<Arc<Layout>>,
@@ -65,8 +68,9 @@ pub(super) struct Batch<H> {
 }
 
 impl<H> Batch<H> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(node: NodeId) -> Self {
         Batch {
+            node,
             stage: Stage::Unknown { refused: false },
             manifest: None,
             layout: None,
@@ -100,7 +104,7 @@ impl<H> Batch<H> {
         let whole = offer.manifest_len as usize;
         if matches!(self.stage, Stage::Unknown { .. }) {
             let wanted = whole * MANIFEST_FACTOR;
-            if !shared.reserve(wanted, rank) {
+            if !shared.budget.reserve(self.node, rank, wanted) {
                 self.stage = Stage::Unknown { refused: true };
                 return false;
             }
@@ -123,8 +127,8 @@ impl<H> Batch<H> {
     /// The manifest takes so many bytes, now that it is decoded. False if there is no room for it: then
     /// it has to be offered again.
     pub(super) fn settle(&mut self, shared: &mut Shared, rank: Rank, bytes: usize) -> bool {
-        shared.release(std::mem::take(&mut self.reserved));
-        if shared.reserve(bytes, rank) {
+        shared.budget.release(self.node, std::mem::take(&mut self.reserved));
+        if shared.budget.reserve(self.node, rank, bytes) {
             self.reserved = bytes;
             return true;
         }
@@ -177,7 +181,7 @@ impl<H> Batch<H> {
             return true;
         };
         let memory = self.layout.as_ref().map_or(0, |layout| layout.len() as usize);
-        *starved = !shared.reserve(memory, rank);
+        *starved = !shared.budget.reserve(self.node, rank, memory);
         if *starved {
             return false;
         }
@@ -225,10 +229,26 @@ impl<H> Batch<H> {
         BatchStatus { state, missing }
     }
 
+    /// Gives back the memory of its body.
+    pub(super) fn free_body(&mut self, shared: &mut Shared) {
+        shared.budget.release(self.node, std::mem::take(&mut self.reserved_body));
+    }
+
+    /// Gives back all but what is kept of it to be said again.
+    pub(super) fn finish(&mut self, shared: &mut Shared) {
+        self.free(shared);
+        let outcomes = match &self.stage {
+            Stage::Done(outcomes) => size_of_val(outcomes.as_slice()),
+            _ => 0,
+        };
+        self.reserved = size_of_val(self.needs.as_slice()) + outcomes;
+        shared.budget.take(self.node, self.reserved);
+    }
+
     /// Gives back its memory.
     pub(super) fn free(&mut self, shared: &mut Shared) {
-        shared.release(std::mem::take(&mut self.reserved));
-        shared.release(std::mem::take(&mut self.reserved_body));
+        shared.budget.release(self.node, std::mem::take(&mut self.reserved));
+        self.free_body(shared);
         self.manifest = None;
         self.layout = None;
     }

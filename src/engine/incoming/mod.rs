@@ -1,10 +1,11 @@
 //! All transfers that come in to one daemon: routing, memory, tombstones.
 //!
 //! Memory for incoming transfers has one budget. A batch that does not fit waits, says so, and is
-//! offered again; the lowest open batch of the first transfer, by its key, never waits, so there is
-//! always progress.
+//! offered again; the lowest open batch of the first transfer, by its key, goes beyond the budget if
+//! it must, so there is always progress; and no sender takes what is there for others.
 
 mod batch;
+mod budget;
 mod tombs;
 mod transfer;
 
@@ -21,6 +22,8 @@ use crate::wire::feedback::{Feedback, Spool, Verdict};
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::outcome::Reason;
 
+pub use budget::BEYOND;
+use budget::Budget;
 use tombs::Tombs;
 use transfer::{Claim, Transfer};
 
@@ -112,24 +115,13 @@ pub struct Reception<H> {
     events: VecDeque<Event>,
 }
 
-/// Which part of the budget a batch may use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Rank {
-    /// The lowest open batch of the first transfer never waits.
-    First,
-    /// Those of the others have a part for themselves: none is held up for good by a transfer that
-    /// stands still, or by its own later batches.
-    Lowest,
-    Later,
-}
-
 /// What all transfers share.
 struct Shared {
     config: Config,
     rng: Rng,
     jobs: VecDeque<Job>,
     spare: Vec<Vec<u8>>,
-    used: usize,
+    budget: Budget,
     senders: u32,
 }
 
@@ -139,33 +131,6 @@ impl Shared {
         header.transfer = key.number;
         header.batch = batch;
         header
-    }
-
-    /// Takes `bytes` of the budget, if they are there for a batch of this rank.
-    fn reserve(&mut self, bytes: usize, rank: Rank) -> bool {
-        let most = match rank {
-            Rank::First => usize::MAX,
-            Rank::Lowest => self.config.budget,
-            Rank::Later => self.config.budget / 8 * 5,
-        };
-        let fits = self.used.saturating_add(bytes) <= most;
-        if fits {
-            self.used += bytes;
-        }
-        fits
-    }
-
-    /// Whether a batch that was refused may be offered again.
-    fn has_room(&self, rank: Rank) -> bool {
-        match rank {
-            Rank::First => true,
-            Rank::Lowest => self.used < self.config.budget / 4 * 3,
-            Rank::Later => self.used < self.config.budget / 2,
-        }
-    }
-
-    fn release(&mut self, bytes: usize) {
-        self.used = self.used.saturating_sub(bytes);
     }
 
     fn grant(&self) -> u32 {
@@ -189,13 +154,14 @@ impl<H> Reception<H> {
     /// Nothing has come in yet.
     pub fn new(config: Config) -> Self {
         let rng = Rng::new(config.seed);
+        let budget = Budget::new(config.budget);
         Reception {
             shared: Shared {
                 config,
                 rng,
                 jobs: VecDeque::new(),
                 spare: Vec::new(),
-                used: 0,
+                budget,
                 senders: 0,
             },
             transfers: Vec::new(),
@@ -291,7 +257,7 @@ impl<H> Reception<H> {
             }
             Answer::Closed { key } => {
                 let freed = self.closing.remove(&key).unwrap_or(0);
-                self.shared.release(freed);
+                self.shared.budget.release(key.node, freed);
             }
             Answer::Tallied { key, tally } => self.spooled(now, key, Spool::Tally(tally)),
             Answer::Deleted { key, deleted, failed } => {
@@ -382,7 +348,7 @@ impl<H> Reception<H> {
 
     /// The memory in use, in bytes.
     pub fn memory(&self) -> usize {
-        self.shared.used
+        self.shared.budget.used()
     }
 
     fn position(&self, key: TransferKey) -> Option<usize> {
@@ -470,7 +436,7 @@ impl<H> Reception<H> {
         let transfer = self.transfers.remove(at);
         let key = transfer.key;
         // Whatever the disk still has of it stays until it is done with that.
-        self.closing.insert(key, transfer.memory());
+        *self.closing.entry(key).or_default() += transfer.memory();
         self.shared.jobs.push_back(Job::Close { key, aborted: why.is_some() });
         self.tombs.closed(now, key);
         if matches!(why, None | Some(Why::Sender)) {

@@ -5,7 +5,8 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use super::batch::{Batch, Content, Stage};
-use super::{Outbound, Place, Rank, Shared};
+use super::budget::Rank;
+use super::{Outbound, Place, Shared};
 use crate::engine::job::{Body, Job, Options, Tally, TransferKey};
 use crate::name::RelPath;
 use crate::time::{Span, Time};
@@ -122,7 +123,7 @@ impl<H> Transfer<H> {
             return None;
         }
         while self.batches.len() <= at {
-            self.batches.push_back(Batch::new());
+            self.batches.push_back(Batch::new(self.key.node));
         }
         self.batches.get_mut(at)
     }
@@ -239,7 +240,7 @@ impl<H> Transfer<H> {
         if dry_run {
             // A dry run ends here; what each entry needs is the result.
             batch.stage = Stage::Done(Vec::new());
-            batch.free(shared);
+            batch.finish(shared);
         } else {
             let body = file.map_or(Content::None, Content::File);
             batch.stage = Stage::Body { body, starved: false };
@@ -259,7 +260,7 @@ impl<H> Transfer<H> {
             let batch = &mut self.batches[at];
             let has_room = match batch.stage {
                 Stage::Body { starved: true, .. } => batch.make_room(shared, rank),
-                Stage::Unknown { refused: true } => shared.has_room(rank),
+                Stage::Unknown { refused: true } => shared.budget.has_room(self.key.node, rank),
                 _ => continue,
             };
             if !has_room {
@@ -342,7 +343,7 @@ impl<H> Transfer<H> {
             return;
         }
         batch.stage = Stage::Staged;
-        shared.release(std::mem::take(&mut batch.reserved_body));
+        batch.free_body(shared);
         if batch.strikes.is_some() {
             self.commit_next(shared);
         } else {
@@ -388,7 +389,7 @@ impl<H> Transfer<H> {
         batch.stage = Stage::Done(outcomes);
         // The outcomes say it all.
         batch.needs = Vec::new();
-        batch.free(shared);
+        batch.finish(shared);
         let due = self.soon(shared, now);
         self.dones_due.insert(number, (due, 0));
         self.commit_next(shared);

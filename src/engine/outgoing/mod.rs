@@ -177,6 +177,8 @@ pub struct Outgoing {
     sent_to_all: u32,
     /// What was sent since the last poll, in bytes.
     unpolled: u64,
+    /// How many blocks may leave at once.
+    most: u32,
     /// Whether the window held something back since the last round.
     limited: bool,
     /// When the last poll left, when the last one to all, when one was last repeated, and how patient
@@ -214,6 +216,7 @@ impl Outgoing {
             confirmed: 0,
             sent_to_all: 0,
             unpolled: 0,
+            most: 1,
             limited: false,
             asked_at: now,
             spoken_at: now,

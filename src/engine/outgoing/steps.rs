@@ -14,6 +14,8 @@ use crate::wire::header::PacketKind;
 use crate::wire::outcome::Reason;
 use crate::wire::poll::{Asked, Mark, Poll};
 
+/// A target that has missed no more polls than this may only be slow.
+const SOON: u32 = 2;
 /// Silent targets get the next poll each by itself, up to so many.
 pub(super) const ONE_BY_ONE: usize = 16;
 /// Answers to polls of a large fleet come at this many a second at the most.
@@ -386,6 +388,11 @@ impl Outgoing {
     /// Sends POLL: to all, asking the next slice of them; or to those who are to answer now.
     pub(super) fn poll(&mut self, now: Time, these: Option<&[usize]>) {
         let total = self.targets.len();
+        if total == 0 {
+            // Nobody would answer.
+            self.spoken_at = now;
+            return;
+        }
         let asked = match these {
             Some(these) => Asked::These(Bits::of(these.iter().copied())),
             None if total <= AT_ONCE => Asked::Slice(0, total as u16),
@@ -423,7 +430,7 @@ impl Outgoing {
         header.batch = self.first;
         header.block = number;
         let to = match these {
-            Some(these) if these.len() <= ONE_BY_ONE => {
+            Some(these) if these.len() <= ONE_BY_ONE && !self.may_be_behind(these) => {
                 these.iter().map(|&at| To::One(self.targets[at].addr)).collect()
             }
             _ => vec![self.everyone()],
@@ -440,6 +447,15 @@ impl Outgoing {
         if these.is_none() || self.polls.outstanding() {
             self.asked_at = now;
         }
+    }
+
+    /// Whether all of these have been silent for so short that what they were sent may still be queued
+    /// before them. A poll by another way would overtake it, and make it look lost.
+    fn may_be_behind(&self, these: &[usize]) -> bool {
+        these.iter().all(|&at| {
+            let target = &self.targets[at];
+            target.presence == Presence::Active && target.silent_polls <= SOON
+        })
     }
 
     /// Which batches' NEED and DONE are lacking, of the targets asked.
@@ -520,6 +536,7 @@ impl Outgoing {
 
     /// What is to be sent now, at most `most` blocks at once; no blocks at all unless `blocks_too`.
     pub fn poll_transmit(&mut self, now: Time, most: u32, blocks_too: bool) -> Option<Transmit> {
+        self.most = most;
         if let Some(transmit) = self.control.pop_front() {
             return Some(transmit);
         }
@@ -553,8 +570,13 @@ impl Outgoing {
     fn poll_every(&self) -> u64 {
         // A small window is asked for in small pieces, or it stands still between them.
         match self.window.size(self.smallest_grant()) {
-            small if small < POLL_EVERY => small / 8,
-            large => (large / 4).min(POLL_EVERY),
+            small if small < POLL_EVERY => small / 3,
+            large => {
+                // Whole bursts, or what is left of one leaves by itself before each poll.
+                let burst = u64::from(self.most) * u64::from(self.config.block);
+                let every = (large / 4).min(POLL_EVERY);
+                if every > burst { every - every % burst.max(1) } else { every }
+            }
         }
     }
 

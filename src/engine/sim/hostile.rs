@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::scenarios::{assert_equal, fleet, seeds, small_tree};
 use super::{Action, Packet, address};
-use crate::engine::incoming::{Config, MAX_TRANSFERS, Place, Reception};
+use crate::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Place, Reception};
 use crate::engine::job::{Answer, Job};
 use crate::engine::outgoing::{self, Outgoing, Transmit};
 use crate::engine::rng::Rng;
@@ -234,6 +234,29 @@ fn what_a_sender_can_make_a_target_keep_is_bounded() {
         assert_eq!(reception.memory(), 0);
         begin(&mut reception, 5_000);
         assert_eq!(reception.open().count(), 1);
+    }
+}
+
+#[test]
+fn being_first_again_and_again_is_bounded_too() {
+    const BUDGET: usize = 32 << 20;
+    for (manifest, abort) in swollen().iter().flat_map(|m| [(m, false), (m, true)]) {
+        let mut reception = reception(BUDGET);
+        let mut peak = 0;
+        for number in (0..200).rev() {
+            begin(&mut reception, number);
+            offer(&mut reception, number, 1, manifest);
+            if abort {
+                let header = header(PacketKind::Abort, number, 0, 0);
+                reception.packet(Time::from_micros(1), evil_addr(), &header, &[]);
+            }
+            // The disk stands still.
+            while reception.poll_job().is_some() {}
+            while reception.poll_event().is_some() {}
+            peak = peak.max(reception.memory());
+        }
+        eprintln!("{} MiB of {} MiB", peak >> 20, BUDGET >> 20);
+        assert!(peak <= BUDGET + BEYOND / 2, "{peak}");
     }
 }
 

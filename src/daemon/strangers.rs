@@ -1,0 +1,134 @@
+//! Daemons on the segment that are none of ours: without a key, or with another.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::time::{Span, Time};
+
+/// So many are known by address; nobody needs to know more.
+const MOST: usize = 64;
+/// One that was not heard for so long is not there any more.
+const ABOUT: Span = Span::from_secs(60);
+/// One that was not heard for so long gives its place to another.
+const KEPT: Span = Span::from_secs(600);
+/// After so many HELLOs with a key marked as ours, and a MAC that is not, it is taken for another key.
+const SUSPECT: u8 = 3;
+
+/// What makes it a stranger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Strange {
+    /// It has no key, and this daemon has one.
+    Unkeyed,
+    /// It has a key, and this daemon has none.
+    Keyed,
+    /// It has another key.
+    OtherKey,
+}
+
+impl Strange {
+    /// In words that follow "has".
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Strange::Unkeyed => "no key",
+            Strange::Keyed => "a key",
+            Strange::OtherKey => "another key",
+        }
+    }
+}
+
+/// The strangers by address.
+#[derive(Default, Debug)]
+pub(super) struct Strangers {
+    known: BTreeMap<Ipv4Addr, (Strange, Time)>,
+    suspects: BTreeMap<Ipv4Addr, u8>,
+}
+
+impl Strangers {
+    /// Whether this address is known.
+    pub(super) fn knows(&self, addr: Ipv4Addr) -> bool {
+        self.known.contains_key(&addr)
+    }
+
+    /// A packet of a stranger came; true if that is to be said, which it is once.
+    pub(super) fn seen(&mut self, now: Time, addr: Ipv4Addr, strange: Strange) -> bool {
+        if let Some(known) = self.known.get_mut(&addr) {
+            *known = (strange, now);
+            return false;
+        }
+        if self.known.len() >= MOST {
+            let oldest = self.known.iter().min_by_key(|(_, (_, heard))| *heard);
+            match oldest.map(|(addr, (_, heard))| (*addr, *heard)) {
+                Some((addr, heard)) if heard + KEPT <= now => self.known.remove(&addr),
+                _ => return false,
+            };
+        }
+        self.known.insert(addr, (strange, now));
+        true
+    }
+
+    /// A HELLO came whose MAC is wrong; true once there were several.
+    pub(super) fn suspect(&mut self, addr: Ipv4Addr) -> bool {
+        if self.suspects.len() >= MOST && !self.suspects.contains_key(&addr) {
+            self.suspects.clear();
+        }
+        let count = self.suspects.entry(addr).or_default();
+        *count = count.saturating_add(1);
+        *count >= SUSPECT
+    }
+
+    /// A member is there.
+    pub(super) fn joined(&mut self, addr: Ipv4Addr) {
+        self.known.remove(&addr);
+        self.suspects.remove(&addr);
+    }
+
+    /// All that were heard lately, and how long ago.
+    pub(super) fn about(&self, now: Time) -> Vec<(Ipv4Addr, Strange, Span)> {
+        let about = self.known.iter().filter(|(_, (_, heard))| now < *heard + ABOUT);
+        about.map(|(addr, (strange, heard))| (*addr, *strange, now.since(*heard))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Time {
+        Time::ZERO + Span::from_secs(secs)
+    }
+
+    #[test]
+    fn each_is_said_once_and_shown_while_it_is_heard() {
+        let mut strangers = Strangers::default();
+        let [one, two] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)];
+        assert!(strangers.seen(at(1), one, Strange::Unkeyed));
+        assert!(!strangers.seen(at(2), one, Strange::OtherKey));
+        assert!(strangers.seen(at(50), two, Strange::Keyed));
+        let about = strangers.about(at(51));
+        assert_eq!(about[0], (one, Strange::OtherKey, Span::from_secs(49)));
+        assert_eq!(about[1], (two, Strange::Keyed, Span::from_secs(1)));
+        assert_eq!(strangers.about(at(100)).len(), 1);
+        assert!(!strangers.seen(at(500), one, Strange::Unkeyed));
+        strangers.joined(one);
+        assert!(!strangers.knows(one) && strangers.knows(two));
+    }
+
+    #[test]
+    fn there_is_an_end_to_them_and_old_ones_make_room() {
+        let mut strangers = Strangers::default();
+        let addr = |n: u32| Ipv4Addr::from(0x0a00_0000 + n);
+        let mut said = 0;
+        for n in 0..1_000 {
+            said += usize::from(strangers.seen(at(n.into()), addr(n), Strange::Unkeyed));
+            assert!(strangers.known.len() <= MOST);
+        }
+        // The first 64, and those that found the place of one who had been silent for ten minutes.
+        assert_eq!(said, MOST + MOST);
+        for n in 0..1_000 {
+            assert!(!strangers.suspect(addr(n)));
+            assert!(strangers.suspects.len() <= MOST);
+        }
+        assert!(!strangers.suspect(addr(999)));
+        assert!(strangers.suspect(addr(999)));
+    }
+}

@@ -1,0 +1,164 @@
+//! What fuzzing began with: one input, at least, that each decoder takes.
+
+use std::net::Ipv4Addr;
+
+use super::bodies::{decoders, manifests};
+use makuosan::console::reply::{HostReport, Progress, Total};
+use makuosan::crypto::checksum;
+use makuosan::name::{HostName, NodeId, RelPath};
+use makuosan::pattern::{Patterns, Rule};
+use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer, Options};
+use makuosan::wire::feedback::{BatchStatus, Feedback, Spool, State, Status, Verdict};
+use makuosan::wire::header::{Header, PacketKind, Role};
+use makuosan::wire::hello::Hello;
+use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
+use makuosan::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode, Tally};
+use makuosan::wire::poll::{Asked, Mark, Poll};
+
+/// For each of [`decoders::ALL`], bytes that it takes.
+fn taken() -> Vec<Vec<u8>> {
+    let head = Header::new(PacketKind::Data, NodeId(7), Role::Sender).emit();
+    let name = HostName::parse(b"web-1").unwrap();
+    let hello = Hello {
+        new: true,
+        receives: true,
+        asks: true,
+        mtu: 1_500,
+        rcvbuf: 1 << 20,
+        oldest_open: 3,
+        challenge: Some([1; 16]),
+        echo: Some([2; 16]),
+        name: name.clone(),
+        version: "2.0.0".to_owned(),
+    };
+    let begin = Begin {
+        options: Options { delete: true, ..Options::default() },
+        block: 1_424,
+        oldest: 1,
+        total: 2,
+        first: 0,
+        targets: vec![NodeId(1), NodeId(2)],
+    };
+    let mark = Mark { batch: 1, block: 2 };
+    let poll = Poll {
+        offers: mark,
+        data: mark,
+        spread: 0,
+        want_first: 1,
+        want_need: 1,
+        want_done: 1,
+        asked: Asked::These(Bits::of([0, 5])),
+    };
+    let data = Some(vec![Extent { start: 0, end: 9 }, Extent { start: 100, end: 140 }]);
+    let manifest = Manifest {
+        setup: Some(Setup { path: RelPath::parse(b"d").unwrap(), patterns: vec![0] }),
+        entries: vec![
+            manifests::entry("d", Kind::Open),
+            manifests::entry("d/f", Kind::File { size: 140, data }),
+            manifests::entry("d/g", Kind::File { size: 7, data: None }),
+            manifests::entry("d/l", Kind::Symlink(b"../x".to_vec())),
+            manifests::entry("d/p", Kind::Fifo),
+            manifests::entry("d/q", Kind::Char(1, 3)),
+            manifests::entry("d", Kind::Close { listed: true }),
+        ],
+        digests: vec![(2, [9; 16])],
+    };
+    let missing = vec![0..3, 5..9];
+    let status = Status {
+        poll: 1,
+        asked: true,
+        held: 1,
+        grant: 1 << 18,
+        received: 9,
+        first: 1,
+        batches: vec![BatchStatus { state: State::Body, missing }],
+    };
+    let verdict = Verdict::Refused { reason: Reason::Held, path: b"d".to_vec() };
+    let names = vec![(SpoolCode::Spooled, RelPath::parse(b"d/x").unwrap())];
+    let answer = |feedback: Feedback| feedback.emit(NodeId(9), 1_424);
+    let mut patterns = Vec::new();
+    let rules = vec![Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
+    Patterns::new(rules).unwrap().emit(&mut patterns);
+    let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
+    report.error("a", "b");
+    vec![
+        [&head[..], b"data", &checksum(&head, b"data")].concat(),
+        hello.emit(),
+        Vec::new(),
+        begin.emit(),
+        Offer { manifest_len: 9, slice: b"123456789" }.emit(),
+        Commit { targets: Bits::of([0]), strikes: Bits::of([3]) }.emit(),
+        Delete::Page(3).emit(),
+        poll.emit(),
+        manifest.emit(),
+        answer(Feedback::Accept { verdict, grant: 1 }),
+        answer(Feedback::Need(Runs { first: 0, runs: vec![(Need::All, 3), (Need::Skip, 1)] })),
+        answer(Feedback::Status(status)),
+        answer(Feedback::Done(Runs { first: 2, runs: vec![(Outcome::Failed(Reason::Held), 2)] })),
+        answer(Feedback::Spool(Spool::Page { skip: 0, names })),
+        answer(Feedback::Ended),
+        answer(Feedback::Busy),
+        patterns,
+        b"a/b".to_vec(),
+        b"web-1".to_vec(),
+        br#"send -r "a \"b\012" c\ d"#.to_vec(),
+        br#"{"a":[1,true,null,"\u0041\n"]}"#.to_vec(),
+        report.emit().into_bytes(),
+        Progress { bytes_total: Some(9), ..Progress::default() }.emit().into_bytes(),
+        Total { hosts: 1, ..Total::default() }.emit().into_bytes(),
+    ]
+}
+
+fn more() -> Vec<(usize, Vec<u8>)> {
+    let spool = |spool| Feedback::Spool(spool).emit(NodeId(9), 1_424);
+    vec![
+        (6, Delete::Tally.emit()),
+        (6, Delete::Run.emit()),
+        (13, spool(Spool::Tally(Tally { spooled: 1, entries: 2 }))),
+        (13, spool(Spool::Ran { deleted: 1, failed: 2 })),
+    ]
+}
+
+#[test]
+fn each_decoder_takes_what_it_should() {
+    let taken = taken();
+    assert_eq!(taken.len(), decoders::ALL.len());
+    for (at, bytes) in taken.into_iter().enumerate().chain(more()) {
+        assert!(decoders::ALL[at](&bytes), "decoder {at}");
+        // No part of it does harm.
+        for len in 0..bytes.len() {
+            let _ = decoders::ALL[at](&bytes[..len]);
+        }
+    }
+}
+
+/// Writes what fuzzing begins with below a folder: `SEEDS=folder cargo test --test corpus -- --ignored`.
+#[test]
+#[ignore = "writes files"]
+fn write() {
+    let folder = std::path::PathBuf::from(std::env::var_os("SEEDS").expect("SEEDS=folder"));
+    let put = |target: &str, at: usize, bytes: &[u8]| {
+        let folder = folder.join(target);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("seed-{at}")), bytes).unwrap();
+    };
+    for (at, (which, bytes)) in taken().into_iter().enumerate().chain(more()).enumerate() {
+        put("decoders", at, &[&[which as u8], &bytes[..]].concat());
+    }
+    let lines = [
+        "send -r\n",
+        "send -n -t a -t b -g staff \"d \\101\"\n",
+        "sync --delete x\nquit\n",
+        "dsync -r --max-delete 3 d\nmembers json\nstatus\n",
+        "exclude add *.[co]\nexclude add /a/\nexclude list\ninclude add x\nexclude clear\n",
+        "alive on\nprogress on\nreport on\nloglevel 9\nhelp send\nhelp\necho a b\n",
+        "GET / HTTP/1.1\n",
+        "secret\nsend\n",
+    ];
+    for (at, line) in lines.iter().enumerate() {
+        for flags in [0, 2] {
+            let one = [&[flags, 32, line.len() as u8], line.as_bytes()].concat();
+            put("console", 2 * at + usize::from(flags) / 2, &one);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How fast a transfer with a key is, beside what one core's Blowfish and MD5 allow. These measure and
+//! judge nothing, so they run only when asked for; with nothing else at work the figures mean most:
+//!
+//!     TMPDIR=/dev/shm cargo test --release --test speed -- --ignored --nocapture --test-threads=1
+
+#[allow(unused_imports)]
+#[path = "common/mod.rs"]
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use common::process::ticks;
+use common::{Fleet, tree};
+use makuosan::crypto::{Cipher, HmacKey, pbkdf2};
+
+/// Bytes per second of `work`, which takes `bytes` each time: the best of several runs, since others
+/// may have the processor meanwhile.
+#[allow(clippy::disallowed_methods)]
+fn speed(bytes: usize, mut work: impl FnMut(u64)) -> f64 {
+    let mut best: f64 = 0.0;
+    for run in 0..10 {
+        let (began, mut done) = (Instant::now(), 0);
+        while began.elapsed() < Duration::from_millis(100) {
+            (0..64).for_each(|at| work(run * 1_000_000 + done * 64 + at));
+            done += 1;
+        }
+        best = best.max((done * 64) as f64 * bytes as f64 / began.elapsed().as_secs_f64());
+    }
+    best
+}
+
+/// Blowfish, MD5, and one after the other, in bytes per second, on packets as they are sent on `lo`.
+fn allowed(payload: usize) -> [f64; 3] {
+    let (mut packet, key) = (vec![0x5a; payload], HmacKey::new(b"key"));
+    let cipher = Cipher::new(&[7; 16]);
+    let blowfish = speed(packet.len(), |at| cipher.apply(at, &mut packet));
+    let md5 = speed(packet.len(), |_| {
+        std::hint::black_box(key.mac(&[&packet]));
+    });
+    [blowfish, md5, 1.0 / (1.0 / blowfish + 1.0 / md5)]
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn primitives() {
+    for payload in [1_424, 8_192] {
+        let [blowfish, md5, both] = allowed(payload).map(|speed| speed / 1e6);
+        println!("{payload} bytes: blowfish {blowfish:.0} md5 {md5:.0} both {both:.0} MB/s");
+    }
+    let schedules = speed(1, |at| {
+        std::hint::black_box(Cipher::new(&[at as u8; 16]));
+    });
+    println!("schedule {:.1} us", 1e6 / schedules);
+    let rounds = speed(1, |_| pbkdf2(b"a secret of this length", b"salt", 1_000, &mut [0; 16]));
+    println!("pbkdf2 {rounds:.0} rounds a ms");
+}
+
+/// The speed of one file of 1 GiB to one receiver, in bytes per second, and in bytes per second of
+/// processor time of the busier of the two daemons, which is what it would be with nothing else at work.
+#[allow(clippy::disallowed_methods)]
+fn transfer(options: &[&str]) -> [f64; 2] {
+    let mut fleet = Fleet::with("speed", &[options, options]);
+    let block = tree::bytes(1 << 20, 1);
+    tree::write(fleet.path(0, "big"), block.repeat(1_024));
+    let pids = [0, 1].map(|at| fleet.daemon(at).pid());
+    let (began, used) = (Instant::now(), pids.map(ticks));
+    fleet.msync(0, &["send", "-r"]).well();
+    let took = began.elapsed().as_secs_f64();
+    let busier = [0, 1].map(|at| ticks(pids[at]) - used[at]).into_iter().max().unwrap_or(0);
+    assert!(fs::read(fleet.path(1, "big")).unwrap().chunks(1 << 20).all(|chunk| chunk == block));
+    [took, busier.max(1) as f64 / 100.0].map(|seconds| f64::from(1 << 30) / seconds)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn transfers() {
+    let dir = common::place::TempDir::new("speed-key");
+    let key = dir.path().join("key");
+    tree::write(&key, "a key to measure with\n");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    for run in 1..=3 {
+        let before = allowed(8_192)[2];
+        let keyed = transfer(&["-k", key.to_str().unwrap()]);
+        let both = before.max(allowed(8_192)[2]);
+        let unkeyed = transfer(&[]);
+        println!("run {run}: Blowfish and MD5 allow {:.0} MB/s", both / 1e6);
+        for (what, speed) in [("keyed", keyed), ("unkeyed", unkeyed)] {
+            let part = speed.map(|speed| 100.0 * speed / both);
+            println!(
+                "  {what}: {:.0} MB/s ({:.0} %); per second of processor {:.0} MB ({:.0} %)",
+                speed[0] / 1e6,
+                part[0],
+                speed[1] / 1e6,
+                part[1],
+            );
+        }
+    }
+}
