@@ -68,21 +68,28 @@ idle() { awk -v t="$TICKS" 'NR == 1 { printf "%.2f", $5 / t }' /proc/stat; }
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 wanted() { case " $ONLY " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
-# same SRC DST HOW: whether the trees are equal. HOW: full (contents, kind, mode, owner, time), seconds
-# (the same, times in whole seconds) or contents. Says on stderr what is not.
+# same HOW SRC DST...: whether the trees are equal to SRC. HOW: full (contents, kind, mode, owner, time),
+# seconds (the same, times in whole seconds) or contents. Says on stderr what is not.
 same() {
-    local out window=-1
-    out=$(diff -rq --no-dereference --exclude=.makuosan "$1" "$2" 2>&1 | head -n 5)
-    [ "$3" != seconds ] || window=0
-    if [ -z "$out" ] && [ "$RSYNC" ] && [ "$3" != contents ]; then
-        out=$(rsync -ain --modify-window=$window --delete --exclude=/.makuosan "$1/" "$2/" 2>&1 | grep -av '^\.d[^ ]* \./$' | head -n 5)
+    local how=$1 from=$2 to out window=-1
+    shift 2
+    out=$(perl "$BENCH_DIR/equal.pl" "$from" "$@" 2>&1)
+    [ "$how" != seconds ] || window=0
+    if [ "$RSYNC" ] && [ "$how" != contents ]; then
+        for to; do
+            [ -z "$out" ] || break
+            out=$(rsync -ain --modify-window=$window --delete --exclude=/.makuosan "$from/" "$to/" 2>&1 | grep -av '^\.d[^ ]* \./$' | head -n 5)
+        done
     fi
-    [ -z "$out" ] && return 0
-    say "differs: $1 $2" >&2
-    say "$out" >&2
+    [ -n "$out" ] || return 0
+    say "differs from $from: $out" >&2
     return 1
 }
-all_same() { local k; for ((k = 1; k <= MK_HOSTS; k++)); do same "$MK_DIR/h0" "$MK_DIR/h$k" "$1" || return 1; done; }
+all_same() {
+    local k trees=()
+    for ((k = 1; k <= MK_HOSTS; k++)); do trees+=("$MK_DIR/h$k"); done
+    same "$1" "$MK_DIR/h0" "${trees[@]}"
+}
 empty_dir() { find "$1" -mindepth 1 -maxdepth 1 ! -name .makuosan -exec rm -rf {} +; }
 empty_receivers() { local k; for ((k = 1; k <= MK_HOSTS; k++)); do [ ! -d "$MK_DIR/h$k" ] || empty_dir "$MK_DIR/h$k"; done; }
 

@@ -46,10 +46,10 @@ big_run() { in_host 0 "$BIN/msync" --progress send -r >"$MK_DIR/said" 2>&1; }
 big_compare() {
     local k verdict=equal
     for ((k = 1; k <= MK_HOSTS; k++)); do
-        same "$MK_DIR/h0" "$MK_DIR/h$k" full || verdict=FAILED
+        same full "$MK_DIR/h0" "$MK_DIR/h$k" || verdict=FAILED
         [ -z "$(ls -A "$MK_DIR/h$k/.makuosan")" ] || verdict="FAILED (h$k: leftovers)"
     done
-    say "    trees, by rsync -aic --dry-run --delete: $verdict"
+    say "    trees, by equal.pl and rsync -ai --dry-run --delete: $verdict"
 }
 
 big() {

@@ -235,8 +235,8 @@ case_two() {
     wait "$a" "$b"
     for k in two0 two1; do [ "$(figure $k 5)" = 0 ] || verdict="FAILED (status $(figure $k 5))"; done
     for ((k = 0; k <= MK_HOSTS; k++)); do
-        [ $k = 0 ] || same "$MK_DIR/h0/a" "$MK_DIR/h$k/a" full || verdict="FAILED (differ)"
-        [ $k = 1 ] || same "$MK_DIR/h1/b" "$MK_DIR/h$k/b" full || verdict="FAILED (differ)"
+        [ $k = 0 ] || same full "$MK_DIR/h0/a" "$MK_DIR/h$k/a" || verdict="FAILED (differ)"
+        [ $k = 1 ] || same full "$MK_DIR/h1/b" "$MK_DIR/h$k/b" || verdict="FAILED (differ)"
     done
     t0=$(calc %.3f "$(figure two0 2) - $(figure two0 1)"); t1=$(calc %.3f "$(figure two1 2) - $(figure two1 1)")
     first=$(calc %.1f "100 * $w0 / ($w0 + $w1)")
