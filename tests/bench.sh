@@ -4,7 +4,7 @@
 #
 #   tests/bench.sh             all of it (root; about 13 GiB of memory)
 #   QUICK=1 tests/bench.sh     smaller sizes
-#   ONLY='file small' ...      only these: file files rate small again many one loss slow two
+#   ONLY='file small' ...      only these, in this order: file files rate small again many one loss slow two
 #   TOOLS='rsync_par' ...      only these rivals: rsync_1x1 rsync_par udpcast uftp
 #   BIN=DIR ...                where makuosan and msync are (target/release)
 #   tests/bench.sh big         the cases run by hand: see tests/bench/big.sh
@@ -39,8 +39,10 @@ cd "$here/.." || exit 1
 BIN=${BIN:-target/release}
 BIN=$(cd "$BIN" 2>/dev/null && pwd) || die "no $BIN: build first (cargo build --release)"
 LIMIT_PROGRAM=$BIN/examples/limit
-ONLY=${ONLY:-file files rate small again many one loss slow two}
+CASES='file files rate small again many one loss slow two'
+ONLY=${ONLY:-$CASES}
 TOOLS=${TOOLS:-rsync_1x1 rsync_par udpcast uftp}
+for c in $ONLY; do case " $CASES " in *" $c "*) ;; *) die "ONLY: $c is none of: $CASES" ;; esac; done
 LIMIT=300    # seconds until a run of ours is given up
 CAP=$LIMIT   # the same for the run at hand
 LINK=0       # Mbit/s of the sender's link; 0: no limit
@@ -66,7 +68,6 @@ have iptables || { IPTABLES=; say "iptables is not installed: the runs with loss
 now() { local t=$EPOCHREALTIME; printf '%s' "${t/[.,]/}"; }       # microseconds
 idle() { awk -v t="$TICKS" 'NR == 1 { printf "%.2f", $5 / t }' /proc/stat; }
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-wanted() { case " $ONLY " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
 # same HOW SRC DST...: whether the trees are equal to SRC. HOW: full (contents, kind, mode, owner, time),
 # seconds (the same, times in whole seconds) or contents. Says on stderr what is not.

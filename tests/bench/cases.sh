@@ -251,8 +251,5 @@ bench() {
     start_daemons
     say "$(uname -sr), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg); $(git log -1 --format=%h 2>/dev/null)"
     table_head
-    for c in file files rate small again many one loss slow two; do
-        wanted $c || continue
-        case_$c
-    done
+    for c in $ONLY; do "case_$c"; done
 }
