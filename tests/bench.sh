@@ -17,7 +17,7 @@
 # what left the sender's interface, over the bytes of the files. "ratio": the seconds of the best rival
 # over ours; above 1 ours is faster. "idle": how much of the machine was idle meanwhile (with others at
 # work it is 0 and seconds say little; CPU seconds say more). A rival is given up after 4 times the
-# seconds that ours took, and 8 s.
+# seconds that ours took (with loss 2 times), and 8 s.
 #
 # A veth passes GSO super-packets whole, as a card with segmentation and receive offload does, and counts
 # their headers once. The runs marked "gso 1" have single packets for everybody; those with loss need it
@@ -45,6 +45,7 @@ TOOLS=${TOOLS:-rsync_1x1 rsync_par udpcast uftp}
 for c in $ONLY; do case " $CASES " in *" $c "*) ;; *) die "ONLY: $c is none of: $CASES" ;; esac; done
 LIMIT=300    # seconds until a run of ours is given up
 CAP=$LIMIT   # the same for the run at hand
+PATIENCE=4   # how many times the seconds of ours a rival may take
 LINK=0       # Mbit/s of the sender's link; 0: no limit
 LOSS=0       # percent lost at each receiver
 WASTED=0     # bytes of attempts that do not count
@@ -150,7 +151,7 @@ work() {
         LAST_T[$tool]=$t LAST_CS[$tool]=$c0 LAST_CR[$tool]=$c1 LAST_W[$tool]=$w0
         if [ "$tool" = ours ]; then
             ours=$t
-            CAP=$(calc %.0f "4 * $t + 8")
+            CAP=$(calc %.0f "$PATIENCE * $t + 8")
         elif [ "$tool" != limit ] && [ "$verdict" = equal ]; then
             [ "$best" ] && [ "$(calc %d "$best <= $t")" = 1 ] || best=$t
         fi

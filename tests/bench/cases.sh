@@ -180,6 +180,7 @@ case_loss() {
     local p t0
     [ "$IPTABLES" ] || return 0
     set_gso 1
+    PATIENCE=2
     source_file "$BIG"
     t0=
     for p in 0 1 5; do
@@ -198,7 +199,7 @@ case_loss() {
     set_loss 1
     small_files "$SMALL"
     work "$SMALL small files, gso 1, loss 1 %" "$BYTES" "$SMALL" 1 ours rsync_par udpcast
-    LOSS=0
+    LOSS=0 PATIENCE=4
     set_loss 0
     set_gso 65535
 }
