@@ -176,7 +176,15 @@ pub fn debug(text: fmt::Arguments<'_>) {
 /// 5 are shown in a minute; then, once the minute is over, how many were not.
 pub fn limited(level: Level, site: &'static str, about: Option<IpAddr>, text: fmt::Arguments<'_>) {
     if let Some(log) = LOG.get().filter(|log| log.shows(level)) {
-        log.limited(level, Key { site, about }, text);
+        log.limited(level, Key { site, about }, limit::LINES, text);
+    }
+}
+
+/// A line that is worth reading each time, and that other hosts can cause all the same: as [`limited`],
+/// but 2,000 are shown in a minute.
+pub fn many(level: Level, site: &'static str, text: fmt::Arguments<'_>) {
+    if let Some(log) = LOG.get().filter(|log| log.shows(level)) {
+        log.limited(level, Key { site, about: None }, limit::MANY, text);
     }
 }
 
@@ -239,9 +247,9 @@ impl Log {
         }
     }
 
-    fn limited(&self, level: Level, key: Key, text: fmt::Arguments<'_>) {
+    fn limited(&self, level: Level, key: Key, most: u64, text: fmt::Arguments<'_>) {
         self.tick();
-        let admitted = locked(&self.limiter).admit((self.clock.now)(), level, key);
+        let admitted = locked(&self.limiter).admit((self.clock.now)(), level, key, most);
         if admitted {
             self.write(level, text);
         }

@@ -353,8 +353,9 @@ impl Control {
         while let Some(event) = self.members.poll_event() {
             match event {
                 Event::Joined(member) => {
-                    log::notice(format_args!("{} ({}) joins", member.name, member.addr.ip()));
-                    lock(&self.shared.strangers).joined(*member.addr.ip());
+                    let (name, ip) = (&member.name, member.addr.ip());
+                    log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) joins"));
+                    lock(&self.shared.strangers).joined(*ip);
                     self.shared.set_peer(member.node, Some(Peer { addr: member.addr }));
                 }
                 Event::Changed(member) => {
@@ -367,7 +368,8 @@ impl Control {
                         Why::Replaced { .. } => "was started anew",
                         Why::Dropped => "did not answer, and is no member any more",
                     };
-                    log::notice(format_args!("{} ({}) {how}", member.name, member.addr.ip()));
+                    let (name, ip) = (&member.name, member.addr.ip());
+                    log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));
                     self.shared.set_peer(member.node, None);
                     lock(&self.shared.stats).remove(&member.node);
                     self.shared.sender.send(ToSender::Gone(member.node));

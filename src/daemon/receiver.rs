@@ -252,8 +252,8 @@ impl Receiver {
             Bad::NoKey | Bad::HasKey | Bad::OtherKey => {
                 count(&counters.other_key);
                 let strange = match bad {
-                    Bad::NoKey => Strange::NoKey,
-                    Bad::HasKey => Strange::HasKey,
+                    Bad::NoKey => Strange::Unkeyed,
+                    Bad::HasKey => Strange::Keyed,
                     _ => Strange::OtherKey,
                 };
                 self.stranger(now, *from.ip(), strange);
@@ -400,9 +400,12 @@ impl Receiver {
         let mut changed = false;
         while let Some(event) = self.reception.poll_event() {
             changed = true;
+            let many = |text: std::fmt::Arguments<'_>| {
+                log::many(log::Level::INFO, "transfers", text);
+            };
             match event {
-                Event::Opened(key) => log::info(format_args!("transfer {key} begins")),
-                Event::Ended(key) => log::info(format_args!("transfer {key} is complete")),
+                Event::Opened(key) => many(format_args!("transfer {key} begins")),
+                Event::Ended(key) => many(format_args!("transfer {key} is complete")),
                 Event::Aborted(key, why) => log::limited(
                     log::Level::NOTICE,
                     "aborted",

@@ -10,7 +10,10 @@ use std::net::IpAddr;
 /// How long the lines of one key are counted together.
 const WINDOW: Span = Span::from_secs(60);
 /// The lines of one key that are shown in a window.
-const LINES: u64 = 5;
+pub(super) const LINES: u64 = 5;
+/// The same for what is worth its line each time, as long as nobody makes a flood of it: a fleet of
+/// 1,000 that is started anew.
+pub(super) const MANY: u64 = 2_000;
 /// The addresses of one site that are counted apart; all others count together.
 const ADDRESSES: usize = 8;
 /// The keys that are counted apart; all others count together.
@@ -43,6 +46,8 @@ struct Window {
     /// The lowest level of its lines, so that the count is seen by whoever misses one.
     level: Level,
     lines: u64,
+    /// So many of them are shown.
+    most: u64,
 }
 
 /// Counts limited lines.
@@ -54,14 +59,14 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// Whether to show a line of `key`.
-    pub fn admit(&mut self, now: Time, level: Level, key: Key) -> bool {
+    /// Whether to show a line of `key`, of which `most` are shown in a window.
+    pub fn admit(&mut self, now: Time, level: Level, key: Key, most: u64) -> bool {
         let key = self.known(key);
         let end = now + WINDOW;
-        let window = self.windows.entry(key).or_insert(Window { end, level, lines: 0 });
+        let window = self.windows.entry(key).or_insert(Window { end, level, lines: 0, most });
         window.lines = window.lines.saturating_add(1);
         window.level = window.level.min(level);
-        window.lines <= LINES
+        window.lines <= window.most
     }
 
     /// The key that a line of `key` counts for: its own, as long as there is room.
@@ -83,8 +88,8 @@ impl Limiter {
         }
         self.windows.retain(|key, window| {
             let over = window.end <= now;
-            if over && window.lines > LINES {
-                ended.push((*key, window.level, window.lines - LINES));
+            if over && window.lines > window.most {
+                ended.push((*key, window.level, window.lines - window.most));
             }
             !over
         });
@@ -108,7 +113,7 @@ mod tests {
     fn a_window_shows_five_lines_and_begins_with_the_first() {
         let mut limiter = Limiter::default();
         let shown = |limiter: &mut Limiter, at| {
-            (0..100).filter(|_| limiter.admit(seconds(at), Level::INFO, KEY)).count()
+            (0..100).filter(|_| limiter.admit(seconds(at), Level::INFO, KEY, LINES)).count()
         };
         assert_eq!(shown(&mut limiter, 10), 5);
         assert_eq!(shown(&mut limiter, 69), 0);
@@ -119,7 +124,7 @@ mod tests {
         assert!(limiter.ended(seconds(130)).is_empty());
         assert_eq!(limiter.ended(seconds(131)), [(KEY, Level::INFO, 95)]);
         // Five or less leave no line behind.
-        limiter.admit(seconds(200), Level::INFO, KEY);
+        limiter.admit(seconds(200), Level::INFO, KEY, LINES);
         assert!(limiter.ended(seconds(300)).is_empty());
         assert!(limiter.windows.is_empty());
     }
@@ -128,7 +133,7 @@ mod tests {
     fn the_gravest_line_left_out_names_the_level() {
         let mut limiter = Limiter::default();
         for level in [Level::DEBUG; 6].into_iter().chain([Level::ERROR, Level::INFO]) {
-            limiter.admit(seconds(1), level, KEY);
+            limiter.admit(seconds(1), level, KEY, LINES);
         }
         assert_eq!(limiter.ended(seconds(61)), [(KEY, Level::ERROR, 3)]);
     }
@@ -139,13 +144,13 @@ mod tests {
         let shown = (0..10_000u32)
             .filter(|n| {
                 let about = Some(std::net::Ipv4Addr::from(*n).into());
-                limiter.admit(seconds(1), Level::INFO, Key { about, ..KEY })
+                limiter.admit(seconds(1), Level::INFO, Key { about, ..KEY }, LINES)
             })
             .count();
         assert_eq!(shown, ADDRESSES + 5, "one each, and five for all others");
         // Another site still has its own.
         let other = Key { site: "bad trailer", about: Some([10, 0, 0, 1].into()) };
-        assert!(limiter.admit(seconds(1), Level::INFO, other));
+        assert!(limiter.admit(seconds(1), Level::INFO, other, LINES));
         let mut ended = limiter.ended(seconds(61));
         ended.sort_by_key(|(_, _, count)| *count);
         assert_eq!(ended, [(KEY, Level::INFO, 10_000 - ADDRESSES as u64 - 5)]);
@@ -156,10 +161,18 @@ mod tests {
         let mut limiter = Limiter::default();
         for n in 0..1_000 {
             let site: &'static str = Box::leak(format!("site {n}").into_boxed_str());
-            limiter.admit(seconds(1), Level::INFO, Key { site, about: None });
+            limiter.admit(seconds(1), Level::INFO, Key { site, about: None }, LINES);
         }
         assert_eq!(limiter.windows.len(), KEYS + 1);
         let left_out = 1_000 - KEYS as u64 - LINES;
         assert_eq!(limiter.ended(seconds(61)), [(OTHERS, Level::INFO, left_out)]);
+    }
+
+    #[test]
+    fn what_is_worth_its_line_has_more_of_them() {
+        let mut limiter = Limiter::default();
+        let shown = (0..10_000).filter(|_| limiter.admit(seconds(1), Level::NOTICE, KEY, MANY));
+        assert_eq!(shown.count() as u64, MANY);
+        assert_eq!(limiter.ended(seconds(61)), [(KEY, Level::NOTICE, 10_000 - MANY)]);
     }
 }

@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub mod console;
+pub mod enemy;
 pub mod fleet;
 pub mod place;
 pub mod process;

@@ -126,7 +126,9 @@ fn each_decoder_takes_what_it_should() {
     for (at, bytes) in taken.into_iter().enumerate().chain(more()) {
         assert!(decoders::ALL[at](&bytes), "decoder {at}");
         // No part of it does harm.
-        (0..bytes.len()).for_each(|len| drop(decoders::ALL[at](&bytes[..len])));
+        for len in 0..bytes.len() {
+            let _ = decoders::ALL[at](&bytes[..len]);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod errors;
 mod faults;
 mod faults_more;
 mod garbage;
+mod hostile;
 mod keys;
 mod killed;
 mod membership;

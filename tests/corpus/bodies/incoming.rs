@@ -137,7 +137,7 @@ impl World {
                     2 => Span::from_micros(u64::from(input.u32()) << 8),
                     _ => Span::from_micros(input.u16().into()),
                 };
-                self.now = self.now + span;
+                self.now += span;
                 self.reception.timeout(self.now);
             }
             _ => self.drain(),
@@ -351,7 +351,7 @@ impl World {
     /// All senders fall silent, and the disk gets done: nothing is left.
     fn end(mut self) {
         self.drain();
-        self.now = self.now + Span::from_secs(40);
+        self.now += Span::from_secs(40);
         self.drain();
         assert_eq!(self.reception.open().count(), 0);
         let mut none = Input::new(&[]);

@@ -59,11 +59,6 @@ impl<'a> Input<'a> {
         bytes
     }
 
-    /// All that is left.
-    pub fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
-
     /// Sometimes changes a payload: cuts it, adds to it, or changes a byte.
     pub fn damage(&mut self, payload: &mut Vec<u8>) {
         let how = self.u8();

@@ -131,7 +131,7 @@ impl World {
                     name: HostName::parse(b"storm").unwrap(),
                     version: "2".to_owned(),
                 };
-                for n in 0..u32::from(input.u8() & 63) {
+                for n in 0..u32::from(input.u8() & 15) {
                     let node = NodeId(1_000 + u64::from(first) + u64::from(n));
                     let from = address(1_000 + n % (1 + u32::from(who)));
                     self.members.hello(now, node, from, counter, &hello);

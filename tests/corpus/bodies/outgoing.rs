@@ -45,7 +45,7 @@ pub fn run(data: &[u8]) {
         check: spools == 3,
         gone: spools == 4,
     };
-    let targets = [0, 1, 2, 3, 20, 40][input.below(6) as usize];
+    let targets = [0, 1, 2, 3, 2, 3, 2, 20][input.below(8) as usize];
     let block = [480, 1_424, 8_192][input.below(3) as usize];
     let now = Time::from_micros(1_000_000);
     let config = Config {
@@ -106,7 +106,7 @@ impl World {
                     1 => Span::from_secs(input.below(20).into()),
                     _ => Span::from_micros(input.u16().into()),
                 };
-                self.now = self.now + span;
+                self.now += span;
                 self.outgoing.timeout(self.now);
             }
             13 => {

@@ -1,0 +1,182 @@
+//! A member that speaks the protocol and means no good.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use makuosan::crypto::checksum;
+use makuosan::name::{HostName, NodeId};
+use makuosan::wire::begin::{Begin, Bits, Commit, Offer, Options};
+use makuosan::wire::feedback::{Feedback, State, Status};
+use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
+use makuosan::wire::hello::{Challenge, Hello};
+use makuosan::wire::poll::{Asked, Mark, Poll};
+
+use super::{Fleet, eventually, now};
+
+/// The payload of its blocks.
+pub const BLOCK: u16 = 1_424;
+
+/// Everything that it sends goes to one daemon.
+pub struct Enemy {
+    pub socket: UdpSocket,
+    pub node: NodeId,
+    pub victim: SocketAddr,
+    victim_node: NodeId,
+    counter: u64,
+    polls: u32,
+}
+
+impl Enemy {
+    /// At the address of a host of the fleet that has no daemon, not known to anybody.
+    pub fn new(fleet: &Fleet, host: usize, victim: usize, node: NodeId) -> Enemy {
+        let socket = UdpSocket::bind((fleet.ip(host), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let victim = fleet.address(victim);
+        Enemy { socket, node, victim, victim_node: NodeId(0), counter: 0, polls: 0 }
+    }
+
+    /// A packet with the right trailer.
+    pub fn seal(&mut self, mut header: Header, payload: &[u8]) -> Vec<u8> {
+        self.counter += 1;
+        header.counter = self.counter;
+        let head = header.emit();
+        [&head[..], payload, &checksum(&head, payload)].concat()
+    }
+
+    pub fn send(&mut self, kind: PacketKind, number: u32, batch: u32, block: u32, payload: &[u8]) {
+        let mut header = Header::new(kind, self.node, Role::Sender);
+        (header.transfer, header.batch, header.block) = (number, batch, block);
+        let packet = self.seal(header, payload);
+        self.socket.send_to(&packet, self.victim).unwrap();
+    }
+
+    /// The next sound packet of the victim, if one comes soon.
+    pub fn receive(&self) -> Option<(Header, Vec<u8>)> {
+        let mut buffer = [0; 16_384];
+        let (len, from) = self.socket.recv_from(&mut buffer).ok()?;
+        let (head, payload, _) = Header::split(&buffer[..len])?;
+        let header = Header::parse(head).ok()?;
+        (from == self.victim).then(|| (header, payload.to_vec()))
+    }
+
+    pub fn hello(&mut self, receives: bool, echo: Option<Challenge>) {
+        let hello = Hello {
+            new: true,
+            receives,
+            asks: echo.is_none(),
+            mtu: 1_500,
+            rcvbuf: 1 << 20,
+            oldest_open: 0,
+            challenge: Some([9; 16]),
+            echo,
+            name: HostName::parse(b"evil").unwrap(),
+            version: "2.0.0".to_owned(),
+        };
+        let header = Header::new(PacketKind::Hello, self.node, Role::Control);
+        let packet = self.seal(header, &hello.emit());
+        self.socket.send_to(&packet, self.victim).unwrap();
+    }
+
+    /// Becomes a member of the victim's, as the others do: by echoing its challenge.
+    #[track_caller]
+    pub fn join(&mut self, fleet: &Fleet, victim: usize, receives: bool) {
+        eventually("the enemy is a member", || {
+            self.hello(receives, None);
+            while let Some((header, payload)) = self.receive() {
+                let Ok(hello) = Hello::parse(&payload) else { continue };
+                if let (PacketKind::Hello, Some(challenge)) = (header.kind, hello.challenge) {
+                    self.victim_node = header.node;
+                    self.hello(receives, Some(challenge));
+                    break;
+                }
+            }
+            fleet.members(victim).iter().any(|name| name == "evil")
+        });
+    }
+
+    pub fn leave(&mut self) {
+        let header = Header::new(PacketKind::Bye, self.node, Role::Control);
+        let packet = self.seal(header, &[]);
+        self.socket.send_to(&packet, self.victim).unwrap();
+    }
+
+    pub fn begin(&mut self, number: u32) {
+        let begin = Begin {
+            options: Options::default(),
+            block: BLOCK,
+            oldest: 0,
+            total: 1,
+            first: 0,
+            targets: vec![self.victim_node],
+        };
+        self.send(PacketKind::Begin, number, 0, 0, &begin.emit());
+    }
+
+    pub fn offer(&mut self, number: u32, batch: u32, manifest: &[u8]) {
+        for (block, slice) in manifest.chunks(Offer::slice_len(BLOCK)).enumerate() {
+            let offer = Offer { manifest_len: manifest.len() as u32, slice };
+            self.send(PacketKind::Offer, number, batch, block as u32, &offer.emit());
+        }
+    }
+
+    /// A body of one batch, which is one block at the most.
+    pub fn data(&mut self, number: u32, batch: u32, body: &[u8]) {
+        self.send(PacketKind::Data, number, batch, 0, body);
+    }
+
+    pub fn commit(&mut self, number: u32, batch: u32) {
+        let commit = Commit { targets: Bits::of([0]), strikes: Bits::default() };
+        self.send(PacketKind::Commit, number, batch, 0, &commit.emit());
+    }
+
+    pub fn poll(&mut self, number: u32, low: u32, sent: Mark) {
+        self.polls += 1;
+        let poll = Poll {
+            offers: sent,
+            data: sent,
+            spread: 0,
+            want_first: low,
+            want_need: !0,
+            want_done: !0,
+            asked: Asked::Slice(0, 1),
+        };
+        self.send(PacketKind::Poll, number, low, self.polls, &poll.emit());
+    }
+
+    /// Polls until some answer is what is waited for.
+    #[track_caller]
+    pub fn until(&mut self, number: u32, mut wanted: impl FnMut(&Feedback) -> bool) {
+        let mut last = now();
+        eventually("the victim's answer", || {
+            self.poll(number, 1, Mark { batch: 2, block: 0 });
+            while let Some((header, payload)) = self.receive() {
+                if header.transfer == number {
+                    let answer = Feedback::parse(header.kind, &payload);
+                    if answer.is_ok_and(|(to, feedback)| to == self.node && wanted(&feedback)) {
+                        return true;
+                    }
+                }
+                if last.elapsed() > Duration::from_millis(200) {
+                    break;
+                }
+            }
+            last = now();
+            false
+        });
+    }
+
+    /// Polls until the first batch has got as far as this.
+    #[track_caller]
+    pub fn until_state(&mut self, number: u32, state: State) {
+        self.until(number, |feedback| match feedback {
+            Feedback::Status(Status { first, batches, .. }) => {
+                // All before the first that it speaks of are done.
+                *first > 1 || batches.first().is_some_and(|batch| batch.state >= state)
+            }
+            _ => false,
+        });
+    }
+}
+
+/// The most bytes that a packet is longer than its payload.
+pub const AROUND: usize = HEADER_LEN + TRAILER_LEN;
