@@ -79,10 +79,13 @@ fn those_of_the_daemon() {
         }
         let mut said = String::new();
         for line in block {
-            said += &paste(&sandbox, &line.replace("/tmp/", "/mnt/tmp/"));
-        }
-        if block.iter().any(|line| line.contains(" members")) {
-            assert!(said.contains("Total: 2 members"), "{said}");
+            let line = line.replace("/tmp/", "/mnt/tmp/");
+            if line.ends_with(" members") {
+                // On a machine that has much to do, the second before it may be too short.
+                eventually("members", || paste(&sandbox, &line).contains("Total: 2 members"));
+            } else {
+                said += &paste(&sandbox, &line);
+            }
         }
         if needs_nc {
             assert!(said.contains("basedir : /srv/files/"), "{said}");

@@ -116,6 +116,9 @@ list() { find / -xdev ! -type d | grep -Ev "^/(packages|var/(lib|log|cache)|etc/
 '
 
 DEB=$COMMON'
+# As on a server, at runlevel 2: at none, nothing is started.
+printf "#!/bin/sh\necho N 2\n" >/sbin/runlevel
+chmod 755 /sbin/runlevel
 list >/tmp/before
 export DEBIAN_FRONTEND=noninteractive
 dpkg -i "$1" 2>&1 | grep "is not started: it needs a base directory" >/dev/null || die "no word of a base directory"

@@ -252,8 +252,8 @@ impl Receiver {
             Bad::NoKey | Bad::HasKey | Bad::OtherKey => {
                 count(&counters.other_key);
                 let strange = match bad {
-                    Bad::NoKey => Strange::NoKey,
-                    Bad::HasKey => Strange::HasKey,
+                    Bad::NoKey => Strange::Unkeyed,
+                    Bad::HasKey => Strange::Keyed,
                     _ => Strange::OtherKey,
                 };
                 self.stranger(now, *from.ip(), strange);

@@ -132,15 +132,8 @@ fn start(config: Config) -> Result<ExitCode, String> {
         }
         None => None,
     };
-    if !config.keys.is_empty() && !config.core_dumps {
-        // Before there is anything in memory that must not be in one.
-        ids::set_core_dumps(false).map_err(|e| format!("core dumps: {}", Plain(&e)))?;
-    }
-    let keys = match config.keys.is_empty() {
-        true => None,
-        false => Some(keyfile::keyring(&config.keys)?),
-    };
     if config.check_config {
+        keyring(&config)?;
         let text = plan::describe(&config, &identity, &name, &root)?;
         // A closed pipe is no failure.
         let _ = std::io::stdout().write_all(text.as_bytes());
@@ -160,10 +153,23 @@ fn start(config: Config) -> Result<ExitCode, String> {
             .map_err(|e| format!("cannot go to the background: {}", Plain(&e)))?,
     };
     let foreground = config.foreground;
-    match assemble(config, identity, name, root, secret, keys) {
+    match assemble(config, identity, name, root, secret) {
         Ok(daemon) => daemon.run(readiness, foreground),
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
+}
+
+/// The keys, if the daemon is to have any. They are read where they are needed: the process that has
+/// started the daemon, and waits for it, never has them.
+fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
+    if config.keys.is_empty() {
+        return Ok(None);
+    }
+    if !config.core_dumps {
+        // Before there is anything in memory that must not be in one.
+        ids::set_core_dumps(false).map_err(|e| format!("core dumps: {}", Plain(&e)))?;
+    }
+    keyfile::keyring(&config.keys).map(Some)
 }
 
 struct Daemon {
@@ -184,8 +190,8 @@ fn assemble(
     name: HostName,
     root: Root,
     password: Option<Secret>,
-    keys: Option<Keyring>,
 ) -> Result<Daemon, String> {
+    let keys = keyring(&config)?;
     let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
     let system =
         |what: &'static str| move |error: std::io::Error| format!("{what}: {}", Plain(&error));

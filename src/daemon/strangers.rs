@@ -18,9 +18,9 @@ const SUSPECT: u8 = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Strange {
     /// It has no key, and this daemon has one.
-    NoKey,
+    Unkeyed,
     /// It has a key, and this daemon has none.
-    HasKey,
+    Keyed,
     /// It has another key.
     OtherKey,
 }
@@ -29,8 +29,8 @@ impl Strange {
     /// In words that follow "has".
     pub(super) fn words(self) -> &'static str {
         match self {
-            Strange::NoKey => "no key",
-            Strange::HasKey => "a key",
+            Strange::Unkeyed => "no key",
+            Strange::Keyed => "a key",
             Strange::OtherKey => "another key",
         }
     }
@@ -101,14 +101,14 @@ mod tests {
     fn each_is_said_once_and_shown_while_it_is_heard() {
         let mut strangers = Strangers::default();
         let [one, two] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)];
-        assert!(strangers.seen(at(1), one, Strange::NoKey));
+        assert!(strangers.seen(at(1), one, Strange::Unkeyed));
         assert!(!strangers.seen(at(2), one, Strange::OtherKey));
-        assert!(strangers.seen(at(50), two, Strange::HasKey));
+        assert!(strangers.seen(at(50), two, Strange::Keyed));
         let about = strangers.about(at(51));
         assert_eq!(about[0], (one, Strange::OtherKey, Span::from_secs(49)));
-        assert_eq!(about[1], (two, Strange::HasKey, Span::from_secs(1)));
+        assert_eq!(about[1], (two, Strange::Keyed, Span::from_secs(1)));
         assert_eq!(strangers.about(at(100)).len(), 1);
-        assert!(!strangers.seen(at(500), one, Strange::NoKey));
+        assert!(!strangers.seen(at(500), one, Strange::Unkeyed));
         strangers.joined(one);
         assert!(!strangers.knows(one) && strangers.knows(two));
     }
@@ -119,7 +119,7 @@ mod tests {
         let addr = |n: u32| Ipv4Addr::from(0x0a00_0000 + n);
         let mut said = 0;
         for n in 0..1_000 {
-            said += usize::from(strangers.seen(at(n.into()), addr(n), Strange::NoKey));
+            said += usize::from(strangers.seen(at(n.into()), addr(n), Strange::Unkeyed));
             assert!(strangers.known.len() <= MOST);
         }
         // The first 64, and those that found the place of one who had been silent for ten minutes.

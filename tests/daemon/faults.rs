@@ -10,21 +10,21 @@ use std::thread;
 use std::time::Duration;
 
 use super::garbage::{self, Random};
-use crate::common::process::{self, MAKUOSAN, command, is_alive};
+use super::keys::{Tap, holds, keyed, kind};
+use crate::common::process::is_alive;
 use crate::common::{Fleet, LONG, eventually, is_root, now, skip, tree};
+use makuosan::wire::header::PacketKind;
 
 #[test]
 fn fault_01_a_key_that_encrypts_nothing() {
-    let fleet = Fleet::idle("fault-01", 1);
-    let key = fleet.dir().join("key");
-    fs::write(&key, "a secret of some length\n").unwrap();
-    tree::set_mode(&key, 0o600);
-    let mut daemon = command(MAKUOSAN);
-    daemon.args(fleet.options(0)).arg("-n").arg("-k").arg(&key);
-    let ran = process::run(&mut daemon);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
-    assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
-    assert!(ran.err.starts_with("makuosan: -k: "), "{ran:?}");
+    let (fleet, _) = keyed("fault-01", 3, "a secret of some length\n");
+    tree::write(fleet.path(0, "file"), b"a text that is easy to find ".repeat(2_000));
+    let tap = Tap::new(&fleet);
+    fleet.msync(0, &["send", "-r"]).well();
+    tree::assert_equal_dirs(&fleet.base(0), &fleet.base(2));
+    let packets = tap.packets();
+    assert!(packets.iter().any(|(_, packet)| kind(packet) == Some(PacketKind::Data)));
+    assert!(!packets.iter().any(|(_, packet)| holds(packet, b"easy to find")));
 }
 
 #[test]

@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn keys_add_up_to_two_and_one_can_be_made_without_a_base() {
-        assert_eq!(config(&["-b/"]).keys, [PathBuf::new(); 0]);
+        assert!(config(&["-b/"]).keys.is_empty());
         assert_eq!(
             config(&["-b/", "-k", "new", "--key=old"]).keys,
             ["new", "old"].map(PathBuf::from)
