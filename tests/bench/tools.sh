@@ -178,7 +178,7 @@ run_udpcast() {
     done
 }
 udpcast_once() {
-    local k names=() stay=20
+    local k names=() stay=20 id sent
     [ "$LOSS" = 0 ] || stay=500
     RECEIVERS=()
     for ((k = 1; k <= MK_HOSTS; k++)); do
@@ -188,9 +188,18 @@ udpcast_once() {
         [ "$LOSS" != 0 ] || names+=("udp$k")
     done
     sleep 0.2
-    metered 0 udp bash -c 'set -o pipefail
+    rm -f "$MK_DIR/m.udp"
+    sent=$(tx_bytes 0)
+    start_metered 0 udp "$CAP" bash -c 'set -o pipefail
         cd "$1" && tar -cf - -- * | udp-sender --nokbd --no-progress --interface e0 \
             --rexmit-hello-interval 50 --start-timeout 4 --min-receivers "$2"' - "$MK_DIR/h0" "$MK_HOSTS"
+    id=$METERED
+    # With loss it may wait for a receiver for good: after 5 s more must have gone than greetings.
+    if [ "$LOSS" != 0 ]; then
+        for ((k = 0; k < 50; k++)); do [ -e "$MK_DIR/m.udp" ] && break; sleep 0.1; done
+        [ -e "$MK_DIR/m.udp" ] || [ $(($(tx_bytes 0) - sent)) -gt 1000000 ] || kill -TERM "$id"
+    fi
+    wait "$id"
     # When the sender has given up, nobody waits for what does not come.
     [ "$(figure udp 5)" = 0 ] || reap "${RECEIVERS[@]}"
     wait "${RECEIVERS[@]}" 2>/dev/null
