@@ -1,7 +1,7 @@
 # make                build both programs into target/release
 # make test           everything that is tested: units, programs, documentation
 # make demo           four daemons on this machine, a tree sent to all (no root needed)
-# make bench          how fast, beside rsync (root, for network namespaces)
+# make bench          how fast, beside rsync, udpcast and uftp (root, network namespaces)
 # make check          formatting and lints
 # make install        programs and manuals below PREFIX (run make first)
 # make install-init   the init script and its settings file
@@ -45,6 +45,7 @@ demo: all
 	sh tests/demo.sh "$(BUILT)"
 
 bench: all
+	$(CARGO) build --release $(CARGOFLAGS) --example limit
 	BIN="$(BUILT)" tests/bench.sh
 
 check:

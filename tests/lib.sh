@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shell functions shared by the scripts under tests/: hosts made of network namespaces.
 #
 # A host is a network namespace with one veth, joined by a bridge that has a namespace of its own.
@@ -6,6 +7,7 @@
 #
 #   . tests/lib.sh
 #   net_up 4            # hosts 0 to 4
+#   hosts_down; hosts_up 8    # other hosts, the same work directory
 #   in_host 0 command   # run in a host
 #   net_down            # also by the trap that net_up sets
 #
@@ -26,13 +28,18 @@ in_host() { local ns; ns=$(host_ns "$1"); shift; ip netns exec "$ns" "$@"; }
 
 # net_up N [WORKDIR]: the bridge, the sender and N receivers; a work directory on tmpfs.
 net_up() {
-    local k ns
     MK_DIR=${2:-/dev/shm/$MK_TAG}
     trap net_down EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
     mkdir -p "$MK_DIR"
+    hosts_up "$1"
+}
+
+# hosts_up N: the bridge, the sender and N receivers; the work directory stays as it is.
+hosts_up() {
+    local k ns
     ip netns add "$MK_TAG-br"
     # Multicast is flooded (no snooping), and a port forwards at once (no spanning tree).
     ip -n "$MK_TAG-br" link add br0 type bridge mcast_snooping 0 stp_state 0
@@ -43,7 +50,7 @@ net_up() {
         ip link add name e0 netns "$ns" mtu 1500 type veth peer name "p$k" netns "$MK_TAG-br"
         ip -n "$MK_TAG-br" link set "p$k" mtu 1500 master br0 up
         ip -n "$ns" link set lo up
-        ip -n "$ns" addr add "$(host_addr "$k")/24" dev e0
+        ip -n "$ns" addr add "$(host_addr "$k")/24" brd + dev e0
         ip -n "$ns" link set e0 up
     done
     MK_HOSTS=$1
@@ -75,18 +82,23 @@ stop_all() {
     MK_PIDS=()
 }
 
-net_down() {
-    local ns
-    trap - EXIT
+# Ends what runs in the hosts, and takes them away.
+hosts_down() {
+    local ns left
     stop_all
     for ns in $(ip netns list | awk -v t="$MK_TAG-" 'index($1, t) == 1 { print $1 }'); do
         # Whatever else still lives there holds the namespace: end it by its id.
-        local left
         left=$(ip netns pids "$ns")
         # shellcheck disable=SC2086
         [ -z "$left" ] || kill -KILL $left 2>/dev/null
         ip netns del "$ns"
     done
+}
+
+net_down() {
+    trap - EXIT
+    trap '' HUP INT TERM
+    hosts_down
     [ -z "$MK_DIR" ] || rm -rf "$MK_DIR"
 }
 
@@ -123,13 +135,21 @@ set_gso() {
     done
 }
 
-# set_rate HOST MBIT: limits what a host sends; 0 takes the limit away. A queue of 64 full packets.
-set_rate() {
-    local ns
-    ns=$(host_ns "$1")
-    tc -n "$ns" qdisc del dev e0 root 2>/dev/null
-    [ "$2" = 0 ] && return 0
-    tc -n "$ns" qdisc add dev e0 root tbf rate "${2}mbit" burst 16kb limit 96896
+# set_rate HOST MBIT: limits what a host sends; 0 takes the limit away. The queue is that of a host:
+# 1,000 full packets, so that a full send buffer holds the sender up first.
+set_rate() { limit_rate "$(host_ns "$1")" e0 "$2" 1514000; }
+
+# set_port_rate HOST MBIT: limits what a host is sent, at its port of the bridge; 0 takes the limit
+# away. The queue is that of a cheap switch: 64 full packets, and what does not fit is lost.
+set_port_rate() { limit_rate "$MK_TAG-br" "p$1" "$2" 96896; }
+
+# limit_rate NAMESPACE INTERFACE MBIT QUEUE: the bucket holds 1 ms, one packet of 16 KiB at least.
+limit_rate() {
+    local burst=$(($3 * 125))
+    tc -n "$1" qdisc del dev "$2" root 2>/dev/null
+    [ "$3" = 0 ] && return 0
+    [ "$burst" -ge 16384 ] || burst=16384
+    tc -n "$1" qdisc add dev "$2" root tbf rate "${3}mbit" burst "$burst" limit "$4"
 }
 
 # What a host's interface has sent so far, in bytes with Ethernet headers.

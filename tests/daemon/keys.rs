@@ -230,7 +230,10 @@ fn every_flipped_bit_is_dropped_and_counted() {
     tree::write(fleet.path(0, "file"), "x");
     let tap = Tap::new(&fleet);
     fleet.msync(0, &["send", "-r"]).well();
-    let packets = one_of_each(&tap.packets());
+    let mut heard = tap.packets();
+    // A daemon drops what has its own node id without a look at the rest of it.
+    heard.retain(|(from, _)| *from.ip() != fleet.ip(1));
+    let packets = one_of_each(&heard);
     assert!(packets.len() >= 5, "only {} kinds go to the group", packets.len());
     let before = tree::snapshot(&fleet.base(1));
     let total = |why: &[&str]| why.iter().map(|why| dropped(&fleet, 1, why)).sum::<u64>();

@@ -31,6 +31,9 @@ use transfer::{Claim, Transfer};
 pub const MAX_TRANSFERS: usize = 128;
 /// The most of one sender: as many as it has console clients.
 const MAX_OF_ONE: usize = 64;
+/// The most of one sender that are open, or that the disk may be busy with: places are left to others
+/// though one begins and calls off what it can.
+const MOST_BEGUN: usize = 96;
 /// A transfer whose sender is silent for so long is over.
 pub const SILENCE: Span = Span::from_secs(30);
 
@@ -390,8 +393,9 @@ impl<H> Reception<H> {
 
     fn has_place(&self, node: NodeId) -> bool {
         let of_one = self.transfers.iter().filter(|t| t.key.node == node).count();
+        let closing = self.closing.keys().filter(|key| key.node == node).count();
         let most = self.transfers.len().max(self.closing.len());
-        most < MAX_TRANSFERS && of_one < MAX_OF_ONE
+        most < MAX_TRANSFERS && of_one < MAX_OF_ONE && of_one + closing < MOST_BEGUN
     }
 
     /// Says again how a closed transfer ended, to a sender that seems not to know.

@@ -257,6 +257,28 @@ fn being_first_again_and_again_is_bounded_too() {
         }
         eprintln!("{} MiB of {} MiB", peak >> 20, BUDGET >> 20);
         assert!(peak <= BUDGET + BEYOND / 2, "{peak}");
+        // Another sender's batch, which is never first, finds its place all the same.
+        let now = Time::from_micros(1);
+        let honest = |kind, block| Header { node: NodeId(0xffff), ..header(kind, 1, 1, block) };
+        let begin = Begin {
+            options: Options::default(),
+            block: 8_192,
+            oldest: 0,
+            total: 1,
+            first: 0,
+            targets: vec![NodeId(1)],
+        };
+        reception.packet(now, address(99), &honest(PacketKind::Begin, 0), &begin.emit());
+        let entries = (0..1_000).map(|n| entry(&format!("d/{n}"), Kind::Fifo)).collect();
+        let manifest = Manifest { entries, ..Manifest::default() }.emit();
+        for (block, slice) in manifest.chunks(Offer::slice_len(8_192)).enumerate() {
+            let offer = Offer { manifest_len: manifest.len() as u32, slice };
+            let header = honest(PacketKind::Offer, block as u32);
+            reception.packet(now, address(99), &header, &offer.emit());
+        }
+        let plans = std::iter::from_fn(|| reception.poll_job());
+        let of_honest = |job: &Job| matches!(job, Job::Plan { key, .. } if key.node.0 == 0xffff);
+        assert!(plans.into_iter().any(|job| of_honest(&job)));
     }
 }
 
