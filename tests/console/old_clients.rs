@@ -81,7 +81,8 @@ fn the_php_extension() {
     let padded =
         ["process ", "version ", "basedir ", "mfalloc ", "recvsize", "sendsize", "command "];
     assert_eq!(keys[..7], padded);
-    assert_eq!(keys[7..], ["send op ", "recv op "]);
+    // Then what those clients do not know.
+    assert_eq!(keys[7..], ["send op ", "recv op ", "confined"]);
     let members = exchange(&mut stream, "members\r\n");
     let second = members.lines().next().and_then(|line| line.split_whitespace().nth(1));
     assert_eq!(second, Some(fleet.ip(1).to_string().as_str()));

@@ -17,7 +17,7 @@ fn refused(options: &[&str], why: &str) {
 #[test]
 fn what_cannot_be_is_one_clear_line() {
     let missing = "No such file or directory";
-    refused(&["-k", "/nowhere/key"], "-k: encryption is not in this version");
+    refused(&["-k", "/nowhere/key"], &format!("-k /nowhere/key: {missing}"));
     refused(&["-K", "/nowhere/password"], &format!("-K /nowhere/password: {missing}"));
     refused(&["-K", "/dev/null"], "-K /dev/null: no password in its first line");
     // An address for documentation (RFC 5737), which no host has.

@@ -75,7 +75,7 @@ fn small_commands() {
     let keys: Vec<&str> = status.lines().map(|line| line.split_once(": ").unwrap().0).collect();
     let want = [
         "process ", "version ", "basedir ", "mfalloc ", "recvsize", "sendsize", "command ",
-        "send op ", "recv op ",
+        "send op ", "recv op ", "confined",
     ];
     assert_eq!(keys, want);
     let json = console.ask("status json");
