@@ -41,7 +41,7 @@ use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
 use crate::wire::header::Role;
 
 /// The memory for incoming transfers, in bytes.
-const BUDGET: usize = 24 << 20;
+const BUDGET: usize = 32 << 20;
 /// The mode of the console's Unix socket.
 const SOCKET_MODE: u32 = 0o660;
 /// Open files: cached directories, staged files, clients, and room to spare.

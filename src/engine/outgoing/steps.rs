@@ -22,6 +22,9 @@ pub(super) const ONE_BY_ONE: usize = 16;
 const ANSWERS_PER_SECOND: u64 = 20_000;
 /// A poll leaves after so many bytes at the latest.
 const POLL_EVERY: u64 = 256 << 10;
+/// So many bytes of bodies wait in the targets' memory to be staged, at the most: each has room for
+/// more from one sender.
+const BODIES_AHEAD: u64 = 16 << 20;
 /// END and ABORT are said so many times.
 const CLOSING_TRIES: u32 = 6;
 /// A suspended target is asked so often whether it is back.
@@ -518,7 +521,22 @@ impl Outgoing {
         if batch.lack.needs > 0 || self.config.options.dry_run || batch.frozen {
             return None;
         }
+        if batch.next == 0 && !self.is_room_for(at) {
+            return None;
+        }
         Some((at, batch.union.next_run(batch.next, most)?))
+    }
+
+    /// Whether the body of a batch may begin: those before it, as far as some target still has them in
+    /// memory, leave room for it there. What a target has no room for is lost, and sent again to all.
+    fn is_room_for(&self, at: usize) -> bool {
+        let in_memory = |batch: &super::Batch| match batch.layout.streams() {
+            true => 0,
+            false => batch.layout.len(),
+        };
+        let before = self.batches.iter().take(at).filter(|batch| batch.lack.staged > 0);
+        let before: u64 = before.map(in_memory).sum();
+        before == 0 || before + self.batches.get(at).map_or(0, in_memory) <= BODIES_AHEAD
     }
 
     /// Marks the first pass of batches that have nothing (more) to send as done.
