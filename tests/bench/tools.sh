@@ -80,7 +80,12 @@ start_daemons() {
         DAEMONS+=("$SPAWNED")
     done
     for ((k = 0; k < 200; k++)); do
-        in_host 0 "$BIN/msync" members 2>/dev/null | grep -q "^Total: $MK_HOSTS " && return 0
+        if in_host 0 "$BIN/msync" members 2>/dev/null | grep -q "^Total: $MK_HOSTS "; then
+            # A daemon waits for half a second after its start before it first sends: others may be
+            # on their way. That is no part of any work here.
+            sleep 0.6
+            return 0
+        fi
         sleep 0.05
     done
     cat "$MK_DIR"/log* >&2
