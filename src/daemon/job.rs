@@ -50,7 +50,7 @@ pub(super) struct Start {
     /// Bytes that the client has not read.
     pub(super) unread: Arc<AtomicUsize>,
     pub(super) errors: Arc<AtomicU64>,
-    /// Tells the walker to stop.
+    /// Tells the walker, and who counts for the progress, to stop.
     pub(super) off: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
     pub(super) again: Sender<Vec<RelPath>>,
@@ -393,11 +393,8 @@ impl Job {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let Start { shared, report, outgoing, errors, found, off, .. } = &mut self.start;
+        let Start { shared, report, outgoing, errors, off, .. } = &mut self.start;
         off.store(true, Ordering::Relaxed);
-        if let Some(found) = found {
-            found.stop.store(true, Ordering::Relaxed);
-        }
         let mut stats = lock(&shared.stats);
         for (node, seen) in outgoing.target_stats().filter(|(node, _)| shared.knows(*node)) {
             let known = stats.entry(node).or_default();

@@ -28,22 +28,11 @@ pub(super) fn describe(
         probe(|| TcpListener::bind((address.ip(), 0)).map(drop), "-l", &address.to_string())?;
     }
     if let Some(path) = &config.unix {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        probe(
-            || std::fs::read_dir(parent).map(drop),
-            "-U",
-            &format!("{}: its directory", path.display()),
-        )?;
+        probe_directory_of(path, "-U")?;
     }
     if let Some(path) = &config.pidfile {
         // That a daemon holds it is no obstacle.
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        probe(
-            || std::fs::read_dir(parent.unwrap_or(Path::new("."))).map(drop),
-            "--pidfile",
-            &format!("{}: its directory", path.display()),
-        )?;
+        probe_directory_of(path, "--pidfile")?;
     }
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
@@ -63,6 +52,14 @@ fn probe(
     value: &str,
 ) -> Result<(), String> {
     call().map_err(|error| format!("{option} {value}: {}", Plain(&error)))
+}
+
+/// Whether the directory is there that the file of an option will be in.
+fn probe_directory_of(path: &Path, option: &str) -> Result<(), String> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let value = format!("{}: its directory", path.display());
+    probe(|| std::fs::read_dir(parent).map(drop), option, &value)
 }
 
 fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> String {

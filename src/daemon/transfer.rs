@@ -120,7 +120,7 @@ impl Control {
             ),
             unread: Arc::clone(&client.unread),
             errors,
-            off,
+            off: Arc::clone(&off),
             walked: from_walker,
             again,
             found: found.as_ref().map(|(found, _)| Arc::clone(found)),
@@ -133,7 +133,7 @@ impl Control {
             .map_err(|error| Refusal::one(format!("error: no thread: {}", Plain(&error)), hosts))?;
         if let Some((found, walker)) = found {
             // Without it, the progress shows no total.
-            let _ = spawn("counter", move || found.count(walker));
+            let _ = spawn("counter", move || found.count(walker, &off));
         }
         self.shared.sender.send(ToSender::Start(Box::new(Job::new(start, now))));
         Ok((number, order))

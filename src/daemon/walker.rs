@@ -152,15 +152,13 @@ pub(super) struct Found {
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) whole: AtomicBool,
-    /// Nobody wants to know any more.
-    pub(super) stop: AtomicBool,
 }
 
 impl Found {
     /// Counts what a walker finds, until it is through or nobody wants to know.
-    pub(super) fn count(&self, walker: Walker) {
+    pub(super) fn count(&self, walker: Walker, off: &AtomicBool) {
         for item in walker {
-            if self.stop.load(Ordering::Relaxed) {
+            if off.load(Ordering::Relaxed) {
                 return;
             }
             if let WalkItem::Found(found) = item {

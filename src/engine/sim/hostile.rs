@@ -153,13 +153,20 @@ fn reception(budget: usize) -> Reception<()> {
     Reception::new(Config { me: NodeId(1), receive_buffer: 1 << 20, budget, seed: 7 })
 }
 
-fn header(kind: PacketKind, number: u32, batch: u32, block: u32) -> Header {
-    let mut header = Header::new(kind, EVIL, Role::Sender);
+/// Who sends, and from where.
+type Who = (NodeId, SocketAddrV4);
+
+fn evil() -> Who {
+    (EVIL, evil_addr())
+}
+
+fn header(from: Who, kind: PacketKind, number: u32, batch: u32, block: u32) -> Header {
+    let mut header = Header::new(kind, from.0, Role::Sender);
     (header.transfer, header.batch, header.block) = (number, batch, block);
     header
 }
 
-fn begin(reception: &mut Reception<()>, number: u32) {
+fn begin(reception: &mut Reception<()>, from: Who, number: u32) {
     let begin = Begin {
         options: Options::default(),
         block: 8_192,
@@ -168,16 +175,16 @@ fn begin(reception: &mut Reception<()>, number: u32) {
         first: 0,
         targets: vec![NodeId(1)],
     };
-    let header = header(PacketKind::Begin, number, 0, 0);
-    reception.packet(Time::from_micros(1), evil_addr(), &header, &begin.emit());
+    let header = header(from, PacketKind::Begin, number, 0, 0);
+    reception.packet(Time::from_micros(1), from.1, &header, &begin.emit());
 }
 
-fn offer(reception: &mut Reception<()>, number: u32, batch: u32, manifest: &[u8]) {
+fn offer(reception: &mut Reception<()>, from: Who, number: u32, batch: u32, manifest: &[u8]) {
     let slices = manifest.chunks(Offer::slice_len(8_192));
     for (block, slice) in slices.enumerate() {
         let offer = Offer { manifest_len: manifest.len() as u32, slice };
-        let header = header(PacketKind::Offer, number, batch, block as u32);
-        reception.packet(Time::from_micros(1), evil_addr(), &header, &offer.emit());
+        let header = header(from, PacketKind::Offer, number, batch, block as u32);
+        reception.packet(Time::from_micros(1), from.1, &header, &offer.emit());
     }
 }
 
@@ -202,12 +209,12 @@ fn what_a_sender_can_make_a_target_keep_is_bounded() {
         // The disk stands still; transfers are opened, filled, and called off again.
         let mut waiting = Vec::new();
         for number in 0..1_000 {
-            begin(&mut reception, number);
+            begin(&mut reception, evil(), number);
             for batch in 1..20 {
-                offer(&mut reception, number, batch, &manifest);
+                offer(&mut reception, evil(), number, batch, &manifest);
             }
             if number % 2 == 0 {
-                let header = header(PacketKind::Abort, number, 0, 0);
+                let header = header(evil(), PacketKind::Abort, number, 0, 0);
                 reception.packet(Time::from_micros(1), evil_addr(), &header, &[]);
             }
             while let Some(job) = reception.poll_job() {
@@ -232,7 +239,7 @@ fn what_a_sender_can_make_a_target_keep_is_bounded() {
             }
         }
         assert_eq!(reception.memory(), 0);
-        begin(&mut reception, 5_000);
+        begin(&mut reception, evil(), 5_000);
         assert_eq!(reception.open().count(), 1);
     }
 }
@@ -244,10 +251,10 @@ fn being_first_again_and_again_is_bounded_too() {
         let mut reception = reception(BUDGET);
         let mut peak = 0;
         for number in (0..200).rev() {
-            begin(&mut reception, number);
-            offer(&mut reception, number, 1, manifest);
+            begin(&mut reception, evil(), number);
+            offer(&mut reception, evil(), number, 1, manifest);
             if abort {
-                let header = header(PacketKind::Abort, number, 0, 0);
+                let header = header(evil(), PacketKind::Abort, number, 0, 0);
                 reception.packet(Time::from_micros(1), evil_addr(), &header, &[]);
             }
             // The disk stands still.
@@ -258,24 +265,11 @@ fn being_first_again_and_again_is_bounded_too() {
         eprintln!("{} MiB of {} MiB", peak >> 20, BUDGET >> 20);
         assert!(peak <= BUDGET + BEYOND / 2, "{peak}");
         // Another sender's batch, which is never first, finds its place all the same.
-        let now = Time::from_micros(1);
-        let honest = |kind, block| Header { node: NodeId(0xffff), ..header(kind, 1, 1, block) };
-        let begin = Begin {
-            options: Options::default(),
-            block: 8_192,
-            oldest: 0,
-            total: 1,
-            first: 0,
-            targets: vec![NodeId(1)],
-        };
-        reception.packet(now, address(99), &honest(PacketKind::Begin, 0), &begin.emit());
+        let honest = (NodeId(0xffff), address(99));
+        begin(&mut reception, honest, 1);
         let entries = (0..1_000).map(|n| entry(&format!("d/{n}"), Kind::Fifo)).collect();
         let manifest = Manifest { entries, ..Manifest::default() }.emit();
-        for (block, slice) in manifest.chunks(Offer::slice_len(8_192)).enumerate() {
-            let offer = Offer { manifest_len: manifest.len() as u32, slice };
-            let header = honest(PacketKind::Offer, block as u32);
-            reception.packet(now, address(99), &header, &offer.emit());
-        }
+        offer(&mut reception, honest, 1, 1, &manifest);
         let plans = std::iter::from_fn(|| reception.poll_job());
         let of_honest = |job: &Job| matches!(job, Job::Plan { key, .. } if key.node.0 == 0xffff);
         assert!(plans.into_iter().any(|job| of_honest(&job)));
@@ -286,20 +280,10 @@ fn being_first_again_and_again_is_bounded_too() {
 fn one_member_does_not_take_all_places() {
     let mut reception = reception(32 << 20);
     for number in 0..200 {
-        begin(&mut reception, number);
+        begin(&mut reception, evil(), number);
     }
     assert!(reception.open().count() < MAX_TRANSFERS);
-    let evil = Begin {
-        options: Options::default(),
-        block: 8_192,
-        oldest: 0,
-        total: 1,
-        first: 0,
-        targets: vec![NodeId(1)],
-    };
-    let mut honest = header(PacketKind::Begin, 3, 0, 0);
-    honest.node = NodeId(99);
-    reception.packet(Time::from_micros(1), address(99), &honest, &evil.emit());
+    begin(&mut reception, (NodeId(99), address(99)), 3);
     assert!(reception.open().any(|(key, _)| key.node == NodeId(99)));
 }
 
@@ -308,9 +292,10 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
     let mut rng = Rng::new(5);
     let mut reception = reception(1 << 20);
     for number in 0..200_000u32 {
-        let mut header = header(PacketKind::Data, number % 3, edge(&mut rng), edge(&mut rng));
+        let mut header =
+            header(evil(), PacketKind::Data, number % 3, edge(&mut rng), edge(&mut rng));
         if number % 50 == 0 {
-            begin(&mut reception, number % 3);
+            begin(&mut reception, evil(), number % 3);
         }
         let len = rng.below(9_000) as usize;
         assert!(matches!(reception.data(Time::ZERO, &header, len), Place::Nowhere));
