@@ -64,6 +64,8 @@ pub(super) struct Start {
 pub(super) struct Job {
     start: Start,
     batches: BTreeMap<u32, Open>,
+    /// The memory of a body that is not needed any more, for the next one.
+    spare: Vec<u8>,
     walk_ended: bool,
     input_ended: bool,
     struck: Vec<RelPath>,
@@ -86,6 +88,7 @@ impl Job {
         Job {
             start,
             batches: BTreeMap::new(),
+            spare: Vec::new(),
             walk_ended: false,
             input_ended: false,
             struck: Vec::new(),
@@ -262,7 +265,8 @@ impl Job {
             });
             if open.body.is_none() || lacking {
                 let wanted = |entry: u16| outgoing.is_sent(number, entry);
-                let (body, failed) = open.source.load(&wanted);
+                let memory = open.body.take().unwrap_or_else(|| std::mem::take(&mut self.spare));
+                let (body, failed) = open.source.load(memory, &wanted);
                 let slots = layout.slots().iter().map(|slot| slot.entry);
                 open.loaded = Bits::of(slots.filter(|&entry| wanted(entry)).map(usize::from));
                 open.body = Some(body);
@@ -292,7 +296,7 @@ impl Job {
         if held > BODIES {
             let mut others = self.batches.iter_mut().filter(|(number, _)| **number != used);
             if let Some((_, oldest)) = others.find(|(_, open)| open.body.is_some()) {
-                oldest.body = None;
+                self.spare = oldest.body.take().unwrap_or_default();
             }
         }
     }
@@ -324,7 +328,9 @@ impl Job {
             }
             Event::Struck(number, entries) => self.strike(number, &entries),
             Event::Closed(number, _) => {
-                self.batches.remove(&number);
+                if let Some(body) = self.batches.remove(&number).and_then(|open| open.body) {
+                    self.spare = body;
+                }
                 self.untold.push_back(event);
             }
             Event::Suspended(target) => report.suspended(target),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::walk::{Found, Identity};
 use crate::name::RelPath;
-use crate::wire::layout::STREAM_OVER;
+use crate::wire::layout::{MAX_BODY, STREAM_OVER};
 use crate::wire::manifest::{
     Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, setup_len_bound,
 };
@@ -44,13 +44,15 @@ impl Batch {
 }
 
 /// Groups entries, in order: at most [`MAX_ENTRIES`] and [`MAX_MANIFEST`] bytes to a batch, and at
-/// most [`STREAM_OVER`] bytes of files, unless it is one file over that, which has its body alone.
+/// most [`MAX_BODY`] bytes of files; a file over [`STREAM_OVER`] has its body alone.
 #[derive(Debug, Default)]
 pub struct Batcher {
     entries: Manifest,
     identities: Vec<Option<Identity>>,
     manifest_len: usize,
     body_len: u64,
+    /// Its body is one long file's.
+    streams: bool,
     given: usize,
 }
 
@@ -72,14 +74,16 @@ impl Batcher {
     pub fn push(&mut self, found: Found) -> Option<Batch> {
         let len = entry_len_bound(&found.entry);
         let size = found.entry.size();
+        let is_long = size > STREAM_OVER;
         let body_fits = size == 0
             || self.body_len == 0
-            || self.body_len.checked_add(size).is_some_and(|sum| sum <= STREAM_OVER);
+            || !(is_long || self.streams || self.body_len + size > MAX_BODY);
         let fits = body_fits && self.manifest_len + len <= MAX_MANIFEST;
         // The longest entry fits beside the longest setup.
         let before = if fits || self.is_bare() { None } else { self.finish() };
         self.manifest_len += len;
         self.body_len += size;
+        self.streams |= is_long;
         if let Some(digest) = found.digest {
             // There are MAX_ENTRIES at most.
             self.entries.digests.push((self.entries.entries.len() as u16, digest));
@@ -105,6 +109,7 @@ impl Batcher {
         self.given += 1;
         self.manifest_len = 0;
         self.body_len = 0;
+        self.streams = false;
         Some(Batch {
             manifest: Arc::new(std::mem::take(&mut self.entries)),
             identities: Arc::new(std::mem::take(&mut self.identities)),
@@ -159,8 +164,8 @@ mod tests {
         let all = vec![
             found(Kind::Open),
             file(10),
-            file(STREAM_OVER - 10),
-            file(1),
+            file(STREAM_OVER),
+            file(STREAM_OVER + 1),
             found(Kind::Close { listed: false }),
             file(long),
             file(0),
@@ -170,6 +175,9 @@ mod tests {
         ];
         assert_eq!(counts(&group(all)), [3, 2, 3, 1, 1]);
         assert_eq!(counts(&group(vec![found(Kind::Open), file(long)])), [2]);
+        let fit = (MAX_BODY / STREAM_OVER) as usize;
+        let all = (0..2 * fit + 1).map(|_| file(STREAM_OVER)).collect();
+        assert_eq!(counts(&group(all)), [fit, fit, 1]);
     }
 
     #[test]

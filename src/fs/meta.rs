@@ -23,6 +23,45 @@ pub(super) struct Wanted {
     pub mode: u32,
 }
 
+/// What new files of a directory get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fresh {
+    /// Those of a file that is made with [`PRIVATE`].
+    made: Wanted,
+    /// Those of the permission bits that a file gets if it is made with them.
+    passes: u32,
+}
+
+/// The mode that files are made with whose own has to wait for their owner.
+pub(super) const PRIVATE: u32 = 0o600;
+
+impl Fresh {
+    /// From a file that was made with [`PRIVATE`], and one that was made with mode 777: the umask and
+    /// default access lists take bits away, some file systems know no modes.
+    pub fn of(private: &Stat, open: &Stat) -> Self {
+        let made = Wanted { uid: private.uid, gid: private.gid, mode: private.mode };
+        let passes = if made.mode == PRIVATE & open.mode { open.mode & 0o777 } else { 0 };
+        Fresh { made, passes }
+    }
+
+    /// The mode to make `entry` with, and what the file has then: its own mode, if nothing speaks
+    /// against that, else [`PRIVATE`].
+    pub fn with(&self, entry: &Entry, rights: &Rights) -> (u32, Wanted) {
+        let wanted = rights.wanted(entry, self.made.uid, self.made.gid);
+        let as_wanted = Wanted { mode: wanted.mode, ..self.made };
+        // Before its owner is right, nobody is to read it who could then.
+        match wanted == as_wanted && wanted.mode & !self.passes == 0 {
+            true => (wanted.mode, wanted),
+            false => (PRIVATE, self.made),
+        }
+    }
+
+    /// What a file has that was made with [`PRIVATE`].
+    pub fn private(&self) -> Wanted {
+        self.made
+    }
+}
+
 impl Rights {
     /// Those of this process now.
     pub fn of_process() -> io::Result<Self> {
@@ -136,7 +175,7 @@ impl Grain {
     }
 }
 
-/// Gives a new file, open at `fd`, what `entry` says; `fresh` is what new files have there.
+/// Gives a new file, open at `fd`, what `entry` says; `fresh` is what it has.
 ///
 /// Owner before mode, as a change of owner takes the set-id bits; mtime last.
 pub(super) fn dress(
@@ -264,6 +303,26 @@ mod tests {
         let other = rights(1, 7, &[]);
         assert_eq!(other.wanted(&sent, 1, 1), Wanted { uid: 1, gid: 7, mode: 0o755 });
         assert_eq!(other.wanted(&entry(0o1777, 9, 9), 1, 1).mode, 0o1777);
+    }
+
+    #[test]
+    fn a_file_is_made_with_its_own_mode_where_it_gets_that_and_its_owner() {
+        let root = rights(0, 0, &[]);
+        let made = Wanted { uid: 0, gid: 0, mode: 0o600 };
+        let fresh = |passes| Fresh { made, passes };
+        for (passes, mode, uid, with) in [
+            (0o755, 0o644, 0, 0o644),
+            (0o755, 0o000, 0, 0o000),
+            (0o755, 0o664, 0, PRIVATE),
+            (0o777, 0o664, 0, 0o664),
+            (0o777, 0o644, 9, PRIVATE),
+            (0o777, 0o4755, 0, PRIVATE),
+            (0, 0o644, 0, PRIVATE),
+        ] {
+            let got = fresh(passes).with(&entry(mode, uid, 0), &root);
+            let has = Wanted { mode: with, ..made };
+            assert_eq!(got, (with, has), "{passes:o} {mode:o} {uid}");
+        }
     }
 
     #[test]

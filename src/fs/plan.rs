@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::digest::Digester;
 use super::disk::{Ahead, Disk, Pending, StagedFile, index, is_fatal};
-use super::meta::{Grain, Rights, is_kind};
+use super::meta::{Grain, PRIVATE, Rights, is_kind};
 use super::opened::Opened;
 use super::root::{Dirs, reason, split};
 use super::staging::{Staging, create};
@@ -116,7 +116,7 @@ impl Disk {
         let parent = split(entry.path.as_bytes()).0;
         let made = staging.place_for(&mut self.dirs, parent, &self.rights).and_then(|place| {
             staging.make(place, &self.rights, |dir, name| {
-                let file = create(dir, name)?;
+                let file = create(dir, name, PRIVATE)?;
                 file.set_len(slot.len).inspect_err(|_| drop(fsat::unlink_at(dir, name)))?;
                 Ok(file)
             })

@@ -44,19 +44,27 @@ impl Source {
     /// The whole body, with the files that are `wanted` (by their entries) in it and zeros elsewhere;
     /// and the files that could not be read, or are no longer what they were.
     ///
-    /// Only for a body that does not stream: of one that does, nothing is read.
-    pub fn load(&mut self, wanted: &dyn Fn(u16) -> bool) -> (Vec<u8>, Vec<(u16, Reason)>) {
+    /// The body is put into `body`, whatever was in there: memory that is used again costs no page
+    /// faults. Only for a body that does not stream: of one that does, nothing is read.
+    pub fn load(
+        &mut self,
+        mut body: Vec<u8>,
+        wanted: &dyn Fn(u16) -> bool,
+    ) -> (Vec<u8>, Vec<(u16, Reason)>) {
         if self.layout.streams() || !self.layout.is_sound() {
             return (Vec::new(), Vec::new());
         }
         self.dirs.forget();
         let layout = self.layout.clone();
-        let mut body = vec![0; layout.len() as usize];
+        body.resize(layout.len() as usize, 0);
         let mut failed = Vec::new();
-        for slot in layout.slots().iter().filter(|slot| wanted(slot.entry)) {
+        // The slots leave no gaps.
+        for slot in layout.slots() {
             let range = slot.start as usize..(slot.start + slot.len) as usize;
             let Some(room) = body.get_mut(range) else { continue };
-            if let Err(reason) = self.load_one(slot.entry, room) {
+            if !wanted(slot.entry) {
+                room.fill(0);
+            } else if let Err(reason) = self.load_one(slot.entry, room) {
                 room.fill(0);
                 failed.push((slot.entry, reason));
             }

@@ -109,17 +109,18 @@ impl Stager<'_> {
         let place = self.place(split(entry.path.as_bytes()).0)?;
         let fresh = self.staging.fresh(place)?;
         let (rights, fsync) = (self.rights, self.fsync);
+        let (mode, has) = fresh.with(entry, rights);
         let make = |dir: BorrowedFd<'_>, name: &[u8]| {
             let made = match entry.kind {
-                Kind::File { .. } => create(dir, name).and_then(|file| {
+                Kind::File { .. } => create(dir, name, mode).and_then(|file| {
                     (&file).write_all(bytes)?;
-                    meta::dress(&file, entry, rights, fresh)?;
+                    meta::dress(&file, entry, rights, has)?;
                     if fsync {
                         fsat::start_writeback(file.as_fd());
                     }
                     Ok(())
                 }),
-                _ => make_node(dir, name, entry, rights, fresh),
+                _ => make_node(dir, name, entry, rights, fresh.private()),
             };
             // Whatever there is of it, it is not whole. (If the name was taken, it is not ours.)
             made.inspect_err(|e| {
@@ -138,7 +139,8 @@ impl Stager<'_> {
         staged: Staged,
         file: BorrowedFd<'_>,
     ) -> io::Result<Staged> {
-        meta::dress(&file, entry, self.rights, self.staging.fresh(staged.place())?)?;
+        let has = self.staging.fresh(staged.place())?.private();
+        meta::dress(&file, entry, self.rights, has)?;
         if self.fsync {
             fsat::start_writeback(file);
         }

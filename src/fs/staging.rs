@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::meta::{Grain, Rights, Wanted};
+use super::meta::{Fresh, Grain, PRIVATE, Rights};
 use super::root::{Dirs, Root, split};
 use super::sweep;
 use crate::name::{MAX_PATH, RelPath, STAGING};
@@ -56,7 +56,7 @@ struct Place {
     fd: OwnedFd,
     mount: Mount,
     grain: Grain,
-    fresh: Wanted,
+    fresh: Fresh,
     /// The directory it is in, and the name of its record; None for the base directory's own.
     within: Option<(OwnedFd, Vec<u8>)>,
 }
@@ -116,7 +116,7 @@ impl Staging {
     ///
     /// # Errors
     /// ESTALE if the place is gone.
-    pub fn fresh(&self, place: PlaceId) -> io::Result<Wanted> {
+    pub fn fresh(&self, place: PlaceId) -> io::Result<Fresh> {
         Ok(self.place(place)?.fresh)
     }
 
@@ -181,7 +181,7 @@ impl Staging {
         let (file, record) = loop {
             self.next += 1;
             let record = [RECORD, &name_of(self.next)].concat();
-            match create(self.home.fd.as_fd(), &record) {
+            match create(self.home.fd.as_fd(), &record, PRIVATE) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 made => break (made?, record),
             }
@@ -238,7 +238,7 @@ impl Staging {
     pub fn nameless(&mut self, rights: &Rights) -> io::Result<File> {
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
         let (staged, fd) =
-            self.make(PlaceId(0), rights, |dir, name| fsat::open_at(dir, name, flags, 0o600))?;
+            self.make(PlaceId(0), rights, |dir, name| fsat::open_at(dir, name, flags, PRIVATE))?;
         self.discard(staged);
         Ok(fd.into())
     }
@@ -287,13 +287,17 @@ impl Place {
     /// Finds out what new files have in `fd`.
     fn new(fd: OwnedFd, within: Option<(OwnedFd, Vec<u8>)>) -> io::Result<Self> {
         const PROBE: &[u8] = b"probe";
-        let file = create(fd.as_fd(), PROBE)?;
-        let stat = fsat::stat_fd(file.as_fd())?;
-        let grain = Grain::probe(fd.as_fd(), PROBE);
-        fsat::unlink_at(fd.as_fd(), PROBE)?;
-        let fresh = Wanted { uid: stat.uid, gid: stat.gid, mode: stat.mode };
+        let made = |mode| {
+            let file = create(fd.as_fd(), PROBE, mode)?;
+            let stat = fsat::stat_fd(file.as_fd());
+            let grain = Grain::probe(fd.as_fd(), PROBE);
+            fsat::unlink_at(fd.as_fd(), PROBE)?;
+            Ok::<_, io::Error>((stat?, grain?))
+        };
+        let ((open, grain), (private, _)) = (made(0o777)?, made(PRIVATE)?);
+        let fresh = Fresh::of(&private, &open);
         let mount = Mount::of(&fsat::stat_fd(fd.as_fd())?);
-        Ok(Place { fd, mount, grain: grain?, fresh, within })
+        Ok(Place { fd, mount, grain, fresh, within })
     }
 }
 
@@ -366,7 +370,7 @@ fn read(dir: &OwnedFd, name: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Makes a file that was not there, for writing.
-pub(super) fn create(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
+pub(super) fn create(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<File> {
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
-    fsat::open_at(dir, name, flags, 0o600).map(File::from)
+    fsat::open_at(dir, name, flags, mode).map(File::from)
 }

@@ -171,7 +171,7 @@ impl Transfer {
             None if layout.is_empty() || layout.streams() => Body::None,
             None => {
                 let wanted = |entry: u16| needs[usize::from(entry)] == Need::All;
-                let (body, failed) = source.load(&wanted);
+                let (body, failed) = source.load(Vec::new(), &wanted);
                 assert_eq!(failed, []);
                 Body::Memory(body)
             }

@@ -7,9 +7,11 @@ use std::ops::Range;
 
 use super::manifest::{Extent, Kind, Manifest};
 
-/// A body of one file over this many bytes streams from disk to disk; every other body is at most as
-/// long and is put together in memory.
-pub const STREAM_OVER: u64 = 4 << 20;
+/// A body of one file over this many bytes streams from disk to disk; every other body is put together
+/// in memory.
+pub const STREAM_OVER: u64 = 512 << 10;
+/// The most bytes of a body that is put together in memory.
+pub const MAX_BODY: u64 = 4 << 20;
 
 /// One file's place in a body.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +70,7 @@ impl Layout {
 
     /// Whether a target takes it: it streams, or fits in memory.
     pub fn is_sound(&self) -> bool {
-        self.streams() || self.len <= STREAM_OVER
+        self.streams() || self.len <= MAX_BODY
     }
 
     /// The size of a block in bytes; the last one may be shorter.

@@ -81,10 +81,10 @@ fn a_changed_file_is_not_read_and_the_others_are() {
         let mut source = source(&from);
         tick();
         accident(&from);
-        let (body, failed) = source.load(&|_| true);
+        let (body, failed) = source.load(Vec::new(), &|_| true);
         assert_eq!(failed, [(1, Reason::Changed)], "{name}");
         assert_eq!(body, b"before\0\0\0\0\0\0\0after");
-        let (body, failed) = source.load(&|entry| entry == 2);
+        let (body, failed) = source.load(vec![9; 1_000], &|entry| entry == 2);
         assert_eq!((&body[..], failed.len()), (&b"\0\0\0\0\0\0\0\0\0\0\0\0\0after"[..], 0));
         assert_eq!(source.verify(&|_| true), [(1, Reason::Changed)]);
         assert_eq!(source.verify(&|entry| entry != 1), []);
@@ -98,7 +98,7 @@ fn a_change_after_the_read_shows_before_the_commit() {
         from.write("f", b"content");
         from.write("empty", b"");
         let mut source = source(&from);
-        assert_eq!(source.load(&|_| true), (b"content".to_vec(), vec![]));
+        assert_eq!(source.load(Vec::new(), &|_| true), (b"content".to_vec(), vec![]));
         assert_eq!(source.verify(&|_| true), []);
         tick();
         accident(&from);
@@ -145,7 +145,7 @@ fn a_body_is_read_the_way_it_travels() {
     let mut short = source(&from);
     assert!(short.read_at(0, &mut [IoSliceMut::new(&mut [0; 10])]).is_err());
     from.write("f", vec![5; 5 << 20]);
-    assert_eq!(source(&from).load(&|_| true), (vec![], vec![]));
+    assert_eq!(source(&from).load(Vec::new(), &|_| true), (vec![], vec![]));
 }
 
 #[allow(clippy::disallowed_methods)] // what is tested is a wait

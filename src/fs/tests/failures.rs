@@ -15,8 +15,9 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     }
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
     let _m = mount_tmpfs(to.path(), "size=2m,nr_inodes=40");
-    from.write("a", vec![1; 1 << 20]);
-    from.write("b", vec![2; 2 << 20]);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        from.write(name, vec![1; 400_000]);
+    }
     let root = from.root();
     let mut disk = to.disk();
     let full = Reason::Os(libc::ENOSPC as u16);
@@ -25,7 +26,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     let batch = one_batch(&root, &RelPath::base());
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    assert!(matches!(answer, Answer::Fatal { entry: 1, reason, .. } if reason == full));
+    assert!(matches!(answer, Answer::Fatal { entry: 5, reason, .. } if reason == full));
     transfer.close(&mut disk, true);
     assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
     assert!(!to.join("a").exists());

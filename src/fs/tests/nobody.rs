@@ -165,6 +165,6 @@ fn a_file_that_cannot_be_read_is_an_error_of_its_own() {
     let batch = one_batch(&root, &RelPath::base());
     let layout = crate::wire::layout::Layout::new(&batch.manifest, 1_424).unwrap();
     let mut source = super::super::source::Source::new(root, &batch, layout.into());
-    let (body, failed) = source.load(&|_| true);
+    let (body, failed) = source.load(Vec::new(), &|_| true);
     assert_eq!((&body[..], failed), (&b"1\0"[..], vec![(1, Reason::Os(libc::EACCES as u16))]));
 }

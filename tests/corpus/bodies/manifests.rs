@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::input::Input;
 use makuosan::name::RelPath;
-use makuosan::wire::layout::STREAM_OVER;
+use makuosan::wire::layout::{MAX_BODY, STREAM_OVER};
 use makuosan::wire::manifest::{Entry, Extent, Kind, Manifest, Setup, Stamp};
 
 pub fn entry(path: &str, kind: Kind) -> Entry {
@@ -55,7 +55,7 @@ pub fn choose(input: &mut Input<'_>, may_swell: bool) -> Vec<u8> {
         }
         // Too long for memory, too many to stream.
         55 => {
-            let file = |name| entry(name, Kind::File { size: STREAM_OVER, data: None });
+            let file = |name| entry(name, Kind::File { size: MAX_BODY, data: None });
             Manifest { entries: vec![file("a"), file("b")], ..Manifest::default() }.emit()
         }
         54 => input.bytes(200).to_vec(),
