@@ -45,7 +45,7 @@ demo: all
 	sh tests/demo.sh "$(BUILT)"
 
 bench: all
-	$(CARGO) build --release $(CARGOFLAGS) --example limit
+	$(CARGO) build --release $(CARGOFLAGS) --examples
 	BIN="$(BUILT)" tests/bench.sh
 
 check:

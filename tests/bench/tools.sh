@@ -75,7 +75,7 @@ start_daemons() {
     local k
     DAEMONS=()
     for ((k = 0; k <= MK_HOSTS; k++)); do
-        mkdir -p "$MK_DIR/h$k"
+        host_dir "$k"
         spawn "$k" "$MK_DIR/log$k" "$BIN/makuosan" -n -b "$MK_DIR/h$k" -i "$(host_addr "$k")" -N "h$k"
         DAEMONS+=("$SPAWNED")
     done
@@ -266,4 +266,17 @@ run_limit() {
     # From the first byte: until the receivers are there is no part of it.
     [ "$RC" != 0 ] || T=$(awk '{ print $1; exit }' "$MK_DIR/out.limit")
     from_receiver limit1
+}
+
+# ---- the floor: no network, small files
+
+# All of it is one process: what it took is shown as the sender's.
+run_floor() {
+    local k trees=()
+    for ((k = 1; k <= MK_HOSTS; k++)); do trees+=("$MK_DIR/h$k"); done
+    metered 0 floor "$FLOOR_PROGRAM" "$MK_DIR/h0" "${trees[@]}"
+    from_sender floor
+    CR=0 MR=0
+    # From when the bytes are in memory.
+    [ "$RC" != 0 ] || T=$(awk '{ print $1; exit }' "$MK_DIR/out.floor")
 }
