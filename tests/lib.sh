@@ -99,7 +99,7 @@ net_down() {
     trap - EXIT
     trap '' HUP INT TERM
     hosts_down
-    [ -z "$MK_DIR" ] || { dirs_down; rm -rf "$MK_DIR"; }
+    [ -z "$MK_DIR" ] || { dirs_down "$MK_DIR"; rm -rf "$MK_DIR"; }
 }
 
 # host_dir HOST: the host's directory below the work directory, a tmpfs of its own if it can be mounted:
@@ -109,13 +109,10 @@ host_dir() {
     grep -qF " $MK_DIR/h$1 " /proc/mounts || mount -t tmpfs -o size=90%,mode=755 "$MK_TAG" "$MK_DIR/h$1" 2>/dev/null || :
 }
 
-# dirs_down [HOST...]: takes away the directories of these hosts (all) that are mounts.
+# dirs_down DIRECTORY: unmounts what is mounted there and below.
 dirs_down() {
-    local dir k
-    awk -v d="$MK_DIR/h" 'index($2, d) == 1 { print $2 }' /proc/mounts | while read -r dir; do
-        [ $# -gt 0 ] || { umount -l "$dir"; continue; }
-        for k; do [ "$dir" != "$MK_DIR/h$k" ] || umount -l "$dir"; done
-    done
+    local dir
+    awk -v d="$1" '$2 == d || index($2, d "/") == 1 { print $2 }' /proc/mounts | while read -r dir; do umount -l "$dir"; done
 }
 
 # spawn HOST LOGFILE command...: in the background, ended by stop_all. Its id is in SPAWNED.

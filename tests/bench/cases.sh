@@ -47,7 +47,7 @@ hosts() {
     local k
     hosts_down
     for ((k = 1; k <= 9; k++)); do
-        dirs_down "$k"
+        dirs_down "$MK_DIR/h$k"
         rm -rf "${MK_DIR:?}/h$k"
     done
     hosts_up "$1"
@@ -101,12 +101,12 @@ enough() {
 case_files() {
     source_files "$COUNT"
     # shellcheck disable=SC2086
-    TRIES=3 work "$COUNT files of 1 MiB to 4" $((COUNT << 20)) "$COUNT" 1 ours $RSYNCS $CASTS
+    work "$COUNT files of 1 MiB to 4" $((COUNT << 20)) "$COUNT" 1 ours $RSYNCS $CASTS
     # The limit knows one file only.
     local ours=${LAST_T[ours]}
     available limit || return 0
     source_file "$COUNT"
-    TRIES=3 work "one file of $COUNT MiB to 4" $((COUNT << 20)) 1 1 ours limit
+    work "one file of $COUNT MiB to 4" $((COUNT << 20)) 1 1 ours limit
     say "    the $COUNT files: $(calc %.0f "100 * ${LAST_T[limit]} / $ours") % of the limit's rate for one file of their size"
 }
 
@@ -138,7 +138,7 @@ case_rate() {
 case_small() {
     small_files "$SMALL"
     # shellcheck disable=SC2086
-    TRIES=3 work "$SMALL small files to 4" "$BYTES" "$SMALL" 1 ours $RSYNCS $CASTS floor
+    work "$SMALL small files to 4" "$BYTES" "$SMALL" 1 ours $RSYNCS $CASTS floor
     beside_floor
 }
 

@@ -21,7 +21,7 @@ pub(super) const ONE_BY_ONE: usize = 16;
 /// Answers to polls of a large fleet come at this many a second at the most.
 const ANSWERS_PER_SECOND: u64 = 20_000;
 /// A poll leaves after so many bytes at the latest.
-const POLL_EVERY: u64 = 256 << 10;
+const POLL_EVERY: u64 = 512 << 10;
 /// So many bytes of bodies wait in the targets' memory to be staged, at the most: each has room for
 /// more from one sender.
 const BODIES_AHEAD: u64 = 16 << 20;
