@@ -148,47 +148,62 @@ attempt() {
     GOT=([t]=$t [cs]=$(calc %.2f "$c0 / $i") [cr]=$(calc %.2f "$c1 / $i") [w]=$w0 [idle]=$i0 [rc]=$rc [verdict]=$verdict [ms]=$MS [mr]=$MR)
 }
 
-# better: whether GOT counts, and not what is in BEST: a failure stays, else the fastest attempt does.
+# better TOOL: whether GOT counts, and not what is in BEST: a failure stays, else the fastest attempt does.
 declare -A BEST
 better() {
-    [ "${BEST[t]:-}" ] || return 0
-    [ "${BEST[verdict]}" = equal ] || return 1
+    [ "${BEST[$1.t]:-}" ] || return 0
+    [ "${BEST[$1.verdict]}" = equal ] || return 1
     [ "${GOT[verdict]}" = equal ] || return 0
-    [ "$(calc %d "${GOT[t]} < ${BEST[t]}")" = 1 ]
+    [ "$(calc %d "${GOT[t]} < ${BEST[$1.t]}")" = 1 ]
+}
+
+# attempts RUNS TOOL...: everybody's attempts, in turns: a machine that others use too has slow minutes.
+attempts() {
+    local runs=$1 tool i key again=() tools
+    shift
+    tools=("$@")
+    BEST=()
+    for ((i = 0; i < TRIES; i++)); do
+        again=()
+        for tool in "${tools[@]}"; do
+            attempt "$tool" "$runs"
+            ! better "$tool" || for key in "${!GOT[@]}"; do BEST[$tool.$key]=${GOT[$key]}; done
+            [ "$tool" != ours ] || CAP=$(calc %.0f "$PATIENCE * ${BEST[ours.t]} + 8")
+            [ "$runs" -gt 1 ] || [ "$(calc %d "${GOT[t]} < $SHORT")" = 0 ] || again+=("$tool")
+        done
+        tools=("${again[@]}")
+    done
 }
 
 # work TITLE BYTES FILES RUNS TOOL...: one work by each of the tools, ours first; one line for each.
 # RUNS 1: the receivers are emptied before, and the fastest attempt counts. More: they keep what they
 # have, there is one attempt, and the median counts, CPU and wire for one run.
 work() {
-    local title=$1 bytes=$2 files=$3 runs=$4 tool i key t
+    local title=$1 bytes=$2 files=$3 runs=$4 tool t key tools=()
     local best='' ours='' lines=() rate per_s over ratio=-
     shift 4
     CAP=$LIMIT
     declare -gA LAST_T=() LAST_CS=() LAST_CR=() LAST_W=()
-    for tool; do
-        available "$tool" || continue
-        BEST=()
-        for ((i = 0; i < TRIES; i++)); do
-            attempt "$tool" "$runs"
-            ! better || for key in "${!GOT[@]}"; do BEST[$key]=${GOT[$key]}; done
-            if [ "$runs" -gt 1 ] || [ "$(calc %d "${GOT[t]} < $SHORT")" = 0 ]; then break; fi
-        done
-        t=${BEST[t]}
-        LAST_T[$tool]=$t LAST_CS[$tool]=${BEST[cs]} LAST_CR[$tool]=${BEST[cr]} LAST_W[$tool]=${BEST[w]}
+    for tool; do ! available "$tool" || tools+=("$tool"); done
+    attempts "$runs" "${tools[@]}"
+    for tool in "${tools[@]}"; do
+        local -A one=()
+        for key in "${!GOT[@]}"; do one[$key]=${BEST[$tool.$key]}; done
+        t=${one[t]}
+        LAST_T[$tool]=$t LAST_CS[$tool]=${one[cs]} LAST_CR[$tool]=${one[cr]} LAST_W[$tool]=${one[w]}
         case $tool in
-            ours) ours=$t CAP=$(calc %.0f "$PATIENCE * $t + 8") ;;
+            ours) ours=$t ;;
             limit | floor) ;;
-            *) [ "${BEST[verdict]}" != equal ] || { [ "$best" ] && [ "$(calc %d "$best <= $t")" = 1 ]; } || best=$t ;;
+            *) [ "${one[verdict]}" != equal ] || { [ "$best" ] && [ "$(calc %d "$best <= $t")" = 1 ]; } || best=$t ;;
         esac
         rate=- per_s=- over=-
-        if [ "${BEST[rc]}" = 0 ]; then
-            [ "$runs" -gt 1 ] || { rate=$(calc %.1f "$bytes / $t / 1e6"); over=$(calc %.3f "${BEST[w]} / $bytes"); }
+        if [ "${one[rc]}" = 0 ]; then
+            [ "$runs" -gt 1 ] || { rate=$(calc %.1f "$bytes / $t / 1e6"); over=$(calc %.3f "${one[w]} / $bytes"); }
             [ "$files" -le 9 ] || per_s=$(calc %.0f "$files / $t")
         fi
         # shellcheck disable=SC2059
-        lines+=("$(printf "$FORMAT" "$title" "${NAME[$tool]}" "$(calc %.3f "$t")" "$rate" "$per_s" "${BEST[cs]}" "${BEST[cr]}" "${BEST[ms]}" "${BEST[mr]}" \
-            "$(calc %.1f "${BEST[w]} / 1e6")" "$over" @ratio@ "${BEST[idle]}" "${BEST[verdict]}")")
+        lines+=("$(printf "$FORMAT" "$title" "${NAME[$tool]}" "$(calc %.3f "$t")" "$rate" "$per_s" "${one[cs]}" "${one[cr]}" "${one[ms]}" "${one[mr]}" \
+            "$(calc %.1f "${one[w]} / 1e6")" "$over" @ratio@ "${one[idle]}" "${one[verdict]}")")
         title=''
     done
     [ "$best" ] && ratio=$(calc %.2f "$best / $ours")

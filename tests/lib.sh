@@ -32,6 +32,8 @@ net_up() {
     trap net_down EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
+    # Who reads the output may go first.
+    trap 'exit 141' PIPE
     trap 'exit 143' TERM
     mkdir -p "$MK_DIR"
     hosts_up "$1"
@@ -97,7 +99,7 @@ hosts_down() {
 
 net_down() {
     trap - EXIT
-    trap '' HUP INT TERM
+    trap '' HUP INT PIPE TERM
     hosts_down
     [ -z "$MK_DIR" ] || { dirs_down "$MK_DIR"; rm -rf "$MK_DIR"; }
 }
