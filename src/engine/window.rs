@@ -15,8 +15,10 @@ pub const FLOOR: u64 = 16;
 const CUT: u64 = 7;
 /// Loss under this share never cuts.
 const LOSS_IGNORED: f64 = 0.10;
-/// Loss must be this much over its own average to cut.
+/// Loss must be this much over its own average to cut, and by so many standard deviations more than
+/// that: of the few blocks of a short round, a third may be lost by chance.
 const LOSS_UNUSUAL: f64 = 1.5;
+const DEVIATIONS: f64 = 2.0;
 /// The longest burst: what leaves at once takes at most this long at the paced rate.
 const BURST: Span = Span::from_micros(500);
 /// The pace is this much over the slowest delivered rate, so that there is room to find out more.
@@ -25,6 +27,29 @@ const GAIN: f64 = 1.25;
 const RATE_ROUNDS: usize = 8;
 /// Pacing credit for time that was slept through.
 const CREDIT: Span = Span::from_micros(500);
+
+/// Blocks that were sent, and how many of them were lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Loss {
+    /// How many were lost.
+    pub lost: u32,
+    /// Of so many.
+    pub sent: u32,
+}
+
+impl Loss {
+    /// The share that was lost, 0 to 1.
+    pub fn share(self) -> f64 {
+        f64::from(self.lost) / f64::from(self.sent.max(1))
+    }
+
+    /// Whether more were lost than chance explains where `usual` is the share that is lost: the number
+    /// of them has a variance of no more than its mean.
+    fn exceeds(self, usual: f64) -> bool {
+        let expected = usual * f64::from(self.sent);
+        f64::from(self.lost) > expected + DEVIATIONS * expected.sqrt()
+    }
+}
 
 /// What one round showed.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +60,8 @@ pub struct Round {
     pub round_trip: Option<Span>,
     /// The slowest target's delivered bytes a second, if anything was delivered.
     pub rate: Option<f64>,
-    /// The worst target's share of lost blocks, 0 to 1.
-    pub loss: f64,
+    /// What the target lost that lost the largest share.
+    pub loss: Loss,
     /// Whether the window held anything back in this round.
     pub limited: bool,
 }
@@ -99,8 +124,8 @@ impl Window {
             self.rates.pop_front();
         }
 
-        let unusual = round.loss > LOSS_IGNORED && round.loss > LOSS_UNUSUAL * self.loss;
-        self.loss += (round.loss - self.loss) / 8.0;
+        let unusual = round.loss.exceeds(LOSS_IGNORED.max(LOSS_UNUSUAL * self.loss));
+        self.loss += (round.loss.share() - self.loss) / 8.0;
         let rising = rate > self.best_rate * 1.02;
         // A round that takes long because much was in flight says that a queue fills somewhere.
         let queueing = round.limited
@@ -192,6 +217,7 @@ mod tests {
 
     fn round(rate: f64, loss: f64, millis: u64) -> Round {
         let took = Span::from_millis(millis);
+        let loss = Loss { lost: (loss * 100.0) as u32, sent: 100 };
         Round { took, round_trip: Some(took), rate: Some(rate), loss, limited: true }
     }
 
@@ -214,6 +240,19 @@ mod tests {
             window.round(round(1e7, 0.25, 1), 1 << 20);
         }
         assert!(window.size(u64::MAX) > 100_000, "{}", window.size(u64::MAX));
+    }
+
+    #[test]
+    fn a_few_lost_blocks_of_few_prove_nothing() {
+        let loss = |lost, sent| Loss { lost, sent }.exceeds(LOSS_IGNORED);
+        assert!(!loss(2, 8) && !loss(4, 16) && !loss(15, 100) && !loss(110, 1_000));
+        assert!(loss(4, 8) && loss(6, 16) && loss(20, 100) && loss(130, 1_000));
+        let mut window = Window::new(1_000);
+        for _ in 0..6 {
+            let loss = Loss { lost: 2, sent: 8 };
+            window.round(Round { loss, ..round(1e7, 0.0, 1) }, 1 << 30);
+        }
+        assert_eq!(window.size(u64::MAX), 16_000 << 6);
     }
 
     #[test]

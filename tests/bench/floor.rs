@@ -93,8 +93,9 @@ fn measure(from: &Path, to: &[std::ffi::OsString]) -> Result<f64> {
         wait();
         let start = makuosan::daemon::clock::now();
         let all = std::iter::once(reader).chain(makers);
-        let results: Vec<Result<()>> =
-            all.map(|one| one.join().unwrap_or_else(|_| Err("a thread has panicked".into()))).collect();
+        let results: Vec<Result<()>> = all
+            .map(|one| one.join().unwrap_or_else(|_| Err("a thread has panicked".into())))
+            .collect();
         let seconds = makuosan::daemon::clock::now().since(start).secs_f64();
         results.into_iter().collect::<Result<()>>()?;
         Ok(seconds)
@@ -132,8 +133,11 @@ fn load(from: &Path) -> Result<Vec<Directory>> {
 }
 
 fn make(base: &OwnedFd, aside: &OwnedFd, tree: &[Directory]) -> Result<()> {
-    let all: Vec<(usize, &Small)> =
-        tree.iter().enumerate().flat_map(|(at, dir)| dir.files.iter().map(move |f| (at, f))).collect();
+    let all: Vec<(usize, &Small)> = tree
+        .iter()
+        .enumerate()
+        .flat_map(|(at, dir)| dir.files.iter().map(move |f| (at, f)))
+        .collect();
     let mut open: Option<(usize, OwnedFd)> = None;
     for batch in all.chunks(AT_ONCE) {
         for (number, (_, file)) in batch.iter().enumerate() {
@@ -152,7 +156,13 @@ fn make(base: &OwnedFd, aside: &OwnedFd, tree: &[Directory]) -> Result<()> {
             }
             let Some((_, to)) = &open else { continue };
             let name = number.to_string();
-            fsat::rename_at(aside.as_fd(), name.as_bytes(), to.as_fd(), &file.name, Rename::Replace)?;
+            fsat::rename_at(
+                aside.as_fd(),
+                name.as_bytes(),
+                to.as_fd(),
+                &file.name,
+                Rename::Replace,
+            )?;
         }
     }
     for dir in tree {

@@ -4,7 +4,7 @@ use super::batch::Said;
 use super::repair::Stream;
 use super::target::{Presence, Sample};
 use super::{Event, Gone, Outgoing, Phase};
-use crate::engine::window::Round;
+use crate::engine::window::{Loss, Round};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::feedback::{Feedback, State, Status, Verdict};
@@ -218,7 +218,8 @@ impl Outgoing {
         if sent >= SAMPLE_BLOCKS && took > Span::ZERO {
             let lost = sent.saturating_sub(received);
             target.stats.lost += u64::from(lost);
-            target.loss = f64::from(lost) / f64::from(sent);
+            target.loss.lost = target.loss.lost.saturating_add(lost);
+            target.loss.sent = target.loss.sent.saturating_add(sent);
             let bytes = f64::from(received) * f64::from(self.config.block);
             target.rate = Some(bytes / took.secs_f64());
             target.sample = Some(new);
@@ -245,7 +246,10 @@ impl Outgoing {
             took: now.since(began.unwrap_or(now)),
             round_trip: active().filter_map(|(_, target)| target.stats.round_trip).max(),
             rate: slowest.map(|(rate, _)| rate),
-            loss: active().map(|(_, target)| target.loss).fold(0.0, f64::max),
+            loss: active()
+                .map(|(_, target)| target.loss)
+                .max_by(|a, b| a.share().total_cmp(&b.share()))
+                .unwrap_or_default(),
             limited: std::mem::take(&mut self.limited),
         };
         let answered = active().map(|(_, target)| target.answered).min().unwrap_or(0);
@@ -256,7 +260,7 @@ impl Outgoing {
         self.window.round(round, grant);
         for target in &mut self.targets {
             target.rate = None;
-            target.loss = 0.0;
+            target.loss = Loss::default();
         }
         self.repairs.settle(answered);
     }

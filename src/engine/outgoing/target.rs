@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 
 use super::repair::Stream;
 use crate::engine::job::Tally;
+use crate::engine::window::Loss;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 
@@ -59,9 +60,10 @@ pub(super) struct Target {
     pub(super) page: Option<u64>,
     /// Blocks received and sent to all, as of its last answer.
     pub(super) sample: Option<Sample>,
-    /// Bytes a second and share of loss between its last two samples.
+    /// Bytes a second between its last two samples.
     pub(super) rate: Option<f64>,
-    pub(super) loss: f64,
+    /// What it has lost in this round.
+    pub(super) loss: Loss,
     /// The block that it misses first, how often that was sent again, and since when.
     pub(super) first_missed: Option<(u32, Stream, u32)>,
     pub(super) fruitless: u32,
@@ -94,7 +96,7 @@ impl Target {
             page: Some(0),
             sample: None,
             rate: None,
-            loss: 0.0,
+            loss: Loss::default(),
             first_missed: None,
             fruitless: 0,
             fruitless_since: now,
