@@ -1,8 +1,10 @@
 //! Who is a member, and when.
 
+use std::fs;
+use std::thread;
 use std::time::Duration;
 
-use crate::common::{Fleet, eventually, within};
+use crate::common::{Fleet, eventually, tree, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -22,6 +24,33 @@ fn nodes(fleet: &Fleet, at: usize) -> Vec<String> {
     let json = fleet.console(at).ask("members json");
     let parts: Vec<&str> = json.split("\"node\":\"").skip(1).collect();
     parts.iter().map(|part| part.split('"').next().unwrap().to_owned()).collect()
+}
+
+/// How often the threads of a process went to sleep so far; they woke up as often.
+fn sleeps(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = |task: fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    tasks.map(|task| of(task.unwrap())).sum()
+}
+
+#[test]
+fn a_daemon_that_has_nothing_to_do_sleeps() {
+    let mut fleet = Fleet::new("sleeps", 3);
+    tree::write(fleet.path(0, "file"), "x");
+    fleet.msync(0, &["send", "file"]).ok();
+    // What follows a join and a transfer.
+    thread::sleep(3 * SECOND);
+    let pids: Vec<u32> = (0..3).map(|at| fleet.daemon(at).pid()).collect();
+    let before: Vec<u64> = pids.iter().map(|&pid| sleeps(pid)).collect();
+    thread::sleep(8 * SECOND);
+    for (pid, before) in pids.into_iter().zip(before) {
+        let woken = sleeps(pid) - before;
+        assert!(woken < 8 * 3, "woken {woken} times in 8 seconds");
+    }
 }
 
 #[test]
