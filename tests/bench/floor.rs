@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +22,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Barrier;
 
+use makuosan::daemon::clock;
 use makuosan::sys::fsat::{self, Rename};
+use makuosan::time::Time;
 use makuosan::wire::manifest::Stamp;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -63,43 +66,47 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(from: &Path, to: &[std::ffi::OsString]) -> Result<f64> {
+fn measure(from: &Path, to: &[OsString]) -> Result<f64> {
     // Everybody begins with the same memory, and it is there before time starts.
     let tree = load(from)?;
-    let barrier = Barrier::new(to.len() + 2);
-    let wait = || {
+    let bases = to.iter().map(|to| prepare(to.as_ref())).collect::<Result<Vec<_>>>()?;
+    let barrier = Barrier::new(bases.len() + 1);
+    // From the first that begins to the last that ends.
+    let timed = |work: &dyn Fn() -> Result<()>| {
         barrier.wait();
+        let start = clock::now();
+        work()?;
+        Ok((start, clock::now()))
     };
-    std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            wait();
-            load(from).map(drop)
-        });
-        let makers: Vec<_> = to
-            .iter()
-            .map(|to| {
-                let (tree, wait) = (&tree, &wait);
-                scope.spawn(move || {
-                    let base = OwnedFd::from(File::open(to)?);
-                    fsat::mkdir_at(base.as_fd(), ASIDE, 0o700)?;
-                    let aside = fsat::open_at(base.as_fd(), ASIDE, fsat::PATH_ONLY, 0)?;
-                    wait();
-                    make(&base, &aside, tree)?;
-                    fsat::rmdir_at(base.as_fd(), ASIDE)?;
-                    Ok(())
-                })
-            })
-            .collect();
-        wait();
-        let start = makuosan::daemon::clock::now();
-        let all = std::iter::once(reader).chain(makers);
-        let results: Vec<Result<()>> = all
-            .map(|one| one.join().unwrap_or_else(|_| Err("a thread has panicked".into())))
-            .collect();
-        let seconds = makuosan::daemon::clock::now().since(start).secs_f64();
-        results.into_iter().collect::<Result<()>>()?;
-        Ok(seconds)
-    })
+    let times = std::thread::scope(|scope| {
+        let mut threads = vec![scope.spawn(|| timed(&|| load(from).map(drop)))];
+        for (base, aside) in &bases {
+            let (timed, tree) = (&timed, &tree);
+            threads.push(scope.spawn(move || timed(&|| make(base, aside, tree))));
+        }
+        let died = |_| Err("a thread has panicked".into());
+        threads.into_iter().map(|one| one.join().unwrap_or_else(died)).collect::<Result<Vec<_>>>()
+    })?;
+    for (base, _) in &bases {
+        fsat::rmdir_at(base.as_fd(), ASIDE)?;
+    }
+    let start = times.iter().map(|(start, _)| *start).min().unwrap_or(Time::ZERO);
+    let end = times.iter().map(|(_, end)| *end).max().unwrap_or(Time::ZERO);
+    Ok(end.since(start).secs_f64())
+}
+
+/// Opens a receiver's directory, and one in it to make files in.
+fn prepare(to: &Path) -> Result<(OwnedFd, OwnedFd)> {
+    let base = OwnedFd::from(File::open(to).map_err(naming(to))?);
+    fsat::mkdir_at(base.as_fd(), ASIDE, 0o700).map_err(naming(to))?;
+    let aside = fsat::open_at(base.as_fd(), ASIDE, fsat::PATH_ONLY, 0)?;
+    Ok((base, aside))
+}
+
+/// An error with the path that it is about.
+fn naming(path: &Path) -> impl Fn(io::Error) -> String + use<> {
+    let path = path.display().to_string();
+    move |error| format!("{path}: {error}")
 }
 
 fn stamp(of: &fs::Metadata) -> Stamp {
@@ -109,21 +116,21 @@ fn stamp(of: &fs::Metadata) -> Stamp {
 /// The directories of `from`, with the files in them; nothing is deeper in the benchmark's tree.
 fn load(from: &Path) -> Result<Vec<Directory>> {
     let mut tree = Vec::new();
-    for dir in fs::read_dir(from)? {
+    for dir in fs::read_dir(from).map_err(naming(from))? {
         let dir = dir?;
         let found = dir.metadata()?;
         if !found.is_dir() || dir.file_name().as_bytes().starts_with(b".") {
             continue;
         }
         let mut files = Vec::new();
-        for file in fs::read_dir(dir.path())? {
+        for file in fs::read_dir(dir.path()).map_err(naming(&dir.path()))? {
             let file = file?;
             let found = file.metadata()?;
             files.push(Small {
                 name: file.file_name().into_vec(),
                 mode: found.mode() & 0o7777,
                 mtime: stamp(&found),
-                bytes: fs::read(file.path())?,
+                bytes: fs::read(file.path()).map_err(naming(&file.path()))?,
             });
         }
         let (mode, mtime) = (found.mode() & 0o7777, stamp(&found));
