@@ -104,10 +104,12 @@ net_down() {
     [ -z "$MK_DIR" ] || { dirs_down "$MK_DIR"; rm -rf "$MK_DIR"; }
 }
 
-# host_dir HOST: the host's directory below the work directory, a tmpfs of its own if it can be mounted:
-# hosts do not wait for each other's renames, which one file system does one after another.
+# host_dir HOST: the host's directory below the work directory. Where that is a tmpfs, so is this, one of its
+# own if it can be mounted: hosts do not wait for each other's renames, which one file system does one
+# after another.
 host_dir() {
     mkdir -p "$MK_DIR/h$1"
+    [ "$(stat -f -c %T "$MK_DIR")" = tmpfs ] || return 0
     grep -qF " $MK_DIR/h$1 " /proc/mounts || mount -t tmpfs -o size=90%,mode=755 "$MK_TAG" "$MK_DIR/h$1" 2>/dev/null || :
 }
 
