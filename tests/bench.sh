@@ -93,9 +93,10 @@ same() {
     say "differs from $from: $out" >&2
     return 1
 }
+receiver_dirs() { local k; for ((k = 1; k <= MK_HOSTS; k++)); do printf '%s\n' "$MK_DIR/h$k"; done; }
 all_same() {
-    local k trees=()
-    for ((k = 1; k <= MK_HOSTS; k++)); do trees+=("$MK_DIR/h$k"); done
+    local trees
+    mapfile -t trees < <(receiver_dirs)
     same "$1" "$MK_DIR/h0" "${trees[@]}"
 }
 empty_dir() { find "$1" -mindepth 1 -maxdepth 1 ! -name .makuosan -exec rm -rf {} +; }
@@ -123,7 +124,7 @@ table_head() {
     }
 }
 
-# attempt TOOL RUNS: one tool does the work once, or RUNS times; what came of it is in GOT, MS and MR.
+# attempt TOOL RUNS: one tool does the work once, or RUNS times; what came of it is in GOT.
 declare -A GOT
 attempt() {
     local tool=$1 runs=$2 i t c0=0 c1=0 w0 i0 rc=0 times='' verdict
@@ -158,6 +159,7 @@ better() {
 }
 
 # attempts RUNS TOOL...: everybody's attempts, in turns: a machine that others use too has slow minutes.
+# What counts of each is in BEST[TOOL.key], with the keys of GOT, until the next work.
 attempts() {
     local runs=$1 tool i key again=() tools
     shift
@@ -179,31 +181,27 @@ attempts() {
 # RUNS 1: the receivers are emptied before, and the fastest attempt counts. More: they keep what they
 # have, there is one attempt, and the median counts, CPU and wire for one run.
 work() {
-    local title=$1 bytes=$2 files=$3 runs=$4 tool t key tools=()
+    local title=$1 bytes=$2 files=$3 runs=$4 tool t tools=()
     local best='' ours='' lines=() rate per_s over ratio=-
     shift 4
     CAP=$LIMIT
-    declare -gA LAST_T=() LAST_CS=() LAST_CR=() LAST_W=()
     for tool; do ! available "$tool" || tools+=("$tool"); done
     attempts "$runs" "${tools[@]}"
     for tool in "${tools[@]}"; do
-        local -A one=()
-        for key in "${!GOT[@]}"; do one[$key]=${BEST[$tool.$key]}; done
-        t=${one[t]}
-        LAST_T[$tool]=$t LAST_CS[$tool]=${one[cs]} LAST_CR[$tool]=${one[cr]} LAST_W[$tool]=${one[w]}
+        t=${BEST[$tool.t]}
         case $tool in
             ours) ours=$t ;;
             limit | floor) ;;
-            *) [ "${one[verdict]}" != equal ] || { [ "$best" ] && [ "$(calc %d "$best <= $t")" = 1 ]; } || best=$t ;;
+            *) [ "${BEST[$tool.verdict]}" != equal ] || { [ "$best" ] && [ "$(calc %d "$best <= $t")" = 1 ]; } || best=$t ;;
         esac
         rate=- per_s=- over=-
-        if [ "${one[rc]}" = 0 ]; then
-            [ "$runs" -gt 1 ] || { rate=$(calc %.1f "$bytes / $t / 1e6"); over=$(calc %.3f "${one[w]} / $bytes"); }
+        if [ "${BEST[$tool.rc]}" = 0 ]; then
+            [ "$runs" -gt 1 ] || { rate=$(calc %.1f "$bytes / $t / 1e6"); over=$(calc %.3f "${BEST[$tool.w]} / $bytes"); }
             [ "$files" -le 9 ] || per_s=$(calc %.0f "$files / $t")
         fi
         # shellcheck disable=SC2059
-        lines+=("$(printf "$FORMAT" "$title" "${NAME[$tool]}" "$(calc %.3f "$t")" "$rate" "$per_s" "${one[cs]}" "${one[cr]}" "${one[ms]}" "${one[mr]}" \
-            "$(calc %.1f "${one[w]} / 1e6")" "$over" @ratio@ "${one[idle]}" "${one[verdict]}")")
+        lines+=("$(printf "$FORMAT" "$title" "${NAME[$tool]}" "$(calc %.3f "$t")" "$rate" "$per_s" "${BEST[$tool.cs]}" "${BEST[$tool.cr]}" "${BEST[$tool.ms]}" "${BEST[$tool.mr]}" \
+            "$(calc %.1f "${BEST[$tool.w]} / 1e6")" "$over" @ratio@ "${BEST[$tool.idle]}" "${BEST[$tool.verdict]}")")
         title=''
     done
     [ "$best" ] && ratio=$(calc %.2f "$best / $ours")
@@ -217,8 +215,8 @@ work() {
 
 # CPU seconds for each GiB beside those of the limit program, if it ran.
 beside_limit() {
-    [ "${LAST_T[limit]:-}" ] && [ "${LAST_T[ours]:-}" ] || return 0
-    say "    CPU s per GiB, ours over the limit's: sender $(calc %.2f "${LAST_CS[ours]} * 2^30 / $1") / $(calc %.2f "${LAST_CS[limit]} * 2^30 / $1") = $(per "${LAST_CS[ours]}" "${LAST_CS[limit]}"), receiver $(calc %.2f "${LAST_CR[ours]} * 2^30 / $1") / $(calc %.2f "${LAST_CR[limit]} * 2^30 / $1") = $(per "${LAST_CR[ours]}" "${LAST_CR[limit]}"); seconds: $(per "${LAST_T[ours]}" "${LAST_T[limit]}")"
+    [ "${BEST[limit.t]:-}" ] && [ "${BEST[ours.t]:-}" ] || return 0
+    say "    CPU s per GiB, ours over the limit's: sender $(calc %.2f "${BEST[ours.cs]} * 2^30 / $1") / $(calc %.2f "${BEST[limit.cs]} * 2^30 / $1") = $(per "${BEST[ours.cs]}" "${BEST[limit.cs]}"), receiver $(calc %.2f "${BEST[ours.cr]} * 2^30 / $1") / $(calc %.2f "${BEST[limit.cr]} * 2^30 / $1") = $(per "${BEST[ours.cr]}" "${BEST[limit.cr]}"); seconds: $(per "${BEST[ours.t]}" "${BEST[limit.t]}")"
 }
 per() { awk -v a="$1" -v b="$2" 'BEGIN { if (b > 0) printf "%.2f", a / b; else printf "-" }'; }
 

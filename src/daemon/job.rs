@@ -420,5 +420,6 @@ impl Job {
             report.over(shared, now, outgoing.number(), wire, errors.load(Ordering::Relaxed));
         }
         self.batches.clear();
+        self.spare = Vec::new();
     }
 }

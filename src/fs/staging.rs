@@ -289,15 +289,16 @@ impl Place {
         const PROBE: &[u8] = b"probe";
         let made = |mode| {
             let file = create(fd.as_fd(), PROBE, mode)?;
-            let stat = fsat::stat_fd(file.as_fd());
-            let grain = Grain::probe(fd.as_fd(), PROBE);
-            fsat::unlink_at(fd.as_fd(), PROBE)?;
-            Ok::<_, io::Error>((stat?, grain?))
+            fsat::stat_fd(file.as_fd())
         };
-        let ((open, grain), (private, _)) = (made(0o777)?, made(PRIVATE)?);
+        let open = made(0o777)?;
+        fsat::unlink_at(fd.as_fd(), PROBE)?;
+        let private = made(PRIVATE)?;
+        let grain = Grain::probe(fd.as_fd(), PROBE);
+        fsat::unlink_at(fd.as_fd(), PROBE)?;
         let fresh = Fresh::of(&private, &open);
         let mount = Mount::of(&fsat::stat_fd(fd.as_fd())?);
-        Ok(Place { fd, mount, grain, fresh, within })
+        Ok(Place { fd, mount, grain: grain?, fresh, within })
     }
 }
 

@@ -103,15 +103,15 @@ case_files() {
     # shellcheck disable=SC2086
     work "$COUNT files of 1 MiB to 4" $((COUNT << 20)) "$COUNT" 1 ours $RSYNCS $CASTS
     # The limit knows one file only.
-    local ours=${LAST_T[ours]}
+    local ours=${BEST[ours.t]}
     available limit || return 0
     source_file "$COUNT"
     work "one file of $COUNT MiB to 4" $((COUNT << 20)) 1 1 ours limit
-    say "    the $COUNT files: $(calc %.0f "100 * ${LAST_T[limit]} / $ours") % of the limit's rate for one file of their size"
+    say "    the $COUNT files: $(calc %.0f "100 * ${BEST[limit.t]} / $ours") % of the limit's rate for one file of their size"
 }
 
 # link_share MBIT BYTES: how much of what the link carries in full packets were files.
-link_share() { say "    ours: $(calc %.1f "$2 * 8 / ${LAST_T[ours]} / 1e6") Mbit/s of files: $(calc %.1f "$2 * 8 / ${LAST_T[ours]} / 1e6 / ($1 * 1424 / 1514) * 100") % of what the link carries in full packets"; }
+link_share() { say "    ours: $(calc %.1f "$2 * 8 / ${BEST[ours.t]} / 1e6") Mbit/s of files: $(calc %.1f "$2 * 8 / ${BEST[ours.t]} / 1e6 / ($1 * 1424 / 1514) * 100") % of what the link carries in full packets"; }
 
 # rsync one after another takes as long as in parallel when the link is what is short.
 case_rate() {
@@ -144,8 +144,8 @@ case_small() {
 
 # What no network and no protocol leave: seconds of our daemons and of the floor program.
 beside_floor() {
-    [ "${LAST_T[floor]:-}" ] || return 0
-    say "    to read and to make these files takes $(calc %.3f "${LAST_T[floor]}") s and ${LAST_CS[floor]} CPU s without any network; ours $(calc %.2f "${LAST_T[ours]} / ${LAST_T[floor]}") times as long, with $(calc %.2f "${LAST_CS[ours]} + $MK_HOSTS * ${LAST_CR[ours]}") CPU s in all"
+    [ "${BEST[floor.t]:-}" ] || return 0
+    say "    to read and to make these files takes $(calc %.3f "${BEST[floor.t]}") s and ${BEST[floor.cs]} CPU s without any network; ours $(calc %.2f "${BEST[ours.t]} / ${BEST[floor.t]}") times as long, with $(calc %.2f "${BEST[ours.cs]} + $MK_HOSTS * ${BEST[ours.cr]}") CPU s in all"
 }
 
 # The receivers have everything, from us.
@@ -214,12 +214,12 @@ case_loss() {
         set_loss $p
         if [ $p = 0 ]; then
             work "file of $BIG MiB to 4, gso 1, loss 0 %" $((BIG << 20)) 1 1 ours
-            t0=${LAST_T[ours]}
+            t0=${BEST[ours.t]}
             continue
         fi
         # shellcheck disable=SC2086
         work "file of $BIG MiB to 4, gso 1, loss $p %" $((BIG << 20)) 1 1 ours rsync_par $CASTS
-        say "    ours: $(calc %.1f "$t0 / ${LAST_T[ours]} * 100") % of the rate without loss; wire without headers $(calc %.4f "${LAST_W[ours]} * 1424 / 1514 / ($BIG * 2^20)") times the file; in theory a block reaches all 4 after $(theory $p) sends"
+        say "    ours: $(calc %.1f "$t0 / ${BEST[ours.t]} * 100") % of the rate without loss; wire without headers $(calc %.4f "${BEST[ours.w]} * 1424 / 1514 / ($BIG * 2^20)") times the file; in theory a block reaches all 4 after $(theory $p) sends"
     done
     LOSS=1
     set_loss 1

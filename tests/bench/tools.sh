@@ -69,6 +69,9 @@ from_receiver() {
     MR=$(mib "$(figure "$1" 4)")
 }
 
+# said_seconds NAME: T as the program itself has said it, if it did not fail.
+said_seconds() { [ "$RC" != 0 ] || T=$(awk '{ print $1; exit }' "$MK_DIR/out.$1"); }
+
 # ---- makuosan
 
 start_daemons() {
@@ -264,7 +267,7 @@ run_limit() {
     RECEIVERS=()
     from_sender limit "${names[@]}"
     # From the first byte: until the receivers are there is no part of it.
-    [ "$RC" != 0 ] || T=$(awk '{ print $1; exit }' "$MK_DIR/out.limit")
+    said_seconds limit
     from_receiver limit1
 }
 
@@ -272,11 +275,11 @@ run_limit() {
 
 # All of it is one process: what it took is shown as the sender's.
 run_floor() {
-    local k trees=()
-    for ((k = 1; k <= MK_HOSTS; k++)); do trees+=("$MK_DIR/h$k"); done
+    local trees
+    mapfile -t trees < <(receiver_dirs)
     metered 0 floor "$FLOOR_PROGRAM" "$MK_DIR/h0" "${trees[@]}"
     from_sender floor
     CR=0 MR=0
     # From when the bytes are in memory.
-    [ "$RC" != 0 ] || T=$(awk '{ print $1; exit }' "$MK_DIR/out.floor")
+    said_seconds floor
 }

@@ -38,6 +38,14 @@ pub fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !state(status))
 }
 
+/// The words after `key` in the status of a process or thread, by its directory below `/proc`.
+#[track_caller]
+pub fn status_of(process: impl AsRef<std::path::Path>, key: &str) -> Vec<String> {
+    let status = std::fs::read_to_string(process.as_ref().join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
 /// The processor time that a process has used, in hundredths of a second.
 pub fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

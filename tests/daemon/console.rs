@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::process::ticks;
+use crate::common::process::{self, ticks};
 use crate::common::{Console, Fleet, eventually, now, tree};
 
 /// Writes `bytes` at once, and gives everything that comes until the daemon closes.
@@ -244,9 +244,7 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
 
 /// Memory of a process that is not of files, in bytes.
 fn memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    process::status_of(format!("/proc/{pid}"), "RssAnon:")[0].parse::<u64>().unwrap() << 10
 }
 
 #[test]

@@ -7,7 +7,7 @@ use makuosan::crypto::checksum;
 use makuosan::name::NodeId;
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, Role};
 
-use crate::common::{Fleet, eventually, now, tree};
+use crate::common::{Fleet, eventually, now, process, tree};
 
 /// The most packets that a test sends.
 const MOST: usize = 30_000;
@@ -88,9 +88,7 @@ pub(crate) fn nodes(fleet: &Fleet) -> Vec<NodeId> {
 
 /// The resident memory of a process, in KiB.
 pub(crate) fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_ascii_whitespace().next().unwrap().parse().unwrap()
+    process::status_of(format!("/proc/{pid}"), "VmRSS:")[0].parse().unwrap()
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Who is a member, and when.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{Fleet, eventually, tree, within};
+use crate::common::{Fleet, eventually, process, tree, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,12 +30,8 @@ fn nodes(fleet: &Fleet, at: usize) -> Vec<String> {
 /// How often the threads of a process went to sleep so far; they woke up as often.
 fn sleeps(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of = |task: fs::DirEntry| {
-        let status = fs::read_to_string(task.path().join("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.unwrap().trim().parse::<u64>().unwrap()
-    };
-    tasks.map(|task| of(task.unwrap())).sum()
+    let of = |task: PathBuf| process::status_of(task, "voluntary_ctxt_switches:")[0].parse::<u64>();
+    tasks.map(|task| of(task.unwrap().path()).unwrap()).sum()
 }
 
 #[test]

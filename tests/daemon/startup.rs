@@ -32,9 +32,7 @@ impl Drop for Background {
 
 /// The words after a key in `/proc/PID/status`.
 fn status_of(pid: u32, key: &str) -> Vec<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-    line.split_ascii_whitespace().map(str::to_owned).collect()
+    process::status_of(format!("/proc/{pid}"), key)
 }
 
 /// Fails the test unless the daemon did not start, for a reason in one line with all of `words`.
