@@ -5,6 +5,7 @@
 //! *Pure*: bytes and decisions, without sockets, files, threads, clocks or logging.
 //! - [`time`]: instants and spans in microseconds, without a clock.
 //! - [`name`]: checked names (relative paths, host names, node ids).
+//! - [`ids`]: the numbers of transfers, batches, blocks, entries, targets and polls.
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
 //! - [`wire`]: every packet format, parsed and emitted.
 //! - [`pattern`]: ordered patterns of what is included and excluded.
@@ -31,6 +32,7 @@ pub mod crypto;
 pub mod daemon;
 pub mod engine;
 pub mod fs;
+pub mod ids;
 pub mod log;
 pub mod msync;
 pub mod name;
