@@ -22,7 +22,8 @@ use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::setup::password::Door;
 use crate::daemon::shared::{Peer, Shared, ToControl, lock};
-use crate::engine::members::{Event, Members, Packet, To, Why};
+use crate::engine::destination::Destination;
+use crate::engine::members::{Event, Members, Packet, Why};
 use crate::engine::rng::Rng;
 use crate::log;
 use crate::sys::Waker;
@@ -379,7 +380,7 @@ impl Control {
         }
     }
 
-    fn send_membership(&mut self, to: To, packet: &Packet) {
+    fn send_membership(&mut self, to: Destination, packet: &Packet) {
         let (kind, payload) = match packet {
             Packet::Hello(hello) => (PacketKind::Hello, Hello::emit(hello)),
             Packet::Bye => (PacketKind::Bye, Vec::new()),
@@ -387,8 +388,8 @@ impl Control {
         let header = Header::new(kind, self.shared.me, Role::Control);
         let packet = self.seal.packet(header, &payload);
         let to = match to {
-            To::Group => self.shared.net.group(),
-            To::One(addr) => addr,
+            Destination::Group => self.shared.net.group(),
+            Destination::One(addr) => addr,
         };
         self.send(to, &packet);
     }

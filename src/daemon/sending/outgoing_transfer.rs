@@ -10,7 +10,8 @@ use crate::daemon::sending::packets_out::Wire;
 use crate::daemon::sending::report::Report;
 use crate::daemon::sending::walker::{Found, Walked};
 use crate::daemon::shared::{Shared, ToControl, lock};
-use crate::engine::outgoing::{Event, Gone, Outgoing, To, Transmit};
+use crate::engine::destination::Destination;
+use crate::engine::outgoing::{Event, Gone, Outgoing, Transmit};
 use crate::fs::batch::Batch;
 use crate::fs::source::Source;
 use crate::name::{Escaped, NodeId, RelPath};
@@ -242,7 +243,7 @@ impl Job {
         &mut self,
         now: Time,
         wire: &mut Wire,
-        to: To,
+        to: Destination,
         header: Header,
         blocks: std::ops::Range<u32>,
     ) {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::daemon::sealing::packet::{AROUND, Seal};
 use crate::daemon::shared::Shared;
-use crate::engine::outgoing::To;
+use crate::engine::destination::Destination;
 use crate::engine::window::Bucket;
 use crate::log;
 use crate::time::Time;
@@ -65,7 +65,7 @@ impl Wire {
     }
 
     /// Puts a packet behind the others.
-    pub(crate) fn packet(&mut self, now: Time, to: To, header: Header, payload: &[u8]) {
+    pub(crate) fn packet(&mut self, now: Time, to: Destination, header: Header, payload: &[u8]) {
         let len = AROUND + payload.len();
         if len > ROOM {
             return;
@@ -84,7 +84,7 @@ impl Wire {
     pub(crate) fn blocks<E>(
         &mut self,
         now: Time,
-        to: To,
+        to: Destination,
         header: Header,
         blocks: Range<u32>,
         layout: &Layout,
@@ -117,10 +117,10 @@ impl Wire {
     }
 
     /// Makes room for `len` bytes of packets of `segment` bytes each (the last may be shorter).
-    fn room(&mut self, now: Time, to: To, len: usize, segment: usize) -> usize {
+    fn room(&mut self, now: Time, to: Destination, len: usize, segment: usize) -> usize {
         let to = match to {
-            To::Group => self.shared.net.group(),
-            To::One(addr) => addr,
+            Destination::Group => self.shared.net.group(),
+            Destination::One(addr) => addr,
         };
         let fits = self.to == Some(to)
             && !self.full
