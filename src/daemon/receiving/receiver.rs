@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use crate::daemon::clock;
-use crate::daemon::receiving::replays::Replays;
-use crate::daemon::sealing::packet::{Bad, Opens, Seal};
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::shared::{Shared, ToControl, count, lock};
 use crate::daemon::strangers::Strange;
@@ -19,6 +17,7 @@ use crate::fs::disk::{Closing, StagedFile};
 use crate::log;
 use crate::name::NodeId;
 use crate::net::{RecvBatch, Which, wait};
+use crate::seal::{Bad, Opens, Replays, Seal};
 use crate::sys::{Waker, pwritev};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
