@@ -12,7 +12,8 @@ use super::sender::ToSender;
 use super::shared::{Shared, ToControl};
 use super::wire::Plain;
 use crate::fs::batch::{Batch, Batcher};
-use crate::fs::walk::{WalkItem, WalkOptions, Walker};
+use crate::fs::found::WalkItem;
+use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::Setup;
 

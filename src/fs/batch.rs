@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::walk::{Found, Identity};
+use super::found::Found;
+use super::identity::Identity;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
 use crate::wire::manifest::{

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::disk::{Disk, Pending, StagedFile, Transfer, index, is_fatal, never_planned};
-use super::meta::{self, Applied};
-use super::opened::above;
-use super::root::{reason, split};
+use super::attributes::{self, Applied};
+use super::disk::{Disk, Pending, StagedFile, Transfer, index, never_planned};
+use super::errors::{is_fatal, reason};
+use super::identity::Identity;
+use super::paths::above;
+use super::paths::split;
 use super::staging::Staged;
 use super::surplus::Within;
 use super::sweep;
-use super::walk::Identity;
 use crate::engine::job::{Answer, TransferKey};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
@@ -269,7 +270,7 @@ impl Disk {
         proven: Option<&Identity>,
     ) -> io::Result<Applied> {
         self.let_in(transfer, &entry.path, |disk| {
-            meta::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, proven)
+            attributes::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, proven)
         })
     }
 

@@ -10,8 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::disk::{Disk, StagedFile};
-use super::meta::Rights;
-use super::root::{Dirs, reason, split};
+use super::errors::{leads_nowhere, reason};
+use super::paths::split;
+use super::rights::Rights;
+use super::root::Dirs;
 use super::spool::Record;
 use super::surplus::Within;
 use crate::engine::job::{Answer, Tally, TransferKey};
@@ -140,7 +142,7 @@ impl Remover<'_> {
         let (dir, name) = split(record.path.as_bytes());
         let run = match self.enter(dir, record.keeps_mtime) {
             Ok(run) => run,
-            Err(e) if is_elsewhere(&e) => return Ok(false),
+            Err(e) if leads_nowhere(&e) => return Ok(false),
             Err(e) => return Err(e),
         };
         if (run.stat.dev, run.stat.ino) != record.parent {
@@ -213,9 +215,4 @@ impl Remover<'_> {
         let dir = self.dirs.dir(dir)?;
         fsat::chmod_at(dir.as_fd(), name, fd.as_fd(), mode)
     }
-}
-
-/// Whether a path leads nowhere, or through something that is no directory by now.
-fn is_elsewhere(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }

@@ -6,10 +6,8 @@ use std::os::fd::BorrowedFd;
 
 use md5::{Digest as _, Md5};
 
-use super::source::{open_to_read, still};
-use super::walk::Identity;
+use super::identity::{Identity, open_to_read};
 use crate::wire::manifest::Digest;
-use crate::wire::outcome::Reason;
 
 /// How much is read at a time: small enough to be in the processor's cache when it is digested.
 const CHUNK: usize = 256 << 10;
@@ -35,7 +33,7 @@ impl Digester {
     ) -> io::Result<Option<Digest>> {
         self.buf.resize(CHUNK, 0);
         let mut file = File::from(open_to_read(dir, name)?);
-        if !is_still(&file, identity)? {
+        if !identity.is_still(&file)? {
             return Ok(None);
         }
         let mut md5 = Md5::new();
@@ -54,15 +52,7 @@ impl Digester {
                 Err(e) => return Err(e),
             }
         }
-        Ok(is_still(&file, identity)?.then(|| md5.finalize().into()))
-    }
-}
-
-fn is_still(file: &File, identity: &Identity) -> io::Result<bool> {
-    match still(file, identity) {
-        Ok(()) => Ok(true),
-        Err(Reason::Os(code)) => Err(io::Error::from_raw_os_error(code.into())),
-        Err(_) => Ok(false),
+        Ok(identity.is_still(&file)?.then(|| md5.finalize().into()))
     }
 }
 

@@ -11,13 +11,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::attributes;
 use super::digest::Digester;
-use super::meta::{self, Rights};
+use super::identity::Identity;
 use super::opened::{OpenDir, Opened};
+use super::rights::Rights;
 use super::root::{Dirs, Root};
 use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
-use super::walk::Identity;
 use crate::engine::job::{Answer, Job, TransferKey};
 use crate::name::RelPath;
 use crate::sys::fsat;
@@ -193,7 +194,7 @@ impl Disk {
     fn give_back(&mut self, dir: &OpenDir) -> io::Result<()> {
         if dir.created {
             let staging = self.staging.as_ref();
-            meta::apply(&mut self.dirs, &self.rights, staging, &dir.entry, None)?;
+            attributes::apply(&mut self.dirs, &self.rights, staging, &dir.entry, None)?;
         } else if let Some(mode) = dir.own_mode {
             let (parent, name) = self.dirs.parent(&dir.entry.path)?;
             let flags = libc::O_PATH | libc::O_DIRECTORY;
@@ -211,12 +212,6 @@ impl Disk {
         }
         pending.file = None;
     }
-}
-
-/// Whether no entry can be brought here after `reason`: the disk is full or read-only.
-pub(super) fn is_fatal(reason: Reason) -> bool {
-    const FATAL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EROFS];
-    matches!(reason, Reason::Os(code) if FATAL.contains(&code.into()))
 }
 
 /// The answer to a job that nobody could have asked for.

@@ -7,16 +7,22 @@
 //! deleted at the end if the sender says so.
 #![forbid(unsafe_code)]
 
+mod attributes;
 pub mod batch;
 mod commit;
 mod delete;
 mod digest;
 pub mod disk;
+mod errors;
 mod extents;
-mod meta;
+pub mod found;
+mod grain;
+mod identity;
 mod names;
 mod opened;
+mod paths;
 mod plan;
+mod rights;
 pub mod root;
 pub mod source;
 mod spool;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::paths::above;
 use crate::wire::manifest::Entry;
 
 /// The most directories that a transfer can have open. One that nests them as a walk does has 2,048
@@ -124,11 +125,6 @@ impl Opened {
         all.sort_unstable_by_key(|dir| std::cmp::Reverse(dir.entry.path.as_bytes().len()));
         all
     }
-}
-
-/// The directories that `path` is in, the base's own not among them, from the top down.
-pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.iter().enumerate().filter(|&(_, &b)| b == b'/').map(|(at, _)| &path[..at])
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::paths::split;
 use crate::name::RelPath;
 use crate::sys::fsat;
-use crate::wire::outcome::Reason;
 
 /// The most descriptors that all [`Dirs`] of a base directory hold together, but one for each, which
 /// it may always hold.
@@ -80,15 +80,6 @@ impl Root {
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-/// What an error on the way to an entry, or at it, means for that entry.
-pub(super) fn reason(error: &io::Error) -> Reason {
-    match error.raw_os_error() {
-        Some(libc::ELOOP) => Reason::LinkInPath,
-        Some(libc::ENOTDIR) => Reason::NotADirectoryInPlace,
-        _ => Reason::from_io(error),
     }
 }
 
@@ -212,18 +203,12 @@ impl Known {
     }
 }
 
-/// The directory part of a path (empty: the base) and its last component.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&b| b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&[], path),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::errors::reason;
     use super::super::testing::TempDir;
     use super::*;
+    use crate::wire::outcome::Reason;
     use std::os::unix::fs::symlink;
 
     fn path(text: &str) -> RelPath {

@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::root::{Dirs, Root, reason};
-use super::walk::Identity;
+use super::errors::reason;
+use super::identity::{Identity, open_to_read};
+use super::root::{Dirs, Root};
 use crate::name::RelPath;
-use crate::sys::fsat::{self, FileType};
+use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;
@@ -118,7 +119,7 @@ impl Source {
             }
             let stat = dirs.parent(path).and_then(|(dir, name)| fsat::stat_at(dir.as_fd(), name));
             match stat {
-                Ok(stat) if stat.kind == FileType::File && Identity::of(&stat) == *identity => {}
+                Ok(stat) if identity.is(&stat) => {}
                 Ok(_) => failed.push((entry, Reason::Changed)),
                 Err(e) => failed.push((entry, gone_or(&e))),
             }
@@ -148,20 +149,6 @@ impl Source {
     }
 }
 
-/// Opens what should be a regular file, and leaves its atime alone if this process may.
-///
-/// # Errors
-/// Those of `openat`; ELOOP if it is a symbolic link.
-pub(super) fn open_to_read(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    // A FIFO that took the file's place must not block.
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    fsat::open_at(dir, name, flags | libc::O_NOATIME, 0).or_else(|e| match e.raw_os_error() {
-        // Only the owner may.
-        Some(libc::EPERM) => fsat::open_at(dir, name, flags, 0),
-        _ => Err(e),
-    })
-}
-
 /// Reads the beginning of `file`, which must be what it was when that is done.
 fn fill(file: &File, identity: &Identity, room: &mut [u8]) -> Result<(), Reason> {
     match file.read_exact_at(room, 0) {
@@ -175,10 +162,12 @@ fn fill(file: &File, identity: &Identity, room: &mut [u8]) -> Result<(), Reason>
 ///
 /// # Errors
 /// [`Reason::Changed`] if not; an errno if nobody can tell.
-pub(super) fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
-    let stat = fsat::stat_fd(file.as_fd()).map_err(|e| Reason::from_io(&e))?;
-    let same = stat.kind == FileType::File && Identity::of(&stat) == *identity;
-    if same { Ok(()) } else { Err(Reason::Changed) }
+fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
+    match identity.is_still(file) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Reason::Changed),
+        Err(e) => Err(Reason::from_io(&e)),
+    }
 }
 
 /// What is gone, or no longer leads there, has changed since the walk; anything else is an error.

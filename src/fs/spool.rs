@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::identity::Seen;
 use crate::name::{MAX_PATH, RelPath};
-use crate::sys::fsat::{FileType, Stat};
 use crate::wire::bytes::{Put, Reader};
 use crate::wire::manifest::Stamp;
 use crate::wire::outcome::{Code, SpoolCode};
@@ -19,44 +19,6 @@ const CHUNK: usize = 256 << 10;
 const MARK_EACH: u64 = 1_024;
 /// What a name takes in an answer beside its bytes.
 const NAME_EXTRA: usize = 6;
-
-/// What tells an object from another one, or from what it becomes. A directory stays the same
-/// whatever is in it; of a file with more names than one, another name may come or go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Seen {
-    is_dir: bool,
-    has_more_names: bool,
-    dev: u64,
-    ino: u64,
-    size: u64,
-    mtime: Stamp,
-    ctime: Stamp,
-}
-
-impl Seen {
-    pub fn of(stat: &Stat) -> Self {
-        let &Stat { dev, ino, size, mtime, ctime, nlink, .. } = stat;
-        let is_dir = stat.kind == FileType::Directory;
-        Seen { is_dir, has_more_names: !is_dir && nlink > 1, dev, ino, size, mtime, ctime }
-    }
-
-    pub fn is_dir(&self) -> bool {
-        self.is_dir
-    }
-
-    /// The device and the inode.
-    pub fn id(&self) -> (u64, u64) {
-        (self.dev, self.ino)
-    }
-
-    /// Whether `stat` is still this.
-    pub fn is_still(&self, stat: &Stat) -> bool {
-        let now = Seen::of(stat);
-        let content = (now.size, now.mtime) == (self.size, self.mtime);
-        let others = self.has_more_names || now.ctime == self.ctime;
-        (now.is_dir, now.id()) == (self.is_dir, self.id()) && (self.is_dir || (content && others))
-    }
-}
 
 /// One object that would go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -311,32 +273,5 @@ mod tests {
         let mut spool = spool(&temp);
         spool.each(|_| panic!()).unwrap();
         assert!(spool.page(0, 9_999).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_changed_file_is_another_and_a_filled_directory_is_not() {
-        let temp = TempDir::new("seen");
-        let root = temp.root();
-        let stat = |name: &str| {
-            crate::sys::fsat::stat_at(std::os::fd::AsFd::as_fd(&*root), name.as_bytes()).unwrap()
-        };
-        temp.write("f", "1");
-        temp.mkdir("d");
-        let (file, dir) = (Seen::of(&stat("f")), Seen::of(&stat("d")));
-        assert!(file.is_still(&stat("f")) && dir.is_still(&stat("d")));
-        assert!(!file.is_still(&stat("d")) && !dir.is_still(&stat("f")));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        temp.write("d/x", "1");
-        assert!(dir.is_still(&stat("d")));
-        std::fs::hard_link(temp.join("f"), temp.join("g")).unwrap();
-        assert!(!file.is_still(&stat("f")), "its ctime");
-        let linked = Seen::of(&stat("f"));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        std::fs::remove_file(temp.join("g")).unwrap();
-        assert!(linked.is_still(&stat("f")));
-        std::fs::write(temp.join("f"), "2").unwrap();
-        assert!(!linked.is_still(&stat("f")));
-        std::fs::write(temp.join("new"), "2").unwrap();
-        assert!(!linked.is_still(&stat("new")));
     }
 }

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::disk::{Disk, StagedFile, index, is_fatal, never_planned};
-use super::meta::{self, Rights, Wanted};
-use super::root::{Dirs, reason, split};
+use super::attributes::dress;
+use super::disk::{Disk, StagedFile, index, never_planned};
+use super::errors::{is_fatal, reason};
+use super::paths::split;
+use super::rights::{Rights, Wanted, changes};
+use super::root::Dirs;
 use super::staging::{PlaceId, Staged, Staging, create};
 use crate::engine::job::{Answer, Body, TransferKey};
 use crate::sys::fsat::{self, FileType};
@@ -114,7 +117,7 @@ impl Stager<'_> {
             let made = match entry.kind {
                 Kind::File { .. } => create(dir, name, mode).and_then(|file| {
                     (&file).write_all(bytes)?;
-                    meta::dress(&file, entry, rights, has)?;
+                    dress(&file, entry, rights, has)?;
                     if fsync {
                         fsat::start_writeback(file.as_fd());
                     }
@@ -140,7 +143,7 @@ impl Stager<'_> {
         file: BorrowedFd<'_>,
     ) -> io::Result<Staged> {
         let has = self.staging.fresh(staged.place())?.private();
-        meta::dress(&file, entry, self.rights, has)?;
+        dress(&file, entry, self.rights, has)?;
         if self.fsync {
             fsat::start_writeback(file);
         }
@@ -172,7 +175,7 @@ fn make_node(
         fsat::mknod_at(dir, name, kind, 0o600, rdev)?;
     }
     let wanted = rights.wanted(entry, fresh.uid, fresh.gid);
-    let (uid, gid) = meta::changes(wanted, fresh.uid, fresh.gid);
+    let (uid, gid) = changes(wanted, fresh.uid, fresh.gid);
     if uid.is_some() || gid.is_some() {
         fsat::chown_at(dir, name, uid, gid)?;
     }

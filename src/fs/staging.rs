@@ -12,8 +12,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::meta::{Fresh, Grain, PRIVATE, Rights};
-use super::root::{Dirs, Root, split};
+use super::grain::Grain;
+use super::paths::split;
+use super::rights::{Fresh, PRIVATE, Rights};
+use super::root::{Dirs, Root};
 use super::sweep;
 use crate::name::{MAX_PATH, RelPath, STAGING};
 use crate::sys::fsat::{self, Stat};

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batch, Batcher};
 use super::disk::{Disk, DiskConfig, StagedFile};
+use super::found::{Found, WalkItem};
 use super::root::Root;
 use super::source::Source;
-use super::walk::{Found, WalkItem, WalkOptions, Walker};
+use super::walk::{WalkOptions, Walker};
 use crate::engine::job::{Answer, Body, Job, Options, TransferKey};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};

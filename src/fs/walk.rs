@@ -12,7 +12,6 @@
 //! Held in memory: the names in the directories that are open, nothing else.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -21,6 +20,8 @@ use std::time::Duration;
 
 use super::digest::Digester;
 use super::extents;
+use super::found::{Found, WalkError, WalkItem};
+use super::identity::Identity;
 use super::names::Names;
 use super::root::{Dirs, Root};
 use crate::name::RelPath;
@@ -65,115 +66,6 @@ pub struct WalkOptions {
 
 /// Says whether a path, and whether it is a directory, is left out.
 pub type Skip = Box<dyn Fn(&RelPath, bool) -> bool + Send>;
-
-/// Why there is nothing to walk.
-#[derive(Debug)]
-pub enum WalkError {
-    /// A component of the path is a symbolic link.
-    Link {
-        /// The path.
-        path: RelPath,
-        /// Where it leads: below the base directory if relative. None if nowhere.
-        real: Option<Vec<u8>>,
-    },
-    /// The path cannot be looked at.
-    Io {
-        /// The path.
-        path: RelPath,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-impl fmt::Display for WalkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::name::Escaped;
-        match self {
-            WalkError::Link { path, real: Some(real) } => {
-                write!(f, "Symbolic link in path {path}; it is really {}", Escaped(real))
-            }
-            WalkError::Link { path, real: None } => write!(f, "Symbolic link in path {path}"),
-            WalkError::Io { path, error } => {
-                let text = error.to_string();
-                write!(f, "{} {path}", text.split(" (os error").next().unwrap_or(&text))
-            }
-        }
-    }
-}
-
-impl std::error::Error for WalkError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            WalkError::Link { .. } => None,
-            WalkError::Io { error, .. } => Some(error),
-        }
-    }
-}
-
-/// What tells a regular file from what it becomes when it is changed or replaced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// The device it is on.
-    pub dev: u64,
-    /// Its inode number.
-    pub ino: u64,
-    /// Its size in bytes.
-    pub size: u64,
-    /// When its content last changed.
-    pub mtime: Stamp,
-    /// When anything about it last changed.
-    pub ctime: Stamp,
-}
-
-impl Identity {
-    pub(super) fn of(stat: &Stat) -> Self {
-        let Stat { dev, ino, size, mtime, ctime, .. } = *stat;
-        Identity { dev, ino, size, mtime, ctime }
-    }
-}
-
-/// An entry to be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
-    /// The entry.
-    pub entry: Entry,
-    /// What it must still be when it is read, if it is a regular file.
-    pub identity: Option<Identity>,
-    /// The digest of its content, if it is a regular file and digests are wanted.
-    pub digest: Option<Digest>,
-}
-
-impl Found {
-    fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(Found { entry, identity: None, digest: None })
-    }
-}
-
-/// One step of a walk.
-#[derive(Debug)]
-pub enum WalkItem {
-    /// An entry to be sent.
-    Found(Found),
-    /// Something that cannot be looked at or listed. A directory that cannot be listed is sent
-    /// without what is in it.
-    Failed {
-        /// Where; possibly no path that could be sent.
-        path: Vec<u8>,
-        /// Why.
-        error: io::Error,
-    },
-    /// A Unix domain socket, which is not sent.
-    Socket(RelPath),
-    /// What another user owns, while only one user's entries are sent.
-    OwnerUnmatch {
-        /// Where.
-        path: RelPath,
-        /// Its owner.
-        uid: u32,
-        /// The user whose entries are sent.
-        want: u32,
-    },
-}
 
 /// A walk under way: an iterator over its steps.
 pub struct Walker {

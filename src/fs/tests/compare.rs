@@ -4,8 +4,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
 use super::super::batch::Batch;
 use super::super::disk::{Disk, DiskConfig};
+use super::super::found::WalkItem;
 use super::super::testing::*;
-use super::super::walk::{WalkItem, WalkOptions};
+use super::super::walk::WalkOptions;
 use crate::engine::job::Options;
 use crate::name::RelPath;
 use crate::wire::manifest::Kind;
