@@ -11,7 +11,7 @@ use super::shared::{Shared, ToControl, lock};
 use super::walker::{Found, Walked};
 use super::wire::Wire;
 use crate::engine::outgoing::{Event, Gone, Outgoing, To, Transmit};
-use crate::fs::batch::Batch;
+use crate::fs::batch::SourceBatch;
 use crate::fs::source::Source;
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
@@ -206,7 +206,7 @@ impl Job {
         }
     }
 
-    fn open(&mut self, now: Time, batch: &Batch) {
+    fn open(&mut self, now: Time, batch: &SourceBatch) {
         let manifest = &batch.manifest;
         let Some(layout) = Layout::new(manifest, self.start.block.into()).filter(Layout::is_sound)
         else {

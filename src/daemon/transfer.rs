@@ -57,7 +57,7 @@ impl Control {
         let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
         let off = Arc::new(AtomicBool::new(false));
         let walk = || {
-            let options = WalkOptions { off: Arc::clone(&off), ..order.walk(own_only, gid) };
+            let options = WalkOptions { cancelled: Arc::clone(&off), ..order.walk(own_only, gid) };
             Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
         };
         let walker = match walk() {

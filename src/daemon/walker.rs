@@ -11,7 +11,7 @@ use super::order::Order;
 use super::sender::ToSender;
 use super::shared::{Shared, ToControl};
 use super::wire::Plain;
-use crate::fs::batch::{Batch, Batcher};
+use crate::fs::batch::{Batcher, SourceBatch};
 use crate::fs::found::WalkItem;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
@@ -27,7 +27,7 @@ const WHILE_PAUSED: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) enum Walked {
     /// The next batch.
-    Batch(Batch),
+    Batch(SourceBatch),
     /// That was all; or all of what was to be offered again.
     End,
 }
@@ -73,7 +73,7 @@ impl Task {
             for path in paths {
                 let options = WalkOptions {
                     recursive: false,
-                    off: Arc::clone(&self.off),
+                    cancelled: Arc::clone(&self.off),
                     ..self.order.walk(self.own_only, self.gid)
                 };
                 let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {

@@ -1,6 +1,6 @@
 //! What the sender thread sends: packets put end to end, so that many leave in one call.
 
-use std::io::{self, IoSliceMut};
+use std::io::IoSliceMut;
 use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use super::packet::{AROUND, Seal};
 use super::shared::Shared;
 use crate::engine::outgoing::To;
 use crate::engine::window::Bucket;
+pub(super) use crate::errno::ErrorText as Plain;
 use crate::log;
 use crate::time::Time;
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
@@ -160,15 +161,5 @@ impl Wire {
                 format_args!("cannot send to {to}: {}", Plain(&error)),
             ),
         }
-    }
-}
-
-/// An error without the number that the standard library adds.
-pub(super) struct Plain<'a>(pub(super) &'a io::Error);
-
-impl std::fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.0.to_string();
-        f.write_str(text.split(" (os error").next().unwrap_or(&text))
     }
 }

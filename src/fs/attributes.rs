@@ -1,4 +1,4 @@
-//! Setting the attributes of what is staged, and of what is in place.
+//! Setting owner, mode and mtime: of new files in staging, and of what exists already.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,10 +11,10 @@ use super::staging::Staging;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::manifest::{Entry, Kind};
 
-/// Gives a new file, open at `fd`, what `entry` says; `fresh` is what it has.
+/// Gives a new file, open as `fd`, the attributes of `entry`; `fresh` is what it has now.
 ///
-/// Owner before mode, as a change of owner takes the set-id bits; mtime last.
-pub(super) fn dress(
+/// The owner is set before the mode, because changing it clears the set-id bits (chown(2)).
+pub(super) fn set_attributes(
     fd: &impl AsFd,
     entry: &Entry,
     rights: &Rights,
@@ -39,16 +39,17 @@ pub(super) struct Applied {
     pub access: bool,
     /// The mtime.
     pub mtime: bool,
-    /// It is now such that it shuts this process out.
-    pub shuts_out: bool,
+    /// This process now lacks permissions in it, as in [`Rights::lacks_owner_access`].
+    pub lacks_owner_access: bool,
 }
 
-/// Gives what is at an entry's path the attributes that differ, through no link. The mtime of a
-/// regular file stays: it says when its content changed, and that may have been just now; unless it is
-/// still what it was when its content was `proven` to be as sent.
+/// Sets those attributes of the object at an entry's path that differ, following no symbolic link.
+///
+/// The mtime of a regular file tells when its content last changed, which may have happened just now.
+/// So it is set only if the file has not changed since its content was `proven` to be as sent.
 ///
 /// # Errors
-/// ESTALE if something of another type is there; ELOOP, ENOTDIR if that is so of a directory.
+/// ESTALE if the object has another type by now; for a directory ELOOP or ENOTDIR.
 pub(super) fn apply(
     dirs: &mut Dirs,
     rights: &Rights,
@@ -78,7 +79,7 @@ pub(super) fn apply(
         applied.access = true;
     }
     if stat.kind != FileType::Symlink && (applied.access || wanted.mode != stat.mode) {
-        // A change of owner may have taken the set-id bits.
+        // Changing the owner may have cleared the set-id bits.
         fsat::chmod_at(dir.as_fd(), name, fd.as_fd(), wanted.mode)?;
         applied.access = true;
     }
@@ -89,6 +90,6 @@ pub(super) fn apply(
         fsat::set_mtime_at(dir.as_fd(), name, entry.mtime)?;
         applied.mtime = true;
     }
-    applied.shuts_out = rights.is_shut_out(&Stat { uid, gid, mode, ..stat });
+    applied.lacks_owner_access = rights.lacks_owner_access(&Stat { uid, gid, mode, ..stat });
     Ok(applied)
 }

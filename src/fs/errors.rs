@@ -1,10 +1,10 @@
-//! What errors of the system mean for an entry.
+//! What errors of system calls mean for an entry.
 
 use std::io;
 
 use crate::wire::outcome::Reason;
 
-/// What an error on the way to an entry, or at it, means for that entry.
+/// The reason to report for an entry when opening its path, or working on it, fails.
 pub(super) fn reason(error: &io::Error) -> Reason {
     match error.raw_os_error() {
         Some(libc::ELOOP) => Reason::LinkInPath,
@@ -13,13 +13,13 @@ pub(super) fn reason(error: &io::Error) -> Reason {
     }
 }
 
-/// Whether no entry can be brought here after `reason`: the disk is full or read-only.
+/// Whether `reason` will stop every other entry as well: the disk is full, over quota or read-only.
 pub(super) fn is_fatal(reason: Reason) -> bool {
     const FATAL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EROFS];
     matches!(reason, Reason::Os(code) if FATAL.contains(&code.into()))
 }
 
-/// Whether a path leads nowhere, or through something that is no directory by now.
+/// Whether a path no longer leads anywhere: part of it is missing, or no longer a directory.
 pub(super) fn leads_nowhere(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }

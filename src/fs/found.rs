@@ -1,27 +1,28 @@
-//! What a walk finds, and why there may be nothing to walk.
+//! What a walk of the base directory yields, and why it may not even begin.
 
 use std::fmt;
 use std::io;
 
 use super::identity::Identity;
+use crate::errno::ErrorText;
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Digest, Entry};
 
-/// An entry to be sent.
+/// An entry to be sent, with what is needed to read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
+pub struct FoundEntry {
     /// The entry.
     pub entry: Entry,
-    /// What it must still be when it is read, if it is a regular file.
+    /// Of a regular file: what must be unchanged when it is read.
     pub identity: Option<Identity>,
-    /// The digest of its content, if it is a regular file and digests are wanted.
+    /// Of a regular file, if digests are wanted: the digest of its content.
     pub digest: Option<Digest>,
 }
 
-impl Found {
-    /// What has no content, or is sent without it.
+impl FoundEntry {
+    /// An item for an entry that has no content to be read.
     pub(super) fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(Found { entry, identity: None, digest: None })
+        WalkItem::Found(FoundEntry { entry, identity: None, digest: None })
     }
 }
 
@@ -29,20 +30,20 @@ impl Found {
 #[derive(Debug)]
 pub enum WalkItem {
     /// An entry to be sent.
-    Found(Found),
-    /// Something that cannot be looked at or listed. A directory that cannot be listed is sent
-    /// without what is in it.
+    Found(FoundEntry),
+    /// Something that cannot be examined or listed. A directory that cannot be listed is sent
+    /// itself, but not its contents.
     Failed {
-        /// Where; possibly no path that could be sent.
+        /// Its path; possibly too long to be sent.
         path: Vec<u8>,
         /// Why.
         error: io::Error,
     },
-    /// A Unix domain socket, which is not sent.
+    /// A Unix domain socket: those are never sent.
     Socket(RelPath),
-    /// What another user owns, while only one user's entries are sent.
+    /// Something that belongs to another user, while only one user's entries are sent.
     OwnerUnmatch {
-        /// Where.
+        /// Its path.
         path: RelPath,
         /// Its owner.
         uid: u32,
@@ -51,17 +52,18 @@ pub enum WalkItem {
     },
 }
 
-/// Why there is nothing to walk.
+/// Why a walk cannot begin.
 #[derive(Debug)]
 pub enum WalkError {
     /// A component of the path is a symbolic link.
     Link {
         /// The path.
         path: RelPath,
-        /// Where it leads: below the base directory if relative. None if nowhere.
+        /// The path without symbolic links, relative if it is below the base directory; None if
+        /// the link is dangling.
         real: Option<Vec<u8>>,
     },
-    /// The path cannot be looked at.
+    /// The path cannot be examined.
     Io {
         /// The path.
         path: RelPath,
@@ -78,8 +80,7 @@ impl fmt::Display for WalkError {
             }
             WalkError::Link { path, real: None } => write!(f, "Symbolic link in path {path}"),
             WalkError::Io { path, error } => {
-                let text = error.to_string();
-                write!(f, "{} {path}", text.split(" (os error").next().unwrap_or(&text))
+                write!(f, "{} {path}", ErrorText(error))
             }
         }
     }

@@ -1,7 +1,7 @@
-//! How exactly a file system keeps times: found out by setting some, and used to compare them.
+//! How exactly a file system keeps times: measured by setting some, and used to compare them.
 //!
-//! The kernel cuts a time to what the file system keeps (`timestamp_truncate`, fs/inode.c): down to a
-//! multiple of its granularity, and to its earliest and latest time.
+//! The kernel rounds a time to what the file system can keep (`timestamp_truncate`, fs/inode.c): down
+//! to a multiple of its granularity, and into the range between its earliest and latest time.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use crate::sys::fsat;
 use crate::wire::manifest::Stamp;
 
-/// How exactly a file system keeps times.
+/// The granularity and the range of the times that a file system keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Grain {
     /// In nanoseconds.
@@ -19,11 +19,13 @@ pub(super) struct Grain {
 }
 
 impl Grain {
-    /// Every nanosecond of every time: what is assumed until more is known.
+    /// Every time is kept to the nanosecond: assumed until the file system was probed.
     pub const EXACT: Grain = Grain { unit: 1, first: i64::MIN, last: i64::MAX };
 
-    /// Finds out with the file `name` in `dir`, whose mtime is changed by it. The kernel cuts a time
-    /// to what the file system keeps (`timestamp_truncate`, fs/inode.c), downwards and to its ends.
+    /// Measures it by setting the mtime of the file `name` in `dir` several times.
+    ///
+    /// # Errors
+    /// Those of utimensat(2) and statx(2).
     pub fn probe(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
         const NANOS: u64 = 987_654_321;
         const SECS: i64 = 1_000_000_007;
@@ -38,7 +40,7 @@ impl Grain {
             SECS => units.into_iter().find(fits).unwrap_or(1),
             _ => 2_000_000_000, // FAT
         };
-        // A kernel before 5.4 wraps instead: such an end is none.
+        // Kernels before 5.4 wrap around instead of clamping: then there is no limit to know.
         let last = keep(i64::MAX, 0).map_or(0, |kept| kept.secs);
         let first = keep(i64::MIN, 0).map_or(0, |kept| kept.secs);
         Ok(Grain {
@@ -48,7 +50,7 @@ impl Grain {
         })
     }
 
-    /// Whether `kept` is what the file system makes of `sent`.
+    /// Whether `kept` is how the file system stores `sent`.
     pub fn same(self, kept: Stamp, sent: Stamp) -> bool {
         let secs = sent.secs.clamp(self.first, self.last);
         if secs != sent.secs || [self.first, self.last].contains(&secs) {

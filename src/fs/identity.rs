@@ -1,4 +1,8 @@
 //! Whether an object is still the one that was looked at before, and unchanged.
+//!
+//! A change of content or attributes always gives a new ctime, which no process can set; so a file
+//! with the same device, inode, size, mtime and ctime is the same, unless it changed twice within one
+//! tick of the file system's clock (`current_time`, fs/inode.c). `walk` waits for that tick.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::manifest::Stamp;
 
-/// What tells a regular file from what it becomes when it is changed or replaced.
+/// Of a regular file: what differs after any change to it, or when another file takes its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// The device it is on.
@@ -27,22 +31,23 @@ impl Identity {
         Identity { dev, ino, size, mtime, ctime }
     }
 
-    /// Whether `stat` is that file, unchanged.
+    /// Whether `stat` describes that file, unchanged.
     pub(super) fn is(&self, stat: &Stat) -> bool {
         stat.kind == FileType::File && Identity::of(stat) == *self
     }
 
-    /// Whether what `file` is open on is that file, unchanged.
+    /// Whether `file` is open on that file, and it is unchanged.
     ///
     /// # Errors
-    /// Those of `statx`.
+    /// Those of statx(2).
     pub(super) fn is_still(&self, file: &impl AsFd) -> io::Result<bool> {
         fsat::stat_fd(file.as_fd()).map(|stat| self.is(&stat))
     }
 }
 
-/// What tells an object from another one, or from what it becomes. A directory stays the same
-/// whatever is in it; of a file with more names than one, another name may come or go.
+/// Of any object on the list of what would be deleted: what tells it from another one, and from
+/// itself after a change. A directory counts as unchanged whatever happens inside it. The ctime of a
+/// file with several hard links is not compared, since it changes when another link is removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Seen {
     pub(super) is_dir: bool,
@@ -65,12 +70,12 @@ impl Seen {
         self.is_dir
     }
 
-    /// The device and the inode.
+    /// Device and inode number.
     pub fn id(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
 
-    /// Whether `stat` is still this.
+    /// Whether `stat` describes the same object, unchanged.
     pub fn is_still(&self, stat: &Stat) -> bool {
         let now = Seen::of(stat);
         let content = (now.size, now.mtime) == (self.size, self.mtime);
@@ -79,15 +84,15 @@ impl Seen {
     }
 }
 
-/// Opens what should be a regular file, and leaves its atime alone if this process may.
+/// Opens what should be a regular file, without updating its atime where that is permitted.
 ///
 /// # Errors
-/// Those of `openat`; ELOOP if it is a symbolic link.
+/// Those of openat(2); ELOOP for a symbolic link.
 pub(super) fn open_to_read(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    // A FIFO that took the file's place must not block.
+    // If a FIFO has taken the file's place, opening it must not block.
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
     fsat::open_at(dir, name, flags | libc::O_NOATIME, 0).or_else(|e| match e.raw_os_error() {
-        // Only the owner may.
+        // O_NOATIME is for the owner alone.
         Some(libc::EPERM) => fsat::open_at(dir, name, flags, 0),
         _ => Err(e),
     })

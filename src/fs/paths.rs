@@ -1,6 +1,6 @@
-//! Paths below the base directory, as bytes: `a/b`, and nothing for the base itself.
+//! Taking apart paths relative to the base directory, as bytes. The empty path is the base itself.
 
-/// The directory part of a path (empty: the base) and its last component.
+/// The directory part of a path (empty for the base) and its last component.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&b| b == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
@@ -8,7 +8,7 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The directories that `path` is in, the base's own not among them, from the top down.
+/// The directories above `path`, topmost first, without the base.
 pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|&(_, &b)| b == b'/').map(|(at, _)| &path[..at])
 }

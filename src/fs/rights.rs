@@ -1,4 +1,7 @@
-//! What of an entry's attributes this process may set.
+//! Which owner, group and mode this process may give to a file.
+//!
+//! By the rules of chown(2) and chmod(2): root may set everything, others only groups that they
+//! belong to, and only on their own files.
 
 use std::io;
 
@@ -8,11 +11,11 @@ use crate::wire::manifest::{Entry, Kind};
 
 const SET_IDS: u32 = 0o6000;
 
-/// What this process may set.
+/// The identity of this process, which decides what it may set.
 #[derive(Debug)]
 pub(super) struct Rights(ProcessIds);
 
-/// The attributes that an object is to have.
+/// Owner, group and mode of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wanted {
     pub uid: u32,
@@ -20,47 +23,47 @@ pub(super) struct Wanted {
     pub mode: u32,
 }
 
-/// What new files of a directory get.
+/// The attributes that new files in a directory get.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Fresh {
-    /// Those of a file that is made with [`PRIVATE`].
+    /// Those of a file created with mode [`PRIVATE`].
     made: Wanted,
-    /// Those of the permission bits that a file gets if it is made with them.
+    /// The permission bits that take effect when a file is created with them.
     passes: u32,
 }
 
-/// The mode that files are made with whose own has to wait for their owner.
+/// The mode that a file is created with if its final mode must not be set before its owner.
 pub(super) const PRIVATE: u32 = 0o600;
 
 impl Fresh {
-    /// From a file that was made with [`PRIVATE`], and one that was made with mode 777: the umask and
-    /// default access lists take bits away, some file systems know no modes.
+    /// From a file that was created with [`PRIVATE`] and one that was created with mode 777: the umask
+    /// and default ACLs (acl(5)) remove bits, and some file systems have no modes at all.
     pub fn of(private: &Stat, open: &Stat) -> Self {
         let made = Wanted { uid: private.uid, gid: private.gid, mode: private.mode };
         let passes = if made.mode == PRIVATE & open.mode { open.mode & 0o777 } else { 0 };
         Fresh { made, passes }
     }
 
-    /// The mode to make `entry` with, and what the file has then: its own mode, if nothing speaks
-    /// against that, else [`PRIVATE`].
+    /// The mode to create `entry` with, and the attributes that it then has. This is its final mode if
+    /// creating the file gives it all its attributes, else [`PRIVATE`].
     pub fn with(&self, entry: &Entry, rights: &Rights) -> (u32, Wanted) {
         let wanted = rights.wanted(entry, self.made.uid, self.made.gid);
         let as_wanted = Wanted { mode: wanted.mode, ..self.made };
-        // Before its owner is right, nobody is to read it who could then.
+        // Until it has its final owner, its final mode could let the wrong users read it.
         match wanted == as_wanted && wanted.mode & !self.passes == 0 {
             true => (wanted.mode, wanted),
             false => (PRIVATE, self.made),
         }
     }
 
-    /// What a file has that was made with [`PRIVATE`].
+    /// The attributes of a file created with [`PRIVATE`].
     pub fn private(&self) -> Wanted {
         self.made
     }
 }
 
 impl Rights {
-    /// Those of this process now.
+    /// Those of this process at the moment.
     pub fn of_process() -> io::Result<Self> {
         fsat::process_ids().map(Rights)
     }
@@ -69,24 +72,24 @@ impl Rights {
         self.0.uid == 0
     }
 
-    /// The user that new files belong to.
+    /// The user who owns new files.
     pub fn uid(&self) -> u32 {
         self.0.uid
     }
 
-    /// Whether this process may set anything at all of an object.
+    /// Whether this process may change attributes of an object at all.
     pub fn may_change(&self, stat: &Stat) -> bool {
         self.is_root() || self.0.uid == stat.uid
     }
 
-    /// Whether permission bits keep this process from working in a directory of its own.
-    pub fn is_shut_out(&self, stat: &Stat) -> bool {
+    /// Whether this process owns a directory, is not root, and has not all permissions in it.
+    pub fn lacks_owner_access(&self, stat: &Stat) -> bool {
         !self.is_root() && self.0.uid == stat.uid && stat.mode & 0o700 != 0o700
     }
 
-    /// What an object that now belongs to `uid` and `gid` becomes when it is made like `entry`, as
-    /// far as this process may: root all; others a group among their own. The set-id bits come only
-    /// with both the owner and the group that they were meant for.
+    /// What this process makes of an object that belongs to `uid` and `gid` when it is to be like
+    /// `entry`: as root, exactly that; else the owner stays, and the group is set if this process
+    /// belongs to it. Set-id bits are set only if owner and group both are as sent.
     pub fn wanted(&self, entry: &Entry, uid: u32, gid: u32) -> Wanted {
         let uid = if self.is_root() { entry.uid } else { uid };
         let mine = self.0.gid == entry.gid || self.0.groups.binary_search(&entry.gid).is_ok();
@@ -96,8 +99,8 @@ impl Rights {
         Wanted { uid, gid, mode }
     }
 
-    /// Whether there is anything about `stat` to be changed. Of a symbolic link the mode means
-    /// nothing; of a regular file the mtime belongs to the content, and is looked at only if that is
+    /// Whether any attribute of `stat` has to be changed. The mode of a symbolic link has no meaning.
+    /// The mtime of a regular file describes its content, so it is compared only if the content is
     /// `proven` to be as sent.
     pub fn differ(&self, entry: &Entry, stat: &Stat, grain: Grain, proven: bool) -> bool {
         if !self.may_change(stat) {
@@ -112,7 +115,7 @@ impl Rights {
     }
 }
 
-/// Whether an entry of `kind` and an object of type `found` are the same kind of thing.
+/// Whether an object of type `found` is what an entry of `kind` asks for.
 pub(super) fn is_kind(kind: &Kind, found: FileType) -> bool {
     let kind = match kind {
         Kind::Open | Kind::Close { .. } => FileType::Directory,
@@ -126,7 +129,7 @@ pub(super) fn is_kind(kind: &Kind, found: FileType) -> bool {
     kind == found
 }
 
-/// Which of owner and group is to be changed.
+/// The owner and the group to set, where they differ from `uid` and `gid`.
 pub(super) fn changes(wanted: Wanted, uid: u32, gid: u32) -> (Option<u32>, Option<u32>) {
     ((wanted.uid != uid).then_some(wanted.uid), (wanted.gid != gid).then_some(wanted.gid))
 }
