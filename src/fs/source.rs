@@ -15,7 +15,7 @@ use super::identity::{Identity, open_to_read};
 use super::root::{Dirs, Root};
 use crate::errno;
 use crate::name::RelPath;
-use crate::sys::fsat;
+use crate::sys::{fsat, preadv};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;
@@ -100,7 +100,7 @@ impl Source {
         let mut at = offset;
         for some in slices.chunks_mut(MOST_SLICES) {
             let want: usize = some.iter().map(|slice| slice.len()).sum();
-            let got = fsat::read_vectored_at(file.as_fd(), some, at);
+            let got = preadv(file.as_fd(), some, at);
             if got.map_err(|e| Reason::from_io(&e))? < want {
                 return Err(Reason::Changed);
             }
