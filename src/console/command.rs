@@ -1,13 +1,13 @@
 //! What a line of words means.
 //!
 //! A line becomes a `Line`: a [`Command`] that the daemon must do, something the session does by
-//! itself, or a text to answer with. Which commands the daemon does is its [`Offer`]; what it does
-//! not offer is unknown, as if this page had never heard of it.
+//! itself, or a text to answer with. A command that the daemon's [`Offer`] does not have is unknown.
 #![forbid(unsafe_code)]
 
 use super::help;
 use super::options::Args;
-use super::reply;
+use super::reply::{self, UNKNOWN};
+use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, RelPath};
 use crate::pattern::Rule;
@@ -118,115 +118,6 @@ pub enum Form {
     Json,
 }
 
-/// What the daemon can do, beyond what a session does by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Offer {
-    /// `send`.
-    pub send: bool,
-    /// `-g` of `send` and `sync`.
-    pub group: bool,
-    /// `--delete`, `--force` and `--max-delete` of `send` and `sync`.
-    pub delete: bool,
-    /// `-I` and `--checksum` of `send` and `sync`.
-    pub compare: bool,
-    /// `sync`.
-    pub sync: bool,
-    /// `dsync`.
-    pub dsync: bool,
-    /// `check`, `md5`.
-    pub check: bool,
-    /// `members`.
-    pub members: bool,
-    /// `status`.
-    pub status: bool,
-    /// `exclude` and `include`: the daemon heeds [`super::Session::patterns`].
-    pub exclude: bool,
-    /// `report`: the daemon tells of each host by [`super::Session::host`].
-    pub report: bool,
-}
-
-impl Offer {
-    /// Everything there is.
-    pub const ALL: Offer = Offer {
-        send: true,
-        group: true,
-        delete: true,
-        compare: true,
-        sync: true,
-        dsync: true,
-        check: true,
-        members: true,
-        status: true,
-        exclude: true,
-        report: true,
-    };
-
-    fn has(&self, verb: Verb) -> bool {
-        match verb {
-            Verb::Send => self.send,
-            Verb::Sync => self.sync,
-            Verb::Dsync => self.dsync,
-            Verb::Check => self.check,
-            Verb::Members => self.members,
-            Verb::Status => self.status,
-            Verb::Exclude | Verb::Include => self.exclude,
-            Verb::Report => self.report,
-            Verb::Alive | Verb::Loglevel | Verb::Progress => true,
-            Verb::Echo | Verb::Help | Verb::Quit => true,
-        }
-    }
-}
-
-/// Every command there is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verb {
-    Send,
-    Sync,
-    Dsync,
-    Check,
-    Members,
-    Status,
-    Exclude,
-    Include,
-    Alive,
-    Loglevel,
-    Progress,
-    Report,
-    Echo,
-    Help,
-    Quit,
-}
-
-/// Each name with its command; the first name of a command is the one that help shows.
-pub(super) const VERBS: &[(&str, Verb)] = &[
-    ("send", Verb::Send),
-    ("sync", Verb::Sync),
-    ("dsync", Verb::Dsync),
-    ("check", Verb::Check),
-    ("md5", Verb::Check),
-    ("members", Verb::Members),
-    ("status", Verb::Status),
-    ("exclude", Verb::Exclude),
-    ("include", Verb::Include),
-    ("alive", Verb::Alive),
-    ("loglevel", Verb::Loglevel),
-    ("progress", Verb::Progress),
-    ("report", Verb::Report),
-    ("echo", Verb::Echo),
-    ("help", Verb::Help),
-    ("quit", Verb::Quit),
-    ("exit", Verb::Quit),
-    ("bye", Verb::Quit),
-];
-
-impl Verb {
-    /// The command called `name`, if it is offered.
-    pub(super) fn named(name: &[u8], offer: &Offer) -> Option<Verb> {
-        let (_, verb) = VERBS.iter().find(|(known, _)| known.as_bytes() == name)?;
-        offer.has(*verb).then_some(*verb)
-    }
-}
-
 /// How much a connection wants to know of a transfer while it works.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Watch {
@@ -265,7 +156,7 @@ pub(super) enum Line {
 pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
     let Some((name, rest)) = words.split_first() else { return Line::Say(String::new()) };
     let Some(verb) = Verb::named(&name.bytes, offer) else {
-        return Line::Say(format!("{} '{}'", super::UNKNOWN, Escaped(&name.bytes)));
+        return Line::Say(format!("{UNKNOWN} '{}'", Escaped(&name.bytes)));
     };
     match verb {
         Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check => transfer(verb, rest, offer),

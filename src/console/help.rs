@@ -1,8 +1,8 @@
 //! What `help` says.
 #![forbid(unsafe_code)]
 
-use super::command::{Offer, VERBS, Verb};
 use super::options;
+use super::verb::{Offer, VERBS, Verb};
 
 /// The words after a command's name and options, and what the command does.
 fn text(verb: Verb) -> (&'static str, &'static str) {

@@ -5,6 +5,7 @@
 //! line that begins with `error:` is an error; everything else is output of the command at work.
 //!
 //! - [`words`]: how a line is split into words, and how a name is said so that it survives that.
+//! - [`verb`]: every command by its name, and which of them a daemon offers.
 //! - [`command`]: what a line of words means.
 //! - [`session`]: one connection, seen by the daemon: bytes in, commands and bytes out. No socket.
 //! - [`password`]: the password of the console, and how guesses are slowed down.
@@ -22,16 +23,11 @@ pub mod password;
 pub mod reply;
 pub mod report;
 pub mod session;
+pub mod verb;
 pub mod words;
 
-pub use command::{Command, Offer};
+pub use command::Command;
+pub use reply::{PROMPT, UNKNOWN};
 pub use session::Session;
-
-/// What the daemon writes, without a newline, when it will obey the next line.
-pub const PROMPT: &[u8] = b"> ";
-
-/// The longest line that a client may write, in bytes, without its end.
-pub const MAX_LINE: usize = 8_192;
-
-/// What an unknown command is answered with, before its name in single quotes.
-pub const UNKNOWN: &str = "mexec: command error";
+pub use verb::Offer;
+pub use words::MAX_LINE;

@@ -2,7 +2,7 @@
 //! and what it means. The parser and `help` read the same table.
 #![forbid(unsafe_code)]
 
-use super::command::{Offer, Verb};
+use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, RelPath};
 

@@ -9,6 +9,12 @@ pub use super::host::{CheckCount, HostReport, HostStatus};
 use crate::name::{HostName, RelPath};
 use crate::time::Span;
 
+/// What the daemon writes, without a newline, when it will obey the next line.
+pub const PROMPT: &[u8] = b"> ";
+
+/// What an unknown command is answered with, before its name in single quotes.
+pub const UNKNOWN: &str = "mexec: command error";
+
 /// A path as a line shows it; the base directory is `.`.
 struct Shown<'a>(&'a RelPath);
 

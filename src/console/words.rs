@@ -8,6 +8,9 @@
 
 use std::fmt;
 
+/// The longest line that a client may write, in bytes, without its end.
+pub const MAX_LINE: usize = 8_192;
+
 /// One word of a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Word {

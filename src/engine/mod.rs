@@ -5,6 +5,7 @@
 //! drain every `poll_…` until it gives nothing, then wait until the deadline of `poll_timeout`.
 #![forbid(unsafe_code)]
 
+pub mod destination;
 pub mod incoming;
 pub mod job;
 pub mod members;

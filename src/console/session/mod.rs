@@ -13,10 +13,11 @@
 
 use std::collections::VecDeque;
 
-use super::command::{self, Command, Edit, Line, Offer, Watch};
+use super::command::{self, Command, Edit, Line, Watch};
 use super::password::{ASK, Secret};
-use super::reply::{self, HostReport, Progress, Total};
-use super::{MAX_LINE, PROMPT, words};
+use super::reply::{self, HostReport, PROMPT, Progress, Total};
+use super::verb::Offer;
+use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
 use crate::pattern::{PatternError, Patterns, Rule};
 

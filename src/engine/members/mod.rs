@@ -30,6 +30,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 
+use super::destination::Destination;
 use super::rng::Rng;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
@@ -37,7 +38,7 @@ use crate::wire::hello::{Challenge, Hello};
 use challenge::{Challenges, Peer};
 use departed::Departed;
 use limit::{Bucket, Rate, Sources};
-pub use types::{Config, Counts, Event, Member, Packet, To, Why};
+pub use types::{Config, Counts, Event, Member, Packet, Why};
 use waiting::Waiting;
 
 /// The most members.
@@ -101,7 +102,7 @@ pub struct Members {
     strangers_limit: Bucket,
     members_limit: Bucket,
     sources: Sources,
-    out: VecDeque<(To, Packet)>,
+    out: VecDeque<(Destination, Packet)>,
     events: VecDeque<Event>,
     counts: Counts,
 }
@@ -221,7 +222,7 @@ impl Members {
         self.has_left = true;
         self.waiting.clear();
         self.out.clear();
-        self.out.extend(std::iter::repeat_n((To::Group, Packet::Bye), BYES));
+        self.out.extend(std::iter::repeat_n((Destination::Group, Packet::Bye), BYES));
     }
 
     /// When [`timeout`](Members::timeout) wants to be called, if nothing happens before.
@@ -245,7 +246,7 @@ impl Members {
     }
 
     /// The next packet to send.
-    pub fn poll_transmit(&mut self) -> Option<(To, Packet)> {
+    pub fn poll_transmit(&mut self) -> Option<(Destination, Packet)> {
         self.out.pop_front()
     }
 
@@ -415,7 +416,7 @@ impl Members {
         let later = now + (keepalive - third) + self.jitter(third * 2);
         self.next_hello = time_of(self.started, self.series).unwrap_or(later);
         let hello = Hello { new, ..self.plain_hello() };
-        self.push(To::Group, hello);
+        self.push(Destination::Group, hello);
     }
 
     fn answer_member(&mut self, now: Time, node: NodeId, echo: Option<Challenge>) {
@@ -426,7 +427,7 @@ impl Members {
         }
         self.members_limit.take(now, MEMBERS);
         self.counts.answers_to_members += 1;
-        let to = To::One(entry.member.addr);
+        let to = Destination::One(entry.member.addr);
         let hello = Hello { echo, ..self.plain_hello() };
         self.push(to, hello);
     }
@@ -454,7 +455,7 @@ impl Members {
             self.counts.answers_to_strangers += 1;
             let challenge = Some(self.challenges.issue(now, peer));
             let hello = Hello { asks: true, challenge, echo: answer.echo, ..self.plain_hello() };
-            self.push(To::One(peer.addr), hello);
+            self.push(Destination::One(peer.addr), hello);
             if answer.sent + 1 < ATTEMPTS {
                 let pause = REPEAT * (1 << answer.sent) + spread(self.len()) / 4;
                 let due = now + pause + self.jitter(pause / 4);
@@ -484,7 +485,7 @@ impl Members {
         Span::from_micros(self.rng.below(end.micros()))
     }
 
-    fn push(&mut self, to: To, hello: Hello) {
+    fn push(&mut self, to: Destination, hello: Hello) {
         if self.out.len() < MAX_OUT {
             self.out.push_back((to, Packet::Hello(hello)));
         }

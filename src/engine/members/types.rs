@@ -89,15 +89,6 @@ pub enum Event {
     },
 }
 
-/// Where a packet goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum To {
-    /// To the multicast group.
-    Group,
-    /// To one address.
-    One(SocketAddrV4),
-}
-
 /// A packet to send. Each takes the next counter of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Packet {

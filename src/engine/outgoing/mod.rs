@@ -18,6 +18,7 @@ use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::engine::destination::Destination;
 use crate::engine::job::{Options, Tally};
 use crate::engine::window::{Pacer, Window};
 use crate::name::{NodeId, RelPath};
@@ -63,22 +64,13 @@ pub struct Config {
     pub timeout: Span,
 }
 
-/// Where a packet goes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum To {
-    /// To all members.
-    Group,
-    /// To one.
-    One(SocketAddrV4),
-}
-
 /// Something to be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Transmit {
     /// A packet, to be sealed.
     Packet {
         /// Where to.
-        to: To,
+        to: Destination,
         /// All but its counter.
         header: Header,
         /// What follows the header.
@@ -87,7 +79,7 @@ pub enum Transmit {
     /// Neighbouring blocks of a body, to be read.
     Data {
         /// Where to.
-        to: To,
+        to: Destination,
         /// The header of the first; the others differ in their block.
         header: Header,
         /// Which blocks.
@@ -371,10 +363,10 @@ impl Outgoing {
     }
 
     /// Where what is for all goes: with one target, to that one.
-    fn everyone(&self) -> To {
+    fn everyone(&self) -> Destination {
         match self.targets.as_slice() {
-            [only] => To::One(only.addr),
-            _ => To::Group,
+            [only] => Destination::One(only.addr),
+            _ => Destination::Group,
         }
     }
 

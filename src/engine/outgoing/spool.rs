@@ -2,7 +2,8 @@
 //! named, each step by every target before the next.
 
 use super::steps::{IDLE, ONE_BY_ONE};
-use super::{Event, Gone, Outgoing, Phase, To, Transmit};
+use super::{Event, Gone, Outgoing, Phase, Transmit};
+use crate::engine::destination::Destination;
 use crate::engine::job::Tally;
 use crate::time::Time;
 use crate::wire::begin::Delete;
@@ -125,7 +126,9 @@ impl Outgoing {
         let lacking: Vec<usize> =
             (0..self.targets.len()).filter(|&at| self.lacks(at, step)).collect();
         let to = match lacking.len() {
-            0..=ONE_BY_ONE => lacking.iter().map(|&at| To::One(self.targets[at].addr)).collect(),
+            0..=ONE_BY_ONE => {
+                lacking.iter().map(|&at| Destination::One(self.targets[at].addr)).collect()
+            }
             _ => vec![self.everyone()],
         };
         let header = self.header(PacketKind::Delete);
@@ -136,7 +139,7 @@ impl Outgoing {
 
     fn ask_page(&mut self, now: Time, at: usize, skip: u64) {
         self.asked_at = now;
-        let to = To::One(self.targets[at].addr);
+        let to = Destination::One(self.targets[at].addr);
         let header = self.header(PacketKind::Delete);
         let payload = Delete::Page(skip).emit();
         self.control.push_back(Transmit::Packet { to, header, payload });

@@ -6,7 +6,8 @@ use super::batch::{Lack, Said};
 use super::repair::{Repairs, Stream, Who};
 use super::spool::Step;
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
-use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, To, Transmit};
+use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, Transmit};
+use crate::engine::destination::Destination;
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
 use crate::wire::feedback::State;
@@ -40,7 +41,7 @@ impl Outgoing {
         while first < targets.end {
             let last = (first + capacity).min(targets.end);
             let to = match targets.len() {
-                1 => To::One(self.targets[first].addr),
+                1 => Destination::One(self.targets[first].addr),
                 _ => self.everyone(),
             };
             let begin = Begin {
@@ -146,7 +147,7 @@ impl Outgoing {
         let last_poll = self.polls.last();
         let to = match targets {
             [] => return,
-            [only] => To::One(self.targets[*only].addr),
+            [only] => Destination::One(self.targets[*only].addr),
             _ => self.everyone(),
         };
         let mut header = self.header(PacketKind::Commit);
@@ -206,7 +207,7 @@ impl Outgoing {
         }
         self.targets[at].probed = now;
         let header = self.header(PacketKind::Abort);
-        let to = To::One(self.targets[at].addr);
+        let to = Destination::One(self.targets[at].addr);
         self.control.push_back(Transmit::Packet { to, header, payload: Vec::new() });
     }
 
@@ -230,11 +231,11 @@ impl Outgoing {
         self.asked_at = now;
         self.closing_tries += 1;
         let header = self.header(kind);
-        let left: Vec<To> = self
+        let left: Vec<Destination> = self
             .targets
             .iter()
             .filter(|target| target.is_active() && !target.ended)
-            .map(|target| To::One(target.addr))
+            .map(|target| Destination::One(target.addr))
             .collect();
         let group = left.len() > ONE_BY_ONE || (self.closing_tries == 1 && self.targets.len() > 1);
         let to = if group { vec![self.everyone()] } else { left };
@@ -434,7 +435,7 @@ impl Outgoing {
         header.block = number;
         let to = match these {
             Some(these) if these.len() <= ONE_BY_ONE && !self.may_be_behind(these) => {
-                these.iter().map(|&at| To::One(self.targets[at].addr)).collect()
+                these.iter().map(|&at| Destination::One(self.targets[at].addr)).collect()
             }
             _ => vec![self.everyone()],
         };
@@ -630,7 +631,7 @@ impl Outgoing {
             self.repairs.next(if self.repairs.first_is_offer() { 1 } else { most }, last_poll)?;
         let (to, alone) = match who {
             Who::One(target) if self.targets.len() > 1 => {
-                (To::One(self.targets[target].addr), true)
+                (Destination::One(self.targets[target].addr), true)
             }
             _ => (self.everyone(), false),
         };
@@ -651,14 +652,14 @@ impl Outgoing {
         self.pacer.sent(now, bytes, &self.window);
     }
 
-    fn offer_packet(&self, number: u32, block: u32, to: To, alone: bool) -> Transmit {
+    fn offer_packet(&self, number: u32, block: u32, to: Destination, alone: bool) -> Transmit {
         let mut header = self.header(PacketKind::Offer);
         (header.batch, header.block, header.alone) = (number, block, alone);
         let payload = self.get(number).map(|batch| batch.offer(block)).unwrap_or_default();
         Transmit::Packet { to, header, payload }
     }
 
-    fn data(&self, number: u32, blocks: Range<u32>, to: To, alone: bool) -> Transmit {
+    fn data(&self, number: u32, blocks: Range<u32>, to: Destination, alone: bool) -> Transmit {
         let mut header = self.header(PacketKind::Data);
         (header.batch, header.block, header.alone) = (number, blocks.start, alone);
         Transmit::Data { to, header, blocks }

@@ -17,8 +17,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::engine::destination::Destination;
 use crate::engine::job::Answer;
-use crate::engine::outgoing::To;
 use crate::engine::rng::Rng;
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
@@ -355,7 +355,7 @@ impl Sim {
         }
     }
 
-    fn deliver(&mut self, to: To, packet: Packet, len: usize) {
+    fn deliver(&mut self, to: Destination, packet: Packet, len: usize) {
         use crate::wire::header::OVERHEAD;
         self.wire_bytes += (len + OVERHEAD) as u64;
         let now = self.now;
@@ -365,8 +365,8 @@ impl Sim {
         }
         for after in self.net.out(now, len + OVERHEAD) {
             let what = match to {
-                To::Group => Happening::ToAll(packet.clone()),
-                To::One(addr) => {
+                Destination::Group => Happening::ToAll(packet.clone()),
+                Destination::One(addr) => {
                     let found = self.targets.iter().position(|host| host.addr() == addr);
                     let Some(target) = found else { continue };
                     if self.net.fan_out().is_none() {

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Packet, Sim, Source, address};
+use crate::engine::destination::Destination;
 use crate::engine::job::Options;
-use crate::engine::outgoing::{Config, Event, Gone, Outgoing, To, Transmit};
+use crate::engine::outgoing::{Config, Event, Gone, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
@@ -158,7 +159,7 @@ impl Sender {
     }
 
     /// What leaves now. Whether there may be more.
-    pub(super) fn drive(&mut self, now: Time) -> Option<Vec<(To, Packet, usize)>> {
+    pub(super) fn drive(&mut self, now: Time) -> Option<Vec<(Destination, Packet, usize)>> {
         let mut outgoing = self.outgoing.take()?;
         let sent = loop {
             while let Some(event) = outgoing.poll_event() {
@@ -269,7 +270,7 @@ impl Sender {
         now: Time,
         outgoing: &mut Outgoing,
         transmit: Transmit,
-    ) -> Vec<(To, Packet, usize)> {
+    ) -> Vec<(Destination, Packet, usize)> {
         let from = self.addr();
         match transmit {
             Transmit::Packet { to, header, payload } => {

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::input::Input;
-use makuosan::engine::members::{Config, KEEPALIVE, MAX_MEMBERS, Members, Packet, SILENCE, To};
+use makuosan::engine::destination::Destination;
+use makuosan::engine::members::{Config, KEEPALIVE, MAX_MEMBERS, Members, Packet, SILENCE};
 use makuosan::name::{HostName, NodeId};
 use makuosan::time::{Span, Time};
 use makuosan::wire::hello::{Challenge, Hello};
@@ -142,7 +143,7 @@ impl World {
 
     fn check(&mut self) {
         while let Some((to, packet)) = self.members.poll_transmit() {
-            if let (To::One(to), Packet::Hello(hello)) = (to, &packet) {
+            if let (Destination::One(to), Packet::Hello(hello)) = (to, &packet) {
                 self.answers += 1;
                 let at = u32::from(*to.ip()).wrapping_sub(0x0a00_0000) as usize;
                 if let Some(known) = self.challenges.get_mut(at) {

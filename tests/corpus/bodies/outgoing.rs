@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::input::Input;
 use super::manifests;
+use makuosan::engine::destination::Destination;
 use makuosan::engine::job::{Options, Tally};
-use makuosan::engine::outgoing::{Config, Event, Outgoing, To, Transmit};
+use makuosan::engine::outgoing::{Config, Event, Outgoing, Transmit};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
@@ -283,9 +284,9 @@ impl World {
     }
 
     fn transmit(&mut self, transmit: &Transmit) {
-        let known = |to: &To| match to {
-            To::Group => self.targets > 1,
-            To::One(addr) => (0..self.targets).any(|at| address(at) == *addr),
+        let known = |to: &Destination| match to {
+            Destination::Group => self.targets > 1,
+            Destination::One(addr) => (0..self.targets).any(|at| address(at) == *addr),
         };
         let (to, header) = match transmit {
             Transmit::Packet { to, header, .. } | Transmit::Data { to, header, .. } => (to, header),

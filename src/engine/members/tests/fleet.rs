@@ -130,11 +130,11 @@ impl Fleet {
                 Packet::Bye => None,
             };
             let to = match to {
-                To::Group => {
+                Destination::Group => {
                     daemon.sent_to_group += 1;
                     None
                 }
-                To::One(addr) => {
+                Destination::One(addr) => {
                     daemon.sent_to_one += 1;
                     Some(addr)
                 }

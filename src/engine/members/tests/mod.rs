@@ -65,7 +65,7 @@ fn asking() -> Hello {
     Hello { asks: true, challenge: Some([9; 16]), ..plain() }
 }
 
-fn sent(members: &mut Members) -> Vec<(To, Packet)> {
+fn sent(members: &mut Members) -> Vec<(Destination, Packet)> {
     std::iter::from_fn(|| members.poll_transmit()).collect()
 }
 
@@ -74,7 +74,7 @@ fn events(members: &mut Members) -> Vec<Event> {
 }
 
 /// The HELLOs that were sent to `to`.
-fn hellos_to(members: &mut Members, to: To) -> Vec<Hello> {
+fn hellos_to(members: &mut Members, to: Destination) -> Vec<Hello> {
     let hello = |(target, packet)| match packet {
         Packet::Hello(hello) if target == to => Some(hello),
         _ => None,
@@ -83,7 +83,7 @@ fn hellos_to(members: &mut Members, to: To) -> Vec<Hello> {
 }
 
 /// Runs the deadlines up to `end` and gives what was sent, with its time.
-fn run(members: &mut Members, end: Time) -> Vec<(Time, To, Packet)> {
+fn run(members: &mut Members, end: Time) -> Vec<(Time, Destination, Packet)> {
     let mut all = Vec::new();
     while let Some(now) = members.poll_timeout().filter(|&time| time <= end) {
         members.timeout(now);
@@ -96,7 +96,7 @@ fn run(members: &mut Members, end: Time) -> Vec<(Time, To, Packet)> {
 fn admit(members: &mut Members, now: Time, node: u64, addr: SocketAddrV4, counter: u64) {
     sent(members);
     members.hello(now, NodeId(node), addr, counter, &asking());
-    let answer = hellos_to(members, To::One(addr)).pop().expect("an answer");
+    let answer = hellos_to(members, Destination::One(addr)).pop().expect("an answer");
     let echo = Hello { echo: answer.challenge, ..plain() };
     members.hello(now, NodeId(node), addr, counter + 1, &echo);
     assert!(members.get(NodeId(node)).is_some());

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::wire::Plain;
+use crate::errno::ErrorText;
 use crate::log;
 use crate::sys::caps::{self, Cap};
 use crate::sys::landlock::{Access, Ruleset};
@@ -24,19 +24,19 @@ const SYSTEM: [&str; 8] = [
 
 /// The places that the daemon still has to do with.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// The base directory.
-    pub(super) base: PathBuf,
+    pub(crate) base: PathBuf,
     /// Files that may be read again.
-    pub(super) read: Vec<PathBuf>,
+    pub(crate) read: Vec<PathBuf>,
     /// Files to be removed at the end.
-    pub(super) removed: Vec<PathBuf>,
+    pub(crate) removed: Vec<PathBuf>,
     /// Whether any file is ever written.
-    pub(super) writes: bool,
+    pub(crate) writes: bool,
 }
 
 /// Gives up the rest, before any other thread is there; what is in force, for `status`.
-pub(super) fn confine(places: &Places) -> String {
+pub(crate) fn confine(places: &Places) -> String {
     let needed: &[Cap] = match places.writes {
         true => &[
             Cap::Chown,
@@ -54,14 +54,14 @@ pub(super) fn confine(places: &Places) -> String {
     let gains = caps::forbid_gain();
     match &gains {
         Ok(()) => said.push("no new privileges".to_owned()),
-        Err(error) => log::info(format_args!("no new privileges: {}", Plain(error))),
+        Err(error) => log::info(format_args!("no new privileges: {}", ErrorText(error))),
     }
     match gains.and_then(|()| files(places)) {
         Ok(Some(abi)) => said.push(format!("Landlock {abi}")),
         Ok(None) => {
             log::info(format_args!("this kernel has no Landlock: the rights alone confine"))
         }
-        Err(error) => log::notice(format_args!("Landlock: {}", Plain(&error))),
+        Err(error) => log::notice(format_args!("Landlock: {}", ErrorText(&error))),
     }
     match caps::keep_only(needed) {
         Ok(left) => {
@@ -71,7 +71,7 @@ pub(super) fn confine(places: &Places) -> String {
                 false => format!("capabilities {}", names.join(" ")),
             });
         }
-        Err(error) => log::notice(format_args!("capabilities: {}", Plain(&error))),
+        Err(error) => log::notice(format_args!("capabilities: {}", ErrorText(&error))),
     }
     if said.is_empty() { "not at all".to_owned() } else { said.join(", ") }
 }

@@ -6,11 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::packet::{AROUND, Seal};
-use super::shared::Shared;
-use crate::engine::outgoing::To;
+use crate::daemon::sealing::packet::{AROUND, Seal};
+use crate::daemon::shared::Shared;
+use crate::engine::destination::Destination;
 use crate::engine::window::Bucket;
-pub(super) use crate::errno::ErrorText as Plain;
+use crate::errno::ErrorText;
 use crate::log;
 use crate::time::Time;
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
@@ -21,7 +21,7 @@ const ROOM: usize = 65_489;
 /// The most segments of one send (`UDP_MAX_SEGMENTS` of `include/linux/udp.h`).
 const MOST_SEGMENTS: usize = 64;
 
-pub(super) struct Wire {
+pub(crate) struct Wire {
     shared: Arc<Shared>,
     seal: Seal,
     bucket: Option<Bucket>,
@@ -36,7 +36,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Sends at `rate` bytes a second at the most.
-    pub(super) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         Wire {
             seal: Seal::new(shared.me, Role::Sender, shared.keys.as_ref()),
             shared,
@@ -51,22 +51,22 @@ impl Wire {
     }
 
     /// When blocks may leave again, if a rate is set.
-    pub(super) fn next(&self) -> Option<Time> {
+    pub(crate) fn next(&self) -> Option<Time> {
         self.bucket.as_ref().map(Bucket::next)
     }
 
     /// Whether blocks may leave now.
-    pub(super) fn open(&self, now: Time) -> bool {
+    pub(crate) fn open(&self, now: Time) -> bool {
         self.next().is_none_or(|next| next <= now)
     }
 
     /// How many blocks of this size leave in one call.
-    pub(super) fn most(block: u32) -> u32 {
+    pub(crate) fn most(block: u32) -> u32 {
         (ROOM / (AROUND + block as usize)).min(MOST_SEGMENTS) as u32
     }
 
     /// Puts a packet behind the others.
-    pub(super) fn packet(&mut self, now: Time, to: To, header: Header, payload: &[u8]) {
+    pub(crate) fn packet(&mut self, now: Time, to: Destination, header: Header, payload: &[u8]) {
         let len = AROUND + payload.len();
         if len > ROOM {
             return;
@@ -82,10 +82,10 @@ impl Wire {
     ///
     /// # Errors
     /// What `fill` says; then nothing is sent.
-    pub(super) fn blocks<E>(
+    pub(crate) fn blocks<E>(
         &mut self,
         now: Time,
-        to: To,
+        to: Destination,
         header: Header,
         blocks: Range<u32>,
         layout: &Layout,
@@ -118,10 +118,10 @@ impl Wire {
     }
 
     /// Makes room for `len` bytes of packets of `segment` bytes each (the last may be shorter).
-    fn room(&mut self, now: Time, to: To, len: usize, segment: usize) -> usize {
+    fn room(&mut self, now: Time, to: Destination, len: usize, segment: usize) -> usize {
         let to = match to {
-            To::Group => self.shared.net.group(),
-            To::One(addr) => addr,
+            Destination::Group => self.shared.net.group(),
+            Destination::One(addr) => addr,
         };
         let fits = self.to == Some(to)
             && !self.full
@@ -142,7 +142,7 @@ impl Wire {
     }
 
     /// Sends what is there.
-    pub(super) fn flush(&mut self, now: Time) {
+    pub(crate) fn flush(&mut self, now: Time) {
         let bytes = &self.buffer[..std::mem::take(&mut self.end)];
         self.full = false;
         let Some(to) = self.to.take().filter(|_| !bytes.is_empty()) else { return };
@@ -158,7 +158,7 @@ impl Wire {
                 log::Level::NOTICE,
                 "send",
                 None,
-                format_args!("cannot send to {to}: {}", Plain(&error)),
+                format_args!("cannot send to {to}: {}", ErrorText(&error)),
             ),
         }
     }

@@ -1,0 +1,111 @@
+//! Every command by its name, and which of them a daemon offers.
+#![forbid(unsafe_code)]
+
+/// What the daemon can do, beyond what a session does by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Offer {
+    /// `send`.
+    pub send: bool,
+    /// `-g` of `send` and `sync`.
+    pub group: bool,
+    /// `--delete`, `--force` and `--max-delete` of `send` and `sync`.
+    pub delete: bool,
+    /// `-I` and `--checksum` of `send` and `sync`.
+    pub compare: bool,
+    /// `sync`.
+    pub sync: bool,
+    /// `dsync`.
+    pub dsync: bool,
+    /// `check`, `md5`.
+    pub check: bool,
+    /// `members`.
+    pub members: bool,
+    /// `status`.
+    pub status: bool,
+    /// `exclude` and `include`: the daemon heeds [`super::Session::patterns`].
+    pub exclude: bool,
+    /// `report`: the daemon tells of each host by [`super::Session::host`].
+    pub report: bool,
+}
+
+impl Offer {
+    /// Everything there is.
+    pub const ALL: Offer = Offer {
+        send: true,
+        group: true,
+        delete: true,
+        compare: true,
+        sync: true,
+        dsync: true,
+        check: true,
+        members: true,
+        status: true,
+        exclude: true,
+        report: true,
+    };
+
+    fn has(&self, verb: Verb) -> bool {
+        match verb {
+            Verb::Send => self.send,
+            Verb::Sync => self.sync,
+            Verb::Dsync => self.dsync,
+            Verb::Check => self.check,
+            Verb::Members => self.members,
+            Verb::Status => self.status,
+            Verb::Exclude | Verb::Include => self.exclude,
+            Verb::Report => self.report,
+            Verb::Alive | Verb::Loglevel | Verb::Progress => true,
+            Verb::Echo | Verb::Help | Verb::Quit => true,
+        }
+    }
+}
+
+/// Every command there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verb {
+    Send,
+    Sync,
+    Dsync,
+    Check,
+    Members,
+    Status,
+    Exclude,
+    Include,
+    Alive,
+    Loglevel,
+    Progress,
+    Report,
+    Echo,
+    Help,
+    Quit,
+}
+
+/// Each name with its command; the first name of a command is the one that help shows.
+pub(super) const VERBS: &[(&str, Verb)] = &[
+    ("send", Verb::Send),
+    ("sync", Verb::Sync),
+    ("dsync", Verb::Dsync),
+    ("check", Verb::Check),
+    ("md5", Verb::Check),
+    ("members", Verb::Members),
+    ("status", Verb::Status),
+    ("exclude", Verb::Exclude),
+    ("include", Verb::Include),
+    ("alive", Verb::Alive),
+    ("loglevel", Verb::Loglevel),
+    ("progress", Verb::Progress),
+    ("report", Verb::Report),
+    ("echo", Verb::Echo),
+    ("help", Verb::Help),
+    ("quit", Verb::Quit),
+    ("exit", Verb::Quit),
+    ("bye", Verb::Quit),
+];
+
+impl Verb {
+    /// The command called `name`, if it is offered.
+    pub(super) fn named(name: &[u8], offer: &Offer) -> Option<Verb> {
+        let (_, verb) = VERBS.iter().find(|(known, _)| known.as_bytes() == name)?;
+        offer.has(*verb).then_some(*verb)
+    }
+}
