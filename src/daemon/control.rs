@@ -25,6 +25,7 @@ use crate::console::{Offer, Session, reply};
 use crate::engine::destination::Destination;
 use crate::engine::members::{Event, Members, Packet, Why};
 use crate::engine::rng::Rng;
+use crate::ids::TransferNo;
 use crate::log;
 use crate::sys::Waker;
 use crate::sys::poll::{Interest, PollFd, poll};
@@ -60,7 +61,7 @@ pub(super) struct Control {
     pub(super) clients: Vec<Client>,
     pub(super) door: Door,
     pub(super) next_client: u32,
-    pub(super) next_number: u32,
+    pub(super) next_number: TransferNo,
     pub(super) rng: Rng,
     pub(super) ticked: Time,
     pub(super) tried_join: Time,
@@ -339,8 +340,8 @@ impl Control {
         }
     }
 
-    /// Every transfer below this number is closed.
-    pub(super) fn oldest_open(&self) -> u32 {
+    /// Every transfer before this one is closed.
+    pub(super) fn oldest_open(&self) -> TransferNo {
         lock(&self.shared.open).first().copied().unwrap_or(self.next_number)
     }
 
@@ -448,7 +449,7 @@ impl Control {
 
     /// Another host has the path of a client's transfer: it is tried again after a random while, or
     /// given up.
-    fn held(&mut self, now: Time, client: u32, number: u32, who: &str) {
+    fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
         let Some(client) = self.client(client) else { return };
         let Work::Transfer(at, order, until) = &client.work else { return };

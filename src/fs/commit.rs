@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::disk::{Disk, Pending, StagedFile, Transfer, index, is_fatal, never_planned};
+use super::disk::{Disk, Pending, StagedFile, Transfer, is_fatal, never_planned};
 use super::meta::{self, Applied};
 use super::opened::above;
 use super::root::{reason, split};
@@ -13,6 +13,7 @@ use super::surplus::Within;
 use super::sweep;
 use super::walk::Identity;
 use crate::engine::job::{Answer, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::manifest::{Entry, Kind};
@@ -34,8 +35,8 @@ impl Disk {
     pub(super) fn commit(
         &mut self,
         key: TransferKey,
-        batch: u32,
-        strikes: &[u16],
+        batch: BatchNo,
+        strikes: &[EntryNo],
     ) -> Answer<StagedFile> {
         let Some(mut transfer) = self.transfers.remove(&key) else {
             return never_planned(key, batch);
@@ -43,7 +44,7 @@ impl Disk {
         if let Some(needs) = transfer.idle.get(&batch) {
             let mut outcomes: Vec<Outcome> = needs.iter().map(|&n| self.untouched(n)).collect();
             for &strike in strikes {
-                if let Some(outcome) = outcomes.get_mut(usize::from(strike)) {
+                if let Some(outcome) = outcomes.get_mut(strike.index()) {
                     *outcome = Outcome::Struck;
                 }
             }
@@ -73,13 +74,13 @@ impl Disk {
     fn commit_batch(
         &mut self,
         transfer: &mut Transfer,
-        batch: u32,
+        batch: BatchNo,
         pending: &mut Pending,
-        strikes: &[u16],
-    ) -> Result<Vec<Outcome>, (u16, Reason)> {
+        strikes: &[EntryNo],
+    ) -> Result<Vec<Outcome>, (EntryNo, Reason)> {
         let mut struck = vec![false; pending.needs.len()];
         for &strike in strikes {
-            if let Some(struck) = struck.get_mut(usize::from(strike)) {
+            if let Some(struck) = struck.get_mut(strike.index()) {
                 *struck = true;
             }
         }
@@ -102,9 +103,9 @@ impl Disk {
             if let (&Kind::Close { listed }, true) = (&entry.kind, spools) {
                 // Before its attributes may shut this process out.
                 let spooled = self.spool_surplus(transfer, entry, listed);
-                spooled.map_err(|e| (index(at), Reason::from_io(&e)))?;
+                spooled.map_err(|e| (EntryNo::of(at), Reason::from_io(&e)))?;
             }
-            let proven = pending.proven.get(&index(at));
+            let proven = pending.proven.get(&EntryNo::of(at));
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
@@ -118,12 +119,14 @@ impl Disk {
                 transfer.surplus.named(entry, failed);
             }
             match outcome {
-                Outcome::Failed(reason) if is_fatal(reason) => return Err((index(at), reason)),
+                Outcome::Failed(reason) if is_fatal(reason) => {
+                    return Err((EntryNo::of(at), reason));
+                }
                 _ => outcomes.push(outcome),
             }
         }
         if fsync {
-            self.sync_touched(touched).map_err(|e| (0, Reason::from_io(&e)))?;
+            self.sync_touched(touched).map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)))?;
         }
         Ok(outcomes)
     }
@@ -332,7 +335,7 @@ impl Disk {
     }
 
     /// Waits until the files that a commit is to rename are on their device.
-    fn sync_staged(&self, pending: &Pending, struck: &[bool]) -> Result<(), (u16, Reason)> {
+    fn sync_staged(&self, pending: &Pending, struck: &[bool]) -> Result<(), (EntryNo, Reason)> {
         let Some(staging) = &self.staging else { return Ok(()) };
         let all = pending.manifest.entries.iter().zip(&pending.staged).zip(struck).enumerate();
         let files: Vec<(usize, Staged)> = all
@@ -342,7 +345,7 @@ impl Disk {
             .filter_map(|(at, ((_, staged), _))| staged.and_then(Result::ok).map(|s| (at, s)))
             .collect();
         if files.len() >= SYNC_ALL_FROM {
-            return staging.sync_all().map_err(|e| (0, Reason::from_io(&e)));
+            return staging.sync_all().map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)));
         }
         for (at, staged) in files {
             let synced = match &pending.file {
@@ -355,7 +358,7 @@ impl Disk {
                     }
                 }),
             };
-            synced.map_err(|e| (index(at), Reason::from_io(&e)))?;
+            synced.map_err(|e| (EntryNo::of(at), Reason::from_io(&e)))?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
 use super::walk::Identity;
 use crate::engine::job::{Answer, Job, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
@@ -88,9 +89,9 @@ pub struct Disk {
 #[derive(Debug, Default)]
 pub(super) struct Transfer {
     /// The batches that were planned and not committed.
-    pub batches: BTreeMap<u32, Pending>,
+    pub batches: BTreeMap<BatchNo, Pending>,
     /// The needs of each batch of a transfer that commits nothing.
-    pub idle: BTreeMap<u32, Vec<Need>>,
+    pub idle: BTreeMap<BatchNo, Vec<Need>>,
     pub opened: Opened,
     pub surplus: Surplus,
     /// The digest of the file that was announced last.
@@ -113,7 +114,7 @@ pub(super) struct Pending {
     pub layout: Arc<Layout>,
     pub needs: Vec<Need>,
     /// Files whose content is as sent, by its digest: what they were when that was seen.
-    pub proven: BTreeMap<u16, Identity>,
+    pub proven: BTreeMap<EntryNo, Identity>,
     /// What each entry has in staging, or why it has nothing.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, as long as it is open here.
@@ -220,12 +221,6 @@ pub(super) fn is_fatal(reason: Reason) -> bool {
 }
 
 /// The answer to a job that nobody could have asked for.
-pub(super) fn never_planned(key: TransferKey, batch: u32) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch, entry: 0, reason: Reason::Os(libc::EINVAL as u16) }
-}
-
-/// The index of an entry as the wire has it.
-pub(super) fn index(at: usize) -> u16 {
-    // A manifest has at most MAX_ENTRIES.
-    u16::try_from(at).unwrap_or(u16::MAX)
+pub(super) fn never_planned(key: TransferKey, batch: BatchNo) -> Answer<StagedFile> {
+    Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: Reason::Os(libc::EINVAL as u16) }
 }

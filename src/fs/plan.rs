@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::digest::Digester;
-use super::disk::{Ahead, Disk, Pending, StagedFile, index, is_fatal};
+use super::disk::{Ahead, Disk, Pending, StagedFile, is_fatal};
 use super::meta::{Grain, PRIVATE, Rights, is_kind};
 use super::opened::Opened;
 use super::root::{Dirs, reason, split};
@@ -15,6 +15,7 @@ use super::surplus::{Surplus, Within};
 use super::sweep;
 use super::walk::Identity;
 use crate::engine::job::{Answer, Options, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::Layout;
@@ -25,7 +26,7 @@ impl Disk {
     pub(super) fn plan(
         &mut self,
         key: TransferKey,
-        batch: u32,
+        batch: BatchNo,
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
         options: Options,
@@ -38,7 +39,7 @@ impl Disk {
         transfer.surplus.options = options;
         if let Some(setup) = &manifest.setup {
             if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return Answer::Fatal { key, batch, entry: 0, reason };
+                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
             }
         }
         let closing = &self.closing;
@@ -57,7 +58,7 @@ impl Disk {
         let needs: Vec<Need> = match options.names_only {
             true => vec![Need::Skip; manifest.entries.len()],
             false => {
-                let entries = (0u16..).zip(&manifest.entries);
+                let entries = EntryNo::ZERO.onwards().zip(&manifest.entries);
                 entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
             }
         };
@@ -83,7 +84,7 @@ impl Disk {
     fn plan_idle(
         &mut self,
         key: TransferKey,
-        batch: u32,
+        batch: BatchNo,
         manifest: &Arc<Manifest>,
         needs: Vec<Need>,
     ) -> Answer<StagedFile> {
@@ -93,7 +94,12 @@ impl Disk {
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
             if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
-                return Answer::Fatal { key, batch, entry: 0, reason: Reason::from_io(&e) };
+                return Answer::Fatal {
+                    key,
+                    batch,
+                    entry: EntryNo::ZERO,
+                    reason: Reason::from_io(&e),
+                };
             }
         }
         transfer.idle.insert(batch, needs.clone());
@@ -102,12 +108,12 @@ impl Disk {
 
     /// Opens the streamed file of a batch in staging, if it has one and needs it. A failure is its
     /// need, unless it is fatal.
-    fn open_streamed(&mut self, pending: &mut Pending) -> Result<(), (u16, Reason)> {
+    fn open_streamed(&mut self, pending: &mut Pending) -> Result<(), (EntryNo, Reason)> {
         let slot = match pending.layout.slots() {
             [slot] if pending.layout.streams() => slot,
             _ => return Ok(()),
         };
-        let at = usize::from(slot.entry);
+        let at = slot.entry.index();
         let (Some(staging), Some(entry), Some(Need::All)) =
             (&mut self.staging, pending.manifest.entries.get(at), pending.needs.get(at))
         else {
@@ -131,7 +137,7 @@ impl Disk {
             Err(e) => {
                 let reason = reason(&e);
                 if is_fatal(reason) {
-                    return Err((index(at), reason));
+                    return Err((EntryNo::of(at), reason));
                 }
                 if let Some(need) = pending.needs.get_mut(at) {
                     *need = Need::Failed(reason);
@@ -155,7 +161,7 @@ struct Planner<'a> {
     /// Whether nobody wants this any more.
     off: &'a dyn Fn() -> bool,
     /// As in [`Pending`].
-    proven: BTreeMap<u16, Identity>,
+    proven: BTreeMap<EntryNo, Identity>,
     readonly: bool,
     options: Options,
 }
@@ -166,7 +172,7 @@ impl Planner<'_> {
         self.readonly || Surplus::is_idle(&self.options)
     }
 
-    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
+    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let path = entry.path.as_bytes();
         if self.opened.is_below_failed(path) {
             return Need::Silent;
@@ -275,7 +281,7 @@ impl Planner<'_> {
         }
     }
 
-    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
+    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let stat = match self.look(&entry.path) {
             Ok(Some(stat)) => stat,
             Ok(None) if self.options.check => return MISSING,

@@ -30,6 +30,7 @@ use super::root::{Dirs, reason, split};
 use super::spool::{Record, Seen, Spool};
 use super::staging::{Mount, Staging};
 use crate::engine::job::{Options, Tally};
+use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 use crate::sys::fsat::{self, FileType, Stat};
@@ -46,9 +47,9 @@ pub(super) struct Surplus {
     /// The directories that are open, and the base if the transfer is about it.
     dirs: HashMap<Vec<u8>, Named>,
     /// The batch that is followed next, once the first one is known.
-    next: Option<u32>,
+    next: Option<BatchNo>,
     /// Those that came before it.
-    early: BTreeMap<u32, (Arc<Manifest>, Vec<bool>)>,
+    early: BTreeMap<BatchNo, (Arc<Manifest>, Vec<bool>)>,
     /// A batch is missing: nobody knows what it named.
     broken: bool,
     spool: Option<Spool>,
@@ -114,7 +115,7 @@ impl Surplus {
     ///
     /// # Errors
     /// EINVAL if it cannot be, or is not what was said before.
-    pub fn set_up(&mut self, batch: u32, setup: &Setup) -> Result<(), Reason> {
+    pub fn set_up(&mut self, batch: BatchNo, setup: &Setup) -> Result<(), Reason> {
         const INVALID: Reason = Reason::Os(libc::EINVAL as u16);
         let mut reader = Reader::new(&setup.patterns);
         let patterns = match setup.patterns.is_empty() {
@@ -161,7 +162,7 @@ impl Surplus {
     pub fn planned(
         &mut self,
         within: &mut Within<'_>,
-        batch: u32,
+        batch: BatchNo,
         manifest: &Arc<Manifest>,
         failed: Vec<bool>,
     ) -> io::Result<()> {
@@ -169,7 +170,7 @@ impl Surplus {
             self.early.insert(batch, (manifest.clone(), failed));
         }
         while let Some((manifest, failed)) = self.next.and_then(|next| self.early.remove(&next)) {
-            self.next = self.next.map(|next| next.saturating_add(1));
+            self.next = self.next.map(BatchNo::next);
             for (entry, failed) in manifest.entries.iter().zip(failed) {
                 match entry.kind {
                     Kind::Close { listed } => self.closed(within, entry, listed)?,
@@ -181,9 +182,9 @@ impl Surplus {
     }
 
     /// A batch is about to be committed.
-    pub fn committing(&mut self, batch: u32) {
+    pub fn committing(&mut self, batch: BatchNo) {
         self.broken |= self.next != Some(batch);
-        self.next = Some(batch.saturating_add(1));
+        self.next = Some(batch.next());
     }
 
     /// Something is there at the sender. If it is a directory, it is open from now on.
