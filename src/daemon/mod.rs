@@ -11,30 +11,18 @@
 //! Each state machine has one owner. The threads share mailboxes, counters and a table of members.
 #![forbid(unsafe_code)]
 
-mod client;
 pub mod clock;
-mod confine;
 mod control;
-mod job;
-mod keyfile;
-mod keyring;
 mod mailbox;
 mod order;
-mod packet;
-mod password;
-mod plan;
-mod receiver;
-mod replay;
-mod report;
-mod sender;
+mod receiving;
+mod sealing;
+mod sending;
+mod setup;
 mod shared;
-mod start;
 mod strangers;
-mod transfer;
-mod walker;
-mod wire;
 
 /// Runs the daemon and returns its exit status.
 pub fn main() -> std::process::ExitCode {
-    start::main()
+    setup::start::main()
 }

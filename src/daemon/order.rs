@@ -10,7 +10,7 @@ use crate::pattern::Patterns;
 use crate::sys::user;
 use crate::wire::manifest::Setup;
 
-use super::clock;
+use crate::daemon::clock;
 
 /// To read so much and digest it takes about a tenth of a second: from there on, all hosts do it at
 /// once.

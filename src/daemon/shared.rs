@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::keyring::Keys;
-use super::mailbox::Mailbox;
-use super::receiver::ToReceiver;
-use super::sender::ToSender;
-use super::strangers::Strangers;
 use crate::console::reply::HostReport;
 use crate::console::reply::{Progress, Total};
+use crate::daemon::mailbox::Mailbox;
+use crate::daemon::receiving::receiver::ToReceiver;
+use crate::daemon::sealing::keyring::Keys;
+use crate::daemon::sending::sender::ToSender;
+use crate::daemon::strangers::Strangers;
 use crate::engine::job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::root::Root;

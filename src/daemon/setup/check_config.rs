@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use super::start::Identity;
-use super::wire::Plain;
 use crate::cli::daemon::Config;
+use crate::daemon::sending::packets_out::Plain;
+use crate::daemon::setup::start::Identity;
 use crate::fs::root::Root;
 use crate::name::HostName;
 use crate::sys::ids;
@@ -14,7 +14,7 @@ use crate::sys::ids;
 ///
 /// # Errors
 /// What it could not do, in one line.
-pub(super) fn describe(
+pub(crate) fn describe(
     config: &Config,
     identity: &Identity,
     name: &HostName,

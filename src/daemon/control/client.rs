@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::order::Order;
 use crate::console::Session;
+use crate::daemon::order::Order;
+use crate::daemon::sending::outgoing_transfer::UNREAD;
 use crate::ids::TransferNo;
 use crate::time::{Span, Time};
 
@@ -17,7 +18,7 @@ const DEAF: Span = Span::from_secs(600);
 
 /// A connection of either kind.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -49,7 +50,7 @@ impl AsFd for Stream {
 
 /// What a client's command waits for.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Nothing: it has no command.
     Idle,
     /// The members of a young daemon to be known.
@@ -60,12 +61,12 @@ pub(super) enum Work {
     Held(Arc<Order>, Time, Time),
 }
 
-pub(super) struct Client {
-    pub(super) id: u32,
-    pub(super) session: Session,
-    pub(super) work: Work,
+pub(crate) struct Client {
+    pub(crate) id: u32,
+    pub(crate) session: Session,
+    pub(crate) work: Work,
     /// Bytes of output on their way to the client, as the sender counts them.
-    pub(super) unread: Arc<AtomicUsize>,
+    pub(crate) unread: Arc<AtomicUsize>,
     stream: Stream,
     /// When the client last took something, or had nothing to take.
     took: Time,
@@ -73,7 +74,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(id: u32, stream: Stream, session: Session, now: Time) -> io::Result<Self> {
+    pub(crate) fn new(id: u32, stream: Stream, session: Session, now: Time) -> io::Result<Self> {
         match &stream {
             Stream::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
@@ -86,27 +87,27 @@ impl Client {
         Ok(Client { id, session, work: Work::Idle, unread, stream, took: now, gone: false })
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
     /// Whether the connection is to be closed now.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.gone || (self.session.is_closed() && self.session.unread() == 0)
     }
 
     /// Whether the client has been deaf for too long.
-    pub(super) fn is_deaf(&self, now: Time) -> bool {
+    pub(crate) fn is_deaf(&self, now: Time) -> bool {
         self.session.unread() > 0 && now >= self.took + DEAF
     }
 
     /// When it will have been.
-    pub(super) fn deaf_at(&self) -> Option<Time> {
+    pub(crate) fn deaf_at(&self) -> Option<Time> {
         (self.session.unread() > 0).then(|| self.took + DEAF)
     }
 
     /// Reads what is there; `hung_up`: nobody is at the other end any more.
-    pub(super) fn read(&mut self, hung_up: bool) {
+    pub(crate) fn read(&mut self, hung_up: bool) {
         let mut buffer = [0; 8_192];
         match self.stream.read(&mut buffer) {
             Ok(0) => {
@@ -123,7 +124,7 @@ impl Client {
     }
 
     /// Writes what the client takes; whether it was too much unread before and is not any more.
-    pub(super) fn write(&mut self, now: Time) -> bool {
+    pub(crate) fn write(&mut self, now: Time) -> bool {
         let before = self.unread.load(Ordering::Relaxed);
         while self.session.unread() > 0 && !self.gone {
             match self.stream.write(self.session.output()) {
@@ -143,6 +144,6 @@ impl Client {
         let after = self.session.unread();
         // What the sender has added meanwhile may have been the bit too much.
         let before = before.max(self.unread.swap(after, Ordering::Relaxed));
-        before > super::job::UNREAD && after <= super::job::UNREAD
+        before > UNREAD && after <= UNREAD
     }
 }

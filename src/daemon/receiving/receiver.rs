@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use super::clock;
-use super::packet::{Bad, Opens, Seal};
-use super::replay::Replays;
-use super::sender::ToSender;
-use super::shared::{Shared, ToControl, count, lock};
-use super::strangers::Strange;
+use crate::daemon::clock;
+use crate::daemon::receiving::replays::Replays;
+use crate::daemon::sealing::packet::{Bad, Opens, Seal};
+use crate::daemon::sending::sender::ToSender;
+use crate::daemon::shared::{Shared, ToControl, count, lock};
+use crate::daemon::strangers::Strange;
 use crate::engine::incoming::{Config, Event, Place, Reception};
 use crate::engine::job::{Answer, Job, TransferKey};
 use crate::fs::disk::{Closing, StagedFile};
@@ -29,7 +29,7 @@ use crate::wire::outcome::Reason;
 
 /// Something for the receiver.
 #[derive(Debug)]
-pub(super) enum ToReceiver {
+pub(crate) enum ToReceiver {
     /// The disk has done a job.
     Answer(Answer<StagedFile>),
     /// A member has left.
@@ -49,7 +49,7 @@ const OLD_VERSION: u8 = 7;
 /// So many old daemons are named; nobody needs the names of more.
 const MOST_OLD: usize = 64;
 
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     shared: Arc<Shared>,
     waker: Waker,
     reception: Reception<StagedFile>,
@@ -75,7 +75,7 @@ struct Run<'a> {
 }
 
 impl Receiver {
-    pub(super) fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         waker: Waker,
         disk: mpsc::Sender<Job>,
@@ -110,7 +110,7 @@ impl Receiver {
     }
 
     /// Runs until it is told to stop.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let mut batch = RecvBatch::new(&self.shared.net);
         loop {
             let timeout = self.reception.poll_timeout().map(|at| at.since(clock::now()));

@@ -8,20 +8,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::client::{Client, Stream, Work};
-use super::clock;
-use super::keyfile;
-use super::order::Order;
-use super::packet::Seal;
-use super::password::Door;
-use super::receiver::ToReceiver;
-use super::sender::ToSender;
-use super::shared::{Peer, Shared, ToControl, lock};
-use super::wire::Plain;
 use crate::console::command::{Command, Form};
 use crate::console::reply::Total;
 use crate::console::report::{self, Dropped, MemberRow, StatusReport, StrangerRow};
 use crate::console::{Offer, Session, reply};
+use crate::daemon::clock;
+use crate::daemon::control::client::{Client, Stream, Work};
+use crate::daemon::order::Order;
+use crate::daemon::receiving::receiver::ToReceiver;
+use crate::daemon::sealing::keyfile;
+use crate::daemon::sealing::packet::Seal;
+use crate::daemon::sending::packets_out::Plain;
+use crate::daemon::sending::sender::ToSender;
+use crate::daemon::setup::password::Door;
+use crate::daemon::shared::{Peer, Shared, ToControl, lock};
 use crate::engine::destination::Destination;
 use crate::engine::members::{Event, Members, Packet, Why};
 use crate::engine::rng::Rng;
@@ -49,48 +49,48 @@ const PATIENCE: Span = Span::from_secs(30);
 /// What this daemon's console does.
 const OFFER: Offer = Offer::ALL;
 
-pub(super) struct Control {
-    pub(super) shared: Arc<Shared>,
-    pub(super) waker: Waker,
-    pub(super) signals: SignalFd,
-    pub(super) tcp: Option<TcpListener>,
-    pub(super) unix: Option<UnixListener>,
-    pub(super) members: Members,
-    pub(super) seal: Seal,
-    pub(super) settings: Settings,
-    pub(super) clients: Vec<Client>,
-    pub(super) door: Door,
-    pub(super) next_client: u32,
-    pub(super) next_number: TransferNo,
-    pub(super) rng: Rng,
-    pub(super) ticked: Time,
-    pub(super) tried_join: Time,
-    pub(super) most_open: u64,
+pub(crate) struct Control {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) waker: Waker,
+    pub(crate) signals: SignalFd,
+    pub(crate) tcp: Option<TcpListener>,
+    pub(crate) unix: Option<UnixListener>,
+    pub(crate) members: Members,
+    pub(crate) seal: Seal,
+    pub(crate) settings: Settings,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) door: Door,
+    pub(crate) next_client: u32,
+    pub(crate) next_number: TransferNo,
+    pub(crate) rng: Rng,
+    pub(crate) ticked: Time,
+    pub(crate) tried_join: Time,
+    pub(crate) most_open: u64,
     /// Bytes sent when `status` last asked, and when that was.
-    pub(super) rate: (u64, Time),
+    pub(crate) rate: (u64, Time),
 }
 
 /// What the control loop has to know of the configuration.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) no_send: bool,
-    pub(super) own_only: Option<u32>,
-    pub(super) parallel: usize,
-    pub(super) timeout: Span,
-    pub(super) rate: Option<u32>,
-    pub(super) sendsize: u64,
+pub(crate) struct Settings {
+    pub(crate) no_send: bool,
+    pub(crate) own_only: Option<u32>,
+    pub(crate) parallel: usize,
+    pub(crate) timeout: Span,
+    pub(crate) rate: Option<u32>,
+    pub(crate) sendsize: u64,
     /// The base directory as it is outside a chroot.
-    pub(super) base: PathBuf,
-    pub(super) chroot: bool,
+    pub(crate) base: PathBuf,
+    pub(crate) chroot: bool,
     /// What the daemon has given up.
-    pub(super) confined: String,
+    pub(crate) confined: String,
     /// The key files, by paths that hold wherever the daemon is.
-    pub(super) keys: Vec<PathBuf>,
+    pub(crate) keys: Vec<PathBuf>,
 }
 
 impl Control {
     /// Runs until a signal says stop.
-    pub(super) fn run(mut self) -> ExitCode {
+    pub(crate) fn run(mut self) -> ExitCode {
         loop {
             let now = clock::now();
             self.members(now);
@@ -341,7 +341,7 @@ impl Control {
     }
 
     /// Every transfer before this one is closed.
-    pub(super) fn oldest_open(&self) -> TransferNo {
+    pub(crate) fn oldest_open(&self) -> TransferNo {
         lock(&self.shared.open).first().copied().unwrap_or(self.next_number)
     }
 
@@ -595,7 +595,7 @@ impl Control {
 }
 
 /// The path of an order, as a line names it.
-pub(super) fn path_of(order: &Order) -> String {
+pub(crate) fn path_of(order: &Order) -> String {
     if order.path.is_base() { "the base directory".to_owned() } else { order.path.to_string() }
 }
 

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::control::path_of;
-use super::order::Order;
-use super::shared::{Shared, ToControl};
-use super::walker::Found;
 use crate::console::command::Watch;
 use crate::console::reply::{self, Progress, Total};
 use crate::console::reply::{CheckCount, HostReport, HostStatus};
+use crate::daemon::control::control_loop::path_of;
+use crate::daemon::order::Order;
+use crate::daemon::sending::walker::Found;
+use crate::daemon::shared::{Shared, ToControl};
 use crate::engine::job::Tally;
 use crate::engine::outgoing::Gone;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
@@ -31,9 +31,9 @@ const MOST_NAMED: usize = 100_000;
 
 /// A host that a transfer is for.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
-    pub(super) name: HostName,
-    pub(super) address: Ipv4Addr,
+pub(crate) struct Host {
+    pub(crate) name: HostName,
+    pub(crate) address: Ipv4Addr,
 }
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ const SAID: u8 = 4;
 
 /// The report of one transfer.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     client: u32,
     unread: Arc<AtomicUsize>,
     level: u8,
@@ -78,7 +78,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(
+    pub(crate) fn new(
         client: u32,
         unread: Arc<AtomicUsize>,
         level: u8,
@@ -111,7 +111,7 @@ impl Report {
     }
 
     /// Whether the client wants to know how far it is.
-    pub(super) fn watches(&self) -> bool {
+    pub(crate) fn watches(&self) -> bool {
         self.watch == Watch::Progress
     }
 
@@ -124,7 +124,7 @@ impl Report {
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
-    pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
+    pub(crate) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
         let marks = vec![0; manifest.entries.len()];
         let path = &self.order.path;
         let counts = |e: &&Entry| {
@@ -136,7 +136,7 @@ impl Report {
     }
 
     /// A dry run: what a target would need.
-    pub(super) fn needs(
+    pub(crate) fn needs(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -190,7 +190,7 @@ impl Report {
     }
 
     /// What a target did; `wanted` are the entries whose bytes anyone needed.
-    pub(super) fn outcomes(
+    pub(crate) fn outcomes(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -252,7 +252,7 @@ impl Report {
     }
 
     /// A batch is done by all that are left; the bytes of the `wanted` entries were sent.
-    pub(super) fn close(&mut self, number: BatchNo, wanted: &Bits<EntryNo>) {
+    pub(crate) fn close(&mut self, number: BatchNo, wanted: &Bits<EntryNo>) {
         let Some(open) = self.batches.remove(&number) else { return };
         let entries = open.manifest.entries.iter().zip(open.marks);
         for (number, (entry, mark)) in EntryNo::ZERO.onwards().zip(entries) {
@@ -271,12 +271,12 @@ impl Report {
     }
 
     /// The client that it is for.
-    pub(super) fn client(&self) -> u32 {
+    pub(crate) fn client(&self) -> u32 {
         self.client
     }
 
     /// Another host sends to the same path.
-    pub(super) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
+    pub(crate) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (path_of(&self.order), Escaped(with));
         let line = format!("warning: {with} is sending to {path} of {name} too");
@@ -284,7 +284,7 @@ impl Report {
     }
 
     /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
-    pub(super) fn tallied(
+    pub(crate) fn tallied(
         &mut self,
         shared: &Shared,
         tallies: &[(TargetNo, Tally)],
@@ -324,7 +324,7 @@ impl Report {
     }
 
     /// A target has deleted what it had spooled.
-    pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
+    pub(crate) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let told = &mut self.hosts[target.index()];
         told.report.deleted = deleted;
         // Hosts have much the same too much: the most of one is what went, as far as one number tells.
@@ -336,7 +336,7 @@ impl Report {
     }
 
     /// Some of what a target has spooled, and what became of it.
-    pub(super) fn page(
+    pub(crate) fn page(
         &mut self,
         shared: &Shared,
         target: TargetNo,
@@ -382,29 +382,29 @@ impl Report {
     }
 
     /// Something is wrong with a path here.
-    pub(super) fn trouble(&mut self, shared: &Shared, path: &RelPath, why: &str) {
+    pub(crate) fn trouble(&mut self, shared: &Shared, path: &RelPath, why: &str) {
         self.total.errors += 1;
         self.say(shared, vec![(0, reply::trouble_here(path, why))]);
     }
 
     /// Something is wrong here.
-    pub(super) fn failed(&mut self, shared: &Shared, why: &str) {
+    pub(crate) fn failed(&mut self, shared: &Shared, why: &str) {
         self.total.errors += 1;
         self.say(shared, vec![(0, reply::trouble(why))]);
     }
 
-    pub(super) fn suspended(&self, target: TargetNo) {
+    pub(crate) fn suspended(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) is silent; going on without it", host.name, host.address));
     }
 
-    pub(super) fn resumed(&self, target: TargetNo) {
+    pub(crate) fn resumed(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) answers again", host.name, host.address));
     }
 
     /// A host has left the transfer.
-    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
+    pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
         let told = &mut self.hosts[target.index()];
         told.gone = true;
         self.total.errors += 1;
@@ -432,7 +432,7 @@ impl Report {
     }
 
     /// Tells how far it is; `streaming` is what has left of long files that are on their way.
-    pub(super) fn progress(
+    pub(crate) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -454,7 +454,7 @@ impl Report {
     }
 
     /// It is over.
-    pub(super) fn over(
+    pub(crate) fn over(
         &mut self,
         shared: &Shared,
         now: Time,

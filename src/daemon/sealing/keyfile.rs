@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::keyring::{Keyring, Master};
-use super::wire::Plain;
 use crate::crypto::Wiped;
+use crate::daemon::sealing::keyring::{Keyring, Master};
+use crate::daemon::sending::packets_out::Plain;
 use crate::sys::random;
 
 /// The fewest and the most characters of a secret.
@@ -22,7 +22,7 @@ const MADE: usize = 32;
 ///
 /// # Errors
 /// What is wrong with the first file that something is wrong with, in words that begin with `-k FILE`.
-pub(super) fn keyring(paths: &[PathBuf]) -> Result<Keyring, String> {
+pub(crate) fn keyring(paths: &[PathBuf]) -> Result<Keyring, String> {
     let masters: Result<Vec<Master>, String> = paths
         .iter()
         .map(|path| master(path).map_err(|why| format!("-k {}: {why}", path.display())))
@@ -85,7 +85,7 @@ fn secret(bytes: &[u8]) -> Result<&[u8], String> {
 ///
 /// # Errors
 /// The file is there already, or cannot be written; in words that begin with `--genkey FILE`.
-pub(super) fn make(path: &Path) -> Result<(), String> {
+pub(crate) fn make(path: &Path) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("--genkey {}: {}", path.display(), Plain(&error));
     let mut key = Wiped::new([0; MADE]);
     random::fill(key.bytes_mut()).map_err(failed)?;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::wire::Plain;
+use crate::daemon::sending::packets_out::Plain;
 use crate::log;
 use crate::sys::caps::{self, Cap};
 use crate::sys::landlock::{Access, Ruleset};
@@ -24,19 +24,19 @@ const SYSTEM: [&str; 8] = [
 
 /// The places that the daemon still has to do with.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// The base directory.
-    pub(super) base: PathBuf,
+    pub(crate) base: PathBuf,
     /// Files that may be read again.
-    pub(super) read: Vec<PathBuf>,
+    pub(crate) read: Vec<PathBuf>,
     /// Files to be removed at the end.
-    pub(super) removed: Vec<PathBuf>,
+    pub(crate) removed: Vec<PathBuf>,
     /// Whether any file is ever written.
-    pub(super) writes: bool,
+    pub(crate) writes: bool,
 }
 
 /// Gives up the rest, before any other thread is there; what is in force, for `status`.
-pub(super) fn confine(places: &Places) -> String {
+pub(crate) fn confine(places: &Places) -> String {
     let needed: &[Cap] = match places.writes {
         true => &[
             Cap::Chown,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
-use super::report::Report;
-use super::shared::{Shared, ToControl, lock};
-use super::walker::{Found, Walked};
-use super::wire::Wire;
+use crate::daemon::sending::packets_out::Wire;
+use crate::daemon::sending::report::Report;
+use crate::daemon::sending::walker::{Found, Walked};
+use crate::daemon::shared::{Shared, ToControl, lock};
 use crate::engine::destination::Destination;
 use crate::engine::outgoing::{Event, Gone, Outgoing, Transmit};
 use crate::fs::batch::Batch;
@@ -25,7 +25,7 @@ use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;
 
 /// A client that has not read so many bytes pauses its transfer.
-pub(super) const UNREAD: usize = 256 << 10;
+pub(crate) const UNREAD: usize = 256 << 10;
 /// The bodies of so many batches stay in memory; those of older ones are read again for repairs.
 const BODIES: usize = 4;
 /// A file that changes while it is sent is offered so many times.
@@ -45,25 +45,25 @@ struct Open {
 }
 
 /// What a job needs to start.
-pub(super) struct Start {
-    pub(super) shared: Arc<Shared>,
-    pub(super) outgoing: Outgoing,
-    pub(super) report: Report,
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) report: Report,
     /// Bytes that the client has not read.
-    pub(super) unread: Arc<AtomicUsize>,
-    pub(super) errors: Arc<AtomicU64>,
+    pub(crate) unread: Arc<AtomicUsize>,
+    pub(crate) errors: Arc<AtomicU64>,
     /// Tells the walker, and who counts for the progress, to stop.
-    pub(super) off: Arc<AtomicBool>,
-    pub(super) walked: Receiver<Walked>,
-    pub(super) again: Sender<Vec<RelPath>>,
+    pub(crate) off: Arc<AtomicBool>,
+    pub(crate) walked: Receiver<Walked>,
+    pub(crate) again: Sender<Vec<RelPath>>,
     /// What there is in all, if the client watches.
-    pub(super) found: Option<Arc<Found>>,
-    pub(super) block: u16,
+    pub(crate) found: Option<Arc<Found>>,
+    pub(crate) block: u16,
     /// What `status` says of it.
-    pub(super) what: String,
+    pub(crate) what: String,
 }
 
-pub(super) struct Job {
+pub(crate) struct Job {
     start: Start,
     batches: BTreeMap<BatchNo, Open>,
     /// The memory of a body that is not needed any more, for the next one.
@@ -84,7 +84,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(start: Start, now: Time) -> Self {
+    pub(crate) fn new(start: Start, now: Time) -> Self {
         lock(&start.shared.open).insert(start.outgoing.number());
         lock(&start.shared.sends).insert(start.outgoing.number(), start.what.clone());
         Job {
@@ -104,25 +104,25 @@ impl Job {
         }
     }
 
-    pub(super) fn number(&self) -> TransferNo {
+    pub(crate) fn number(&self) -> TransferNo {
         self.start.outgoing.number()
     }
 
     /// Whether the last turn ended before there was nothing left to send.
-    pub(super) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.more
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.start.outgoing.is_over() && self.untold.is_empty()
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let watch = (self.start.report.watches() && !self.finished).then(|| self.told + PROGRESS);
         self.start.outgoing.poll_timeout(!self.paused()).into_iter().chain(watch).min()
     }
 
-    pub(super) fn timeout(&mut self, now: Time) {
+    pub(crate) fn timeout(&mut self, now: Time) {
         if self.start.outgoing.poll_timeout(true).is_some_and(|at| at <= now) {
             self.start.outgoing.timeout(now);
         }
@@ -138,18 +138,18 @@ impl Job {
         }
     }
 
-    pub(super) fn feedback(&mut self, now: Time, node: NodeId, batch: BatchNo, feedback: Feedback) {
+    pub(crate) fn feedback(&mut self, now: Time, node: NodeId, batch: BatchNo, feedback: Feedback) {
         self.start.outgoing.feedback(now, node, batch, feedback);
         self.events(now);
     }
 
-    pub(super) fn member_gone(&mut self, now: Time, node: NodeId) {
+    pub(crate) fn member_gone(&mut self, now: Time, node: NodeId) {
         self.start.outgoing.member_gone(now, node);
         self.events(now);
     }
 
     /// Its client has gone, or the daemon ends.
-    pub(super) fn abort(&mut self, now: Time) {
+    pub(crate) fn abort(&mut self, now: Time) {
         self.aborted = true;
         self.untold.clear();
         self.start.outgoing.abort(now);
@@ -157,7 +157,7 @@ impl Job {
     }
 
     /// Sends at most `turn` times.
-    pub(super) fn drive(&mut self, now: Time, wire: &mut Wire, turn: usize) {
+    pub(crate) fn drive(&mut self, now: Time, wire: &mut Wire, turn: usize) {
         self.events(now);
         self.feed(now);
         let most = Wire::most(self.start.block.into());

@@ -9,22 +9,22 @@ use std::sync::Arc;
 use std::sync::{Mutex, RwLock, mpsc};
 use std::thread::{self, JoinHandle};
 
-use super::clock;
-use super::confine::{Places, confine};
-use super::control::{Control, Settings};
-use super::keyfile;
-use super::keyring::{Keyring, Keys};
-use super::mailbox::Mailbox;
-use super::packet::Seal;
-use super::password::{self, Door};
-use super::plan;
-use super::receiver::{Receiver, ToReceiver};
-use super::sender::Sender;
-use super::shared::{Shared, ToControl};
-use super::wire::Plain;
 use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
 use crate::console::password::Secret;
+use crate::daemon::clock;
+use crate::daemon::control::control_loop::{Control, Settings};
+use crate::daemon::mailbox::Mailbox;
+use crate::daemon::receiving::receiver::{Receiver, ToReceiver};
+use crate::daemon::sealing::keyfile;
+use crate::daemon::sealing::keyring::{Keyring, Keys};
+use crate::daemon::sealing::packet::Seal;
+use crate::daemon::sending::packets_out::Plain;
+use crate::daemon::sending::sender::Sender;
+use crate::daemon::setup::check_config;
+use crate::daemon::setup::confine::{Places, confine};
+use crate::daemon::setup::password::{self, Door};
+use crate::daemon::shared::{Shared, ToControl};
 use crate::engine::job::Job as DiskJob;
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::engine::rng::Rng;
@@ -49,7 +49,7 @@ const SOCKET_MODE: u32 = 0o660;
 const OPEN_FILES: u64 = 4_096;
 
 /// Runs the daemon; its exit status.
-pub(super) fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let asked = cli::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
     let config = match asked {
         Ok(Asked::Run(config)) => config,
@@ -73,12 +73,12 @@ fn complain(what: std::fmt::Arguments<'_>) -> ExitCode {
 }
 
 /// Whom the daemon runs as.
-pub(super) struct Identity {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) groups: Vec<u32>,
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
     /// Whether that is to be changed.
-    pub(super) drops: bool,
+    pub(crate) drops: bool,
 }
 
 fn identity(config: &Config) -> Result<Identity, String> {
@@ -135,7 +135,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
     };
     if config.check_config {
         keyring(&config)?;
-        let text = plan::describe(&config, &identity, &name, &root)?;
+        let text = check_config::describe(&config, &identity, &name, &root)?;
         // A closed pipe is no failure.
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(ExitCode::SUCCESS);

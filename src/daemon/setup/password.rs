@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::client::Client;
-use super::wire::Plain;
 use crate::console::password::{Gate, Secret};
 use crate::console::{Offer, Session};
+use crate::daemon::control::client::Client;
+use crate::daemon::sending::packets_out::Plain;
 use crate::log;
 use crate::time::Time;
 
@@ -19,7 +19,7 @@ const LONGEST: usize = 1_024;
 /// # Errors
 /// The file cannot be read, or its first line is empty or too long; in words that fit after the
 /// file's name.
-pub(super) fn read(path: &Path) -> Result<Secret, String> {
+pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     let mut bytes = Vec::new();
     // One more than a password and its end: enough to see that it is too long.
     let most = LONGEST as u64 + 3;
@@ -40,18 +40,18 @@ fn first_line(bytes: &[u8]) -> Result<&[u8], &'static str> {
 
 /// Lets clients in: all of them, or those that know the password.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     secret: Option<Secret>,
     gate: Gate,
 }
 
 impl Door {
-    pub(super) fn new(secret: Option<Secret>) -> Self {
+    pub(crate) fn new(secret: Option<Secret>) -> Self {
         Door { secret, gate: Gate::new() }
     }
 
     /// A session for a new client.
-    pub(super) fn session(&self, offer: Offer) -> Session {
+    pub(crate) fn session(&self, offer: Offer) -> Session {
         match self.secret {
             Some(secret) => Session::guarded(offer, secret),
             None => Session::new(offer),
@@ -59,7 +59,7 @@ impl Door {
     }
 
     /// Answers the passwords that may be answered now, in the order of the clients.
-    pub(super) fn answer(&mut self, now: Time, clients: &mut [Client]) {
+    pub(crate) fn answer(&mut self, now: Time, clients: &mut [Client]) {
         let waiting = clients.iter_mut().filter(|client| client.session.wants_answer());
         for client in waiting {
             if now < self.gate.opens() {
@@ -74,7 +74,7 @@ impl Door {
     }
 
     /// When the next password may be answered, if one waits.
-    pub(super) fn opens(&self, clients: &[Client]) -> Option<Time> {
+    pub(crate) fn opens(&self, clients: &[Client]) -> Option<Time> {
         let waits = clients.iter().any(|client| client.session.wants_answer());
         waits.then(|| self.gate.opens())
     }

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 
-use super::client::Work;
-use super::control::Control;
-use super::job::{Job, Start};
-use super::order::Order;
-use super::report::{Host, Report};
-use super::sender::ToSender;
-use super::walker::{AHEAD, Found, Task};
-use super::wire::Plain;
 use crate::console::command::Watch;
 use crate::console::reply::{self, Total};
+use crate::daemon::control::client::Work;
+use crate::daemon::control::control_loop::Control;
+use crate::daemon::order::Order;
+use crate::daemon::sending::outgoing_transfer::{Job, Start};
+use crate::daemon::sending::packets_out::Plain;
+use crate::daemon::sending::report::{Host, Report};
+use crate::daemon::sending::sender::ToSender;
+use crate::daemon::sending::walker::{AHEAD, Found, Task};
 use crate::engine::job::Options;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
@@ -31,7 +31,7 @@ const WALKER_STACK: usize = 256 << 10;
 impl Control {
     /// Starts what a client asks for, or answers why not. If somebody else holds its path, it is
     /// tried again until the time given.
-    pub(super) fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
+    pub(crate) fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         match self.prepare(now, at, order) {
             Ok((number, order)) => self.clients[at].work = Work::Transfer(number, order, until),
             Err(lines) => {

@@ -6,25 +6,25 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use super::job::UNREAD;
-use super::order::Order;
-use super::sender::ToSender;
-use super::shared::{Shared, ToControl};
-use super::wire::Plain;
+use crate::daemon::order::Order;
+use crate::daemon::sending::outgoing_transfer::UNREAD;
+use crate::daemon::sending::packets_out::Plain;
+use crate::daemon::sending::sender::ToSender;
+use crate::daemon::shared::{Shared, ToControl};
 use crate::fs::batch::{Batch, Batcher};
 use crate::fs::walk::{WalkItem, WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::Setup;
 
 /// How many batches wait for the sender.
-pub(super) const AHEAD: usize = 2;
+pub(crate) const AHEAD: usize = 2;
 
 /// A walk whose client reads nothing looks so often whether it does.
 const WHILE_PAUSED: Duration = Duration::from_millis(50);
 
 /// What a walker hands to the sender.
 #[derive(Debug)]
-pub(super) enum Walked {
+pub(crate) enum Walked {
     /// The next batch.
     Batch(Batch),
     /// That was all; or all of what was to be offered again.
@@ -32,23 +32,23 @@ pub(super) enum Walked {
 }
 
 /// What a walk is to do.
-pub(super) struct Task {
-    pub(super) shared: Arc<Shared>,
-    pub(super) client: u32,
+pub(crate) struct Task {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: u32,
     /// Bytes that the client has not read.
-    pub(super) unread: Arc<AtomicUsize>,
-    pub(super) walked: SyncSender<Walked>,
+    pub(crate) unread: Arc<AtomicUsize>,
+    pub(crate) walked: SyncSender<Walked>,
     /// Files that changed while they were sent, to be offered again.
-    pub(super) again: Receiver<Vec<RelPath>>,
+    pub(crate) again: Receiver<Vec<RelPath>>,
     /// `error:` lines written.
-    pub(super) errors: Arc<AtomicU64>,
-    pub(super) order: Arc<Order>,
+    pub(crate) errors: Arc<AtomicU64>,
+    pub(crate) order: Arc<Order>,
     /// Nobody wants what is walked any more.
-    pub(super) off: Arc<AtomicBool>,
-    pub(super) own_only: Option<u32>,
-    pub(super) gid: Option<u32>,
+    pub(crate) off: Arc<AtomicBool>,
+    pub(crate) own_only: Option<u32>,
+    pub(crate) gid: Option<u32>,
     /// What comes with the first batch.
-    pub(super) setup: Option<Setup>,
+    pub(crate) setup: Option<Setup>,
 }
 
 /// What an abandoned walk says: the sender is not interested any more.
@@ -57,7 +57,7 @@ struct Abandoned;
 impl Task {
     /// Walks to the end, then what is to be offered again, until the transfer is over. Without a
     /// walker, only the setup is sent.
-    pub(super) fn run(mut self, walker: Option<Walker>) {
+    pub(crate) fn run(mut self, walker: Option<Walker>) {
         let walked = match walker {
             Some(walker) => self.walk(walker),
             None => {
@@ -148,15 +148,15 @@ impl Task {
 /// How much a walk finds in all, for those who watch its progress. The upper bit of `entries` says
 /// that it is through.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) entries: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    pub(super) whole: AtomicBool,
+pub(crate) struct Found {
+    pub(crate) entries: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) whole: AtomicBool,
 }
 
 impl Found {
     /// Counts what a walker finds, until it is through or nobody wants to know.
-    pub(super) fn count(&self, walker: Walker, off: &AtomicBool) {
+    pub(crate) fn count(&self, walker: Walker, off: &AtomicBool) {
         for item in walker {
             if off.load(Ordering::Relaxed) {
                 return;

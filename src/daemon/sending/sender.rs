@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::clock;
-use super::job::Job;
-use super::shared::{Shared, ToControl, lock};
-use super::wire::Wire;
+use crate::daemon::clock;
+use crate::daemon::sending::outgoing_transfer::Job;
+use crate::daemon::sending::packets_out::Wire;
+use crate::daemon::shared::{Shared, ToControl, lock};
 use crate::ids::{BatchNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::Time;
 use crate::wire::feedback::Feedback;
 
 /// Something for the sender.
-pub(super) enum ToSender {
+pub(crate) enum ToSender {
     /// A new transfer.
     Start(Box<Job>),
     /// A target's answer, from its own address.
@@ -32,7 +32,7 @@ pub(super) enum ToSender {
 /// So many sends of one transfer before the next has its turn.
 const TURN: usize = 4;
 
-pub(super) struct Sender {
+pub(crate) struct Sender {
     shared: Arc<Shared>,
     jobs: Vec<Job>,
     wire: Wire,
@@ -41,13 +41,13 @@ pub(super) struct Sender {
 
 impl Sender {
     /// `rate`: bytes a second at the most.
-    pub(super) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         let wire = Wire::new(Arc::clone(&shared), rate);
         Sender { shared, jobs: Vec::new(), wire, stopping: false }
     }
 
     /// Runs until it is told to stop; then it aborts everything.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             let now = clock::now();
             let timeout = self.next(now).map(|at| at.since(now));

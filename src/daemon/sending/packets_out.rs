@@ -5,8 +5,8 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::packet::{AROUND, Seal};
-use super::shared::Shared;
+use crate::daemon::sealing::packet::{AROUND, Seal};
+use crate::daemon::shared::Shared;
 use crate::engine::destination::Destination;
 use crate::engine::window::Bucket;
 use crate::ids::BlockRange;
@@ -20,7 +20,7 @@ const ROOM: usize = 65_489;
 /// The most segments of one send (`UDP_MAX_SEGMENTS` of `include/linux/udp.h`).
 const MOST_SEGMENTS: usize = 64;
 
-pub(super) struct Wire {
+pub(crate) struct Wire {
     shared: Arc<Shared>,
     seal: Seal,
     bucket: Option<Bucket>,
@@ -35,7 +35,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Sends at `rate` bytes a second at the most.
-    pub(super) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         Wire {
             seal: Seal::new(shared.me, Role::Sender, shared.keys.as_ref()),
             shared,
@@ -50,22 +50,22 @@ impl Wire {
     }
 
     /// When blocks may leave again, if a rate is set.
-    pub(super) fn next(&self) -> Option<Time> {
+    pub(crate) fn next(&self) -> Option<Time> {
         self.bucket.as_ref().map(Bucket::next)
     }
 
     /// Whether blocks may leave now.
-    pub(super) fn open(&self, now: Time) -> bool {
+    pub(crate) fn open(&self, now: Time) -> bool {
         self.next().is_none_or(|next| next <= now)
     }
 
     /// How many blocks of this size leave in one call.
-    pub(super) fn most(block: u32) -> u32 {
+    pub(crate) fn most(block: u32) -> u32 {
         (ROOM / (AROUND + block as usize)).min(MOST_SEGMENTS) as u32
     }
 
     /// Puts a packet behind the others.
-    pub(super) fn packet(&mut self, now: Time, to: Destination, header: Header, payload: &[u8]) {
+    pub(crate) fn packet(&mut self, now: Time, to: Destination, header: Header, payload: &[u8]) {
         let len = AROUND + payload.len();
         if len > ROOM {
             return;
@@ -81,7 +81,7 @@ impl Wire {
     ///
     /// # Errors
     /// What `fill` says; then nothing is sent.
-    pub(super) fn blocks<E>(
+    pub(crate) fn blocks<E>(
         &mut self,
         now: Time,
         to: Destination,
@@ -141,7 +141,7 @@ impl Wire {
     }
 
     /// Sends what is there.
-    pub(super) fn flush(&mut self, now: Time) {
+    pub(crate) fn flush(&mut self, now: Time) {
         let bytes = &self.buffer[..std::mem::take(&mut self.end)];
         self.full = false;
         let Some(to) = self.to.take().filter(|_| !bytes.is_empty()) else { return };
@@ -164,7 +164,7 @@ impl Wire {
 }
 
 /// An error without the number that the standard library adds.
-pub(super) struct Plain<'a>(pub(super) &'a io::Error);
+pub(crate) struct Plain<'a>(pub(crate) &'a io::Error);
 
 impl std::fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

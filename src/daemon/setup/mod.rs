@@ -1,0 +1,6 @@
+//! From the command line to the running threads: what is checked, opened and given up before.
+
+pub(super) mod check_config;
+pub(super) mod confine;
+pub(super) mod password;
+pub(super) mod start;
