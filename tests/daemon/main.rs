@@ -19,6 +19,7 @@ mod keys;
 mod killed;
 mod membership;
 mod options;
+mod patterns;
 mod send;
 mod startup;
 mod two_senders;

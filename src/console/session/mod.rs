@@ -19,7 +19,7 @@ use super::reply::{self, HostReport, PROMPT, Progress, Total};
 use super::verb::Offer;
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
-use crate::pattern::{PatternError, Patterns, Rule};
+use crate::pattern::{self, Patterns, Rule};
 
 /// With so many bytes of lines that wait, no more are read.
 const FULL_INPUT: usize = 64 * 1_024;
@@ -47,8 +47,8 @@ enum State {
 #[derive(Debug)]
 enum Waiting {
     Line(Vec<u8>),
-    /// A line over [`MAX_LINE`], which was thrown away.
-    TooLong,
+    /// A line over [`MAX_LINE`], which was thrown away; whether it was to add a pattern.
+    TooLong(bool),
 }
 
 /// One connection.
@@ -58,8 +58,8 @@ pub struct Session {
     state: State,
     /// What has arrived of a line whose end has not.
     partial: Vec<u8>,
-    /// Whether the rest of the line that is arriving is to be thrown away.
-    overlong: bool,
+    /// The rest of the line that is arriving is to be thrown away; whether it adds a pattern.
+    overlong: Option<bool>,
     waiting: VecDeque<Waiting>,
     /// The bytes of all of `waiting`, and [`LINE_COST`] for each.
     waiting_bytes: usize,
@@ -71,6 +71,9 @@ pub struct Session {
     alive: bool,
     watch: Watch,
     patterns: Patterns,
+    /// A pattern was refused. What it was to protect would go with the next transfer, so there is
+    /// none until all patterns are cleared.
+    unheeded: bool,
     report: bool,
     output: Vec<u8>,
     /// How much of `output` is consumed.
@@ -84,7 +87,7 @@ impl Session {
             offer,
             state: State::Idle,
             partial: Vec::new(),
-            overlong: false,
+            overlong: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             first: true,
@@ -94,6 +97,7 @@ impl Session {
             alive: false,
             watch: Watch::Off,
             patterns: Patterns::default(),
+            unheeded: false,
             report: false,
             output: PROMPT.to_vec(),
             written: 0,
@@ -177,11 +181,12 @@ impl Session {
             let line = match waiting {
                 Waiting::Line(line) => line,
                 // What a browser was made to send does not become harmless by its length.
-                Waiting::TooLong if std::mem::take(&mut self.first) => {
+                Waiting::TooLong(_) if std::mem::take(&mut self.first) => {
                     self.close();
                     return None;
                 }
-                Waiting::TooLong => {
+                Waiting::TooLong(adds) => {
+                    self.unheeded |= adds;
                     self.put(&format!("error: a line has at most {MAX_LINE} bytes"));
                     self.prompt();
                     continue;
@@ -327,13 +332,14 @@ impl Session {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        if self.overlong {
+        if self.overlong.is_some() {
             return;
         }
         // One byte more, as it may be the CR before the LF.
         if self.partial.len() + bytes.len() > MAX_LINE + 1 {
-            self.overlong = true;
-            self.partial = Vec::new();
+            let mut line = std::mem::take(&mut self.partial);
+            line.extend_from_slice(&bytes[..bytes.len().min(MAX_LINE)]);
+            self.overlong = Some(adds_pattern(&line));
             return;
         }
         self.partial.extend_from_slice(bytes);
@@ -345,8 +351,10 @@ impl Session {
             line.pop();
         }
         self.waiting_bytes += LINE_COST;
-        if std::mem::take(&mut self.overlong) || line.len() > MAX_LINE {
-            self.waiting.push_back(Waiting::TooLong);
+        if let Some(adds) = self.overlong.take() {
+            self.waiting.push_back(Waiting::TooLong(adds));
+        } else if line.len() > MAX_LINE {
+            self.waiting.push_back(Waiting::TooLong(adds_pattern(&line)));
         } else {
             self.waiting_bytes += line.len();
             self.waiting.push_back(Waiting::Line(line));
@@ -355,6 +363,7 @@ impl Session {
 
     /// Does what a line says, or gives out the command that it is.
     fn obey(&mut self, line: &[u8]) -> Option<Command> {
+        let adds = adds_pattern(line);
         let line = match words::split(line) {
             Ok(words) => {
                 self.current = Escaped(line).to_string();
@@ -367,11 +376,18 @@ impl Session {
                 self.close();
                 return Some(Command::Quit);
             }
+            Line::Do(Command::Send(_) | Command::Dsync(_) | Command::Check(_)) if self.unheeded => {
+                let why = "a pattern was refused: nothing is done before 'exclude clear'";
+                self.put(&reply::trouble(why));
+            }
             Line::Do(command) => {
                 self.state = State::Busy;
                 return Some(command);
             }
-            Line::Say(text) => self.say(&text),
+            Line::Say(text) => {
+                self.unheeded |= adds;
+                self.say(&text);
+            }
             Line::Alive(Some(on)) => self.alive = on,
             Line::Alive(None) => self.put(if self.alive { "alive on" } else { "alive off" }),
             Line::Loglevel(Some(level)) => self.loglevel = level,
@@ -395,7 +411,14 @@ impl Session {
         let mut rules = self.patterns.rules().to_vec();
         match edit {
             Edit::Add(rule) if rules.contains(&rule) => return,
-            Edit::Add(rule) => rules.push(rule),
+            Edit::Add(rule) => {
+                if let Err(why) = pattern::check(&rule.pattern) {
+                    self.unheeded = true;
+                    let shown = Escaped(&rule.pattern);
+                    return self.put(&reply::trouble(&format!("{why} {shown}")));
+                }
+                rules.push(rule);
+            }
             Edit::Del(rule) => match rules.iter().position(|have| *have == rule) {
                 Some(at) => drop(rules.remove(at)),
                 None => {
@@ -403,7 +426,10 @@ impl Session {
                     return self.put(&format!("error: pattern not found {shown}"));
                 }
             },
-            Edit::Clear => rules.clear(),
+            Edit::Clear => {
+                self.unheeded = false;
+                rules.clear();
+            }
             Edit::List => {
                 for Rule { include, pattern } in rules {
                     let mark = if include { "+ " } else { "" };
@@ -412,13 +438,13 @@ impl Session {
                 return;
             }
         }
-        let bad = rules.last().map(|rule| Escaped(&rule.pattern).to_string()).unwrap_or_default();
         match Patterns::new(rules) {
             Ok(patterns) => self.patterns = patterns,
-            Err(why @ (PatternError::TooMany | PatternError::TooManySets)) => {
+            // Each of them is one: there are too many.
+            Err(why) => {
+                self.unheeded = true;
                 self.put(&reply::trouble(&why.to_string()));
             }
-            Err(why) => self.put(&reply::trouble(&format!("{why} {bad}"))),
         }
     }
 
@@ -461,6 +487,13 @@ impl Session {
         }
         self.output.push(b'\n');
     }
+}
+
+/// Whether a line is to add a pattern, as far as that can be told of one that is not understood.
+fn adds_pattern(line: &[u8]) -> bool {
+    let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
+    let edits = matches!(words.next(), Some(b"exclude" | b"include"));
+    edits && !matches!(words.next(), None | Some(b"list" | b"del" | b"clear"))
 }
 
 /// Whether the first line of a connection is from a program that speaks something else: a browser
