@@ -17,6 +17,7 @@ use super::root::Dirs;
 use super::spool::Record;
 use super::surplus::Within;
 use crate::engine::job::{Answer, Tally, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, Stat};
 use crate::wire::outcome::{Reason, SpoolCode};
 
@@ -101,7 +102,12 @@ impl Disk {
 }
 
 fn fatal(key: TransferKey, error: &io::Error) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch: 0, entry: 0, reason: Reason::from_io(error) }
+    Answer::Fatal {
+        key,
+        batch: BatchNo::ZERO,
+        entry: EntryNo::ZERO,
+        reason: Reason::from_io(error),
+    }
 }
 
 struct Remover<'a> {

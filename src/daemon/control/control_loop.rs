@@ -24,6 +24,7 @@ use crate::engine::destination::Destination;
 use crate::engine::members::{Event, Members, Packet, Why};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
+use crate::ids::TransferNo;
 use crate::log;
 use crate::seal::Seal;
 use crate::sys::Waker;
@@ -60,7 +61,7 @@ pub(crate) struct Control {
     pub(crate) clients: Vec<Client>,
     pub(crate) door: Door,
     pub(crate) next_client: u32,
-    pub(crate) next_number: u32,
+    pub(crate) next_number: TransferNo,
     pub(crate) rng: Rng,
     pub(crate) ticked: Time,
     pub(crate) tried_join: Time,
@@ -343,8 +344,8 @@ impl Control {
         }
     }
 
-    /// Every transfer below this number is closed.
-    pub(crate) fn oldest_open(&self) -> u32 {
+    /// Every transfer before this one is closed.
+    pub(crate) fn oldest_open(&self) -> TransferNo {
         lock(&self.shared.open).first().copied().unwrap_or(self.next_number)
     }
 
@@ -452,7 +453,7 @@ impl Control {
 
     /// Another host has the path of a client's transfer: it is tried again after a random while, or
     /// given up.
-    fn held(&mut self, now: Time, client: u32, number: u32, who: &str) {
+    fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
         let Some(client) = self.client(client) else { return };
         let Work::Transfer(at, order, until) = &client.work else { return };

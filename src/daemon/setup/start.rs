@@ -28,6 +28,7 @@ use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
+use crate::ids::TransferNo;
 use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
@@ -342,7 +343,7 @@ fn assemble(
             door: Door::new(password),
             next_client: 1,
             // Any number will do to start from; 0 stands for none.
-            next_number: (seed as u32 >> 2).max(1),
+            next_number: TransferNo::new((seed as u32 >> 2).max(1)),
             rng: Rng::new(seed),
             ticked: now,
             tried_join: now,

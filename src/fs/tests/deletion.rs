@@ -268,7 +268,7 @@ fn without_a_setup_or_with_a_batch_missing_nothing_is_deleted() {
                 run.lines.extend(run.transfer.batch(&mut disk, &root, &batches[1]));
             } else {
                 run.lines.extend(run.transfer.batch(&mut disk, &root, &batches[0]));
-                run.transfer.next += 1;
+                run.transfer.next = run.transfer.next.next();
                 run.lines.extend(run.transfer.batch(&mut disk, &root, &batches[1]));
             }
             assert_eq!(run.tally(&mut disk), (0, 0));
@@ -302,7 +302,7 @@ fn no_mode_deletes_that_is_not_meant_to() {
     assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
     let key = run.transfer.key;
     run.transfer.close(&mut disk, false);
-    let run = Spooling { transfer: Transfer::new(key.number, DELETE), lines: Vec::new() };
+    let run = Spooling { transfer: Transfer::new(key.number.get(), DELETE), lines: Vec::new() };
     assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
     let config = DiskConfig { readonly: true, ..DiskConfig::default() };
     let mut disk = Disk::new(to.root(), config).unwrap();

@@ -2,6 +2,7 @@
 
 use super::super::testing::*;
 use crate::engine::job::{Body, Job, Options};
+use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome};
 
@@ -115,7 +116,7 @@ fn a_transfer_that_ends_early_tidies_other_mounts_too() {
         transfer.plan(&mut disk, batch);
     }
     assert!(to.join("m/.makuosan").exists());
-    disk.run(Job::Stage { key, batch: 1, body: Body::File }).unwrap();
+    disk.run(Job::Stage { key, batch: BatchNo::new(1), body: Body::File }).unwrap();
     transfer.close(&mut disk, true);
     assert!(!to.join("m/.makuosan").exists());
     assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);

@@ -3,6 +3,7 @@
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
 use crate::engine::job::{Answer, Body, Job, Options};
+use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
@@ -120,7 +121,7 @@ fn batches_are_planned_and_staged_ahead_and_committed_in_order() {
     }
     assert_eq!(staged(&to), 400);
     assert_eq!(snapshot(to.path()).len(), 0);
-    for number in 0..3 {
+    for number in BatchNo::ZERO.onwards().take(3) {
         let outcomes = transfer.commit(&mut disk, number, &[]);
         assert!(!outcomes.iter().any(|o| matches!(o, Outcome::Failed(_) | Outcome::Silent)));
     }
@@ -215,8 +216,8 @@ fn jobs_that_make_no_sense_are_refused() {
     let mut transfer = Transfer::new(1, Options::default());
     let key = transfer.key;
     let never = |answer| matches!(answer, Answer::Fatal { reason: Reason::Os(22), .. });
-    assert!(never(transfer.try_commit(&mut disk, 0, &[])));
-    assert!(never(disk.run(Job::Stage { key, batch: 0, body: Body::None }).unwrap()));
+    assert!(never(transfer.try_commit(&mut disk, BatchNo::ZERO, &[])));
+    assert!(never(disk.run(Job::Stage { key, batch: BatchNo::ZERO, body: Body::None }).unwrap()));
     // A body that is too short, and one that never came.
     let (number, _, _) = transfer.plan(&mut disk, &batch);
     let body = Body::Memory(b"cont".to_vec());
