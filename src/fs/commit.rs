@@ -105,7 +105,7 @@ impl Disk {
             if let (&Kind::Close { listed }, true) = (&entry.kind, spools) {
                 // Before setting its mode, which may take away this process's access.
                 let spooled = self.spool_surplus(transfer, entry, listed);
-                spooled.map_err(|e| (EntryNo::of(at), Reason::from_io(&e)))?;
+                spooled.map_err(|e| (EntryNo::of(at), reason(&e)))?;
             }
             let proven = planned.proven.get(&EntryNo::of(at));
             let outcome = match struck.get(at) {

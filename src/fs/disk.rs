@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attributes;
+use super::claim;
 use super::digest::Digester;
 use super::identity::Identity;
 use super::opened::{OpenDir, Opened};
@@ -215,6 +216,12 @@ impl Disk {
         }
         planned.file = None;
     }
+}
+
+/// Why a disk that writes, of user `us`, would refuse this base directory, if it can be told already:
+/// there is a `.makuosan` that is not ours.
+pub fn refusal(root: &Root, us: u32) -> Option<io::Error> {
+    claim::existing(root.as_fd(), us).err().filter(claim::is_not_ours)
 }
 
 /// The answer to a job for a batch that is not planned.

@@ -98,12 +98,7 @@ impl Disk {
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
             if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
-                return Answer::Fatal {
-                    key,
-                    batch,
-                    entry: EntryNo::ZERO,
-                    reason: Reason::from_io(&e),
-                };
+                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
         transfer.only_needs.insert(batch, needs.clone());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batcher, SourceBatch};
+use super::claim::MARKER;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
@@ -314,6 +315,12 @@ pub fn snapshot(base: &Path) -> BTreeMap<Vec<u8>, String> {
         }
     }
     all
+}
+
+/// How many things are staged in the directory `dir`; none if it has no place for them.
+pub fn staged(dir: &Path) -> usize {
+    let names = std::fs::read_dir(dir.join(".makuosan")).into_iter().flatten();
+    names.filter(|name| name.as_ref().unwrap().file_name().as_bytes() != MARKER).count()
 }
 
 /// Both trees are the same in everything that is sent.

@@ -28,6 +28,8 @@ pub enum Reason {
     Changed,
     /// Another host's transfer has the path, or part of it, for itself.
     Held,
+    /// What is called `.makuosan` on the file system of the path is not the target's.
+    StagingNotOurs,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -52,6 +54,7 @@ impl Reason {
             Reason::ReadOnly => OWN + 3,
             Reason::Changed => OWN + 4,
             Reason::Held => OWN + 5,
+            Reason::StagingNotOurs => OWN + 6,
         }
     }
 
@@ -64,6 +67,7 @@ impl Reason {
             4_099 => Reason::ReadOnly,
             4_100 => Reason::Changed,
             4_101 => Reason::Held,
+            4_102 => Reason::StagingNotOurs,
             _ => Reason::Unknown(code),
         }
     }
@@ -81,6 +85,7 @@ impl fmt::Display for Reason {
             Reason::ReadOnly => f.write_str("Read-only member"),
             Reason::Changed => f.write_str("File changed while it was read"),
             Reason::Held => f.write_str("Path held by another transfer"),
+            Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
     }

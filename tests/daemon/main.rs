@@ -21,5 +21,6 @@ mod membership;
 mod options;
 mod patterns;
 mod send;
+mod staging_owner;
 mod startup;
 mod two_senders;

@@ -67,7 +67,7 @@ fn what_the_sender_has_not_is_counted_shown_and_deleted() {
     // The base: d, empty, link; d: f, old; old: deep, y; deep: x; empty: z.
     assert_eq!(run.tally(&mut disk), (6, 9));
     assert_eq!(run.names(&mut disk), want);
-    assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
+    assert_eq!(staged(to.path()), 0);
     assert_eq!(run.delete(&mut disk), (6, 0));
     assert!(run.pages(&mut disk).iter().all(|(_, code)| *code == SpoolCode::Deleted));
     run.transfer.close(&mut disk, false);

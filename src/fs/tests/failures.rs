@@ -30,7 +30,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     assert!(matches!(answer, Answer::Fatal { entry, reason, .. }
         if (entry, reason) == (EntryNo::new(5), full)));
     transfer.close(&mut disk, true);
-    assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
+    assert_eq!(staged(to.path()), 0);
     assert!(!to.join("a").exists());
     // The inodes, when directories are made.
     let from = TempDir::new("from");
