@@ -1,26 +1,29 @@
-//! Where things are written before they are renamed into place: `.makuosan` at the top of the base
-//! directory, and on every other mount below it that something is sent to.
+//! Where files are written before they are renamed into place: `.makuosan` at the top of the base
+//! directory, and on every other mount below it that receives something.
 //!
-//! A *place* is one such directory, mode 0700, its files named by a number. A rename works only
-//! within one mount (by mount id, or device before Linux 5.8) and one device (btrfs subvolumes share a
-//! mount). The place of another mount is at its top, or where nothing may be made there, in the
-//! nearest directory that exists. Its path is recorded in `.makuosan` first, so that whatever a killed
-//! daemon left there goes at the next start. It goes anyway when no transfer is left.
+//! A *place* is one such directory, with mode 0700 and files named by numbers. A rename works only
+//! within one mount (by mount ID, or before Linux 5.8 by device; statx(2)) and one device (btrfs
+//! subvolumes share a mount); rename(2) fails with EXDEV otherwise. The place of another mount is at
+//! its top, or if nothing may be created there, in the nearest existing directory. Its path is first
+//! recorded in `.makuosan`, so that the next start can clean up after a daemon that was killed. It is
+//! removed as soon as there are no transfers.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::meta::{Fresh, Grain, PRIVATE, Rights};
-use super::root::{Dirs, Root, split};
+use super::grain::Grain;
+use super::paths::split;
+use super::rights::{Fresh, PRIVATE, Rights};
+use super::root::{Dirs, Root};
 use super::sweep;
 use crate::name::{MAX_PATH, RelPath, STAGING};
 use crate::sys::fsat::{self, Stat};
 
-/// What names of records begin with; the rest is a number.
+/// How the names of records begin; the rest is a number.
 const RECORD: &[u8] = b"mount-";
-/// What other mounts are tidied away after; more could only be from a daemon gone mad.
+/// The most other mounts that can have a place at the same time.
 const MOST_PLACES: usize = 64;
 
 /// All places.
@@ -28,12 +31,12 @@ const MOST_PLACES: usize = 64;
 pub(super) struct Staging {
     root: Arc<Root>,
     home: Place,
-    abroad: Vec<Place>,
+    other_mounts: Vec<Place>,
     /// The number of the next name.
     next: u64,
 }
 
-/// Something staged: a number of a place.
+/// A staged object: its place, and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Staged {
     place: PlaceId,
@@ -47,7 +50,7 @@ impl Staged {
     }
 }
 
-/// A place: 0 is `.makuosan` of the base directory.
+/// A place; 0 is that of the base directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PlaceId(usize);
 
@@ -57,11 +60,11 @@ struct Place {
     mount: Mount,
     grain: Grain,
     fresh: Fresh,
-    /// The directory it is in, and the name of its record; None for the base directory's own.
+    /// The directory that contains it, and the name of its record; None for the base directory's.
     within: Option<(OwnedFd, Vec<u8>)>,
 }
 
-/// Within what a rename works.
+/// What two directories must have in common for a rename between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mount {
     id: Option<u64>,
@@ -74,16 +77,17 @@ impl Mount {
     }
 }
 
-/// The name of a number.
+/// The file name of a number.
 pub(super) fn name_of(number: u64) -> Vec<u8> {
     format!("{number:x}").into_bytes()
 }
 
 impl Staging {
-    /// Makes `.makuosan`, or takes over and empties what is there.
+    /// Creates `.makuosan`, or takes over an existing one and empties it.
     ///
     /// # Errors
-    /// It cannot be made, is no directory or another user's, or another process has it.
+    /// It cannot be created, is not a directory, belongs to another user, or is locked by another
+    /// process.
     pub fn open(root: Arc<Root>, rights: &Rights) -> io::Result<Self> {
         let fd = take_over(root.as_fd(), rights)?;
         fsat::lock(fd.as_fd()).map_err(|e| match e.kind() {
@@ -94,25 +98,25 @@ impl Staging {
             _ => e,
         })?;
         if Mount::of(&fsat::stat_fd(fd.as_fd())?) != Mount::of(&fsat::stat_fd(root.as_fd())?) {
-            // Nothing could be renamed out of it.
+            // Nothing could be renamed from it into the base directory.
             return Err(io::Error::from_raw_os_error(libc::EXDEV));
         }
         let kept = clear_recorded(&root, &fd, rights)?;
         sweep::empty(fd.as_fd(), &kept)?;
         let home = Place::new(fd, None)?;
-        Ok(Staging { root, home, abroad: Vec::new(), next: 0 })
+        Ok(Staging { root, home, other_mounts: Vec::new(), next: 0 })
     }
 
     fn place(&self, id: PlaceId) -> io::Result<&Place> {
         match id.0.checked_sub(1) {
             None => Ok(&self.home),
             Some(at) => {
-                self.abroad.get(at).ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))
+                self.other_mounts.get(at).ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))
             }
         }
     }
 
-    /// What new files of a place have.
+    /// The attributes of new files in a place.
     ///
     /// # Errors
     /// ESTALE if the place is gone.
@@ -120,18 +124,18 @@ impl Staging {
         Ok(self.place(place)?.fresh)
     }
 
-    /// How exactly the file system of `stat` keeps times, as far as that is known: of another than
-    /// the base directory's it is from when something is first staged there.
+    /// How exactly the file system of `stat` keeps times. For one other than that of the base
+    /// directory this is unknown until something is staged there.
     pub fn grain(&self, stat: &Stat) -> Grain {
-        let mut places = std::iter::once(&self.home).chain(&self.abroad);
+        let mut places = std::iter::once(&self.home).chain(&self.other_mounts);
         let known = places.find(|place| place.mount.dev == stat.dev);
         known.map_or(Grain::EXACT, |place| place.grain)
     }
 
-    /// The place for what is to be renamed into the directory `parent`, which may not exist yet.
+    /// The place for what will be renamed into the directory `parent`, which need not exist yet.
     ///
     /// # Errors
-    /// There is none, and none can be made.
+    /// There is none, and none can be created.
     pub fn place_for(
         &mut self,
         dirs: &mut Dirs,
@@ -150,10 +154,10 @@ impl Staging {
         if mount == self.home.mount {
             return Ok(PlaceId(0));
         }
-        if let Some(at) = self.abroad.iter().position(|place| place.mount == mount) {
+        if let Some(at) = self.other_mounts.iter().position(|place| place.mount == mount) {
             return Ok(PlaceId(at + 1));
         }
-        if self.abroad.len() >= MOST_PLACES {
+        if self.other_mounts.len() >= MOST_PLACES {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         let mut top = nearest;
@@ -171,11 +175,11 @@ impl Staging {
         if made.mount != mount {
             return Err(io::Error::from_raw_os_error(libc::EXDEV)); // mounted or replaced meanwhile
         }
-        self.abroad.push(made);
-        Ok(PlaceId(self.abroad.len()))
+        self.other_mounts.push(made);
+        Ok(PlaceId(self.other_mounts.len()))
     }
 
-    /// Makes a place in the directory `path` of another mount.
+    /// Creates a place in the directory `path` of another mount.
     fn settle(&mut self, path: &[u8], rights: &Rights) -> io::Result<Place> {
         let within = self.root.open_dir(path, fsat::PATH_ONLY)?;
         let (file, record) = loop {
@@ -196,7 +200,7 @@ impl Staging {
             Err(e) => {
                 let gone =
                     keeping_mtime(within.as_fd(), || fsat::rmdir_at(within.as_fd(), STAGING));
-                // What is there and not ours is no leftover of ours either.
+                // If it exists and is not ours, there is nothing to clean up either.
                 if gone.map_or_else(|e| e.raw_os_error() != Some(libc::ENOTEMPTY), |()| true) {
                     let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
                 }
@@ -205,7 +209,7 @@ impl Staging {
         }
     }
 
-    /// Makes something new in a place by `make`, which gets the directory and an unused name.
+    /// Creates something in a place with `make`, which gets the directory and an unused name.
     ///
     /// # Errors
     /// Those of `make`.
@@ -220,7 +224,7 @@ impl Staging {
         let name = name_of(self.next);
         let made = match make(self.place(place)?.fd.as_fd(), &name) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) && place.0 == 0 => {
-                // Somebody has removed `.makuosan`.
+                // `.makuosan` was removed while the daemon was running.
                 let fd = take_over(self.root.as_fd(), rights)?;
                 fsat::lock(fd.as_fd())?;
                 self.home.fd = fd;
@@ -231,10 +235,10 @@ impl Staging {
         Ok((staged, made))
     }
 
-    /// A new empty file without a name, to be read and written.
+    /// A new empty file that is already unlinked, for reading and writing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn nameless(&mut self, rights: &Rights) -> io::Result<File> {
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
         let (staged, fd) =
@@ -243,7 +247,7 @@ impl Staging {
         Ok(fd.into())
     }
 
-    /// The directory and the name of something staged.
+    /// The directory and the name of a staged object.
     ///
     /// # Errors
     /// ESTALE if its place is gone.
@@ -251,7 +255,7 @@ impl Staging {
         Ok((self.place(staged.place)?.fd.as_fd(), name_of(staged.number)))
     }
 
-    /// Removes something staged, whatever it is by now.
+    /// Removes a staged object of any type.
     pub fn discard(&self, staged: Staged) {
         if let Ok((dir, name)) = self.find(staged) {
             if fsat::unlink_at(dir, &name).is_err() {
@@ -260,20 +264,20 @@ impl Staging {
         }
     }
 
-    /// Waits until everything in the places is on its device.
+    /// Syncs the file systems of all places.
     ///
     /// # Errors
-    /// Those of `syncfs`.
+    /// Those of syncfs(2).
     pub fn sync_all(&self) -> io::Result<()> {
         std::iter::once(&self.home)
-            .chain(&self.abroad)
+            .chain(&self.other_mounts)
             .try_for_each(|p| fsat::sync_fs(p.fd.as_fd()))
     }
 
-    /// Removes the places of other mounts; nothing is staged there any more. One that cannot go
-    /// stays recorded.
+    /// Removes the places on other mounts, when nothing is staged there any more. One that cannot be
+    /// removed stays on record.
     pub fn tidy(&mut self) {
-        for place in self.abroad.drain(..) {
+        for place in self.other_mounts.drain(..) {
             let Some((within, record)) = &place.within else { continue };
             let gone = keeping_mtime(within.as_fd(), || fsat::rmdir_at(within.as_fd(), STAGING));
             if gone.is_ok() {
@@ -284,7 +288,7 @@ impl Staging {
 }
 
 impl Place {
-    /// Finds out what new files have in `fd`.
+    /// Finds out which attributes new files in `fd` get, and how exactly times are kept.
     fn new(fd: OwnedFd, within: Option<(OwnedFd, Vec<u8>)>) -> io::Result<Self> {
         const PROBE: &[u8] = b"probe";
         let made = |mode| {
@@ -302,7 +306,7 @@ impl Place {
     }
 }
 
-/// Makes `.makuosan` in `dir`, or opens what is there, and sees to it that nobody else gets in.
+/// Creates or opens `.makuosan` in `dir`, and makes sure that only this user has access.
 fn take_over(dir: BorrowedFd<'_>, rights: &Rights) -> io::Result<OwnedFd> {
     match fsat::mkdir_at(dir, STAGING, 0o700) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -325,7 +329,8 @@ fn take_over(dir: BorrowedFd<'_>, rights: &Rights) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Does `work`, which makes or removes a name in `dir`, and gives `dir` its mtime back, if it may.
+/// Does `work`, which creates or removes a name in `dir`, and then restores the mtime of `dir` where
+/// that is permitted.
 fn keeping_mtime<T>(dir: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = fsat::stat_fd(dir)?.mtime;
     let done = work();
@@ -333,8 +338,8 @@ fn keeping_mtime<T>(dir: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -
     done
 }
 
-/// Empties and removes the places that an earlier daemon recorded in `home`. The records of those
-/// that could not be, which are to be kept.
+/// Removes the places that an earlier daemon recorded in `home`. Returns the records of those that
+/// could not be removed, which must be kept.
 fn clear_recorded(root: &Root, home: &OwnedFd, rights: &Rights) -> io::Result<Vec<Vec<u8>>> {
     let mut kept = Vec::new();
     for record in sweep::names(home.as_fd())? {
@@ -343,7 +348,7 @@ fn clear_recorded(root: &Root, home: &OwnedFd, rights: &Rights) -> io::Result<Ve
         }
         let Ok(path) = read(home, &record) else { continue };
         if RelPath::parse(&path).is_err() {
-            continue; // it was killed while it wrote this, before it made anything
+            continue; // incomplete: the daemon was killed before it created the place
         }
         let cleared = root.open_dir(&path, fsat::PATH_ONLY).and_then(|within| {
             keeping_mtime(within.as_fd(), || {
@@ -370,7 +375,7 @@ fn read(dir: &OwnedFd, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a file that was not there, for writing.
+/// Creates a file for writing, which must not exist yet.
 pub(super) fn create(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<File> {
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
     fsat::open_at(dir, name, flags, mode).map(File::from)

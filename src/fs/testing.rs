@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! Helpers that the tests of this folder share.
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::batch::{Batch, Batcher};
+use super::batch::{Batcher, SourceBatch};
 use super::disk::{Disk, DiskConfig, StagedFile};
+use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
-use super::walk::{Found, WalkItem, WalkOptions, Walker};
+use super::walk::{WalkOptions, Walker};
 use crate::engine::job::{Answer, Body, Job, Options, TransferKey};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
@@ -97,7 +98,7 @@ pub fn whole() -> WalkOptions {
         digests: false,
         gid: None,
         announced_over: u64::MAX,
-        off: Arc::default(),
+        cancelled: Arc::default(),
     }
 }
 
@@ -106,7 +107,7 @@ pub fn walk(root: &Arc<Root>, start: &RelPath, options: WalkOptions) -> Vec<Walk
 }
 
 /// What is found on a walk, where nothing but entries may be found.
-pub fn found(root: &Arc<Root>, start: &RelPath) -> Vec<Found> {
+pub fn found(root: &Arc<Root>, start: &RelPath) -> Vec<FoundEntry> {
     let found = walk(root, start, whole()).into_iter().map(|item| match item {
         WalkItem::Found(found) => found,
         other => panic!("{other:?}"),
@@ -114,9 +115,9 @@ pub fn found(root: &Arc<Root>, start: &RelPath) -> Vec<Found> {
     found.collect()
 }
 
-pub fn batches(found: Vec<Found>) -> Vec<Batch> {
+pub fn batches(found: Vec<FoundEntry>) -> Vec<SourceBatch> {
     let mut batcher = Batcher::new();
-    let mut batches: Vec<Batch> = found.into_iter().filter_map(|f| batcher.push(f)).collect();
+    let mut batches: Vec<SourceBatch> = found.into_iter().filter_map(|f| batcher.push(f)).collect();
     batches.extend(batcher.finish());
     batches
 }
@@ -136,14 +137,18 @@ impl Transfer {
         Transfer { key: TransferKey { node: NodeId(1), number }, options, next: 0 }
     }
 
-    pub fn plan(&mut self, disk: &mut Disk, batch: &Batch) -> (u32, Vec<Need>, Option<StagedFile>) {
+    pub fn plan(
+        &mut self,
+        disk: &mut Disk,
+        batch: &SourceBatch,
+    ) -> (u32, Vec<Need>, Option<StagedFile>) {
         match self.try_plan(disk, batch) {
             (number, Answer::Planned { needs, file, .. }) => (number, needs, file),
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn try_plan(&mut self, disk: &mut Disk, batch: &Batch) -> (u32, Answer<StagedFile>) {
+    pub fn try_plan(&mut self, disk: &mut Disk, batch: &SourceBatch) -> (u32, Answer<StagedFile>) {
         let number = self.next;
         self.next += 1;
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
@@ -158,7 +163,7 @@ impl Transfer {
         &self,
         disk: &mut Disk,
         source: &Arc<Root>,
-        batch: &Batch,
+        batch: &SourceBatch,
         (number, needs, file): (u32, &[Need], Option<StagedFile>),
     ) -> Answer<StagedFile> {
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
@@ -196,7 +201,7 @@ impl Transfer {
     }
 
     /// All of one batch.
-    pub fn batch(&mut self, disk: &mut Disk, source: &Arc<Root>, batch: &Batch) -> Vec<Line> {
+    pub fn batch(&mut self, disk: &mut Disk, source: &Arc<Root>, batch: &SourceBatch) -> Vec<Line> {
         let (number, needs, file) = self.plan(disk, batch);
         let staged = self.stage(disk, source, batch, (number, &needs, file));
         assert!(matches!(staged, Answer::Staged { .. }), "{staged:?}");
@@ -397,7 +402,7 @@ pub fn set_mtime(path: &Path, secs: i64, nanos: u32) {
 }
 
 /// One batch of what is found below `start`; there must be no more.
-pub fn one_batch(root: &Arc<Root>, start: &RelPath) -> Batch {
+pub fn one_batch(root: &Arc<Root>, start: &RelPath) -> SourceBatch {
     let mut batches = batches(found(root, start));
     assert_eq!(batches.len(), 1);
     batches.remove(0)
@@ -431,7 +436,7 @@ pub fn spooling_batches(
     start: &RelPath,
     options: Options,
     rules: &[&str],
-) -> Vec<Batch> {
+) -> Vec<SourceBatch> {
     let list = patterns(rules);
     let options = WalkOptions {
         keep: true,

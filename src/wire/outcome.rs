@@ -8,6 +8,7 @@ use std::fmt;
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
 use super::manifest::MAX_ENTRIES;
+use crate::errno::{self, ErrorText};
 
 /// Why an entry failed at a target: an errno of Linux, or one of our own reasons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,7 +38,7 @@ impl Reason {
     pub fn from_io(error: &std::io::Error) -> Self {
         match error.raw_os_error().and_then(|code| u16::try_from(code).ok()) {
             Some(code @ 1..OWN) => Reason::Os(code),
-            _ => Reason::Os(5),
+            _ => Reason::Os(errno::EIO),
         }
     }
 
@@ -71,8 +72,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Os(code) => {
-                let text = std::io::Error::from_raw_os_error((*code).into()).to_string();
-                f.write_str(text.split(" (os error").next().unwrap_or(&text))
+                ErrorText(&std::io::Error::from_raw_os_error((*code).into())).fmt(f)
             }
             Reason::LinkInPath => f.write_str("Symbolic link in path"),
             Reason::DirectoryInPlace => f.write_str("Directory not empty in its place"),

@@ -18,13 +18,13 @@ use crate::daemon::order::Order;
 use crate::daemon::receiving::receiver::ToReceiver;
 use crate::daemon::sealing::keyfile;
 use crate::daemon::sealing::packet::Seal;
-use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::setup::password::Door;
 use crate::daemon::shared::{Peer, Shared, ToControl, lock};
 use crate::engine::destination::Destination;
 use crate::engine::members::{Event, Members, Packet, Why};
 use crate::engine::rng::Rng;
+use crate::errno::ErrorText;
 use crate::log;
 use crate::sys::Waker;
 use crate::sys::poll::{Interest, PollFd, poll};
@@ -99,7 +99,7 @@ impl Control {
             let ready = match self.wait(timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    log::error(format_args!("cannot wait: {}", Plain(&error)));
+                    log::error(format_args!("cannot wait: {}", ErrorText(&error)));
                     return self.stop(ExitCode::FAILURE);
                 }
             };
@@ -276,7 +276,7 @@ impl Control {
                 log::Level::NOTICE,
                 "accept",
                 None,
-                format_args!("cannot accept a client: {}", Plain(&error)),
+                format_args!("cannot accept a client: {}", ErrorText(&error)),
             ),
         }
     }
@@ -303,7 +303,11 @@ impl Control {
                     log::Level::NOTICE,
                     "join",
                     None,
-                    format_args!("cannot join {} yet: {}", self.shared.net.group(), Plain(&error)),
+                    format_args!(
+                        "cannot join {} yet: {}",
+                        self.shared.net.group(),
+                        ErrorText(&error)
+                    ),
                 ),
             }
         }
@@ -334,7 +338,7 @@ impl Control {
                 log::Level::NOTICE,
                 "hello",
                 None,
-                format_args!("cannot send to {to}: {}", Plain(&error)),
+                format_args!("cannot send to {to}: {}", ErrorText(&error)),
             );
         }
     }

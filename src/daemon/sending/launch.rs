@@ -12,14 +12,15 @@ use crate::daemon::control::client::Work;
 use crate::daemon::control::control_loop::Control;
 use crate::daemon::order::Order;
 use crate::daemon::sending::outgoing_transfer::{Job, Start};
-use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::sending::report::{Host, Report};
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::sending::walker::{AHEAD, Found, Task};
 use crate::engine::job::Options;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
-use crate::fs::walk::{WalkError, WalkOptions, Walker};
+use crate::errno::ErrorText;
+use crate::fs::found::WalkError;
+use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
@@ -56,7 +57,7 @@ impl Control {
         let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
         let off = Arc::new(AtomicBool::new(false));
         let walk = || {
-            let options = WalkOptions { off: Arc::clone(&off), ..order.walk(own_only, gid) };
+            let options = WalkOptions { cancelled: Arc::clone(&off), ..order.walk(own_only, gid) };
             Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
         };
         let walker = match walk() {
@@ -129,8 +130,9 @@ impl Control {
         };
         let hosts = targets.len();
         let spawned = spawn("walker", move || task.run(walker));
-        spawned
-            .map_err(|error| Refusal::one(format!("error: no thread: {}", Plain(&error)), hosts))?;
+        spawned.map_err(|error| {
+            Refusal::one(format!("error: no thread: {}", ErrorText(&error)), hosts)
+        })?;
         if let Some((found, walker)) = found {
             // Without it, the progress shows no total.
             let _ = spawn("counter", move || found.count(walker, &off));

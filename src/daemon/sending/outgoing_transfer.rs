@@ -12,7 +12,7 @@ use crate::daemon::sending::walker::{Found, Walked};
 use crate::daemon::shared::{Shared, ToControl, lock};
 use crate::engine::destination::Destination;
 use crate::engine::outgoing::{Event, Gone, Outgoing, Transmit};
-use crate::fs::batch::Batch;
+use crate::fs::batch::SourceBatch;
 use crate::fs::source::Source;
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
@@ -207,7 +207,7 @@ impl Job {
         }
     }
 
-    fn open(&mut self, now: Time, batch: &Batch) {
+    fn open(&mut self, now: Time, batch: &SourceBatch) {
         let manifest = &batch.manifest;
         let Some(layout) = Layout::new(manifest, self.start.block.into()).filter(Layout::is_sound)
         else {

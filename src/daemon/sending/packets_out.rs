@@ -1,6 +1,6 @@
 //! What the sender thread sends: packets put end to end, so that many leave in one call.
 
-use std::io::{self, IoSliceMut};
+use std::io::IoSliceMut;
 use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crate::daemon::sealing::packet::{AROUND, Seal};
 use crate::daemon::shared::Shared;
 use crate::engine::destination::Destination;
 use crate::engine::window::Bucket;
+use crate::errno::ErrorText;
 use crate::log;
 use crate::time::Time;
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
@@ -157,18 +158,8 @@ impl Wire {
                 log::Level::NOTICE,
                 "send",
                 None,
-                format_args!("cannot send to {to}: {}", Plain(&error)),
+                format_args!("cannot send to {to}: {}", ErrorText(&error)),
             ),
         }
-    }
-}
-
-/// An error without the number that the standard library adds.
-pub(crate) struct Plain<'a>(pub(crate) &'a io::Error);
-
-impl std::fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.0.to_string();
-        f.write_str(text.split(" (os error").next().unwrap_or(&text))
     }
 }

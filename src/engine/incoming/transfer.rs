@@ -19,7 +19,7 @@ use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 use crate::wire::poll::{Mark, Poll};
 
 /// A manifest that does not parse (errno EBADMSG): the sender is broken, not the network.
-const BAD_MANIFEST: Reason = Reason::Os(74);
+const BAD_MANIFEST: Reason = Reason::Os(crate::errno::EBADMSG);
 /// The most batches kept: open ones, and done ones that others have not done yet.
 const MAX_KEPT: usize = 128;
 /// Fleets up to this size answer at once.

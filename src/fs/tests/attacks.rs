@@ -4,8 +4,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::super::disk::{Disk, DiskConfig};
+use super::super::found::WalkError;
 use super::super::testing::*;
-use super::super::walk::WalkError;
 use crate::engine::job::Options;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};

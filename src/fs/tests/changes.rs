@@ -161,7 +161,7 @@ fn a_file_written_just_now_is_waited_for() {
     let options = WalkOptions { now, ..whole() };
     let items = walk(&from.root(), &RelPath::base(), options);
     let (secs, nanos) = now();
-    let super::super::walk::WalkItem::Found(found) = &items[0] else { panic!("{items:?}") };
+    let super::super::found::WalkItem::Found(found) = &items[0] else { panic!("{items:?}") };
     let ctime = found.identity.unwrap().ctime;
     let age = (secs - ctime.secs) * 1_000_000_000 + i64::from(nanos) - i64::from(ctime.nanos);
     assert!(age >= 20_000_000, "{age}");

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
-use super::super::batch::Batch;
+use super::super::batch::SourceBatch;
 use super::super::disk::{Disk, DiskConfig};
+use super::super::found::WalkItem;
 use super::super::testing::*;
-use super::super::walk::{WalkItem, WalkOptions};
+use super::super::walk::WalkOptions;
 use crate::engine::job::Options;
 use crate::name::RelPath;
 use crate::wire::manifest::Kind;
@@ -21,7 +22,7 @@ const CHECK: Options = Options {
 };
 const MISSING: Need = Need::Failed(Reason::Os(2));
 
-fn digested(from: &TempDir) -> Vec<Batch> {
+fn digested(from: &TempDir) -> Vec<SourceBatch> {
     let options = WalkOptions { digests: true, ..whole() };
     let items = walk(&from.root(), &RelPath::base(), options).into_iter();
     batches(

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::batch::Batch;
+use super::super::batch::SourceBatch;
 use super::super::testing::*;
 use crate::engine::job::{Answer, Options};
 use crate::engine::rng::Rng;
@@ -93,7 +93,7 @@ fn everything(base: &Path) -> BTreeSet<String> {
 }
 
 /// The same entries in batches of a few each.
-fn crumbled(batches: &[Batch], rng: &mut Rng) -> Vec<Batch> {
+fn crumbled(batches: &[SourceBatch], rng: &mut Rng) -> Vec<SourceBatch> {
     let mut small = Vec::new();
     for batch in batches {
         let (mut entries, mut at) = (&batch.manifest.entries[..], 0);
@@ -108,7 +108,10 @@ fn crumbled(batches: &[Batch], rng: &mut Rng) -> Vec<Batch> {
                 .collect();
             let manifest = Manifest { setup: setup.take(), entries: some.to_vec(), digests };
             let identities = vec![None; len];
-            small.push(Batch { manifest: Arc::new(manifest), identities: Arc::new(identities) });
+            small.push(SourceBatch {
+                manifest: Arc::new(manifest),
+                identities: Arc::new(identities),
+            });
             (entries, at) = (rest, at + len as u16);
         }
     }

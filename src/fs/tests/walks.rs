@@ -1,7 +1,8 @@
 //! What a walk finds, and in which order.
 
+use super::super::found::WalkItem;
 use super::super::testing::*;
-use super::super::walk::{WalkItem, WalkOptions, Walker};
+use super::super::walk::{WalkOptions, Walker};
 use crate::name::RelPath;
 use crate::wire::manifest::{Kind, Manifest};
 
