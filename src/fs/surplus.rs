@@ -360,7 +360,7 @@ impl Surplus {
             Err(e) => return self.unreadable(within, path, &e),
         };
         let is_dir = stat.kind == FileType::Directory;
-        if Mount::of(&stat) != parent.mount || self.patterns.excludes(&path, is_dir) {
+        if !Mount::of(&stat).is_same_mount(parent.mount) || self.patterns.excludes(&path, is_dir) {
             return Ok(Verdict::Kept);
         }
         let record = Record {
@@ -378,7 +378,8 @@ impl Surplus {
             Ok(opened) => opened,
             Err(e) => return self.unreadable(within, path, &e),
         };
-        if !record.seen.is_still(&here) {
+        // What is mounted by being opened has a mount of its own by now.
+        if !record.seen.is_still(&here) || !Mount::of(&here).is_same_mount(parent.mount) {
             return Ok(Verdict::Kept);
         }
         self.entries += names.len() as u64;

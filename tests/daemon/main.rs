@@ -18,6 +18,7 @@ mod hostile;
 mod keys;
 mod killed;
 mod membership;
+mod mounts;
 mod options;
 mod patterns;
 mod send;
