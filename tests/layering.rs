@@ -1,7 +1,13 @@
-//! What each module may use: the layers that `src/lib.rs` describes, kept by reading the source.
+//! What each module may use: the layers that `src/lib.rs` describes, without circles among the files
+//! of a layer; kept by reading the source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[path = "layering/circles.rs"]
+mod circles;
+#[path = "layering/imports.rs"]
+mod imports;
 
 /// The modules, lowest first: each uses only itself and what stands before it.
 const LAYERS: [&str; 16] = [
