@@ -24,3 +24,5 @@ mod patterns;
 mod send;
 mod startup;
 mod two_senders;
+mod unlistable;
+mod versions;
