@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::found::FoundEntry;
 use super::identity::Identity;
+use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
 use crate::wire::manifest::{
@@ -41,7 +42,7 @@ impl SourceBatch {
         }
         let entries = &manifest.entries;
         let is_file =
-            |at: u16| entries.get(usize::from(at)).is_some_and(|entry| entry.kind != Kind::Keep);
+            |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
         (files, SourceBatch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
     }
@@ -88,8 +89,7 @@ impl Batcher {
         self.body_len += size;
         self.streams |= is_long;
         if let Some(digest) = found.digest {
-            // There are MAX_ENTRIES at most.
-            self.entries.digests.push((self.entries.entries.len() as u16, digest));
+            self.entries.digests.push((EntryNo::of(self.entries.entries.len()), digest));
         }
         let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);

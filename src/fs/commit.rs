@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::attributes::{self, Applied};
-use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, index, never_planned};
+use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
 use super::errors::{is_fatal, reason};
 use super::identity::Identity;
 use super::paths::above;
@@ -15,6 +15,7 @@ use super::surplus::Within;
 use super::sweep;
 use crate::engine::job::{Answer, TransferKey};
 use crate::errno;
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::manifest::{Entry, Kind};
@@ -36,8 +37,8 @@ impl Disk {
     pub(super) fn commit(
         &mut self,
         key: TransferKey,
-        batch: u32,
-        strikes: &[u16],
+        batch: BatchNo,
+        strikes: &[EntryNo],
     ) -> Answer<StagedFile> {
         let Some(mut transfer) = self.transfers.remove(&key) else {
             return never_planned(key, batch);
@@ -45,7 +46,7 @@ impl Disk {
         if let Some(needs) = transfer.only_needs.get(&batch) {
             let mut outcomes: Vec<Outcome> = needs.iter().map(|&n| self.untouched(n)).collect();
             for &strike in strikes {
-                if let Some(outcome) = outcomes.get_mut(usize::from(strike)) {
+                if let Some(outcome) = outcomes.get_mut(strike.index()) {
                     *outcome = Outcome::Struck;
                 }
             }
@@ -75,13 +76,13 @@ impl Disk {
     fn commit_batch(
         &mut self,
         transfer: &mut DiskTransfer,
-        batch: u32,
+        batch: BatchNo,
         planned: &mut PlannedBatch,
-        strikes: &[u16],
-    ) -> Result<Vec<Outcome>, (u16, Reason)> {
+        strikes: &[EntryNo],
+    ) -> Result<Vec<Outcome>, (EntryNo, Reason)> {
         let mut struck = vec![false; planned.needs.len()];
         for &strike in strikes {
-            if let Some(struck) = struck.get_mut(usize::from(strike)) {
+            if let Some(struck) = struck.get_mut(strike.index()) {
                 *struck = true;
             }
         }
@@ -104,9 +105,9 @@ impl Disk {
             if let (&Kind::Close { listed }, true) = (&entry.kind, spools) {
                 // Before setting its mode, which may take away this process's access.
                 let spooled = self.spool_surplus(transfer, entry, listed);
-                spooled.map_err(|e| (index(at), Reason::from_io(&e)))?;
+                spooled.map_err(|e| (EntryNo::of(at), reason(&e)))?;
             }
-            let proven = planned.proven.get(&index(at));
+            let proven = planned.proven.get(&EntryNo::of(at));
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
@@ -120,12 +121,14 @@ impl Disk {
                 transfer.surplus.named(entry, failed);
             }
             match outcome {
-                Outcome::Failed(reason) if is_fatal(reason) => return Err((index(at), reason)),
+                Outcome::Failed(reason) if is_fatal(reason) => {
+                    return Err((EntryNo::of(at), reason));
+                }
                 _ => outcomes.push(outcome),
             }
         }
         if fsync {
-            self.sync_touched(touched).map_err(|e| (0, Reason::from_io(&e)))?;
+            self.sync_touched(touched).map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)))?;
         }
         Ok(outcomes)
     }
@@ -333,7 +336,11 @@ impl Disk {
     }
 
     /// Syncs the files that a commit will rename.
-    fn sync_staged(&self, planned: &PlannedBatch, struck: &[bool]) -> Result<(), (u16, Reason)> {
+    fn sync_staged(
+        &self,
+        planned: &PlannedBatch,
+        struck: &[bool],
+    ) -> Result<(), (EntryNo, Reason)> {
         let Some(staging) = &self.staging else { return Ok(()) };
         let all = planned.manifest.entries.iter().zip(&planned.staged).zip(struck).enumerate();
         let files: Vec<(usize, Staged)> = all
@@ -343,7 +350,7 @@ impl Disk {
             .filter_map(|(at, ((_, staged), _))| staged.and_then(Result::ok).map(|s| (at, s)))
             .collect();
         if files.len() >= SYNC_ALL_FROM {
-            return staging.sync_all().map_err(|e| (0, Reason::from_io(&e)));
+            return staging.sync_all().map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)));
         }
         for (at, staged) in files {
             let synced = match &planned.file {
@@ -356,7 +363,7 @@ impl Disk {
                     }
                 }),
             };
-            synced.map_err(|e| (index(at), Reason::from_io(&e)))?;
+            synced.map_err(|e| (EntryNo::of(at), Reason::from_io(&e)))?;
         }
         Ok(())
     }

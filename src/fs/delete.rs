@@ -17,8 +17,9 @@ use super::root::Dirs;
 use super::spool::Record;
 use super::surplus::Within;
 use crate::engine::job::{Answer, Tally, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, Stat};
-use crate::wire::outcome::{Reason, SpoolCode};
+use crate::wire::outcome::SpoolCode;
 
 /// After how many deletions the path of a directory is resolved anew.
 const LOOK_UP_EACH: u32 = 64;
@@ -102,7 +103,7 @@ impl Disk {
 }
 
 fn fatal(key: TransferKey, error: &io::Error) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch: 0, entry: 0, reason: Reason::from_io(error) }
+    Answer::Fatal { key, batch: BatchNo::ZERO, entry: EntryNo::ZERO, reason: reason(error) }
 }
 
 struct Remover<'a> {

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attributes;
+use super::claim;
 use super::digest::Digester;
 use super::identity::Identity;
 use super::opened::{OpenDir, Opened};
@@ -22,6 +23,7 @@ use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
 use crate::engine::job::{Answer, Job, TransferKey};
 use crate::errno;
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
@@ -91,9 +93,9 @@ pub struct Disk {
 #[derive(Debug, Default)]
 pub(super) struct DiskTransfer {
     /// The batches that were planned and not committed yet.
-    pub batches: BTreeMap<u32, PlannedBatch>,
+    pub batches: BTreeMap<BatchNo, PlannedBatch>,
     /// For a transfer that commits nothing: the needs of each batch.
-    pub only_needs: BTreeMap<u32, Vec<Need>>,
+    pub only_needs: BTreeMap<BatchNo, Vec<Need>>,
     pub opened: Opened,
     pub surplus: Surplus,
     /// The digest of the file that was announced last, computed ahead of its entry.
@@ -116,7 +118,7 @@ pub(super) struct PlannedBatch {
     pub layout: Arc<Layout>,
     pub needs: Vec<Need>,
     /// Files whose content was found to be as sent, by its digest: their state at that time.
-    pub proven: BTreeMap<u16, Identity>,
+    pub proven: BTreeMap<EntryNo, Identity>,
     /// What each entry has in staging, or why staging it failed.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, while it is open here.
@@ -216,13 +218,13 @@ impl Disk {
     }
 }
 
-/// The answer to a job for a batch that is not planned.
-pub(super) fn never_planned(key: TransferKey, batch: u32) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch, entry: 0, reason: Reason::Os(errno::EINVAL) }
+/// Why a disk that writes, of user `us`, would refuse this base directory, if it can be told already:
+/// there is a `.makuosan` that is not ours.
+pub fn refusal(root: &Root, us: u32) -> Option<io::Error> {
+    claim::existing(root.as_fd(), us).err().filter(claim::is_not_ours)
 }
 
-/// The index of an entry as the wire has it.
-pub(super) fn index(at: usize) -> u16 {
-    // A manifest has at most MAX_ENTRIES.
-    u16::try_from(at).unwrap_or(u16::MAX)
+/// The answer to a job for a batch that is not planned.
+pub(super) fn never_planned(key: TransferKey, batch: BatchNo) -> Answer<StagedFile> {
+    Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: Reason::Os(errno::EINVAL) }
 }

@@ -2,11 +2,13 @@
 
 use std::io;
 
+use super::claim;
 use crate::wire::outcome::Reason;
 
 /// The reason to report for an entry when opening its path, or working on it, fails.
 pub(super) fn reason(error: &io::Error) -> Reason {
     match error.raw_os_error() {
+        _ if claim::is_not_ours(error) => Reason::StagingNotOurs,
         Some(libc::ELOOP) => Reason::LinkInPath,
         Some(libc::ENOTDIR) => Reason::NotADirectoryInPlace,
         _ => Reason::from_io(error),

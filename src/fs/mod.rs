@@ -17,6 +17,7 @@
 
 mod attributes;
 pub mod batch;
+mod claim;
 mod commit;
 mod delete;
 mod digest;

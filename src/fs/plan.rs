@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::digest::Digester;
-use super::disk::{Ahead, Disk, PlannedBatch, StagedFile, index};
+use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
 use super::errors::{is_fatal, reason};
 use super::grain::Grain;
 use super::identity::Identity;
@@ -19,6 +19,7 @@ use super::surplus::{Surplus, Within};
 use super::sweep;
 use crate::engine::job::{Answer, Options, TransferKey};
 use crate::errno;
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::Layout;
@@ -29,7 +30,7 @@ impl Disk {
     pub(super) fn plan(
         &mut self,
         key: TransferKey,
-        batch: u32,
+        batch: BatchNo,
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
         options: Options,
@@ -42,7 +43,7 @@ impl Disk {
         transfer.surplus.options = options;
         if let Some(setup) = &manifest.setup {
             if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return Answer::Fatal { key, batch, entry: 0, reason };
+                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
             }
         }
         let closing = &self.closing;
@@ -61,7 +62,7 @@ impl Disk {
         let needs: Vec<Need> = match options.names_only {
             true => vec![Need::Skip; manifest.entries.len()],
             false => {
-                let entries = (0u16..).zip(&manifest.entries);
+                let entries = EntryNo::ZERO.onwards().zip(&manifest.entries);
                 entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
             }
         };
@@ -87,7 +88,7 @@ impl Disk {
     fn plan_without_commit(
         &mut self,
         key: TransferKey,
-        batch: u32,
+        batch: BatchNo,
         manifest: &Arc<Manifest>,
         needs: Vec<Need>,
     ) -> Answer<StagedFile> {
@@ -97,7 +98,7 @@ impl Disk {
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
             if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
-                return Answer::Fatal { key, batch, entry: 0, reason: Reason::from_io(&e) };
+                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
         transfer.only_needs.insert(batch, needs.clone());
@@ -106,12 +107,12 @@ impl Disk {
 
     /// Creates the streamed file of a batch in staging, if it has one and needs it. If that fails, the
     /// entry fails, or the whole transfer if the error is fatal.
-    fn open_streamed(&mut self, planned: &mut PlannedBatch) -> Result<(), (u16, Reason)> {
+    fn open_streamed(&mut self, planned: &mut PlannedBatch) -> Result<(), (EntryNo, Reason)> {
         let slot = match planned.layout.slots() {
             [slot] if planned.layout.streams() => slot,
             _ => return Ok(()),
         };
-        let at = usize::from(slot.entry);
+        let at = slot.entry.index();
         let (Some(staging), Some(entry), Some(Need::All)) =
             (&mut self.staging, planned.manifest.entries.get(at), planned.needs.get(at))
         else {
@@ -135,7 +136,7 @@ impl Disk {
             Err(e) => {
                 let reason = reason(&e);
                 if is_fatal(reason) {
-                    return Err((index(at), reason));
+                    return Err((EntryNo::of(at), reason));
                 }
                 if let Some(need) = planned.needs.get_mut(at) {
                     *need = Need::Failed(reason);
@@ -159,7 +160,7 @@ struct Planner<'a> {
     /// Whether the result is no longer wanted.
     cancelled: &'a dyn Fn() -> bool,
     /// As in [`PlannedBatch`].
-    proven: BTreeMap<u16, Identity>,
+    proven: BTreeMap<EntryNo, Identity>,
     readonly: bool,
     options: Options,
 }
@@ -170,7 +171,7 @@ impl Planner<'_> {
         self.readonly || Surplus::commits_nothing(&self.options)
     }
 
-    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
+    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let path = entry.path.as_bytes();
         if self.opened.is_below_failed(path) {
             return Need::Silent;
@@ -280,7 +281,7 @@ impl Planner<'_> {
         }
     }
 
-    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
+    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let stat = match self.look(&entry.path) {
             Ok(Some(stat)) => stat,
             Ok(None) if self.options.check => return MISSING,

@@ -14,6 +14,7 @@ use super::errors::reason;
 use super::identity::{Identity, open_to_read};
 use super::root::{Dirs, Root};
 use crate::errno;
+use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::sys::{fsat, preadv};
 use crate::wire::layout::Layout;
@@ -54,8 +55,8 @@ impl Source {
     pub fn load(
         &mut self,
         mut body: Vec<u8>,
-        wanted: &dyn Fn(u16) -> bool,
-    ) -> (Vec<u8>, Vec<(u16, Reason)>) {
+        wanted: &dyn Fn(EntryNo) -> bool,
+    ) -> (Vec<u8>, Vec<(EntryNo, Reason)>) {
         if self.layout.streams() || !self.layout.is_sound() {
             return (Vec::new(), Vec::new());
         }
@@ -78,7 +79,7 @@ impl Source {
         (body, failed)
     }
 
-    fn load_one(&mut self, entry: u16, room: &mut [u8]) -> Result<(), Reason> {
+    fn load_one(&mut self, entry: EntryNo, room: &mut [u8]) -> Result<(), Reason> {
         let (file, identity) = self.open(entry)?;
         fill(&File::from(file), &identity, room)
     }
@@ -114,10 +115,10 @@ impl Source {
 
     /// Those of the `wanted` regular files, including empty ones, that have changed or been replaced
     /// at their paths.
-    pub fn verify(&self, wanted: &dyn Fn(u16) -> bool) -> Vec<(u16, Reason)> {
+    pub fn verify(&self, wanted: &dyn Fn(EntryNo) -> bool) -> Vec<(EntryNo, Reason)> {
         let mut dirs = Dirs::new(self.dirs.root().clone());
         let mut failed = Vec::new();
-        for (entry, identity) in (0u16..).zip(self.identities.iter()) {
+        for (entry, identity) in EntryNo::ZERO.onwards().zip(self.identities.iter()) {
             let (Some(identity), Some(path)) = (identity, self.path(entry)) else { continue };
             if !wanted(entry) {
                 continue;
@@ -132,19 +133,19 @@ impl Source {
         failed
     }
 
-    fn path(&self, entry: u16) -> Option<&RelPath> {
-        self.manifest.entries.get(usize::from(entry)).map(|entry| &entry.path)
+    fn path(&self, entry: EntryNo) -> Option<&RelPath> {
+        self.manifest.entries.get(entry.index()).map(|entry| &entry.path)
     }
 
-    fn identity(&self, entry: u16) -> Result<Identity, Reason> {
-        let identity = self.identities.get(usize::from(entry)).copied().flatten();
+    fn identity(&self, entry: EntryNo) -> Result<Identity, Reason> {
+        let identity = self.identities.get(entry.index()).copied().flatten();
         identity.ok_or(Reason::Os(errno::EINVAL))
     }
 
-    fn open(&mut self, entry: u16) -> Result<(OwnedFd, Identity), Reason> {
+    fn open(&mut self, entry: EntryNo) -> Result<(OwnedFd, Identity), Reason> {
         let identity = self.identity(entry)?;
         let manifest = self.manifest.clone();
-        let path = manifest.entries.get(usize::from(entry)).map(|entry| &entry.path);
+        let path = manifest.entries.get(entry.index()).map(|entry| &entry.path);
         let path = path.ok_or(Reason::Os(errno::EINVAL))?;
         let (dir, name) = self.dirs.parent(path).map_err(|e| gone_or(&e))?;
         let file = open_to_read(dir.as_fd(), name);
@@ -197,7 +198,7 @@ mod tests {
         let batch = one_batch(&root, &RelPath::base());
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let mut source = Source::new(root, &batch, layout);
-        let (file, identity) = source.open(0).unwrap();
+        let (file, identity) = source.open(EntryNo::ZERO).unwrap();
         let file = File::from(file);
         let mut room = [0; 7];
         assert_eq!((fill(&file, &identity, &mut room), &room), (Ok(()), b"content"));

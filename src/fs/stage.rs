@@ -5,19 +5,25 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::attributes::set_attributes;
-use super::disk::{Disk, StagedFile, index, never_planned};
+use super::disk::{Disk, StagedFile, never_planned};
 use super::errors::{is_fatal, reason};
 use super::paths::split;
 use super::rights::{Rights, Wanted, changes};
 use super::root::Dirs;
 use super::staging::{PlaceId, Staged, Staging, create};
 use crate::engine::job::{Answer, Body, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, FileType};
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::outcome::Need;
 
 impl Disk {
-    pub(super) fn stage(&mut self, key: TransferKey, batch: u32, body: Body) -> Answer<StagedFile> {
+    pub(super) fn stage(
+        &mut self,
+        key: TransferKey,
+        batch: BatchNo,
+        body: Body,
+    ) -> Answer<StagedFile> {
         let Some(transfer) = self.transfers.get_mut(&key) else { return never_planned(key, batch) };
         if transfer.only_needs.contains_key(&batch) {
             return Answer::Staged { key, batch, buffer: into_buffer(body) };
@@ -53,7 +59,7 @@ impl Disk {
                 (Some(Ok(_)), Some(_)) => Err(io::Error::from_raw_os_error(libc::EIO)),
                 (Some(_), _) => continue,
                 (None, _) => {
-                    let slot = layout.slot(index(at));
+                    let slot = layout.slot(EntryNo::of(at));
                     let range = slot.map_or(0..0, |slot| slot.start..slot.start + slot.len);
                     match in_memory.get(range.start as usize..range.end as usize) {
                         Some(bytes) => stager.make(entry, bytes),
@@ -63,7 +69,7 @@ impl Disk {
             };
             match made.map_err(|e| reason(&e)) {
                 Err(reason) if is_fatal(reason) => {
-                    return Answer::Fatal { key, batch, entry: index(at), reason };
+                    return Answer::Fatal { key, batch, entry: EntryNo::of(at), reason };
                 }
                 made => {
                     if let (Some(Ok(before)), Err(_)) = (*room, made) {

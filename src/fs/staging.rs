@@ -13,16 +13,15 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use super::claim::{self, MARKER, NotOurs, PROBE, RECORD};
 use super::grain::Grain;
 use super::paths::split;
 use super::rights::{Fresh, PRIVATE, Rights};
 use super::root::{Dirs, Root};
 use super::sweep;
-use crate::name::{MAX_PATH, RelPath, STAGING};
+use crate::name::{MAX_PATH, RelPath};
 use crate::sys::fsat::{self, Stat};
 
-/// How the names of records begin; the rest is a number.
-const RECORD: &[u8] = b"mount-";
 /// The most other mounts that can have a place at the same time.
 const MOST_PLACES: usize = 64;
 
@@ -57,11 +56,18 @@ pub(super) struct PlaceId(usize);
 #[derive(Debug)]
 struct Place {
     fd: OwnedFd,
-    mount: Mount,
-    grain: Grain,
-    fresh: Fresh,
+    measured: Measured,
     /// The directory that contains it, and the name of its record; None for the base directory's.
     within: Option<(OwnedFd, Vec<u8>)>,
+}
+
+/// What is the same for everything in a place.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    mount: Mount,
+    grain: Grain,
+    /// Which attributes new files get.
+    fresh: Fresh,
 }
 
 /// What two directories must have in common for a rename between them.
@@ -93,13 +99,12 @@ pub(super) fn name_of(number: u64) -> Vec<u8> {
 }
 
 impl Staging {
-    /// Creates `.makuosan`, or takes over an existing one and empties it.
+    /// Creates `.makuosan`, or takes over an existing one of ours and empties it.
     ///
     /// # Errors
-    /// It cannot be created, is not a directory, belongs to another user, or is locked by another
-    /// process.
+    /// It cannot be created, is not ours ([`NotOurs`]), or is locked by another process.
     pub fn open(root: Arc<Root>, rights: &Rights) -> io::Result<Self> {
-        let fd = take_over(root.as_fd(), rights)?;
+        let (fd, _) = claim::claim(root.as_fd(), rights.uid())?;
         fsat::lock(fd.as_fd()).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::WouldBlock,
@@ -107,13 +112,10 @@ impl Staging {
             ),
             _ => e,
         })?;
-        if Mount::of(&fsat::stat_fd(fd.as_fd())?) != Mount::of(&fsat::stat_fd(root.as_fd())?) {
-            // Nothing could be renamed from it into the base directory.
-            return Err(io::Error::from_raw_os_error(libc::EXDEV));
-        }
-        let kept = clear_recorded(&root, &fd, rights)?;
+        let mut kept = clear_recorded(&root, &fd, rights)?;
+        kept.push(MARKER.to_vec());
         sweep::empty(fd.as_fd(), &kept)?;
-        let home = Place::new(fd, None)?;
+        let home = Place { measured: Measured::of(&fd)?, fd, within: None };
         Ok(Staging { root, home, other_mounts: Vec::new(), next: 0 })
     }
 
@@ -131,7 +133,7 @@ impl Staging {
     /// # Errors
     /// ESTALE if the place is gone.
     pub fn fresh(&self, place: PlaceId) -> io::Result<Fresh> {
-        Ok(self.place(place)?.fresh)
+        Ok(self.place(place)?.measured.fresh)
     }
 
     /// How exactly the file system of `stat` keeps times. For one other than that of the base
@@ -139,9 +141,10 @@ impl Staging {
     pub fn grain(&self, stat: &Stat) -> Grain {
         let mut places = std::iter::once(&self.home).chain(&self.other_mounts);
         let known = places.find(|place| {
-            place.mount.dev == stat.dev || place.mount.is_same_mount(Mount::of(stat))
+            let mount = place.measured.mount;
+            mount.dev == stat.dev || mount.is_same_mount(Mount::of(stat))
         });
-        known.map_or(Grain::EXACT, |place| place.grain)
+        known.map_or(Grain::EXACT, |place| place.measured.grain)
     }
 
     /// The place for what will be renamed into the directory `parent`, which need not exist yet.
@@ -163,10 +166,11 @@ impl Staging {
             }
         };
         let mount = Mount::of(&stat);
-        if mount == self.home.mount {
+        if mount == self.home.measured.mount {
             return Ok(PlaceId(0));
         }
-        if let Some(at) = self.other_mounts.iter().position(|place| place.mount == mount) {
+        let mut others = self.other_mounts.iter();
+        if let Some(at) = others.position(|place| place.measured.mount == mount) {
             return Ok(PlaceId(at + 1));
         }
         if self.other_mounts.len() >= MOST_PLACES {
@@ -182,9 +186,10 @@ impl Staging {
         }
         let made = self.settle(top, rights).or_else(|e| match e.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) if top != nearest => self.settle(nearest, rights),
+            _ if top != nearest && claim::is_in_use(&e) => self.settle(nearest, rights),
             _ => Err(e),
         })?;
-        if made.mount != mount {
+        if made.measured.mount != mount {
             return Err(io::Error::from_raw_os_error(libc::EXDEV)); // mounted or replaced meanwhile
         }
         self.other_mounts.push(made);
@@ -194,6 +199,11 @@ impl Staging {
     /// Creates a place in the directory `path` of another mount.
     fn settle(&mut self, path: &[u8], rights: &Rights) -> io::Result<Place> {
         let within = self.root.open_dir(path, fsat::PATH_ONLY)?;
+        // Nothing is recorded for what is somebody's own, which may be met again and again.
+        match claim::existing(within.as_fd(), rights.uid()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
         let (file, record) = loop {
             self.next += 1;
             let record = [RECORD, &name_of(self.next)].concat();
@@ -202,18 +212,22 @@ impl Staging {
                 made => break (made?, record),
             }
         };
-        let made = (&file).write_all(path).and_then(|()| file.sync_all()).and_then(|()| {
-            let fd = keeping_mtime(within.as_fd(), || take_over(within.as_fd(), rights))?;
-            sweep::empty(fd.as_fd(), &[])?;
-            Place::new(fd, None)
+        let claimed = (&file).write_all(path).and_then(|()| file.sync_all()).and_then(|()| {
+            keeping_mtime(within.as_fd(), || claim::claim(within.as_fd(), rights.uid()))
         });
-        match made {
-            Ok(place) => Ok(Place { within: Some((within, record)), ..place }),
+        let (fd, made) = claimed.inspect_err(|_| {
+            let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
+        })?;
+        let furnished = have_to_oneself(&fd).and_then(|()| {
+            sweep::empty(fd.as_fd(), &[MARKER.to_vec()])?;
+            Measured::of(&fd)
+        });
+        match furnished {
+            Ok(measured) => Ok(Place { fd, measured, within: Some((within, record)) }),
             Err(e) => {
-                let gone =
-                    keeping_mtime(within.as_fd(), || fsat::rmdir_at(within.as_fd(), STAGING));
-                // If it exists and is not ours, there is nothing to clean up either.
-                if gone.map_or_else(|e| e.raw_os_error() != Some(libc::ENOTEMPTY), |()| true) {
+                // One that was there stays recorded: it is ours, and may hold something.
+                let gone = made && clear(&within, &fd).is_ok();
+                if gone || claim::is_in_use(&e) {
                     let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
                 }
                 Err(e)
@@ -237,7 +251,7 @@ impl Staging {
         let made = match make(self.place(place)?.fd.as_fd(), &name) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) && place.0 == 0 => {
                 // `.makuosan` was removed while the daemon was running.
-                let fd = take_over(self.root.as_fd(), rights)?;
+                let (fd, _) = claim::claim(self.root.as_fd(), rights.uid())?;
                 fsat::lock(fd.as_fd())?;
                 self.home.fd = fd;
                 make(self.home.fd.as_fd(), &name)?
@@ -291,7 +305,8 @@ impl Staging {
     pub fn tidy(&mut self) {
         for place in self.other_mounts.drain(..) {
             let Some((within, record)) = &place.within else { continue };
-            let gone = keeping_mtime(within.as_fd(), || fsat::rmdir_at(within.as_fd(), STAGING));
+            let gone =
+                keeping_mtime(within.as_fd(), || claim::remove(within.as_fd(), place.fd.as_fd()));
             if gone.is_ok() {
                 let _ = fsat::unlink_at(self.home.fd.as_fd(), record);
             }
@@ -299,10 +314,9 @@ impl Staging {
     }
 }
 
-impl Place {
+impl Measured {
     /// Finds out which attributes new files in `fd` get, and how exactly times are kept.
-    fn new(fd: OwnedFd, within: Option<(OwnedFd, Vec<u8>)>) -> io::Result<Self> {
-        const PROBE: &[u8] = b"probe";
+    fn of(fd: &OwnedFd) -> io::Result<Self> {
         let made = |mode| {
             let file = create(fd.as_fd(), PROBE, mode)?;
             fsat::stat_fd(file.as_fd())
@@ -314,31 +328,25 @@ impl Place {
         fsat::unlink_at(fd.as_fd(), PROBE)?;
         let fresh = Fresh::of(&private, &open);
         let mount = Mount::of(&fsat::stat_fd(fd.as_fd())?);
-        Ok(Place { fd, mount, grain: grain?, fresh, within })
+        Ok(Measured { mount, grain: grain?, fresh })
     }
 }
 
-/// Creates or opens `.makuosan` in `dir`, and makes sure that only this user has access.
-fn take_over(dir: BorrowedFd<'_>, rights: &Rights) -> io::Result<OwnedFd> {
-    match fsat::mkdir_at(dir, STAGING, 0o700) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
+/// Keeps other daemons out of a place on another mount.
+fn have_to_oneself(fd: &OwnedFd) -> io::Result<()> {
+    match fsat::lock(fd.as_fd()) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(NotOurs::InUse.into()),
+        // Not every file system has locks.
+        _ => Ok(()),
     }
-    let fd = fsat::open_at(dir, STAGING, fsat::LISTING, 0)?;
-    let stat = fsat::stat_fd(fd.as_fd())?;
-    if !rights.may_change(&stat) {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!(".makuosan belongs to another user ({})", stat.uid),
-        ));
-    }
-    if stat.uid != rights.uid() {
-        fsat::chown_fd(fd.as_fd(), Some(rights.uid()), None)?;
-    }
-    if stat.mode != 0o700 {
-        fsat::chmod_fd(fd.as_fd(), 0o700)?;
-    }
-    Ok(fd)
+}
+
+/// Empties and removes the place `fd` in `within`.
+fn clear(within: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
+    keeping_mtime(within.as_fd(), || {
+        sweep::empty(fd.as_fd(), &[])?;
+        claim::remove(within.as_fd(), fd.as_fd())
+    })
 }
 
 /// Does `work`, which creates or removes a name in `dir`, and then restores the mtime of `dir` where
@@ -363,18 +371,18 @@ fn clear_recorded(root: &Root, home: &OwnedFd, rights: &Rights) -> io::Result<Ve
             continue; // incomplete: the daemon was killed before it created the place
         }
         let cleared = root.open_dir(&path, fsat::PATH_ONLY).and_then(|within| {
-            keeping_mtime(within.as_fd(), || {
-                let fd = fsat::open_at(within.as_fd(), STAGING, fsat::LISTING, 0)?;
-                if rights.may_change(&fsat::stat_fd(fd.as_fd())?) {
-                    sweep::empty(fd.as_fd(), &[])?;
-                    fsat::rmdir_at(within.as_fd(), STAGING)?;
-                }
-                Ok(())
-            })
+            let fd = claim::existing(within.as_fd(), rights.uid())?;
+            // Another daemon may have a base directory there.
+            have_to_oneself(&fd)?;
+            clear(&within, &fd)
         });
-        match cleared.map_err(|e| e.raw_os_error()) {
-            Ok(()) | Err(Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
-            Err(_) => kept.push(record),
+        match cleared {
+            Ok(()) => {}
+            Err(e) if claim::is_not_ours(&e) => {}
+            Err(e) => match e.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => {}
+                _ => kept.push(record),
+            },
         }
     }
     Ok(kept)

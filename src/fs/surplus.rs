@@ -36,6 +36,7 @@ use super::spool::{Record, Spool};
 use super::staging::{Mount, Staging};
 use crate::engine::job::{Options, Tally};
 use crate::errno;
+use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 use crate::sys::fsat::{self, FileType, Stat};
@@ -53,9 +54,9 @@ pub(super) struct Surplus {
     /// The directories that are open, and the base if the transfer sends everything.
     dirs: HashMap<Vec<u8>, Named>,
     /// The batch to evaluate next, once the first one is known.
-    next: Option<u32>,
+    next: Option<BatchNo>,
     /// Batches that were planned before their turn.
-    early: BTreeMap<u32, (Arc<Manifest>, Vec<bool>)>,
+    early: BTreeMap<BatchNo, (Arc<Manifest>, Vec<bool>)>,
     /// A batch is missing, so it is unknown what it named.
     broken: bool,
     spool: Option<Spool>,
@@ -123,7 +124,7 @@ impl Surplus {
     ///
     /// # Errors
     /// EINVAL if the setup is not valid, or differs from an earlier one.
-    pub fn set_up(&mut self, batch: u32, setup: &Setup) -> Result<(), Reason> {
+    pub fn set_up(&mut self, batch: BatchNo, setup: &Setup) -> Result<(), Reason> {
         const INVALID: Reason = Reason::Os(errno::EINVAL);
         let mut reader = Reader::new(&setup.patterns);
         let patterns = match setup.patterns.is_empty() {
@@ -170,7 +171,7 @@ impl Surplus {
     pub fn planned(
         &mut self,
         within: &mut Within<'_>,
-        batch: u32,
+        batch: BatchNo,
         manifest: &Arc<Manifest>,
         failed: Vec<bool>,
     ) -> io::Result<()> {
@@ -178,7 +179,7 @@ impl Surplus {
             self.early.insert(batch, (manifest.clone(), failed));
         }
         while let Some((manifest, failed)) = self.next.and_then(|next| self.early.remove(&next)) {
-            self.next = self.next.map(|next| next.saturating_add(1));
+            self.next = self.next.map(BatchNo::next);
             for (entry, failed) in manifest.entries.iter().zip(failed) {
                 match entry.kind {
                     Kind::Close { listed } => self.closed(within, entry, listed, false)?,
@@ -190,9 +191,9 @@ impl Surplus {
     }
 
     /// `batch` is about to be committed.
-    pub fn committing(&mut self, batch: u32) {
+    pub fn committing(&mut self, batch: BatchNo) {
         self.broken |= self.next != Some(batch);
-        self.next = Some(batch.saturating_add(1));
+        self.next = Some(batch.next());
     }
 
     /// Something exists at the sender. If `entry` opens a directory, that is open from now on.

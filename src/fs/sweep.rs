@@ -5,6 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::sys::fsat::{self, Rename};
 
+/// How the names begin under which things are kept that were in a directory; the rest is a number.
+pub(super) const LIFTED: &[u8] = b"lifted-";
+
 /// The names in `dir`, without `.` and `..`.
 pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let fd = fsat::open_at(dir, b".", fsat::LISTING, 0)?;
@@ -67,9 +70,8 @@ fn lift(dir: BorrowedFd<'_>, name: &[u8], lifted: &mut u64) -> io::Result<()> {
         }
         loop {
             *lifted += 1;
-            let new = format!("lifted-{lifted}");
-            let moved =
-                fsat::rename_at(from.as_fd(), &child, dir, new.as_bytes(), Rename::NoReplace);
+            let new = [LIFTED, lifted.to_string().as_bytes()].concat();
+            let moved = fsat::rename_at(from.as_fd(), &child, dir, &new, Rename::NoReplace);
             match moved {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 other => break other?,

@@ -22,6 +22,7 @@ mod mounts;
 mod options;
 mod patterns;
 mod send;
+mod staging_owner;
 mod startup;
 mod two_senders;
 mod unlistable;

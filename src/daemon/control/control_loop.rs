@@ -14,10 +14,9 @@ use crate::console::report::{self, Dropped, MemberRow, StatusReport, StrangerRow
 use crate::console::{Offer, Session, reply};
 use crate::daemon::clock;
 use crate::daemon::control::client::{Client, Stream, Work};
+use crate::daemon::keyfile;
 use crate::daemon::order::Order;
 use crate::daemon::receiving::receiver::ToReceiver;
-use crate::daemon::sealing::keyfile;
-use crate::daemon::sealing::packet::Seal;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::setup::password::Door;
 use crate::daemon::shared::{Peer, Shared, ToControl, lock};
@@ -25,7 +24,9 @@ use crate::engine::destination::Destination;
 use crate::engine::members::{Event, Members, Packet, Why};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
+use crate::ids::TransferNo;
 use crate::log;
+use crate::seal::Seal;
 use crate::sys::Waker;
 use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
@@ -60,7 +61,7 @@ pub(crate) struct Control {
     pub(crate) clients: Vec<Client>,
     pub(crate) door: Door,
     pub(crate) next_client: u32,
-    pub(crate) next_number: u32,
+    pub(crate) next_number: TransferNo,
     pub(crate) rng: Rng,
     pub(crate) ticked: Time,
     pub(crate) tried_join: Time,
@@ -204,7 +205,7 @@ impl Control {
                 log::notice(format_args!("the key is as it was"))
             }
             Ok(ring) => {
-                log::notice(format_args!("the key is another now ({} to open with)", ring.len()));
+                log::notice(format_args!("the key is another now ({} to open with)", ring.count()));
                 keys.replace(ring);
             }
             Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed")),
@@ -343,8 +344,8 @@ impl Control {
         }
     }
 
-    /// Every transfer below this number is closed.
-    pub(crate) fn oldest_open(&self) -> u32 {
+    /// Every transfer before this one is closed.
+    pub(crate) fn oldest_open(&self) -> TransferNo {
         lock(&self.shared.open).first().copied().unwrap_or(self.next_number)
     }
 
@@ -452,7 +453,7 @@ impl Control {
 
     /// Another host has the path of a client's transfer: it is tried again after a random while, or
     /// given up.
-    fn held(&mut self, now: Time, client: u32, number: u32, who: &str) {
+    fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
         let Some(client) = self.client(client) else { return };
         let Work::Transfer(at, order, until) = &client.work else { return };

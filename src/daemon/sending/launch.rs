@@ -21,6 +21,7 @@ use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
 use crate::fs::found::WalkError;
 use crate::fs::walk::{WalkOptions, Walker};
+use crate::ids::TransferNo;
 use crate::name::{Escaped, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
@@ -51,7 +52,7 @@ impl Control {
         now: Time,
         at: usize,
         order: Arc<Order>,
-    ) -> Result<(u32, Arc<Order>), Refusal> {
+    ) -> Result<(TransferNo, Arc<Order>), Refusal> {
         let targets = self.targets(&order.targets)?;
         let own_only = self.settings.own_only;
         let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
@@ -85,8 +86,7 @@ impl Control {
             return Err(Refusal(Vec::new(), Total::default()));
         }
         let number = self.next_number;
-        // 0 stands for no transfer.
-        self.next_number = self.next_number.wrapping_add(1).max(1);
+        self.next_number = number.next();
         let client = &self.clients[at];
         let errors = Arc::new(AtomicU64::new(0));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
@@ -146,7 +146,13 @@ impl Control {
         block_for_mtu(smallest.unwrap_or(u16::MAX).min(self.shared.net.mtu()))
     }
 
-    fn outgoing(&self, now: Time, number: u32, targets: &[Member], options: Options) -> Outgoing {
+    fn outgoing(
+        &self,
+        now: Time,
+        number: TransferNo,
+        targets: &[Member],
+        options: Options,
+    ) -> Outgoing {
         let config = Config {
             me: self.shared.me,
             number,

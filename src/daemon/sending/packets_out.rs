@@ -2,16 +2,16 @@
 
 use std::io::IoSliceMut;
 use std::net::SocketAddrV4;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::daemon::sealing::packet::{AROUND, Seal};
 use crate::daemon::shared::Shared;
 use crate::engine::destination::Destination;
 use crate::engine::window::Bucket;
 use crate::errno::ErrorText;
+use crate::ids::BlockRange;
 use crate::log;
+use crate::seal::{AROUND, Seal};
 use crate::time::Time;
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;
@@ -87,13 +87,13 @@ impl Wire {
         now: Time,
         to: Destination,
         header: Header,
-        blocks: Range<u32>,
+        blocks: BlockRange,
         layout: &Layout,
         fill: impl FnOnce(u64, &mut [IoSliceMut<'_>]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let bytes = layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
+        let bytes = layout.bytes_of_all(blocks);
         let block = layout.block() as usize;
-        let len = (bytes.end - bytes.start) as usize + blocks.len() * AROUND;
+        let len = (bytes.end - bytes.start) as usize + blocks.len() as usize * AROUND;
         if blocks.is_empty() || len > ROOM {
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl Wire {
             self.end = at;
             return Err(error);
         }
-        for (block, packet) in blocks.zip(region.chunks_mut(block + AROUND)) {
+        for (block, packet) in blocks.iter().zip(region.chunks_mut(block + AROUND)) {
             self.seal.seal(Header { block, ..header }, packet);
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::cli::daemon::Config;
 use crate::daemon::setup::start::Identity;
 use crate::errno::ErrorText;
+use crate::fs::disk;
 use crate::fs::root::Root;
 use crate::name::HostName;
 use crate::sys::ids;
@@ -33,6 +34,11 @@ pub(crate) fn describe(
     if let Some(path) = &config.pidfile {
         // That a daemon holds it is no obstacle.
         probe_directory_of(path, "--pidfile")?;
+    }
+    if let (false, Some(why)) =
+        (config.readonly || config.no_recv, disk::refusal(root, identity.uid))
+    {
+        return Err(format!("-b {}: {why}", config.base.display()));
     }
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {

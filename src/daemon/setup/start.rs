@@ -14,11 +14,9 @@ use crate::cli::daemon::{self as cli, Config};
 use crate::console::password::Secret;
 use crate::daemon::clock;
 use crate::daemon::control::control_loop::{Control, Settings};
+use crate::daemon::keyfile;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::receiving::receiver::{Receiver, ToReceiver};
-use crate::daemon::sealing::keyfile;
-use crate::daemon::sealing::keyring::{Keyring, Keys};
-use crate::daemon::sealing::packet::Seal;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::setup::check_config;
 use crate::daemon::setup::confine::{Places, confine};
@@ -30,9 +28,11 @@ use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
+use crate::ids::TransferNo;
 use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
+use crate::seal::{Keyring, Keys, Seal};
 use crate::sys::daemonize::{self, Readiness};
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
@@ -343,7 +343,7 @@ fn assemble(
             door: Door::new(password),
             next_client: 1,
             // Any number will do to start from; 0 stands for none.
-            next_number: (seed as u32 >> 2).max(1),
+            next_number: TransferNo::new((seed as u32 >> 2).max(1)),
             rng: Rng::new(seed),
             ticked: now,
             tried_join: now,

@@ -109,6 +109,22 @@ pub fn chmod_private(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<
     })
 }
 
+/// Takes the access control lists from what `fd` is open on for reading or writing: who may do what is
+/// then said by its mode alone, and what is made in it inherits nothing.
+///
+/// # Errors
+/// Those of `fremovexattr`, but for there being none, or none on this file system.
+pub fn remove_acls(fd: BorrowedFd<'_>) -> io::Result<()> {
+    for name in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        // SAFETY: the name ends with NUL.
+        match cvt(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) }) {
+            Err(e) if !matches!(errno(&e), libc::ENODATA | libc::EOPNOTSUPP) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn fchmodat2(fd: c_int, mode: u32) -> c_long {
     let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
     // SAFETY: the path is a constant that ends with NUL.
