@@ -122,7 +122,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
     vec![
         (6, Delete::Tally.emit()),
         (6, Delete::Run.emit()),
-        (13, spool(Spool::Tally(Tally { spooled: 1, entries: 2 }))),
+        (13, spool(Spool::Tally(Tally { spooled: 1, failed: 1, entries: 2 }))),
         (13, spool(Spool::Ran { deleted: 1, failed: 2 })),
     ]
 }
