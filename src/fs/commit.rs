@@ -85,7 +85,7 @@ impl Disk {
         }
         let idle = self.staging.is_none();
         let fsync = self.config.fsync && !idle;
-        let spools = transfer.surplus.options.spools() && !idle;
+        let spools = transfer.surplus.mode.spools() && !idle;
         if spools {
             transfer.surplus.committing(batch);
         }

@@ -11,10 +11,10 @@ use super::meta::{Grain, PRIVATE, Rights, is_kind};
 use super::opened::Opened;
 use super::root::{Dirs, reason, split};
 use super::staging::{Staging, create};
-use super::surplus::{Surplus, Within};
+use super::surplus::Within;
 use super::sweep;
 use super::walk::Identity;
-use crate::engine::job::{Answer, Options, TransferKey};
+use crate::engine::job::{Answer, Mode, TransferKey};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::Layout;
@@ -28,14 +28,14 @@ impl Disk {
         batch: u32,
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
-        options: Options,
+        mode: Mode,
     ) -> Answer<StagedFile> {
         let before = self.transfers.get_mut(&key).and_then(|t| t.batches.remove(&batch));
         if let Some(mut before) = before {
             self.discard(&mut before);
         }
         let transfer = self.transfers.entry(key).or_default();
-        transfer.surplus.options = options;
+        transfer.surplus.mode = mode;
         if let Some(setup) = &manifest.setup {
             if let Err(reason) = transfer.surplus.set_up(batch, setup) {
                 return Answer::Fatal { key, batch, entry: 0, reason };
@@ -52,9 +52,9 @@ impl Disk {
             off: &|| closing.contains(key),
             proven: BTreeMap::new(),
             readonly: self.config.readonly,
-            options,
+            mode,
         };
-        let needs: Vec<Need> = match options.names_only {
+        let needs: Vec<Need> = match mode.names_only() {
             true => vec![Need::Skip; manifest.entries.len()],
             false => {
                 let entries = (0u16..).zip(&manifest.entries);
@@ -62,7 +62,7 @@ impl Disk {
             }
         };
         let proven = planner.proven;
-        if Surplus::is_idle(&options) {
+        if mode.commits_nothing() {
             return self.plan_idle(key, batch, &manifest, needs);
         }
         let staged = vec![None; manifest.entries.len()];
@@ -88,7 +88,7 @@ impl Disk {
         needs: Vec<Need>,
     ) -> Answer<StagedFile> {
         let transfer = self.transfers.entry(key).or_default();
-        if let (Some(staging), true) = (&mut self.staging, transfer.surplus.options.spools()) {
+        if let (Some(staging), true) = (&mut self.staging, transfer.surplus.mode.spools()) {
             let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
@@ -157,13 +157,13 @@ struct Planner<'a> {
     /// As in [`Pending`].
     proven: BTreeMap<u16, Identity>,
     readonly: bool,
-    options: Options,
+    mode: Mode,
 }
 
 impl Planner<'_> {
     /// Nothing that is planned will be done.
     fn is_idle(&self) -> bool {
-        self.readonly || Surplus::is_idle(&self.options)
+        self.readonly || self.mode.commits_nothing()
     }
 
     fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
@@ -185,7 +185,7 @@ impl Planner<'_> {
         }
         match need {
             // To be compared, it need not be writable.
-            need if self.options.check => need,
+            need if self.mode.is_check() => need,
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
         }
@@ -199,7 +199,7 @@ impl Planner<'_> {
             Err((Some(libc::ENOENT), _)) => Ok(None),
             // The commit will let itself in; until then nobody knows what is there.
             Err((Some(libc::EACCES), _))
-                if !self.options.check && self.opened.is_below_shut_out(path.as_bytes()) =>
+                if !self.mode.is_check() && self.opened.is_below_shut_out(path.as_bytes()) =>
             {
                 Ok(None)
             }
@@ -239,7 +239,7 @@ impl Planner<'_> {
             }
             None if stat.is_some() => Need::Skip,
             // Whatever is in it is missing too, and said to be.
-            None if self.options.check => MISSING,
+            None if self.mode.is_check() => MISSING,
             None => Need::All,
         }
     }
@@ -250,7 +250,7 @@ impl Planner<'_> {
         let failed = self.opened.has_failed(path);
         let need = match self.opened.get(path) {
             _ if failed => Need::Silent,
-            Some(dir) if !dir.existed && self.options.check => Need::Silent,
+            Some(dir) if !dir.existed && self.mode.is_check() => Need::Silent,
             Some(dir) if dir.existed && dir.differs => Need::Attributes,
             Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
             Some(_) => Need::Skip,
@@ -278,7 +278,7 @@ impl Planner<'_> {
     fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
         let stat = match self.look(&entry.path) {
             Ok(Some(stat)) => stat,
-            Ok(None) if self.options.check => return MISSING,
+            Ok(None) if self.mode.is_check() => return MISSING,
             Ok(None) => return Need::All,
             Err(e) => return Need::Failed(reason(&e)),
         };
@@ -289,7 +289,7 @@ impl Planner<'_> {
         }
         match same {
             Err(e) => Need::Failed(reason(&e)),
-            Ok(false) if stat.kind == FileType::Directory && !self.options.check => {
+            Ok(false) if stat.kind == FileType::Directory && !self.mode.is_check() => {
                 match self.is_empty(&entry.path) {
                     Ok(true) => Need::All,
                     Ok(false) => Need::Failed(Reason::DirectoryInPlace),
@@ -317,7 +317,7 @@ impl Planner<'_> {
             return Ok(false);
         }
         Ok(match &entry.kind {
-            Kind::File { size, .. } if self.options.ignore_times || *size != stat.size => false,
+            Kind::File { size, .. } if self.mode.ignores_times() || *size != stat.size => false,
             Kind::File { .. } => match digest {
                 Some(digest) => self.has_digest(entry, stat, digest)?,
                 None => self.grain(stat).same(stat.mtime, entry.mtime),
@@ -361,7 +361,7 @@ impl Planner<'_> {
         }
         match self.digest(&entry.path, &identity) {
             Ok(found) => Ok(found.as_ref() == Some(digest)),
-            Err(e) if self.options.check => Err(e),
+            Err(e) if self.mode.is_check() => Err(e),
             Err(_) => Ok(false),
         }
     }

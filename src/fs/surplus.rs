@@ -29,7 +29,7 @@ use super::opened::{MOST, above};
 use super::root::{Dirs, reason, split};
 use super::spool::{Record, Seen, Spool};
 use super::staging::{Mount, Staging};
-use crate::engine::job::{Options, Tally};
+use crate::engine::job::{Mode, Tally};
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 use crate::sys::fsat::{self, FileType, Stat};
@@ -40,7 +40,7 @@ use crate::wire::outcome::{Reason, SpoolCode};
 /// What a transfer would delete.
 #[derive(Debug, Default)]
 pub(super) struct Surplus {
-    pub options: Options,
+    pub mode: Mode,
     about: Option<RelPath>,
     patterns: Patterns,
     /// The directories that are open, and the base if the transfer is about it.
@@ -122,7 +122,7 @@ impl Surplus {
             false => Patterns::parse(&mut reader).map_err(|_| INVALID)?,
         };
         reader.end().map_err(|_| INVALID)?;
-        if self.options.gone && setup.path.is_base() {
+        if self.mode.path_is_gone() && setup.path.is_base() {
             return Err(INVALID);
         }
         if let Some(known) = &self.about {
@@ -136,16 +136,10 @@ impl Surplus {
         Ok(())
     }
 
-    /// Whether nothing will be committed.
-    pub fn is_idle(options: &Options) -> bool {
-        options.dry_run || options.check || options.names_only
-    }
-
     /// Whether what is spooled may be deleted: all of it has been counted, and that is what the
     /// transfer is for.
     pub fn may_run(&self) -> bool {
-        let Options { dry_run, check, delete, names_only, gone, .. } = self.options;
-        self.tallied && !dry_run && !check && (delete || names_only || gone)
+        self.tallied && self.mode.deletes()
     }
 
     /// What is spooled, if anything is.
@@ -239,9 +233,9 @@ impl Surplus {
     /// It cannot be spooled.
     pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<Tally> {
         self.broken |= !self.early.is_empty();
-        if !self.tallied && !self.broken && self.options.spools() {
+        if !self.tallied && !self.broken && self.mode.spools() {
             match self.about.clone() {
-                Some(about) if self.options.gone => self.doom(within, about)?,
+                Some(about) if self.mode.path_is_gone() => self.doom(within, about)?,
                 Some(about) if about.is_base() => {
                     let named = self.dirs.remove(about.as_bytes()).unwrap_or_default();
                     if !named.failed {
@@ -268,7 +262,7 @@ impl Surplus {
         self.entries += there.len() as u64;
         names.sort();
         // The base directory's own attributes are nobody's business.
-        let here = Parent::of(&stat, self.options.delete && !dir.is_base());
+        let here = Parent::of(&stat, self.mode.sends_and_deletes() && !dir.is_base());
         while let Some((name, _)) = there.next() {
             if names.contains(name) {
                 continue;

@@ -14,7 +14,7 @@ use super::disk::{Disk, DiskConfig, StagedFile};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{Found, WalkItem, WalkOptions, Walker};
-use crate::engine::job::{Answer, Body, Job, Options, TransferKey};
+use crate::engine::job::{Answer, Body, Job, Mode, TransferKey};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
 use crate::sys::fsat;
@@ -124,7 +124,7 @@ pub fn batches(found: Vec<Found>) -> Vec<Batch> {
 /// One transfer to one disk, driven by hand.
 pub struct Transfer {
     pub key: TransferKey,
-    pub options: Options,
+    pub mode: Mode,
     pub next: u32,
 }
 
@@ -132,8 +132,8 @@ pub struct Transfer {
 pub type Line = (String, Need, Outcome);
 
 impl Transfer {
-    pub fn new(number: u32, options: Options) -> Self {
-        Transfer { key: TransferKey { node: NodeId(1), number }, options, next: 0 }
+    pub fn new(number: u32, mode: Mode) -> Self {
+        Transfer { key: TransferKey { node: NodeId(1), number }, mode, next: 0 }
     }
 
     pub fn plan(&mut self, disk: &mut Disk, batch: &Batch) -> (u32, Vec<Need>, Option<StagedFile>) {
@@ -148,8 +148,8 @@ impl Transfer {
         self.next += 1;
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let manifest = batch.manifest.clone();
-        let (key, options) = (self.key, self.options);
-        let job = Job::Plan { key, batch: number, manifest, layout, options };
+        let (key, mode) = (self.key, self.mode);
+        let job = Job::Plan { key, batch: number, manifest, layout, mode };
         (number, disk.run(job).unwrap())
     }
 
@@ -235,14 +235,9 @@ pub fn copy_streamed(source: &mut Source, layout: &Layout, file: &StagedFile) {
 }
 
 /// Sends `start` from one base directory to another, and says what became of it.
-pub fn send_with(
-    from: &Arc<Root>,
-    disk: &mut Disk,
-    start: &RelPath,
-    options: Options,
-) -> Vec<Line> {
+pub fn send_with(from: &Arc<Root>, disk: &mut Disk, start: &RelPath, mode: Mode) -> Vec<Line> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let mut transfer = Transfer::new(NUMBER.fetch_add(1, Ordering::Relaxed), options);
+    let mut transfer = Transfer::new(NUMBER.fetch_add(1, Ordering::Relaxed), mode);
     let mut lines = Vec::new();
     for batch in batches(found(from, start)) {
         lines.extend(transfer.batch(disk, from, &batch));
@@ -252,7 +247,7 @@ pub fn send_with(
 }
 
 pub fn send(from: &TempDir, to: &TempDir) -> Vec<Line> {
-    send_with(&from.root(), &mut to.disk(), &RelPath::base(), Options::default())
+    send_with(&from.root(), &mut to.disk(), &RelPath::base(), Mode::default())
 }
 
 /// The lines but those of what was the same already.
@@ -425,18 +420,18 @@ pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
     Setup { path: about.clone(), patterns: bytes }
 }
 
-/// The batches of a walk of `start` for a transfer with `options`, as a sender makes them.
+/// The batches of a walk of `start` for a transfer with `mode`, as a sender makes them.
 pub fn spooling_batches(
     from: &Arc<Root>,
     start: &RelPath,
-    options: Options,
+    mode: Mode,
     rules: &[&str],
 ) -> Vec<Batch> {
     let list = patterns(rules);
     let options = WalkOptions {
         keep: true,
-        names_only: options.names_only,
-        digests: options.check,
+        names_only: mode.names_only(),
+        digests: mode.is_check(),
         skip: Some(Box::new(move |path, is_dir| list.excludes(path, is_dir))),
         ..whole()
     };
@@ -457,12 +452,12 @@ impl Spooling {
         from: &Arc<Root>,
         disk: &mut Disk,
         start: &RelPath,
-        options: Options,
+        mode: Mode,
         rules: &[&str],
     ) -> Self {
-        let mut transfer = Transfer::new(77, options);
+        let mut transfer = Transfer::new(77, mode);
         let mut lines = Vec::new();
-        for batch in spooling_batches(from, start, options, rules) {
+        for batch in spooling_batches(from, start, mode, rules) {
             lines.extend(transfer.batch(disk, from, &batch));
         }
         Spooling { transfer, lines }

@@ -7,11 +7,12 @@ use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
-use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer, Options};
+use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
 use makuosan::wire::feedback::{BatchStatus, Feedback, Spool, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
+use makuosan::wire::mode::Mode;
 use makuosan::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode, Tally};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
@@ -32,7 +33,7 @@ fn taken() -> Vec<Vec<u8>> {
         version: "2.0.0".to_owned(),
     };
     let begin = Begin {
-        options: Options { delete: true, ..Options::default() },
+        mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
         block: 1_424,
         oldest: 1,
         total: 2,

@@ -1,7 +1,7 @@
 //! The session as a client sees it.
 
 use super::*;
-use crate::console::command::Form;
+use crate::console::command::{Form, Scope};
 use crate::pattern::MAX_RULES;
 
 fn session() -> Session {
@@ -30,7 +30,7 @@ fn an_old_clients_dialogue() {
     assert_eq!(answer(&mut s, "alive on\r\n"), "> ");
     assert_eq!(answer(&mut s, "loglevel 1\r\n"), "> ");
     s.input(b"send -r dir\r\n");
-    assert!(matches!(s.next_command(), Some(Command::Send(send)) if send.recursive));
+    assert!(matches!(s.next_command(), Some(Command::Transfer(send)) if send.scope == Scope::Tree));
     assert!(s.is_busy() && taken(&mut s).is_empty());
     assert_eq!(s.current(), "send -r dir");
     s.line(1, "update web1:dir/a");

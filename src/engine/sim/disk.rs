@@ -157,8 +157,8 @@ impl MemDisk {
 
     fn answer(&mut self, job: Job) -> Answer<Handle> {
         match job {
-            Job::Plan { key, batch, manifest, layout, options } => {
-                if options.spools() {
+            Job::Plan { key, batch, manifest, layout, mode } => {
+                if mode.spools() {
                     let paths = manifest.entries.iter().map(|entry| entry.path.as_bytes().to_vec());
                     self.seen.entry(key).or_default().extend(paths);
                 }
@@ -177,7 +177,7 @@ impl MemDisk {
                 let needs: Vec<Need> = manifest.entries.iter().map(need).collect();
                 let streams =
                     layout.streams() && needs[usize::from(layout.slots()[0].entry)] == Need::All;
-                let handle = (streams && !options.dry_run).then(Handle::default);
+                let handle = (streams && !mode.changes_nothing()).then(Handle::default);
                 let planned = Planned {
                     manifest,
                     layout,
@@ -185,7 +185,7 @@ impl MemDisk {
                     handle: handle.clone(),
                     staged: None,
                 };
-                if !options.dry_run {
+                if !mode.changes_nothing() {
                     assert!(self.planned.insert((key, batch), planned).is_none(), "planned twice");
                 }
                 Answer::Planned { key, batch, needs, file: handle }

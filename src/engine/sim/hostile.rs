@@ -13,12 +13,13 @@ use crate::engine::outgoing::{self, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::begin::{Begin, Bits, Commit, Offer, Options};
+use crate::wire::begin::{Begin, Bits, Commit, Offer};
 use crate::wire::feedback::{BatchStatus, Feedback, State, Status, Verdict};
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::tests::entry;
 use crate::wire::manifest::{Extent, Kind, Manifest};
+use crate::wire::mode::Mode;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs};
 use crate::wire::poll::{Asked, Mark, Poll};
 
@@ -168,7 +169,7 @@ fn header(from: Who, kind: PacketKind, number: u32, batch: u32, block: u32) -> H
 
 fn begin(reception: &mut Reception<()>, from: Who, number: u32) {
     let begin = Begin {
-        options: Options::default(),
+        mode: Mode::SEND,
         block: 8_192,
         oldest: 0,
         total: 1,
@@ -318,7 +319,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
         number: 1,
         oldest: 1,
         targets: nodes.iter().map(|&node| (node, address(node.0 as usize))).collect(),
-        options: Default::default(),
+        mode: Mode::SEND,
         block: 8_192,
         parallel: 8,
         timeout: Span::from_secs(10),
