@@ -25,6 +25,11 @@ macro_rules! number {
             pub const fn get(self) -> $raw {
                 self.0
             }
+
+            /// This number and all that come after it, ascending.
+            pub fn onwards(self) -> impl Iterator<Item = $name> + Clone {
+                (self.0..=<$raw>::MAX).map($name)
+            }
         }
 
         impl fmt::Display for $name {
@@ -69,6 +74,11 @@ impl TransferNo {
             next => TransferNo(next),
         }
     }
+
+    /// Whether this number was given before `other`, though the count may have started anew since.
+    pub const fn is_before(self, other: TransferNo) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) < 0
+    }
 }
 
 impl BatchNo {
@@ -85,6 +95,12 @@ impl BatchNo {
     #[must_use]
     pub fn next(self) -> Self {
         self.after(1)
+    }
+
+    /// The batch before; of 0, 0.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        BatchNo(self.0.saturating_sub(1))
     }
 
     /// How many batches come from `first` up to before this one; `None` if this one is before `first`.
@@ -107,6 +123,9 @@ impl PollNo {
 }
 
 impl BlockNo {
+    /// After the last block of any batch.
+    pub const END: BlockNo = BlockNo(u32::MAX);
+
     /// The block that comes `count` blocks after this one.
     #[must_use]
     pub const fn after(self, count: u32) -> Self {
@@ -118,6 +137,22 @@ impl BlockNo {
     pub const fn next(self) -> Self {
         self.after(1)
     }
+}
+
+impl EntryNo {
+    /// The entry that comes `count` entries after this one.
+    #[must_use]
+    pub const fn after(self, count: u16) -> Self {
+        EntryNo(self.0.saturating_add(count))
+    }
+}
+
+/// A number that is the index of an element in a list: what a set of such numbers has to know.
+pub trait Index: Copy {
+    /// The number of the element at `index`.
+    fn of(index: usize) -> Self;
+    /// As the index of an element.
+    fn index(self) -> usize;
 }
 
 macro_rules! index {
@@ -132,6 +167,16 @@ macro_rules! index {
             /// As the index of an element.
             pub const fn index(self) -> usize {
                 self.0 as usize
+            }
+        }
+
+        impl Index for $name {
+            fn of(index: usize) -> Self {
+                $name::of(index)
+            }
+
+            fn index(self) -> usize {
+                $name::index(self)
             }
         }
     };
@@ -158,6 +203,11 @@ impl BlockRange {
     /// `count` blocks from `start` on.
     pub const fn from_len(start: BlockNo, count: u32) -> Self {
         BlockRange { start, end: start.after(count) }
+    }
+
+    /// One block.
+    pub const fn one(block: BlockNo) -> Self {
+        BlockRange::from_len(block, 1)
     }
 
     /// How many blocks.
@@ -193,6 +243,12 @@ impl fmt::Display for BlockRange {
     }
 }
 
+/// The blocks of a range of numbers.
+#[cfg(test)]
+pub(crate) fn blocks(numbers: std::ops::Range<u32>) -> BlockRange {
+    BlockRange::new(BlockNo(numbers.start), BlockNo(numbers.end))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,10 +260,18 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_transfers_survives_the_end_of_the_count() {
+        let last = TransferNo::new(u32::MAX);
+        assert!(last.is_before(last.next()) && !last.next().is_before(last));
+        assert!(!last.is_before(last));
+    }
+
+    #[test]
     fn batches_and_polls_have_a_distance_only_forwards() {
         assert_eq!(BatchNo::FIRST.after(3).since(BatchNo::FIRST), Some(3));
         assert_eq!(BatchNo::FIRST.since(BatchNo::new(2)), None);
         assert_eq!(BatchNo::new(u32::MAX).next(), BatchNo::new(u32::MAX));
+        assert_eq!(BatchNo::FIRST.previous().previous(), BatchNo::ZERO);
         assert_eq!(PollNo::ZERO.next().since(PollNo::ZERO), Some(1));
     }
 
@@ -227,5 +291,12 @@ mod tests {
     fn an_index_that_no_list_has_stays_one() {
         assert_eq!(EntryNo::of(1_023).index(), 1_023);
         assert_eq!(TargetNo::of(1 << 20).index(), usize::from(u16::MAX));
+        assert_eq!(EntryNo::new(u16::MAX).after(2), EntryNo::new(u16::MAX));
+    }
+
+    #[test]
+    fn counting_onwards_ends_with_the_last_number() {
+        let all: Vec<EntryNo> = EntryNo::new(u16::MAX - 1).onwards().collect();
+        assert_eq!(all, [EntryNo::new(u16::MAX - 1), EntryNo::new(u16::MAX)]);
     }
 }

@@ -5,6 +5,7 @@
 //! *Pure*: bytes and decisions, without sockets, files, threads, clocks or logging.
 //! - [`time`]: instants and spans in microseconds, without a clock.
 //! - [`name`]: checked names (relative paths, host names, node ids).
+//! - [`errno`]: numbers and texts of errors of the system.
 //! - [`ids`]: the numbers of transfers, batches, blocks, entries, targets and polls.
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
 //! - [`wire`]: every packet format, parsed and emitted.
@@ -31,6 +32,7 @@ pub mod console;
 pub mod crypto;
 pub mod daemon;
 pub mod engine;
+pub mod errno;
 pub mod fs;
 pub mod ids;
 pub mod log;

@@ -8,6 +8,10 @@
 //! matches decides; a path that none matches is not excluded.
 //!
 //! Names are bytes: `?` is one byte, whatever character it is part of.
+//!
+//! What somebody writes is looked at more closely than what arrives: a pattern that follows the rules
+//! of another program, such as `**/x` or `- x`, would match nothing here without a word, and what it
+//! was to protect would be deleted. [`check`] and [`check_line`] refuse it.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -42,6 +46,34 @@ pub enum PatternError {
     TooMany,
     /// More than 1,024 sets in brackets in all patterns together.
     TooManySets,
+    /// It is a comment.
+    Comment,
+    /// It begins with what says, elsewhere, what is to be done with the rest.
+    Rule,
+    /// It begins with an exclamation mark.
+    Exclamation,
+    /// Two stars in a row.
+    Stars,
+    /// A bracket that is not closed before the next slash.
+    Bracket,
+    /// `[:name:]` of an unknown name, `[.x.]` or `[=x=]`.
+    Class,
+    /// A range of a set ends before it begins.
+    Range,
+    /// Alternatives in braces.
+    Braces,
+    /// A component that is a period.
+    Dot,
+    /// A component that is two periods.
+    DotDot,
+    /// It begins with a byte order mark.
+    ByteOrderMark,
+    /// It holds the byte 0, which is in no name.
+    Nul,
+    /// A line of a file begins or ends with a blank.
+    Blank,
+    /// A carriage return in a line of a file.
+    CarriageReturn,
 }
 
 impl fmt::Display for PatternError {
@@ -54,6 +86,42 @@ impl fmt::Display for PatternError {
             PatternError::TooManySets => {
                 write!(f, "at most {MAX_SETS} sets in brackets in all patterns")
             }
+            PatternError::Comment => {
+                f.write_str("there are no comments (a name that begins so takes a '\\' before it)")
+            }
+            PatternError::Rule => f.write_str(
+                "a rule of another program: write the pattern alone (include is --include; a name \
+                 that begins so takes a '\\' before it)",
+            ),
+            PatternError::Exclamation => f.write_str(
+                "a leading '!' means nothing here (a name that begins so takes a '\\' before it)",
+            ),
+            PatternError::Stars => f.write_str(
+                "'**' is no more than '*', which stands for no '/' (without a leading '/' a pattern \
+                 matches at any depth)",
+            ),
+            PatternError::Bracket => f.write_str(
+                "a '[' without its ']' before the next '/' (a name with one takes a '\\' before it)",
+            ),
+            PatternError::Class => f.write_str("no such class of characters in brackets"),
+            PatternError::Range => f.write_str("a range in brackets ends before it begins"),
+            PatternError::Braces => f.write_str(
+                "braces mean nothing here: write one pattern for each (a name with braces and a \
+                 comma takes a '\\' before its '{')",
+            ),
+            PatternError::Dot => f.write_str("'.' is part of no path: leave it out"),
+            PatternError::DotDot => f.write_str("'..' is part of no path"),
+            PatternError::ByteOrderMark => {
+                f.write_str("it begins with a byte order mark: save the text as plain UTF-8")
+            }
+            PatternError::Nul => f.write_str("a NUL is in no name: is the text UTF-16?"),
+            PatternError::Blank => f.write_str(
+                "a blank at the beginning or the end (one that belongs to the name takes a '\\' \
+                 before it)",
+            ),
+            PatternError::CarriageReturn => f.write_str(
+                "a carriage return (one that belongs to the name takes a '\\' before it)",
+            ),
         }
     }
 }
@@ -81,12 +149,80 @@ impl Rule {
     }
 }
 
-/// Whether `pattern` may be one of a list.
+/// Whether `pattern`, as somebody has written it, may be one of a list.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with it: it is no pattern, or none that could match what it was written for.
 pub fn check(pattern: &[u8]) -> Result<(), PatternError> {
-    Compiled::new(pattern, &mut Vec::new()).map(drop)
+    if let Some(why) = foreign(pattern) {
+        return Err(why);
+    }
+    let mut odd = None;
+    Compiled::with_oddity(pattern, &mut Vec::new(), &mut odd)?;
+    odd.map_or(Ok(()), Err)
+}
+
+/// The same of a line of a file of patterns. There, rsync(1) and others take more for comments, and
+/// nobody sees a blank.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_line(line: &[u8]) -> Result<(), PatternError> {
+    let blank = |byte: u8| b" \t".contains(&byte);
+    if matches!(line, [b'#' | b';', ..]) {
+        return Err(PatternError::Comment);
+    }
+    let mut ordinary = false;
+    for (at, &byte) in line.iter().enumerate() {
+        let meant = ordinary;
+        ordinary = byte == b'\\' && !meant;
+        if byte == b'\r' && !meant {
+            return Err(PatternError::CarriageReturn);
+        }
+        if blank(byte) && !meant && (at == 0 || at + 1 == line.len()) {
+            return Err(PatternError::Blank);
+        }
+    }
+    check(line)
+}
+
+/// What another program would take the beginning of `pattern` for.
+fn foreign(pattern: &[u8]) -> Option<PatternError> {
+    // The short and the long names of the rules of rsync(1).
+    const WORDS: [&[u8]; 16] = [
+        b"-",
+        b"+",
+        b".",
+        b":",
+        b"P",
+        b"H",
+        b"S",
+        b"R",
+        b"exclude",
+        b"include",
+        b"protect",
+        b"hide",
+        b"show",
+        b"risk",
+        b"merge",
+        b"dir-merge",
+    ];
+    const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    if MARKS.iter().any(|mark| pattern.starts_with(mark)) {
+        return Some(PatternError::ByteOrderMark);
+    }
+    if pattern.contains(&0) {
+        return Some(PatternError::Nul);
+    }
+    let blank = |byte: &u8| b" \t".contains(byte);
+    let word = pattern.split(blank).next().unwrap_or_default();
+    match pattern {
+        [b'#' | b';'] => Some(PatternError::Comment),
+        [b'#' | b';', next, ..] if blank(next) => Some(PatternError::Comment),
+        [b'!', ..] => Some(PatternError::Exclamation),
+        _ if word.len() < pattern.len() && WORDS.contains(&word) => Some(PatternError::Rule),
+        _ => None,
+    }
 }
 
 /// A list of patterns, in order. The empty list excludes nothing.
@@ -334,6 +470,69 @@ mod tests {
         let sets = Rule::exclude("[ab]".repeat(256).as_bytes());
         assert!(Patterns::new(vec![sets.clone(); 4]).is_ok());
         assert_eq!(Patterns::new(vec![sets; 5]), Err(PatternError::TooManySets));
+    }
+
+    #[test]
+    fn what_somebody_writes_is_looked_at_more_closely_than_what_arrives() {
+        for (pattern, why) in [
+            (&b"# x"[..], PatternError::Comment),
+            (b";", PatternError::Comment),
+            (b"- *.keep", PatternError::Rule),
+            (b"risk\tx", PatternError::Rule),
+            (b"!", PatternError::Exclamation),
+            (b"a/**", PatternError::Stars),
+            (b"\\***", PatternError::Stars),
+            (b"x[a", PatternError::Bracket),
+            (b"[[:nope:]]", PatternError::Class),
+            (b"[b-a]", PatternError::Range),
+            (b"[[:nope:]b-a]", PatternError::Class),
+            (b"{a,b}", PatternError::Braces),
+            (b"x/./y", PatternError::Dot),
+            (b"../y", PatternError::DotDot),
+            (b"\xef\xbb\xbf*.keep", PatternError::ByteOrderMark),
+            (b"a\0", PatternError::Nul),
+        ] {
+            assert_eq!(check(pattern), Err(why), "{}", pattern.escape_ascii());
+            assert_eq!(check_line(pattern), Err(why), "{}", pattern.escape_ascii());
+            assert!(Patterns::new(vec![Rule::exclude(pattern)]).is_ok(), "it may arrive");
+        }
+        for (line, why) in [
+            (&b"#x"[..], PatternError::Comment),
+            (b"x ", PatternError::Blank),
+            (b"\tx", PatternError::Blank),
+            (b" ", PatternError::Blank),
+            (b"a\rb", PatternError::CarriageReturn),
+            (b"x\\\\ ", PatternError::Blank),
+        ] {
+            assert_eq!(check_line(line), Err(why), "{}", line.escape_ascii());
+            assert_eq!(check(line), Ok(()), "{}", line.escape_ascii());
+        }
+        for pattern in [
+            &b"\\# x"[..],
+            b"\\- x",
+            b"[-] x",
+            b"\\!x",
+            b"\\*\\*",
+            b"*?*",
+            b"[**]",
+            b"\\[a",
+            b"[a]]",
+            b"[]-a]",
+            b"[a-]",
+            b"[{,}]",
+            b"{a}",
+            b"a,b",
+            b"\\{a,b}",
+            b".x",
+            b"...",
+            b"x\\ ",
+            b"\\ x",
+            b"a b",
+            b"a\\\rb",
+            b"/x/",
+        ] {
+            assert_eq!(check_line(pattern), Ok(()), "{}", pattern.escape_ascii());
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Order {
             gid,
             now: clock::wall,
             announced_over: ANNOUNCED_OVER,
-            off: Arc::default(),
+            cancelled: Arc::default(),
         }
     }
 }

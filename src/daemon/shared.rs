@@ -15,6 +15,7 @@ use crate::daemon::strangers::Strangers;
 use crate::engine::job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::root::Root;
+use crate::ids::TransferNo;
 use crate::name::NodeId;
 use crate::net::Net;
 use crate::time::Time;
@@ -40,9 +41,9 @@ pub(super) enum ToControl {
     /// How far a client's transfer is.
     Progress { client: u32, progress: Progress },
     /// A client's transfer is over.
-    Over { client: u32, number: u32, hosts: Vec<HostReport>, total: Total },
+    Over { client: u32, number: TransferNo, hosts: Vec<HostReport>, total: Total },
     /// A client's transfer was let go: this host, by its address, holds the path.
-    Held { client: u32, number: u32, who: String },
+    Held { client: u32, number: TransferNo, who: String },
     /// A member was silent in a transfer for too long.
     Drop(NodeId),
     /// A thread has ended that never should.
@@ -83,9 +84,9 @@ pub(super) struct Shared {
     /// What the last transfers showed of each member.
     pub(super) stats: Mutex<HashMap<NodeId, Stats>>,
     /// The numbers of the transfers that go out, from before their first packet until after their last.
-    pub(super) open: Mutex<BTreeSet<u32>>,
+    pub(super) open: Mutex<BTreeSet<TransferNo>>,
     /// A line for `status` for each transfer that goes out, by its number.
-    pub(super) sends: Mutex<BTreeMap<u32, String>>,
+    pub(super) sends: Mutex<BTreeMap<TransferNo, String>>,
     /// The transfers that come in.
     pub(super) recvs: Mutex<Vec<(TransferKey, SocketAddrV4)>>,
     /// When the receiver began to write to a disk, in microseconds; 0 while it does not.

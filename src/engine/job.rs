@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
@@ -19,7 +20,7 @@ pub struct TransferKey {
     /// The sender.
     pub node: NodeId,
     /// The sender's number.
-    pub number: u32,
+    pub number: TransferNo,
 }
 
 impl fmt::Display for TransferKey {
@@ -47,7 +48,7 @@ pub enum Job {
         /// The transfer.
         key: TransferKey,
         /// The batch.
-        batch: u32,
+        batch: BatchNo,
         /// Its entries.
         manifest: Arc<Manifest>,
         /// Where their bytes are in the body.
@@ -60,7 +61,7 @@ pub enum Job {
         /// The transfer.
         key: TransferKey,
         /// The batch.
-        batch: u32,
+        batch: BatchNo,
         /// Its bytes.
         body: Body,
     },
@@ -69,9 +70,9 @@ pub enum Job {
         /// The transfer.
         key: TransferKey,
         /// The batch.
-        batch: u32,
-        /// Indices of entries that are not to be touched, ascending.
-        strikes: Vec<u16>,
+        batch: BatchNo,
+        /// The entries that are not to be touched, ascending.
+        strikes: Vec<EntryNo>,
     },
     /// How much is spooled? Nothing more will be: all batches are done.
     Tally {
@@ -110,7 +111,7 @@ pub enum Answer<H> {
         /// The transfer.
         key: TransferKey,
         /// The batch.
-        batch: u32,
+        batch: BatchNo,
         /// One for each entry.
         needs: Vec<Need>,
         /// The streamed file, if the batch has one and needs it.
@@ -121,7 +122,7 @@ pub enum Answer<H> {
         /// The transfer.
         key: TransferKey,
         /// The batch.
-        batch: u32,
+        batch: BatchNo,
         /// The memory of the body, to be used again.
         buffer: Option<Vec<u8>>,
     },
@@ -130,7 +131,7 @@ pub enum Answer<H> {
         /// The transfer.
         key: TransferKey,
         /// The batch.
-        batch: u32,
+        batch: BatchNo,
         /// One for each entry.
         outcomes: Vec<Outcome>,
     },
@@ -169,9 +170,9 @@ pub enum Answer<H> {
         /// The transfer.
         key: TransferKey,
         /// The batch.
-        batch: u32,
+        batch: BatchNo,
         /// The entry at which it happened.
-        entry: u16,
+        entry: EntryNo,
         /// Why.
         reason: Reason,
     },

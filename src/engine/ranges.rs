@@ -1,11 +1,11 @@
-//! Sets of block numbers, as ranges.
+//! Sets of blocks, as ranges.
 
-use std::ops::Range;
+use crate::ids::{BlockNo, BlockRange};
 
-/// A set of `u32`, kept as ranges that are ascending and apart.
+/// A set of blocks, kept as ranges that are ascending and apart.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RangeSet {
-    ranges: Vec<Range<u32>>,
+    ranges: Vec<BlockRange>,
 }
 
 impl RangeSet {
@@ -15,7 +15,7 @@ impl RangeSet {
     }
 
     /// The set of one range.
-    pub fn of(range: Range<u32>) -> Self {
+    pub fn of(range: BlockRange) -> Self {
         let mut set = RangeSet::new();
         set.insert(range);
         set
@@ -31,43 +31,43 @@ impl RangeSet {
         self.ranges.len()
     }
 
-    /// How many numbers are in it.
+    /// How many blocks are in it.
     pub fn len(&self) -> u64 {
-        self.ranges.iter().map(|range| u64::from(range.end - range.start)).sum()
+        self.ranges.iter().map(|range| u64::from(range.len())).sum()
     }
 
     /// The ranges, ascending and apart.
-    pub fn iter(&self) -> impl Iterator<Item = Range<u32>> + '_ {
-        self.ranges.iter().cloned()
+    pub fn iter(&self) -> impl Iterator<Item = BlockRange> + '_ {
+        self.ranges.iter().copied()
     }
 
-    /// The smallest number.
-    pub fn first(&self) -> Option<u32> {
+    /// The first block.
+    pub fn first(&self) -> Option<BlockNo> {
         self.ranges.first().map(|range| range.start)
     }
 
-    /// Whether `number` is in it.
-    pub fn contains(&self, number: u32) -> bool {
-        self.ranges.get(self.ending_after(number)).is_some_and(|range| range.start <= number)
+    /// Whether `block` is in it.
+    pub fn contains(&self, block: BlockNo) -> bool {
+        self.ranges.get(self.ending_after(block)).is_some_and(|range| range.start <= block)
     }
 
     /// The ranges below `mark`, the last one cut there.
-    pub fn below(&self, mark: u32) -> impl Iterator<Item = Range<u32>> + '_ {
+    pub fn below(&self, mark: BlockNo) -> impl Iterator<Item = BlockRange> + '_ {
         self.ranges
             .iter()
             .take_while(move |range| range.start < mark)
-            .map(move |range| range.start..range.end.min(mark))
+            .map(move |range| range.below(mark))
     }
 
-    /// The first run of at most `most` numbers at or after `from`.
-    pub fn next_run(&self, from: u32, most: u32) -> Option<Range<u32>> {
+    /// The first run of at most `most` blocks at or after `from`.
+    pub fn next_run(&self, from: BlockNo, most: u32) -> Option<BlockRange> {
         let range = self.ranges.get(self.ending_after(from))?;
         let start = range.start.max(from);
-        Some(start..range.end.min(start.saturating_add(most)))
+        Some(BlockRange::new(start, range.end.min(start.after(most))))
     }
 
     /// Adds a range.
-    pub fn insert(&mut self, range: Range<u32>) {
+    pub fn insert(&mut self, range: BlockRange) {
         if range.is_empty() {
             return;
         }
@@ -88,24 +88,24 @@ impl RangeSet {
         } else {
             let start = range.start.min(self.ranges[from].start);
             let end = range.end.max(self.ranges[to - 1].end);
-            self.ranges[from] = start..end;
+            self.ranges[from] = BlockRange::new(start, end);
             self.ranges.drain(from + 1..to);
         }
     }
 
     /// Takes a range out.
-    pub fn remove(&mut self, range: Range<u32>) {
+    pub fn remove(&mut self, range: BlockRange) {
         if range.is_empty() {
             return;
         }
         let from = self.ending_after(range.start);
         let Some(first) = self.ranges.get_mut(from) else { return };
-        // The usual cases: one range loses its head, its tail or a number in its middle.
+        // The usual cases: one range loses its head, its tail or blocks in its middle.
         if first.start < range.start {
             let end = first.end;
             first.end = range.start;
             if end > range.end {
-                self.ranges.insert(from + 1, range.end..end);
+                self.ranges.insert(from + 1, BlockRange::new(range.end, end));
                 return;
             }
             return self.remove_heads(from + 1, range.end);
@@ -113,7 +113,7 @@ impl RangeSet {
         self.remove_heads(from, range.end);
     }
 
-    fn remove_heads(&mut self, from: usize, end: u32) {
+    fn remove_heads(&mut self, from: usize, end: BlockNo) {
         let to = from + self.ranges[from..].partition_point(|have| have.end <= end);
         if let Some(cut) = self.ranges.get_mut(to) {
             cut.start = cut.start.max(end);
@@ -121,12 +121,12 @@ impl RangeSet {
         self.ranges.drain(from..to);
     }
 
-    /// The index of the first range that ends after `number`.
-    fn ending_after(&self, number: u32) -> usize {
+    /// The index of the first range that ends after `block`.
+    fn ending_after(&self, block: BlockNo) -> usize {
         // Blocks come nearly in order, so the range is nearly always the first.
         match self.ranges.first() {
-            Some(first) if first.end > number => 0,
-            _ => self.ranges.partition_point(|range| range.end <= number),
+            Some(first) if first.end > block => 0,
+            _ => self.ranges.partition_point(|range| range.end <= block),
         }
     }
 }
@@ -135,6 +135,7 @@ impl RangeSet {
 mod tests {
     use super::*;
     use crate::engine::rng::Rng;
+    use crate::ids::blocks;
 
     #[test]
     fn agrees_with_a_bitmap_under_random_operations() {
@@ -148,12 +149,12 @@ mod tests {
                 let add = rng.below(2) == 0;
                 bitmap[range.start as usize..range.end as usize].fill(add);
                 if add {
-                    set.insert(range)
+                    set.insert(blocks(range))
                 } else {
-                    set.remove(range)
+                    set.remove(blocks(range))
                 }
                 for (number, &has) in bitmap.iter().enumerate() {
-                    assert_eq!(set.contains(number as u32), has, "seed {seed}");
+                    assert_eq!(set.contains(BlockNo::new(number as u32)), has, "seed {seed}");
                 }
                 assert!(set.iter().all(|r| r.start < r.end), "seed {seed}: {set:?}");
                 assert!(
@@ -167,12 +168,16 @@ mod tests {
 
     #[test]
     fn runs_and_marks_cut_ranges() {
-        let mut set = RangeSet::of(5..10);
-        set.insert(20..30);
-        assert_eq!(set.below(22).collect::<Vec<_>>(), [5..10, 20..22]);
-        assert_eq!(set.next_run(0, 3), Some(5..8));
-        assert_eq!(set.next_run(8, 9), Some(8..10));
-        assert_eq!(set.next_run(10, 9), Some(20..29));
-        assert_eq!(set.next_run(30, 9), None);
+        let mut set = RangeSet::of(blocks(5..10));
+        set.insert(blocks(20..30));
+        assert_eq!(
+            set.below(BlockNo::new(22)).collect::<Vec<_>>(),
+            [blocks(5..10), blocks(20..22)]
+        );
+        let next = |from, most| set.next_run(BlockNo::new(from), most);
+        assert_eq!(next(0, 3), Some(blocks(5..8)));
+        assert_eq!(next(8, 9), Some(blocks(8..10)));
+        assert_eq!(next(10, 9), Some(blocks(20..29)));
+        assert_eq!(next(30, 9), None);
     }
 }

@@ -1,30 +1,35 @@
-//! Found entries, grouped to travel together.
+//! Grouping the entries of a walk into batches.
+//!
+//! The limits are those of the protocol (makuosan-protocol(7)): entries and bytes per manifest, bytes
+//! of contents per body, and a body of its own for every long file.
 
 use std::sync::Arc;
 
-use super::walk::{Found, Identity};
+use super::found::FoundEntry;
+use super::identity::Identity;
+use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
 use crate::wire::manifest::{
     Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, setup_len_bound,
 };
 
-/// How many entries the first batches have; they are small so that targets have work early.
+/// How many entries the first batches have: few, so that targets soon have something to do.
 pub const FIRST: [usize; 2] = [64, 256];
 
-/// What travels together.
+/// A batch: entries that are sent, and committed, together.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct SourceBatch {
     /// The entries.
     pub manifest: Arc<Manifest>,
-    /// What each must still be when it is read; None for what is no regular file.
+    /// For each entry that is a regular file: what must be unchanged when it is read.
     pub identities: Arc<Vec<Option<Identity>>>,
 }
 
-impl Batch {
-    /// The paths of its files that are not empty; and the batch without them, in which they are only
-    /// named, so that nobody deletes them.
-    pub fn without_files(&self) -> (Vec<RelPath>, Batch) {
+impl SourceBatch {
+    /// The paths of its files that are not empty, and the batch without their contents: they are
+    /// still named in it, so that no target deletes them.
+    pub fn without_files(&self) -> (Vec<RelPath>, SourceBatch) {
         let (mut manifest, mut identities) = (Manifest::clone(&self.manifest), Vec::new());
         let mut files = Vec::new();
         for (entry, identity) in manifest.entries.iter_mut().zip(self.identities.iter()) {
@@ -37,41 +42,40 @@ impl Batch {
         }
         let entries = &manifest.entries;
         let is_file =
-            |at: u16| entries.get(usize::from(at)).is_some_and(|entry| entry.kind != Kind::Keep);
+            |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
-        (files, Batch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
+        (files, SourceBatch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
     }
 }
 
-/// Groups entries, in order: at most [`MAX_ENTRIES`] and [`MAX_MANIFEST`] bytes to a batch, and at
-/// most [`MAX_BODY`] bytes of files; a file over [`STREAM_OVER`] has its body alone.
+/// Groups entries in order: at most [`MAX_ENTRIES`], [`MAX_MANIFEST`] bytes of manifest and
+/// [`MAX_BODY`] bytes of contents per batch. A file over [`STREAM_OVER`] has a body to itself.
 #[derive(Debug, Default)]
 pub struct Batcher {
     entries: Manifest,
     identities: Vec<Option<Identity>>,
     manifest_len: usize,
     body_len: u64,
-    /// Its body is one long file's.
+    /// The body is one long file.
     streams: bool,
     given: usize,
 }
 
 impl Batcher {
-    /// Nothing in it yet.
+    /// An empty one.
     pub fn new() -> Self {
         Batcher::default()
     }
 
-    /// Nothing in it yet but what the transfer is about, which goes with the first batch, even if
-    /// there is no entry.
+    /// One whose first batch carries `setup`, even if it has no entry.
     pub fn with_setup(setup: Setup) -> Self {
         let manifest_len = setup_len_bound(&setup);
         let entries = Manifest { setup: Some(setup), ..Manifest::default() };
         Batcher { entries, manifest_len, ..Batcher::default() }
     }
 
-    /// Takes one more; the batch that is complete by that, if one is.
-    pub fn push(&mut self, found: Found) -> Option<Batch> {
+    /// Adds an entry; returns the batch that this completes, if it does.
+    pub fn push(&mut self, found: FoundEntry) -> Option<SourceBatch> {
         let len = entry_len_bound(&found.entry);
         let size = found.entry.size();
         let is_long = size > STREAM_OVER;
@@ -79,20 +83,19 @@ impl Batcher {
             || self.body_len == 0
             || !(is_long || self.streams || self.body_len + size > MAX_BODY);
         let fits = body_fits && self.manifest_len + len <= MAX_MANIFEST;
-        // The longest entry fits beside the longest setup.
+        // The longest entry and the longest setup fit into one manifest.
         let before = if fits || self.is_bare() { None } else { self.finish() };
         self.manifest_len += len;
         self.body_len += size;
         self.streams |= is_long;
         if let Some(digest) = found.digest {
-            // There are MAX_ENTRIES at most.
-            self.entries.digests.push((self.entries.entries.len() as u16, digest));
+            self.entries.digests.push((EntryNo::of(self.entries.entries.len()), digest));
         }
         let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);
         self.identities.push(found.identity);
         let most = FIRST.get(self.given).copied().unwrap_or(MAX_ENTRIES);
-        // What announces a long file is to arrive while that is looked at here.
+        // An announcement must arrive while the file is being read here, so it ends its batch.
         let ends = ahead || self.entries.entries.len() >= most;
         if before.is_none() && ends { self.finish() } else { before }
     }
@@ -101,8 +104,8 @@ impl Batcher {
         self.entries.entries.is_empty()
     }
 
-    /// The batch of what is left, if anything is.
-    pub fn finish(&mut self) -> Option<Batch> {
+    /// The last batch, if anything is left for it.
+    pub fn finish(&mut self) -> Option<SourceBatch> {
         if self.is_bare() && self.entries.setup.is_none() {
             return None;
         }
@@ -110,7 +113,7 @@ impl Batcher {
         self.manifest_len = 0;
         self.body_len = 0;
         self.streams = false;
-        Some(Batch {
+        Some(SourceBatch {
             manifest: Arc::new(std::mem::take(&mut self.entries)),
             identities: Arc::new(std::mem::take(&mut self.identities)),
         })
@@ -124,25 +127,26 @@ mod tests {
     use crate::wire::layout::Layout;
     use crate::wire::manifest::{Entry, Extent, Kind, MAX_EXTENTS, MAX_PATTERNS, Stamp};
 
-    fn found(kind: Kind) -> Found {
+    fn found(kind: Kind) -> FoundEntry {
         let path = RelPath::parse(b"a/path").unwrap();
         let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
-        Found { entry, identity: None, digest: None }
+        FoundEntry { entry, identity: None, digest: None }
     }
 
-    fn group(all: Vec<Found>) -> Vec<Batch> {
+    fn group(all: Vec<FoundEntry>) -> Vec<SourceBatch> {
         let mut batcher = Batcher::new();
-        let mut batches: Vec<Batch> = all.into_iter().filter_map(|f| batcher.push(f)).collect();
+        let mut batches: Vec<SourceBatch> =
+            all.into_iter().filter_map(|f| batcher.push(f)).collect();
         batches.extend(batcher.finish());
         assert!(batcher.finish().is_none());
         batches
     }
 
-    fn file(size: u64) -> Found {
+    fn file(size: u64) -> FoundEntry {
         found(Kind::File { size, data: None })
     }
 
-    fn counts(batches: &[Batch]) -> Vec<usize> {
+    fn counts(batches: &[SourceBatch]) -> Vec<usize> {
         for batch in batches {
             assert_eq!(batch.manifest.entries.len(), batch.identities.len());
             assert!(batch.manifest.emit().len() <= MAX_MANIFEST);
@@ -186,7 +190,7 @@ mod tests {
         let extents = (0..MAX_EXTENTS as u64).map(|n| Extent { start: n * 9, end: n * 9 + 1 });
         let holey = found(Kind::File { size: 1 << 40, data: Some(extents.collect()) });
         let mut batcher = Batcher::with_setup(setup());
-        let mut batches: Vec<Batch> =
+        let mut batches: Vec<SourceBatch> =
             [holey.clone(), holey, file(1)].into_iter().filter_map(|f| batcher.push(f)).collect();
         batches.extend(batcher.finish());
         assert_eq!(counts(&batches), [1, 1, 1]);

@@ -1,32 +1,35 @@
-//! Committing: what was staged goes into place, in entry order.
+//! Committing: renames what was staged into place, in the order of the entries.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::disk::{Disk, Pending, StagedFile, Transfer, index, is_fatal, never_planned};
-use super::meta::{self, Applied};
-use super::opened::above;
-use super::root::{reason, split};
+use super::attributes::{self, Applied};
+use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
+use super::errors::{is_fatal, reason};
+use super::identity::Identity;
+use super::paths::above;
+use super::paths::split;
 use super::staging::Staged;
 use super::surplus::Within;
 use super::sweep;
-use super::walk::Identity;
 use crate::engine::job::{Answer, TransferKey};
+use crate::errno;
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::outcome::{Need, Outcome, Reason};
 
-/// From this many on, files or directories are synced with the whole of their file system.
+/// With this many files or directories, or more, the whole file system is synced instead of each.
 const SYNC_ALL_FROM: usize = 64;
 
-/// What is to be synced after a commit.
+/// What has to be synced after a commit.
 #[derive(Default)]
 struct Touched {
-    /// Directories in which names changed, and those whose attributes did.
+    /// Directories in which names changed, or whose attributes did.
     dirs: BTreeSet<Vec<u8>>,
-    /// Attributes of other things changed.
+    /// Attributes of anything else changed.
     others: bool,
 }
 
@@ -34,32 +37,32 @@ impl Disk {
     pub(super) fn commit(
         &mut self,
         key: TransferKey,
-        batch: u32,
-        strikes: &[u16],
+        batch: BatchNo,
+        strikes: &[EntryNo],
     ) -> Answer<StagedFile> {
         let Some(mut transfer) = self.transfers.remove(&key) else {
             return never_planned(key, batch);
         };
-        if let Some(needs) = transfer.idle.get(&batch) {
+        if let Some(needs) = transfer.only_needs.get(&batch) {
             let mut outcomes: Vec<Outcome> = needs.iter().map(|&n| self.untouched(n)).collect();
             for &strike in strikes {
-                if let Some(outcome) = outcomes.get_mut(usize::from(strike)) {
+                if let Some(outcome) = outcomes.get_mut(strike.index()) {
                     *outcome = Outcome::Struck;
                 }
             }
             self.transfers.insert(key, transfer);
             return Answer::Done { key, batch, outcomes };
         }
-        // Batches commit in order: none before this one can still be committed.
+        // Batches are committed in order, so an earlier one cannot be committed any more.
         let later = transfer.batches.split_off(&batch);
         for mut skipped in std::mem::replace(&mut transfer.batches, later).into_values() {
             self.discard(&mut skipped);
         }
         let answer = match transfer.batches.remove(&batch) {
             None => never_planned(key, batch),
-            Some(mut pending) => {
-                let done = self.commit_batch(&mut transfer, batch, &mut pending, strikes);
-                self.discard(&mut pending);
+            Some(mut planned) => {
+                let done = self.commit_batch(&mut transfer, batch, &mut planned, strikes);
+                self.discard(&mut planned);
                 match done {
                     Ok(outcomes) => Answer::Done { key, batch, outcomes },
                     Err((entry, reason)) => Answer::Fatal { key, batch, entry, reason },
@@ -72,14 +75,14 @@ impl Disk {
 
     fn commit_batch(
         &mut self,
-        transfer: &mut Transfer,
-        batch: u32,
-        pending: &mut Pending,
-        strikes: &[u16],
-    ) -> Result<Vec<Outcome>, (u16, Reason)> {
-        let mut struck = vec![false; pending.needs.len()];
+        transfer: &mut DiskTransfer,
+        batch: BatchNo,
+        planned: &mut PlannedBatch,
+        strikes: &[EntryNo],
+    ) -> Result<Vec<Outcome>, (EntryNo, Reason)> {
+        let mut struck = vec![false; planned.needs.len()];
         for &strike in strikes {
-            if let Some(struck) = struck.get_mut(usize::from(strike)) {
+            if let Some(struck) = struck.get_mut(strike.index()) {
                 *struck = true;
             }
         }
@@ -90,21 +93,21 @@ impl Disk {
             transfer.surplus.committing(batch);
         }
         if fsync {
-            self.sync_staged(pending, &struck)?;
+            self.sync_staged(planned, &struck)?;
         }
-        let manifest = pending.manifest.clone();
+        let manifest = planned.manifest.clone();
         let mut touched = Touched::default();
         let mut outcomes = Vec::with_capacity(manifest.entries.len());
-        let is_whole = pending.is_whole;
-        let staged = pending.staged.iter_mut();
+        let is_whole = planned.is_whole;
+        let staged = planned.staged.iter_mut();
         for (at, (entry, staged)) in manifest.entries.iter().zip(staged).enumerate() {
-            let need = pending.needs.get(at).copied().unwrap_or(Need::Skip);
+            let need = planned.needs.get(at).copied().unwrap_or(Need::Skip);
             if let (&Kind::Close { listed }, true) = (&entry.kind, spools) {
-                // Before its attributes may shut this process out.
+                // Before setting its mode, which may take away this process's access.
                 let spooled = self.spool_surplus(transfer, entry, listed);
-                spooled.map_err(|e| (index(at), Reason::from_io(&e)))?;
+                spooled.map_err(|e| (EntryNo::of(at), reason(&e)))?;
             }
-            let proven = pending.proven.get(&index(at));
+            let proven = planned.proven.get(&EntryNo::of(at));
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
@@ -118,31 +121,33 @@ impl Disk {
                 transfer.surplus.named(entry, failed);
             }
             match outcome {
-                Outcome::Failed(reason) if is_fatal(reason) => return Err((index(at), reason)),
+                Outcome::Failed(reason) if is_fatal(reason) => {
+                    return Err((EntryNo::of(at), reason));
+                }
                 _ => outcomes.push(outcome),
             }
         }
         if fsync {
-            self.sync_touched(touched).map_err(|e| (0, Reason::from_io(&e)))?;
+            self.sync_touched(touched).map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)))?;
         }
         Ok(outcomes)
     }
 
-    /// Spools what else is in a directory that is about to be closed.
+    /// Adds to the spool what only the target has in a directory that is about to be closed.
     fn spool_surplus(
         &mut self,
-        transfer: &mut Transfer,
+        transfer: &mut DiskTransfer,
         entry: &Entry,
         listed: bool,
     ) -> io::Result<()> {
         let Some(staging) = &mut self.staging else { return Ok(()) };
         let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
-        // What a dry run could not list, is not.
-        let listed = listed && !transfer.opened.is_let_in(entry.path.as_bytes());
+        // What a dry run could not list is not listed here either.
+        let listed = listed && !transfer.opened.is_readable_by_changed_mode(entry.path.as_bytes());
         transfer.surplus.closed(&mut within, entry, listed)
     }
 
-    /// The outcome of what nothing is done for.
+    /// The outcome of an entry that is left as it is.
     fn untouched(&self, need: Need) -> Outcome {
         match need {
             Need::Failed(reason) => Outcome::Failed(reason),
@@ -154,7 +159,7 @@ impl Disk {
 
     fn commit_entry(
         &mut self,
-        transfer: &mut Transfer,
+        transfer: &mut DiskTransfer,
         entry: &Entry,
         need: Need,
         (staged, is_whole): (&mut Option<Result<Staged, Reason>>, bool),
@@ -193,7 +198,7 @@ impl Disk {
                     })
                 }
                 Some(Err(reason)) => Err(*reason),
-                _ => Err(Reason::Os(libc::EIO as u16)),
+                _ => Err(Reason::Os(errno::EIO)),
             },
         };
         if self.config.fsync && done.is_ok() {
@@ -205,10 +210,10 @@ impl Disk {
         done.unwrap_or_else(Outcome::Failed)
     }
 
-    /// Makes a directory.
-    fn open(&mut self, transfer: &mut Transfer, entry: &Entry) -> Result<Outcome, Reason> {
+    /// Creates a directory.
+    fn open(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> Result<Outcome, Reason> {
         let path = entry.path.as_bytes();
-        let made = self.let_in(transfer, &entry.path, |disk| {
+        let made = self.with_owner_access(transfer, &entry.path, |disk| {
             let (dir, name) = disk.dirs.parent(&entry.path)?;
             match fsat::mkdir_at(dir.as_fd(), name, 0o700) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -233,9 +238,9 @@ impl Disk {
                 Ok(Outcome::Updated)
             }
             Ok(Some(stat)) => {
-                // Made meanwhile: by this transfer, if it opened it twice, or by somebody else.
+                // Created since it was planned: by this transfer, if it opens it twice, or by others.
                 if let Some(known) = known {
-                    known.shut_out |= self.rights.is_shut_out(&stat);
+                    known.lacks_owner_access |= self.rights.lacks_owner_access(&stat);
                 }
                 Ok(Outcome::Skipped)
             }
@@ -246,16 +251,16 @@ impl Disk {
         }
     }
 
-    /// Gives a directory its attributes.
-    fn close_dir(&mut self, transfer: &mut Transfer, entry: &Entry) -> Result<Outcome, Reason> {
+    /// Sets the attributes of a directory.
+    fn close_dir(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> Result<Outcome, Reason> {
         let applied = self.apply(transfer, entry, None).map_err(|e| reason(&e))?;
         let news = match transfer.opened.get(entry.path.as_bytes()) {
             None => applied.access || applied.mtime,
             Some(known) => {
-                // If it is open once more, later entries may have to be let in anew.
-                let opened_up = known.own_mode.take().is_some();
-                known.shut_out = applied.shuts_out;
-                // Of one that was made, that was the news.
+                // If it is open a second time, later entries may need access again.
+                let opened_up = known.original_mode.take().is_some();
+                known.lacks_owner_access = applied.lacks_owner_access;
+                // One that was created has been reported already.
                 !known.created && (known.differs || (applied.access && !opened_up))
             }
         };
@@ -264,23 +269,23 @@ impl Disk {
 
     fn apply(
         &mut self,
-        transfer: &mut Transfer,
+        transfer: &mut DiskTransfer,
         entry: &Entry,
         proven: Option<&Identity>,
     ) -> io::Result<Applied> {
-        self.let_in(transfer, &entry.path, |disk| {
-            meta::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, proven)
+        self.with_owner_access(transfer, &entry.path, |disk| {
+            attributes::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, proven)
         })
     }
 
-    /// Renames what is staged into place.
+    /// Renames a staged object into place.
     fn put(
         &mut self,
-        transfer: &mut Transfer,
+        transfer: &mut DiskTransfer,
         entry: &Entry,
         staged: Staged,
     ) -> Result<(), Reason> {
-        let put = self.let_in(transfer, &entry.path, |disk| {
+        let put = self.with_owner_access(transfer, &entry.path, |disk| {
             let Some(staging) = &disk.staging else {
                 return Err(io::Error::from_raw_os_error(libc::EROFS));
             };
@@ -302,11 +307,11 @@ impl Disk {
         })
     }
 
-    /// Does `work` at `path`; if permission bits of a directory above it forbid that, and the directory
-    /// is this process's own and open in this transfer, once more with those bits set.
-    fn let_in<T>(
+    /// Does `work` at `path`. If the permission bits of directories above it forbid that, and they are
+    /// this process's own and open in this transfer, grants itself access and tries again.
+    fn with_owner_access<T>(
         &mut self,
-        transfer: &mut Transfer,
+        transfer: &mut DiskTransfer,
         path: &RelPath,
         mut work: impl FnMut(&mut Self) -> io::Result<T>,
     ) -> io::Result<T> {
@@ -317,7 +322,7 @@ impl Disk {
         let mut changed = false;
         for dir in above(path.as_bytes()) {
             let Some(known) = transfer.opened.get(dir) else { continue };
-            if !known.shut_out || known.own_mode.is_some() {
+            if !known.lacks_owner_access || known.original_mode.is_some() {
                 continue;
             }
             let (parent, name) = self.dirs.parent(&known.entry.path)?;
@@ -325,16 +330,20 @@ impl Disk {
             let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
             let stat = fsat::stat_fd(fd.as_fd())?;
             fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), stat.mode | 0o700)?;
-            known.own_mode = Some(stat.mode);
+            known.original_mode = Some(stat.mode);
             changed = true;
         }
         if changed { work(self) } else { first }
     }
 
-    /// Waits until the files that a commit is to rename are on their device.
-    fn sync_staged(&self, pending: &Pending, struck: &[bool]) -> Result<(), (u16, Reason)> {
+    /// Syncs the files that a commit will rename.
+    fn sync_staged(
+        &self,
+        planned: &PlannedBatch,
+        struck: &[bool],
+    ) -> Result<(), (EntryNo, Reason)> {
         let Some(staging) = &self.staging else { return Ok(()) };
-        let all = pending.manifest.entries.iter().zip(&pending.staged).zip(struck).enumerate();
+        let all = planned.manifest.entries.iter().zip(&planned.staged).zip(struck).enumerate();
         let files: Vec<(usize, Staged)> = all
             .filter(|(_, ((entry, _), struck))| {
                 !**struck && matches!(entry.kind, Kind::File { .. })
@@ -342,25 +351,25 @@ impl Disk {
             .filter_map(|(at, ((_, staged), _))| staged.and_then(Result::ok).map(|s| (at, s)))
             .collect();
         if files.len() >= SYNC_ALL_FROM {
-            return staging.sync_all().map_err(|e| (0, Reason::from_io(&e)));
+            return staging.sync_all().map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)));
         }
         for (at, staged) in files {
-            let synced = match &pending.file {
+            let synced = match &planned.file {
                 Some(file) => fsat::sync_fd(file.as_fd()),
                 None => staging.find(staged).and_then(|(dir, name)| {
                     match fsat::open_at(dir, &name, libc::O_RDONLY | libc::O_NONBLOCK, 0) {
                         Ok(fd) => fsat::sync_fd(fd.as_fd()),
-                        // With its final mode this process cannot read it.
+                        // Its final mode does not let this process open it.
                         Err(_) => staging.sync_all(),
                     }
                 }),
             };
-            synced.map_err(|e| (index(at), Reason::from_io(&e)))?;
+            synced.map_err(|e| (EntryNo::of(at), Reason::from_io(&e)))?;
         }
         Ok(())
     }
 
-    /// Waits until what a commit changed is on its device.
+    /// Syncs what a commit has changed.
     fn sync_touched(&mut self, touched: Touched) -> io::Result<()> {
         let Some(staging) = &self.staging else { return Ok(()) };
         let whole = touched.others || touched.dirs.len() >= SYNC_ALL_FROM;
@@ -371,12 +380,12 @@ impl Disk {
         for path in &touched.dirs {
             match self.dirs.root().open_dir(path, fsat::LISTING) {
                 Ok(fd) if !whole => fsat::sync_fd(fd.as_fd())?,
-                // Perhaps on a mount where nothing was staged.
+                // It may be on a mount where nothing was staged.
                 Ok(fd) if synced.insert(fsat::stat_fd(fd.as_fd())?.dev) => {
                     fsat::sync_fs(fd.as_fd())?;
                 }
                 Ok(_) => {}
-                // With its final mode this process cannot read it; or it is gone by now.
+                // Its final mode does not let this process open it, or it is gone by now.
                 Err(_) => staging.sync_all()?,
             }
         }
@@ -384,9 +393,10 @@ impl Disk {
     }
 }
 
-/// Puts what is not a directory in the place of an empty directory.
+/// Replaces an empty directory by something that is not a directory.
 ///
-/// ENOTEMPTY if it is not empty; it then stays where it is.
+/// # Errors
+/// ENOTEMPTY if it is not empty; nothing has changed then.
 fn replace_empty_dir(
     from: (std::os::fd::BorrowedFd<'_>, &[u8]),
     to: (std::os::fd::BorrowedFd<'_>, &[u8]),
@@ -397,14 +407,14 @@ fn replace_empty_dir(
     match fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Exchange) {
         Ok(()) => match fsat::rmdir_at(from.0, from.1) {
             Err(e) if e.raw_os_error() == Some(libc::ENOTEMPTY) => {
-                // Somebody was quicker: as if it had been so before.
+                // Something was created in it at the last moment: put it back.
                 fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Exchange)?;
                 Err(e)
             }
             result => result,
         },
-        // No exchange on this file system, or a directory that may not be moved: for a moment
-        // there is nothing.
+        // The file system has no RENAME_EXCHANGE, or the directory may not be moved: there is a
+        // moment in which the name does not exist.
         Err(_) => {
             fsat::rmdir_at(to.0, to.1)?;
             fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Replace)

@@ -1,8 +1,8 @@
-//! Counting, showing and deleting what is spooled.
+//! Counting, showing and deleting what is on the spool.
 //!
-//! Each thing is deleted where its path leads when its turn comes, through no link, and only if that
-//! is still the directory in which it was found and it is still what it was. So whatever somebody
-//! moves or replaces meanwhile stays.
+//! Each path is resolved when its turn comes, following no symbolic link, and the object is deleted
+//! only if it and its directory are still those that were found. So whatever is moved or replaced in
+//! the meantime is kept.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,15 +10,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::disk::{Disk, StagedFile};
-use super::meta::Rights;
-use super::root::{Dirs, reason, split};
+use super::errors::{leads_nowhere, reason};
+use super::paths::split;
+use super::rights::Rights;
+use super::root::Dirs;
 use super::spool::Record;
 use super::surplus::Within;
 use crate::engine::job::{Answer, Tally, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, Stat};
-use crate::wire::outcome::{Reason, SpoolCode};
+use crate::wire::outcome::SpoolCode;
 
-/// After how many deletions a directory is looked up anew.
+/// After how many deletions the path of a directory is resolved anew.
 const LOOK_UP_EACH: u32 = 64;
 
 impl Disk {
@@ -80,7 +83,7 @@ impl Disk {
         }
     }
 
-    /// Waits until the file systems of these directories, or of those above them, are on their devices.
+    /// Syncs the file systems of these directories, by way of a directory above if one is gone.
     fn sync_file_systems(&self, touched: BTreeMap<u64, Vec<u8>>) -> io::Result<()> {
         for (dev, path) in touched {
             let mut at = &path[..];
@@ -88,7 +91,7 @@ impl Disk {
                 let fd = self.dirs.root().open_dir(at, fsat::LISTING);
                 match fd.and_then(|fd| Ok((fsat::stat_fd(fd.as_fd())?.dev, fd))) {
                     Ok((found, fd)) if found == dev => break fsat::sync_fs(fd.as_fd())?,
-                    // The directory has been deleted since, or cannot be read.
+                    // The directory was deleted by now, or cannot be opened.
                     _ if !at.is_empty() => at = split(at).0,
                     _ => break,
                 }
@@ -99,25 +102,25 @@ impl Disk {
 }
 
 fn fatal(key: TransferKey, error: &io::Error) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch: 0, entry: 0, reason: Reason::from_io(error) }
+    Answer::Fatal { key, batch: BatchNo::ZERO, entry: EntryNo::ZERO, reason: reason(error) }
 }
 
 struct Remover<'a> {
     dirs: &'a mut Dirs,
     rights: &'a Rights,
     run: Option<Run>,
-    /// A directory on each device where something was deleted.
+    /// For each device, a directory in which something was deleted.
     touched: BTreeMap<u64, Vec<u8>>,
 }
 
-/// Deletions in one directory.
+/// Consecutive deletions in one directory.
 struct Run {
     path: Vec<u8>,
     fd: Arc<OwnedFd>,
-    /// As it was before.
+    /// Its status before the deletions.
     stat: Stat,
-    /// Its permission bits are others as long as this goes on.
-    let_in: bool,
+    /// Its permission bits were changed for the deletions.
+    mode_changed: bool,
     keeps_mtime: bool,
     changed: bool,
     left: u32,
@@ -135,12 +138,12 @@ impl Remover<'_> {
         }
     }
 
-    /// Whether it is gone; if not, it is not what it was, or something in it stays.
+    /// Whether it is gone. If not, it has changed, or something in it is kept.
     fn try_remove(&mut self, record: &Record) -> io::Result<bool> {
         let (dir, name) = split(record.path.as_bytes());
         let run = match self.enter(dir, record.keeps_mtime) {
             Ok(run) => run,
-            Err(e) if is_elsewhere(&e) => return Ok(false),
+            Err(e) if leads_nowhere(&e) => return Ok(false),
             Err(e) => return Err(e),
         };
         if (run.stat.dev, run.stat.ino) != record.parent {
@@ -170,7 +173,7 @@ impl Remover<'_> {
         }
     }
 
-    /// The directory `path`, to delete something in it.
+    /// Opens the directory `path` to delete something in it.
     fn enter(&mut self, path: &[u8], keeps_mtime: bool) -> io::Result<&mut Run> {
         let goes_on = self
             .run
@@ -181,29 +184,30 @@ impl Remover<'_> {
             self.dirs.forget();
             let fd = self.dirs.dir(path)?;
             let stat = fsat::stat_fd(fd.as_fd())?;
-            let let_in = !path.is_empty()
-                && self.rights.is_shut_out(&stat)
+            let mode_changed = !path.is_empty()
+                && self.rights.lacks_owner_access(&stat)
                 && self.set_mode(path, &fd, stat.mode | 0o700).is_ok();
             let path = path.to_vec();
             let left = LOOK_UP_EACH;
-            self.run = Some(Run { path, fd, stat, let_in, keeps_mtime, changed: false, left });
+            self.run =
+                Some(Run { path, fd, stat, mode_changed, keeps_mtime, changed: false, left });
         }
         let run = self.run.as_mut().ok_or(io::ErrorKind::NotFound)?;
         run.left -= 1;
         Ok(run)
     }
 
-    /// Done with a directory for now: it gets back what it had.
+    /// Ends the deletions in a directory: restores its mtime and mode.
     fn leave(&mut self) {
         let Some(run) = self.run.take() else { return };
         if run.changed {
             if run.keeps_mtime {
-                // Where that may not be done, the transfer could not set it either.
+                // If this is not permitted, the transfer could not set it either.
                 let _ = fsat::set_mtime_at(run.fd.as_fd(), b".", run.stat.mtime);
             }
             self.touched.entry(run.stat.dev).or_insert_with(|| run.path.clone());
         }
-        if run.let_in {
+        if run.mode_changed {
             let _ = self.set_mode(&run.path, &run.fd, run.stat.mode);
         }
     }
@@ -213,9 +217,4 @@ impl Remover<'_> {
         let dir = self.dirs.dir(dir)?;
         fsat::chmod_at(dir.as_fd(), name, fd.as_fd(), mode)
     }
-}
-
-/// Whether a path leads nowhere, or through something that is no directory by now.
-fn is_elsewhere(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }

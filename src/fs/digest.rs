@@ -1,4 +1,4 @@
-//! MD5 digests of files: what `check` and `--checksum` compare.
+//! MD5 digests of files, which `check` and `--checksum` compare.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,23 +6,21 @@ use std::os::fd::BorrowedFd;
 
 use md5::{Digest as _, Md5};
 
-use super::source::{open_to_read, still};
-use super::walk::Identity;
+use super::identity::{Identity, open_to_read};
 use crate::wire::manifest::Digest;
-use crate::wire::outcome::Reason;
 
-/// How much is read at a time: small enough to be in the processor's cache when it is digested.
+/// How much is read at a time: small enough to be still in the CPU cache when it is hashed.
 const CHUNK: usize = 256 << 10;
 
-/// Computes digests, and keeps its buffer.
+/// Computes digests with a buffer that is used again.
 #[derive(Debug, Default)]
 pub(super) struct Digester {
     buf: Vec<u8>,
 }
 
 impl Digester {
-    /// The digest of the regular file `name` in `dir`. None if it is not what `identity` says, before
-    /// or after it was read, or if `off` says that nobody wants it any more.
+    /// The digest of the regular file `name` in `dir`. None if the file does not match `identity`
+    /// before or after it was read, or as soon as `cancelled` returns true.
     ///
     /// # Errors
     /// It cannot be opened or read.
@@ -31,17 +29,17 @@ impl Digester {
         dir: BorrowedFd<'_>,
         name: &[u8],
         identity: &Identity,
-        off: &dyn Fn() -> bool,
+        cancelled: &dyn Fn() -> bool,
     ) -> io::Result<Option<Digest>> {
         self.buf.resize(CHUNK, 0);
         let mut file = File::from(open_to_read(dir, name)?);
-        if !is_still(&file, identity)? {
+        if !identity.is_still(&file)? {
             return Ok(None);
         }
         let mut md5 = Md5::new();
         let mut left = identity.size;
         while left > 0 {
-            if off() {
+            if cancelled() {
                 return Ok(None);
             }
             match file.read(&mut self.buf) {
@@ -54,15 +52,7 @@ impl Digester {
                 Err(e) => return Err(e),
             }
         }
-        Ok(is_still(&file, identity)?.then(|| md5.finalize().into()))
-    }
-}
-
-fn is_still(file: &File, identity: &Identity) -> io::Result<bool> {
-    match still(file, identity) {
-        Ok(()) => Ok(true),
-        Err(Reason::Os(code)) => Err(io::Error::from_raw_os_error(code.into())),
-        Err(_) => Ok(false),
+        Ok(identity.is_still(&file)?.then(|| md5.finalize().into()))
     }
 }
 

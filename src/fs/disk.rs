@@ -1,9 +1,10 @@
-//! A target's disk: does the jobs of `engine::job`, one at a time, on a thread of its own.
+//! The disk of a target: runs the jobs of the engine one at a time, on a thread of its own, and keeps
+//! the state that every incoming transfer has on disk.
 //!
-//! What the lines of a directory mean: its open entry is updated when the directory was made, its
-//! close entry when the attributes of one that was there were not as sent; a directory has one line
-//! at most. Its need at the close is [`Need::Attributes`] whenever something is to be done there, even
-//! if that only takes back a change of mtime that the transfer itself causes.
+//! How a directory is reported: its open entry is "updated" if the directory was created, its close
+//! entry if it existed with other attributes, so that each directory is reported once at most. The
+//! close entry needs [`Need::Attributes`] whenever something has to be set, even if that only restores
+//! an mtime that the transfer itself has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,30 +12,34 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::attributes;
+use super::claim;
 use super::digest::Digester;
-use super::meta::{self, Rights};
+use super::identity::Identity;
 use super::opened::{OpenDir, Opened};
+use super::rights::Rights;
 use super::root::{Dirs, Root};
 use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
-use super::walk::Identity;
 use crate::engine::job::{Answer, Job, TransferKey};
+use crate::errno;
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Digest, Manifest};
 use crate::wire::outcome::{Need, Reason};
 
-/// How a disk is to work.
+/// How a disk works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DiskConfig {
-    /// Change nothing, ever: whatever is needed is answered with [`Need::ReadOnly`].
+    /// Never change anything: what would be needed is answered with [`Need::ReadOnly`].
     pub readonly: bool,
-    /// Everything of a batch is on its device before its [`Answer::Done`].
+    /// Sync everything that belongs to a batch before its [`Answer::Done`].
     pub fsync: bool,
 }
 
-/// A file in staging, as long as it will be, to be written in any order. Clones are the same file.
+/// A file in staging that has its final length, to be written in any order. Clones share the file.
 #[derive(Clone, Debug)]
 pub struct StagedFile(Arc<File>);
 
@@ -50,13 +55,13 @@ impl AsFd for StagedFile {
     }
 }
 
-/// The transfers that are to be closed as soon as the disk gets to it: what takes long for one of them
-/// is left off. Clones are the same.
+/// The transfers that will be closed as soon as the disk gets to it, so that long work for them can be
+/// abandoned. Clones share the set.
 #[derive(Clone, Debug, Default)]
 pub struct Closing(Arc<Mutex<BTreeSet<TransferKey>>>);
 
 impl Closing {
-    /// A [`Job::Close`] of this transfer is on its way.
+    /// A [`Job::Close`] for this transfer is queued.
     pub fn add(&self, key: TransferKey) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
@@ -65,35 +70,35 @@ impl Closing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    /// Whether nobody wants anything of this transfer any more.
+    /// Whether work for this transfer is no longer wanted.
     pub(super) fn contains(&self, key: TransferKey) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
     }
 }
 
-/// A base directory on the receiving side, with what the transfers under way have in it.
+/// A base directory on the receiving side, with the transfers in progress.
 #[derive(Debug)]
 pub struct Disk {
     pub(super) config: DiskConfig,
     pub(super) rights: Rights,
-    /// None if nothing is ever written.
+    /// None if the disk is read-only.
     pub(super) staging: Option<Staging>,
     pub(super) dirs: Dirs,
     pub(super) digester: Digester,
     pub(super) closing: Closing,
-    pub(super) transfers: BTreeMap<TransferKey, Transfer>,
+    pub(super) transfers: BTreeMap<TransferKey, DiskTransfer>,
 }
 
 /// One incoming transfer.
 #[derive(Debug, Default)]
-pub(super) struct Transfer {
-    /// The batches that were planned and not committed.
-    pub batches: BTreeMap<u32, Pending>,
-    /// The needs of each batch of a transfer that commits nothing.
-    pub idle: BTreeMap<u32, Vec<Need>>,
+pub(super) struct DiskTransfer {
+    /// The batches that were planned and not committed yet.
+    pub batches: BTreeMap<BatchNo, PlannedBatch>,
+    /// For a transfer that commits nothing: the needs of each batch.
+    pub only_needs: BTreeMap<BatchNo, Vec<Need>>,
     pub opened: Opened,
     pub surplus: Surplus,
-    /// The digest of the file that was announced last.
+    /// The digest of the file that was announced last, computed ahead of its entry.
     pub ahead: Option<Ahead>,
 }
 
@@ -101,34 +106,34 @@ pub(super) struct Transfer {
 #[derive(Debug)]
 pub(super) struct Ahead {
     pub path: RelPath,
-    /// What the file was.
+    /// The state of the file when it was read.
     pub identity: Identity,
     pub digest: Digest,
 }
 
-/// A batch that was planned.
+/// A batch that was planned and not committed yet.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PlannedBatch {
     pub manifest: Arc<Manifest>,
     pub layout: Arc<Layout>,
     pub needs: Vec<Need>,
-    /// Files whose content is as sent, by its digest: what they were when that was seen.
-    pub proven: BTreeMap<u16, Identity>,
-    /// What each entry has in staging, or why it has nothing.
+    /// Files whose content was found to be as sent, by its digest: their state at that time.
+    pub proven: BTreeMap<EntryNo, Identity>,
+    /// What each entry has in staging, or why staging it failed.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
-    /// The streamed file, as long as it is open here.
+    /// The streamed file, while it is open here.
     pub file: Option<StagedFile>,
-    /// It was staged: what is in staging is all there.
+    /// Staging is complete.
     pub is_whole: bool,
 }
 
 impl Disk {
-    /// Takes over `.makuosan` of the base directory, and removes what an earlier daemon left there and
-    /// in the places on other mounts that it recorded there. Nothing of it if the disk is read-only.
+    /// Takes over `.makuosan` in the base directory, and removes what an earlier daemon left in it, and
+    /// on other mounts by the records in it. Does nothing of that if the disk is read-only.
     ///
     /// # Errors
-    /// `.makuosan` cannot be made, is no directory, is another user's, or another daemon has it
-    /// (`WouldBlock`); something in it cannot be removed.
+    /// `.makuosan` cannot be created, is not a directory, belongs to another user, or is in use by
+    /// another daemon (`WouldBlock`); something in it cannot be removed.
     pub fn new(root: Arc<Root>, config: DiskConfig) -> io::Result<Self> {
         let rights = Rights::of_process()?;
         let staging = match config.readonly {
@@ -141,17 +146,17 @@ impl Disk {
         Ok(Disk { config, rights, staging, dirs, digester, closing, transfers })
     }
 
-    /// Where to say that a transfer is to be closed, before the job that closes it.
+    /// Where to announce that a transfer will be closed, before its [`Job::Close`].
     pub fn closing(&self) -> Closing {
         self.closing.clone()
     }
 
-    /// Does one job.
+    /// Runs one job.
     ///
-    /// A job for a batch that was never planned, or is done with, is answered with
+    /// A job for a batch that was never planned, or was committed already, is answered with
     /// [`Answer::Fatal`] and EINVAL.
     pub fn run(&mut self, job: Job) -> Option<Answer<StagedFile>> {
-        // Whatever happened since the last job: paths are looked up anew.
+        // The tree may have changed since the last job: paths are resolved anew.
         self.dirs.forget();
         let answer = match job {
             Job::Plan { key, batch, manifest, layout, mode } => {
@@ -171,17 +176,17 @@ impl Disk {
         answer
     }
 
-    /// Forgets a transfer, and discards what it has staged. What it opened and did not close gets
-    /// its own permission bits back, or if the transfer made it, what the open entry carried.
+    /// Forgets a transfer and removes what it has staged. A directory that it opened and did not close
+    /// gets its original permission bits back, or if the transfer created it, the attributes sent.
     fn close(&mut self, key: TransferKey) {
         self.closing.remove(key);
         let Some(mut transfer) = self.transfers.remove(&key) else { return };
-        for pending in transfer.batches.values_mut() {
-            self.discard(pending);
+        for planned in transfer.batches.values_mut() {
+            self.discard(planned);
         }
         for dir in transfer.opened.drain() {
-            // Nobody is left to hear of an error.
-            let _ = self.give_back(&dir);
+            // There is nobody left to report an error to.
+            let _ = self.restore(&dir);
         }
         if self.transfers.is_empty() {
             if let Some(staging) = &mut self.staging {
@@ -190,11 +195,11 @@ impl Disk {
         }
     }
 
-    fn give_back(&mut self, dir: &OpenDir) -> io::Result<()> {
+    fn restore(&mut self, dir: &OpenDir) -> io::Result<()> {
         if dir.created {
             let staging = self.staging.as_ref();
-            meta::apply(&mut self.dirs, &self.rights, staging, &dir.entry, None)?;
-        } else if let Some(mode) = dir.own_mode {
+            attributes::apply(&mut self.dirs, &self.rights, staging, &dir.entry, None)?;
+        } else if let Some(mode) = dir.original_mode {
             let (parent, name) = self.dirs.parent(&dir.entry.path)?;
             let flags = libc::O_PATH | libc::O_DIRECTORY;
             let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
@@ -203,29 +208,23 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes what a batch has staged.
-    pub(super) fn discard(&self, pending: &mut Pending) {
+    /// Removes what a batch has in staging.
+    pub(super) fn discard(&self, planned: &mut PlannedBatch) {
         let Some(staging) = &self.staging else { return };
-        for staged in pending.staged.iter_mut().filter_map(Option::take).flatten() {
+        for staged in planned.staged.iter_mut().filter_map(Option::take).flatten() {
             staging.discard(staged);
         }
-        pending.file = None;
+        planned.file = None;
     }
 }
 
-/// Whether no entry can be brought here after `reason`: the disk is full or read-only.
-pub(super) fn is_fatal(reason: Reason) -> bool {
-    const FATAL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EROFS];
-    matches!(reason, Reason::Os(code) if FATAL.contains(&code.into()))
+/// Why a disk that writes, of user `us`, would refuse this base directory, if it can be told already:
+/// there is a `.makuosan` that is not ours.
+pub fn refusal(root: &Root, us: u32) -> Option<io::Error> {
+    claim::existing(root.as_fd(), us).err().filter(claim::is_not_ours)
 }
 
-/// The answer to a job that nobody could have asked for.
-pub(super) fn never_planned(key: TransferKey, batch: u32) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch, entry: 0, reason: Reason::Os(libc::EINVAL as u16) }
-}
-
-/// The index of an entry as the wire has it.
-pub(super) fn index(at: usize) -> u16 {
-    // A manifest has at most MAX_ENTRIES.
-    u16::try_from(at).unwrap_or(u16::MAX)
+/// The answer to a job for a batch that is not planned.
+pub(super) fn never_planned(key: TransferKey, batch: BatchNo) -> Answer<StagedFile> {
+    Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: Reason::Os(errno::EINVAL) }
 }

@@ -1,4 +1,4 @@
-//! Where a file has data and where holes.
+//! Where a sparse file has data, by SEEK_DATA and SEEK_HOLE (lseek(2)).
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -6,11 +6,12 @@ use std::os::fd::BorrowedFd;
 use crate::sys::fsat;
 use crate::wire::manifest::{Extent, MAX_EXTENTS};
 
-/// Where the first `size` bytes of `fd` hold data: ascending, apart, [`MAX_EXTENTS`] at most (of
-/// more, those with the least between them are taken as one). None: everywhere, or nobody knows.
+/// The ranges of the first `size` bytes of `fd` that hold data, ascending and disjoint. At most
+/// [`MAX_EXTENTS`]: if there are more, those with the smallest gaps are merged. None if there are no
+/// holes, or the file system cannot tell.
 ///
 /// # Errors
-/// Those of `lseek`.
+/// Those of lseek(2).
 pub(super) fn of(fd: BorrowedFd<'_>, size: u64) -> io::Result<Option<Vec<Extent>>> {
     let mut extents: Vec<Extent> = Vec::new();
     let mut at = 0;
@@ -23,7 +24,7 @@ pub(super) fn of(fd: BorrowedFd<'_>, size: u64) -> io::Result<Option<Vec<Extent>
         };
         let end = fsat::seek_hole(fd, start)?.min(size);
         if end <= start {
-            break; // the file shrinks; whoever reads it will notice
+            break; // the file is shrinking: reading it will fail
         }
         match extents.last_mut() {
             Some(last) if last.end >= start => last.end = end,
@@ -39,7 +40,7 @@ pub(super) fn of(fd: BorrowedFd<'_>, size: u64) -> io::Result<Option<Vec<Extent>
     Ok((!whole).then_some(extents))
 }
 
-/// Joins neighbours with the least between them until `most` are left.
+/// Merges neighbours across the smallest gaps until `most` extents are left.
 fn coarsen(extents: &mut Vec<Extent>, most: usize) {
     let excess = extents.len().saturating_sub(most.max(1));
     if excess == 0 {

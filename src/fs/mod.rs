@@ -1,22 +1,37 @@
 //! The base directory: what a sender walks and reads, and what a target plans, stages and commits.
 //!
-//! Everything is reached by a descriptor of the base directory, and no symbolic link is followed in
-//! any component of a path ([`root`]). Sending: [`walk`] finds entries, [`batch`] groups them,
-//! [`source`] reads their bytes. Receiving: [`disk`] does the jobs of `engine::job`, one at a time.
-//! What a target has and the sender has not is found while the names come in, kept in a file, and
-//! deleted at the end if the sender says so.
+//! Every path is resolved from a descriptor of the base directory, and no symbolic link is followed
+//! in any of its components ([`root`], openat2(2)).
+//!
+//! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
+//!   contents.
+//! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares, `stage` writes
+//!   below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
+//!   mtime.
+//! - Deletion: `surplus` collects what only the target has, `spool` keeps that list in a file,
+//!   `delete` counts, shows and removes what is on it.
+//!
+//! Both sides use `identity` (is it still the same file?), `digest`, `grain` (how exactly times are
+//! kept), `names`, `paths` and `errors`. Files import each other in one direction only.
 #![forbid(unsafe_code)]
 
+mod attributes;
 pub mod batch;
+mod claim;
 mod commit;
 mod delete;
 mod digest;
 pub mod disk;
+mod errors;
 mod extents;
-mod meta;
+pub mod found;
+mod grain;
+mod identity;
 mod names;
 mod opened;
+mod paths;
 mod plan;
+mod rights;
 pub mod root;
 pub mod source;
 mod spool;

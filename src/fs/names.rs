@@ -1,4 +1,4 @@
-//! The names in one directory, in two blocks of memory.
+//! The names in one directory, stored in two allocations whatever their number.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,28 +6,28 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::name::STAGING;
 use crate::sys::fsat::{self, FileType};
 
-/// Names, in the order in which they were put in until they are sorted.
+/// A list of names, in insertion order until it is sorted.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     bytes: Vec<u8>,
     spans: Vec<(u32, u8, FileType)>,
     next: usize,
-    /// `.makuosan` is there too; it is never one of the names.
+    /// Whether the directory contains `.makuosan`, which is never part of the list.
     pub has_staging: bool,
 }
 
 impl Names {
-    /// One name of an unknown type.
+    /// A list of one name, whose type is not known.
     pub fn one(name: &[u8]) -> Self {
         let mut names = Names::default();
         names.push(name, FileType::Unknown);
         names
     }
 
-    /// All names in the directory that `fd` is open on, sorted as bytes.
+    /// Lists the directory that `fd` is open on, sorted by bytes.
     ///
     /// # Errors
-    /// Those of `getdents64`; EOVERFLOW if there are 4 GiB of names.
+    /// Those of getdents64(2); EOVERFLOW if the names take 4 GiB or more.
     pub fn list(fd: &OwnedFd) -> io::Result<Self> {
         let mut names = Names::default();
         let mut all_fit = true;
@@ -45,7 +45,7 @@ impl Names {
         Ok(names)
     }
 
-    /// False if it is too long, or there are 4 GiB of names already.
+    /// Appends a name. False if it has more than 255 bytes, or the list has reached 4 GiB.
     pub fn push(&mut self, name: &[u8], kind: FileType) -> bool {
         let (Ok(at), Ok(len)) = (u32::try_from(self.bytes.len()), u8::try_from(name.len())) else {
             return false;
@@ -55,23 +55,23 @@ impl Names {
         true
     }
 
-    /// Puts them in the order of their bytes.
+    /// Sorts by bytes.
     pub fn sort(&mut self) {
         let Names { bytes, spans, .. } = self;
         spans.sort_unstable_by(|a, b| name_of(bytes, a).cmp(name_of(bytes, b)));
     }
 
-    /// Whether `name` is among them; they must be sorted.
+    /// Whether `name` is in the list, which must be sorted.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.spans.binary_search_by(|span| name_of(&self.bytes, span).cmp(name)).is_ok()
     }
 
-    /// How many there are, those given already among them.
+    /// How many names there are, including those that [`Names::next`] has returned.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// The next one, and what the listing said it is.
+    /// The next name, with the type that the directory listing gave for it.
     pub fn next(&mut self) -> Option<(&[u8], FileType)> {
         let span = self.spans.get(self.next)?;
         self.next += 1;

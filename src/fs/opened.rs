@@ -1,31 +1,32 @@
-//! The directories of one incoming transfer that are open: their open entry came, and their close
-//! entry has not been done with.
+//! The open directories of one incoming transfer: those whose open entry was planned and whose close
+//! entry has not been committed yet.
 
 use std::collections::HashMap;
 
+use super::paths::above;
 use crate::wire::manifest::Entry;
 
-/// The most directories that a transfer can have open. One that nests them as a walk does has 2,048
-/// at most (a path is no deeper), and as many more as the batches on their way open and close.
+/// The most directories that a transfer can have open. A walk has 2,048 at most, as no path is deeper;
+/// the batches in flight can open and close some more.
 pub(super) const MOST: usize = 32_768;
 
-/// One of them.
+/// An open directory.
 #[derive(Debug)]
 pub(super) struct OpenDir {
-    /// What its open entry said.
+    /// Its open entry.
     pub entry: Entry,
-    /// It was there before the transfer.
+    /// It existed before the transfer.
     pub existed: bool,
-    /// Its own attributes were not as sent, before the transfer changed anything in it.
+    /// Its attributes were not as sent before the transfer changed anything in it.
     pub differs: bool,
-    /// Something in it will be made or replaced, and so change its mtime.
+    /// Something in it will be created or replaced, which changes its mtime.
     pub dirty: bool,
-    /// It is this process's own, but its permission bits shut this process out.
-    pub shut_out: bool,
-    /// This transfer has made it.
+    /// This process owns it but lacks permissions in it.
+    pub lacks_owner_access: bool,
+    /// This transfer has created it.
     pub created: bool,
-    /// Its own permission bits, if they were changed so that one can work in it.
-    pub own_mode: Option<u32>,
+    /// Its permission bits before they were changed to work in it, if they were.
+    pub original_mode: Option<u32>,
     failed: bool,
     opens: u32,
 }
@@ -38,29 +39,35 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// An open entry was planned: `existed` says whether the directory is there, `differs` whether
-    /// its attributes do, `shut_out` as in [`OpenDir`]. False if too many are open.
-    pub fn open(&mut self, entry: &Entry, existed: bool, differs: bool, shut_out: bool) -> bool {
+    /// An open entry was planned; `existed`, `differs` and `lacks_owner_access` are as in [`OpenDir`].
+    /// False if too many directories are open.
+    pub fn open(
+        &mut self,
+        entry: &Entry,
+        existed: bool,
+        differs: bool,
+        lacks_owner_access: bool,
+    ) -> bool {
         let path = entry.path.as_bytes();
         if self.dirs.len() >= MOST && !self.dirs.contains_key(path) {
             return false;
         }
         self.set_failed(path, false);
-        // Opened once more before it is closed, it keeps what was found first: by now this transfer
-        // may have changed it.
+        // If it is opened again before it is closed, what was found first stays: by now this
+        // transfer may have changed it.
         let known = self.dirs.entry(path.to_vec()).or_insert_with(|| OpenDir {
             entry: entry.clone(),
             existed,
             differs,
             dirty: false,
-            shut_out: false,
+            lacks_owner_access: false,
             created: false,
-            own_mode: None,
+            original_mode: None,
             failed: false,
             opens: 0,
         });
         known.entry = entry.clone();
-        known.shut_out |= shut_out;
+        known.lacks_owner_access |= lacks_owner_access;
         known.opens += 1;
         true
     }
@@ -70,7 +77,7 @@ impl Opened {
         self.dirs.get_mut(path)
     }
 
-    /// The directory at `path` cannot be had: everything below it is silent from now on.
+    /// The directory at `path` cannot be used: everything below it fails silently from now on.
     pub fn fail(&mut self, path: &[u8]) {
         self.set_failed(path, true);
     }
@@ -92,22 +99,22 @@ impl Opened {
         self.failed > 0 && above(path).any(|dir| self.has_failed(dir))
     }
 
-    /// Whether `path` is below a directory that shuts this process out.
-    pub fn is_below_shut_out(&self, path: &[u8]) -> bool {
-        above(path).any(|dir| self.dirs.get(dir).is_some_and(|known| known.shut_out))
+    /// Whether `path` is below a directory in which this process lacks permissions.
+    pub fn is_below_unusable(&self, path: &[u8]) -> bool {
+        above(path).any(|dir| self.dirs.get(dir).is_some_and(|known| known.lacks_owner_access))
     }
 
-    /// Whether `path`, an open directory, can be listed only because this transfer has changed
-    /// permission bits of it or of one above it. (A dry run does not.)
-    pub fn is_let_in(&self, path: &[u8]) -> bool {
+    /// Whether the open directory `path` can be listed only because this transfer has changed the
+    /// permission bits of it, or of one above it. (A dry run changes none.)
+    pub fn is_readable_by_changed_mode(&self, path: &[u8]) -> bool {
         let lacks = |dir: &[u8], bits| {
-            let mode = self.dirs.get(dir).and_then(|known| known.own_mode);
+            let mode = self.dirs.get(dir).and_then(|known| known.original_mode);
             mode.is_some_and(|mode| mode & bits != bits)
         };
         lacks(path, 0o500) || above(path).any(|dir| lacks(dir, 0o100))
     }
 
-    /// A close entry is done with: the directory is forgotten, unless it is open once more.
+    /// A close entry was committed: the directory is forgotten, unless it was opened more than once.
     pub fn release(&mut self, path: &[u8]) {
         let Some(known) = self.dirs.get_mut(path) else { return };
         known.opens = known.opens.saturating_sub(1);
@@ -117,18 +124,13 @@ impl Opened {
         }
     }
 
-    /// All that are left, the deepest first.
+    /// Removes and returns all directories, deepest first.
     pub fn drain(&mut self) -> Vec<OpenDir> {
         self.failed = 0;
         let mut all: Vec<OpenDir> = self.dirs.drain().map(|(_, dir)| dir).collect();
         all.sort_unstable_by_key(|dir| std::cmp::Reverse(dir.entry.path.as_bytes().len()));
         all
     }
-}
-
-/// The directories that `path` is in, the base's own not among them, from the top down.
-pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.iter().enumerate().filter(|&(_, &b)| b == b'/').map(|(at, _)| &path[..at])
 }
 
 #[cfg(test)]

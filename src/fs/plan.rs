@@ -1,4 +1,4 @@
-//! Planning: what each entry of a batch needs.
+//! Planning: compares each entry of a batch with what is on disk, and says what it needs.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,15 +6,20 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::digest::Digester;
-use super::disk::{Ahead, Disk, Pending, StagedFile, index, is_fatal};
-use super::meta::{Grain, PRIVATE, Rights, is_kind};
+use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
+use super::errors::{is_fatal, reason};
+use super::grain::Grain;
+use super::identity::Identity;
 use super::opened::Opened;
-use super::root::{Dirs, reason, split};
+use super::paths::split;
+use super::rights::{PRIVATE, Rights, is_kind};
+use super::root::Dirs;
 use super::staging::{Staging, create};
 use super::surplus::Within;
 use super::sweep;
-use super::walk::Identity;
 use crate::engine::job::{Answer, Mode, TransferKey};
+use crate::errno;
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::Layout;
@@ -25,7 +30,7 @@ impl Disk {
     pub(super) fn plan(
         &mut self,
         key: TransferKey,
-        batch: u32,
+        batch: BatchNo,
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
         mode: Mode,
@@ -38,7 +43,7 @@ impl Disk {
         transfer.surplus.mode = mode;
         if let Some(setup) = &manifest.setup {
             if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return Answer::Fatal { key, batch, entry: 0, reason };
+                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
             }
         }
         let closing = &self.closing;
@@ -49,7 +54,7 @@ impl Disk {
             opened: &mut transfer.opened,
             digester: &mut self.digester,
             ahead: &mut transfer.ahead,
-            off: &|| closing.contains(key),
+            cancelled: &|| closing.contains(key),
             proven: BTreeMap::new(),
             readonly: self.config.readonly,
             mode,
@@ -57,21 +62,21 @@ impl Disk {
         let needs: Vec<Need> = match mode.names_only() {
             true => vec![Need::Skip; manifest.entries.len()],
             false => {
-                let entries = (0u16..).zip(&manifest.entries);
+                let entries = EntryNo::ZERO.onwards().zip(&manifest.entries);
                 entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
             }
         };
         let proven = planner.proven;
         if mode.commits_nothing() {
-            return self.plan_idle(key, batch, &manifest, needs);
+            return self.plan_without_commit(key, batch, &manifest, needs);
         }
         let staged = vec![None; manifest.entries.len()];
-        let mut pending =
-            Pending { manifest, layout, needs, proven, staged, file: None, is_whole: false };
-        let opened = self.open_streamed(&mut pending);
-        let (needs, file) = (pending.needs.clone(), pending.file.clone());
+        let mut planned =
+            PlannedBatch { manifest, layout, needs, proven, staged, file: None, is_whole: false };
+        let opened = self.open_streamed(&mut planned);
+        let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
-            transfer.batches.insert(batch, pending);
+            transfer.batches.insert(batch, planned);
         }
         match opened {
             Err((entry, reason)) => Answer::Fatal { key, batch, entry, reason },
@@ -79,11 +84,11 @@ impl Disk {
         }
     }
 
-    /// The end of the plan of a batch that will not be committed.
-    fn plan_idle(
+    /// The rest of planning for a transfer that commits nothing.
+    fn plan_without_commit(
         &mut self,
         key: TransferKey,
-        batch: u32,
+        batch: BatchNo,
         manifest: &Arc<Manifest>,
         needs: Vec<Need>,
     ) -> Answer<StagedFile> {
@@ -93,23 +98,23 @@ impl Disk {
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
             if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
-                return Answer::Fatal { key, batch, entry: 0, reason: Reason::from_io(&e) };
+                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
-        transfer.idle.insert(batch, needs.clone());
+        transfer.only_needs.insert(batch, needs.clone());
         Answer::Planned { key, batch, needs, file: None }
     }
 
-    /// Opens the streamed file of a batch in staging, if it has one and needs it. A failure is its
-    /// need, unless it is fatal.
-    fn open_streamed(&mut self, pending: &mut Pending) -> Result<(), (u16, Reason)> {
-        let slot = match pending.layout.slots() {
-            [slot] if pending.layout.streams() => slot,
+    /// Creates the streamed file of a batch in staging, if it has one and needs it. If that fails, the
+    /// entry fails, or the whole transfer if the error is fatal.
+    fn open_streamed(&mut self, planned: &mut PlannedBatch) -> Result<(), (EntryNo, Reason)> {
+        let slot = match planned.layout.slots() {
+            [slot] if planned.layout.streams() => slot,
             _ => return Ok(()),
         };
-        let at = usize::from(slot.entry);
+        let at = slot.entry.index();
         let (Some(staging), Some(entry), Some(Need::All)) =
-            (&mut self.staging, pending.manifest.entries.get(at), pending.needs.get(at))
+            (&mut self.staging, planned.manifest.entries.get(at), planned.needs.get(at))
         else {
             return Ok(());
         };
@@ -123,17 +128,17 @@ impl Disk {
         });
         match made {
             Ok((staged, file)) => {
-                pending.file = Some(StagedFile::new(file));
-                if let Some(room) = pending.staged.get_mut(at) {
+                planned.file = Some(StagedFile::new(file));
+                if let Some(room) = planned.staged.get_mut(at) {
                     *room = Some(Ok(staged));
                 }
             }
             Err(e) => {
                 let reason = reason(&e);
                 if is_fatal(reason) {
-                    return Err((index(at), reason));
+                    return Err((EntryNo::of(at), reason));
                 }
-                if let Some(need) = pending.needs.get_mut(at) {
+                if let Some(need) = planned.needs.get_mut(at) {
                     *need = Need::Failed(reason);
                 }
             }
@@ -142,8 +147,8 @@ impl Disk {
     }
 }
 
-/// What a comparison says of what is not there.
-const MISSING: Need = Need::Failed(Reason::Os(libc::ENOENT as u16));
+/// What `check` reports for something that is missing.
+const MISSING: Need = Need::Failed(Reason::Os(errno::ENOENT));
 
 struct Planner<'a> {
     dirs: &'a mut Dirs,
@@ -152,21 +157,21 @@ struct Planner<'a> {
     opened: &'a mut Opened,
     digester: &'a mut Digester,
     ahead: &'a mut Option<Ahead>,
-    /// Whether nobody wants this any more.
-    off: &'a dyn Fn() -> bool,
-    /// As in [`Pending`].
-    proven: BTreeMap<u16, Identity>,
+    /// Whether the result is no longer wanted.
+    cancelled: &'a dyn Fn() -> bool,
+    /// As in [`PlannedBatch`].
+    proven: BTreeMap<EntryNo, Identity>,
     readonly: bool,
     mode: Mode,
 }
 
 impl Planner<'_> {
-    /// Nothing that is planned will be done.
-    fn is_idle(&self) -> bool {
+    /// Whether nothing that is planned will be carried out.
+    fn commits_nothing(&self) -> bool {
         self.readonly || self.mode.commits_nothing()
     }
 
-    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
+    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let path = entry.path.as_bytes();
         if self.opened.is_below_failed(path) {
             return Need::Silent;
@@ -184,7 +189,7 @@ impl Planner<'_> {
             }
         }
         match need {
-            // To be compared, it need not be writable.
+            // Comparing needs no right to write.
             need if self.mode.is_check() => need,
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
@@ -195,11 +200,11 @@ impl Planner<'_> {
         let found = self.dirs.parent(path).and_then(|(dir, name)| fsat::stat_at(dir.as_fd(), name));
         match found.map_err(|e| (e.raw_os_error(), e)) {
             Ok(stat) => Ok(Some(stat)),
-            // An open entry before makes the directory.
+            // The open entry before this one creates the directory.
             Err((Some(libc::ENOENT), _)) => Ok(None),
-            // The commit will let itself in; until then nobody knows what is there.
+            // The commit will give itself access; until then it is unknown what is there.
             Err((Some(libc::EACCES), _))
-                if !self.mode.is_check() && self.opened.is_below_shut_out(path.as_bytes()) =>
+                if !self.mode.is_check() && self.opened.is_below_unusable(path.as_bytes()) =>
             {
                 Ok(None)
             }
@@ -228,9 +233,10 @@ impl Planner<'_> {
         };
         let stat = found.ok().flatten().filter(|_| failed.is_none());
         let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat, false));
-        let shut_out = stat.as_ref().is_some_and(|stat| self.rights.is_shut_out(stat));
-        if !self.opened.open(entry, stat.is_some(), differs, shut_out) {
-            return Need::Failed(Reason::Os(libc::ENOMEM as u16));
+        let lacks_owner_access =
+            stat.as_ref().is_some_and(|stat| self.rights.lacks_owner_access(stat));
+        if !self.opened.open(entry, stat.is_some(), differs, lacks_owner_access) {
+            return Need::Failed(Reason::Os(errno::ENOMEM));
         }
         match failed {
             Some(reason) => {
@@ -238,7 +244,7 @@ impl Planner<'_> {
                 Need::Failed(reason)
             }
             None if stat.is_some() => Need::Skip,
-            // Whatever is in it is missing too, and said to be.
+            // Everything in it is missing too, and will be reported.
             None if self.mode.is_check() => MISSING,
             None => Need::All,
         }
@@ -246,7 +252,7 @@ impl Planner<'_> {
 
     fn close(&mut self, entry: &Entry) -> Need {
         let path = entry.path.as_bytes();
-        let idle = self.is_idle();
+        let idle = self.commits_nothing();
         let failed = self.opened.has_failed(path);
         let need = match self.opened.get(path) {
             _ if failed => Need::Silent,
@@ -257,25 +263,25 @@ impl Planner<'_> {
             None => self.attributes(entry),
         };
         if idle || matches!(need, Need::Skip | Need::Silent) {
-            // No commit has anything to do with it.
+            // The commit will have nothing to do for it.
             self.opened.release(path);
         }
         need
     }
 
-    /// The need of a close entry without an open one.
+    /// The need of a close entry whose directory is not open.
     fn attributes(&mut self, entry: &Entry) -> Need {
         match self.look(&entry.path) {
             Ok(Some(stat)) if stat.kind == FileType::Directory => {
                 if self.differ(entry, &stat, false) { Need::Attributes } else { Need::Skip }
             }
             Ok(Some(_)) => Need::Failed(Reason::NotADirectoryInPlace),
-            Ok(None) => Need::Failed(Reason::Os(libc::ENOENT as u16)),
+            Ok(None) => Need::Failed(Reason::Os(errno::ENOENT)),
             Err(e) => Need::Failed(reason(&e)),
         }
     }
 
-    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: u16) -> Need {
+    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let stat = match self.look(&entry.path) {
             Ok(Some(stat)) => stat,
             Ok(None) if self.mode.is_check() => return MISSING,
@@ -331,12 +337,12 @@ impl Planner<'_> {
         })
     }
 
-    /// Computes the digest of a file that will be compared, while its sender does the same.
+    /// Computes the digest of a file that will be compared, while the sender does the same.
     fn announced(&mut self, path: &RelPath, size: u64) -> Need {
         if let Ok(Some(stat)) = self.look(path) {
             let identity = Identity::of(&stat);
             if stat.kind == FileType::File && stat.size == size {
-                // What goes wrong shows when it is compared.
+                // Errors will show when the file itself is compared.
                 if let Ok(Some(digest)) = self.digest(path, &identity) {
                     *self.ahead = Some(Ahead { path: path.clone(), identity, digest });
                 }
@@ -347,11 +353,11 @@ impl Planner<'_> {
 
     fn digest(&mut self, path: &RelPath, identity: &Identity) -> io::Result<Option<Digest>> {
         let (dir, name) = self.dirs.parent(path)?;
-        self.digester.digest(dir.as_fd(), name, identity, self.off)
+        self.digester.digest(dir.as_fd(), name, identity, self.cancelled)
     }
 
-    /// Whether a file of the right size has the right content. One that is being changed has not, nor
-    /// has one that cannot be read, unless that is what the sender wants to know.
+    /// Whether a file of the right size has the right content. False for one that is being changed, and
+    /// unless this is a `check`, for one that cannot be read.
     fn has_digest(&mut self, entry: &Entry, stat: &Stat, digest: &Digest) -> io::Result<bool> {
         let identity = Identity::of(stat);
         if let Some(known) = self.ahead.take_if(|known| known.path == entry.path) {

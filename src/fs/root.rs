@@ -1,4 +1,7 @@
-//! The base directory, and the directories below it.
+//! The base directory, and opening directories below it without following symbolic links.
+//!
+//! With openat2(2) and `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`, or component by component where the
+//! kernel has no openat2.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,17 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::paths::split;
 use crate::name::RelPath;
 use crate::sys::fsat;
-use crate::wire::outcome::Reason;
 
-/// The most descriptors that all [`Dirs`] of a base directory hold together, but one for each, which
-/// it may always hold.
+/// The most descriptors that all [`Dirs`] of a base directory keep open together. Each may keep one
+/// even if this is reached.
 const MOST_HELD: usize = 192;
-/// The most directories that one [`Dirs`] remembers.
+/// The most directories that one [`Dirs`] caches.
 const MOST_EACH: usize = 12;
 
-/// An opened base directory. Whatever its path leads to later, it stays this directory.
+/// An open base directory. It stays the same directory whatever its path leads to later.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
@@ -27,10 +30,10 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens the base directory. Symbolic links in `path` itself are followed.
+    /// Opens the base directory. Symbolic links in `path` are followed.
     ///
     /// # Errors
-    /// Those of `realpath` and `open`; ENOTDIR.
+    /// Those of realpath(3) and open(2); ENOTDIR.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = std::fs::canonicalize(path)?;
         let file = std::fs::File::open(&path)?;
@@ -40,7 +43,7 @@ impl Root {
         Ok(Root { fd: file.into(), path, held: AtomicUsize::new(0), by_steps: false })
     }
 
-    /// As [`Root::open`], but without `openat2`.
+    /// As [`Root::open`], but never uses openat2.
     ///
     /// # Errors
     /// As [`Root::open`].
@@ -49,12 +52,12 @@ impl Root {
         Ok(Root { by_steps: true, ..Root::open(path)? })
     }
 
-    /// Its absolute path when it was opened, without symbolic links.
+    /// Its absolute path at the time when it was opened, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens the directory at `path`, by all its components.
+    /// Opens the directory at `path`, resolving every component anew.
     ///
     /// # Errors
     /// ELOOP if a component is a symbolic link, and only then; ENOTDIR, ENOENT, EACCES as usual.
@@ -66,8 +69,8 @@ impl Root {
         }
     }
 
-    /// Where `path` really is, if symbolic links lead to it: relative if that is below the base
-    /// directory, else absolute. A link in the last component stays. None if it leads nowhere.
+    /// `path` with the symbolic links in it resolved, but for one in the last component: relative if
+    /// it is below the base directory, else absolute. None if it does not exist.
     pub fn real_path(&self, path: &RelPath) -> Option<Vec<u8>> {
         let (dir, last) = path.split_last()?;
         let dir = self.path.join(std::ffi::OsStr::from_bytes(dir.as_bytes()));
@@ -83,36 +86,26 @@ impl AsFd for Root {
     }
 }
 
-/// What an error on the way to an entry, or at it, means for that entry.
-pub(super) fn reason(error: &io::Error) -> Reason {
-    match error.raw_os_error() {
-        Some(libc::ELOOP) => Reason::LinkInPath,
-        Some(libc::ENOTDIR) => Reason::NotADirectoryInPlace,
-        _ => Reason::from_io(error),
-    }
-}
-
-/// The directories that one thread used last, open for their paths only.
+/// A cache of the directories that one thread used last, opened with O_PATH.
 ///
-/// A directory stays the one it was when it was opened, so whoever holds this forgets it
-/// ([`Dirs::forget`]) whenever its paths are to be looked up anew: at the latest with each job.
-/// That a directory is missing is remembered too.
+/// A cached descriptor stays on its directory even if that is renamed. Call [`Dirs::forget`] whenever
+/// paths must be resolved anew, which is at least once per job. Missing directories are cached too.
 #[derive(Debug)]
 pub struct Dirs {
     root: Arc<Root>,
-    /// The one used last at the end.
+    /// The most recently used one comes last.
     known: Vec<Known>,
 }
 
 #[derive(Debug)]
 struct Known {
     path: Vec<u8>,
-    /// The descriptor, or the error of a directory that is not there.
+    /// The descriptor, or the errno if the directory does not exist.
     dir: Result<Arc<OwnedFd>, i32>,
 }
 
 impl Dirs {
-    /// Remembers nothing yet.
+    /// An empty cache.
     pub fn new(root: Arc<Root>) -> Self {
         Dirs { root, known: Vec::new() }
     }
@@ -147,10 +140,10 @@ impl Dirs {
         }
     }
 
-    /// The directory that `path` is in, and the name of `path` there.
+    /// The directory that contains `path`, and the last component of `path`.
     ///
     /// # Errors
-    /// As [`Root::open_dir`]; EINVAL for the base directory, which is in nothing.
+    /// As [`Root::open_dir`]; EINVAL for the base directory, which has no parent here.
     pub fn parent<'a>(&mut self, path: &'a RelPath) -> io::Result<(Arc<OwnedFd>, &'a [u8])> {
         let (dir, name) = split(path.as_bytes());
         if name.is_empty() {
@@ -159,19 +152,19 @@ impl Dirs {
         Ok((self.dir(dir)?, name))
     }
 
-    /// Takes in a directory that was opened by the same rules.
+    /// Caches a directory that was opened by the same rules.
     pub fn hold(&mut self, path: &[u8], fd: OwnedFd) {
         self.forget_at(path);
         self.remember(path, Ok(Arc::new(fd)));
     }
 
-    /// Forgets everything.
+    /// Drops everything from the cache.
     pub fn forget(&mut self) {
         self.known.iter().for_each(|known| known.release(&self.root));
         self.known.clear();
     }
 
-    /// Forgets `path` and what is below it: it was made, removed or replaced.
+    /// Drops `path` and everything below it: it was created, removed or replaced.
     pub fn forget_at(&mut self, path: &[u8]) {
         let root = &self.root;
         self.known.retain(|known| {
@@ -212,18 +205,12 @@ impl Known {
     }
 }
 
-/// The directory part of a path (empty: the base) and its last component.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&b| b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&[], path),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::errors::reason;
     use super::super::testing::TempDir;
     use super::*;
+    use crate::wire::outcome::Reason;
     use std::os::unix::fs::symlink;
 
     fn path(text: &str) -> RelPath {

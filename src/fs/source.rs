@@ -1,37 +1,43 @@
-//! The bytes of a batch, on the sender: read only while the files are still what the walk found.
+//! Reading the contents of a batch on the sender, and making sure that they are what the walk found.
+//!
+//! Each file is opened, compared with its [`Identity`], read, and compared again through the same
+//! descriptor, so that no change before or during the read goes unnoticed.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::batch::Batch;
-use super::root::{Dirs, Root, reason};
-use super::walk::Identity;
+use super::batch::SourceBatch;
+use super::errors::reason;
+use super::identity::{Identity, open_to_read};
+use super::root::{Dirs, Root};
+use crate::errno;
+use crate::ids::EntryNo;
 use crate::name::RelPath;
-use crate::sys::fsat::{self, FileType};
+use crate::sys::{fsat, preadv};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;
 
-/// The most slices that one call of the system takes (`UIO_MAXIOV`).
+/// The most slices that one preadv(2) takes (`UIO_MAXIOV`).
 const MOST_SLICES: usize = 1_024;
 
-/// Reads the bytes of one batch.
+/// Reads the contents of one batch.
 #[derive(Debug)]
 pub struct Source {
     dirs: Dirs,
     manifest: Arc<Manifest>,
     identities: Arc<Vec<Option<Identity>>>,
     layout: Arc<Layout>,
-    /// The file of a streamed body, once it was opened.
+    /// The file of a streamed body, once it is open.
     streamed: Option<OwnedFd>,
 }
 
 impl Source {
-    /// Reads nothing yet. `layout` is that of the batch's manifest.
-    pub fn new(root: Arc<Root>, batch: &Batch, layout: Arc<Layout>) -> Self {
+    /// Opens nothing yet. `layout` is that of the batch's manifest.
+    pub fn new(root: Arc<Root>, batch: &SourceBatch, layout: Arc<Layout>) -> Self {
         Source {
             dirs: Dirs::new(root),
             manifest: batch.manifest.clone(),
@@ -41,16 +47,16 @@ impl Source {
         }
     }
 
-    /// The whole body, with the files that are `wanted` (by their entries) in it and zeros elsewhere;
-    /// and the files that could not be read, or are no longer what they were.
+    /// The whole body, with the contents of the `wanted` entries and zeros elsewhere, and the entries
+    /// whose files could not be read or have changed.
     ///
-    /// The body is put into `body`, whatever was in there: memory that is used again costs no page
-    /// faults. Only for a body that does not stream: of one that does, nothing is read.
+    /// `body` is the buffer to use, whatever it contains: reusing memory saves page faults. Reads
+    /// nothing for a body that is streamed.
     pub fn load(
         &mut self,
         mut body: Vec<u8>,
-        wanted: &dyn Fn(u16) -> bool,
-    ) -> (Vec<u8>, Vec<(u16, Reason)>) {
+        wanted: &dyn Fn(EntryNo) -> bool,
+    ) -> (Vec<u8>, Vec<(EntryNo, Reason)>) {
         if self.layout.streams() || !self.layout.is_sound() {
             return (Vec::new(), Vec::new());
         }
@@ -73,20 +79,20 @@ impl Source {
         (body, failed)
     }
 
-    fn load_one(&mut self, entry: u16, room: &mut [u8]) -> Result<(), Reason> {
+    fn load_one(&mut self, entry: EntryNo, room: &mut [u8]) -> Result<(), Reason> {
         let (file, identity) = self.open(entry)?;
         fill(&File::from(file), &identity, room)
     }
 
-    /// Fills `slices` with the bytes of a streamed body from `offset` on.
+    /// Fills `slices` with a streamed body from `offset` on.
     ///
     /// # Errors
-    /// [`Reason::Changed`] if the file is no longer what it was, an errno if it cannot be read, EINVAL
-    /// if the body does not stream. The slices then hold anything.
+    /// [`Reason::Changed`] if the file has changed, an errno if it cannot be read, EINVAL if the body
+    /// is not streamed. The contents of the slices are then unspecified.
     pub fn read_at(&mut self, offset: u64, slices: &mut [IoSliceMut<'_>]) -> Result<(), Reason> {
         let slot = match self.layout.slots() {
             [slot] if self.layout.streams() => slot.entry,
-            _ => return Err(Reason::Os(libc::EINVAL as u16)),
+            _ => return Err(Reason::Os(errno::EINVAL)),
         };
         let (file, identity) = match self.streamed.take() {
             Some(file) => (file, self.identity(slot)?),
@@ -95,30 +101,31 @@ impl Source {
         let mut at = offset;
         for some in slices.chunks_mut(MOST_SLICES) {
             let want: usize = some.iter().map(|slice| slice.len()).sum();
-            let got = fsat::read_vectored_at(file.as_fd(), some, at);
+            let got = preadv(file.as_fd(), some, at);
             if got.map_err(|e| Reason::from_io(&e))? < want {
                 return Err(Reason::Changed);
             }
             at = at.saturating_add(want as u64);
         }
-        // After the read, so that no change before or during it is missed.
+        // Checked after the read, so that no change before or during it is missed.
         still(&file, &identity)?;
         self.streamed = Some(file);
         Ok(())
     }
 
-    /// The `wanted` regular files, empty ones too, that are no longer at their paths what they were.
-    pub fn verify(&self, wanted: &dyn Fn(u16) -> bool) -> Vec<(u16, Reason)> {
+    /// Those of the `wanted` regular files, including empty ones, that have changed or been replaced
+    /// at their paths.
+    pub fn verify(&self, wanted: &dyn Fn(EntryNo) -> bool) -> Vec<(EntryNo, Reason)> {
         let mut dirs = Dirs::new(self.dirs.root().clone());
         let mut failed = Vec::new();
-        for (entry, identity) in (0u16..).zip(self.identities.iter()) {
+        for (entry, identity) in EntryNo::ZERO.onwards().zip(self.identities.iter()) {
             let (Some(identity), Some(path)) = (identity, self.path(entry)) else { continue };
             if !wanted(entry) {
                 continue;
             }
             let stat = dirs.parent(path).and_then(|(dir, name)| fsat::stat_at(dir.as_fd(), name));
             match stat {
-                Ok(stat) if stat.kind == FileType::File && Identity::of(&stat) == *identity => {}
+                Ok(stat) if identity.is(&stat) => {}
                 Ok(_) => failed.push((entry, Reason::Changed)),
                 Err(e) => failed.push((entry, gone_or(&e))),
             }
@@ -126,20 +133,20 @@ impl Source {
         failed
     }
 
-    fn path(&self, entry: u16) -> Option<&RelPath> {
-        self.manifest.entries.get(usize::from(entry)).map(|entry| &entry.path)
+    fn path(&self, entry: EntryNo) -> Option<&RelPath> {
+        self.manifest.entries.get(entry.index()).map(|entry| &entry.path)
     }
 
-    fn identity(&self, entry: u16) -> Result<Identity, Reason> {
-        let identity = self.identities.get(usize::from(entry)).copied().flatten();
-        identity.ok_or(Reason::Os(libc::EINVAL as u16))
+    fn identity(&self, entry: EntryNo) -> Result<Identity, Reason> {
+        let identity = self.identities.get(entry.index()).copied().flatten();
+        identity.ok_or(Reason::Os(errno::EINVAL))
     }
 
-    fn open(&mut self, entry: u16) -> Result<(OwnedFd, Identity), Reason> {
+    fn open(&mut self, entry: EntryNo) -> Result<(OwnedFd, Identity), Reason> {
         let identity = self.identity(entry)?;
         let manifest = self.manifest.clone();
-        let path = manifest.entries.get(usize::from(entry)).map(|entry| &entry.path);
-        let path = path.ok_or(Reason::Os(libc::EINVAL as u16))?;
+        let path = manifest.entries.get(entry.index()).map(|entry| &entry.path);
+        let path = path.ok_or(Reason::Os(errno::EINVAL))?;
         let (dir, name) = self.dirs.parent(path).map_err(|e| gone_or(&e))?;
         let file = open_to_read(dir.as_fd(), name);
         let file = file.map_err(|e| gone_or(&e))?;
@@ -148,21 +155,7 @@ impl Source {
     }
 }
 
-/// Opens what should be a regular file, and leaves its atime alone if this process may.
-///
-/// # Errors
-/// Those of `openat`; ELOOP if it is a symbolic link.
-pub(super) fn open_to_read(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    // A FIFO that took the file's place must not block.
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    fsat::open_at(dir, name, flags | libc::O_NOATIME, 0).or_else(|e| match e.raw_os_error() {
-        // Only the owner may.
-        Some(libc::EPERM) => fsat::open_at(dir, name, flags, 0),
-        _ => Err(e),
-    })
-}
-
-/// Reads the beginning of `file`, which must be what it was when that is done.
+/// Fills `room` from the start of `file`, which must still be unchanged afterwards.
 fn fill(file: &File, identity: &Identity, room: &mut [u8]) -> Result<(), Reason> {
     match file.read_exact_at(room, 0) {
         Ok(()) => still(file, identity),
@@ -171,17 +164,20 @@ fn fill(file: &File, identity: &Identity, room: &mut [u8]) -> Result<(), Reason>
     }
 }
 
-/// Whether `file` is what `identity` says.
+/// Makes sure that `file` is what `identity` says.
 ///
 /// # Errors
-/// [`Reason::Changed`] if not; an errno if nobody can tell.
-pub(super) fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
-    let stat = fsat::stat_fd(file.as_fd()).map_err(|e| Reason::from_io(&e))?;
-    let same = stat.kind == FileType::File && Identity::of(&stat) == *identity;
-    if same { Ok(()) } else { Err(Reason::Changed) }
+/// [`Reason::Changed`] if not; an errno if that cannot be found out.
+fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
+    match identity.is_still(file) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Reason::Changed),
+        Err(e) => Err(Reason::from_io(&e)),
+    }
 }
 
-/// What is gone, or no longer leads there, has changed since the walk; anything else is an error.
+/// A file that is gone, or whose path no longer leads to it, has changed since the walk; any other
+/// error is reported as such.
 fn gone_or(error: &io::Error) -> Reason {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO) => Reason::Changed,
@@ -202,7 +198,7 @@ mod tests {
         let batch = one_batch(&root, &RelPath::base());
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let mut source = Source::new(root, &batch, layout);
-        let (file, identity) = source.open(0).unwrap();
+        let (file, identity) = source.open(EntryNo::ZERO).unwrap();
         let file = File::from(file);
         let mut room = [0; 7];
         assert_eq!((fill(&file, &identity, &mut room), &room), (Ok(()), b"content"));

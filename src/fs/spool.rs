@@ -1,101 +1,64 @@
-//! What would be deleted, in a file that has no name: paths, with what each was when it was listed.
+//! The list of what would be deleted, in an unlinked file in staging: paths, and the state of each
+//! object when it was listed. Memory use does not depend on its length.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::identity::Seen;
 use crate::name::{MAX_PATH, RelPath};
-use crate::sys::fsat::{FileType, Stat};
 use crate::wire::bytes::{Put, Reader};
 use crate::wire::manifest::Stamp;
 use crate::wire::outcome::{Code, SpoolCode};
 
-/// What of a record stands before its path; the length of the path is first, the code at [`CODE`].
+/// The bytes of a record before its path. The length of the path comes first, the code at [`CODE`].
 const FIXED: usize = 2 + 4 + 1 + 5 * 8 + 2 * 12;
 const CODE: usize = 2;
-/// How much is written or read at a time.
+/// How many bytes are written or read at a time.
 const CHUNK: usize = 256 << 10;
-/// The start of one record in so many is remembered.
+/// The offset of one record in so many is kept in memory.
 const MARK_EACH: u64 = 1_024;
-/// What a name takes in an answer beside its bytes.
+/// The bytes that a name takes in an answer beside its own.
 const NAME_EXTRA: usize = 6;
 
-/// What tells an object from another one, or from what it becomes. A directory stays the same
-/// whatever is in it; of a file with more names than one, another name may come or go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Seen {
-    is_dir: bool,
-    has_more_names: bool,
-    dev: u64,
-    ino: u64,
-    size: u64,
-    mtime: Stamp,
-    ctime: Stamp,
-}
-
-impl Seen {
-    pub fn of(stat: &Stat) -> Self {
-        let &Stat { dev, ino, size, mtime, ctime, nlink, .. } = stat;
-        let is_dir = stat.kind == FileType::Directory;
-        Seen { is_dir, has_more_names: !is_dir && nlink > 1, dev, ino, size, mtime, ctime }
-    }
-
-    pub fn is_dir(&self) -> bool {
-        self.is_dir
-    }
-
-    /// The device and the inode.
-    pub fn id(&self) -> (u64, u64) {
-        (self.dev, self.ino)
-    }
-
-    /// Whether `stat` is still this.
-    pub fn is_still(&self, stat: &Stat) -> bool {
-        let now = Seen::of(stat);
-        let content = (now.size, now.mtime) == (self.size, self.mtime);
-        let others = self.has_more_names || now.ctime == self.ctime;
-        (now.is_dir, now.id()) == (self.is_dir, self.id()) && (self.is_dir || (content && others))
-    }
-}
-
-/// One object that would go.
+/// An object that would be deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Record {
     pub path: RelPath,
     pub seen: Seen,
-    /// The device and the inode of the directory it is in.
+    /// Device and inode number of its directory.
     pub parent: (u64, u64),
-    /// That directory was closed by the transfer, and keeps its mtime.
+    /// Its directory is one that the transfer sends, so its mtime must not change.
     pub keeps_mtime: bool,
-    /// What became of it; a failure from the start if it cannot go.
+    /// What became of it; a failure from the start if it cannot be deleted.
     pub code: SpoolCode,
 }
 
-/// All of them, in the order in which they would go.
+/// The list, in the order of deletion.
 #[derive(Debug)]
 pub(super) struct Spool {
     file: File,
-    /// What the file is to get next.
+    /// Records that are not in the file yet.
     unwritten: Vec<u8>,
-    /// How long the file is.
+    /// The length of the file.
     len: u64,
     count: u64,
-    /// Where every [`MARK_EACH`]th record starts.
+    /// The offset of every [`MARK_EACH`]th record.
     marks: Vec<u64>,
 }
 
 impl Spool {
-    /// Nothing yet; `file` is empty, and open for reading and writing.
+    /// An empty list; `file` is empty, and open for reading and writing.
     pub fn new(file: File) -> Self {
         Spool { file, unwritten: Vec::new(), len: 0, count: 0, marks: Vec::new() }
     }
 
-    /// How many there are.
+    /// How many records there are.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Takes one more.
+    /// Appends a record.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -115,7 +78,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Hands each to `what`, and keeps the code that it gives.
+    /// Calls `what` with each record, and stores the code that it returns.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -123,8 +86,8 @@ impl Spool {
         self.pass(0, |record| (what(record), true))
     }
 
-    /// Names and codes from record `skip` on, as many as fit `room` bytes, but one at least; none if
-    /// there are no more.
+    /// Names and codes from record `skip` on, as many as fit into `room` bytes, but at least one; none
+    /// at the end of the list.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -152,8 +115,8 @@ impl Spool {
         Ok(names)
     }
 
-    /// Hands the records from offset `at` on to `what`, which gives the code to keep, and whether to
-    /// go on.
+    /// Calls `what` with the records from offset `at` on. It returns the code to store, and whether to
+    /// continue.
     fn pass(
         &mut self,
         mut at: u64,
@@ -178,7 +141,7 @@ impl Spool {
                 (done, more) = (done + len, on);
             }
             if done == 0 {
-                return Err(io::Error::from_raw_os_error(libc::EIO)); // somebody else wrote here
+                return Err(io::Error::from_raw_os_error(libc::EIO)); // the file was damaged
             }
             if changed {
                 self.file.write_all_at(chunk.get(..done).unwrap_or(&[]), at)?;
@@ -205,7 +168,7 @@ fn emit(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(path.as_bytes());
 }
 
-/// The first record in `bytes`, and its length. None if it is not whole, or no record.
+/// The first record in `bytes`, and its length. None if it is incomplete or not valid.
 fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
     let mut reader = Reader::new(bytes);
     let len = usize::from(reader.u16().ok()?);
@@ -311,32 +274,5 @@ mod tests {
         let mut spool = spool(&temp);
         spool.each(|_| panic!()).unwrap();
         assert!(spool.page(0, 9_999).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_changed_file_is_another_and_a_filled_directory_is_not() {
-        let temp = TempDir::new("seen");
-        let root = temp.root();
-        let stat = |name: &str| {
-            crate::sys::fsat::stat_at(std::os::fd::AsFd::as_fd(&*root), name.as_bytes()).unwrap()
-        };
-        temp.write("f", "1");
-        temp.mkdir("d");
-        let (file, dir) = (Seen::of(&stat("f")), Seen::of(&stat("d")));
-        assert!(file.is_still(&stat("f")) && dir.is_still(&stat("d")));
-        assert!(!file.is_still(&stat("d")) && !dir.is_still(&stat("f")));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        temp.write("d/x", "1");
-        assert!(dir.is_still(&stat("d")));
-        std::fs::hard_link(temp.join("f"), temp.join("g")).unwrap();
-        assert!(!file.is_still(&stat("f")), "its ctime");
-        let linked = Seen::of(&stat("f"));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        std::fs::remove_file(temp.join("g")).unwrap();
-        assert!(linked.is_still(&stat("f")));
-        std::fs::write(temp.join("f"), "2").unwrap();
-        assert!(!linked.is_still(&stat("f")));
-        std::fs::write(temp.join("new"), "2").unwrap();
-        assert!(!linked.is_still(&stat("new")));
     }
 }

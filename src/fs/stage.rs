@@ -1,30 +1,39 @@
-//! Staging: what a batch needs, written under names that nobody sees.
+//! Staging: writes what a batch needs below `.makuosan`, where no one sees it yet.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::disk::{Disk, StagedFile, index, is_fatal, never_planned};
-use super::meta::{self, Rights, Wanted};
-use super::root::{Dirs, reason, split};
+use super::attributes::set_attributes;
+use super::disk::{Disk, StagedFile, never_planned};
+use super::errors::{is_fatal, reason};
+use super::paths::split;
+use super::rights::{Rights, Wanted, changes};
+use super::root::Dirs;
 use super::staging::{PlaceId, Staged, Staging, create};
 use crate::engine::job::{Answer, Body, TransferKey};
+use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, FileType};
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::outcome::Need;
 
 impl Disk {
-    pub(super) fn stage(&mut self, key: TransferKey, batch: u32, body: Body) -> Answer<StagedFile> {
+    pub(super) fn stage(
+        &mut self,
+        key: TransferKey,
+        batch: BatchNo,
+        body: Body,
+    ) -> Answer<StagedFile> {
         let Some(transfer) = self.transfers.get_mut(&key) else { return never_planned(key, batch) };
-        if transfer.idle.contains_key(&batch) {
+        if transfer.only_needs.contains_key(&batch) {
             return Answer::Staged { key, batch, buffer: into_buffer(body) };
         }
-        let pending = transfer.batches.get_mut(&batch);
-        let Some(pending) = pending else { return never_planned(key, batch) };
+        let planned = transfer.batches.get_mut(&batch);
+        let Some(planned) = planned else { return never_planned(key, batch) };
         let Some(staging) = self.staging.as_mut() else {
             return Answer::Staged { key, batch, buffer: into_buffer(body) };
         };
-        let (manifest, layout) = (pending.manifest.clone(), pending.layout.clone());
+        let (manifest, layout) = (planned.manifest.clone(), planned.layout.clone());
         let mut stager = Stager {
             staging,
             dirs: &mut self.dirs,
@@ -37,20 +46,20 @@ impl Disk {
             Body::None | Body::File => &[],
         };
         for (at, entry) in manifest.entries.iter().enumerate() {
-            let wanted = pending.needs.get(at) == Some(&Need::All);
-            let Some(room) = pending.staged.get_mut(at) else { break };
+            let wanted = planned.needs.get(at) == Some(&Need::All);
+            let Some(room) = planned.staged.get_mut(at) else { break };
             if !wanted || matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
                 continue;
             }
-            let made = match (*room, &pending.file) {
-                // The streamed file: its bytes are there.
+            let made = match (*room, &planned.file) {
+                // The streamed file, which has been written already.
                 (Some(Ok(staged)), Some(file)) if body == Body::File => {
                     stager.finish(entry, staged, file.as_fd())
                 }
                 (Some(Ok(_)), Some(_)) => Err(io::Error::from_raw_os_error(libc::EIO)),
                 (Some(_), _) => continue,
                 (None, _) => {
-                    let slot = layout.slot(index(at));
+                    let slot = layout.slot(EntryNo::of(at));
                     let range = slot.map_or(0..0, |slot| slot.start..slot.start + slot.len);
                     match in_memory.get(range.start as usize..range.end as usize) {
                         Some(bytes) => stager.make(entry, bytes),
@@ -60,7 +69,7 @@ impl Disk {
             };
             match made.map_err(|e| reason(&e)) {
                 Err(reason) if is_fatal(reason) => {
-                    return Answer::Fatal { key, batch, entry: index(at), reason };
+                    return Answer::Fatal { key, batch, entry: EntryNo::of(at), reason };
                 }
                 made => {
                     if let (Some(Ok(before)), Err(_)) = (*room, made) {
@@ -70,9 +79,9 @@ impl Disk {
                 }
             }
         }
-        pending.is_whole = true;
+        planned.is_whole = true;
         if !self.config.fsync {
-            pending.file = None;
+            planned.file = None;
         }
         Answer::Staged { key, batch, buffer: into_buffer(body) }
     }
@@ -90,7 +99,7 @@ struct Stager<'a> {
     dirs: &'a mut Dirs,
     rights: &'a Rights,
     fsync: bool,
-    /// By the directory that something is to go to.
+    /// By the directory that something will be renamed into.
     places: HashMap<Vec<u8>, PlaceId>,
 }
 
@@ -104,7 +113,7 @@ impl Stager<'_> {
         Ok(place)
     }
 
-    /// Makes what `entry` says; `bytes` are its own, if it is a file.
+    /// Creates what `entry` describes; `bytes` are its content if it is a file.
     fn make(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<Staged> {
         let place = self.place(split(entry.path.as_bytes()).0)?;
         let fresh = self.staging.fresh(place)?;
@@ -114,7 +123,7 @@ impl Stager<'_> {
             let made = match entry.kind {
                 Kind::File { .. } => create(dir, name, mode).and_then(|file| {
                     (&file).write_all(bytes)?;
-                    meta::dress(&file, entry, rights, has)?;
+                    set_attributes(&file, entry, rights, has)?;
                     if fsync {
                         fsat::start_writeback(file.as_fd());
                     }
@@ -122,7 +131,7 @@ impl Stager<'_> {
                 }),
                 _ => make_node(dir, name, entry, rights, fresh.private()),
             };
-            // Whatever there is of it, it is not whole. (If the name was taken, it is not ours.)
+            // Remove what is incomplete, unless the name was taken: then it is not ours.
             made.inspect_err(|e| {
                 if e.kind() != io::ErrorKind::AlreadyExists {
                     let _ = fsat::unlink_at(dir, name);
@@ -132,7 +141,7 @@ impl Stager<'_> {
         self.staging.make(place, rights, make).map(|(staged, ())| staged)
     }
 
-    /// Gives the streamed file its attributes.
+    /// Sets the attributes of the streamed file.
     fn finish(
         &mut self,
         entry: &Entry,
@@ -140,7 +149,7 @@ impl Stager<'_> {
         file: BorrowedFd<'_>,
     ) -> io::Result<Staged> {
         let has = self.staging.fresh(staged.place())?.private();
-        meta::dress(&file, entry, self.rights, has)?;
+        set_attributes(&file, entry, self.rights, has)?;
         if self.fsync {
             fsat::start_writeback(file);
         }
@@ -148,7 +157,7 @@ impl Stager<'_> {
     }
 }
 
-/// Makes a link, a FIFO or a device, with its attributes.
+/// Creates a symbolic link, a FIFO or a device, with its attributes.
 fn make_node(
     dir: BorrowedFd<'_>,
     name: &[u8],
@@ -172,12 +181,12 @@ fn make_node(
         fsat::mknod_at(dir, name, kind, 0o600, rdev)?;
     }
     let wanted = rights.wanted(entry, fresh.uid, fresh.gid);
-    let (uid, gid) = meta::changes(wanted, fresh.uid, fresh.gid);
+    let (uid, gid) = changes(wanted, fresh.uid, fresh.gid);
     if uid.is_some() || gid.is_some() {
         fsat::chown_at(dir, name, uid, gid)?;
     }
     if kind != FileType::Symlink {
-        // Nobody else can put a link here.
+        // Only this process can create names in staging, so this is not a link.
         fsat::chmod_private(dir, name, wanted.mode)?;
     }
     fsat::set_mtime_at(dir, name, entry.mtime)

@@ -1,26 +1,28 @@
-//! Where things are written before they are renamed into place: `.makuosan` at the top of the base
-//! directory, and on every other mount below it that something is sent to.
+//! Where files are written before they are renamed into place: `.makuosan` at the top of the base
+//! directory, and on every other mount below it that receives something.
 //!
-//! A *place* is one such directory, mode 0700, its files named by a number. A rename works only
-//! within one mount (by mount id, or device before Linux 5.8) and one device (btrfs subvolumes share a
-//! mount). The place of another mount is at its top, or where nothing may be made there, in the
-//! nearest directory that exists. Its path is recorded in `.makuosan` first, so that whatever a killed
-//! daemon left there goes at the next start. It goes anyway when no transfer is left.
+//! A *place* is one such directory, with mode 0700 and files named by numbers. A rename works only
+//! within one mount (by mount ID, or before Linux 5.8 by device; statx(2)) and one device (btrfs
+//! subvolumes share a mount); rename(2) fails with EXDEV otherwise. The place of another mount is at
+//! its top, or if nothing may be created there, in the nearest existing directory. Its path is first
+//! recorded in `.makuosan`, so that the next start can clean up after a daemon that was killed. It is
+//! removed as soon as there are no transfers.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::meta::{Fresh, Grain, PRIVATE, Rights};
-use super::root::{Dirs, Root, split};
+use super::claim::{self, MARKER, NotOurs, PROBE, RECORD};
+use super::grain::Grain;
+use super::paths::split;
+use super::rights::{Fresh, PRIVATE, Rights};
+use super::root::{Dirs, Root};
 use super::sweep;
-use crate::name::{MAX_PATH, RelPath, STAGING};
+use crate::name::{MAX_PATH, RelPath};
 use crate::sys::fsat::{self, Stat};
 
-/// What names of records begin with; the rest is a number.
-const RECORD: &[u8] = b"mount-";
-/// What other mounts are tidied away after; more could only be from a daemon gone mad.
+/// The most other mounts that can have a place at the same time.
 const MOST_PLACES: usize = 64;
 
 /// All places.
@@ -28,12 +30,12 @@ const MOST_PLACES: usize = 64;
 pub(super) struct Staging {
     root: Arc<Root>,
     home: Place,
-    abroad: Vec<Place>,
+    other_mounts: Vec<Place>,
     /// The number of the next name.
     next: u64,
 }
 
-/// Something staged: a number of a place.
+/// A staged object: its place, and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Staged {
     place: PlaceId,
@@ -47,21 +49,28 @@ impl Staged {
     }
 }
 
-/// A place: 0 is `.makuosan` of the base directory.
+/// A place; 0 is that of the base directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PlaceId(usize);
 
 #[derive(Debug)]
 struct Place {
     fd: OwnedFd,
-    mount: Mount,
-    grain: Grain,
-    fresh: Fresh,
-    /// The directory it is in, and the name of its record; None for the base directory's own.
+    measured: Measured,
+    /// The directory that contains it, and the name of its record; None for the base directory's.
     within: Option<(OwnedFd, Vec<u8>)>,
 }
 
-/// Within what a rename works.
+/// What is the same for everything in a place.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    mount: Mount,
+    grain: Grain,
+    /// Which attributes new files get.
+    fresh: Fresh,
+}
+
+/// What two directories must have in common for a rename between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mount {
     id: Option<u64>,
@@ -74,18 +83,18 @@ impl Mount {
     }
 }
 
-/// The name of a number.
+/// The file name of a number.
 pub(super) fn name_of(number: u64) -> Vec<u8> {
     format!("{number:x}").into_bytes()
 }
 
 impl Staging {
-    /// Makes `.makuosan`, or takes over and empties what is there.
+    /// Creates `.makuosan`, or takes over an existing one of ours and empties it.
     ///
     /// # Errors
-    /// It cannot be made, is no directory or another user's, or another process has it.
+    /// It cannot be created, is not ours ([`NotOurs`]), or is locked by another process.
     pub fn open(root: Arc<Root>, rights: &Rights) -> io::Result<Self> {
-        let fd = take_over(root.as_fd(), rights)?;
+        let (fd, _) = claim::claim(root.as_fd(), rights.uid())?;
         fsat::lock(fd.as_fd()).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::WouldBlock,
@@ -93,45 +102,42 @@ impl Staging {
             ),
             _ => e,
         })?;
-        if Mount::of(&fsat::stat_fd(fd.as_fd())?) != Mount::of(&fsat::stat_fd(root.as_fd())?) {
-            // Nothing could be renamed out of it.
-            return Err(io::Error::from_raw_os_error(libc::EXDEV));
-        }
-        let kept = clear_recorded(&root, &fd, rights)?;
+        let mut kept = clear_recorded(&root, &fd, rights)?;
+        kept.push(MARKER.to_vec());
         sweep::empty(fd.as_fd(), &kept)?;
-        let home = Place::new(fd, None)?;
-        Ok(Staging { root, home, abroad: Vec::new(), next: 0 })
+        let home = Place { measured: Measured::of(&fd)?, fd, within: None };
+        Ok(Staging { root, home, other_mounts: Vec::new(), next: 0 })
     }
 
     fn place(&self, id: PlaceId) -> io::Result<&Place> {
         match id.0.checked_sub(1) {
             None => Ok(&self.home),
             Some(at) => {
-                self.abroad.get(at).ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))
+                self.other_mounts.get(at).ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))
             }
         }
     }
 
-    /// What new files of a place have.
+    /// The attributes of new files in a place.
     ///
     /// # Errors
     /// ESTALE if the place is gone.
     pub fn fresh(&self, place: PlaceId) -> io::Result<Fresh> {
-        Ok(self.place(place)?.fresh)
+        Ok(self.place(place)?.measured.fresh)
     }
 
-    /// How exactly the file system of `stat` keeps times, as far as that is known: of another than
-    /// the base directory's it is from when something is first staged there.
+    /// How exactly the file system of `stat` keeps times. For one other than that of the base
+    /// directory this is unknown until something is staged there.
     pub fn grain(&self, stat: &Stat) -> Grain {
-        let mut places = std::iter::once(&self.home).chain(&self.abroad);
-        let known = places.find(|place| place.mount.dev == stat.dev);
-        known.map_or(Grain::EXACT, |place| place.grain)
+        let mut places = std::iter::once(&self.home).chain(&self.other_mounts);
+        let known = places.find(|place| place.measured.mount.dev == stat.dev);
+        known.map_or(Grain::EXACT, |place| place.measured.grain)
     }
 
-    /// The place for what is to be renamed into the directory `parent`, which may not exist yet.
+    /// The place for what will be renamed into the directory `parent`, which need not exist yet.
     ///
     /// # Errors
-    /// There is none, and none can be made.
+    /// There is none, and none can be created.
     pub fn place_for(
         &mut self,
         dirs: &mut Dirs,
@@ -147,13 +153,14 @@ impl Staging {
             }
         };
         let mount = Mount::of(&stat);
-        if mount == self.home.mount {
+        if mount == self.home.measured.mount {
             return Ok(PlaceId(0));
         }
-        if let Some(at) = self.abroad.iter().position(|place| place.mount == mount) {
+        let mut others = self.other_mounts.iter();
+        if let Some(at) = others.position(|place| place.measured.mount == mount) {
             return Ok(PlaceId(at + 1));
         }
-        if self.abroad.len() >= MOST_PLACES {
+        if self.other_mounts.len() >= MOST_PLACES {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         let mut top = nearest;
@@ -166,18 +173,24 @@ impl Staging {
         }
         let made = self.settle(top, rights).or_else(|e| match e.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) if top != nearest => self.settle(nearest, rights),
+            _ if top != nearest && claim::is_in_use(&e) => self.settle(nearest, rights),
             _ => Err(e),
         })?;
-        if made.mount != mount {
+        if made.measured.mount != mount {
             return Err(io::Error::from_raw_os_error(libc::EXDEV)); // mounted or replaced meanwhile
         }
-        self.abroad.push(made);
-        Ok(PlaceId(self.abroad.len()))
+        self.other_mounts.push(made);
+        Ok(PlaceId(self.other_mounts.len()))
     }
 
-    /// Makes a place in the directory `path` of another mount.
+    /// Creates a place in the directory `path` of another mount.
     fn settle(&mut self, path: &[u8], rights: &Rights) -> io::Result<Place> {
         let within = self.root.open_dir(path, fsat::PATH_ONLY)?;
+        // Nothing is recorded for what is somebody's own, which may be met again and again.
+        match claim::existing(within.as_fd(), rights.uid()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
         let (file, record) = loop {
             self.next += 1;
             let record = [RECORD, &name_of(self.next)].concat();
@@ -186,18 +199,22 @@ impl Staging {
                 made => break (made?, record),
             }
         };
-        let made = (&file).write_all(path).and_then(|()| file.sync_all()).and_then(|()| {
-            let fd = keeping_mtime(within.as_fd(), || take_over(within.as_fd(), rights))?;
-            sweep::empty(fd.as_fd(), &[])?;
-            Place::new(fd, None)
+        let claimed = (&file).write_all(path).and_then(|()| file.sync_all()).and_then(|()| {
+            keeping_mtime(within.as_fd(), || claim::claim(within.as_fd(), rights.uid()))
         });
-        match made {
-            Ok(place) => Ok(Place { within: Some((within, record)), ..place }),
+        let (fd, made) = claimed.inspect_err(|_| {
+            let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
+        })?;
+        let furnished = have_to_oneself(&fd).and_then(|()| {
+            sweep::empty(fd.as_fd(), &[MARKER.to_vec()])?;
+            Measured::of(&fd)
+        });
+        match furnished {
+            Ok(measured) => Ok(Place { fd, measured, within: Some((within, record)) }),
             Err(e) => {
-                let gone =
-                    keeping_mtime(within.as_fd(), || fsat::rmdir_at(within.as_fd(), STAGING));
-                // What is there and not ours is no leftover of ours either.
-                if gone.map_or_else(|e| e.raw_os_error() != Some(libc::ENOTEMPTY), |()| true) {
+                // One that was there stays recorded: it is ours, and may hold something.
+                let gone = made && clear(&within, &fd).is_ok();
+                if gone || claim::is_in_use(&e) {
                     let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
                 }
                 Err(e)
@@ -205,7 +222,7 @@ impl Staging {
         }
     }
 
-    /// Makes something new in a place by `make`, which gets the directory and an unused name.
+    /// Creates something in a place with `make`, which gets the directory and an unused name.
     ///
     /// # Errors
     /// Those of `make`.
@@ -220,8 +237,8 @@ impl Staging {
         let name = name_of(self.next);
         let made = match make(self.place(place)?.fd.as_fd(), &name) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) && place.0 == 0 => {
-                // Somebody has removed `.makuosan`.
-                let fd = take_over(self.root.as_fd(), rights)?;
+                // `.makuosan` was removed while the daemon was running.
+                let (fd, _) = claim::claim(self.root.as_fd(), rights.uid())?;
                 fsat::lock(fd.as_fd())?;
                 self.home.fd = fd;
                 make(self.home.fd.as_fd(), &name)?
@@ -231,10 +248,10 @@ impl Staging {
         Ok((staged, made))
     }
 
-    /// A new empty file without a name, to be read and written.
+    /// A new empty file that is already unlinked, for reading and writing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn nameless(&mut self, rights: &Rights) -> io::Result<File> {
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
         let (staged, fd) =
@@ -243,7 +260,7 @@ impl Staging {
         Ok(fd.into())
     }
 
-    /// The directory and the name of something staged.
+    /// The directory and the name of a staged object.
     ///
     /// # Errors
     /// ESTALE if its place is gone.
@@ -251,7 +268,7 @@ impl Staging {
         Ok((self.place(staged.place)?.fd.as_fd(), name_of(staged.number)))
     }
 
-    /// Removes something staged, whatever it is by now.
+    /// Removes a staged object of any type.
     pub fn discard(&self, staged: Staged) {
         if let Ok((dir, name)) = self.find(staged) {
             if fsat::unlink_at(dir, &name).is_err() {
@@ -260,22 +277,23 @@ impl Staging {
         }
     }
 
-    /// Waits until everything in the places is on its device.
+    /// Syncs the file systems of all places.
     ///
     /// # Errors
-    /// Those of `syncfs`.
+    /// Those of syncfs(2).
     pub fn sync_all(&self) -> io::Result<()> {
         std::iter::once(&self.home)
-            .chain(&self.abroad)
+            .chain(&self.other_mounts)
             .try_for_each(|p| fsat::sync_fs(p.fd.as_fd()))
     }
 
-    /// Removes the places of other mounts; nothing is staged there any more. One that cannot go
-    /// stays recorded.
+    /// Removes the places on other mounts, when nothing is staged there any more. One that cannot be
+    /// removed stays on record.
     pub fn tidy(&mut self) {
-        for place in self.abroad.drain(..) {
+        for place in self.other_mounts.drain(..) {
             let Some((within, record)) = &place.within else { continue };
-            let gone = keeping_mtime(within.as_fd(), || fsat::rmdir_at(within.as_fd(), STAGING));
+            let gone =
+                keeping_mtime(within.as_fd(), || claim::remove(within.as_fd(), place.fd.as_fd()));
             if gone.is_ok() {
                 let _ = fsat::unlink_at(self.home.fd.as_fd(), record);
             }
@@ -283,10 +301,9 @@ impl Staging {
     }
 }
 
-impl Place {
-    /// Finds out what new files have in `fd`.
-    fn new(fd: OwnedFd, within: Option<(OwnedFd, Vec<u8>)>) -> io::Result<Self> {
-        const PROBE: &[u8] = b"probe";
+impl Measured {
+    /// Finds out which attributes new files in `fd` get, and how exactly times are kept.
+    fn of(fd: &OwnedFd) -> io::Result<Self> {
         let made = |mode| {
             let file = create(fd.as_fd(), PROBE, mode)?;
             fsat::stat_fd(file.as_fd())
@@ -298,34 +315,29 @@ impl Place {
         fsat::unlink_at(fd.as_fd(), PROBE)?;
         let fresh = Fresh::of(&private, &open);
         let mount = Mount::of(&fsat::stat_fd(fd.as_fd())?);
-        Ok(Place { fd, mount, grain: grain?, fresh, within })
+        Ok(Measured { mount, grain: grain?, fresh })
     }
 }
 
-/// Makes `.makuosan` in `dir`, or opens what is there, and sees to it that nobody else gets in.
-fn take_over(dir: BorrowedFd<'_>, rights: &Rights) -> io::Result<OwnedFd> {
-    match fsat::mkdir_at(dir, STAGING, 0o700) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
+/// Keeps other daemons out of a place on another mount.
+fn have_to_oneself(fd: &OwnedFd) -> io::Result<()> {
+    match fsat::lock(fd.as_fd()) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(NotOurs::InUse.into()),
+        // Not every file system has locks.
+        _ => Ok(()),
     }
-    let fd = fsat::open_at(dir, STAGING, fsat::LISTING, 0)?;
-    let stat = fsat::stat_fd(fd.as_fd())?;
-    if !rights.may_change(&stat) {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!(".makuosan belongs to another user ({})", stat.uid),
-        ));
-    }
-    if stat.uid != rights.uid() {
-        fsat::chown_fd(fd.as_fd(), Some(rights.uid()), None)?;
-    }
-    if stat.mode != 0o700 {
-        fsat::chmod_fd(fd.as_fd(), 0o700)?;
-    }
-    Ok(fd)
 }
 
-/// Does `work`, which makes or removes a name in `dir`, and gives `dir` its mtime back, if it may.
+/// Empties and removes the place `fd` in `within`.
+fn clear(within: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
+    keeping_mtime(within.as_fd(), || {
+        sweep::empty(fd.as_fd(), &[])?;
+        claim::remove(within.as_fd(), fd.as_fd())
+    })
+}
+
+/// Does `work`, which creates or removes a name in `dir`, and then restores the mtime of `dir` where
+/// that is permitted.
 fn keeping_mtime<T>(dir: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = fsat::stat_fd(dir)?.mtime;
     let done = work();
@@ -333,8 +345,8 @@ fn keeping_mtime<T>(dir: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -
     done
 }
 
-/// Empties and removes the places that an earlier daemon recorded in `home`. The records of those
-/// that could not be, which are to be kept.
+/// Removes the places that an earlier daemon recorded in `home`. Returns the records of those that
+/// could not be removed, which must be kept.
 fn clear_recorded(root: &Root, home: &OwnedFd, rights: &Rights) -> io::Result<Vec<Vec<u8>>> {
     let mut kept = Vec::new();
     for record in sweep::names(home.as_fd())? {
@@ -343,21 +355,21 @@ fn clear_recorded(root: &Root, home: &OwnedFd, rights: &Rights) -> io::Result<Ve
         }
         let Ok(path) = read(home, &record) else { continue };
         if RelPath::parse(&path).is_err() {
-            continue; // it was killed while it wrote this, before it made anything
+            continue; // incomplete: the daemon was killed before it created the place
         }
         let cleared = root.open_dir(&path, fsat::PATH_ONLY).and_then(|within| {
-            keeping_mtime(within.as_fd(), || {
-                let fd = fsat::open_at(within.as_fd(), STAGING, fsat::LISTING, 0)?;
-                if rights.may_change(&fsat::stat_fd(fd.as_fd())?) {
-                    sweep::empty(fd.as_fd(), &[])?;
-                    fsat::rmdir_at(within.as_fd(), STAGING)?;
-                }
-                Ok(())
-            })
+            let fd = claim::existing(within.as_fd(), rights.uid())?;
+            // Another daemon may have a base directory there.
+            have_to_oneself(&fd)?;
+            clear(&within, &fd)
         });
-        match cleared.map_err(|e| e.raw_os_error()) {
-            Ok(()) | Err(Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
-            Err(_) => kept.push(record),
+        match cleared {
+            Ok(()) => {}
+            Err(e) if claim::is_not_ours(&e) => {}
+            Err(e) => match e.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => {}
+                _ => kept.push(record),
+            },
         }
     }
     Ok(kept)
@@ -370,7 +382,7 @@ fn read(dir: &OwnedFd, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a file that was not there, for writing.
+/// Creates a file for writing, which must not exist yet.
 pub(super) fn create(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<File> {
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
     fsat::open_at(dir, name, flags, mode).map(File::from)

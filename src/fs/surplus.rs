@@ -1,35 +1,41 @@
-//! What a target has and the sender has not.
+//! Finding what a target has and the sender has not: what `--delete` would remove.
 //!
-//! Every entry of a transfer names something that is there at the sender, sent or not. When the close
-//! entry of a directory says that all of it was named, the target lists its own: what is not among
-//! the names is spooled, and of a directory everything below it, what is deepest first. Nothing of it
-//! is read again before it goes, but all of it is compared with what it was when it was spooled.
+//! Every entry of a transfer names something that exists at the sender, whether it is sent or not. When
+//! the close entry of a directory says that everything in it was named, the target lists its own
+//! directory. What was not named goes onto the spool, directories with everything below them, deepest
+//! first. Before it is deleted, each object is compared with its state at that time.
 //!
-//! What stays, and keeps the directories that it is in, without a word: what a pattern excludes,
-//! `.makuosan`, what is mounted, what vanishes or changes meanwhile. What cannot be looked at or listed,
-//! or has a path too long to be told, stays too, and is spooled as failed.
+//! Kept silently, together with the directories above: what a pattern excludes, `.makuosan`, mount
+//! points, and what disappears or changes meanwhile. What cannot be examined or listed, or has too
+//! long a path, is kept as well, and is on the spool as failed.
 //!
-//! A directory that is not listed loses nothing: one below or above what the transfer is about, one
-//! that could not be opened here or is below such a one, one that the sender does not call listed. The
-//! base directory has no entries: it is listed if the transfer is about it and was walked to its end,
-//! for if the sender cannot list its own, there is no transfer.
+//! Nothing is deleted from a directory that is outside of the transfer's path, that could not be opened
+//! here (or one above it), or that the sender could not list completely. The base directory has no
+//! entries. It is listed at the end of a transfer of everything: had the sender failed to list its
+//! own, there would be no transfer.
 //!
-//! Batches are followed in order, whatever the order in which they were planned: from the one with
-//! the setup on. Where nothing is committed, that is done when they are planned, else when they are
-//! committed, so that whatever fails then counts.
+//! Batches are evaluated in order, whatever the order in which they arrive, from the one with the setup
+//! on: when they are committed, so that failures are taken into account, or if the transfer commits
+//! nothing, when they are planned.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::meta::Rights;
+use super::errors::reason;
+use super::identity::Seen;
 use super::names::Names;
-use super::opened::{MOST, above};
-use super::root::{Dirs, reason, split};
-use super::spool::{Record, Seen, Spool};
+use super::opened::MOST;
+use super::paths::above;
+use super::paths::split;
+use super::rights::Rights;
+use super::root::Dirs;
+use super::spool::{Record, Spool};
 use super::staging::{Mount, Staging};
 use crate::engine::job::{Mode, Tally};
+use crate::errno;
+use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 use crate::sys::fsat::{self, FileType, Stat};
@@ -37,29 +43,30 @@ use crate::wire::bytes::Reader;
 use crate::wire::manifest::{Entry, Kind, Manifest, Setup};
 use crate::wire::outcome::{Reason, SpoolCode};
 
-/// What a transfer would delete.
+/// The search of one transfer for what it would delete.
 #[derive(Debug, Default)]
 pub(super) struct Surplus {
     pub mode: Mode,
+    /// The path that the transfer sends.
     about: Option<RelPath>,
     patterns: Patterns,
-    /// The directories that are open, and the base if the transfer is about it.
+    /// The directories that are open, and the base if the transfer sends everything.
     dirs: HashMap<Vec<u8>, Named>,
-    /// The batch that is followed next, once the first one is known.
-    next: Option<u32>,
-    /// Those that came before it.
-    early: BTreeMap<u32, (Arc<Manifest>, Vec<bool>)>,
-    /// A batch is missing: nobody knows what it named.
+    /// The batch to evaluate next, once the first one is known.
+    next: Option<BatchNo>,
+    /// Batches that were planned before their turn.
+    early: BTreeMap<BatchNo, (Arc<Manifest>, Vec<bool>)>,
+    /// A batch is missing, so it is unknown what it named.
     broken: bool,
     spool: Option<Spool>,
-    /// How many entries the listed directories have.
+    /// How many entries all listed directories have together.
     entries: u64,
     tallied: bool,
-    /// How much was deleted and how much failed, once that was done.
+    /// How many objects were deleted and how many could not be, once that was done.
     pub ran: Option<(u64, u64)>,
 }
 
-/// A directory of the transfer, with all that was named in it so far.
+/// An open directory, with the names in it that the sender has.
 #[derive(Debug, Default)]
 struct Named {
     names: Names,
@@ -67,14 +74,14 @@ struct Named {
     failed: bool,
 }
 
-/// What one looks around with.
+/// What is needed to examine the disk and to write the spool.
 pub(super) struct Within<'a> {
     pub dirs: &'a mut Dirs,
     pub staging: &'a mut Staging,
     pub rights: &'a Rights,
 }
 
-/// A directory, as what is in it is compared with it.
+/// What objects in a directory are compared with.
 #[derive(Clone, Copy)]
 struct Parent {
     id: (u64, u64),
@@ -88,34 +95,34 @@ impl Parent {
     }
 }
 
-/// A directory that would go, while what is in it is looked at.
-struct Doomed {
+/// A directory that would be deleted, while its contents are examined.
+struct Candidate {
     record: Record,
     names: Names,
     here: Parent,
-    /// Something in it stays.
-    stays: bool,
-    /// Something in it cannot even be told.
+    /// Something in it is kept.
+    keeps_some: bool,
+    /// Something in it has too long a path.
     fails: Option<Reason>,
 }
 
-/// What becomes of one thing.
-enum Fate {
-    /// It is spooled, or not there any more.
-    Goes,
-    /// It stays, and so does what it is in.
-    Stays,
-    /// That depends on what is in it.
-    Depends(Box<Doomed>),
+/// What becomes of one object.
+enum Verdict {
+    /// It is on the spool, or does not exist any more.
+    Deleted,
+    /// It is kept, and so are the directories above it.
+    Kept,
+    /// It is a directory, and that depends on its contents.
+    Directory(Box<Candidate>),
 }
 
 impl Surplus {
-    /// Takes in what the transfer is about, with the batch that says so, which is the first.
+    /// Notes what the transfer sends, from the setup in `batch`, the first one.
     ///
     /// # Errors
-    /// EINVAL if it cannot be, or is not what was said before.
-    pub fn set_up(&mut self, batch: u32, setup: &Setup) -> Result<(), Reason> {
-        const INVALID: Reason = Reason::Os(libc::EINVAL as u16);
+    /// EINVAL if the setup is not valid, or differs from an earlier one.
+    pub fn set_up(&mut self, batch: BatchNo, setup: &Setup) -> Result<(), Reason> {
+        const INVALID: Reason = Reason::Os(errno::EINVAL);
         let mut reader = Reader::new(&setup.patterns);
         let patterns = match setup.patterns.is_empty() {
             true => Patterns::default(),
@@ -136,26 +143,26 @@ impl Surplus {
         Ok(())
     }
 
-    /// Whether what is spooled may be deleted: all of it has been counted, and that is what the
-    /// transfer is for.
+    /// Whether what is on the spool may be deleted: it was counted, and the transfer is one that
+    /// deletes.
     pub fn may_run(&self) -> bool {
         self.tallied && self.mode.deletes()
     }
 
-    /// What is spooled, if anything is.
+    /// The spool, unless it is empty or incomplete.
     pub fn spool(&mut self) -> Option<&mut Spool> {
         self.spool.as_mut().filter(|_| !self.broken)
     }
 
-    /// A batch of a transfer that commits nothing was planned; `failed` says of each entry whether
-    /// it cannot be had.
+    /// A batch of a transfer that commits nothing was planned. `failed` says which entries cannot be
+    /// brought here.
     ///
     /// # Errors
-    /// What is found cannot be spooled.
+    /// The spool cannot be written.
     pub fn planned(
         &mut self,
         within: &mut Within<'_>,
-        batch: u32,
+        batch: BatchNo,
         manifest: &Arc<Manifest>,
         failed: Vec<bool>,
     ) -> io::Result<()> {
@@ -163,7 +170,7 @@ impl Surplus {
             self.early.insert(batch, (manifest.clone(), failed));
         }
         while let Some((manifest, failed)) = self.next.and_then(|next| self.early.remove(&next)) {
-            self.next = self.next.map(|next| next.saturating_add(1));
+            self.next = self.next.map(BatchNo::next);
             for (entry, failed) in manifest.entries.iter().zip(failed) {
                 match entry.kind {
                     Kind::Close { listed } => self.closed(within, entry, listed)?,
@@ -174,13 +181,13 @@ impl Surplus {
         Ok(())
     }
 
-    /// A batch is about to be committed.
-    pub fn committing(&mut self, batch: u32) {
+    /// `batch` is about to be committed.
+    pub fn committing(&mut self, batch: BatchNo) {
         self.broken |= self.next != Some(batch);
-        self.next = Some(batch.saturating_add(1));
+        self.next = Some(batch.next());
     }
 
-    /// Something is there at the sender. If it is a directory, it is open from now on.
+    /// Something exists at the sender. If `entry` opens a directory, that is open from now on.
     pub fn named(&mut self, entry: &Entry, failed: bool) {
         let path = entry.path.as_bytes();
         let (dir, name) = split(path);
@@ -197,7 +204,8 @@ impl Surplus {
         }
     }
 
-    /// A directory is closed; if `listed`, what else is in it here is spooled.
+    /// A directory is closed. If the sender `listed` it completely, what only this host has in it
+    /// goes onto the spool.
     ///
     /// # Errors
     /// It cannot be spooled.
@@ -227,7 +235,7 @@ impl Surplus {
         self.dirs.get(dir).is_some_and(|named| named.failed)
     }
 
-    /// All batches are done: spools what is left to be spooled, and says how much there is.
+    /// All batches are done: completes the spool, and says how much is on it.
     ///
     /// # Errors
     /// It cannot be spooled.
@@ -235,7 +243,7 @@ impl Surplus {
         self.broken |= !self.early.is_empty();
         if !self.tallied && !self.broken && self.mode.spools() {
             match self.about.clone() {
-                Some(about) if self.mode.path_is_gone() => self.doom(within, about)?,
+                Some(about) if self.mode.path_is_gone() => self.spool_gone(within, about)?,
                 Some(about) if about.is_base() => {
                     let named = self.dirs.remove(about.as_bytes()).unwrap_or_default();
                     if !named.failed {
@@ -250,24 +258,24 @@ impl Surplus {
         Ok(Tally { spooled: self.spool().map_or(0, |spool| spool.count()), entries })
     }
 
-    /// Spools what is in a directory and not among `names`.
+    /// Spools what is in a directory and not in `names`.
     fn list(&mut self, within: &mut Within<'_>, dir: &RelPath, mut names: Names) -> io::Result<()> {
         let opened = within.dirs.root().open_dir(dir.as_bytes(), fsat::LISTING);
         let listed = opened.and_then(|fd| Ok((fsat::stat_fd(fd.as_fd())?, Names::list(&fd)?, fd)));
         let Ok((stat, mut there, fd)) = listed else { return Ok(()) };
-        if within.rights.is_shut_out(&stat) && stat.mode & 0o100 == 0 {
-            return Ok(()); // it can be listed, but nothing in it looked at
+        if within.rights.lacks_owner_access(&stat) && stat.mode & 0o100 == 0 {
+            return Ok(()); // it can be listed, but nothing in it can be examined
         }
         within.dirs.hold(dir.as_bytes(), fd);
         self.entries += there.len() as u64;
         names.sort();
-        // The base directory's own attributes are nobody's business.
+        // No transfer sets attributes of the base directory.
         let here = Parent::of(&stat, self.mode.sends_and_deletes() && !dir.is_base());
         while let Some((name, _)) = there.next() {
             if names.contains(name) {
                 continue;
             }
-            // What is too long here cannot have been sent either.
+            // A path that is too long here cannot have been sent either.
             if let Ok(path) = dir.join(name) {
                 self.spool_tree(within, path, here)?;
             }
@@ -275,8 +283,8 @@ impl Surplus {
         Ok(())
     }
 
-    /// Spools what is gone at the sender.
-    fn doom(&mut self, within: &mut Within<'_>, path: RelPath) -> io::Result<()> {
+    /// Spools a path that no longer exists at the sender.
+    fn spool_gone(&mut self, within: &mut Within<'_>, path: RelPath) -> io::Result<()> {
         let found = within.dirs.parent(&path).and_then(|(dir, name)| {
             Ok((fsat::stat_fd(dir.as_fd())?, fsat::stat_at(dir.as_fd(), name)?))
         });
@@ -294,56 +302,61 @@ impl Surplus {
         }
     }
 
-    /// Spools `path`, which is in the directory `parent`, after everything that is below it.
+    /// Spools `path`, which is in the directory `parent`, after everything below it.
     fn spool_tree(
         &mut self,
         within: &mut Within<'_>,
         path: RelPath,
         parent: Parent,
     ) -> io::Result<()> {
-        let mut open = match self.look(within, path, parent)? {
-            Fate::Depends(top) => vec![*top],
-            Fate::Goes | Fate::Stays => return Ok(()),
+        let mut open = match self.examine(within, path, parent)? {
+            Verdict::Directory(top) => vec![*top],
+            Verdict::Deleted | Verdict::Kept => return Ok(()),
         };
         while let Some(dir) = open.last_mut() {
             if let Some((name, _)) = dir.names.next() {
                 let Ok(path) = dir.record.path.join(name) else {
-                    dir.fails = Some(Reason::Os(libc::ENAMETOOLONG as u16));
+                    dir.fails = Some(Reason::Os(errno::ENAMETOOLONG));
                     continue;
                 };
-                match self.look(within, path, dir.here)? {
-                    Fate::Goes => {}
-                    Fate::Stays => dir.stays = true,
-                    Fate::Depends(next) => open.push(*next),
+                match self.examine(within, path, dir.here)? {
+                    Verdict::Deleted => {}
+                    Verdict::Kept => dir.keeps_some = true,
+                    Verdict::Directory(next) => open.push(*next),
                 }
-            } else if let Some(Doomed { mut record, stays, fails, .. }) = open.pop() {
+            } else if let Some(Candidate { mut record, keeps_some, fails, .. }) = open.pop() {
                 if let Some(reason) = fails {
                     record.code = SpoolCode::Failed(reason);
                 }
-                if fails.is_some() || !stays {
+                if fails.is_some() || !keeps_some {
                     self.push(within, &record)?;
                 }
                 if let Some(up) = open.last_mut() {
-                    up.stays |= stays || fails.is_some();
+                    up.keeps_some |= keeps_some || fails.is_some();
                 }
             }
         }
         Ok(())
     }
 
-    /// Looks at what is not named. What is no directory is spooled at once.
-    fn look(&mut self, within: &mut Within<'_>, path: RelPath, parent: Parent) -> io::Result<Fate> {
+    /// Examines something that the sender has not. Unless it is a directory, it is spooled at once.
+    fn examine(
+        &mut self,
+        within: &mut Within<'_>,
+        path: RelPath,
+        parent: Parent,
+    ) -> io::Result<Verdict> {
         let found = within
             .dirs
             .parent(&path)
             .and_then(|(dir, name)| Ok((fsat::stat_at(dir.as_fd(), name)?, dir, name)));
         let (stat, dir, name) = match found {
             Ok(found) => found,
-            Err(e) => return self.lost(within, path, &e),
+            Err(e) => return self.unreadable(within, path, &e),
         };
         let is_dir = stat.kind == FileType::Directory;
         if Mount::of(&stat) != parent.mount || self.patterns.excludes(&path, is_dir) {
-            return Ok(Fate::Stays);
+            return Ok(Verdict::Kept);
         }
         let record = Record {
             seen: Seen::of(&stat),
@@ -352,38 +365,38 @@ impl Surplus {
             ..blank(path.clone())
         };
         if !is_dir {
-            return self.push(within, &record).map(|()| Fate::Goes);
+            return self.push(within, &record).map(|()| Verdict::Deleted);
         }
         let opened = fsat::open_at(dir.as_fd(), name, fsat::LISTING, 0)
             .and_then(|fd| Ok((fsat::stat_fd(fd.as_fd())?, Names::list(&fd)?, fd)));
         let (here, names, fd) = match opened {
             Ok(opened) => opened,
-            Err(e) => return self.lost(within, path, &e),
+            Err(e) => return self.unreadable(within, path, &e),
         };
         if !record.seen.is_still(&here) {
-            return Ok(Fate::Stays);
+            return Ok(Verdict::Kept);
         }
         self.entries += names.len() as u64;
         within.dirs.hold(record.path.as_bytes(), fd);
-        let stays = names.has_staging;
+        let keeps_some = names.has_staging;
         let here = Parent::of(&here, false);
-        Ok(Fate::Depends(Box::new(Doomed { record, names, here, stays, fails: None })))
+        Ok(Verdict::Directory(Box::new(Candidate { record, names, here, keeps_some, fails: None })))
     }
 
-    /// What cannot be looked at or listed.
-    fn lost(
+    /// What becomes of something that cannot be examined or listed.
+    fn unreadable(
         &mut self,
         within: &mut Within<'_>,
         path: RelPath,
         error: &io::Error,
-    ) -> io::Result<Fate> {
+    ) -> io::Result<Verdict> {
         match error.raw_os_error() {
-            Some(libc::ENOENT) => Ok(Fate::Goes),
-            // It, or what it is in, is something else by now.
-            Some(libc::ENOTDIR | libc::ELOOP) => Ok(Fate::Stays),
+            Some(libc::ENOENT) => Ok(Verdict::Deleted),
+            // It, or a directory above it, has been replaced.
+            Some(libc::ENOTDIR | libc::ELOOP) => Ok(Verdict::Kept),
             _ => {
                 let record = Record { code: failed(error), ..blank(path) };
-                self.push(within, &record).map(|()| Fate::Stays)
+                self.push(within, &record).map(|()| Verdict::Kept)
             }
         }
     }
@@ -402,7 +415,7 @@ fn blank(path: RelPath) -> Record {
     Record { path, seen: Seen::default(), parent: (0, 0), keeps_mtime: false, code }
 }
 
-/// The code of what cannot go, for `error`.
+/// The code of an object that cannot be deleted because of `error`.
 fn failed(error: &io::Error) -> SpoolCode {
     SpoolCode::Failed(reason(error))
 }

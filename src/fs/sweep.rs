@@ -1,11 +1,14 @@
-//! Emptying a directory of our own, whatever is in it.
+//! Emptying a directory of our own, however deep its contents are.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::sys::fsat::{self, Rename};
 
-/// The names in `dir`, but for `.` and `..`.
+/// How the names begin under which things are kept that were in a directory; the rest is a number.
+pub(super) const LIFTED: &[u8] = b"lifted-";
+
+/// The names in `dir`, without `.` and `..`.
 pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let fd = fsat::open_at(dir, b".", fsat::LISTING, 0)?;
     let mut names = Vec::new();
@@ -13,7 +16,7 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-/// Whether there is nothing in the directory `name` of `dir`.
+/// Whether the directory `name` in `dir` is empty.
 pub(super) fn is_empty(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
     let fd = fsat::open_at(dir, name, fsat::LISTING, 0)?;
     let mut empty = true;
@@ -21,11 +24,11 @@ pub(super) fn is_empty(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
     Ok(empty)
 }
 
-/// Removes everything in `dir` but `kept`; no link is followed, and no depth is too deep: what is in
-/// a directory in it is first lifted into `dir` itself, so that one descriptor is enough.
+/// Removes everything in `dir` except `kept`, following no symbolic link. The contents of a directory
+/// in it are first moved up into `dir`, so that two descriptors are enough for any depth.
 ///
 /// # Errors
-/// The first thing that cannot be removed.
+/// That of the first object that cannot be removed.
 pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
     let mut lifted = 0;
     loop {
@@ -37,7 +40,7 @@ pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
         for name in found {
             match fsat::unlink_at(dir, &name).map_err(|e| e.raw_os_error()) {
                 Ok(()) | Err(Some(libc::ENOENT)) => continue,
-                // Linux says EISDIR of a directory, POSIX EPERM.
+                // For a directory: EISDIR on Linux, EPERM by POSIX (unlink(2)).
                 Err(Some(libc::EISDIR | libc::EPERM)) => {}
                 Err(code) => return Err(io::Error::from_raw_os_error(code.unwrap_or(libc::EIO))),
             }
@@ -46,7 +49,7 @@ pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
                     lift(dir, &name, &mut lifted)?;
                     fsat::rmdir_at(dir, &name)?;
                 }
-                // What is no directory cannot be removed: an immutable file.
+                // It is not a directory and still cannot be unlinked: an immutable file.
                 Err(e) if e.raw_os_error() == Some(libc::ENOTDIR) => {
                     return Err(io::Error::from_raw_os_error(libc::EPERM));
                 }
@@ -56,9 +59,9 @@ pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
     }
 }
 
-/// Moves what is in the directory `name` of `dir` to new names in `dir`.
+/// Moves the contents of the directory `name` in `dir` to new names in `dir`.
 fn lift(dir: BorrowedFd<'_>, name: &[u8], lifted: &mut u64) -> io::Result<()> {
-    // To move a directory, one must be able to write in it: `..` changes.
+    // Moving a directory needs write permission on it, since its `..` changes (rename(2)).
     let from = fsat::open_at(dir, name, fsat::PATH_ONLY, 0)?;
     fsat::chmod_at(dir, name, from.as_fd(), 0o700)?;
     for child in names(from.as_fd())? {
@@ -67,9 +70,8 @@ fn lift(dir: BorrowedFd<'_>, name: &[u8], lifted: &mut u64) -> io::Result<()> {
         }
         loop {
             *lifted += 1;
-            let new = format!("lifted-{lifted}");
-            let moved =
-                fsat::rename_at(from.as_fd(), &child, dir, new.as_bytes(), Rename::NoReplace);
+            let new = [LIFTED, lifted.to_string().as_bytes()].concat();
+            let moved = fsat::rename_at(from.as_fd(), &child, dir, &new, Rename::NoReplace);
             match moved {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 other => break other?,

@@ -1,7 +1,8 @@
-//! What the tests of this folder share.
+//! Helpers that the tests of this folder share.
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -9,12 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::batch::{Batch, Batcher};
+use super::batch::{Batcher, SourceBatch};
+use super::claim::MARKER;
 use super::disk::{Disk, DiskConfig, StagedFile};
+use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
-use super::walk::{Found, WalkItem, WalkOptions, Walker};
+use super::walk::{WalkOptions, Walker};
 use crate::engine::job::{Answer, Body, Job, Mode, TransferKey};
+use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
 use crate::sys::fsat;
@@ -97,7 +101,7 @@ pub fn whole() -> WalkOptions {
         digests: false,
         gid: None,
         announced_over: u64::MAX,
-        off: Arc::default(),
+        cancelled: Arc::default(),
     }
 }
 
@@ -106,7 +110,7 @@ pub fn walk(root: &Arc<Root>, start: &RelPath, options: WalkOptions) -> Vec<Walk
 }
 
 /// What is found on a walk, where nothing but entries may be found.
-pub fn found(root: &Arc<Root>, start: &RelPath) -> Vec<Found> {
+pub fn found(root: &Arc<Root>, start: &RelPath) -> Vec<FoundEntry> {
     let found = walk(root, start, whole()).into_iter().map(|item| match item {
         WalkItem::Found(found) => found,
         other => panic!("{other:?}"),
@@ -114,9 +118,9 @@ pub fn found(root: &Arc<Root>, start: &RelPath) -> Vec<Found> {
     found.collect()
 }
 
-pub fn batches(found: Vec<Found>) -> Vec<Batch> {
+pub fn batches(found: Vec<FoundEntry>) -> Vec<SourceBatch> {
     let mut batcher = Batcher::new();
-    let mut batches: Vec<Batch> = found.into_iter().filter_map(|f| batcher.push(f)).collect();
+    let mut batches: Vec<SourceBatch> = found.into_iter().filter_map(|f| batcher.push(f)).collect();
     batches.extend(batcher.finish());
     batches
 }
@@ -125,7 +129,7 @@ pub fn batches(found: Vec<Found>) -> Vec<Batch> {
 pub struct Transfer {
     pub key: TransferKey,
     pub mode: Mode,
-    pub next: u32,
+    pub next: BatchNo,
 }
 
 /// What became of one entry: `+` before an open, `-` before a close entry's path.
@@ -133,19 +137,31 @@ pub type Line = (String, Need, Outcome);
 
 impl Transfer {
     pub fn new(number: u32, mode: Mode) -> Self {
-        Transfer { key: TransferKey { node: NodeId(1), number }, mode, next: 0 }
+        Transfer {
+            key: TransferKey { node: NodeId(1), number: TransferNo::new(number) },
+            mode,
+            next: BatchNo::ZERO,
+        }
     }
 
-    pub fn plan(&mut self, disk: &mut Disk, batch: &Batch) -> (u32, Vec<Need>, Option<StagedFile>) {
+    pub fn plan(
+        &mut self,
+        disk: &mut Disk,
+        batch: &SourceBatch,
+    ) -> (BatchNo, Vec<Need>, Option<StagedFile>) {
         match self.try_plan(disk, batch) {
             (number, Answer::Planned { needs, file, .. }) => (number, needs, file),
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn try_plan(&mut self, disk: &mut Disk, batch: &Batch) -> (u32, Answer<StagedFile>) {
+    pub fn try_plan(
+        &mut self,
+        disk: &mut Disk,
+        batch: &SourceBatch,
+    ) -> (BatchNo, Answer<StagedFile>) {
         let number = self.next;
-        self.next += 1;
+        self.next = number.next();
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let manifest = batch.manifest.clone();
         let (key, mode) = (self.key, self.mode);
@@ -158,8 +174,8 @@ impl Transfer {
         &self,
         disk: &mut Disk,
         source: &Arc<Root>,
-        batch: &Batch,
-        (number, needs, file): (u32, &[Need], Option<StagedFile>),
+        batch: &SourceBatch,
+        (number, needs, file): (BatchNo, &[Need], Option<StagedFile>),
     ) -> Answer<StagedFile> {
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let mut source = Source::new(source.clone(), batch, layout.clone());
@@ -170,7 +186,7 @@ impl Transfer {
             }
             None if layout.is_empty() || layout.streams() => Body::None,
             None => {
-                let wanted = |entry: u16| needs[usize::from(entry)] == Need::All;
+                let wanted = |entry: EntryNo| needs[entry.index()] == Need::All;
                 let (body, failed) = source.load(Vec::new(), &wanted);
                 assert_eq!(failed, []);
                 Body::Memory(body)
@@ -179,15 +195,21 @@ impl Transfer {
         disk.run(Job::Stage { key: self.key, batch: number, body }).unwrap()
     }
 
-    pub fn commit(&self, disk: &mut Disk, number: u32, strikes: &[u16]) -> Vec<Outcome> {
+    pub fn commit(&self, disk: &mut Disk, number: BatchNo, strikes: &[u16]) -> Vec<Outcome> {
         match self.try_commit(disk, number, strikes) {
             Answer::Done { outcomes, .. } => outcomes,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn try_commit(&self, disk: &mut Disk, batch: u32, strikes: &[u16]) -> Answer<StagedFile> {
-        disk.run(Job::Commit { key: self.key, batch, strikes: strikes.to_vec() }).unwrap()
+    pub fn try_commit(
+        &self,
+        disk: &mut Disk,
+        batch: BatchNo,
+        strikes: &[u16],
+    ) -> Answer<StagedFile> {
+        let strikes = strikes.iter().copied().map(EntryNo::new).collect();
+        disk.run(Job::Commit { key: self.key, batch, strikes }).unwrap()
     }
 
     pub fn close(self, disk: &mut Disk, aborted: bool) {
@@ -196,7 +218,7 @@ impl Transfer {
     }
 
     /// All of one batch.
-    pub fn batch(&mut self, disk: &mut Disk, source: &Arc<Root>, batch: &Batch) -> Vec<Line> {
+    pub fn batch(&mut self, disk: &mut Disk, source: &Arc<Root>, batch: &SourceBatch) -> Vec<Line> {
         let (number, needs, file) = self.plan(disk, batch);
         let staged = self.stage(disk, source, batch, (number, &needs, file));
         assert!(matches!(staged, Answer::Staged { .. }), "{staged:?}");
@@ -220,8 +242,7 @@ impl Transfer {
 pub fn copy_streamed(source: &mut Source, layout: &Layout, file: &StagedFile) {
     let file = std::fs::File::from(file.as_fd().try_clone_to_owned().unwrap());
     for blocks in layout.blocks_of(&layout.slots()[0]) {
-        let mut at = layout.bytes_of(blocks.start).start;
-        let end = layout.bytes_of(blocks.end - 1).end;
+        let Range { start: mut at, end } = layout.bytes_of_all(blocks);
         while at < end {
             let len = (end - at).min(100_000) as usize;
             let (mut one, mut two) = (vec![0; len / 3], vec![0; len - len / 3]);
@@ -289,6 +310,12 @@ pub fn snapshot(base: &Path) -> BTreeMap<Vec<u8>, String> {
         }
     }
     all
+}
+
+/// How many things are staged in the directory `dir`; none if it has no place for them.
+pub fn staged(dir: &Path) -> usize {
+    let names = std::fs::read_dir(dir.join(".makuosan")).into_iter().flatten();
+    names.filter(|name| name.as_ref().unwrap().file_name().as_bytes() != MARKER).count()
 }
 
 /// Both trees are the same in everything that is sent.
@@ -392,7 +419,7 @@ pub fn set_mtime(path: &Path, secs: i64, nanos: u32) {
 }
 
 /// One batch of what is found below `start`; there must be no more.
-pub fn one_batch(root: &Arc<Root>, start: &RelPath) -> Batch {
+pub fn one_batch(root: &Arc<Root>, start: &RelPath) -> SourceBatch {
     let mut batches = batches(found(root, start));
     assert_eq!(batches.len(), 1);
     batches.remove(0)
@@ -426,7 +453,7 @@ pub fn spooling_batches(
     start: &RelPath,
     mode: Mode,
     rules: &[&str],
-) -> Vec<Batch> {
+) -> Vec<SourceBatch> {
     let list = patterns(rules);
     let options = WalkOptions {
         keep: true,

@@ -1,18 +1,17 @@
-//! The walk of a sender: what is below a path, as entries in the order in which they are committed.
+//! The walk of a sender: everything below a path, as entries in the order in which targets commit them.
 //!
-//! Pre-order: a directory's open entry, its children sorted by name (as bytes), its close entry,
-//! which carries the attributes that the directory had when it was opened. For a path below the
-//! base, the directories on the way to it are opened before and closed after it, so that a target
-//! that lacks them makes them; nothing else in them is sent. The base itself has no entries.
+//! A directory's open entry comes first, then its children sorted by name (as bytes), then its close
+//! entry, which carries the attributes that the directory had when it was opened. The directories
+//! above the start are opened and closed around it, so that a target without them creates them;
+//! nothing else in them is sent. The base directory itself has no entries.
 //!
-//! Never walked, without a word: `.makuosan`, what `skip` says, what vanishes while it is walked.
-//! With a line: sockets, what fails, what another user owns if only one's own is sent. What is below
-//! a directory that is not sent is not sent either.
+//! Skipped silently: `.makuosan`, what `skip` matches, and what disappears during the walk. Skipped
+//! with an item that says so: sockets, what cannot be examined, and what another user owns if only
+//! one user's entries are sent. A directory that is skipped is skipped with all its contents.
 //!
-//! Held in memory: the names in the directories that are open, nothing else.
+//! In memory are only the names in the directories that are open at the moment.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -21,6 +20,8 @@ use std::time::Duration;
 
 use super::digest::Digester;
 use super::extents;
+use super::found::{FoundEntry, WalkError, WalkItem};
+use super::identity::Identity;
 use super::names::Names;
 use super::root::{Dirs, Root};
 use crate::name::RelPath;
@@ -29,162 +30,51 @@ use crate::wire::layout::STREAM_OVER;
 use crate::wire::manifest::{Digest, Entry, Extent, Kind, Stamp};
 use crate::wire::outcome::Reason;
 
-/// A file that was changed less than this ago could change again without a new ctime, as clocks of
-/// file systems tick every 10 ms at worst (CONFIG_HZ=100).
+/// A file that changed less than this ago could change again and keep its ctime: timestamps come from
+/// a clock that advances once per timer tick, every 10 ms at worst (CONFIG_HZ=100; inode(7)).
 const YOUNG: Duration = Duration::from_millis(20);
-/// How often a file that keeps changing is waited for; then its reader finds out.
+/// How often to wait for a file that keeps changing. After that, reading it will show the change.
 const WAITS: u32 = 5;
 
 /// What a walk is to do.
 pub struct WalkOptions {
     /// Whether what is below a directory is walked too.
     pub recursive: bool,
-    /// The only user whose entries are sent.
+    /// If set, only entries of this user are sent.
     pub own_only: Option<u32>,
-    /// What is left out, by its path and whether it is a directory; asked of what is walked to, not
-    /// of the directories on the way to the start.
+    /// What to skip. Not asked about the directories above the start.
     pub skip: Option<Skip>,
     /// The time now, as seconds since 1970 and nanoseconds.
     pub now: fn() -> (i64, u32),
-    /// Whether what a listing gives and is not sent comes as [`Kind::Keep`], and the close entry of
-    /// a directory says whether its listing was complete: for whoever deletes what is not listed.
+    /// For transfers that delete what the sender does not have: things that exist and are not sent
+    /// come as [`Kind::Keep`], and close entries say whether the directory was listed completely.
     pub keep: bool,
-    /// Only the names count: directories are opened and closed, everything else is a
-    /// [`Kind::Keep`]. Goes with `keep`.
+    /// Only names matter: everything but directories is a [`Kind::Keep`]. Used with `keep`.
     pub names_only: bool,
     /// Whether regular files come with their MD5 digests.
     pub digests: bool,
-    /// Longer files than this, in bytes, are announced by a [`Kind::Ahead`] before their digest is
-    /// computed.
+    /// Files with more bytes than this are announced by a [`Kind::Ahead`] before their digest is
+    /// computed, so that targets can read theirs meanwhile.
     pub announced_over: u64,
-    /// Set when nobody wants what is walked any more.
-    pub off: Arc<AtomicBool>,
-    /// The group of what is sent, in place of its own; the directories on the way keep theirs.
+    /// Set when the result of the walk is no longer wanted.
+    pub cancelled: Arc<AtomicBool>,
+    /// If set, the group that entries are sent with. Directories above the start keep their own.
     pub gid: Option<u32>,
 }
 
-/// Says whether a path, and whether it is a directory, is left out.
+/// Whether to skip a path; the second argument says whether it is a directory.
 pub type Skip = Box<dyn Fn(&RelPath, bool) -> bool + Send>;
 
-/// Why there is nothing to walk.
-#[derive(Debug)]
-pub enum WalkError {
-    /// A component of the path is a symbolic link.
-    Link {
-        /// The path.
-        path: RelPath,
-        /// Where it leads: below the base directory if relative. None if nowhere.
-        real: Option<Vec<u8>>,
-    },
-    /// The path cannot be looked at.
-    Io {
-        /// The path.
-        path: RelPath,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-impl fmt::Display for WalkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::name::Escaped;
-        match self {
-            WalkError::Link { path, real: Some(real) } => {
-                write!(f, "Symbolic link in path {path}; it is really {}", Escaped(real))
-            }
-            WalkError::Link { path, real: None } => write!(f, "Symbolic link in path {path}"),
-            WalkError::Io { path, error } => {
-                let text = error.to_string();
-                write!(f, "{} {path}", text.split(" (os error").next().unwrap_or(&text))
-            }
-        }
-    }
-}
-
-impl std::error::Error for WalkError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            WalkError::Link { .. } => None,
-            WalkError::Io { error, .. } => Some(error),
-        }
-    }
-}
-
-/// What tells a regular file from what it becomes when it is changed or replaced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// The device it is on.
-    pub dev: u64,
-    /// Its inode number.
-    pub ino: u64,
-    /// Its size in bytes.
-    pub size: u64,
-    /// When its content last changed.
-    pub mtime: Stamp,
-    /// When anything about it last changed.
-    pub ctime: Stamp,
-}
-
-impl Identity {
-    pub(super) fn of(stat: &Stat) -> Self {
-        let Stat { dev, ino, size, mtime, ctime, .. } = *stat;
-        Identity { dev, ino, size, mtime, ctime }
-    }
-}
-
-/// An entry to be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
-    /// The entry.
-    pub entry: Entry,
-    /// What it must still be when it is read, if it is a regular file.
-    pub identity: Option<Identity>,
-    /// The digest of its content, if it is a regular file and digests are wanted.
-    pub digest: Option<Digest>,
-}
-
-impl Found {
-    fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(Found { entry, identity: None, digest: None })
-    }
-}
-
-/// One step of a walk.
-#[derive(Debug)]
-pub enum WalkItem {
-    /// An entry to be sent.
-    Found(Found),
-    /// Something that cannot be looked at or listed. A directory that cannot be listed is sent
-    /// without what is in it.
-    Failed {
-        /// Where; possibly no path that could be sent.
-        path: Vec<u8>,
-        /// Why.
-        error: io::Error,
-    },
-    /// A Unix domain socket, which is not sent.
-    Socket(RelPath),
-    /// What another user owns, while only one user's entries are sent.
-    OwnerUnmatch {
-        /// Where.
-        path: RelPath,
-        /// Its owner.
-        uid: u32,
-        /// The user whose entries are sent.
-        want: u32,
-    },
-}
-
-/// A walk under way: an iterator over its steps.
+/// A walk in progress, as an iterator.
 pub struct Walker {
     dirs: Dirs,
     options: WalkOptions,
     start: RelPath,
-    /// The directories that are open, the base first.
+    /// The directories that are open, from the base down.
     open: Vec<Frame>,
     ready: VecDeque<WalkItem>,
     digester: Digester,
-    /// A file that was announced, to be looked at again.
+    /// The file that was announced last, to be visited again for its digest.
     announced: Option<(RelPath, FileType)>,
 }
 
@@ -192,15 +82,15 @@ struct Frame {
     path: RelPath,
     names: Names,
     close: Option<Entry>,
-    /// All names in it are in `names`.
+    /// Whether `names` came from a complete listing.
     listed: bool,
 }
 
 impl Walker {
-    /// Begins a walk of `start` and, if it is a directory and the options say so, what is below it.
+    /// Begins a walk of `start` and, if the options say so, everything below it.
     ///
     /// # Errors
-    /// `start` cannot be looked at, or is reached by a symbolic link. (It may be one.)
+    /// `start` cannot be examined, or a directory above it is a symbolic link. (`start` may be one.)
     pub fn new(root: Arc<Root>, start: RelPath, options: WalkOptions) -> Result<Self, WalkError> {
         let mut walker = Walker {
             dirs: Dirs::new(root),
@@ -250,7 +140,7 @@ impl Walker {
         skip.is_some_and(|skip| skip(path, kind == FileType::Directory))
     }
 
-    /// The line that says why it is not sent, if it is not.
+    /// The item that says why `path` is not sent, unless it is.
     fn not_sent(&self, path: &RelPath, stat: &Stat) -> Option<WalkItem> {
         match self.options.own_only {
             _ if stat.kind == FileType::Socket => Some(WalkItem::Socket(path.clone())),
@@ -261,7 +151,7 @@ impl Walker {
         }
     }
 
-    /// Takes one more step: what it gives goes to `ready`. False if there is none.
+    /// Does one more step, whose items go to `ready`. False at the end of the walk.
     fn step(&mut self) -> bool {
         if let Some((path, kind)) = self.announced.clone() {
             self.visit(path, kind);
@@ -272,14 +162,14 @@ impl Walker {
         let Some((name, kind)) = frame.names.next() else {
             if let Some(Frame { close: Some(entry), listed, .. }) = self.open.pop() {
                 let kind = Kind::Close { listed: listed && self.options.keep };
-                self.ready.push_back(Found::without_content(Entry { kind, ..entry }));
+                self.ready.push_back(FoundEntry::without_content(Entry { kind, ..entry }));
             }
             return true;
         };
         match frame.path.join(name) {
             Ok(path) => self.visit(path, kind),
             Err(_) => {
-                // The names come from the kernel: only the length of the whole can be wrong.
+                // Names from the kernel are valid; only the whole path can be too long.
                 let mut path = frame.path.as_bytes().to_vec();
                 path.push(b'/');
                 path.extend_from_slice(name);
@@ -307,11 +197,11 @@ impl Walker {
         if !sent && self.options.keep {
             let (kind, mtime) = (Kind::Keep, Stamp::default());
             let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
-            self.ready.push_back(Found::without_content(entry));
+            self.ready.push_back(FoundEntry::without_content(entry));
         }
     }
 
-    /// Looks at `path`; whether it is sent.
+    /// Examines `path`; returns whether it is sent.
     fn look(&mut self, path: &RelPath, listed_as: FileType, on_the_way: bool) -> io::Result<bool> {
         if self.options.names_only && !matches!(listed_as, FileType::Directory | FileType::Unknown)
         {
@@ -322,7 +212,7 @@ impl Walker {
         if on_the_way {
             return self.go_through(path, &stat);
         }
-        // `begin` has asked about the start.
+        // The start was checked in `begin`.
         let asked = listed_as != FileType::Unknown || *path == self.start;
         if !asked && self.is_skipped(path, stat.kind) {
             return Ok(false);
@@ -342,7 +232,7 @@ impl Walker {
                     self.announced = Some((path.clone(), listed_as));
                     let kind = Kind::Ahead { size: stat.size };
                     let entry = entry(path, kind, &stat, self.options.gid);
-                    self.ready.push_back(Found::without_content(entry));
+                    self.ready.push_back(FoundEntry::without_content(entry));
                     return Ok(true);
                 }
                 if self.options.digests {
@@ -364,7 +254,7 @@ impl Walker {
         };
         let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));
         let entry = entry(path, kind, &stat, self.options.gid);
-        self.ready.push_back(WalkItem::Found(Found { entry, identity, digest }));
+        self.ready.push_back(WalkItem::Found(FoundEntry { entry, identity, digest }));
         Ok(true)
     }
 
@@ -373,21 +263,21 @@ impl Walker {
         self.options.digests && size > self.options.announced_over && !was
     }
 
-    /// Opens a directory on the way to the start.
+    /// Enters a directory above the start.
     fn go_through(&mut self, path: &RelPath, stat: &Stat) -> io::Result<bool> {
         if stat.kind != FileType::Directory {
             return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
         }
         let name = self.start.components().nth(path.components().count());
         let names = name.map(Names::one).unwrap_or_default();
-        // One that another user owns is passed through, but not sent.
+        // One of another user is passed through, but not sent.
         let sent = self.options.own_only.is_none_or(|want| want == stat.uid);
         let close = sent.then(|| self.found_directory(path, stat, None));
         self.open.push(Frame { path: path.clone(), names, close, listed: false });
         Ok(true)
     }
 
-    /// Opens a directory that is sent with what is in it.
+    /// Enters a directory that is sent, with its contents if the walk is recursive.
     fn enter(&mut self, path: &RelPath, dir: &OwnedFd, name: &[u8], stat: &Stat) {
         let close = Some(self.found_directory(path, stat, self.options.gid));
         let mut frame = Frame { path: path.clone(), names: Names::default(), close, listed: false };
@@ -409,11 +299,11 @@ impl Walker {
 
     fn found_directory(&mut self, path: &RelPath, stat: &Stat, gid: Option<u32>) -> Entry {
         let entry = entry(path, Kind::Open, stat, gid);
-        self.ready.push_back(Found::without_content(entry.clone()));
+        self.ready.push_back(FoundEntry::without_content(entry.clone()));
         entry
     }
 
-    /// The digest of a file, with what it was while that was computed.
+    /// The digest of a file, and its status while the digest was computed.
     fn digest(
         &mut self,
         dir: &OwnedFd,
@@ -421,9 +311,10 @@ impl Walker {
         mut stat: Stat,
     ) -> io::Result<(Stat, Option<Digest>)> {
         for _ in 0..WAITS {
-            let off = || self.options.off.load(Ordering::Relaxed);
-            let digest = self.digester.digest(dir.as_fd(), name, &Identity::of(&stat), &off)?;
-            if digest.is_some() || off() {
+            let cancelled = || self.options.cancelled.load(Ordering::Relaxed);
+            let digest =
+                self.digester.digest(dir.as_fd(), name, &Identity::of(&stat), &cancelled)?;
+            if digest.is_some() || cancelled() {
                 return Ok((stat, digest));
             }
             stat = self.settle(dir, name, fsat::stat_at(dir.as_fd(), name)?)?;
@@ -431,7 +322,7 @@ impl Walker {
         Err(io::Error::other(Reason::Changed.to_string()))
     }
 
-    /// Looks again at a file that was changed just now, when its next change would show.
+    /// If a file changed just now, waits until another change would get another ctime.
     fn settle(&self, dir: &OwnedFd, name: &[u8], mut stat: Stat) -> io::Result<Stat> {
         for _ in 0..WAITS {
             let Some(wait) = still_young(stat.ctime, (self.options.now)()) else { break };
@@ -468,7 +359,7 @@ fn entry(path: &RelPath, kind: Kind, stat: &Stat, gid: Option<u32>) -> Entry {
     Entry { path: path.clone(), kind, mode, uid, gid: gid.unwrap_or(stat.gid), mtime }
 }
 
-/// Where a long file has data. One that cannot be opened fails when it is read, not here.
+/// Where a long sparse file has data. If it cannot be opened, reading it will report that.
 fn data(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Option<Vec<Extent>> {
     if stat.size <= STREAM_OVER || stat.blocks.saturating_mul(512) >= stat.size {
         return None;
@@ -477,7 +368,8 @@ fn data(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Option<Vec<Extent>> {
     extents::of(fd.as_fd(), stat.size).ok()?
 }
 
-/// How long until `ctime` is [`YOUNG`] old, if it is not. One in the future is no clock of ours.
+/// How long until `ctime` is [`YOUNG`] old; None if it is, or if it lies in the future, where it
+/// cannot come from this host's clock.
 fn still_young(ctime: Stamp, (secs, nanos): (i64, u32)) -> Option<Duration> {
     let nanos_of = |secs: i64, nanos: u32| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
     let age = nanos_of(secs, nanos) - nanos_of(ctime.secs, ctime.nanos);

@@ -55,6 +55,8 @@ pub(super) enum Failure {
     TooOld(&'static str),
     /// The script cannot be read.
     Script(io::Error),
+    /// A pattern of the script was refused, as was shown.
+    ScriptPattern,
 }
 
 impl From<LinkError> for Failure {
@@ -76,6 +78,7 @@ impl Failure {
                 format!("msync: {daemon} does not take the pattern {}: {why}", Escaped(pattern))
             }
             Failure::TooOld(option) => format!("msync: {daemon} is too old for {option}"),
+            Failure::ScriptPattern => "msync: -f: ends at a pattern that was refused".to_owned(),
             Failure::Script(error) => format!("msync: -f: {}", plain(error)),
         });
     }

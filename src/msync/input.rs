@@ -74,7 +74,7 @@ fn patterns(text: &Text) -> Result<Vec<Rule>, String> {
         if line.is_empty() {
             continue;
         }
-        pattern::check(&line).map_err(|why| failed(format!("line {number}: {why}")))?;
+        pattern::check_line(&line).map_err(|why| failed(format!("line {number}: {why}")))?;
         rules.push(Rule::exclude(&line));
         if rules.len() > MAX_RULES {
             return Err(failed(pattern::PatternError::TooMany.to_string()));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::cli::msync::Target;
 use crate::console::PROMPT;
 use crate::console::password::ASK;
+use crate::errno::ErrorText;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -59,12 +60,7 @@ impl std::error::Error for LinkError {}
 
 /// The system's words for an error, without the number that Rust puts after them.
 pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let number = error.raw_os_error().map(|number| format!(" (os error {number})"));
-    match number.and_then(|number| text.strip_suffix(&number)) {
-        Some(bare) => bare.to_owned(),
-        None => text,
-    }
+    ErrorText(error).to_string()
 }
 
 enum Socket {

@@ -85,11 +85,28 @@ impl Client<'_> {
                 Some(b"quit" | b"exit" | b"bye") => break,
                 Some(b"check" | b"md5") => Verb::Check,
                 Some(b"dsync") => Verb::Dsync,
+                Some(b"exclude" | b"include")
+                    if !matches!(said.next(), None | Some(b"list" | b"del" | b"clear")) =>
+                {
+                    self.pattern_of_script(&line)?;
+                    continue;
+                }
                 Some(_) => Verb::Send,
             };
             self.transfer(&line, verb, manner, &mut tally)?;
         }
         Ok(self.finish(Verb::Send, false, false, tally))
+    }
+
+    /// A line of a script that adds a pattern. One that is not heeded ends the script: what it was to
+    /// protect would go with what comes next.
+    fn pattern_of_script(&mut self, line: &[u8]) -> Result<(), Failure> {
+        let mut refused = false;
+        self.ask(line, |screen, answer| {
+            refused = true;
+            screen.trouble(answer);
+        })?;
+        if refused { Err(Failure::ScriptPattern) } else { Ok(()) }
     }
 
     /// Makes the connection what `config` says.

@@ -9,6 +9,9 @@
 use super::{MAX_PATTERN, MAX_SETS, PatternError};
 use crate::name::RelPath;
 
+/// What is noted of a pattern that means something, but hardly what it was written for.
+type Oddity = Option<PatternError>;
+
 /// A set of bytes.
 pub(super) type Set = [u64; 4];
 
@@ -29,6 +32,15 @@ pub(super) struct Compiled {
 
 impl Compiled {
     pub(super) fn new(pattern: &[u8], sets: &mut Vec<Set>) -> Result<Compiled, PatternError> {
+        Compiled::with_oddity(pattern, sets, &mut None)
+    }
+
+    /// As [`Compiled::new`]; the first oddity of its components goes to `odd`.
+    pub(super) fn with_oddity(
+        pattern: &[u8],
+        sets: &mut Vec<Set>,
+        odd: &mut Oddity,
+    ) -> Result<Compiled, PatternError> {
         if pattern.len() > MAX_PATTERN {
             return Err(PatternError::TooLong);
         }
@@ -38,7 +50,10 @@ impl Compiled {
         let mut components = Vec::new();
         // Two slashes in a row are one: no path has two.
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            components.push(tokens(part, sets)?);
+            components.push(tokens(part, sets, odd)?);
+        }
+        if odd.is_none() {
+            *odd = components.iter().find_map(|tokens| dots(tokens));
         }
         match components.is_empty() {
             true => Err(PatternError::Empty),
@@ -77,16 +92,35 @@ fn split(pattern: &[u8]) -> Result<Vec<Vec<u8>>, PatternError> {
     Ok(parts)
 }
 
-fn tokens(mut part: &[u8], sets: &mut Vec<Set>) -> Result<Vec<u16>, PatternError> {
+/// What is odd about a component that only a name could match that no path has.
+fn dots(tokens: &[u16]) -> Oddity {
+    const DOT: u16 = b'.' as u16;
+    match tokens {
+        [DOT] => Some(PatternError::Dot),
+        [DOT, DOT] => Some(PatternError::DotDot),
+        _ => None,
+    }
+}
+
+fn tokens(
+    mut part: &[u8],
+    sets: &mut Vec<Set>,
+    odd: &mut Oddity,
+) -> Result<Vec<u16>, PatternError> {
     let mut tokens = Vec::new();
+    // Whether a brace is open that is no ordinary character elsewhere.
+    let mut brace = false;
     while let [byte, rest @ ..] = part {
         part = rest;
         let token = match byte {
             b'?' => ANY,
-            b'*' if tokens.last() == Some(&STAR) => continue,
+            b'*' if tokens.last() == Some(&STAR) => {
+                odd.get_or_insert(PatternError::Stars);
+                continue;
+            }
             b'*' => STAR,
             // A bracket that is not closed is an ordinary byte.
-            b'[' => match set(rest) {
+            b'[' => match set(rest, odd) {
                 Some((set, after)) => {
                     let at = u16::try_from(sets.len()).ok().filter(|_| sets.len() < MAX_SETS);
                     let at = at.ok_or(PatternError::TooManySets)?;
@@ -94,7 +128,10 @@ fn tokens(mut part: &[u8], sets: &mut Vec<Set>) -> Result<Vec<u16>, PatternError
                     part = after;
                     SETS + at
                 }
-                None => u16::from(b'['),
+                None => {
+                    odd.get_or_insert(PatternError::Bracket);
+                    u16::from(b'[')
+                }
             },
             b'\\' => {
                 // There is one: the splitting saw to it.
@@ -102,7 +139,15 @@ fn tokens(mut part: &[u8], sets: &mut Vec<Set>) -> Result<Vec<u16>, PatternError
                 part = after;
                 u16::from(*escaped)
             }
-            byte => u16::from(*byte),
+            byte => {
+                match byte {
+                    b'{' => brace = true,
+                    b',' if brace => drop(odd.get_or_insert(PatternError::Braces)),
+                    b'}' => brace = false,
+                    _ => {}
+                }
+                u16::from(*byte)
+            }
         };
         tokens.push(token);
     }
@@ -110,16 +155,19 @@ fn tokens(mut part: &[u8], sets: &mut Vec<Set>) -> Result<Vec<u16>, PatternError
 }
 
 /// Reads a set, from after its opening bracket; gives it with what is after its closing one.
-fn set(text: &[u8]) -> Option<(Set, &[u8])> {
+fn set<'a>(text: &'a [u8], odd: &mut Oddity) -> Option<(Set, &'a [u8])> {
     let (negated, mut rest) = match text {
         [b'!' | b'^', rest @ ..] => (true, rest),
         _ => (false, text),
     };
     let mut set: Set = [0; 4];
     let mut first = true;
+    // Only of a set that is one.
+    let mut found = None;
     loop {
         rest = match rest {
             [b']', after @ ..] if !first => {
+                *odd = odd.or(found);
                 return Some((if negated { set.map(|bits| !bits) } else { set }, after));
             }
             [b'[', b':', inner @ ..] if class(inner).is_some() => {
@@ -128,6 +176,9 @@ fn set(text: &[u8]) -> Option<(Set, &[u8])> {
                 after
             }
             _ => {
+                if matches!(rest, [b'[', b':' | b'.' | b'=', ..]) {
+                    found.get_or_insert(PatternError::Class);
+                }
                 let (low, after) = member(rest)?;
                 match after {
                     [b'-', b']', ..] => {
@@ -136,6 +187,9 @@ fn set(text: &[u8]) -> Option<(Set, &[u8])> {
                     }
                     [b'-', after @ ..] => {
                         let (high, after) = member(after)?;
+                        if low > high {
+                            found.get_or_insert(PatternError::Range);
+                        }
                         (low..=high).for_each(|byte| add(&mut set, byte));
                         after
                     }
@@ -260,7 +314,9 @@ mod tests {
             };
             let (pattern, name) = (text(b"aab**?[]!-\\", 9), text(b"aaab]", 8));
             let mut sets = Vec::new();
-            let Ok(tokens) = split(&pattern).and_then(|parts| tokens(&parts[0], &mut sets)) else {
+            let Ok(tokens) =
+                split(&pattern).and_then(|parts| tokens(&parts[0], &mut sets, &mut None))
+            else {
                 continue;
             };
             let expected = slow(&tokens, &name, &sets);

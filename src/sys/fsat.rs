@@ -1,9 +1,9 @@
-//! File-system calls relative to an open directory.
+//! File-system calls relative to an open directory, from openat(2) to renameat2(2).
 //!
-//! A *name* here is one component, as bytes without NUL; no call follows a symbolic link in it. What
-//! a kernel lacks (`openat2`, `statx`, `renameat2`, `fchmodat2`) is found out once and done without,
-//! with the same meaning. libc's own wrappers of those are not used: they would tie the program to a
-//! newer C library than the rest of it needs.
+//! A *name* is one path component, as bytes without NUL; no call follows a symbolic link in it. Whether
+//! the kernel has `openat2`, `statx`, `renameat2` and `fchmodat2` is checked once; without them, older
+//! calls do the same. They are called by number, because libc's wrappers would require a newer C
+//! library than the rest of the program does.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -12,58 +12,43 @@ use std::sync::OnceLock;
 
 use libc::{c_char, c_int, c_long, c_uint};
 
+use super::{cvt, cvt_r};
+
 mod attributes;
 mod content;
+mod reopen;
 mod stat;
 #[cfg(test)]
 mod tests;
 
 pub use attributes::{
-    chmod_at, chmod_fd, chmod_private, chown_at, chown_fd, set_mtime_at, set_mtime_fd,
+    chmod_at, chmod_fd, chmod_private, chown_at, chown_fd, remove_acls, set_mtime_at, set_mtime_fd,
 };
-pub use content::{
-    list, read_vectored_at, seek_data, seek_hole, start_writeback, sync_fd, sync_fs,
-};
+pub use content::{list, seek_data, seek_hole, start_writeback, sync_fd, sync_fs};
+pub use reopen::{hold_proc, open_regular_at, reopen_regular};
 pub use stat::{FileType, Stat, stat_at, stat_fd};
 
-/// Flags that open a directory only to name what is in it. No permission to read it is needed.
+/// Flags to open a directory as a starting point for paths, without permission to read it (open(2)).
 pub const PATH_ONLY: c_int = libc::O_PATH | libc::O_DIRECTORY;
-/// Flags that open a directory to list or sync it.
+/// Flags to open a directory for listing or syncing.
 pub const LISTING: c_int = libc::O_RDONLY | libc::O_DIRECTORY;
 
-/// What a rename does with the new name.
+/// What a rename does if the new name exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rename {
-    /// Whatever has it goes.
+    /// It is replaced.
     Replace,
-    /// It must be free.
+    /// The rename fails with EEXIST.
     NoReplace,
-    /// Both names must exist, and change places.
+    /// The two are exchanged; both names must exist.
     Exchange,
-}
-
-fn cvt(result: c_int) -> io::Result<c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-fn cvt_long(result: c_long) -> io::Result<c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
 }
 
 fn errno(error: &io::Error) -> c_int {
     error.raw_os_error().unwrap_or(0)
 }
 
-/// Calls `f` with `bytes` and a NUL behind them; short ones are copied to the stack.
+/// Calls `f` with `bytes` as a C string, on the stack if it is short.
 fn with_nul<T>(bytes: &[u8], f: impl FnOnce(&CStr) -> io::Result<T>) -> io::Result<T> {
     const SHORT: usize = 384;
     let inner_nul = || io::Error::from_raw_os_error(libc::EINVAL);
@@ -78,7 +63,7 @@ fn with_nul<T>(bytes: &[u8], f: impl FnOnce(&CStr) -> io::Result<T>) -> io::Resu
     }
 }
 
-/// A call that the kernel may lack, or that a filter of system calls may refuse.
+/// A system call that the kernel may not have, or that a seccomp filter may refuse.
 struct Optional(OnceLock<bool>);
 
 impl Optional {
@@ -86,7 +71,7 @@ impl Optional {
         Optional(OnceLock::new())
     }
 
-    /// Whether it is there, found out by what it says of the descriptor -1: EBADF if it is.
+    /// Whether the call exists: only then it fails with EBADF for the descriptor -1.
     fn usable(&self, probe: impl FnOnce(c_int) -> c_long) -> bool {
         *self.0.get_or_init(|| {
             probe(-1) < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
@@ -105,8 +90,8 @@ struct OpenHow {
     resolve: u64,
 }
 
-/// Opens the directory at `path` below `dir`. No component may be a symbolic link, the last one
-/// neither; mount points are crossed. The empty path is `dir` itself.
+/// Opens the directory at `path` below `dir`. No component may be a symbolic link, including the last
+/// one. Mount points are crossed. The empty path is `dir` itself.
 ///
 /// # Errors
 /// ELOOP if a component is a symbolic link, and only then; ENOTDIR, ENOENT, EACCES as usual.
@@ -116,8 +101,8 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &[u8], flags: c_int) -> io::Resul
         return open_beneath_by_steps(dir, path, flags);
     }
     with_nul(if path.is_empty() { b"." } else { path }, |path| {
-        let fd = retry(|| cvt_long(openat2(dir.as_raw_fd(), path, flags)))?;
-        // SAFETY: the call has just made this descriptor, and nobody else has it.
+        let fd = cvt_r(|| openat2(dir.as_raw_fd(), path, flags))?;
+        // SAFETY: the call has just created this descriptor, and nobody else has it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
     })
 }
@@ -136,7 +121,7 @@ fn openat2(dir: c_int, path: &CStr, flags: c_int) -> c_long {
     unsafe { libc::syscall(libc::SYS_openat2, dir, path, &raw const how, size_of::<OpenHow>()) }
 }
 
-/// [`open_beneath`], one component at a time: what is done where there is no `openat2`.
+/// Like [`open_beneath`], one component at a time: for kernels without `openat2`.
 ///
 /// # Errors
 /// As [`open_beneath`].
@@ -155,7 +140,7 @@ pub fn open_beneath_by_steps(
         let name = if name.is_empty() { b"." } else { name };
         let flags = if rest.peek().is_some() { PATH_ONLY } else { flags | libc::O_DIRECTORY };
         let next = open_at(here, name, flags, 0).map_err(|error| {
-            // O_NOFOLLOW with O_DIRECTORY says ENOTDIR of a link.
+            // With O_NOFOLLOW and O_DIRECTORY, a symbolic link gives ENOTDIR.
             match stat_at(here, name) {
                 Ok(stat) if errno(&error) == libc::ENOTDIR && stat.kind == FileType::Symlink => {
                     io::Error::from_raw_os_error(libc::ELOOP)
@@ -165,27 +150,27 @@ pub fn open_beneath_by_steps(
         })?;
         at = Some(next);
     }
-    // `split` gives one component at least.
+    // `split` yields at least one component.
     at.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
 }
 
-/// Opens `name` in `dir` with `flags` and, if that makes a file, `mode`.
+/// Opens `name` in `dir` with `flags`, and with `mode` if that creates a file.
 ///
 /// # Errors
 /// Those of `openat`; ELOOP if it is a symbolic link (ENOTDIR with `O_DIRECTORY`).
 pub fn open_at(dir: BorrowedFd<'_>, name: &[u8], flags: c_int, mode: u32) -> io::Result<OwnedFd> {
     let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     with_nul(name, |name| {
-        retry(|| {
+        let fd = cvt_r(|| {
             // SAFETY: `name` ends with NUL; a mode is passed as the variadic call wants it.
-            let fd = cvt(unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags, mode) })?;
-            // SAFETY: the call has just made this descriptor, and nobody else has it.
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-        })
+            unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags, mode) }
+        })?;
+        // SAFETY: the call has just created this descriptor, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     })
 }
 
-/// Makes a directory.
+/// Creates a directory.
 ///
 /// # Errors
 /// Those of `mkdirat`.
@@ -196,7 +181,7 @@ pub fn mkdir_at(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()> {
     })
 }
 
-/// Makes a FIFO or a device; `rdev` is its major and minor number.
+/// Creates a FIFO or a device; `rdev` is its major and minor number.
 ///
 /// # Errors
 /// Those of `mknodat`; EINVAL for any other type.
@@ -220,7 +205,7 @@ pub fn mknod_at(
     })
 }
 
-/// Makes a symbolic link to `target`.
+/// Creates a symbolic link to `target`.
 ///
 /// # Errors
 /// Those of `symlinkat`.
@@ -234,7 +219,7 @@ pub fn symlink_at(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> io::Result
     })
 }
 
-/// What a symbolic link points to.
+/// The target of a symbolic link.
 ///
 /// # Errors
 /// Those of `readlinkat`.
@@ -244,7 +229,7 @@ pub fn readlink_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
         let room: *mut c_char = buf.as_mut_ptr().cast();
         // SAFETY: `name` ends with NUL; `buf` is as long as stated.
         let len = unsafe { libc::readlinkat(dir.as_raw_fd(), name.as_ptr(), room, buf.len()) };
-        cvt_long(len as c_long)
+        cvt(len)
     })?;
     buf.truncate(len as usize);
     Ok(buf)
@@ -276,8 +261,8 @@ fn remove(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<()> {
 /// Renames `name` in `dir` to `new` in `to`.
 ///
 /// # Errors
-/// Those of `renameat2`. EINVAL where the kernel or the file system has no [`Rename::Exchange`];
-/// [`Rename::NoReplace`] is then done by looking first, which another process can slip past.
+/// Those of `renameat2`. EINVAL where the kernel or the file system has no [`Rename::Exchange`].
+/// [`Rename::NoReplace`] is emulated there by a check before the rename, which leaves a race.
 pub fn rename_at(
     dir: BorrowedFd<'_>,
     name: &[u8],
@@ -304,7 +289,7 @@ pub fn rename_at(
     if RENAMEAT2.usable(|fd| renameat2(fd, x, fd, x, flags)) {
         let result = with_nul(name, |name| {
             with_nul(new, |new| {
-                cvt_long(renameat2(dir.as_raw_fd(), name, to.as_raw_fd(), new, flags)).map(drop)
+                cvt(renameat2(dir.as_raw_fd(), name, to.as_raw_fd(), new, flags)).map(drop)
             })
         });
         match result {
@@ -327,7 +312,7 @@ fn renameat2(dir: c_int, name: &CStr, to: c_int, new: &CStr, flags: c_uint) -> c
     unsafe { libc::syscall(libc::SYS_renameat2, dir, name, to, new, flags) }
 }
 
-/// Takes the lock of what `fd` is open on, for as long as this opening of it lives.
+/// Locks what `fd` is open on until its open file description is closed (flock(2)).
 ///
 /// # Errors
 /// EWOULDBLOCK if another process has it.
@@ -336,31 +321,31 @@ pub fn lock(fd: BorrowedFd<'_>) -> io::Result<()> {
     cvt(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
 }
 
-/// Sets which permission bits new files of this process do not get; what was set before.
+/// Sets the umask of this process, and returns the previous one.
 pub fn umask(mask: u32) -> u32 {
     // SAFETY: no memory is passed, and the call cannot fail.
     unsafe { libc::umask(mask) }
 }
 
-/// The ids by which the kernel judges this process.
+/// The IDs that decide about this process's permissions (credentials(7)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProcessIds {
     /// The effective user.
     pub uid: u32,
     /// The effective group.
     pub gid: u32,
-    /// The other groups, ascending.
+    /// The supplementary groups, ascending.
     pub groups: Vec<u32>,
 }
 
-/// The ids of this process now.
+/// The IDs of this process at the moment.
 ///
 /// # Errors
 /// Those of `getgroups`.
 pub fn process_ids() -> io::Result<ProcessIds> {
     // SAFETY: neither call takes memory or can fail.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    // NGROUPS_MAX of include/uapi/linux/limits.h; more cannot be.
+    // NGROUPS_MAX of include/uapi/linux/limits.h, the most that are possible.
     let mut groups = vec![0u32; 65_536];
     // SAFETY: `groups` has as many elements as stated.
     let count = cvt(unsafe { libc::getgroups(groups.len() as c_int, groups.as_mut_ptr()) })?;

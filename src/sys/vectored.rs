@@ -8,8 +8,8 @@ use super::cvt_r;
 /// The most slices one call takes (`UIO_MAXIOV` in include/uapi/linux/uio.h).
 const IOV_MAX: usize = 1024;
 
-fn file_offset(offset: u64) -> io::Result<libc::off_t> {
-    libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
+fn file_offset(offset: u64) -> io::Result<libc::off64_t> {
+    libc::off64_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
 }
 
 /// Reads at `offset` into the slices, in order, without moving the file's own offset: preadv(2).
@@ -24,7 +24,7 @@ pub fn preadv(fd: BorrowedFd<'_>, slices: &mut [IoSliceMut<'_>], offset: u64) ->
     let read = cvt_r(|| {
         // SAFETY: IoSliceMut is an iovec on Unix (std promises it), the first `count` of them are
         // live and exclusively ours for the call, and count is at most 1,024, so it fits.
-        unsafe { libc::preadv(fd.as_raw_fd(), slices.as_mut_ptr().cast(), count as _, offset) }
+        unsafe { libc::preadv64(fd.as_raw_fd(), slices.as_mut_ptr().cast(), count as _, offset) }
     })?;
     Ok(read as usize)
 }
@@ -40,7 +40,7 @@ pub fn pwritev(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>], offset: u64) -> io::R
     let written = cvt_r(|| {
         // SAFETY: IoSlice is an iovec on Unix (std promises it), the first `count` of them are
         // live and only read, and count is at most 1,024, so it fits.
-        unsafe { libc::pwritev(fd.as_raw_fd(), slices.as_ptr().cast(), count as _, offset) }
+        unsafe { libc::pwritev64(fd.as_raw_fd(), slices.as_ptr().cast(), count as _, offset) }
     })?;
     Ok(written as usize)
 }

@@ -1,10 +1,13 @@
 //! BEGIN, and the payloads of OFFER, COMMIT and DELETE: what a sender says of its transfer.
 
+use std::marker::PhantomData;
+
 use super::Error;
 use super::bytes::{Put, Reader};
 use super::header::{MAX_BLOCK, MIN_BLOCK};
 use super::manifest::{MAX_ENTRIES, MAX_MANIFEST};
 use super::mode::Mode;
+use crate::ids::{EntryNo, Index, TargetNo, TransferNo};
 use crate::name::NodeId;
 
 /// The most targets of a transfer.
@@ -18,11 +21,11 @@ pub struct Begin {
     /// The payload of a block, in bytes.
     pub block: u16,
     /// The sender's lowest transfer that is still open; all below are closed.
-    pub oldest: u32,
+    pub oldest: TransferNo,
     /// How many targets there are in all.
     pub total: u16,
-    /// The index of the first target that this packet names.
-    pub first: u16,
+    /// The first target that this packet names.
+    pub first: TargetNo,
     /// The targets, by node id.
     pub targets: Vec<NodeId>,
 }
@@ -79,7 +82,7 @@ impl Begin {
         let mut reader = Reader::new(payload);
         let flags = reader.u8()?;
         let block = reader.u16()?;
-        let oldest = reader.u32()?;
+        let oldest = TransferNo::new(reader.u32()?);
         let total = reader.u16()?;
         let first = reader.u16()?;
         let count = reader.u16()?;
@@ -95,7 +98,14 @@ impl Begin {
             targets.push(NodeId(reader.u64()?));
         }
         reader.end()?;
-        Ok(Begin { mode: mode_of(flags), block, oldest, total, first, targets })
+        Ok(Begin {
+            mode: mode_of(flags),
+            block,
+            oldest,
+            total,
+            first: TargetNo::new(first),
+            targets,
+        })
     }
 
     /// Writes it.
@@ -103,9 +113,9 @@ impl Begin {
         let mut out = Vec::with_capacity(Self::FIXED + 8 * self.targets.len());
         out.push(flags_of(self.mode));
         out.put_u16(self.block);
-        out.put_u32(self.oldest);
+        out.put_u32(self.oldest.get());
         out.put_u16(self.total);
-        out.put_u16(self.first);
+        out.put_u16(self.first.get());
         out.put_u16(self.targets.len() as u16);
         for node in &self.targets {
             out.put_u64(node.0);
@@ -163,13 +173,22 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// A set of small numbers, one bit each.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Bits(Vec<u8>);
+/// A set of entries or of targets, one bit each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bits<N> {
+    bytes: Vec<u8>,
+    numbers: PhantomData<N>,
+}
 
-impl Bits {
+impl<N> Default for Bits<N> {
+    fn default() -> Self {
+        Bits { bytes: Vec::new(), numbers: PhantomData }
+    }
+}
+
+impl<N: Index> Bits<N> {
     /// The set of `numbers`.
-    pub fn of(numbers: impl IntoIterator<Item = usize>) -> Self {
+    pub fn of(numbers: impl IntoIterator<Item = N>) -> Self {
         let mut bits = Bits::default();
         for number in numbers {
             bits.insert(number);
@@ -178,33 +197,36 @@ impl Bits {
     }
 
     /// Adds a number.
-    pub fn insert(&mut self, number: usize) {
-        if self.0.len() <= number / 8 {
-            self.0.resize(number / 8 + 1, 0);
+    pub fn insert(&mut self, number: N) {
+        let index = number.index();
+        if self.bytes.len() <= index / 8 {
+            self.bytes.resize(index / 8 + 1, 0);
         }
-        self.0[number / 8] |= 1 << (number % 8);
+        self.bytes[index / 8] |= 1 << (index % 8);
     }
 
     /// Takes a number out.
-    pub fn remove(&mut self, number: usize) {
-        if let Some(byte) = self.0.get_mut(number / 8) {
-            *byte &= !(1 << (number % 8));
+    pub fn remove(&mut self, number: N) {
+        let index = number.index();
+        if let Some(byte) = self.bytes.get_mut(index / 8) {
+            *byte &= !(1 << (index % 8));
         }
     }
 
     /// Whether a number is in it.
-    pub fn contains(&self, number: usize) -> bool {
-        self.0.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 != 0)
+    pub fn contains(&self, number: N) -> bool {
+        let index = number.index();
+        self.bytes.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 != 0)
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|&byte| byte == 0)
+        self.bytes.iter().all(|&byte| byte == 0)
     }
 
     /// The numbers, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.0.len() * 8).filter(|&number| self.contains(number))
+    pub fn iter(&self) -> impl Iterator<Item = N> + '_ {
+        (0..self.bytes.len() * 8).map(N::of).filter(|&number| self.contains(number))
     }
 
     /// Reads a counted set of numbers under `bound`.
@@ -212,22 +234,23 @@ impl Bits {
     /// # Errors
     /// [`Error::TooLarge`] if it has room for more; [`Error::Truncated`].
     pub fn parse(reader: &mut Reader<'_>, bound: usize) -> Result<Self, Error> {
-        Ok(Bits(reader.counted(bound.div_ceil(8))?.to_vec()))
+        let bytes = reader.counted(bound.div_ceil(8))?.to_vec();
+        Ok(Bits { bytes, numbers: PhantomData })
     }
 
     /// Writes it with its count.
     pub fn emit(&self, out: &mut Vec<u8>) {
-        out.put_counted(&self.0);
+        out.put_counted(&self.bytes);
     }
 }
 
 /// The payload of COMMIT.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Commit {
-    /// The indices of the targets it is for.
-    pub targets: Bits,
+    /// The targets it is for.
+    pub targets: Bits<TargetNo>,
     /// The entries that are not to be touched.
-    pub strikes: Bits,
+    pub strikes: Bits<EntryNo>,
 }
 
 impl Commit {
@@ -306,9 +329,9 @@ mod tests {
         let begin = Begin {
             mode: Mode::Remove { dry_run: true },
             block: 1_424,
-            oldest: 77,
+            oldest: TransferNo::new(77),
             total: 1_000,
-            first: 176,
+            first: TargetNo::new(176),
             targets: (0..capacity as u64).map(NodeId).collect(),
         };
         let bytes = begin.emit();
@@ -352,9 +375,9 @@ mod tests {
         let begin = Begin {
             mode: Mode::SEND,
             block: 1_424,
-            oldest: 0,
+            oldest: TransferNo::ZERO,
             total: 3,
-            first: 2,
+            first: TargetNo::new(2),
             targets: vec![NodeId(1), NodeId(2)],
         };
         assert_eq!(Begin::parse(&begin.emit()), Err(Error::Invalid));
@@ -384,15 +407,18 @@ mod tests {
 
     #[test]
     fn commit_round_trips() {
-        let commit = Commit { targets: Bits::of([0, 9, 999]), strikes: Bits::of([1_023]) };
+        let targets = [0, 9, 999].map(TargetNo::new);
+        let commit =
+            Commit { targets: Bits::of(targets), strikes: Bits::of([EntryNo::new(1_023)]) };
         let bytes = commit.emit();
         let parsed = Commit::parse(&bytes).unwrap();
-        assert_eq!(parsed.targets.iter().collect::<Vec<_>>(), [0, 9, 999]);
+        assert_eq!(parsed.targets.iter().collect::<Vec<_>>(), targets);
         assert_eq!(parsed, commit);
         for len in 0..bytes.len() {
             assert_eq!(Commit::parse(&bytes[..len]), Err(Error::Truncated));
         }
-        let over = Commit { targets: Bits::of([1_001]), strikes: Bits::default() };
+        let over = Bits::of([TargetNo::new(1_001)]);
+        let over = Commit { targets: over, strikes: Bits::default() };
         assert_eq!(Commit::parse(&over.emit()), Err(Error::TooLarge));
     }
 }

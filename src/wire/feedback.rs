@@ -3,13 +3,12 @@
 //! Each payload starts with the node id of the transfer's sender, so that an answer meant for a
 //! sender's earlier life is not taken for one of this life's transfers.
 
-use std::ops::Range;
-
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
 use super::header::PacketKind;
 use super::manifest::MAX_ENTRIES;
 use super::outcome::{Code, Need, Outcome, Reason, Runs, SpoolCode, Tally};
+use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo};
 use crate::name::{MAX_PATH, NodeId, RelPath};
 
 /// The most batches that one target has open.
@@ -75,14 +74,14 @@ pub struct BatchStatus {
     pub state: State,
     /// In [`State::Offer`] and [`State::Body`]: the blocks that were sent and are not here, ascending
     /// and apart; as many as fitted.
-    pub missing: Vec<Range<u32>>,
+    pub missing: Vec<BlockRange>,
 }
 
 /// The payload of STATUS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Status {
-    /// The poll it answers, or the last one before it; 0 for none.
-    pub poll: u32,
+    /// The poll it answers, or the last one before it.
+    pub poll: PollNo,
     /// Whether it answers the poll, rather than says something unasked.
     pub asked: bool,
     /// How many microseconds the answer was held back.
@@ -93,7 +92,7 @@ pub struct Status {
     /// before that poll.
     pub received: u32,
     /// The lowest batch that it speaks of; all below are done.
-    pub first: u32,
+    pub first: BatchNo,
     /// That batch and those after it.
     pub batches: Vec<BatchStatus>,
 }
@@ -274,11 +273,11 @@ fn emit_spool(spool: &Spool, out: &mut Vec<u8>) {
 }
 
 fn parse_status(reader: &mut Reader<'_>) -> Result<Status, Error> {
-    let poll = reader.u32()?;
+    let poll = PollNo::new(reader.u32()?);
     let held = reader.u32()?;
     let grant = reader.u32()?;
     let received = reader.u32()?;
-    let first = reader.u32()?;
+    let first = BatchNo::new(reader.u32()?);
     let flags = reader.u8()?;
     let count = usize::from(flags & 0x7f);
     if count > MAX_OPEN {
@@ -300,7 +299,7 @@ fn parse_status(reader: &mut Reader<'_>) -> Result<Status, Error> {
                 if len == 0 || (gap == 0 && number > 0) {
                     return Err(Error::Invalid);
                 }
-                missing.push(start..end);
+                missing.push(BlockRange::new(BlockNo::new(start), BlockNo::new(end)));
                 at = end;
             }
         }
@@ -310,11 +309,11 @@ fn parse_status(reader: &mut Reader<'_>) -> Result<Status, Error> {
 }
 
 fn emit_status(status: &Status, room: usize, out: &mut Vec<u8>) {
-    out.put_u32(status.poll);
+    out.put_u32(status.poll.get());
     out.put_u32(status.held);
     out.put_u32(status.grant);
     out.put_u32(status.received);
-    out.put_u32(status.first);
+    out.put_u32(status.first.get());
     let batches = &status.batches[..status.batches.len().min(MAX_OPEN)];
     out.push(batches.len() as u8 | u8::from(status.asked) << 7);
     // Every batch gets its state and an empty list; the oldest lists get the room that is left.
@@ -324,11 +323,12 @@ fn emit_status(status: &Status, room: usize, out: &mut Vec<u8>) {
         if !matches!(batch.state, State::Offer | State::Body) {
             continue;
         }
-        let mut at = 0;
+        let mut at = BlockNo::ZERO;
         let mut ranges = Vec::new();
         let mut count = 0u64;
         for range in &batch.missing {
-            let (gap, len) = (u64::from(range.start - at), u64::from(range.end - range.start));
+            let gap = BlockRange::new(at, range.start).len();
+            let (gap, len) = (u64::from(gap), u64::from(range.len()));
             let takes = varint_len(gap) + varint_len(len);
             if takes > spare {
                 spare = 0;
@@ -351,20 +351,21 @@ pub const MAX_CODES: usize = MAX_ENTRIES;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{EntryNo, blocks};
 
     fn status(ranges: u32) -> Status {
-        let missing = |ranges: u32| (0..ranges).map(|n| n * 700..n * 700 + 300).collect::<Vec<_>>();
+        let missing = |ranges: u32| (0..ranges).map(|n| blocks(n * 700..n * 700 + 300)).collect();
         Status {
-            poll: 12,
+            poll: PollNo::new(12),
             asked: true,
             held: 7,
             grant: 1 << 20,
             received: 99,
-            first: 4,
+            first: BatchNo::new(4),
             batches: vec![
                 BatchStatus { state: State::Committing, missing: Vec::new() },
                 BatchStatus { state: State::Body, missing: missing(ranges) },
-                BatchStatus { state: State::Offer, missing: vec![0..u32::MAX] },
+                BatchStatus { state: State::Offer, missing: vec![blocks(0..u32::MAX)] },
                 BatchStatus { state: State::Waiting, missing: Vec::new() },
             ],
         }
@@ -377,8 +378,14 @@ mod tests {
                 verdict: Verdict::Refused { reason: Reason::Os(28), path: b"a/b".to_vec() },
                 grant: 0,
             },
-            Feedback::Need(Runs { first: 3, runs: vec![(Need::All, 4), (Need::Skip, 900)] }),
-            Feedback::Done(Runs { first: 0, runs: vec![(Outcome::Failed(Reason::LinkInPath), 1)] }),
+            Feedback::Need(Runs {
+                first: EntryNo::new(3),
+                runs: vec![(Need::All, 4), (Need::Skip, 900)],
+            }),
+            Feedback::Done(Runs {
+                first: EntryNo::ZERO,
+                runs: vec![(Outcome::Failed(Reason::LinkInPath), 1)],
+            }),
             Feedback::Status(status(5)),
             Feedback::Accept { verdict: Verdict::Shared(b"10.0.0.1".to_vec()), grant: 9 },
             Feedback::Spool(Spool::Tally(Tally { spooled: 5, entries: u64::MAX })),

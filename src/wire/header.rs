@@ -13,6 +13,7 @@
 //! | 28 | 4 | block, or the number of a poll |
 
 use super::Error;
+use crate::ids::{BatchNo, BlockNo, PollNo, TransferNo};
 use crate::name::NodeId;
 
 /// The version of the protocol. 7 was the C makuosan's.
@@ -129,7 +130,7 @@ pub struct Header {
     /// Tells two keys apart; 0 without a key.
     pub key_check: u8,
     /// The number of the transfer, by its sender's count; 0 where there is none.
-    pub transfer: u32,
+    pub transfer: TransferNo,
     /// Whoever sent this packet.
     pub node: NodeId,
     /// Which of its threads sent it.
@@ -137,9 +138,9 @@ pub struct Header {
     /// Which of that thread's packets it is; 48 bits, never repeated.
     pub counter: u64,
     /// The batch; for POLL the lowest that is not done everywhere.
-    pub batch: u32,
-    /// The block; for POLL its number.
-    pub block: u32,
+    pub batch: BatchNo,
+    /// The block; in POLL, the poll's number stands here: [`Header::poll`].
+    pub block: BlockNo,
 }
 
 const FLAG_SEALED: u8 = 1;
@@ -153,13 +154,23 @@ impl Header {
             sealed: false,
             alone: false,
             key_check: 0,
-            transfer: 0,
+            transfer: TransferNo::ZERO,
             node,
             role,
             counter: 0,
-            batch: 0,
-            block: 0,
+            batch: BatchNo::ZERO,
+            block: BlockNo::ZERO,
         }
+    }
+
+    /// The number of a POLL.
+    pub const fn poll(&self) -> PollNo {
+        PollNo::new(self.block.get())
+    }
+
+    /// Sets the number of a POLL.
+    pub const fn set_poll(&mut self, poll: PollNo) {
+        self.block = BlockNo::new(poll.get());
     }
 
     /// Splits a packet into its header as bytes, its payload and its trailer.
@@ -193,12 +204,12 @@ impl Header {
             sealed: flags & FLAG_SEALED != 0,
             alone: flags & FLAG_ALONE != 0,
             key_check: *key_check,
-            transfer: u32_at(0),
+            transfer: TransferNo::new(u32_at(0)),
             node: NodeId(u64_at(4)),
             role,
             counter: numbered & ((1 << COUNTER_BITS) - 1),
-            batch: u32_at(20),
-            block: u32_at(24),
+            batch: BatchNo::new(u32_at(20)),
+            block: BlockNo::new(u32_at(24)),
         })
     }
 
@@ -207,12 +218,12 @@ impl Header {
         let mut out = [0; HEADER_LEN];
         let flags = (u8::from(self.sealed) * FLAG_SEALED) | (u8::from(self.alone) * FLAG_ALONE);
         out[..4].copy_from_slice(&[VERSION, self.kind as u8, flags, self.key_check]);
-        out[4..8].copy_from_slice(&self.transfer.to_be_bytes());
+        out[4..8].copy_from_slice(&self.transfer.get().to_be_bytes());
         out[8..16].copy_from_slice(&self.node.0.to_be_bytes());
         let counter = (self.role as u64) << COUNTER_BITS | self.counter & ((1 << COUNTER_BITS) - 1);
         out[16..24].copy_from_slice(&counter.to_be_bytes());
-        out[24..28].copy_from_slice(&self.batch.to_be_bytes());
-        out[28..32].copy_from_slice(&self.block.to_be_bytes());
+        out[24..28].copy_from_slice(&self.batch.get().to_be_bytes());
+        out[28..32].copy_from_slice(&self.block.get().to_be_bytes());
         out
     }
 }
@@ -228,12 +239,12 @@ mod tests {
             sealed: false,
             alone: true,
             key_check: 9,
-            transfer: 0x0102_0304,
+            transfer: TransferNo::new(0x0102_0304),
             node: NodeId(0x1112_1314_1516_1718),
             role: Role::Receiver,
             counter: 0x2122_2324_2526,
-            batch: 0x3132_3334,
-            block: 0x4142_4344,
+            batch: BatchNo::new(0x3132_3334),
+            block: BlockNo::new(0x4142_4344),
         };
         let bytes = [
             8, 7, 2, 9, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 2, 0x21,

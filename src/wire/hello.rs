@@ -14,6 +14,7 @@
 
 use super::Error;
 use super::bytes::{Put, Reader};
+use crate::ids::TransferNo;
 use crate::name::{HostName, MAX_HOST_NAME};
 
 /// The smallest MTU that is believed: what every host must take (RFC 791, section 3.1). It bounds
@@ -39,7 +40,7 @@ pub struct Hello {
     /// Its receive buffer as the kernel counts it, in bytes.
     pub rcvbuf: u32,
     /// Its transfers below this number are closed.
-    pub oldest_open: u32,
+    pub oldest_open: TransferNo,
     /// To be echoed; only in what is sent to one node.
     pub challenge: Option<Challenge>,
     /// The challenge of whom this is sent to.
@@ -74,7 +75,7 @@ impl Hello {
             return Err(Error::Invalid);
         }
         let rcvbuf = reader.u32()?;
-        let oldest_open = reader.u32()?;
+        let oldest_open = TransferNo::new(reader.u32()?);
         let challenge = optional(flags & HAS_CHALLENGE != 0, reader.array()?)?;
         let echo = optional(flags & HAS_ECHO != 0, reader.array()?)?;
         let name = HostName::parse(reader.counted(MAX_HOST_NAME)?).map_err(|_| Error::Invalid)?;
@@ -107,7 +108,7 @@ impl Hello {
         );
         out.put_u16(self.mtu);
         out.put_u32(self.rcvbuf);
-        out.put_u32(self.oldest_open);
+        out.put_u32(self.oldest_open.get());
         out.extend_from_slice(&self.challenge.unwrap_or_default());
         out.extend_from_slice(&self.echo.unwrap_or_default());
         out.put_counted(self.name.as_str().as_bytes());
@@ -151,7 +152,7 @@ mod tests {
             asks: true,
             mtu: 1_500,
             rcvbuf: 8 << 20,
-            oldest_open: 7,
+            oldest_open: TransferNo::new(7),
             challenge: Some([0xc1; 16]),
             echo: Some([0xec; 16]),
             name: HostName::parse(b"web-1").unwrap(),

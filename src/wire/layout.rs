@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::manifest::{Extent, Kind, Manifest};
+use crate::ids::{BlockNo, BlockRange, EntryNo};
 
 /// A body of one file over this many bytes streams from disk to disk; every other body is put together
 /// in memory.
@@ -16,8 +17,8 @@ pub const MAX_BODY: u64 = 4 << 20;
 /// One file's place in a body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slot {
-    /// The index of its entry in the manifest.
-    pub entry: u16,
+    /// Its entry in the manifest.
+    pub entry: EntryNo,
     /// Where in the body its first byte is.
     pub start: u64,
     /// Its size in bytes; never 0 (empty files have no place).
@@ -42,7 +43,7 @@ impl Layout {
         for (entry, found) in manifest.entries.iter().enumerate() {
             let Kind::File { size: len @ 1.., data } = &found.kind else { continue };
             layout.slots.push(Slot {
-                entry: u16::try_from(entry).ok()?,
+                entry: u16::try_from(entry).ok().map(EntryNo::new)?,
                 start: layout.len,
                 len: *len,
                 data: data.clone(),
@@ -84,10 +85,20 @@ impl Layout {
         self.len.div_ceil(self.block.max(1).into()) as u32
     }
 
+    /// After the last block of the body.
+    pub fn end(&self) -> BlockNo {
+        BlockNo::new(self.blocks())
+    }
+
     /// The bytes of the body that `block` holds; empty past the end.
-    pub fn bytes_of(&self, block: u32) -> Range<u64> {
-        let start = (u64::from(block) * u64::from(self.block)).min(self.len);
+    pub fn bytes_of(&self, block: BlockNo) -> Range<u64> {
+        let start = (u64::from(block.get()) * u64::from(self.block)).min(self.len);
         start..(start + u64::from(self.block)).min(self.len)
+    }
+
+    /// The bytes of the body that `blocks` hold.
+    pub fn bytes_of_all(&self, blocks: BlockRange) -> Range<u64> {
+        self.bytes_of(blocks.start).start..self.bytes_of(blocks.end).start
     }
 
     /// The files, in order.
@@ -103,12 +114,12 @@ impl Layout {
     }
 
     /// The place of the file of `entry`, if it has one.
-    pub fn slot(&self, entry: u16) -> Option<&Slot> {
+    pub fn slot(&self, entry: EntryNo) -> Option<&Slot> {
         self.slots.binary_search_by_key(&entry, |slot| slot.entry).ok().map(|at| &self.slots[at])
     }
 
     /// The runs of blocks that hold data of `slot`, ascending; neighbours may touch or share a block.
-    pub fn blocks_of<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = Range<u32>> + 'a {
+    pub fn blocks_of<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = BlockRange> + 'a {
         let whole = Extent { start: 0, end: slot.len };
         // A body in memory has no holes: nothing would fill them.
         let data = slot.data.as_deref().filter(|_| self.streams());
@@ -118,7 +129,7 @@ impl Layout {
         extents.iter().copied().chain(all).map(move |extent| {
             let start = (slot.start + extent.start) / block;
             let end = (slot.start + extent.end).div_ceil(block);
-            start as u32..end as u32
+            BlockRange::new(BlockNo::new(start as u32), BlockNo::new(end as u32))
         })
     }
 }
@@ -127,6 +138,7 @@ impl Layout {
 mod tests {
     use super::super::manifest::tests::entry;
     use super::*;
+    use crate::ids::blocks;
 
     fn file(size: u64) -> Kind {
         Kind::File { size, data: None }
@@ -142,15 +154,21 @@ mod tests {
         ];
         let layout = Layout::new(&Manifest { entries, ..Manifest::default() }, 16).unwrap();
         assert_eq!((layout.len(), layout.blocks()), (35, 3));
-        let d = layout.slot(3).unwrap();
-        assert_eq!(layout.blocks_of(d).collect::<Vec<_>>(), [0..3]);
-        assert_eq!(layout.blocks_of(layout.slot(0).unwrap()).collect::<Vec<_>>(), [0..1]);
-        assert_eq!(layout.bytes_of(2), 32..35);
-        assert_eq!(layout.bytes_of(9), 35..35);
+        let d = layout.slot(EntryNo::new(3)).unwrap();
+        assert_eq!(layout.blocks_of(d).collect::<Vec<_>>(), [blocks(0..3)]);
+        assert_eq!(
+            layout.blocks_of(layout.slot(EntryNo::ZERO).unwrap()).collect::<Vec<_>>(),
+            [blocks(0..1)]
+        );
+        assert_eq!(layout.bytes_of(BlockNo::new(2)), 32..35);
+        assert_eq!(layout.bytes_of(BlockNo::new(9)), 35..35);
+        assert_eq!(layout.bytes_of_all(blocks(1..3)), 16..35);
+        assert_eq!(layout.bytes_of_all(blocks(0..2)), 0..32);
+        assert_eq!(layout.bytes_of_all(blocks(3..3)), 35..35);
         assert_eq!(layout.slots_in(&(0..16)).len(), 2);
         assert_eq!(layout.slots_in(&(10..11)), std::slice::from_ref(d));
         assert_eq!(layout.slots_in(&(35..35)), []);
-        assert!(layout.slot(1).is_none());
+        assert!(layout.slot(EntryNo::new(1)).is_none());
     }
 
     #[test]
@@ -158,7 +176,7 @@ mod tests {
         let data = Some(vec![Extent { start: 0, end: 1 }, Extent { start: 100, end: 140 }]);
         let entries = vec![entry("a", Kind::File { size: 1 << 40, data })];
         let layout = Layout::new(&Manifest { entries, ..Manifest::default() }, 1_424).unwrap();
-        assert_eq!(layout.blocks_of(&layout.slots()[0]).collect::<Vec<_>>(), [0..1, 0..1]);
+        assert_eq!(layout.blocks_of(&layout.slots()[0]).collect::<Vec<_>>(), [blocks(0..1); 2]);
     }
 
     #[test]

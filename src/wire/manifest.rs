@@ -10,6 +10,7 @@
 
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
+use crate::ids::EntryNo;
 use crate::name::{MAX_PATH, RelPath};
 
 /// The most entries in a batch.
@@ -127,7 +128,7 @@ pub struct Manifest {
     /// The entries, in order.
     pub entries: Vec<Entry>,
     /// The digests of regular files, by their entries, ascending.
-    pub digests: Vec<(u16, Digest)>,
+    pub digests: Vec<(EntryNo, Digest)>,
 }
 
 impl Manifest {
@@ -155,7 +156,7 @@ impl Manifest {
             let digest = reader.rest().first() == Some(&DIGEST);
             if digest {
                 reader.u8()?;
-                manifest.digests.push((at as u16, reader.array()?));
+                manifest.digests.push((EntryNo::of(at), reader.array()?));
             }
             let entry = parse_entry(&mut reader, &mut path)?;
             if digest && !matches!(entry.kind, Kind::File { .. }) {
@@ -192,7 +193,7 @@ impl Manifest {
         let mut digests = self.digests.iter().peekable();
         let mut before: &[u8] = &[];
         for (at, entry) in self.entries.iter().enumerate() {
-            if let Some((_, digest)) = digests.next_if(|(entry, _)| usize::from(*entry) == at) {
+            if let Some((_, digest)) = digests.next_if(|(entry, _)| entry.index() == at) {
                 out.push(DIGEST);
                 out.extend_from_slice(digest);
             }
@@ -203,7 +204,7 @@ impl Manifest {
     }
 
     /// The digest of an entry's content.
-    pub fn digest(&self, entry: u16) -> Option<&Digest> {
+    pub fn digest(&self, entry: EntryNo) -> Option<&Digest> {
         let at = self.digests.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
         self.digests.get(at).map(|(_, digest)| digest)
     }
@@ -397,14 +398,18 @@ pub(crate) mod tests {
         entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
         entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };
         let setup = Some(Setup { path: path("dir"), patterns: b"xyz".to_vec() });
-        Manifest { setup, entries, digests: vec![(1, [7; 16]), (3, [0xff; 16])] }
+        Manifest {
+            setup,
+            entries,
+            digests: vec![(EntryNo::new(1), [7; 16]), (EntryNo::new(3), [0xff; 16])],
+        }
     }
 
     #[test]
     fn digests_are_found_by_their_entry() {
         let manifest = one_of_each();
-        assert_eq!(manifest.digest(3), Some(&[0xff; 16]));
-        assert_eq!(manifest.digest(2), None);
+        assert_eq!(manifest.digest(EntryNo::new(3)), Some(&[0xff; 16]));
+        assert_eq!(manifest.digest(EntryNo::new(2)), None);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::fmt;
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
 use super::manifest::MAX_ENTRIES;
+use crate::errno::{self, ErrorText};
+use crate::ids::EntryNo;
 
 /// Why an entry failed at a target: an errno of Linux, or one of our own reasons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -26,6 +28,8 @@ pub enum Reason {
     Changed,
     /// Another host's transfer has the path, or part of it, for itself.
     Held,
+    /// What is called `.makuosan` on the file system of the path is not the target's.
+    StagingNotOurs,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -37,7 +41,7 @@ impl Reason {
     pub fn from_io(error: &std::io::Error) -> Self {
         match error.raw_os_error().and_then(|code| u16::try_from(code).ok()) {
             Some(code @ 1..OWN) => Reason::Os(code),
-            _ => Reason::Os(5),
+            _ => Reason::Os(errno::EIO),
         }
     }
 
@@ -50,6 +54,7 @@ impl Reason {
             Reason::ReadOnly => OWN + 3,
             Reason::Changed => OWN + 4,
             Reason::Held => OWN + 5,
+            Reason::StagingNotOurs => OWN + 6,
         }
     }
 
@@ -62,6 +67,7 @@ impl Reason {
             4_099 => Reason::ReadOnly,
             4_100 => Reason::Changed,
             4_101 => Reason::Held,
+            4_102 => Reason::StagingNotOurs,
             _ => Reason::Unknown(code),
         }
     }
@@ -71,8 +77,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Os(code) => {
-                let text = std::io::Error::from_raw_os_error((*code).into()).to_string();
-                f.write_str(text.split(" (os error").next().unwrap_or(&text))
+                ErrorText(&std::io::Error::from_raw_os_error((*code).into())).fmt(f)
             }
             Reason::LinkInPath => f.write_str("Symbolic link in path"),
             Reason::DirectoryInPlace => f.write_str("Directory not empty in its place"),
@@ -80,6 +85,7 @@ impl fmt::Display for Reason {
             Reason::ReadOnly => f.write_str("Read-only member"),
             Reason::Changed => f.write_str("File changed while it was read"),
             Reason::Held => f.write_str("Path held by another transfer"),
+            Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
     }
@@ -231,17 +237,17 @@ impl Code for Outcome {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Runs<C> {
     /// The entry of the first code.
-    pub first: u16,
+    pub first: EntryNo,
     /// Each code with how many neighbours have it; no count is 0.
     pub runs: Vec<(C, u16)>,
 }
 
 impl<C: Code> Runs<C> {
     /// As many of `codes` from `first` on as fit `room` bytes; and which entry comes next.
-    pub fn pack(codes: &[C], first: u16, room: usize) -> (Self, u16) {
+    pub fn pack(codes: &[C], first: EntryNo, room: usize) -> (Self, EntryNo) {
         let mut runs: Vec<(C, u16)> = Vec::new();
         let mut used = 3;
-        let mut next = usize::from(first);
+        let mut next = first.index();
         while let Some(&code) = codes.get(next) {
             match runs.last_mut() {
                 Some((last, count)) if *last == code => *count += 1,
@@ -256,7 +262,7 @@ impl<C: Code> Runs<C> {
             }
             next += 1;
         }
-        (Runs { first, runs }, next as u16)
+        (Runs { first, runs }, EntryNo::of(next))
     }
 
     /// Reads to the end of `reader`.
@@ -282,22 +288,22 @@ impl<C: Code> Runs<C> {
         if total > MAX_ENTRIES as u64 {
             return Err(Error::TooLarge);
         }
-        Ok(Runs { first: first as u16, runs })
+        Ok(Runs { first: EntryNo::new(first as u16), runs })
     }
 
     /// Writes it.
     pub fn emit(&self, out: &mut Vec<u8>) {
-        out.put_varint(self.first.into());
+        out.put_varint(self.first.get().into());
         for (code, count) in &self.runs {
             out.put_varint(code.number().into());
             out.put_varint((*count).into());
         }
     }
 
-    /// Each entry's index and code.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, C)> + '_ {
+    /// Each entry and its code.
+    pub fn iter(&self) -> impl Iterator<Item = (EntryNo, C)> + '_ {
         let codes = self.runs.iter().flat_map(|&(code, count)| (0..count).map(move |_| code));
-        (self.first..).zip(codes)
+        self.first.onwards().zip(codes)
     }
 }
 
@@ -329,8 +335,8 @@ mod tests {
     fn any_codes_arrive_over_as_many_packets_as_it_takes() {
         for codes in [mixed(), vec![Need::Skip; MAX_ENTRIES], vec![Need::All]] {
             let mut got = vec![None; codes.len()];
-            let mut first = 0;
-            while usize::from(first) < codes.len() {
+            let mut first = EntryNo::ZERO;
+            while first.index() < codes.len() {
                 let (runs, next) = Runs::pack(&codes, first, 200);
                 assert!(next > first);
                 let mut bytes = Vec::new();
@@ -339,7 +345,7 @@ mod tests {
                 let parsed = Runs::<Need>::parse(&mut Reader::new(&bytes)).unwrap();
                 assert_eq!(parsed, runs);
                 for (entry, code) in parsed.iter() {
-                    got[usize::from(entry)] = Some(code);
+                    got[entry.index()] = Some(code);
                 }
                 first = next;
             }

@@ -3,34 +3,40 @@
 use super::Error;
 use super::begin::{Bits, MAX_TARGETS};
 use super::bytes::{Put, Reader};
+use crate::ids::{BatchNo, BlockNo, TargetNo};
 
 /// Everything before this has been sent once, in a stream of batches and their blocks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Mark {
     /// The batch that is being sent.
-    pub batch: u32,
+    pub batch: BatchNo,
     /// The first of its blocks that has not been sent.
-    pub block: u32,
+    pub block: BlockNo,
 }
 
 impl Mark {
-    /// How many blocks of `batch` are below the mark.
-    pub fn below(&self, batch: u32) -> u32 {
+    /// The mark within one batch: the first block of `batch` that has not been sent.
+    pub fn within(&self, batch: BatchNo) -> BlockNo {
         match batch.cmp(&self.batch) {
-            std::cmp::Ordering::Less => u32::MAX,
+            std::cmp::Ordering::Less => BlockNo::END,
             std::cmp::Ordering::Equal => self.block,
-            std::cmp::Ordering::Greater => 0,
+            std::cmp::Ordering::Greater => BlockNo::ZERO,
         }
+    }
+
+    /// The last batch of which anything has been sent.
+    pub fn last_begun(&self) -> BatchNo {
+        if self.block == BlockNo::ZERO { self.batch.previous() } else { self.batch }
     }
 }
 
 /// Which targets must answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Asked {
-    /// So many targets from this index on, around the end.
-    Slice(u16, u16),
+    /// From this target on so many, going on with the first after the last.
+    Slice(TargetNo, u16),
     /// These.
-    These(Bits),
+    These(Bits<TargetNo>),
 }
 
 impl Asked {
@@ -42,15 +48,16 @@ impl Asked {
         }
     }
 
-    /// Whether the target of `index` among `total` must answer.
-    pub fn includes(&self, index: u16, total: u16) -> bool {
+    /// Whether `target`, one of `total`, must answer.
+    pub fn includes(&self, target: TargetNo, total: u16) -> bool {
         match self {
             Asked::Slice(first, count) => {
                 let total = u32::from(total.max(1));
-                let distance = (u32::from(index) + total - u32::from(*first) % total) % total;
+                let (target, first) = (u32::from(target.get()), u32::from(first.get()));
+                let distance = (target + total - first % total) % total;
                 distance < u32::from(*count)
             }
-            Asked::These(bits) => bits.contains(index.into()),
+            Asked::These(bits) => bits.contains(target),
         }
     }
 }
@@ -66,7 +73,7 @@ pub struct Poll {
     /// Over how many microseconds the answers spread.
     pub spread: u32,
     /// The batch of the first bit of the next two.
-    pub want_first: u32,
+    pub want_first: BatchNo,
     /// Batches whose NEED the sender lacks from someone asked.
     pub want_need: u16,
     /// Batches whose DONE the sender lacks from someone asked.
@@ -82,15 +89,18 @@ impl Poll {
     /// [`Error::Invalid`] for an unknown form of `asked`; a set over its bound; the wrong length.
     pub fn parse(payload: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(payload);
-        let mut mark = || Ok(Mark { batch: reader.u32()?, block: reader.u32()? });
+        let mut mark = || {
+            let (batch, block) = (reader.u32()?, reader.u32()?);
+            Ok(Mark { batch: BatchNo::new(batch), block: BlockNo::new(block) })
+        };
         let offers = mark()?;
         let data = mark()?;
         let spread = reader.u32()?;
-        let want_first = reader.u32()?;
+        let want_first = BatchNo::new(reader.u32()?);
         let want_need = reader.u16()?;
         let want_done = reader.u16()?;
         let asked = match reader.u8()? {
-            0 => Asked::Slice(reader.u16()?, reader.u16()?),
+            0 => Asked::Slice(TargetNo::new(reader.u16()?), reader.u16()?),
             1 => Asked::These(Bits::parse(&mut reader, MAX_TARGETS)?),
             _ => return Err(Error::Invalid),
         };
@@ -102,17 +112,17 @@ impl Poll {
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(40);
         for mark in [self.offers, self.data] {
-            out.put_u32(mark.batch);
-            out.put_u32(mark.block);
+            out.put_u32(mark.batch.get());
+            out.put_u32(mark.block.get());
         }
         out.put_u32(self.spread);
-        out.put_u32(self.want_first);
+        out.put_u32(self.want_first.get());
         out.put_u16(self.want_need);
         out.put_u16(self.want_done);
         match &self.asked {
             Asked::Slice(first, count) => {
                 out.push(0);
-                out.put_u16(*first);
+                out.put_u16(first.get());
                 out.put_u16(*count);
             }
             Asked::These(bits) => {
@@ -128,14 +138,19 @@ impl Poll {
 mod tests {
     use super::*;
 
+    fn mark(batch: u32, block: u32) -> Mark {
+        Mark { batch: BatchNo::new(batch), block: BlockNo::new(block) }
+    }
+
     #[test]
     fn round_trips_in_both_forms() {
-        for asked in [Asked::Slice(998, 7), Asked::These(Bits::of([3, 999]))] {
+        let these = Bits::of([3, 999].map(TargetNo::new));
+        for asked in [Asked::Slice(TargetNo::new(998), 7), Asked::These(these)] {
             let poll = Poll {
-                offers: Mark { batch: 9, block: 1 },
-                data: Mark { batch: 7, block: u32::MAX },
+                offers: mark(9, 1),
+                data: mark(7, u32::MAX),
                 spread: 50_000,
-                want_first: 5,
+                want_first: BatchNo::new(5),
                 want_need: 0x8001,
                 want_done: 3,
                 asked,
@@ -150,15 +165,18 @@ mod tests {
 
     #[test]
     fn a_slice_goes_around_the_end() {
-        let slice = Asked::Slice(8, 4);
-        let asked: Vec<u16> = (0..10).filter(|&index| slice.includes(index, 10)).collect();
-        assert_eq!(asked, [0, 1, 8, 9]);
-        assert!(!Asked::Slice(0, 0).includes(0, 0));
+        let slice = Asked::Slice(TargetNo::new(8), 4);
+        let all = TargetNo::ZERO.onwards().take(10);
+        let asked: Vec<TargetNo> = all.filter(|&target| slice.includes(target, 10)).collect();
+        assert_eq!(asked, [0, 1, 8, 9].map(TargetNo::new));
+        assert!(!Asked::Slice(TargetNo::ZERO, 0).includes(TargetNo::ZERO, 0));
     }
 
     #[test]
     fn a_mark_says_how_much_of_a_batch_was_sent() {
-        let mark = Mark { batch: 4, block: 10 };
-        assert_eq!([mark.below(3), mark.below(4), mark.below(5)], [u32::MAX, 10, 0]);
+        let sent = [3, 4, 5].map(|batch| mark(4, 10).within(BatchNo::new(batch)));
+        assert_eq!(sent, [BlockNo::END, BlockNo::new(10), BlockNo::ZERO]);
+        assert_eq!(mark(4, 10).last_begun(), BatchNo::new(4));
+        assert_eq!(mark(4, 0).last_begun(), BatchNo::new(3));
     }
 }

@@ -47,7 +47,7 @@ big_compare() {
     local k verdict=equal
     for ((k = 1; k <= MK_HOSTS; k++)); do
         same full "$MK_DIR/h0" "$MK_DIR/h$k" || verdict=FAILED
-        [ -z "$(ls -A "$MK_DIR/h$k/.makuosan")" ] || verdict="FAILED (h$k: leftovers)"
+        [ -z "$(ls -A -I made-by-makuosan "$MK_DIR/h$k/.makuosan")" ] || verdict="FAILED (h$k: leftovers)"
     done
     say "    trees, by equal.pl and rsync -ai --dry-run --delete: $verdict"
 }

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use makuosan::crypto::checksum;
+use makuosan::ids::{BatchNo, BlockNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId};
 use makuosan::wire::begin::{Begin, Bits, Commit, Offer};
 use makuosan::wire::feedback::{Feedback, State, Status};
@@ -24,7 +25,7 @@ pub struct Enemy {
     pub victim: SocketAddr,
     victim_node: NodeId,
     counter: u64,
-    polls: u32,
+    polls: PollNo,
 }
 
 impl Enemy {
@@ -33,7 +34,7 @@ impl Enemy {
         let socket = UdpSocket::bind((fleet.ip(host), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let victim = fleet.address(victim);
-        Enemy { socket, node, victim, victim_node: NodeId(0), counter: 0, polls: 0 }
+        Enemy { socket, node, victim, victim_node: NodeId(0), counter: 0, polls: PollNo::ZERO }
     }
 
     /// A packet with the right trailer.
@@ -46,7 +47,8 @@ impl Enemy {
 
     pub fn send(&mut self, kind: PacketKind, number: u32, batch: u32, block: u32, payload: &[u8]) {
         let mut header = Header::new(kind, self.node, Role::Sender);
-        (header.transfer, header.batch, header.block) = (number, batch, block);
+        header.transfer = TransferNo::new(number);
+        (header.batch, header.block) = (BatchNo::new(batch), BlockNo::new(block));
         let packet = self.seal(header, payload);
         self.socket.send_to(&packet, self.victim).unwrap();
     }
@@ -67,7 +69,7 @@ impl Enemy {
             asks: echo.is_none(),
             mtu: 1_500,
             rcvbuf: 1 << 20,
-            oldest_open: 0,
+            oldest_open: TransferNo::ZERO,
             challenge: Some([9; 16]),
             echo,
             name: HostName::parse(b"evil").unwrap(),
@@ -105,9 +107,9 @@ impl Enemy {
         let begin = Begin {
             mode: Mode::SEND,
             block: BLOCK,
-            oldest: 0,
+            oldest: TransferNo::ZERO,
             total: 1,
-            first: 0,
+            first: TargetNo::ZERO,
             targets: vec![self.victim_node],
         };
         self.send(PacketKind::Begin, number, 0, 0, &begin.emit());
@@ -126,22 +128,22 @@ impl Enemy {
     }
 
     pub fn commit(&mut self, number: u32, batch: u32) {
-        let commit = Commit { targets: Bits::of([0]), strikes: Bits::default() };
+        let commit = Commit { targets: Bits::of([TargetNo::ZERO]), strikes: Bits::default() };
         self.send(PacketKind::Commit, number, batch, 0, &commit.emit());
     }
 
     pub fn poll(&mut self, number: u32, low: u32, sent: Mark) {
-        self.polls += 1;
+        self.polls = self.polls.next();
         let poll = Poll {
             offers: sent,
             data: sent,
             spread: 0,
-            want_first: low,
+            want_first: BatchNo::new(low),
             want_need: !0,
             want_done: !0,
-            asked: Asked::Slice(0, 1),
+            asked: Asked::Slice(TargetNo::ZERO, 1),
         };
-        self.send(PacketKind::Poll, number, low, self.polls, &poll.emit());
+        self.send(PacketKind::Poll, number, low, self.polls.get(), &poll.emit());
     }
 
     /// Polls until some answer is what is waited for.
@@ -149,9 +151,9 @@ impl Enemy {
     pub fn until(&mut self, number: u32, mut wanted: impl FnMut(&Feedback) -> bool) {
         let mut last = now();
         eventually("the victim's answer", || {
-            self.poll(number, 1, Mark { batch: 2, block: 0 });
+            self.poll(number, 1, Mark { batch: BatchNo::new(2), block: BlockNo::ZERO });
             while let Some((header, payload)) = self.receive() {
-                if header.transfer == number {
+                if header.transfer == TransferNo::new(number) {
                     let answer = Feedback::parse(header.kind, &payload);
                     if answer.is_ok_and(|(to, feedback)| to == self.node && wanted(&feedback)) {
                         return true;
@@ -172,7 +174,7 @@ impl Enemy {
         self.until(number, |feedback| match feedback {
             Feedback::Status(Status { first, batches, .. }) => {
                 // All before the first that it speaks of are done.
-                *first > 1 || batches.first().is_some_and(|batch| batch.state >= state)
+                *first > BatchNo::FIRST || batches.first().is_some_and(|batch| batch.state >= state)
             }
             _ => false,
         });

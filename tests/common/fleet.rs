@@ -213,8 +213,9 @@ impl Fleet {
     }
 }
 
-/// What is in the staging directory of a base directory.
+/// What is in the staging directory of a base directory, but for the daemon's marker.
 pub fn staged(base: &Path) -> Vec<String> {
     let names = fs::read_dir(base.join(".makuosan")).into_iter().flatten().flatten();
-    names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name != "made-by-makuosan").collect()
 }

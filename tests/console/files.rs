@@ -116,14 +116,15 @@ fn patterns_are_said_before_anything_is_sent() {
 fn patterns_come_from_files_and_standard_input() {
     let dir = Dir::new("patterns");
     let file = dir.0.join("list");
-    fs::write(&file, "*.tmp\r\n\n #x \n").unwrap();
-    let steps = [("exclude add *.tmp", "> "), ("exclude add \" #x \"", "> "), ("check -r", DONE)];
+    fs::write(&file, "*.tmp\r\n\n\\ #x\\ \n").unwrap();
+    let odd = ("exclude add \"\\\\ #x\\\\ \"", "> ");
+    let steps = [("exclude add *.tmp", "> "), odd, ("check -r", DONE)];
     let from = format!("--exclude-from={}", file.display());
     assert_eq!(against(new_daemon(0, &steps), &["check", "-r", &from]), ran(0, "", ""));
 
     let daemon = Daemon::script("> ", new_daemon(0, &steps));
     let mut command = msync(&daemon.target.clone());
-    let done = fed(command.args(["check", "-r", "--exclude-from=-"]), "*.tmp\n #x ");
+    let done = fed(command.args(["check", "-r", "--exclude-from=-"]), "*.tmp\n\\ #x\\ ");
     assert_eq!((done, daemon.told().len()), (ran(0, "", ""), 7));
 
     fs::write(&file, "a\nb\\\n").unwrap();

@@ -50,7 +50,7 @@ fn a_check_says_what_would_be_done_and_does_nothing() {
     };
     let text = check(&fleet);
     fleet.stop(0);
-    fs::remove_dir(fleet.path(0, ".makuosan")).unwrap();
+    fs::remove_dir_all(fleet.path(0, ".makuosan")).unwrap();
     assert_eq!(check(&fleet), text);
     assert!(TcpStream::connect(fleet.address(0)).is_err());
     assert!(!fleet.path(0, ".makuosan").exists());

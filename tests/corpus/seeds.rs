@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::bodies::{decoders, manifests};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
+use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
 use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
@@ -26,7 +27,7 @@ fn taken() -> Vec<Vec<u8>> {
         asks: true,
         mtu: 1_500,
         rcvbuf: 1 << 20,
-        oldest_open: 3,
+        oldest_open: TransferNo::new(3),
         challenge: Some([1; 16]),
         echo: Some([2; 16]),
         name: name.clone(),
@@ -35,20 +36,20 @@ fn taken() -> Vec<Vec<u8>> {
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
         block: 1_424,
-        oldest: 1,
+        oldest: TransferNo::new(1),
         total: 2,
-        first: 0,
+        first: TargetNo::ZERO,
         targets: vec![NodeId(1), NodeId(2)],
     };
-    let mark = Mark { batch: 1, block: 2 };
+    let mark = Mark { batch: BatchNo::FIRST, block: BlockNo::new(2) };
     let poll = Poll {
         offers: mark,
         data: mark,
         spread: 0,
-        want_first: 1,
+        want_first: BatchNo::FIRST,
         want_need: 1,
         want_done: 1,
-        asked: Asked::These(Bits::of([0, 5])),
+        asked: Asked::These(Bits::of([0, 5].map(TargetNo::new))),
     };
     let data = Some(vec![Extent { start: 0, end: 9 }, Extent { start: 100, end: 140 }]);
     let manifest = Manifest {
@@ -62,16 +63,17 @@ fn taken() -> Vec<Vec<u8>> {
             manifests::entry("d/q", Kind::Char(1, 3)),
             manifests::entry("d", Kind::Close { listed: true }),
         ],
-        digests: vec![(2, [9; 16])],
+        digests: vec![(EntryNo::new(2), [9; 16])],
     };
-    let missing = vec![0..3, 5..9];
+    let blocks = |start, end| BlockRange::new(BlockNo::new(start), BlockNo::new(end));
+    let missing = vec![blocks(0, 3), blocks(5, 9)];
     let status = Status {
-        poll: 1,
+        poll: PollNo::new(1),
         asked: true,
         held: 1,
         grant: 1 << 18,
         received: 9,
-        first: 1,
+        first: BatchNo::FIRST,
         batches: vec![BatchStatus { state: State::Body, missing }],
     };
     let verdict = Verdict::Refused { reason: Reason::Held, path: b"d".to_vec() };
@@ -88,14 +90,20 @@ fn taken() -> Vec<Vec<u8>> {
         Vec::new(),
         begin.emit(),
         Offer { manifest_len: 9, slice: b"123456789" }.emit(),
-        Commit { targets: Bits::of([0]), strikes: Bits::of([3]) }.emit(),
+        Commit { targets: Bits::of([TargetNo::ZERO]), strikes: Bits::of([EntryNo::new(3)]) }.emit(),
         Delete::Page(3).emit(),
         poll.emit(),
         manifest.emit(),
         answer(Feedback::Accept { verdict, grant: 1 }),
-        answer(Feedback::Need(Runs { first: 0, runs: vec![(Need::All, 3), (Need::Skip, 1)] })),
+        answer(Feedback::Need(Runs {
+            first: EntryNo::ZERO,
+            runs: vec![(Need::All, 3), (Need::Skip, 1)],
+        })),
         answer(Feedback::Status(status)),
-        answer(Feedback::Done(Runs { first: 2, runs: vec![(Outcome::Failed(Reason::Held), 2)] })),
+        answer(Feedback::Done(Runs {
+            first: EntryNo::new(2),
+            runs: vec![(Outcome::Failed(Reason::Held), 2)],
+        })),
         answer(Feedback::Spool(Spool::Page { skip: 0, names })),
         answer(Feedback::Ended),
         answer(Feedback::Busy),

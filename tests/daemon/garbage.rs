@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use makuosan::crypto::checksum;
+use makuosan::ids::{BatchNo, BlockNo, TransferNo};
 use makuosan::name::NodeId;
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, Role};
 
@@ -37,10 +38,10 @@ fn sealed(random: &mut Random, nodes: &[NodeId]) -> Vec<u8> {
     };
     let role = [Role::Sender, Role::Receiver, Role::Control][random.below(3) as usize];
     let mut header = Header::new(kind, node, role);
-    header.transfer = random.below(5) as u32;
+    header.transfer = TransferNo::new(random.below(5) as u32);
     header.counter = random.next() >> 16;
-    header.batch = random.below(3) as u32;
-    header.block = random.below(100) as u32;
+    header.batch = BatchNo::new(random.below(3) as u32);
+    header.block = BlockNo::new(random.below(100) as u32);
     let length = [0, 8, 60, 1_424][random.below(4) as usize] + random.below(9) as usize;
     let payload = tree::bytes(length, random.next());
     let head = header.emit();

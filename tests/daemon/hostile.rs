@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::wire::feedback::{BatchStatus, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
@@ -80,12 +81,12 @@ fn flood_packet(enemy: &mut Enemy, random: &mut Random, known: &[NodeId]) -> Vec
     };
     let mut header = Header::new(kind, node, role);
     // Old and new transfers, and numbers that jump.
-    header.transfer = match random.below(4) {
+    header.transfer = TransferNo::new(match random.below(4) {
         0 => random.next() as u32,
         _ => random.below(300) as u32,
-    };
-    header.batch = random.below(20) as u32;
-    header.block = random.below(1_000) as u32 * random.below(2) as u32;
+    });
+    header.batch = BatchNo::new(random.below(20) as u32);
+    header.block = BlockNo::new(random.below(1_000) as u32 * random.below(2) as u32);
     let payload = match kind {
         Begin => {
             let mut begin = vec![0, (BLOCK >> 8) as u8, BLOCK as u8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
@@ -108,7 +109,7 @@ fn flood_packet(enemy: &mut Enemy, random: &mut Random, known: &[NodeId]) -> Vec
                 asks: true,
                 mtu: 1_500,
                 rcvbuf: 0,
-                oldest_open: 0,
+                oldest_open: TransferNo::ZERO,
                 challenge: Some([1; 16]),
                 echo: None,
                 name: makuosan::name::HostName::parse(b"forged").unwrap(),
@@ -258,7 +259,7 @@ fn a_storm_of_transfers_does_not_fill_the_log() {
     eventually("the last of them", || {
         enemy.begin(10_000);
         let answers = std::iter::from_fn(|| enemy.receive());
-        let mut last = answers.filter(|(header, _)| header.transfer == 10_000);
+        let mut last = answers.filter(|(header, _)| header.transfer == TransferNo::new(10_000));
         last.any(|(header, _)| header.kind == PacketKind::Accept)
     });
     let begun = fleet.daemon(1).log().matches(" begins").count();
@@ -288,20 +289,24 @@ fn a_target_that_answers_nonsense_holds_nothing_up_for_long() {
                 1 => random.below(4) as u32,
                 _ => random.next() as u32,
             };
-            let missing: Vec<_> = (0..100).map(|at| 3 * at..3 * at + 2).collect();
-            let whole = vec![0..u32::MAX];
+            let blocks = |start, end| BlockRange::new(BlockNo::new(start), BlockNo::new(end));
+            let missing: Vec<_> = (0..100).map(|at| blocks(3 * at, 3 * at + 2)).collect();
+            let whole = vec![blocks(0, u32::MAX)];
             let feedback = match number() % 6 {
                 0 => Feedback::Accept { verdict: Verdict::Accepted, grant: number() },
-                1 => Feedback::Need(Runs { first: 0, runs: vec![(Need::All, 1_024)] }),
-                2 => Feedback::Done(Runs { first: 0, runs: vec![(Outcome::Updated, 1_024)] }),
+                1 => Feedback::Need(Runs { first: EntryNo::ZERO, runs: vec![(Need::All, 1_024)] }),
+                2 => Feedback::Done(Runs {
+                    first: EntryNo::ZERO,
+                    runs: vec![(Outcome::Updated, 1_024)],
+                }),
                 3 => Feedback::Busy,
                 _ => Feedback::Status(Status {
-                    poll: number(),
+                    poll: PollNo::new(number()),
                     asked: true,
                     held: number(),
                     grant: number(),
                     received: number(),
-                    first: number() % 3,
+                    first: BatchNo::new(number() % 3),
                     batches: vec![
                         BatchStatus { state: State::Body, missing: whole.clone() },
                         BatchStatus { state: State::Offer, missing },
@@ -311,7 +316,7 @@ fn a_target_that_answers_nonsense_holds_nothing_up_for_long() {
             };
             let payload = feedback.emit(header.node, BLOCK.into());
             let mut answer = Header::new(feedback.kind(), enemy.node, Role::Receiver);
-            (answer.transfer, answer.batch) = (transfer, number() % 3);
+            (answer.transfer, answer.batch) = (transfer, BatchNo::new(number() % 3));
             let packet = enemy.seal(answer, &payload);
             let _ = enemy.socket.send_to(&packet, enemy.victim);
             count += 1;

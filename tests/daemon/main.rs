@@ -19,6 +19,8 @@ mod keys;
 mod killed;
 mod membership;
 mod options;
+mod patterns;
 mod send;
+mod staging_owner;
 mod startup;
 mod two_senders;

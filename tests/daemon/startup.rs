@@ -121,6 +121,8 @@ fn what_is_no_staging_directory_of_ours_is_left_alone() {
         fs::remove_file(&staging).unwrap();
     }
     // Our own is emptied, whatever is in it, but not what its links point to.
+    fleet.start(0, &[]);
+    fleet.stop(0);
     tree::write(staging.join("sub/left"), "left behind");
     symlink(&outside, staging.join("link")).unwrap();
     tree::set_mode(&staging, 0o755);

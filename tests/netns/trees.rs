@@ -134,10 +134,11 @@ pub fn difference(one: &Path, other: &Path, owners: bool) -> Option<String> {
     })
 }
 
-/// What is left in the staging directory of a base directory.
+/// What is left in the staging directory of a base directory, but for the daemon's marker.
 pub fn staged(base: &Path) -> Vec<OsString> {
-    match fs::read_dir(base.join(".makuosan")) {
-        Ok(found) => found.map(|entry| entry.unwrap().file_name()).collect(),
-        Err(_) => Vec::new(),
-    }
+    let names = fs::read_dir(base.join(".makuosan")).into_iter().flatten();
+    names
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "made-by-makuosan")
+        .collect()
 }

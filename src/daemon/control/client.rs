@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::console::Session;
 use crate::daemon::order::Order;
 use crate::daemon::sending::outgoing_transfer::UNREAD;
+use crate::ids::TransferNo;
 use crate::time::{Span, Time};
 
 /// A client that takes nothing of its output for so long is closed.
@@ -55,7 +56,7 @@ pub(crate) enum Work {
     /// The members of a young daemon to be known.
     Unsettled(Arc<Order>),
     /// This transfer. If somebody else holds its path, it is tried again until the time given.
-    Transfer(u32, Arc<Order>, Time),
+    Transfer(TransferNo, Arc<Order>, Time),
     /// Somebody else's transfer to end: when to try again, and until when.
     Held(Arc<Order>, Time, Time),
 }

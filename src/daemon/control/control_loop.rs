@@ -18,13 +18,14 @@ use crate::daemon::order::Order;
 use crate::daemon::receiving::receiver::ToReceiver;
 use crate::daemon::sealing::keyfile;
 use crate::daemon::sealing::packet::Seal;
-use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::setup::password::Door;
 use crate::daemon::shared::{Peer, Shared, ToControl, lock};
 use crate::engine::destination::Destination;
 use crate::engine::members::{Event, Members, Packet, Why};
 use crate::engine::rng::Rng;
+use crate::errno::ErrorText;
+use crate::ids::TransferNo;
 use crate::log;
 use crate::sys::Waker;
 use crate::sys::poll::{Interest, PollFd, poll};
@@ -60,7 +61,7 @@ pub(crate) struct Control {
     pub(crate) clients: Vec<Client>,
     pub(crate) door: Door,
     pub(crate) next_client: u32,
-    pub(crate) next_number: u32,
+    pub(crate) next_number: TransferNo,
     pub(crate) rng: Rng,
     pub(crate) ticked: Time,
     pub(crate) tried_join: Time,
@@ -99,7 +100,7 @@ impl Control {
             let ready = match self.wait(timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    log::error(format_args!("cannot wait: {}", Plain(&error)));
+                    log::error(format_args!("cannot wait: {}", ErrorText(&error)));
                     return self.stop(ExitCode::FAILURE);
                 }
             };
@@ -276,7 +277,7 @@ impl Control {
                 log::Level::NOTICE,
                 "accept",
                 None,
-                format_args!("cannot accept a client: {}", Plain(&error)),
+                format_args!("cannot accept a client: {}", ErrorText(&error)),
             ),
         }
     }
@@ -303,7 +304,11 @@ impl Control {
                     log::Level::NOTICE,
                     "join",
                     None,
-                    format_args!("cannot join {} yet: {}", self.shared.net.group(), Plain(&error)),
+                    format_args!(
+                        "cannot join {} yet: {}",
+                        self.shared.net.group(),
+                        ErrorText(&error)
+                    ),
                 ),
             }
         }
@@ -334,13 +339,13 @@ impl Control {
                 log::Level::NOTICE,
                 "hello",
                 None,
-                format_args!("cannot send to {to}: {}", Plain(&error)),
+                format_args!("cannot send to {to}: {}", ErrorText(&error)),
             );
         }
     }
 
-    /// Every transfer below this number is closed.
-    pub(crate) fn oldest_open(&self) -> u32 {
+    /// Every transfer before this one is closed.
+    pub(crate) fn oldest_open(&self) -> TransferNo {
         lock(&self.shared.open).first().copied().unwrap_or(self.next_number)
     }
 
@@ -440,7 +445,7 @@ impl Control {
 
     /// Another host has the path of a client's transfer: it is tried again after a random while, or
     /// given up.
-    fn held(&mut self, now: Time, client: u32, number: u32, who: &str) {
+    fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
         let Some(client) = self.client(client) else { return };
         let Work::Transfer(at, order, until) = &client.work else { return };

@@ -16,6 +16,7 @@ use crate::daemon::strangers::Strange;
 use crate::engine::incoming::{Config, Event, Place, Reception};
 use crate::engine::job::{Answer, Job, TransferKey};
 use crate::fs::disk::{Closing, StagedFile};
+use crate::ids::{BatchNo, TransferNo};
 use crate::log;
 use crate::name::NodeId;
 use crate::net::{RecvBatch, Which, wait};
@@ -33,8 +34,8 @@ pub(crate) enum ToReceiver {
     Answer(Answer<StagedFile>),
     /// A member has left.
     Gone(NodeId),
-    /// A member's transfers below this number are closed.
-    Oldest(NodeId, u32),
+    /// A member's transfers before this one are closed.
+    Oldest(NodeId, TransferNo),
     /// The daemon ends.
     Stop,
 }
@@ -66,7 +67,7 @@ pub(crate) struct Receiver {
 /// Neighbouring blocks of a streamed file, written at once.
 struct Run<'a> {
     key: TransferKey,
-    batch: u32,
+    batch: BatchNo,
     file: StagedFile,
     offset: u64,
     end: u64,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::Wiped;
 use crate::daemon::sealing::keyring::{Keyring, Master};
-use crate::daemon::sending::packets_out::Plain;
+use crate::errno::ErrorText;
 use crate::sys::random;
 
 /// The fewest and the most characters of a secret.
@@ -38,7 +38,7 @@ fn master(path: &Path) -> Result<Master, String> {
 }
 
 fn read(path: &Path, into: &mut [u8]) -> Result<usize, String> {
-    let failed = |error: std::io::Error| Plain(&error).to_string();
+    let failed = |error: std::io::Error| ErrorText(&error).to_string();
     // A FIFO would wait for somebody to write to it.
     let mut file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
@@ -86,7 +86,8 @@ fn secret(bytes: &[u8]) -> Result<&[u8], String> {
 /// # Errors
 /// The file is there already, or cannot be written; in words that begin with `--genkey FILE`.
 pub(crate) fn make(path: &Path) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("--genkey {}: {}", path.display(), Plain(&error));
+    let failed =
+        |error: std::io::Error| format!("--genkey {}: {}", path.display(), ErrorText(&error));
     let mut key = Wiped::new([0; MADE]);
     random::fill(key.bytes_mut()).map_err(failed)?;
     let mut text = Wiped::new([b'\n'; 2 * MADE + 1]);

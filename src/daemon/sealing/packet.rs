@@ -176,6 +176,7 @@ impl Opens {
 mod tests {
     use super::*;
     use crate::daemon::sealing::keyring::quick;
+    use crate::ids::{BatchNo, BlockNo, TransferNo};
 
     const TEXT: &[u8] = b"a text that is long enough to be recognized wherever it is";
 
@@ -192,7 +193,8 @@ mod tests {
     }
 
     fn header(kind: PacketKind) -> Header {
-        Header { batch: 3, transfer: 9, block: 5, ..Header::new(kind, NodeId(0), Role::Control) }
+        let (transfer, batch, block) = (TransferNo::new(9), BatchNo::new(3), BlockNo::new(5));
+        Header { transfer, batch, block, ..Header::new(kind, NodeId(0), Role::Control) }
     }
 
     fn open(opens: &mut Opens, packet: &[u8]) -> Result<(Header, Vec<u8>), Bad> {
@@ -213,7 +215,11 @@ mod tests {
                     (opened.node, opened.role, opened.counter, opened.kind),
                     (NodeId(7), Role::Sender, 1, kind)
                 );
-                assert_eq!((opened.batch, opened.transfer, opened.block), (3, 9, 5));
+                let sent = header(kind);
+                assert_eq!(
+                    (opened.batch, opened.transfer, opened.block),
+                    (sent.batch, sent.transfer, sent.block)
+                );
                 assert_eq!(payload, TEXT);
                 for bit in 0..packet.len() * 8 {
                     let mut changed = packet.clone();

@@ -12,14 +12,16 @@ use crate::daemon::control::client::Work;
 use crate::daemon::control::control_loop::Control;
 use crate::daemon::order::Order;
 use crate::daemon::sending::outgoing_transfer::{Job, Start};
-use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::sending::report::{Host, Report};
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::sending::walker::{AHEAD, Found, Task};
 use crate::engine::job::Mode;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
-use crate::fs::walk::{WalkError, WalkOptions, Walker};
+use crate::errno::ErrorText;
+use crate::fs::found::WalkError;
+use crate::fs::walk::{WalkOptions, Walker};
+use crate::ids::TransferNo;
 use crate::name::{Escaped, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
@@ -50,13 +52,13 @@ impl Control {
         now: Time,
         at: usize,
         order: Arc<Order>,
-    ) -> Result<(u32, Arc<Order>), Refusal> {
+    ) -> Result<(TransferNo, Arc<Order>), Refusal> {
         let targets = self.targets(&order.targets)?;
         let own_only = self.settings.own_only;
         let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
         let off = Arc::new(AtomicBool::new(false));
         let walk = || {
-            let options = WalkOptions { off: Arc::clone(&off), ..order.walk(own_only, gid) };
+            let options = WalkOptions { cancelled: Arc::clone(&off), ..order.walk(own_only, gid) };
             Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
         };
         let walker = match walk() {
@@ -84,8 +86,7 @@ impl Control {
             return Err(Refusal(Vec::new(), Total::default()));
         }
         let number = self.next_number;
-        // 0 stands for no transfer.
-        self.next_number = self.next_number.wrapping_add(1).max(1);
+        self.next_number = number.next();
         let client = &self.clients[at];
         let errors = Arc::new(AtomicU64::new(0));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
@@ -129,8 +130,9 @@ impl Control {
         };
         let hosts = targets.len();
         let spawned = spawn("walker", move || task.run(walker));
-        spawned
-            .map_err(|error| Refusal::one(format!("error: no thread: {}", Plain(&error)), hosts))?;
+        spawned.map_err(|error| {
+            Refusal::one(format!("error: no thread: {}", ErrorText(&error)), hosts)
+        })?;
         if let Some((found, walker)) = found {
             // Without it, the progress shows no total.
             let _ = spawn("counter", move || found.count(walker, &off));
@@ -144,7 +146,7 @@ impl Control {
         block_for_mtu(smallest.unwrap_or(u16::MAX).min(self.shared.net.mtu()))
     }
 
-    fn outgoing(&self, now: Time, number: u32, targets: &[Member], mode: Mode) -> Outgoing {
+    fn outgoing(&self, now: Time, number: TransferNo, targets: &[Member], mode: Mode) -> Outgoing {
         let config = Config {
             me: self.shared.me,
             number,

@@ -12,8 +12,9 @@ use crate::daemon::sending::walker::{Found, Walked};
 use crate::daemon::shared::{Shared, ToControl, lock};
 use crate::engine::destination::Destination;
 use crate::engine::outgoing::{Event, Gone, Outgoing, Transmit};
-use crate::fs::batch::Batch;
+use crate::fs::batch::SourceBatch;
 use crate::fs::source::Source;
+use crate::ids::{BatchNo, BlockRange, EntryNo, TransferNo};
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
@@ -40,7 +41,7 @@ struct Open {
     source: Source,
     body: Option<Vec<u8>>,
     /// The entries whose bytes are in `body`.
-    loaded: Bits,
+    loaded: Bits<EntryNo>,
 }
 
 /// What a job needs to start.
@@ -64,7 +65,7 @@ pub(crate) struct Start {
 
 pub(crate) struct Job {
     start: Start,
-    batches: BTreeMap<u32, Open>,
+    batches: BTreeMap<BatchNo, Open>,
     /// The memory of a body that is not needed any more, for the next one.
     spare: Vec<u8>,
     walk_ended: bool,
@@ -103,7 +104,7 @@ impl Job {
         }
     }
 
-    pub(crate) fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> TransferNo {
         self.start.outgoing.number()
     }
 
@@ -137,7 +138,7 @@ impl Job {
         }
     }
 
-    pub(crate) fn feedback(&mut self, now: Time, node: NodeId, batch: u32, feedback: Feedback) {
+    pub(crate) fn feedback(&mut self, now: Time, node: NodeId, batch: BatchNo, feedback: Feedback) {
         self.start.outgoing.feedback(now, node, batch, feedback);
         self.events(now);
     }
@@ -207,7 +208,7 @@ impl Job {
         }
     }
 
-    fn open(&mut self, now: Time, batch: &Batch) {
+    fn open(&mut self, now: Time, batch: &SourceBatch) {
         let manifest = &batch.manifest;
         let Some(layout) = Layout::new(manifest, self.start.block.into()).filter(Layout::is_sound)
         else {
@@ -245,7 +246,7 @@ impl Job {
         wire: &mut Wire,
         to: Destination,
         header: Header,
-        blocks: std::ops::Range<u32>,
+        blocks: BlockRange,
     ) {
         let number = header.batch;
         let outgoing = &self.start.outgoing;
@@ -259,17 +260,16 @@ impl Job {
                 struck.extend(layout.slots().first().map(|slot| (slot.entry, reason)));
             }
         } else {
-            let bytes =
-                layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
+            let bytes = layout.bytes_of_all(blocks);
             let lacking = layout.slots_in(&bytes).iter().any(|slot| {
-                !open.loaded.contains(slot.entry.into()) && outgoing.is_sent(number, slot.entry)
+                !open.loaded.contains(slot.entry) && outgoing.is_sent(number, slot.entry)
             });
             if open.body.is_none() || lacking {
-                let wanted = |entry: u16| outgoing.is_sent(number, entry);
+                let wanted = |entry: EntryNo| outgoing.is_sent(number, entry);
                 let memory = open.body.take().unwrap_or_else(|| std::mem::take(&mut self.spare));
                 let (body, failed) = open.source.load(memory, &wanted);
                 let slots = layout.slots().iter().map(|slot| slot.entry);
-                open.loaded = Bits::of(slots.filter(|&entry| wanted(entry)).map(usize::from));
+                open.loaded = Bits::of(slots.filter(|&entry| wanted(entry)));
                 open.body = Some(body);
                 struck = failed;
             }
@@ -292,7 +292,7 @@ impl Job {
         }
     }
 
-    fn keep_few_bodies(&mut self, used: u32) {
+    fn keep_few_bodies(&mut self, used: BatchNo) {
         let held = self.batches.values().filter(|open| open.body.is_some()).count();
         if held > BODIES {
             let mut others = self.batches.iter_mut().filter(|(number, _)| **number != used);
@@ -378,13 +378,11 @@ impl Job {
     }
 
     /// Files that changed are offered again, a few times; what cannot be read is reported.
-    fn strike(&mut self, number: u32, entries: &[(u16, Reason)]) {
+    fn strike(&mut self, number: BatchNo, entries: &[(EntryNo, Reason)]) {
         const ENOENT: u16 = 2;
         for &(entry, reason) in entries {
-            let found = self
-                .batches
-                .get(&number)
-                .and_then(|open| open.manifest.entries.get(usize::from(entry)));
+            let found =
+                self.batches.get(&number).and_then(|open| open.manifest.entries.get(entry.index()));
             let Some(path) = found.map(|entry| entry.path.clone()) else { continue };
             let tries = self.tries.entry(path.clone()).or_insert(0);
             *tries += 1;

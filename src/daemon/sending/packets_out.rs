@@ -1,8 +1,7 @@
 //! What the sender thread sends: packets put end to end, so that many leave in one call.
 
-use std::io::{self, IoSliceMut};
+use std::io::IoSliceMut;
 use std::net::SocketAddrV4;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,6 +9,8 @@ use crate::daemon::sealing::packet::{AROUND, Seal};
 use crate::daemon::shared::Shared;
 use crate::engine::destination::Destination;
 use crate::engine::window::Bucket;
+use crate::errno::ErrorText;
+use crate::ids::BlockRange;
 use crate::log;
 use crate::time::Time;
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
@@ -86,13 +87,13 @@ impl Wire {
         now: Time,
         to: Destination,
         header: Header,
-        blocks: Range<u32>,
+        blocks: BlockRange,
         layout: &Layout,
         fill: impl FnOnce(u64, &mut [IoSliceMut<'_>]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let bytes = layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end.max(1) - 1).end;
+        let bytes = layout.bytes_of_all(blocks);
         let block = layout.block() as usize;
-        let len = (bytes.end - bytes.start) as usize + blocks.len() * AROUND;
+        let len = (bytes.end - bytes.start) as usize + blocks.len() as usize * AROUND;
         if blocks.is_empty() || len > ROOM {
             return Ok(());
         }
@@ -110,7 +111,7 @@ impl Wire {
             self.end = at;
             return Err(error);
         }
-        for (block, packet) in blocks.zip(region.chunks_mut(block + AROUND)) {
+        for (block, packet) in blocks.iter().zip(region.chunks_mut(block + AROUND)) {
             self.seal.seal(Header { block, ..header }, packet);
         }
         Ok(())
@@ -157,18 +158,8 @@ impl Wire {
                 log::Level::NOTICE,
                 "send",
                 None,
-                format_args!("cannot send to {to}: {}", Plain(&error)),
+                format_args!("cannot send to {to}: {}", ErrorText(&error)),
             ),
         }
-    }
-}
-
-/// An error without the number that the standard library adds.
-pub(crate) struct Plain<'a>(pub(crate) &'a io::Error);
-
-impl std::fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.0.to_string();
-        f.write_str(text.split(" (os error").next().unwrap_or(&text))
     }
 }

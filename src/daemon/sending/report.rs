@@ -14,6 +14,7 @@ use crate::daemon::sending::walker::Found;
 use crate::daemon::shared::{Shared, ToControl};
 use crate::engine::job::Tally;
 use crate::engine::outgoing::Gone;
+use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, HostName, RelPath};
 use crate::time::Time;
@@ -65,7 +66,7 @@ pub(crate) struct Report {
     watch: Watch,
     began: Time,
     hosts: Vec<Told>,
-    batches: BTreeMap<u32, Open>,
+    batches: BTreeMap<BatchNo, Open>,
     total: Total,
     done: Progress,
     last: (Time, u64),
@@ -123,7 +124,7 @@ impl Report {
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
-    pub(crate) fn open(&mut self, number: u32, manifest: Arc<Manifest>) {
+    pub(crate) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
         let marks = vec![0; manifest.entries.len()];
         let path = &self.order.path;
         let counts = |e: &&Entry| {
@@ -135,16 +136,22 @@ impl Report {
     }
 
     /// A dry run: what a target would need.
-    pub(crate) fn needs(&mut self, shared: &Shared, number: u32, target: usize, runs: &Runs<Need>) {
+    pub(crate) fn needs(
+        &mut self,
+        shared: &Shared,
+        number: BatchNo,
+        target: TargetNo,
+        runs: &Runs<Need>,
+    ) {
         let mut lines = Vec::new();
         let Some(open) = self.batches.get_mut(&number) else { return };
-        for (entry, need) in runs.iter() {
-            let at = usize::from(entry);
+        for (number, need) in runs.iter() {
+            let at = number.index();
             let (Some(entry), Some(mark)) = (open.manifest.entries.get(at), open.marks.get_mut(at))
             else {
                 continue;
             };
-            let host = &mut self.hosts[target];
+            let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
             if self.order.mode.is_check() {
                 if host.compared(&mut self.total, &mut lines, entry, need) {
@@ -186,27 +193,27 @@ impl Report {
     pub(crate) fn outcomes(
         &mut self,
         shared: &Shared,
-        number: u32,
-        target: usize,
+        number: BatchNo,
+        target: TargetNo,
         runs: &Runs<Outcome>,
-        wanted: &Bits,
+        wanted: &Bits<EntryNo>,
     ) {
         let mut lines = Vec::new();
         let Some(open) = self.batches.get_mut(&number) else { return };
-        for (entry, outcome) in runs.iter() {
-            let at = usize::from(entry);
+        for (number, outcome) in runs.iter() {
+            let at = number.index();
             let (Some(entry), Some(mark)) = (open.manifest.entries.get(at), open.marks.get_mut(at))
             else {
                 continue;
             };
-            let host = &mut self.hosts[target];
+            let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
                     if !closes && entry.kind != Kind::Open {
                         host.report.files += 1;
-                        host.report.bytes += if wanted.contains(at) { entry.size() } else { 0 };
+                        host.report.bytes += if wanted.contains(number) { entry.size() } else { 0 };
                     }
                     if self.level >= 1 && !closes {
                         lines.push((1, reply::update(&host.report.name, &entry.path, false)));
@@ -245,9 +252,10 @@ impl Report {
     }
 
     /// A batch is done by all that are left; the bytes of the `wanted` entries were sent.
-    pub(crate) fn close(&mut self, number: u32, wanted: &Bits) {
+    pub(crate) fn close(&mut self, number: BatchNo, wanted: &Bits<EntryNo>) {
         let Some(open) = self.batches.remove(&number) else { return };
-        for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
+        let entries = open.manifest.entries.iter().zip(open.marks);
+        for (number, (entry, mark)) in EntryNo::ZERO.onwards().zip(entries) {
             if !entry.is_object() {
                 continue;
             }
@@ -255,7 +263,7 @@ impl Report {
             self.done.bytes_done += entry.size();
             if mark & UPDATED != 0 {
                 self.total.files += u64::from(entry.kind != Kind::Open);
-                self.total.bytes += if wanted.contains(at) { entry.size() } else { 0 };
+                self.total.bytes += if wanted.contains(number) { entry.size() } else { 0 };
             } else if mark & FAILED == 0 {
                 self.total.unchanged += u64::from(entry.kind != Kind::Open);
             }
@@ -268,15 +276,19 @@ impl Report {
     }
 
     /// Another host sends to the same path.
-    pub(crate) fn shared(&mut self, shared: &Shared, target: usize, with: &[u8]) {
-        let name = &self.hosts[target].report.name;
+    pub(crate) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
+        let name = &self.hosts[target.index()].report.name;
         let (path, with) = (path_of(&self.order), Escaped(with));
         let line = format!("warning: {with} is sending to {path} of {name} too");
         self.say(shared, vec![(0, line)]);
     }
 
     /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
-    pub(crate) fn tallied(&mut self, shared: &Shared, tallies: &[(usize, Tally)]) -> (bool, bool) {
+    pub(crate) fn tallied(
+        &mut self,
+        shared: &Shared,
+        tallies: &[(TargetNo, Tally)],
+    ) -> (bool, bool) {
         let order = Arc::clone(&self.order);
         let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
         if order.mode.is_check() {
@@ -288,7 +300,7 @@ impl Report {
             lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
         }
         for (target, tally) in tallies {
-            let told = &mut self.hosts[*target];
+            let told = &mut self.hosts[target.index()];
             let (name, Tally { spooled, entries }) = (&told.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             if let Some(most) = over {
@@ -317,8 +329,8 @@ impl Report {
     }
 
     /// A target has deleted what it had spooled.
-    pub(crate) fn ran(&mut self, target: usize, deleted: u64, failed: u64) {
-        let told = &mut self.hosts[target];
+    pub(crate) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
+        let told = &mut self.hosts[target.index()];
         told.report.deleted = deleted;
         // Hosts have much the same too much: the most of one is what went, as far as one number tells.
         self.total.deleted = self.total.deleted.max(deleted);
@@ -329,13 +341,18 @@ impl Report {
     }
 
     /// Some of what a target has spooled, and what became of it.
-    pub(crate) fn page(&mut self, shared: &Shared, target: usize, names: &[(SpoolCode, RelPath)]) {
+    pub(crate) fn page(
+        &mut self,
+        shared: &Shared,
+        target: TargetNo,
+        names: &[(SpoolCode, RelPath)],
+    ) {
         let order = Arc::clone(&self.order);
         let level = u8::from(!order.mode.only_deletes());
         let dry_run = order.mode.changes_nothing();
         let mut lines = Vec::new();
         for (code, path) in names {
-            let told = &mut self.hosts[target];
+            let told = &mut self.hosts[target.index()];
             let host = &told.report.name;
             match code {
                 SpoolCode::Spooled if order.mode.is_check() => {
@@ -382,19 +399,19 @@ impl Report {
         self.say(shared, vec![(0, reply::trouble(why))]);
     }
 
-    pub(crate) fn suspended(&self, target: usize) {
-        let host = &self.hosts[target].report;
+    pub(crate) fn suspended(&self, target: TargetNo) {
+        let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) is silent; going on without it", host.name, host.address));
     }
 
-    pub(crate) fn resumed(&self, target: usize) {
-        let host = &self.hosts[target].report;
+    pub(crate) fn resumed(&self, target: TargetNo) {
+        let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) answers again", host.name, host.address));
     }
 
     /// A host has left the transfer.
-    pub(crate) fn gone(&mut self, shared: &Shared, target: usize, why: &Gone) {
-        let told = &mut self.hosts[target];
+    pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
+        let told = &mut self.hosts[target.index()];
         told.gone = true;
         self.total.errors += 1;
         let (name, address) = (told.report.name.clone(), told.report.address);
@@ -443,7 +460,14 @@ impl Report {
     }
 
     /// It is over.
-    pub(crate) fn over(&mut self, shared: &Shared, now: Time, number: u32, wire: u64, errors: u64) {
+    pub(crate) fn over(
+        &mut self,
+        shared: &Shared,
+        now: Time,
+        number: TransferNo,
+        wire: u64,
+        errors: u64,
+    ) {
         let more = |told: &&Told| told.errors > MOST_ERRORS;
         let lines = self.hosts.iter().filter(more).map(|told| {
             let more = told.errors - MOST_ERRORS;

@@ -6,6 +6,7 @@ use crate::daemon::clock;
 use crate::daemon::sending::outgoing_transfer::Job;
 use crate::daemon::sending::packets_out::Wire;
 use crate::daemon::shared::{Shared, ToControl, lock};
+use crate::ids::{BatchNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::Time;
 use crate::wire::feedback::Feedback;
@@ -15,13 +16,13 @@ pub(crate) enum ToSender {
     /// A new transfer.
     Start(Box<Job>),
     /// A target's answer, from its own address.
-    Feedback { node: NodeId, number: u32, batch: u32, feedback: Feedback },
+    Feedback { node: NodeId, number: TransferNo, batch: BatchNo, feedback: Feedback },
     /// A walker has something.
     Walked,
     /// A client's unread output has become less.
     Resume,
     /// A transfer's client has gone.
-    Abort(u32),
+    Abort(TransferNo),
     /// A member has left.
     Gone(NodeId),
     /// The daemon ends: abort everything.

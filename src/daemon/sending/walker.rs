@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::daemon::order::Order;
 use crate::daemon::sending::outgoing_transfer::UNREAD;
-use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::shared::{Shared, ToControl};
-use crate::fs::batch::{Batch, Batcher};
-use crate::fs::walk::{WalkItem, WalkOptions, Walker};
+use crate::errno::ErrorText;
+use crate::fs::batch::{Batcher, SourceBatch};
+use crate::fs::found::WalkItem;
+use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::Setup;
 
@@ -26,7 +27,7 @@ const WHILE_PAUSED: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) enum Walked {
     /// The next batch.
-    Batch(Batch),
+    Batch(SourceBatch),
     /// That was all; or all of what was to be offered again.
     End,
 }
@@ -72,7 +73,7 @@ impl Task {
             for path in paths {
                 let options = WalkOptions {
                     recursive: false,
-                    off: Arc::clone(&self.off),
+                    cancelled: Arc::clone(&self.off),
                     ..self.order.walk(self.own_only, self.gid)
                 };
                 let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
@@ -102,7 +103,7 @@ impl Task {
                     }
                 }
                 WalkItem::Failed { path, error } => {
-                    self.error(format!("error: {} {}", Plain(&error), Escaped(&path)));
+                    self.error(format!("error: {} {}", ErrorText(&error), Escaped(&path)));
                 }
                 WalkItem::Socket(path) => self.line(format!("skip: unix domain socket {path}")),
                 WalkItem::OwnerUnmatch { path, uid, want } => {

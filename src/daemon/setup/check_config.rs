@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use crate::cli::daemon::Config;
-use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::setup::start::Identity;
+use crate::errno::ErrorText;
+use crate::fs::disk;
 use crate::fs::root::Root;
 use crate::name::HostName;
 use crate::sys::ids;
@@ -34,11 +35,17 @@ pub(crate) fn describe(
         // That a daemon holds it is no obstacle.
         probe_directory_of(path, "--pidfile")?;
     }
+    if let (false, Some(why)) =
+        (config.readonly || config.no_recv, disk::refusal(root, identity.uid))
+    {
+        return Err(format!("-b {}: {why}", config.base.display()));
+    }
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
         // Without root's rights this changes nothing.
-        ids::drop_privileges(identity.uid, identity.gid, &identity.groups)
-            .map_err(|error| format!("cannot become user {}: {}", identity.uid, Plain(&error)))?;
+        ids::drop_privileges(identity.uid, identity.gid, &identity.groups).map_err(|error| {
+            format!("cannot become user {}: {}", identity.uid, ErrorText(&error))
+        })?;
     }
     if config.chroot && !root_now {
         return Err("-c: only root may change its root directory".to_owned());
@@ -51,7 +58,7 @@ fn probe(
     option: &str,
     value: &str,
 ) -> Result<(), String> {
-    call().map_err(|error| format!("{option} {value}: {}", Plain(&error)))
+    call().map_err(|error| format!("{option} {value}: {}", ErrorText(&error)))
 }
 
 /// Whether the directory is there that the file of an option will be in.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::daemon::sending::packets_out::Plain;
+use crate::errno::ErrorText;
 use crate::log;
 use crate::sys::caps::{self, Cap};
 use crate::sys::landlock::{Access, Ruleset};
@@ -54,14 +54,14 @@ pub(crate) fn confine(places: &Places) -> String {
     let gains = caps::forbid_gain();
     match &gains {
         Ok(()) => said.push("no new privileges".to_owned()),
-        Err(error) => log::info(format_args!("no new privileges: {}", Plain(error))),
+        Err(error) => log::info(format_args!("no new privileges: {}", ErrorText(error))),
     }
     match gains.and_then(|()| files(places)) {
         Ok(Some(abi)) => said.push(format!("Landlock {abi}")),
         Ok(None) => {
             log::info(format_args!("this kernel has no Landlock: the rights alone confine"))
         }
-        Err(error) => log::notice(format_args!("Landlock: {}", Plain(&error))),
+        Err(error) => log::notice(format_args!("Landlock: {}", ErrorText(&error))),
     }
     match caps::keep_only(needed) {
         Ok(left) => {
@@ -71,7 +71,7 @@ pub(crate) fn confine(places: &Places) -> String {
                 false => format!("capabilities {}", names.join(" ")),
             });
         }
-        Err(error) => log::notice(format_args!("capabilities: {}", Plain(&error))),
+        Err(error) => log::notice(format_args!("capabilities: {}", ErrorText(&error))),
     }
     if said.is_empty() { "not at all".to_owned() } else { said.join(", ") }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::console::password::{Gate, Secret};
 use crate::console::{Offer, Session};
 use crate::daemon::control::client::Client;
-use crate::daemon::sending::packets_out::Plain;
+use crate::errno::ErrorText;
 use crate::log;
 use crate::time::Time;
 
@@ -25,7 +25,7 @@ pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     let most = LONGEST as u64 + 3;
     File::open(path)
         .and_then(|file| file.take(most).read_to_end(&mut bytes))
-        .map_err(|error| Plain(&error).to_string())?;
+        .map_err(|error| ErrorText(&error).to_string())?;
     first_line(&bytes).map(Secret::new).map_err(str::to_owned)
 }
 

@@ -19,7 +19,6 @@ use crate::daemon::receiving::receiver::{Receiver, ToReceiver};
 use crate::daemon::sealing::keyfile;
 use crate::daemon::sealing::keyring::{Keyring, Keys};
 use crate::daemon::sealing::packet::Seal;
-use crate::daemon::sending::packets_out::Plain;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::setup::check_config;
 use crate::daemon::setup::confine::{Places, confine};
@@ -28,8 +27,10 @@ use crate::daemon::shared::{Shared, ToControl};
 use crate::engine::job::Job as DiskJob;
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::engine::rng::Rng;
+use crate::errno::ErrorText;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
+use crate::ids::TransferNo;
 use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
@@ -90,8 +91,9 @@ fn identity(config: &Config) -> Result<Identity, String> {
         uid = found.uid;
         gid = found.gid.unwrap_or(gid);
         if let Some(known) = &found.name {
-            groups =
-                Some(user::groups_of(known, gid).map_err(|e| format!("-u {name}: {}", Plain(&e)))?);
+            groups = Some(
+                user::groups_of(known, gid).map_err(|e| format!("-u {name}: {}", ErrorText(&e)))?,
+            );
         }
     }
     if let Some(name) = &config.group {
@@ -112,7 +114,7 @@ fn host_name(config: &Config) -> Result<HostName, String> {
     if let Some(name) = &config.name {
         return Ok(name.clone());
     }
-    let name = host::hostname().map_err(|error| format!("no host name: {}", Plain(&error)))?;
+    let name = host::hostname().map_err(|error| format!("no host name: {}", ErrorText(&error)))?;
     HostName::parse(&name)
         .map_err(|error| format!("this host's name will not do (give -N): {error}"))
 }
@@ -124,7 +126,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
     let identity = identity(&config)?;
     let name = host_name(&config)?;
     let root = Root::open(&config.base)
-        .map_err(|error| format!("-b {}: {}", config.base.display(), Plain(&error)))?;
+        .map_err(|error| format!("-b {}: {}", config.base.display(), ErrorText(&error)))?;
     let secret = match &config.password {
         Some(path) => {
             let secret = password::read(path);
@@ -150,7 +152,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
     let readiness = match config.foreground {
         true => daemonize::foreground(),
         false => daemonize::detach()
-            .map_err(|e| format!("cannot go to the background: {}", Plain(&e)))?,
+            .map_err(|e| format!("cannot go to the background: {}", ErrorText(&e)))?,
     };
     let foreground = config.foreground;
     match assemble(config, identity, name, root, secret) {
@@ -167,7 +169,7 @@ fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
     }
     if !config.core_dumps {
         // Before there is anything in memory that must not be in one.
-        ids::set_core_dumps(false).map_err(|e| format!("core dumps: {}", Plain(&e)))?;
+        ids::set_core_dumps(false).map_err(|e| format!("core dumps: {}", ErrorText(&e)))?;
     }
     keyfile::keyring(&config.keys).map(Some)
 }
@@ -194,7 +196,7 @@ fn assemble(
     let keys = keyring(&config)?;
     let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
     let system =
-        |what: &'static str| move |error: std::io::Error| format!("{what}: {}", Plain(&error));
+        |what: &'static str| move |error: std::io::Error| format!("{what}: {}", ErrorText(&error));
     let signals = SignalFd::new(&wanted).map_err(system("signals"))?;
     // First of all: of two daemons with the same options, the second is told of the first.
     let pidfile = config.pidfile.as_deref().map(PidFile::take).transpose();
@@ -209,7 +211,7 @@ fn assemble(
     })
     .map_err(|error| error.to_string())?;
     if let Err(error) = net.join() {
-        log::notice(format_args!("cannot join {} yet: {}", net.group(), Plain(&error)));
+        log::notice(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
     }
     let tcp = config.listen.map(listen).transpose()?;
     let owner = identity.drops.then_some((identity.uid, identity.gid));
@@ -237,8 +239,9 @@ fn assemble(
         false => root,
     };
     if identity.drops {
-        ids::drop_privileges(identity.uid, identity.gid, &identity.groups)
-            .map_err(|error| format!("cannot become user {}: {}", identity.uid, Plain(&error)))?;
+        ids::drop_privileges(identity.uid, identity.gid, &identity.groups).map_err(|error| {
+            format!("cannot become user {}: {}", identity.uid, ErrorText(&error))
+        })?;
     }
     // The kernel forbids it to whoever has changed its ids.
     if config.core_dumps {
@@ -249,7 +252,7 @@ fn assemble(
     let root = Arc::new(root);
     let readonly = config.readonly || config.no_recv;
     let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.fsync });
-    let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), Plain(&e)))?;
+    let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), ErrorText(&e)))?;
     // In a chroot the other paths are other ones.
     let outside = |paths: Vec<PathBuf>| if config.chroot { Vec::new() } else { paths };
     let pid_path = pidfile.as_ref().map(|file| file.path().to_owned());
@@ -341,7 +344,7 @@ fn assemble(
             door: Door::new(password),
             next_client: 1,
             // Any number will do to start from; 0 stands for none.
-            next_number: (seed as u32 >> 2).max(1),
+            next_number: TransferNo::new((seed as u32 >> 2).max(1)),
             rng: Rng::new(seed),
             ticked: now,
             tried_join: now,
@@ -360,7 +363,8 @@ fn change_root(root: &Root) -> std::io::Result<Root> {
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    let failed = |error: std::io::Error| format!("cannot listen on {address}: {}", Plain(&error));
+    let failed =
+        |error: std::io::Error| format!("cannot listen on {address}: {}", ErrorText(&error));
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
@@ -382,7 +386,7 @@ impl Daemon {
             Err(error) => {
                 // This ends the process, which drops nothing.
                 drop(pidfile);
-                readiness.failed(&format!("makuosan: no thread: {}", Plain(&error)))
+                readiness.failed(&format!("makuosan: no thread: {}", ErrorText(&error)))
             }
         };
         if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
@@ -398,7 +402,7 @@ impl Daemon {
             shared.net.group(),
             control.settings.base.display()
         ));
-        readiness.up().map_err(|error| format!("cannot detach: {}", Plain(&error)))?;
+        readiness.up().map_err(|error| format!("cannot detach: {}", ErrorText(&error)))?;
         if !foreground {
             log::leave_stderr();
             // The directory it was started in may have to be unmounted one day.

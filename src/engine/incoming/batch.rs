@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::budget::Rank;
 use crate::engine::ranges::RangeSet;
+use crate::ids::{BlockNo, BlockRange, EntryNo};
 use crate::name::{NodeId, RelPath};
 use crate::wire::begin::Offer;
 use crate::wire::feedback::{BatchStatus, State};
@@ -60,7 +61,7 @@ pub(super) struct Batch<H> {
     /// The disk has been asked for the plan.
     pub(super) plan_asked: bool,
     /// Set by the first COMMIT, and never changed.
-    pub(super) strikes: Option<Vec<u16>>,
+    pub(super) strikes: Option<Vec<EntryNo>>,
     /// What its manifest has of the budget, in bytes.
     pub(super) reserved: usize,
     /// What its body has of the budget, in bytes.
@@ -98,7 +99,7 @@ impl<H> Batch<H> {
         shared: &mut Shared,
         rank: Rank,
         block_size: u16,
-        block: u32,
+        block: BlockNo,
         offer: &Offer<'_>,
     ) -> bool {
         let whole = offer.manifest_len as usize;
@@ -109,18 +110,19 @@ impl<H> Batch<H> {
                 return false;
             }
             self.reserved += wanted;
-            let missing = RangeSet::of(0..Offer::blocks(whole, block_size));
+            let blocks = Offer::blocks(whole, block_size);
+            let missing = RangeSet::of(BlockRange::from_len(BlockNo::ZERO, blocks));
             self.stage = Stage::Offered { bytes: vec![0; whole], missing };
         }
         let Stage::Offered { bytes, missing } = &mut self.stage else { return false };
         let slice_len = Offer::slice_len(block_size);
-        let start = block as usize * slice_len;
+        let start = block.get() as usize * slice_len;
         let expected = bytes.len().saturating_sub(start).min(slice_len);
         if whole != bytes.len() || offer.slice.len() != expected || !missing.contains(block) {
             return false;
         }
         bytes[start..start + expected].copy_from_slice(offer.slice);
-        missing.remove(block..block + 1);
+        missing.remove(BlockRange::one(block));
         missing.is_empty()
     }
 
@@ -137,11 +139,11 @@ impl<H> Batch<H> {
     }
 
     /// Which blocks of the body the entries that need data have, but for struck ones.
-    pub(super) fn needed(&self, strikes: &[u16]) -> RangeSet {
+    pub(super) fn needed(&self, strikes: &[EntryNo]) -> RangeSet {
         let mut needed = RangeSet::new();
         let Some(layout) = &self.layout else { return needed };
         for slot in layout.slots() {
-            let wants = self.needs.get(usize::from(slot.entry)) == Some(&Need::All);
+            let wants = self.needs.get(slot.entry.index()) == Some(&Need::All);
             if wants && strikes.binary_search(&slot.entry).is_err() {
                 layout.blocks_of(slot).for_each(|blocks| needed.insert(blocks));
             }
@@ -150,7 +152,7 @@ impl<H> Batch<H> {
     }
 
     /// The sender will never send what is struck.
-    pub(super) fn strike(&mut self, strikes: Vec<u16>) {
+    pub(super) fn strike(&mut self, strikes: Vec<EntryNo>) {
         if !strikes.is_empty() && matches!(self.stage, Stage::Body { .. }) {
             let kept = self.needed(&strikes);
             let mut missing = RangeSet::new();
@@ -160,7 +162,7 @@ impl<H> Batch<H> {
                     if run.start >= range.end {
                         break;
                     }
-                    missing.insert(run.start..run.end.min(range.end));
+                    missing.insert(run.below(range.end));
                     from = run.end;
                 }
             }
@@ -170,7 +172,7 @@ impl<H> Batch<H> {
     }
 
     /// Whether a block is wanted now.
-    pub(super) fn wants(&self, block: u32) -> bool {
+    pub(super) fn wants(&self, block: BlockNo) -> bool {
         let fragmented = self.missing.range_count() >= MAX_GAPS;
         self.missing.contains(block) && (!fragmented || self.missing.first() == Some(block))
     }
@@ -190,29 +192,29 @@ impl<H> Batch<H> {
         true
     }
 
-    pub(super) fn path(&self, entry: u16) -> Option<&RelPath> {
-        Some(&self.manifest.as_ref()?.entries.get(usize::from(entry))?.path)
+    pub(super) fn path(&self, entry: EntryNo) -> Option<&RelPath> {
+        Some(&self.manifest.as_ref()?.entries.get(entry.index())?.path)
     }
 
-    /// Whether it misses anything of that.
-    pub(super) fn misses(&self, offers: u32, data: u32) -> bool {
+    /// Whether it misses anything, when manifests have been sent up to `offers` and bodies to `data`.
+    pub(super) fn misses(&self, offers: BlockNo, data: BlockNo) -> bool {
         match &self.stage {
-            Stage::Unknown { refused } => !refused && offers > 0,
+            Stage::Unknown { refused } => !refused && offers > BlockNo::ZERO,
             Stage::Offered { missing, .. } => missing.below(offers).next().is_some(),
             Stage::Body { starved, .. } => !starved && self.missing.below(data).next().is_some(),
             _ => false,
         }
     }
 
-    /// What STATUS says of it, when manifests have been sent up to `offers` blocks and bodies to `data`.
-    pub(super) fn status(&self, offers: u32, data: u32) -> BatchStatus {
+    /// What STATUS says of it, when manifests have been sent up to `offers` and bodies to `data`.
+    pub(super) fn status(&self, offers: BlockNo, data: BlockNo) -> BatchStatus {
         let (state, missing) = match &self.stage {
             Stage::Unknown { refused: true } | Stage::Body { starved: true, .. } => {
                 (State::Waiting, Vec::new())
             }
             Stage::Unknown { refused: false } => {
-                let all = 0..offers;
-                (State::Offer, if offers > 0 { vec![all] } else { Vec::new() })
+                let all = BlockRange::new(BlockNo::ZERO, offers);
+                (State::Offer, if all.is_empty() { Vec::new() } else { vec![all] })
             }
             Stage::Offered { missing, .. } => {
                 (State::Offer, missing.below(offers).take(MAX_RANGES).collect())

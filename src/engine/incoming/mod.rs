@@ -15,6 +15,7 @@ use std::net::SocketAddrV4;
 
 use crate::engine::job::{Answer, Job, TransferKey};
 use crate::engine::rng::Rng;
+use crate::ids::{BatchNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::begin::Begin;
@@ -129,7 +130,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn answer(&self, key: TransferKey, kind: PacketKind, batch: u32) -> Header {
+    fn answer(&self, key: TransferKey, kind: PacketKind, batch: BatchNo) -> Header {
         let mut header = Header::new(kind, self.config.me, Role::Receiver);
         header.transfer = key.number;
         header.batch = batch;
@@ -188,7 +189,7 @@ impl<H> Reception<H> {
         let transfer = &mut self.transfers[at];
         transfer.heard = now;
         let failed = match header.kind {
-            PacketKind::Offer if header.batch == 1 => {
+            PacketKind::Offer if header.batch == BatchNo::FIRST => {
                 let others = self.others(key);
                 self.transfers[at].offer(&mut self.shared, first, header, payload, &others)
             }
@@ -235,7 +236,7 @@ impl<H> Reception<H> {
     }
 
     /// The block that was last placed in a file could not be written.
-    pub fn write_failed(&mut self, now: Time, key: TransferKey, batch: u32, reason: Reason) {
+    pub fn write_failed(&mut self, now: Time, key: TransferKey, batch: BatchNo, reason: Reason) {
         let path = self.position(key).and_then(|at| self.transfers[at].path_of_body(batch));
         self.refuse(now, key, reason, path.unwrap_or_default());
     }
@@ -292,8 +293,8 @@ impl<H> Reception<H> {
     }
 
     /// A member says that all its transfers below `oldest` are closed.
-    pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: u32) {
-        let over = |t: &Transfer<H>| t.key.node == node && number_before(t.key.number, oldest);
+    pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: TransferNo) {
+        let over = |t: &Transfer<H>| t.key.node == node && t.key.number.is_before(oldest);
         while let Some(at) = self.transfers.iter().position(over) {
             self.close(now, at, Some(Why::Sender));
         }
@@ -380,8 +381,8 @@ impl<H> Reception<H> {
                 return self.verdict(from, key, verdict);
             }
             None => {
-                let index = begin.first + index as u16;
-                self.transfers.push(Transfer::new(key, from, now, index, &begin));
+                let target = TargetNo::of(begin.first.index() + index);
+                self.transfers.push(Transfer::new(key, from, now, target, &begin));
                 self.events.push_back(Event::Opened(key));
                 self.transfers.len() - 1
             }
@@ -422,7 +423,7 @@ impl<H> Reception<H> {
         // One answer to each packet, and packets are not answered faster than they are read: but a
         // queue that nobody drains must not grow.
         if self.answers.len() < 1_024 {
-            let header = self.shared.answer(key, feedback.kind(), 0);
+            let header = self.shared.answer(key, feedback.kind(), BatchNo::ZERO);
             self.answers.push_back(Outbound { to, header, payload: feedback.emit(key.node, 480) });
         }
     }
@@ -461,9 +462,4 @@ impl<H> Reception<H> {
             transfer.readmit(&mut self.shared, now, is_first);
         }
     }
-}
-
-/// Whether the number `a` was given before `b`, though the count may have gone around.
-pub fn number_before(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) < 0
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::number_before;
 use crate::engine::job::TransferKey;
+use crate::ids::TransferNo;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::feedback::Verdict;
@@ -23,8 +23,8 @@ pub(super) struct Tombs {
 #[derive(Default)]
 struct Graveyard {
     /// Every number before this is closed.
-    below: Option<u32>,
-    closed: BTreeMap<u32, Option<Verdict>>,
+    below: Option<TransferNo>,
+    closed: BTreeMap<TransferNo, Option<Verdict>>,
     gone: Option<Time>,
 }
 
@@ -41,7 +41,7 @@ impl Tombs {
         graveyard.closed.insert(key.number, None);
         if graveyard.closed.len() > MAX_TOMBS {
             let Some((number, _)) = graveyard.closed.pop_first() else { return };
-            graveyard.raise(number.wrapping_add(1));
+            graveyard.raise(number.next());
         }
         if graveyard.gone.is_some() {
             graveyard.gone = Some(now);
@@ -54,7 +54,7 @@ impl Tombs {
         }
     }
 
-    pub(super) fn below(&mut self, node: NodeId, oldest: u32) {
+    pub(super) fn below(&mut self, node: NodeId, oldest: TransferNo) {
         if let Some(graveyard) = self.nodes.get_mut(&node) {
             graveyard.raise(oldest);
         }
@@ -67,7 +67,7 @@ impl Tombs {
     /// How a closed transfer ended: with a refusal, or without. None if it is not known as closed.
     pub(super) fn verdict(&self, key: TransferKey) -> Option<Option<Verdict>> {
         let graveyard = self.nodes.get(&key.node)?;
-        let below = graveyard.below.is_some_and(|below| number_before(key.number, below));
+        let below = graveyard.below.is_some_and(|below| key.number.is_before(below));
         match graveyard.closed.get(&key.number) {
             Some(verdict) => Some(verdict.clone()),
             None => below.then_some(None),
@@ -90,11 +90,11 @@ impl Tombs {
 }
 
 impl Graveyard {
-    fn raise(&mut self, below: u32) {
-        if self.below.is_none_or(|old| number_before(old, below)) {
+    fn raise(&mut self, below: TransferNo) {
+        if self.below.is_none_or(|old| old.is_before(below)) {
             self.below = Some(below);
         }
-        self.closed.retain(|&number, _| !number_before(number, below));
+        self.closed.retain(|&number, _| !number.is_before(below));
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn key(number: u32) -> TransferKey {
-        TransferKey { node: NodeId(1), number }
+        TransferKey { node: NodeId(1), number: TransferNo::new(number) }
     }
 
     #[test]
@@ -128,11 +128,12 @@ mod tests {
         }
         assert!(tombs.nodes[&NodeId(1)].closed.len() <= MAX_TOMBS);
         assert!((0..10_000).all(|number| tombs.knows(key(number))));
-        tombs.below(NodeId(1), 20_000);
+        tombs.below(NodeId(1), TransferNo::new(20_000));
         assert!(tombs.nodes[&NodeId(1)].closed.is_empty());
         assert!(tombs.knows(key(19_999)) && !tombs.knows(key(20_000)));
         for node in 0..10_000 {
-            tombs.closed(Time::ZERO, TransferKey { node: NodeId(node), number: 1 });
+            tombs
+                .closed(Time::ZERO, TransferKey { node: NodeId(node), number: TransferNo::new(1) });
         }
         assert!(tombs.nodes.len() <= MAX_NODES);
     }

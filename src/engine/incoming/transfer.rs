@@ -8,6 +8,7 @@ use super::batch::{Batch, Content, Stage};
 use super::budget::Rank;
 use super::{Outbound, Place, Shared};
 use crate::engine::job::{Body, Job, Mode, Tally, TransferKey};
+use crate::ids::{BatchNo, BlockRange, EntryNo, PollNo, TargetNo};
 use crate::name::RelPath;
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Commit, Delete, Offer};
@@ -19,7 +20,7 @@ use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 use crate::wire::poll::{Mark, Poll};
 
 /// A manifest that does not parse (errno EBADMSG): the sender is broken, not the network.
-const BAD_MANIFEST: Reason = Reason::Os(74);
+const BAD_MANIFEST: Reason = Reason::Os(crate::errno::EBADMSG);
 /// The most batches kept: open ones, and done ones that others have not done yet.
 const MAX_KEPT: usize = 128;
 /// Fleets up to this size answer at once.
@@ -40,12 +41,12 @@ pub(super) struct Transfer<H> {
     pub(super) claim: Option<Claim>,
     pub(super) from: SocketAddrV4,
     pub(super) heard: Time,
-    index: u16,
+    target: TargetNo,
     total: u16,
     block: u16,
     mode: Mode,
     /// The lowest batch that is not done everywhere: the first of `batches`.
-    low: u32,
+    low: BatchNo,
     batches: VecDeque<Batch<H>>,
     received: u32,
     offers: Mark,
@@ -53,11 +54,11 @@ pub(super) struct Transfer<H> {
     spread: Span,
     /// The newest poll, when it came, and how many blocks had come before it: what came later was
     /// sent later, and would make losses look like nothing and rates too high.
-    polled: Option<(u32, Time, u32)>,
+    polled: Option<(PollNo, Time, u32)>,
     accept_due: Option<Time>,
     status_due: Option<(Time, bool)>,
-    needs_due: BTreeMap<u32, (Time, u16)>,
-    dones_due: BTreeMap<u32, (Time, u16)>,
+    needs_due: BTreeMap<BatchNo, (Time, EntryNo)>,
+    dones_due: BTreeMap<BatchNo, (Time, EntryNo)>,
     spool: SpoolState,
 }
 
@@ -77,7 +78,7 @@ impl<H> Transfer<H> {
         key: TransferKey,
         from: SocketAddrV4,
         now: Time,
-        index: u16,
+        target: TargetNo,
         begin: &Begin,
     ) -> Self {
         let spread =
@@ -88,11 +89,11 @@ impl<H> Transfer<H> {
             spool: SpoolState::default(),
             from,
             heard: now,
-            index,
+            target,
             total: begin.total,
             block: begin.block,
             mode: begin.mode,
-            low: 1,
+            low: BatchNo::FIRST,
             batches: VecDeque::new(),
             received: 0,
             offers: Mark::default(),
@@ -111,14 +112,14 @@ impl<H> Transfer<H> {
         self.accept_due.get_or_insert(now + self.spread);
     }
 
-    fn get(&mut self, batch: u32) -> Option<&mut Batch<H>> {
-        self.batches.get_mut(batch.checked_sub(self.low)? as usize)
+    fn get(&mut self, batch: BatchNo) -> Option<&mut Batch<H>> {
+        self.batches.get_mut(batch.since(self.low)?)
     }
 
     /// The batch, opened with all before it if it is new and not too far ahead.
-    fn get_or_open(&mut self, batch: u32) -> Option<&mut Batch<H>> {
-        let at = batch.checked_sub(self.low)? as usize;
-        let ahead = batch.saturating_sub(self.lowest_open()) as usize;
+    fn get_or_open(&mut self, batch: BatchNo) -> Option<&mut Batch<H>> {
+        let at = batch.since(self.low)?;
+        let ahead = batch.since(self.lowest_open()).unwrap_or(0);
         if at >= MAX_KEPT || ahead >= MAX_OPEN {
             return None;
         }
@@ -128,11 +129,11 @@ impl<H> Transfer<H> {
         self.batches.get_mut(at)
     }
 
-    fn lowest_open(&self) -> u32 {
-        self.low + self.batches.iter().take_while(|b| b.is_done()).count() as u32
+    fn lowest_open(&self) -> BatchNo {
+        self.low.after(self.batches.iter().take_while(|b| b.is_done()).count())
     }
 
-    fn rank(&self, first: bool, batch: u32) -> Rank {
+    fn rank(&self, first: bool, batch: BatchNo) -> Rank {
         match (batch == self.lowest_open(), first) {
             (true, true) => Rank::First,
             (true, false) => Rank::Lowest,
@@ -140,13 +141,13 @@ impl<H> Transfer<H> {
         }
     }
 
-    pub(super) fn path(&self, batch: u32, entry: u16) -> Option<Vec<u8>> {
-        let batch = self.batches.get(batch.checked_sub(self.low)? as usize)?;
+    pub(super) fn path(&self, batch: BatchNo, entry: EntryNo) -> Option<Vec<u8>> {
+        let batch = self.batches.get(batch.since(self.low)?)?;
         Some(batch.path(entry)?.as_bytes().to_vec())
     }
 
-    pub(super) fn path_of_body(&self, batch: u32) -> Option<Vec<u8>> {
-        let layout = self.batches.get(batch.checked_sub(self.low)? as usize)?.layout.as_ref()?;
+    pub(super) fn path_of_body(&self, batch: BatchNo) -> Option<Vec<u8>> {
+        let layout = self.batches.get(batch.since(self.low)?)?.layout.as_ref()?;
         self.path(batch, layout.slots().first()?.entry)
     }
 
@@ -179,7 +180,7 @@ impl<H> Transfer<H> {
         if !batch.settle(shared, rank, manifest.memory()) {
             return None;
         }
-        if let (Some(setup), 1) = (&manifest.setup, header.batch) {
+        if let (Some(setup), BatchNo::FIRST) = (&manifest.setup, header.batch) {
             let path = setup.path.clone();
             let claim = Claim { path, exclusive: mode.is_exclusive(), from: self.from };
             let overlaps = |other: &&Claim| {
@@ -211,7 +212,7 @@ impl<H> Transfer<H> {
     /// opens, later ones have to know.
     fn plan_next(&mut self, shared: &mut Shared) {
         let (key, mode) = (self.key, self.mode);
-        for (number, batch) in (self.low..).zip(&mut self.batches) {
+        for (number, batch) in self.low.onwards().zip(&mut self.batches) {
             if batch.plan_asked {
                 continue;
             }
@@ -226,7 +227,7 @@ impl<H> Transfer<H> {
         &mut self,
         shared: &mut Shared,
         now: Time,
-        number: u32,
+        number: BatchNo,
         needs: Vec<Need>,
         file: Option<H>,
     ) {
@@ -249,14 +250,14 @@ impl<H> Transfer<H> {
             }
         }
         let due = self.soon(shared, now);
-        self.needs_due.insert(number, (due, 0));
+        self.needs_due.insert(number, (due, EntryNo::ZERO));
         self.stage_if_whole(shared, number);
     }
 
     /// Memory may be free: go on with what waits for it, in order.
     pub(super) fn readmit(&mut self, shared: &mut Shared, now: Time, first: bool) {
         for at in 0..self.batches.len() {
-            let rank = self.rank(first, self.low + at as u32);
+            let rank = self.rank(first, self.low.after(at));
             let batch = &mut self.batches[at];
             let has_room = match batch.stage {
                 Stage::Body { starved: true, .. } => batch.make_room(shared, rank),
@@ -286,9 +287,7 @@ impl<H> Transfer<H> {
         self.heard = now;
         let number = header.batch;
         let rank = self.rank(first, number);
-        let Some(at) = number.checked_sub(self.low).map(|at| at as usize) else {
-            return Place::Nowhere;
-        };
+        let Some(at) = number.since(self.low) else { return Place::Nowhere };
         let Some(batch) = self.batches.get_mut(at) else { return Place::Nowhere };
         let Some(layout) = &batch.layout else { return Place::Nowhere };
         let bytes = layout.bytes_of(header.block);
@@ -299,7 +298,7 @@ impl<H> Transfer<H> {
         if !batch.make_room(shared, rank) {
             return Place::Nowhere;
         }
-        batch.missing.remove(header.block..header.block + 1);
+        batch.missing.remove(BlockRange::one(header.block));
         if batch.missing.is_empty() {
             // The disk gets it with the next `poll_job`, after the caller has put this block in place.
             shared.jobs.push_back(Job::Stage { key: self.key, batch: number, body: Body::None });
@@ -314,7 +313,7 @@ impl<H> Transfer<H> {
     }
 
     /// Fills in the body of a [`Job::Stage`] that [`Transfer::data`] has queued.
-    pub(super) fn take_body(&mut self, number: u32) -> Option<Body> {
+    pub(super) fn take_body(&mut self, number: BatchNo) -> Option<Body> {
         let batch = self.get(number)?;
         if !matches!(batch.stage, Stage::Body { .. }) {
             return None;
@@ -329,7 +328,7 @@ impl<H> Transfer<H> {
         })
     }
 
-    fn stage_if_whole(&mut self, shared: &mut Shared, number: u32) {
+    fn stage_if_whole(&mut self, shared: &mut Shared, number: BatchNo) {
         let key = self.key;
         let Some(batch) = self.get(number) else { return };
         if matches!(batch.stage, Stage::Body { .. }) && batch.missing.is_empty() {
@@ -337,7 +336,7 @@ impl<H> Transfer<H> {
         }
     }
 
-    pub(super) fn staged(&mut self, shared: &mut Shared, now: Time, number: u32) {
+    pub(super) fn staged(&mut self, shared: &mut Shared, now: Time, number: BatchNo) {
         let Some(batch) = self.get(number) else { return };
         if !matches!(batch.stage, Stage::Staging) {
             return;
@@ -352,14 +351,14 @@ impl<H> Transfer<H> {
     }
 
     /// COMMIT: remembered until the batch can be committed.
-    pub(super) fn commit(&mut self, shared: &mut Shared, number: u32, payload: &[u8]) {
+    pub(super) fn commit(&mut self, shared: &mut Shared, number: BatchNo, payload: &[u8]) {
         let Ok(commit) = Commit::parse(payload) else { return };
-        if !commit.targets.contains(self.index.into()) {
+        if !commit.targets.contains(self.target) {
             return;
         }
         let Some(batch) = self.get(number) else { return };
         if batch.strikes.is_none() && !batch.is_done() {
-            batch.strike(commit.strikes.iter().map(|entry| entry as u16).collect());
+            batch.strike(commit.strikes.iter().collect());
             self.stage_if_whole(shared, number);
             self.commit_next(shared);
         }
@@ -379,7 +378,7 @@ impl<H> Transfer<H> {
         &mut self,
         shared: &mut Shared,
         now: Time,
-        number: u32,
+        number: BatchNo,
         outcomes: Vec<Outcome>,
     ) {
         let Some(batch) = self.get(number) else { return };
@@ -391,7 +390,7 @@ impl<H> Transfer<H> {
         batch.needs = Vec::new();
         batch.finish(shared);
         let due = self.soon(shared, now);
-        self.dones_due.insert(number, (due, 0));
+        self.dones_due.insert(number, (due, EntryNo::ZERO));
         self.commit_next(shared);
     }
 
@@ -401,15 +400,15 @@ impl<H> Transfer<H> {
         self.offers = self.offers.max(poll.offers);
         self.data = self.data.max(poll.data);
         self.spread = Span::from_micros(poll.spread.into());
-        if self.polled.is_some_and(|(number, ..)| number >= header.block) {
+        if self.polled.is_some_and(|(number, ..)| number >= header.poll()) {
             return;
         }
         // Batches of which nothing has come are missing all of it.
-        let begun = poll.offers.batch.saturating_sub(u32::from(poll.offers.block == 0));
-        self.get_or_open(begun.min(self.lowest_open().saturating_add(MAX_OPEN as u32 - 1)));
-        self.polled = Some((header.block, now, self.received));
+        let begun = poll.offers.last_begun();
+        self.get_or_open(begun.min(self.lowest_open().after(MAX_OPEN - 1)));
+        self.polled = Some((header.poll(), now, self.received));
         let mut due = self.soon(shared, now);
-        if poll.asked.includes(self.index, self.total) {
+        if poll.asked.includes(self.target, self.total) {
             // Those asked spread their answers among themselves.
             let spread =
                 self.spread * poll.asked.count(self.total).into() / self.total.max(1).into();
@@ -418,14 +417,14 @@ impl<H> Transfer<H> {
             let due = self.status_due.map_or(due, |(before, _)| before.min(due));
             self.status_due = Some((due, true));
             for bit in 0..16 {
-                let number = poll.want_first.saturating_add(bit);
+                let number = poll.want_first.after(bit);
                 let Some(batch) = self.get(number) else { continue };
                 let (done, planned) = (batch.is_done(), batch.is_planned());
                 if poll.want_need >> bit & 1 != 0 && planned {
-                    self.needs_due.entry(number).or_insert((due, 0));
+                    self.needs_due.entry(number).or_insert((due, EntryNo::ZERO));
                 }
                 if poll.want_done >> bit & 1 != 0 && done {
-                    self.dones_due.entry(number).or_insert((due, 0));
+                    self.dones_due.entry(number).or_insert((due, EntryNo::ZERO));
                 }
             }
         } else if self.status_due.is_none() && self.misses_something() {
@@ -498,20 +497,20 @@ impl<H> Transfer<H> {
     }
 
     fn misses_something(&self) -> bool {
-        let numbered = (self.low..).zip(&self.batches);
-        numbered
-            .into_iter()
-            .any(|(number, batch)| batch.misses(self.offers.below(number), self.data.below(number)))
+        let mut numbered = self.low.onwards().zip(&self.batches);
+        numbered.any(|(number, batch)| {
+            batch.misses(self.offers.within(number), self.data.within(number))
+        })
     }
 
-    fn forget_below(&mut self, shared: &mut Shared, low: u32) {
+    fn forget_below(&mut self, shared: &mut Shared, low: BatchNo) {
         while self.low < low && self.batches.front().is_some_and(Batch::is_done) {
             if let Some(mut batch) = self.batches.pop_front() {
                 batch.free(shared);
             }
             self.needs_due.remove(&self.low);
             self.dones_due.remove(&self.low);
-            self.low += 1;
+            self.low = self.low.next();
         }
     }
 
@@ -540,7 +539,7 @@ impl<H> Transfer<H> {
             let verdict = Verdict::Accepted;
             return Some(self.outbound(
                 shared,
-                0,
+                BatchNo::ZERO,
                 &Feedback::Accept { verdict, grant: shared.grant() },
             ));
         }
@@ -568,7 +567,7 @@ impl<H> Transfer<H> {
         }
         if let Some(at) = self.spool.say.iter().position(|(due, _)| *due <= now) {
             let (_, feedback) = self.spool.say.remove(at)?;
-            return Some(self.outbound(shared, 0, &feedback));
+            return Some(self.outbound(shared, BatchNo::ZERO, &feedback));
         }
         let (due, asked) = self.status_due?;
         if due > now {
@@ -576,7 +575,7 @@ impl<H> Transfer<H> {
         }
         self.status_due = None;
         let status = Feedback::Status(self.status(shared, now, asked));
-        Some(self.outbound(shared, 0, &status))
+        Some(self.outbound(shared, BatchNo::ZERO, &status))
     }
 
     fn room(&self) -> usize {
@@ -585,9 +584,9 @@ impl<H> Transfer<H> {
 
     fn status(&self, shared: &Shared, now: Time, asked: bool) -> Status {
         let first = self.lowest_open();
-        let skip = (first - self.low) as usize;
-        let batches = (first..).zip(self.batches.iter().skip(skip)).take(MAX_OPEN);
-        let (poll, came, received) = self.polled.unwrap_or((0, now, self.received));
+        let skip = first.since(self.low).unwrap_or(0);
+        let batches = first.onwards().zip(self.batches.iter().skip(skip)).take(MAX_OPEN);
+        let (poll, came, received) = self.polled.unwrap_or((PollNo::ZERO, now, self.received));
         Status {
             poll,
             asked,
@@ -597,13 +596,13 @@ impl<H> Transfer<H> {
             first,
             batches: batches
                 .map(|(number, batch)| {
-                    batch.status(self.offers.below(number), self.data.below(number))
+                    batch.status(self.offers.within(number), self.data.within(number))
                 })
                 .collect(),
         }
     }
 
-    fn outbound(&mut self, shared: &Shared, batch: u32, feedback: &Feedback) -> Outbound {
+    fn outbound(&mut self, shared: &Shared, batch: BatchNo, feedback: &Feedback) -> Outbound {
         self.accept_due = None;
         let header = shared.answer(self.key, feedback.kind(), batch);
         Outbound { to: self.from, header, payload: feedback.emit(self.key.node, self.block.into()) }
@@ -630,12 +629,17 @@ fn fitting(names: Vec<(SpoolCode, RelPath)>, room: usize) -> Vec<(SpoolCode, Rel
     names.into_iter().map(|(code, path)| (code, cut(path))).collect()
 }
 
-fn first_due(due: &BTreeMap<u32, (Time, u16)>, now: Time) -> Option<(u32, u16)> {
+fn first_due(due: &BTreeMap<BatchNo, (Time, EntryNo)>, now: Time) -> Option<(BatchNo, EntryNo)> {
     due.iter().find(|(_, (when, _))| *when <= now).map(|(&number, &(_, first))| (number, first))
 }
 
-fn goes_on(due: &mut BTreeMap<u32, (Time, u16)>, number: u32, next: u16, len: usize) {
-    if usize::from(next) >= len {
+fn goes_on(
+    due: &mut BTreeMap<BatchNo, (Time, EntryNo)>,
+    number: BatchNo,
+    next: EntryNo,
+    len: usize,
+) {
+    if next.index() >= len {
         due.remove(&number);
     } else if let Some((_, first)) = due.get_mut(&number) {
         *first = next;

@@ -32,6 +32,7 @@ use std::net::SocketAddrV4;
 
 use super::destination::Destination;
 use super::rng::Rng;
+use crate::ids::TransferNo;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
@@ -91,7 +92,7 @@ pub struct Members {
     /// How many of [`SERIES`] are behind us.
     series: usize,
     next_hello: Time,
-    oldest_open: u32,
+    oldest_open: TransferNo,
     has_left: bool,
     members: BTreeMap<NodeId, Entry>,
     by_addr: BTreeMap<SocketAddrV4, NodeId>,
@@ -117,7 +118,7 @@ impl Members {
             started: now,
             series: 0,
             next_hello: now,
-            oldest_open: 0,
+            oldest_open: TransferNo::ZERO,
             has_left: false,
             members: BTreeMap::new(),
             by_addr: BTreeMap::new(),
@@ -209,8 +210,8 @@ impl Members {
         self.config.mtu = mtu;
     }
 
-    /// Our transfers below `number` are closed; the next HELLOs say so.
-    pub fn set_oldest_open(&mut self, number: u32) {
+    /// Our transfers before `number` are closed; the next HELLOs say so.
+    pub fn set_oldest_open(&mut self, number: TransferNo) {
         self.oldest_open = number;
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use crate::ids::TransferNo;
 use crate::name::{HostName, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::hello::Hello;
@@ -53,7 +54,7 @@ pub struct Member {
     /// When it was last heard.
     pub heard: Time,
     /// Its transfers below this number are closed.
-    pub oldest_open: u32,
+    pub oldest_open: TransferNo,
 }
 
 /// Why a member is none any more.

@@ -5,6 +5,7 @@ use super::repair::Stream;
 use super::target::{Presence, Sample};
 use super::{Event, Gone, Outgoing, Phase};
 use crate::engine::window::{Loss, Round};
+use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::feedback::{Feedback, State, Status, Verdict};
@@ -19,7 +20,7 @@ const SAMPLE_BLOCKS: u32 = 8;
 
 impl Outgoing {
     /// A target's answer, from its own address.
-    pub fn feedback(&mut self, now: Time, from: NodeId, batch: u32, feedback: Feedback) {
+    pub fn feedback(&mut self, now: Time, from: NodeId, batch: BatchNo, feedback: Feedback) {
         let Some(&target) = self.index.get(&from) else { return };
         if self.targets[target].is_gone() {
             return self.abort_one(now, target);
@@ -35,7 +36,7 @@ impl Outgoing {
             }
             Feedback::Accept { verdict: Verdict::Shared(with), grant } => {
                 self.targets[target].grant = grant.into();
-                self.events.push_back(Event::Shared(target, with));
+                self.events.push_back(Event::Shared(TargetNo::of(target), with));
             }
             Feedback::Accept { verdict: Verdict::Refused { reason, path }, .. } => {
                 self.lose(target, Gone::Refused(reason, path));
@@ -68,14 +69,14 @@ impl Outgoing {
             Presence::Joining => target.presence = Presence::Active,
             Presence::Suspended => {
                 target.sample = None;
-                self.events.push_back(Event::Resumed(at));
+                self.events.push_back(Event::Resumed(TargetNo::of(at)));
                 self.becomes(at, Presence::Active);
             }
             Presence::Active | Presence::Gone => {}
         }
     }
 
-    fn need(&mut self, target: usize, number: u32, runs: Runs<Need>) {
+    fn need(&mut self, target: usize, number: BatchNo, runs: Runs<Need>) {
         let dry_run = self.config.mode.changes_nothing();
         let Some(batch) = self.get_mut(number) else { return };
         let entries = batch.entries;
@@ -98,11 +99,11 @@ impl Outgoing {
             }
         });
         if dry_run {
-            self.events.push_back(Event::Needs(number, target, runs));
+            self.events.push_back(Event::Needs(number, TargetNo::of(target), runs));
         }
     }
 
-    fn done(&mut self, target: usize, number: u32, runs: Runs<Outcome>) {
+    fn done(&mut self, target: usize, number: BatchNo, runs: Runs<Outcome>) {
         let Some(batch) = self.get_mut(number) else { return };
         let entries = batch.entries;
         let said = &mut batch.said[target];
@@ -116,7 +117,7 @@ impl Outgoing {
             });
         }
         let wanted = self.get(number).map(|batch| batch.wanted.clone()).unwrap_or_default();
-        self.events.push_back(Event::Outcomes(number, target, runs, wanted));
+        self.events.push_back(Event::Outcomes(number, TargetNo::of(target), runs, wanted));
     }
 
     fn status(&mut self, now: Time, at: usize, status: &Status) {
@@ -134,12 +135,11 @@ impl Outgoing {
 
         let mut first_missed = None;
         let mut asked = 0;
-        for (ahead, said) in (0..).zip(&status.batches) {
-            let number = status.first.saturating_add(ahead);
+        for (number, said) in status.first.onwards().zip(&status.batches) {
             let Some(batch) = self.get_mut(number) else { continue };
             let (offered, passed) = match batch.passed {
-                true => (batch.offered, batch.layout.blocks()),
-                false => (batch.offered, batch.next.min(batch.layout.blocks())),
+                true => (batch.offered, batch.layout.end()),
+                false => (batch.offered, batch.next.min(batch.layout.end())),
             };
             let Said { state: before, has_needs, .. } = batch.said[at];
             // What is staged stays so, though an older answer may come late.
@@ -152,10 +152,10 @@ impl Outgoing {
                 State::Body if has_needs => (Stream::Data, passed),
                 _ => continue,
             };
-            let missing: Vec<_> = said
+            let missing: Vec<BlockRange> = said
                 .missing
                 .iter()
-                .map(|range| range.start..range.end.min(sent))
+                .map(|range| range.below(sent))
                 .filter(|range| !range.is_empty())
                 .collect();
             let first = missing.first().map(|range| (number, stream, range.start));
@@ -168,8 +168,9 @@ impl Outgoing {
     }
 
     /// All batches before `first` are done by a target, though its DONE may still be on its way.
-    fn done_below(&mut self, at: usize, first: u32) {
-        for number in self.first..first.min(self.first + self.batches.len() as u32) {
+    fn done_below(&mut self, at: usize, first: BatchNo) {
+        let below = first.since(self.first).unwrap_or(0).min(self.batches.len());
+        for number in self.first.onwards().take(below) {
             self.says(number, at, |said| said.state = State::Done);
         }
     }
@@ -178,7 +179,7 @@ impl Outgoing {
         &mut self,
         now: Time,
         at: usize,
-        first: Option<(u32, Stream, u32)>,
+        first: Option<(BatchNo, Stream, BlockNo)>,
         asked: u32,
     ) {
         let target = &mut self.targets[at];
@@ -252,7 +253,7 @@ impl Outgoing {
                 .unwrap_or_default(),
             limited: std::mem::take(&mut self.limited),
         };
-        let answered = active().map(|(_, target)| target.answered).min().unwrap_or(0);
+        let answered = active().map(|(_, target)| target.answered).min().unwrap_or_default();
         if let Some((_, at)) = slowest {
             self.targets[at].stats.slowest += 1;
         }
@@ -270,7 +271,7 @@ impl Outgoing {
 /// there.
 fn goes_on<C: crate::wire::outcome::Code>(next: u16, runs: &Runs<C>, entries: u16) -> Option<u16> {
     let count: u32 = runs.runs.iter().map(|&(_, count)| u32::from(count)).sum();
-    let end = u32::from(runs.first) + count;
+    let end = u32::from(runs.first.get()) + count;
     let some = count > 0 || entries == 0;
-    (runs.first == next && some && end <= u32::from(entries)).then_some(end as u16)
+    (runs.first == EntryNo::new(next) && some && end <= u32::from(entries)).then_some(end as u16)
 }

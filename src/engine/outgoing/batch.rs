@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::target::Presence;
 use crate::engine::ranges::RangeSet;
+use crate::ids::{BlockNo, BlockRange, EntryNo, PollNo};
 use crate::wire::begin::{Bits, Offer};
 use crate::wire::feedback::State;
 use crate::wire::layout::Layout;
@@ -22,7 +23,7 @@ pub(super) struct Said {
     pub(super) done: bool,
     pub(super) state: State,
     /// The number of the newest poll when COMMIT was last sent to it.
-    pub(super) committed_at: Option<u32>,
+    pub(super) committed_at: Option<PollNo>,
 }
 
 #[derive(Debug)]
@@ -31,17 +32,17 @@ pub(super) struct Batch {
     pub(super) entries: u16,
     pub(super) layout: Arc<Layout>,
     slice_len: usize,
-    /// How many blocks of the manifest have been sent once.
-    pub(super) offered: u32,
+    /// The blocks of the manifest that have not been sent once: from this one on.
+    pub(super) offered: BlockNo,
     /// The blocks that anyone needs.
     pub(super) union: RangeSet,
     /// How far the first pass has got.
-    pub(super) next: u32,
+    pub(super) next: BlockNo,
     /// Whether the first pass is through.
     pub(super) passed: bool,
     /// The entries that anyone needs.
-    pub(super) wanted: Bits,
-    pub(super) strikes: BTreeMap<u16, Reason>,
+    pub(super) wanted: Bits<EntryNo>,
+    pub(super) strikes: BTreeMap<EntryNo, Reason>,
     /// COMMIT is out. Only targets that still lack bytes of the batch, and so have not been told, will
     /// hear of strikes that come later.
     pub(super) frozen: bool,
@@ -113,9 +114,9 @@ impl Batch {
             entries: entries as u16,
             layout,
             slice_len: Offer::slice_len(block),
-            offered: 0,
+            offered: BlockNo::ZERO,
             union: RangeSet::new(),
-            next: 0,
+            next: BlockNo::ZERO,
             passed: false,
             wanted: Bits::default(),
             strikes: BTreeMap::new(),
@@ -126,24 +127,30 @@ impl Batch {
         }
     }
 
-    /// How many blocks the manifest takes.
-    pub(super) fn offer_blocks(&self) -> u32 {
-        self.manifest.len().div_ceil(self.slice_len) as u32
+    /// The blocks that the manifest takes.
+    pub(super) fn offer_blocks(&self) -> BlockRange {
+        let count = self.manifest.len().div_ceil(self.slice_len);
+        BlockRange::from_len(BlockNo::ZERO, count as u32)
+    }
+
+    /// Whether every block of the manifest has been sent once.
+    pub(super) fn is_offered(&self) -> bool {
+        self.offered >= self.offer_blocks().end
     }
 
     /// The payload of a block of the manifest.
-    pub(super) fn offer(&self, block: u32) -> Vec<u8> {
-        let start = (block as usize * self.slice_len).min(self.manifest.len());
+    pub(super) fn offer(&self, block: BlockNo) -> Vec<u8> {
+        let start = (block.get() as usize * self.slice_len).min(self.manifest.len());
         let end = (start + self.slice_len).min(self.manifest.len());
         Offer { manifest_len: self.manifest.len() as u32, slice: &self.manifest[start..end] }.emit()
     }
 
     /// Someone needs an entry's data.
-    pub(super) fn want(&mut self, entry: u16) {
-        if self.wanted.contains(entry.into()) {
+    pub(super) fn want(&mut self, entry: EntryNo) {
+        if self.wanted.contains(entry) {
             return;
         }
-        self.wanted.insert(entry.into());
+        self.wanted.insert(entry);
         let layout = Arc::clone(&self.layout);
         if let Some(slot) = layout.slot(entry) {
             layout.blocks_of(slot).for_each(|blocks| self.union.insert(blocks));
@@ -151,7 +158,7 @@ impl Batch {
     }
 
     /// Whether a block that anyone needs holds bytes of an entry.
-    pub(super) fn sends(&self, entry: u16) -> bool {
+    pub(super) fn sends(&self, entry: EntryNo) -> bool {
         let Some(slot) = self.layout.slot(entry) else { return false };
         self.layout.blocks_of(slot).any(|blocks| {
             self.union.next_run(blocks.start, 1).is_some_and(|run| run.start < blocks.end)
@@ -159,7 +166,7 @@ impl Batch {
     }
 
     /// Adds strikes; those that are new.
-    pub(super) fn strike(&mut self, entries: &[(u16, Reason)]) -> Vec<(u16, Reason)> {
+    pub(super) fn strike(&mut self, entries: &[(EntryNo, Reason)]) -> Vec<(EntryNo, Reason)> {
         let mut new = entries.to_vec();
         new.retain(|&(entry, reason)| self.strikes.insert(entry, reason).is_none());
         new

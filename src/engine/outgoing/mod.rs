@@ -15,12 +15,12 @@ mod target;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::destination::Destination;
 use crate::engine::job::{Mode, Tally};
 use crate::engine::window::{Pacer, Window};
+use crate::ids::{BatchNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
@@ -49,9 +49,9 @@ pub struct Config {
     /// This daemon.
     pub me: NodeId,
     /// The transfer's number.
-    pub number: u32,
+    pub number: TransferNo,
     /// The lowest number of this daemon's transfers that are open.
-    pub oldest: u32,
+    pub oldest: TransferNo,
     /// Whom it is for, at most [`crate::wire::begin::MAX_TARGETS`].
     pub targets: Vec<(NodeId, SocketAddrV4)>,
     /// What it is to do.
@@ -83,7 +83,7 @@ pub enum Transmit {
         /// The header of the first; the others differ in their block.
         header: Header,
         /// Which blocks.
-        blocks: Range<u32>,
+        blocks: BlockRange,
     },
 }
 
@@ -105,29 +105,29 @@ pub enum Gone {
 pub enum Event {
     /// Compare the files of this batch with its manifest once more, then call
     /// [`Outgoing::verified`].
-    Verify(u32),
-    /// What a target needs, in a dry run; the target by its index.
-    Needs(u32, usize, Runs<Need>),
-    /// What a target did, by its index; and the entries whose bytes anyone needed.
-    Outcomes(u32, usize, Runs<Outcome>, Bits),
+    Verify(BatchNo),
+    /// What a target needs, in a dry run.
+    Needs(BatchNo, TargetNo, Runs<Need>),
+    /// What a target did; and the entries whose bytes anyone needed.
+    Outcomes(BatchNo, TargetNo, Runs<Outcome>, Bits<EntryNo>),
     /// These entries were struck and must be offered again, or given up.
-    Struck(u32, Vec<(u16, Reason)>),
+    Struck(BatchNo, Vec<(EntryNo, Reason)>),
     /// The batch is done, by all that are left. These entries' bytes were needed by any.
-    Closed(u32, Bits),
+    Closed(BatchNo, Bits<EntryNo>),
     /// A target is silent, and nobody waits for it any more.
-    Suspended(usize),
+    Suspended(TargetNo),
     /// A target answers again.
-    Resumed(usize),
+    Resumed(TargetNo),
     /// A target has left the transfer.
-    Gone(usize, Gone),
-    /// Another host, by its address, is sending to the same path; the target by its index.
-    Shared(usize, Vec<u8>),
+    Gone(TargetNo, Gone),
+    /// Another host, by its address, is sending to the same path of this target.
+    Shared(TargetNo, Vec<u8>),
     /// What each target that is left has spooled: call [`Outgoing::decide`].
-    Tallied(Vec<(usize, Tally)>),
+    Tallied(Vec<(TargetNo, Tally)>),
     /// How much a target has deleted, and how much it could not delete.
-    Ran(usize, u64, u64),
-    /// What a target has spooled, and what became of it; the target by its index.
-    Page(usize, Vec<(SpoolCode, RelPath)>),
+    Ran(TargetNo, u64, u64),
+    /// What a target has spooled, and what became of it.
+    Page(TargetNo, Vec<(SpoolCode, RelPath)>),
     /// Everything is done. What follows is only told to the targets.
     Finished,
 }
@@ -152,7 +152,7 @@ pub struct Outgoing {
     index: HashMap<NodeId, usize>,
     phase: Phase,
     /// The number of the first of `batches`: the lowest that is not done everywhere.
-    first: u32,
+    first: BatchNo,
     batches: VecDeque<Batch>,
     input_ended: bool,
     /// Packets that wait for nothing.
@@ -195,7 +195,7 @@ impl Outgoing {
             targets,
             index,
             phase: Phase::Running,
-            first: 1,
+            first: BatchNo::FIRST,
             batches: VecDeque::new(),
             input_ended: false,
             control: VecDeque::new(),
@@ -223,13 +223,13 @@ impl Outgoing {
     }
 
     /// The transfer's number.
-    pub fn number(&self) -> u32 {
+    pub fn number(&self) -> TransferNo {
         self.config.number
     }
 
-    /// The targets' node ids, by index.
-    pub fn node(&self, target: usize) -> Option<NodeId> {
-        self.targets.get(target).map(|target| target.node)
+    /// A target's node id.
+    pub fn node(&self, target: TargetNo) -> Option<NodeId> {
+        self.targets.get(target.index()).map(|target| target.node)
     }
 
     /// Whether another batch may be handed in now.
@@ -249,8 +249,8 @@ impl Outgoing {
         manifest: Arc<[u8]>,
         entries: usize,
         layout: Arc<Layout>,
-    ) -> u32 {
-        let number = self.first + self.batches.len() as u32;
+    ) -> BatchNo {
+        let number = self.first.after(self.batches.len());
         let mut batch =
             Batch::new(manifest, entries, layout, self.config.block, self.targets.len());
         for (target, said) in self.targets.iter().zip(&batch.said) {
@@ -269,19 +269,19 @@ impl Outgoing {
     }
 
     /// Whether a batch's entry is needed by anyone. False for batches that are closed.
-    pub fn is_wanted(&self, batch: u32, entry: u16) -> bool {
-        self.get(batch).is_some_and(|batch| batch.wanted.contains(entry.into()))
+    pub fn is_wanted(&self, batch: BatchNo, entry: EntryNo) -> bool {
+        self.get(batch).is_some_and(|batch| batch.wanted.contains(entry))
     }
 
     /// Whether blocks that anyone needs hold bytes of a batch's entry. These bytes have to be right
     /// even if [`Outgoing::is_wanted`] is false: a target may need them that could not say so yet.
-    pub fn is_sent(&self, batch: u32, entry: u16) -> bool {
+    pub fn is_sent(&self, batch: BatchNo, entry: EntryNo) -> bool {
         self.get(batch).is_some_and(|batch| batch.sends(entry))
     }
 
     /// Some files of a batch are not what its manifest says: no target will have them. Their blocks
     /// may hold anything.
-    pub fn strike(&mut self, now: Time, number: u32, entries: &[(u16, Reason)]) {
+    pub fn strike(&mut self, now: Time, number: BatchNo, entries: &[(EntryNo, Reason)]) {
         let Some(batch) = self.get_mut(number) else { return };
         let (new, frozen) = (batch.strike(entries), batch.frozen);
         if frozen {
@@ -294,7 +294,7 @@ impl Outgoing {
     }
 
     /// The answer to [`Event::Verify`].
-    pub fn verified(&mut self, now: Time, number: u32, changed: &[(u16, Reason)]) {
+    pub fn verified(&mut self, now: Time, number: BatchNo, changed: &[(EntryNo, Reason)]) {
         self.strike(now, number, changed);
         self.freeze(number);
         self.advance(now);
@@ -348,12 +348,12 @@ impl Outgoing {
         self.targets.iter().map(|target| (target.node, target.stats))
     }
 
-    fn get(&self, number: u32) -> Option<&Batch> {
-        self.batches.get(number.checked_sub(self.first)? as usize)
+    fn get(&self, number: BatchNo) -> Option<&Batch> {
+        self.batches.get(number.since(self.first)?)
     }
 
-    fn get_mut(&mut self, number: u32) -> Option<&mut Batch> {
-        self.batches.get_mut(number.checked_sub(self.first)? as usize)
+    fn get_mut(&mut self, number: BatchNo) -> Option<&mut Batch> {
+        self.batches.get_mut(number.since(self.first)?)
     }
 
     fn header(&self, kind: PacketKind) -> Header {

@@ -2,28 +2,29 @@
 
 use std::collections::VecDeque;
 
+use crate::ids::{PollNo, TargetNo};
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
 
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) number: u32,
+    pub(super) number: PollNo,
     pub(super) at: Time,
     /// What had been sent when it left: bytes of blocks, and blocks to all.
     pub(super) sent: u64,
     pub(super) sent_to_all: u32,
     /// Who has not answered it or a later one.
-    waiting: Bits,
+    waiting: Bits<TargetNo>,
     count: usize,
     open: bool,
 }
 
 #[derive(Default, Debug)]
 pub(super) struct Polls {
-    last: u32,
+    last: PollNo,
     records: VecDeque<Record>,
     /// The poll whose end ends the round.
-    pub(super) round: Option<u32>,
+    pub(super) round: Option<PollNo>,
     pub(super) slice: usize,
 }
 
@@ -32,7 +33,7 @@ const MAX_RECORDS: usize = 256;
 
 impl Polls {
     /// The number of the newest poll; 0 before the first.
-    pub(super) fn last(&self) -> u32 {
+    pub(super) fn last(&self) -> PollNo {
         self.last
     }
 
@@ -43,12 +44,12 @@ impl Polls {
         sent: u64,
         sent_to_all: u32,
         asked: impl Iterator<Item = usize>,
-    ) -> u32 {
-        self.last += 1;
+    ) -> PollNo {
+        self.last = self.last.next();
         let mut waiting = Bits::default();
         let mut count = 0;
         for target in asked {
-            waiting.insert(target);
+            waiting.insert(TargetNo::of(target));
             count += 1;
         }
         let number = self.last;
@@ -69,13 +70,13 @@ impl Polls {
         number
     }
 
-    pub(super) fn record(&self, number: u32) -> Option<&Record> {
+    pub(super) fn record(&self, number: PollNo) -> Option<&Record> {
         let first = self.records.front()?.number;
-        self.records.get(number.checked_sub(first)? as usize)
+        self.records.get(number.since(first)?)
     }
 
     /// A target has answered the poll `number`, and so all before it.
-    pub(super) fn answered(&mut self, target: usize, number: u32) {
+    pub(super) fn answered(&mut self, target: usize, number: PollNo) {
         for record in self.records.iter_mut().filter(|record| record.open) {
             if record.number > number {
                 break;
@@ -90,7 +91,7 @@ impl Polls {
     }
 
     /// Closes the polls that all have answered, and gives the newest of them.
-    pub(super) fn complete(&mut self) -> Option<u32> {
+    pub(super) fn complete(&mut self) -> Option<PollNo> {
         let mut newest = None;
         for record in self.records.iter_mut().filter(|record| record.open && record.count == 0) {
             record.open = false;
@@ -110,7 +111,7 @@ impl Polls {
     }
 
     /// Who has not answered a poll for as long as `patience`.
-    pub(super) fn silent(&self, now: Time, patience: Span) -> Bits {
+    pub(super) fn silent(&self, now: Time, patience: Span) -> Bits<TargetNo> {
         let old = self.records.iter().filter(|record| record.open && record.at + patience <= now);
         Bits::of(old.flat_map(|record| record.waiting_targets()))
     }
@@ -118,13 +119,14 @@ impl Polls {
 
 impl Record {
     fn answered(&mut self, target: usize) {
+        let target = TargetNo::of(target);
         if self.waiting.contains(target) {
             self.waiting.remove(target);
             self.count -= 1;
         }
     }
 
-    fn waiting_targets(&self) -> impl Iterator<Item = usize> + '_ {
+    fn waiting_targets(&self) -> impl Iterator<Item = TargetNo> + '_ {
         self.waiting.iter()
     }
 }
@@ -136,17 +138,20 @@ mod tests {
     #[test]
     fn an_answer_counts_for_all_polls_before_it() {
         let mut polls = Polls::default();
-        assert_eq!(polls.ask(Time::ZERO, 10, 1, 0..2), 1);
-        assert_eq!(polls.ask(Time::ZERO, 20, 2, 0..2), 2);
-        polls.answered(0, 2);
+        assert_eq!(polls.ask(Time::ZERO, 10, 1, 0..2), PollNo::new(1));
+        assert_eq!(polls.ask(Time::ZERO, 20, 2, 0..2), PollNo::new(2));
+        polls.answered(0, PollNo::new(2));
         assert_eq!(polls.complete(), None);
-        polls.answered(1, 1);
-        assert_eq!(polls.complete(), Some(1));
-        assert_eq!(polls.silent(Time::ZERO, Span::ZERO).iter().collect::<Vec<_>>(), [1]);
+        polls.answered(1, PollNo::new(1));
+        assert_eq!(polls.complete(), Some(PollNo::new(1)));
+        assert_eq!(
+            polls.silent(Time::ZERO, Span::ZERO).iter().collect::<Vec<_>>(),
+            [TargetNo::new(1)]
+        );
         polls.excuse(1);
-        assert_eq!(polls.complete(), Some(2));
+        assert_eq!(polls.complete(), Some(PollNo::new(2)));
         assert!(!polls.outstanding());
-        assert_eq!(polls.record(2).map(|record| record.sent), Some(20));
+        assert_eq!(polls.record(PollNo::new(2)).map(|record| record.sent), Some(20));
     }
 
     #[test]
@@ -156,6 +161,8 @@ mod tests {
             polls.ask(Time::ZERO, 0, 0, 0..1);
         }
         assert_eq!(polls.records.len(), MAX_RECORDS);
-        assert!(polls.record(1).is_none() && polls.record(10_000).is_some());
+        assert!(
+            polls.record(PollNo::new(1)).is_none() && polls.record(PollNo::new(10_000)).is_some()
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Range;
 
+use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo};
 use crate::time::Time;
 
 /// The stream that a block belongs to.
@@ -16,9 +16,9 @@ pub(super) enum Stream {
 /// A block that was sent before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Block {
-    pub(super) batch: u32,
+    pub(super) batch: BatchNo,
     pub(super) stream: Stream,
-    pub(super) number: u32,
+    pub(super) number: BlockNo,
 }
 
 /// Who misses a block.
@@ -38,7 +38,7 @@ pub(super) struct Repairs {
     pending: BTreeMap<Block, Who>,
     /// For each block sent again: the newest poll at that time. A target that answers that poll, or
     /// one before it, cannot know of the block yet.
-    resent: BTreeMap<Block, u32>,
+    resent: BTreeMap<Block, PollNo>,
     /// Answers of the same round may ask for the same blocks: wait for them until then.
     pub(super) ready: Time,
 }
@@ -57,13 +57,13 @@ impl Repairs {
     pub(super) fn ask(
         &mut self,
         target: usize,
-        poll: u32,
-        batch: u32,
+        poll: PollNo,
+        batch: BatchNo,
         stream: Stream,
-        missing: &[Range<u32>],
+        missing: &[BlockRange],
     ) -> u32 {
         let mut asked = 0;
-        for number in missing.iter().cloned().flatten().take(MAX_ASKED as usize) {
+        for number in missing.iter().flat_map(|range| range.iter()).take(MAX_ASKED as usize) {
             let block = Block { batch, stream, number };
             if self.resent.get(&block).is_some_and(|&at| at >= poll) {
                 continue;
@@ -90,11 +90,11 @@ impl Repairs {
     }
 
     /// The next run of neighbouring blocks that the same targets miss, `most` at most.
-    pub(super) fn next(&mut self, most: u32, last_poll: u32) -> Option<(Block, u32, Who)> {
+    pub(super) fn next(&mut self, most: u32, last_poll: PollNo) -> Option<(Block, u32, Who)> {
         let (&first, &who) = self.pending.first_key_value()?;
         let mut count = 0;
         while count < most {
-            let block = Block { number: first.number.saturating_add(count), ..first };
+            let block = Block { number: first.number.after(count), ..first };
             if self.pending.get(&block) != Some(&who) {
                 break;
             }
@@ -106,13 +106,13 @@ impl Repairs {
     }
 
     /// All targets have answered `poll` or a later one.
-    pub(super) fn settle(&mut self, poll: u32) {
+    pub(super) fn settle(&mut self, poll: PollNo) {
         self.resent.retain(|_, at| *at >= poll);
     }
 
     /// All batches before `first` are done.
-    pub(super) fn forget_below(&mut self, first: u32) {
-        let from = Block { batch: first, stream: Stream::Offer, number: 0 };
+    pub(super) fn forget_below(&mut self, first: BatchNo) {
+        let from = Block { batch: first, stream: Stream::Offer, number: BlockNo::ZERO };
         self.pending = self.pending.split_off(&from);
         self.resent = self.resent.split_off(&from);
     }
@@ -126,28 +126,36 @@ impl Repairs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::blocks;
+
+    const ONE: BatchNo = BatchNo::FIRST;
+
+    fn poll(number: u32) -> PollNo {
+        PollNo::new(number)
+    }
 
     #[test]
     fn runs_go_to_those_who_miss_them() {
         let mut repairs = Repairs::default();
-        assert_eq!(repairs.ask(0, 5, 1, Stream::Data, &[3..6, 9..10]), 4);
-        assert_eq!(repairs.ask(1, 5, 1, Stream::Data, &[5..7]), 2);
-        let block = |number| Block { batch: 1, stream: Stream::Data, number };
-        assert_eq!(repairs.next(8, 5), Some((block(3), 2, Who::One(0))));
-        assert_eq!(repairs.next(8, 5), Some((block(5), 1, Who::Several)));
-        assert_eq!(repairs.next(8, 5), Some((block(6), 1, Who::One(1))));
-        assert_eq!(repairs.next(8, 5), Some((block(9), 1, Who::One(0))));
-        assert_eq!(repairs.next(8, 5), None);
+        assert_eq!(repairs.ask(0, poll(5), ONE, Stream::Data, &[blocks(3..6), blocks(9..10)]), 4);
+        assert_eq!(repairs.ask(1, poll(5), ONE, Stream::Data, &[blocks(5..7)]), 2);
+        let block =
+            |number| Block { batch: ONE, stream: Stream::Data, number: BlockNo::new(number) };
+        assert_eq!(repairs.next(8, poll(5)), Some((block(3), 2, Who::One(0))));
+        assert_eq!(repairs.next(8, poll(5)), Some((block(5), 1, Who::Several)));
+        assert_eq!(repairs.next(8, poll(5)), Some((block(6), 1, Who::One(1))));
+        assert_eq!(repairs.next(8, poll(5)), Some((block(9), 1, Who::One(0))));
+        assert_eq!(repairs.next(8, poll(5)), None);
     }
 
     #[test]
     fn what_was_sent_after_a_poll_is_not_asked_for_by_its_answers() {
         let mut repairs = Repairs::default();
-        repairs.ask(0, 5, 1, Stream::Data, &[3..4]);
-        assert!(repairs.next(8, 5).is_some());
-        assert_eq!(repairs.ask(1, 5, 1, Stream::Data, &[3..4]), 0);
-        assert_eq!(repairs.ask(1, 6, 1, Stream::Data, &[3..4]), 1);
-        repairs.settle(6);
+        repairs.ask(0, poll(5), ONE, Stream::Data, &[blocks(3..4)]);
+        assert!(repairs.next(8, poll(5)).is_some());
+        assert_eq!(repairs.ask(1, poll(5), ONE, Stream::Data, &[blocks(3..4)]), 0);
+        assert_eq!(repairs.ask(1, poll(6), ONE, Stream::Data, &[blocks(3..4)]), 1);
+        repairs.settle(poll(6));
         assert!(repairs.resent.is_empty());
     }
 
@@ -155,10 +163,10 @@ mod tests {
     fn an_absurd_answer_asks_for_a_bounded_number() {
         let mut repairs = Repairs::default();
         for batch in 0..100 {
-            repairs.ask(0, 5, batch, Stream::Data, &[0..u32::MAX]);
+            repairs.ask(0, poll(5), BatchNo::new(batch), Stream::Data, &[blocks(0..u32::MAX)]);
         }
         assert!(repairs.pending.len() <= MAX_PENDING);
-        repairs.forget_below(1_000);
+        repairs.forget_below(BatchNo::new(1_000));
         assert!(repairs.is_empty());
     }
 }

@@ -5,6 +5,7 @@ use super::steps::{IDLE, ONE_BY_ONE};
 use super::{Event, Gone, Outgoing, Phase, Transmit};
 use crate::engine::destination::Destination;
 use crate::engine::job::Tally;
+use crate::ids::TargetNo;
 use crate::time::Time;
 use crate::wire::begin::Delete;
 use crate::wire::feedback::Spool;
@@ -59,13 +60,13 @@ impl Outgoing {
                 target.ran = true;
                 // What could not be deleted is always named.
                 self.names |= failed > 0;
-                self.events.push_back(Event::Ran(at, deleted, failed));
+                self.events.push_back(Event::Ran(TargetNo::of(at), deleted, failed));
             }
             (Step::Names, Spool::Page { skip, names }) if target.page == Some(skip) => {
                 target.page =
                     (!names.is_empty()).then_some(skip.saturating_add(names.len() as u64));
                 if let Some(next) = target.page {
-                    self.events.push_back(Event::Page(at, names));
+                    self.events.push_back(Event::Page(TargetNo::of(at), names));
                     self.ask_page(now, at, next);
                 }
             }
@@ -80,12 +81,12 @@ impl Outgoing {
         }
         match step {
             Step::Tally => {
-                let tallies: Vec<(usize, Tally)> = self
+                let tallies: Vec<(TargetNo, Tally)> = self
                     .targets
                     .iter()
                     .enumerate()
                     .filter(|(_, target)| !target.is_gone())
-                    .filter_map(|(at, target)| Some((at, target.tally?)))
+                    .filter_map(|(at, target)| Some((TargetNo::of(at), target.tally?)))
                     .collect();
                 self.phase = Phase::Spooling(Step::Decide);
                 self.events.push_back(Event::Tallied(tallies));

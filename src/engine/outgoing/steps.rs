@@ -8,6 +8,7 @@ use super::spool::Step;
 use super::target::{Presence, SILENT_FOR, SILENT_POLLS};
 use super::{AT_ONCE, Event, Gone, MAX_PATIENCE, Outgoing, PATIENCE, Phase, Transmit};
 use crate::engine::destination::Destination;
+use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo};
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit};
 use crate::wire::feedback::State;
@@ -49,7 +50,7 @@ impl Outgoing {
                 block: self.config.block,
                 oldest: self.config.oldest,
                 total: self.targets.len() as u16,
-                first: first as u16,
+                first: TargetNo::of(first),
                 targets: self.targets[first..last].iter().map(|target| target.node).collect(),
             };
             let header = self.header(PacketKind::Begin);
@@ -59,8 +60,8 @@ impl Outgoing {
     }
 
     /// A target says something new of a batch.
-    pub(super) fn says(&mut self, number: u32, at: usize, change: impl FnOnce(&mut Said)) {
-        let place = number.checked_sub(self.first).map(|place| place as usize);
+    pub(super) fn says(&mut self, number: BatchNo, at: usize, change: impl FnOnce(&mut Said)) {
+        let place = number.since(self.first);
         let Some(batch) = place.and_then(|place| self.batches.get_mut(place)) else { return };
         let presence = self.targets[at].presence;
         let said = &mut batch.said[at];
@@ -95,7 +96,7 @@ impl Outgoing {
         let dry_run = self.config.mode.changes_nothing();
         let some_active = self.targets.iter().any(|target| target.is_active());
         for at in 0..self.batches.len() {
-            let number = self.first + at as u32;
+            let number = self.first.after(at);
             let batch = &mut self.batches[at];
             if dry_run || batch.frozen {
                 continue;
@@ -111,7 +112,7 @@ impl Outgoing {
         while self.batches.front().is_some_and(|batch| batch.lack.done_ever == 0) {
             let Some(batch) = self.batches.pop_front() else { break };
             self.events.push_back(Event::Closed(self.first, batch.wanted));
-            self.first += 1;
+            self.first = self.first.next();
             self.repairs.forget_below(self.first);
         }
         if self.input_ended && self.batches.is_empty() {
@@ -123,7 +124,7 @@ impl Outgoing {
     }
 
     /// Fixes what a batch's commit leaves out, and tells all targets to commit.
-    pub(super) fn freeze(&mut self, number: u32) {
+    pub(super) fn freeze(&mut self, number: BatchNo) {
         let Some(batch) = self.get_mut(number) else { return };
         if std::mem::replace(&mut batch.frozen, true) {
             return;
@@ -137,13 +138,13 @@ impl Outgoing {
         self.send_commit(number, &targets);
     }
 
-    pub(super) fn say_struck(&mut self, number: u32, strikes: Vec<(u16, Reason)>) {
+    pub(super) fn say_struck(&mut self, number: BatchNo, strikes: Vec<(EntryNo, Reason)>) {
         if !strikes.is_empty() {
             self.events.push_back(Event::Struck(number, strikes));
         }
     }
 
-    fn send_commit(&mut self, number: u32, targets: &[usize]) {
+    fn send_commit(&mut self, number: BatchNo, targets: &[usize]) {
         let last_poll = self.polls.last();
         let to = match targets {
             [] => return,
@@ -156,8 +157,9 @@ impl Outgoing {
         for &target in targets {
             batch.said[target].committed_at = Some(last_poll);
         }
-        let strikes = Bits::of(batch.strikes.keys().map(|&entry| entry.into()));
-        let commit = Commit { targets: Bits::of(targets.iter().copied()), strikes };
+        let strikes = Bits::of(batch.strikes.keys().copied());
+        let commit =
+            Commit { targets: Bits::of(targets.iter().map(|&at| TargetNo::of(at))), strikes };
         self.control.push_back(Transmit::Packet { to, header, payload: commit.emit() });
     }
 
@@ -168,7 +170,8 @@ impl Outgoing {
             return;
         }
         let mut numbers = Vec::new();
-        for (number, batch) in (self.first..).zip(&self.batches).take_while(|(_, b)| b.frozen) {
+        for (number, batch) in self.first.onwards().zip(&self.batches).take_while(|(_, b)| b.frozen)
+        {
             let said = &batch.said[at];
             let heard_since = said.committed_at.is_none_or(|poll| target.answered > poll);
             let waits = match said.state {
@@ -196,7 +199,7 @@ impl Outgoing {
         self.polls.excuse(at);
         self.repairs.excuse(at);
         if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
-            self.events.push_back(Event::Gone(at, why));
+            self.events.push_back(Event::Gone(TargetNo::of(at), why));
         }
     }
 
@@ -347,7 +350,7 @@ impl Outgoing {
         for at in 0..self.targets.len() {
             let target = &mut self.targets[at];
             let joining = target.presence == Presence::Joining;
-            if !target.is_active() || !(silent.contains(at) || joining) {
+            if !target.is_active() || !(silent.contains(TargetNo::of(at)) || joining) {
                 continue;
             }
             target.silent_polls += 1;
@@ -355,7 +358,7 @@ impl Outgoing {
                 target.probed = now;
                 self.polls.excuse(at);
                 self.repairs.excuse(at);
-                self.events.push_back(Event::Suspended(at));
+                self.events.push_back(Event::Suspended(TargetNo::of(at)));
                 self.becomes(at, Presence::Suspended);
             } else if joining {
                 self.begin(at..at + 1);
@@ -365,7 +368,9 @@ impl Outgoing {
         let lowest = self.batches.iter().find(|batch| quiet && batch.lack.done > 0);
         let behind = |at: usize| lowest.is_some_and(|batch| !batch.said[at].done);
         let asked: Vec<usize> = (0..self.targets.len())
-            .filter(|&at| self.targets[at].is_active() && (silent.contains(at) || behind(at)))
+            .filter(|&at| {
+                self.targets[at].is_active() && (silent.contains(TargetNo::of(at)) || behind(at))
+            })
             .collect();
         if !asked.is_empty() {
             self.poll(now, Some(&asked));
@@ -398,8 +403,8 @@ impl Outgoing {
             return;
         }
         let asked = match these {
-            Some(these) => Asked::These(Bits::of(these.iter().copied())),
-            None if total <= AT_ONCE => Asked::Slice(0, total as u16),
+            Some(these) => Asked::These(Bits::of(these.iter().map(|&at| TargetNo::of(at)))),
+            None if total <= AT_ONCE => Asked::Slice(TargetNo::ZERO, total as u16),
             None => {
                 // Half of the answers are for slices, the rest for those who miss something.
                 let since = now.since(self.asked_at).micros().max(1);
@@ -412,11 +417,12 @@ impl Outgoing {
                 let last = (first..first + total).filter(active).take(share).last();
                 let end = last.unwrap_or(first) + 1;
                 self.polls.slice = end;
-                Asked::Slice((first % total) as u16, (end - first) as u16)
+                Asked::Slice(TargetNo::of(first % total), (end - first) as u16)
             }
         };
-        let counts =
-            |at: usize| self.targets[at].is_active() && asked.includes(at as u16, total as u16);
+        let counts = |at: usize| {
+            self.targets[at].is_active() && asked.includes(TargetNo::of(at), total as u16)
+        };
         let waiting: Vec<usize> = (0..total).filter(|&at| counts(at)).collect();
         let (sent, sent_to_all) = (self.sent, self.sent_to_all);
         let number = self.polls.ask(now, sent, sent_to_all, waiting.into_iter());
@@ -432,7 +438,7 @@ impl Outgoing {
         };
         let mut header = self.header(PacketKind::Poll);
         header.batch = self.first;
-        header.block = number;
+        header.set_poll(number);
         let to = match these {
             Some(these) if these.len() <= ONE_BY_ONE && !self.may_be_behind(these) => {
                 these.iter().map(|&at| Destination::One(self.targets[at].addr)).collect()
@@ -463,21 +469,21 @@ impl Outgoing {
     }
 
     /// Which batches' NEED and DONE are lacking, of the targets asked.
-    fn wants(&self, these: Option<&[usize]>) -> (u32, u16, u16) {
+    fn wants(&self, these: Option<&[usize]>) -> (BatchNo, u16, u16) {
         let Some(these) = these else { return (self.first, 0, 0) };
-        let lacks = |number: u32, at: usize| -> (bool, bool) {
+        let lacks = |number: BatchNo, at: usize| -> (bool, bool) {
             let Some(said) = self.get(number).and_then(|batch| batch.said.get(at)) else {
                 return (false, false);
             };
             (!said.has_needs && !said.done, !said.done)
         };
-        let last = self.first + self.batches.len() as u32;
-        let lacking = |number: &u32| these.iter().any(|&at| lacks(*number, at).1);
-        let want_first = (self.first..last).find(lacking).unwrap_or(self.first);
+        let mut numbers = self.first.onwards().take(self.batches.len());
+        let lacking = |number: &BatchNo| these.iter().any(|&at| lacks(*number, at).1);
+        let want_first = numbers.find(lacking).unwrap_or(self.first);
         let (mut need, mut done) = (0, 0);
         for bit in 0..16 {
             for &at in these {
-                let (lacks_need, lacks_done) = lacks(want_first + bit, at);
+                let (lacks_need, lacks_done) = lacks(want_first.after(bit), at);
                 need |= u16::from(lacks_need) << bit;
                 done |= u16::from(lacks_done) << bit;
             }
@@ -486,17 +492,16 @@ impl Outgoing {
     }
 
     fn offer_mark(&self) -> Mark {
-        let open = |batch: &super::Batch| batch.offered < batch.offer_blocks();
-        match self.batches.iter().position(open) {
-            Some(at) => Mark { batch: self.first + at as u32, block: self.batches[at].offered },
-            None => Mark { batch: self.first + self.batches.len() as u32, block: 0 },
+        match self.batches.iter().position(|batch| !batch.is_offered()) {
+            Some(at) => Mark { batch: self.first.after(at), block: self.batches[at].offered },
+            None => Mark { batch: self.first.after(self.batches.len()), block: BlockNo::ZERO },
         }
     }
 
     fn data_mark(&self) -> Mark {
         match self.batches.iter().position(|batch| !batch.passed) {
-            Some(at) => Mark { batch: self.first + at as u32, block: self.batches[at].next },
-            None => Mark { batch: self.first + self.batches.len() as u32, block: 0 },
+            Some(at) => Mark { batch: self.first.after(at), block: self.batches[at].next },
+            None => Mark { batch: self.first.after(self.batches.len()), block: BlockNo::ZERO },
         }
     }
 
@@ -510,19 +515,19 @@ impl Outgoing {
         in_flight + u64::from(self.config.block) <= self.window.size(self.smallest_grant())
     }
 
-    fn next_offer(&self) -> Option<(usize, u32)> {
-        let at = self.batches.iter().position(|batch| batch.offered < batch.offer_blocks())?;
+    fn next_offer(&self) -> Option<(usize, BlockNo)> {
+        let at = self.batches.iter().position(|batch| !batch.is_offered())?;
         Some((at, self.batches[at].offered))
     }
 
     /// The next blocks of the first pass, if its batch may be sent yet.
-    fn next_data(&self, most: u32) -> Option<(usize, Range<u32>)> {
+    fn next_data(&self, most: u32) -> Option<(usize, BlockRange)> {
         let at = self.batches.iter().position(|batch| !batch.passed)?;
         let batch = &self.batches[at];
         if batch.lack.needs > 0 || self.config.mode.changes_nothing() || batch.frozen {
             return None;
         }
-        if batch.next == 0 && !self.is_room_for(at) {
+        if batch.next == BlockNo::ZERO && !self.is_room_for(at) {
             return None;
         }
         Some((at, batch.union.next_run(batch.next, most)?))
@@ -544,7 +549,7 @@ impl Outgoing {
     fn pass(&mut self) {
         while let Some(batch) = self.batches.iter_mut().find(|batch| !batch.passed) {
             let through = batch.union.next_run(batch.next, 1).is_none();
-            let offered = batch.offered == batch.offer_blocks();
+            let offered = batch.is_offered();
             if batch.frozen || (batch.lack.needs == 0 && offered && through) {
                 batch.passed = true;
             } else {
@@ -610,15 +615,15 @@ impl Outgoing {
             return self.transmit_repair(now, most);
         }
         if let Some((at, block)) = self.next_offer() {
-            self.batches[at].offered += 1;
+            self.batches[at].offered = block.next();
             self.sent_blocks(now, 1, false);
-            return Some(self.offer_packet(self.first + at as u32, block, self.everyone(), false));
+            return Some(self.offer_packet(self.first.after(at), block, self.everyone(), false));
         }
         let (at, blocks) = self.next_data(most)?;
         self.batches[at].next = blocks.end;
-        self.sent_blocks(now, blocks.len() as u32, false);
+        self.sent_blocks(now, blocks.len(), false);
         self.pass();
-        Some(self.data(self.first + at as u32, blocks, self.everyone(), false))
+        Some(self.data(self.first.after(at), blocks, self.everyone(), false))
     }
 
     fn has_new(&self) -> bool {
@@ -638,7 +643,9 @@ impl Outgoing {
         self.sent_blocks(now, count, alone);
         Some(match block.stream {
             Stream::Offer => self.offer_packet(block.batch, block.number, to, alone),
-            Stream::Data => self.data(block.batch, block.number..block.number + count, to, alone),
+            Stream::Data => {
+                self.data(block.batch, BlockRange::from_len(block.number, count), to, alone)
+            }
         })
     }
 
@@ -652,14 +659,20 @@ impl Outgoing {
         self.pacer.sent(now, bytes, &self.window);
     }
 
-    fn offer_packet(&self, number: u32, block: u32, to: Destination, alone: bool) -> Transmit {
+    fn offer_packet(
+        &self,
+        number: BatchNo,
+        block: BlockNo,
+        to: Destination,
+        alone: bool,
+    ) -> Transmit {
         let mut header = self.header(PacketKind::Offer);
         (header.batch, header.block, header.alone) = (number, block, alone);
         let payload = self.get(number).map(|batch| batch.offer(block)).unwrap_or_default();
         Transmit::Packet { to, header, payload }
     }
 
-    fn data(&self, number: u32, blocks: Range<u32>, to: Destination, alone: bool) -> Transmit {
+    fn data(&self, number: BatchNo, blocks: BlockRange, to: Destination, alone: bool) -> Transmit {
         let mut header = self.header(PacketKind::Data);
         (header.batch, header.block, header.alone) = (number, blocks.start, alone);
         Transmit::Data { to, header, blocks }

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use super::repair::Stream;
 use crate::engine::job::Tally;
 use crate::engine::window::Loss;
+use crate::ids::{BatchNo, BlockNo, PollNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 
@@ -52,7 +53,7 @@ pub(super) struct Target {
     pub(super) probed: Time,
     pub(super) grant: u64,
     /// The newest poll that it answered.
-    pub(super) answered: u32,
+    pub(super) answered: PollNo,
     pub(super) ended: bool,
     /// What it has spooled, what became of that, and which of the names come next.
     pub(super) tally: Option<Tally>,
@@ -65,7 +66,7 @@ pub(super) struct Target {
     /// What it has lost in this round.
     pub(super) loss: Loss,
     /// The block that it misses first, how often that was sent again, and since when.
-    pub(super) first_missed: Option<(u32, Stream, u32)>,
+    pub(super) first_missed: Option<(BatchNo, Stream, BlockNo)>,
     pub(super) fruitless: u32,
     pub(super) fruitless_since: Time,
     pub(super) stats: Stats,
@@ -89,7 +90,7 @@ impl Target {
             silent_polls: 0,
             probed: now,
             grant: u64::MAX,
-            answered: 0,
+            answered: PollNo::ZERO,
             ended: false,
             tally: None,
             ran: false,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::hostile::EVIL;
 use crate::engine::job::{Answer, Body, Job, Tally, TransferKey};
 use crate::engine::ranges::RangeSet;
+use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo};
 use crate::name::RelPath;
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
@@ -36,15 +37,15 @@ pub(super) fn fill(
     layout: &Layout,
     start: u64,
     memory: &mut [u8],
-    has: &Bits,
+    has: &Bits<EntryNo>,
 ) {
     let bytes = start..start + memory.len() as u64;
     for slot in layout.slots_in(&bytes) {
-        let file = bytes_of(&manifest.entries[usize::from(slot.entry)]);
+        let file = bytes_of(&manifest.entries[slot.entry.index()]);
         let from = slot.start.max(bytes.start);
         let to = (slot.start + slot.len).min(bytes.end);
         let memory = &mut memory[(from - start) as usize..(to - start) as usize];
-        match has.contains(slot.entry.into()) {
+        match has.contains(slot.entry) {
             true => (from..to).zip(memory).for_each(|(at, b)| *b = byte(file, at - slot.start)),
             false => memory.fill(0),
         }
@@ -56,13 +57,18 @@ pub(super) fn fill(
 pub(super) struct Handle(Rc<RefCell<RangeSet>>);
 
 impl Handle {
-    /// In units of 16 bytes, so that sizes over 4 GiB fit.
     pub(super) fn write(&self, bytes: Range<u64>) {
-        self.0.borrow_mut().insert((bytes.start / 16) as u32..bytes.end.div_ceil(16) as u32);
+        self.0.borrow_mut().insert(Self::units(&bytes));
+    }
+
+    /// In blocks of 16 bytes, so that sizes over 4 GiB fit.
+    fn units(bytes: &Range<u64>) -> BlockRange {
+        let (start, end) = (bytes.start / 16, bytes.end.div_ceil(16));
+        BlockRange::new(BlockNo::new(start as u32), BlockNo::new(end as u32))
     }
 
     fn has(&self, bytes: &Range<u64>) -> bool {
-        let units = (bytes.start / 16) as u32..bytes.end.div_ceil(16) as u32;
+        let units = Self::units(bytes);
         let written = self.0.borrow();
         units.is_empty()
             || written
@@ -77,7 +83,9 @@ pub(super) enum Step {
     Plan,
     Stage,
     Commit,
-    Spool,
+    Tally,
+    Delete,
+    Page,
 }
 
 #[derive(Default)]
@@ -85,16 +93,16 @@ pub(super) struct MemDisk {
     /// How long a job takes.
     pub(super) slowness: Span,
     /// The next job of this kind and batch takes so much longer.
-    pub(super) hangs: Option<(Step, u32, Span)>,
+    pub(super) hangs: Option<(Step, BatchNo, Span)>,
     /// A job of this kind and batch fails, and the transfer with it.
-    pub(super) fails: Option<(Step, u32, Reason)>,
+    pub(super) fails: Option<(Step, BatchNo, Reason)>,
     pub(super) files: BTreeMap<Vec<u8>, Stamp>,
-    planned: HashMap<(TransferKey, u32), Planned>,
+    planned: HashMap<(TransferKey, BatchNo), Planned>,
     /// The paths that a transfer which deletes has named, and what it has spooled.
     seen: HashMap<TransferKey, BTreeSet<Vec<u8>>>,
     spools: HashMap<TransferKey, Vec<(SpoolCode, Vec<u8>)>>,
     /// The batch last committed of each transfer: they must come in order.
-    committed: HashMap<TransferKey, u32>,
+    committed: HashMap<TransferKey, BatchNo>,
     free: Time,
 }
 
@@ -130,9 +138,9 @@ impl MemDisk {
             Job::Plan { key, batch, .. } => (Step::Plan, *key, *batch),
             Job::Stage { key, batch, .. } => (Step::Stage, *key, *batch),
             Job::Commit { key, batch, .. } => (Step::Commit, *key, *batch),
-            Job::Tally { key } => (Step::Spool, *key, 0),
-            Job::Delete { key } => (Step::Spool, *key, 1),
-            Job::Page { key, .. } => (Step::Spool, *key, 2),
+            Job::Tally { key } => (Step::Tally, *key, BatchNo::ZERO),
+            Job::Delete { key } => (Step::Delete, *key, BatchNo::ZERO),
+            Job::Page { key, .. } => (Step::Page, *key, BatchNo::ZERO),
             Job::Close { key, .. } => {
                 let key = *key;
                 self.planned.retain(|(planned, _), _| *planned != key);
@@ -149,7 +157,7 @@ impl MemDisk {
         }
         if let Some((kind, batch, reason)) = self.fails {
             if (kind, batch) == (step, on) {
-                return (self.free, Answer::Fatal { key: of, batch, entry: 0, reason });
+                return (self.free, Answer::Fatal { key: of, batch, entry: EntryNo::ZERO, reason });
             }
         }
         (self.free, self.answer(job))
@@ -176,7 +184,7 @@ impl MemDisk {
                 };
                 let needs: Vec<Need> = manifest.entries.iter().map(need).collect();
                 let streams =
-                    layout.streams() && needs[usize::from(layout.slots()[0].entry)] == Need::All;
+                    layout.streams() && needs[layout.slots()[0].entry.index()] == Need::All;
                 let handle = (streams && !mode.changes_nothing()).then(Handle::default);
                 let planned = Planned {
                     manifest,
@@ -203,13 +211,13 @@ impl MemDisk {
             Job::Commit { key, batch, strikes } => {
                 let planned = self.planned.remove(&(key, batch)).expect("committed without a plan");
                 let right = planned.staged.expect("committed unstaged");
-                let before = self.committed.insert(key, batch).unwrap_or(0);
-                assert_eq!(before + 1, batch, "committed out of order");
+                let before = self.committed.insert(key, batch).unwrap_or_default();
+                assert_eq!(before.next(), batch, "committed out of order");
                 let mut outcomes = Vec::new();
                 for (at, (entry, need)) in
                     planned.manifest.entries.iter().zip(&planned.needs).enumerate()
                 {
-                    let struck = strikes.contains(&(at as u16));
+                    let struck = strikes.contains(&EntryNo::of(at));
                     if key.node == EVIL {
                         // Its bytes may be anything.
                     } else if !struck
@@ -268,7 +276,7 @@ impl Planned {
     fn check(&self, body: &Body) -> Vec<bool> {
         let mut right = vec![true; self.needs.len()];
         for slot in self.layout.slots() {
-            let at = usize::from(slot.entry);
+            let at = slot.entry.index();
             if self.needs[at] != Need::All {
                 continue;
             }
@@ -276,16 +284,15 @@ impl Planned {
                 Body::Memory(memory) => {
                     let bytes = slot.start as usize..(slot.start + slot.len) as usize;
                     let mut wanted = vec![0; bytes.len()];
-                    let all = Bits::of([at]);
+                    let all = Bits::of([slot.entry]);
                     fill(&self.manifest, &self.layout, slot.start, &mut wanted, &all);
                     memory[bytes] == wanted
                 }
                 Body::File => {
                     let handle = self.handle.as_ref().expect("a streamed file");
-                    self.layout.blocks_of(slot).all(|blocks| {
-                        let start = self.layout.bytes_of(blocks.start).start;
-                        handle.has(&(start..self.layout.bytes_of(blocks.end - 1).end))
-                    })
+                    self.layout
+                        .blocks_of(slot)
+                        .all(|blocks| handle.has(&self.layout.bytes_of_all(blocks)))
                 }
                 Body::None => false,
             };

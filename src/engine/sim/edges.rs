@@ -7,6 +7,7 @@ use super::scenarios::{assert_all_equal, assert_equal, fleet, seeds, small_tree,
 use super::sender::Sender;
 use super::{Action, Packet, Sim};
 use crate::engine::rng::Rng;
+use crate::ids::{BatchNo, BlockNo, TargetNo, TransferNo};
 use crate::time::Span;
 use crate::wire::begin::Begin;
 use crate::wire::header::{Header, PacketKind, Role};
@@ -95,10 +96,10 @@ fn any_kind_of_packet_may_be_lost_several_times() {
     for kind in PacketKind::ALL {
         for (targets, times) in [(1, 1), (1, 4), (3, 1), (3, 3), (30, 2)] {
             let mut sim = Sim::new(1, targets, tree(1, &[&[5_000, 7], &[9], &[20_000, 0]]));
-            let mut lost: HashMap<(usize, u32, u32), u32> = HashMap::new();
+            let mut lost: HashMap<(usize, BatchNo, BlockNo), u32> = HashMap::new();
             sim.filter = Some(Box::new(move |target, header: &Header| {
                 // Each batch's and block's, as often; polls have numbers of their own.
-                let block = if kind == PacketKind::Poll { 0 } else { header.block };
+                let block = if kind == PacketKind::Poll { BlockNo::ZERO } else { header.block };
                 let count = lost.entry((target, header.batch, block)).or_insert(0);
                 let lose = header.kind == kind && *count < times;
                 *count += u32::from(lose);
@@ -122,9 +123,9 @@ fn a_late_begin_opens_nothing_again() {
     let begin = Begin {
         mode: Mode::SEND,
         block: 1_424,
-        oldest: 1,
+        oldest: TransferNo::new(1),
         total: 3,
-        first: 0,
+        first: TargetNo::ZERO,
         targets: sim.targets.iter().map(|target| target.node()).collect(),
     };
     let mut header = Header::new(PacketKind::Begin, sim.senders[0].node(), Role::Sender);

@@ -11,6 +11,7 @@ use crate::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Place, Reception};
 use crate::engine::job::{Answer, Job};
 use crate::engine::outgoing::{self, Outgoing, Transmit};
 use crate::engine::rng::Rng;
+use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Bits, Commit, Offer};
@@ -41,9 +42,9 @@ fn edge(rng: &mut Rng) -> u32 {
 /// Changes something, or nothing.
 pub(super) fn change(rng: &mut Rng, header: &mut Header, payload: &mut Vec<u8>) {
     match rng.below(30) {
-        0 => header.batch = edge(rng),
-        1 => header.block = edge(rng),
-        2 => header.batch = header.batch.wrapping_add(1),
+        0 => header.batch = BatchNo::new(edge(rng)),
+        1 => header.block = BlockNo::new(edge(rng)),
+        2 => header.batch = header.batch.next(),
         3 => header.kind = PacketKind::ALL[rng.below(15) as usize],
         4 => payload.truncate(rng.below(payload.len() as u64 + 1) as usize),
         5 => payload.extend((0..rng.below(40)).map(|_| rng.next_u64() as u8)),
@@ -66,7 +67,7 @@ pub(super) fn copy(rng: &mut Rng, packet: &Packet) -> Packet {
     header.node = EVIL;
     header.role = Role::Sender;
     if rng.below(4) == 0 {
-        header.transfer = rng.below(100) as u32;
+        header.transfer = TransferNo::new(rng.below(100) as u32);
     }
     let mut payload = match &packet.body {
         Some((source, _)) => {
@@ -77,7 +78,7 @@ pub(super) fn copy(rng: &mut Rng, packet: &Packet) -> Packet {
     };
     if rng.below(20) == 0 {
         (header.kind, payload) = extreme(rng);
-        (header.batch, header.block) = (edge(rng), edge(rng));
+        (header.batch, header.block) = (BatchNo::new(edge(rng)), BlockNo::new(edge(rng)));
     } else {
         change(rng, &mut header, &mut payload);
     }
@@ -86,21 +87,24 @@ pub(super) fn copy(rng: &mut Rng, packet: &Packet) -> Packet {
 
 /// A payload that parses and says absurd things.
 fn extreme(rng: &mut Rng) -> (PacketKind, Vec<u8>) {
-    let mut mark = || Mark { batch: edge(rng), block: edge(rng) };
+    let mut mark = || Mark { batch: BatchNo::new(edge(rng)), block: BlockNo::new(edge(rng)) };
     let (offers, data) = (mark(), mark());
     match rng.below(3) {
         0 => {
             let asked = match rng.below(2) {
-                0 => Asked::Slice(edge(rng) as u16, edge(rng) as u16),
-                _ => Asked::These(Bits::of(0..1_000)),
+                0 => Asked::Slice(TargetNo::new(edge(rng) as u16), edge(rng) as u16),
+                _ => Asked::These(Bits::of((0..1_000).map(TargetNo::new))),
             };
-            let (spread, want_first) = (edge(rng), edge(rng));
+            let (spread, want_first) = (edge(rng), BatchNo::new(edge(rng)));
             let poll =
                 Poll { offers, data, spread, want_first, want_need: !0, want_done: !0, asked };
             (PacketKind::Poll, poll.emit())
         }
         1 => {
-            let commit = Commit { targets: Bits::of(0..1_000), strikes: Bits::of(0..1_024) };
+            let commit = Commit {
+                targets: Bits::of((0..1_000).map(TargetNo::new)),
+                strikes: Bits::of((0..1_024).map(EntryNo::new)),
+            };
             (PacketKind::Commit, commit.emit())
         }
         _ => {
@@ -163,7 +167,8 @@ fn evil() -> Who {
 
 fn header(from: Who, kind: PacketKind, number: u32, batch: u32, block: u32) -> Header {
     let mut header = Header::new(kind, from.0, Role::Sender);
-    (header.transfer, header.batch, header.block) = (number, batch, block);
+    header.transfer = TransferNo::new(number);
+    (header.batch, header.block) = (BatchNo::new(batch), BlockNo::new(block));
     header
 }
 
@@ -171,9 +176,9 @@ fn begin(reception: &mut Reception<()>, from: Who, number: u32) {
     let begin = Begin {
         mode: Mode::SEND,
         block: 8_192,
-        oldest: 0,
+        oldest: TransferNo::ZERO,
         total: 1,
-        first: 0,
+        first: TargetNo::ZERO,
         targets: vec![NodeId(1)],
     };
     let header = header(from, PacketKind::Begin, number, 0, 0);
@@ -316,8 +321,8 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
     let nodes = [NodeId(10), NodeId(11)];
     let config = outgoing::Config {
         me: NodeId(9),
-        number: 1,
-        oldest: 1,
+        number: TransferNo::new(1),
+        oldest: TransferNo::new(1),
         targets: nodes.iter().map(|&node| (node, address(node.0 as usize))).collect(),
         mode: Mode::SEND,
         block: 8_192,
@@ -331,49 +336,54 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
     }
     for at in 0..50_000 {
         let now = now + Span::from_micros(at);
-        let runs =
-            Runs { first: edge(&mut rng) as u16, runs: vec![(Need::All, edge(&mut rng) as u16)] };
+        let runs = Runs {
+            first: EntryNo::new(edge(&mut rng) as u16),
+            runs: vec![(Need::All, edge(&mut rng) as u16)],
+        };
         let first = [1, 1, edge(&mut rng)][rng.below(3) as usize];
         let feedback = match rng.below(12) {
             0 => Feedback::Accept { verdict: Verdict::Accepted, grant: edge(&mut rng) },
             1 => Feedback::Need(runs),
             2 => Feedback::Done(Runs {
-                first: 0,
+                first: EntryNo::ZERO,
                 runs: vec![(Outcome::Updated, edge(&mut rng) as u16)],
             }),
             3 => Feedback::Busy,
-            4 => Feedback::Need(Runs { first: 0, runs: vec![(Need::All, 1)] }),
+            4 => Feedback::Need(Runs { first: EntryNo::ZERO, runs: vec![(Need::All, 1)] }),
             _ => {
                 let mut batch = || BatchStatus {
                     state: [State::Body, State::Offer, State::Staged, State::Done]
                         [rng.below(4) as usize],
-                    missing: vec![0..edge(&mut rng)],
+                    missing: vec![BlockRange::new(BlockNo::ZERO, BlockNo::new(edge(&mut rng)))],
                 };
                 let batches = vec![batch(), batch(), batch()];
                 Feedback::Status(Status {
-                    poll: edge(&mut rng),
+                    poll: PollNo::new(edge(&mut rng)),
                     asked: true,
                     held: edge(&mut rng),
                     grant: edge(&mut rng),
                     received: edge(&mut rng),
-                    first,
+                    first: BatchNo::new(first),
                     batches,
                 })
             }
         };
-        outgoing.feedback(now, nodes[(at % 2) as usize], edge(&mut rng), feedback);
+        outgoing.feedback(now, nodes[(at % 2) as usize], BatchNo::new(edge(&mut rng)), feedback);
         outgoing.timeout(now);
         for _ in 0..3 {
             if let Some(Transmit::Data { header, blocks, .. }) =
                 outgoing.poll_transmit(now, 44, true)
             {
                 // The long file's: all others have one block, or a few.
-                assert!(blocks.start < blocks.end && blocks.end <= 641, "{header:?} {blocks:?}");
+                assert!(
+                    !blocks.is_empty() && blocks.end <= BlockNo::new(641),
+                    "{header:?} {blocks:?}"
+                );
             }
         }
         while let Some(event) = outgoing.poll_event() {
             if let outgoing::Event::Verify(batch) = event {
-                outgoing.verified(now, batch, &[(0, Reason::Changed)]);
+                outgoing.verified(now, batch, &[(EntryNo::ZERO, Reason::Changed)]);
             }
         }
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::engine::destination::Destination;
 use crate::engine::job::Answer;
 use crate::engine::rng::Rng;
+use crate::ids::EntryNo;
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
 use crate::wire::feedback::Feedback;
@@ -39,7 +40,7 @@ struct Packet {
     header: Header,
     payload: Rc<Vec<u8>>,
     /// The source of a block's bytes, and which entries' bytes it really has.
-    body: Option<(Rc<Source>, Rc<Bits>)>,
+    body: Option<(Rc<Source>, Rc<Bits<EntryNo>>)>,
 }
 
 /// A batch as its sender has it.

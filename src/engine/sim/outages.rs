@@ -5,6 +5,7 @@ use super::scenarios::{assert_all_equal, assert_equal, fleet, seeds, small_tree,
 use super::{Action, Sim};
 use crate::engine::outgoing::Gone;
 use crate::engine::rng::Rng;
+use crate::ids::BatchNo;
 use crate::time::Span;
 use crate::wire::manifest::{Manifest, Stamp};
 use crate::wire::outcome::Reason;
@@ -131,7 +132,7 @@ fn a_disk_that_fails_in_any_step_ends_that_targets_part_alone() {
         for batch in 1..=10 {
             let mut sim = Sim::new(batch.into(), 3, small_tree(1));
             sim.net.member_loss = 50;
-            sim.targets[1].disk_mut().fails = Some((step, batch, Reason::Os(28)));
+            sim.targets[1].disk_mut().fails = Some((step, BatchNo::new(batch), Reason::Os(28)));
             sim.start();
             assert!(sim.run(Span::from_secs(60)), "{step:?} {batch}");
             assert!(matches!(sim.senders[0].gone[1], Some(Gone::Refused(Reason::Os(28), _))));
@@ -164,7 +165,8 @@ fn a_disk_that_hangs_for_a_while_holds_the_transfer_up_and_breaks_nothing() {
     for step in [Step::Plan, Step::Stage, Step::Commit] {
         for batch in [1, 4, 9] {
             let mut sim = Sim::new(batch.into(), 3, small_tree(1));
-            sim.targets[1].disk_mut().hangs = Some((step, batch, Span::from_secs(100)));
+            sim.targets[1].disk_mut().hangs =
+                Some((step, BatchNo::new(batch), Span::from_secs(100)));
             sim.start();
             assert!(sim.run(Span::from_secs(200)), "{step:?} {batch}");
             assert_all_equal(&sim);
@@ -242,10 +244,9 @@ fn with_extras(targets: usize) -> Sim {
 
 #[test]
 fn a_target_that_takes_minutes_to_delete_loses_no_other() {
-    for after in [0, 1, 2] {
+    for step in [Step::Tally, Step::Delete, Step::Page] {
         let mut sim = with_extras(3);
-        // The tally, the deletion, the first page of names.
-        sim.targets[1].disk_mut().hangs = Some((Step::Spool, after, Span::from_secs(100)));
+        sim.targets[1].disk_mut().hangs = Some((step, BatchNo::ZERO, Span::from_secs(100)));
         sim.start();
         assert!(sim.run(Span::from_secs(200)));
         assert_all_equal(&sim);

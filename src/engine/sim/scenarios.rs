@@ -106,7 +106,7 @@ fn a_second_send_has_nothing_to_do() {
     assert_all_equal(&sim);
     let before = sim.wire_bytes;
     assert!(before > 5 << 20);
-    sim.senders[0].number += 1;
+    sim.senders[0].number = sim.senders[0].number.next();
     sim.start();
     assert!(sim.run(Span::from_secs(60)));
     assert_all_equal(&sim);

@@ -9,6 +9,7 @@ use crate::engine::destination::Destination;
 use crate::engine::job::Mode;
 use crate::engine::outgoing::{Config, Event, Gone, Outgoing, Transmit};
 use crate::engine::rng::Rng;
+use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::begin::Bits;
@@ -30,10 +31,10 @@ pub(super) enum When {
 
 /// A batch on its way.
 struct Open {
-    number: u32,
+    number: BatchNo,
     source: Rc<Source>,
     /// The entries whose bytes were asked for when the body was loaded, and those that it has.
-    body: Option<(Bits, Rc<Bits>)>,
+    body: Option<(Bits<EntryNo>, Rc<Bits<EntryNo>>)>,
     sent: u32,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Sender {
     /// Which host it is on: transfers of one host have one node id.
     pub(super) host: usize,
     pub(super) life: u32,
-    pub(super) number: u32,
+    pub(super) number: TransferNo,
     pub(super) outgoing: Option<Outgoing>,
     /// Batches to be handed in; what is struck is added at the end.
     pub(super) input: Vec<Manifest>,
@@ -51,8 +52,8 @@ pub(super) struct Sender {
     walked: Time,
     open: Vec<Open>,
     /// The files that change: batch, entry, when. And those that have changed.
-    pub(super) changes: Vec<(u32, u16, When)>,
-    changed: BTreeSet<(u32, u16)>,
+    pub(super) changes: Vec<(BatchNo, EntryNo, When)>,
+    changed: BTreeSet<(BatchNo, EntryNo)>,
     /// Entries that were struck, in all.
     pub(super) struck: u64,
     /// Bodies are often dropped from memory.
@@ -83,7 +84,7 @@ impl Sender {
         Sender {
             host,
             life: 0,
-            number,
+            number: TransferNo::new(number),
             outgoing: None,
             input,
             next_input: 0,
@@ -134,7 +135,7 @@ impl Sender {
         let config = Config {
             me: self.node(),
             number: self.number,
-            oldest: 1,
+            oldest: TransferNo::new(1),
             targets,
             mode: Mode::Send { delete: self.delete, ignore_times: false, dry_run: self.dry_run },
             block: self.block,
@@ -212,7 +213,7 @@ impl Sender {
         true
     }
 
-    fn change(&mut self, batch: u32, when: When) {
+    fn change(&mut self, batch: BatchNo, when: When) {
         let due = self.changes.iter().filter(|(of, _, at)| *of == batch && *at == when);
         self.changed.extend(due.map(|&(batch, entry, _)| (batch, entry)));
     }
@@ -231,19 +232,21 @@ impl Sender {
                 self.change(batch, When::Committed);
             }
             Event::Outcomes(_, target, runs, _) => {
-                self.outcomes[target] += runs.iter().count() as u64;
+                self.outcomes[target.index()] += runs.iter().count() as u64;
             }
-            Event::Needs(_, target, runs) => self.outcomes[target] += runs.iter().count() as u64,
+            Event::Needs(_, target, runs) => {
+                self.outcomes[target.index()] += runs.iter().count() as u64
+            }
             Event::Closed(batch, _) => self.open.retain(|open| open.number != batch),
-            Event::Gone(target, why) => self.gone[target] = Some(why),
+            Event::Gone(target, why) => self.gone[target.index()] = Some(why),
             Event::Finished => self.finished = Some(now),
             Event::Struck(batch, entries) => self.offer_again(batch, &entries),
             Event::Tallied(tallies) => {
                 let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
                 outgoing.decide(now, most > 0 && !self.dry_run, most > 0);
             }
-            Event::Ran(target, deleted, _) => self.deleted[target] += deleted,
-            Event::Page(target, names) => self.named[target] += names.len() as u64,
+            Event::Ran(target, deleted, _) => self.deleted[target.index()] += deleted,
+            Event::Page(target, names) => self.named[target.index()] += names.len() as u64,
             Event::Shared(..) => {}
             Event::Suspended(_) => self.suspended += 1,
             Event::Resumed(_) => self.resumed += 1,
@@ -251,13 +254,13 @@ impl Sender {
     }
 
     /// A file that was struck is offered once more, as it is now.
-    fn offer_again(&mut self, batch: u32, entries: &[(u16, Reason)]) {
+    fn offer_again(&mut self, batch: BatchNo, entries: &[(EntryNo, Reason)]) {
         let Some(open) = self.open.iter().find(|open| open.number == batch) else { return };
         let mut again = Vec::new();
         for &(entry, reason) in entries {
             assert_eq!(reason, Reason::Changed);
             assert!(self.changed.contains(&(batch, entry)), "struck, and has not changed");
-            let mut entry = open.source.manifest.entries[usize::from(entry)].clone();
+            let mut entry = open.source.manifest.entries[entry.index()].clone();
             entry.mtime.secs += 1;
             again.push(entry);
         }
@@ -285,17 +288,17 @@ impl Sender {
                 self.open[at].sent += 1;
                 self.change(number, When::Sent(self.open[at].sent));
                 let source = Rc::clone(&self.open[at].source);
-                assert!(blocks.end <= source.layout.blocks(), "blocks past the end");
-                let has = self.read(now, outgoing, at, &blocks);
+                assert!(blocks.end <= source.layout.end(), "blocks past the end");
+                let has = self.read(now, outgoing, at, blocks);
                 let Some(has) = has else { return Vec::new() };
-                let packet = |block: u32| {
+                let packet = |block: BlockNo| {
                     let bytes = source.layout.bytes_of(block);
                     let body = Some((Rc::clone(&source), Rc::clone(&has)));
                     let header = Header { block, ..header };
                     let len = (bytes.end - bytes.start) as usize;
                     (to, Packet { from, header, payload: Rc::default(), body }, len)
                 };
-                blocks.map(packet).collect()
+                blocks.iter().map(packet).collect()
             }
         }
     }
@@ -306,8 +309,8 @@ impl Sender {
         now: Time,
         outgoing: &mut Outgoing,
         at: usize,
-        blocks: &std::ops::Range<u32>,
-    ) -> Option<Rc<Bits>> {
+        blocks: BlockRange,
+    ) -> Option<Rc<Bits<EntryNo>>> {
         let forget = self.forgetful && self.rng.below(4) == 0;
         let changed = &self.changed;
         let open = &mut self.open[at];
@@ -318,23 +321,23 @@ impl Sender {
                 outgoing.strike(now, number, &[(entry, Reason::Changed)]);
                 return None;
             }
-            return Some(Rc::new(Bits::of([usize::from(entry)])));
+            return Some(Rc::new(Bits::of([entry])));
         }
-        let bytes = layout.bytes_of(blocks.start).start..layout.bytes_of(blocks.end - 1).end;
-        let wanted = |entry: u16| outgoing.is_sent(number, entry);
-        let lacking = |loaded: &Bits| {
+        let bytes = layout.bytes_of_all(blocks);
+        let wanted = |entry: EntryNo| outgoing.is_sent(number, entry);
+        let lacking = |loaded: &Bits<EntryNo>| {
             let mut slots = layout.slots_in(&bytes).iter();
-            slots.any(|slot| !loaded.contains(slot.entry.into()) && wanted(slot.entry))
+            slots.any(|slot| !loaded.contains(slot.entry) && wanted(slot.entry))
         };
         let mut failed = Vec::new();
         if forget || open.body.as_ref().is_none_or(|(loaded, _)| lacking(loaded)) {
             let slots = layout.slots().iter().map(|slot| slot.entry).filter(|&entry| wanted(entry));
-            let loaded: Vec<u16> = slots.collect();
-            let is_there = |entry: &u16| !changed.contains(&(number, *entry));
-            let there = loaded.iter().copied().filter(is_there).map(usize::from);
+            let loaded: Vec<EntryNo> = slots.collect();
+            let is_there = |entry: &EntryNo| !changed.contains(&(number, *entry));
+            let there = loaded.iter().copied().filter(is_there);
             let has = Rc::new(Bits::of(there));
             failed.extend(loaded.iter().filter(|entry| !is_there(entry)).copied());
-            open.body = Some((Bits::of(loaded.into_iter().map(usize::from)), has));
+            open.body = Some((Bits::of(loaded), has));
         }
         let has = open.body.as_ref().map(|(_, has)| Rc::clone(has));
         if !failed.is_empty() {
@@ -360,12 +363,12 @@ impl Sim {
     }
 
     /// Files that are no files cannot change.
-    pub(super) fn files(&self, who: usize) -> Vec<(u32, u16)> {
+    pub(super) fn files(&self, who: usize) -> Vec<(BatchNo, EntryNo)> {
         let mut files = Vec::new();
-        for (at, manifest) in self.senders[who].input.iter().enumerate() {
-            for (entry, found) in manifest.entries.iter().enumerate() {
+        for (batch, manifest) in BatchNo::FIRST.onwards().zip(&self.senders[who].input) {
+            for (entry, found) in EntryNo::ZERO.onwards().zip(&manifest.entries) {
                 if matches!(found.kind, Kind::File { size: 1.., .. }) {
-                    files.push((at as u32 + 1, entry as u16));
+                    files.push((batch, entry));
                 }
             }
         }

@@ -4,6 +4,7 @@ use super::scenarios::{assert_all_equal, fleet, seeds, small_tree, tree};
 use super::sender::When;
 use super::{Action, Sim};
 use crate::engine::rng::Rng;
+use crate::ids::{BatchNo, EntryNo};
 use crate::time::Span;
 
 /// Lets some files change at random moments.
@@ -65,7 +66,10 @@ fn a_streamed_file_that_changes_is_struck_whatever_its_targets_do() {
         let mut sim = fleet(&mut rng, seed, 3, tree(1, &[&[10], &[5 << 20], &[20], &[6 << 20]]));
         sim.net.member_loss = rng.below(300);
         let at = 1 + rng.below(100) as u32;
-        sim.senders[0].changes = vec![(2, 1, When::Sent(at)), (4, 1, When::Sent(1))];
+        sim.senders[0].changes = vec![
+            (BatchNo::new(2), EntryNo::new(1), When::Sent(at)),
+            (BatchNo::new(4), EntryNo::new(1), When::Sent(1)),
+        ];
         if rng.below(2) == 0 {
             sim.after(Span::from_micros(rng.below(10_000)), Action::Cut(1));
             sim.after(Span::from_secs(4), Action::Mend(1));

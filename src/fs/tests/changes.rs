@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::source::Source;
 use super::super::testing::*;
 use super::super::walk::WalkOptions;
+use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::Layout;
 use crate::wire::outcome::Reason;
@@ -82,12 +83,12 @@ fn a_changed_file_is_not_read_and_the_others_are() {
         tick();
         accident(&from);
         let (body, failed) = source.load(Vec::new(), &|_| true);
-        assert_eq!(failed, [(1, Reason::Changed)], "{name}");
+        assert_eq!(failed, [(EntryNo::new(1), Reason::Changed)], "{name}");
         assert_eq!(body, b"before\0\0\0\0\0\0\0after");
-        let (body, failed) = source.load(vec![9; 1_000], &|entry| entry == 2);
+        let (body, failed) = source.load(vec![9; 1_000], &|entry| entry == EntryNo::new(2));
         assert_eq!((&body[..], failed.len()), (&b"\0\0\0\0\0\0\0\0\0\0\0\0\0after"[..], 0));
-        assert_eq!(source.verify(&|_| true), [(1, Reason::Changed)]);
-        assert_eq!(source.verify(&|entry| entry != 1), []);
+        assert_eq!(source.verify(&|_| true), [(EntryNo::new(1), Reason::Changed)]);
+        assert_eq!(source.verify(&|entry| entry != EntryNo::new(1)), []);
     }
 }
 
@@ -102,7 +103,7 @@ fn a_change_after_the_read_shows_before_the_commit() {
         assert_eq!(source.verify(&|_| true), []);
         tick();
         accident(&from);
-        assert_eq!(source.verify(&|_| true), [(1, Reason::Changed)], "{name}");
+        assert_eq!(source.verify(&|_| true), [(EntryNo::new(1), Reason::Changed)], "{name}");
     }
 }
 
@@ -122,7 +123,7 @@ fn a_streamed_file_that_changes_ends_its_reading() {
         accident(&from);
         let changed = source.read_at(0, &mut [IoSliceMut::new(&mut buf)]);
         assert_eq!(changed, Err(Reason::Changed), "{name}");
-        assert_eq!(source.verify(&|_| true), [(0, Reason::Changed)], "{name}");
+        assert_eq!(source.verify(&|_| true), [(EntryNo::ZERO, Reason::Changed)], "{name}");
     }
 }
 
@@ -161,7 +162,7 @@ fn a_file_written_just_now_is_waited_for() {
     let options = WalkOptions { now, ..whole() };
     let items = walk(&from.root(), &RelPath::base(), options);
     let (secs, nanos) = now();
-    let super::super::walk::WalkItem::Found(found) = &items[0] else { panic!("{items:?}") };
+    let super::super::found::WalkItem::Found(found) = &items[0] else { panic!("{items:?}") };
     let ctime = found.identity.unwrap().ctime;
     let age = (secs - ctime.secs) * 1_000_000_000 + i64::from(nanos) - i64::from(ctime.nanos);
     assert!(age >= 20_000_000, "{age}");

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
-use super::super::batch::Batch;
+use super::super::batch::SourceBatch;
 use super::super::disk::{Disk, DiskConfig};
+use super::super::found::WalkItem;
 use super::super::testing::*;
-use super::super::walk::{WalkItem, WalkOptions};
+use super::super::walk::WalkOptions;
 use crate::engine::job::Mode;
 use crate::name::RelPath;
 use crate::wire::manifest::Kind;
@@ -13,7 +14,7 @@ use crate::wire::outcome::{Need, Outcome, Reason};
 
 const MISSING: Need = Need::Failed(Reason::Os(2));
 
-fn digested(from: &TempDir) -> Vec<Batch> {
+fn digested(from: &TempDir) -> Vec<SourceBatch> {
     let options = WalkOptions { digests: true, ..whole() };
     let items = walk(&from.root(), &RelPath::base(), options).into_iter();
     batches(

@@ -60,7 +60,7 @@ fn what_the_sender_has_not_is_counted_shown_and_deleted() {
     // The base: d, empty, link; d: f, old; old: deep, y; deep: x; empty: z.
     assert_eq!(run.tally(&mut disk), (6, 9));
     assert_eq!(run.names(&mut disk), want);
-    assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
+    assert_eq!(staged(to.path()), 0);
     assert_eq!(run.delete(&mut disk), (6, 0));
     assert!(run.pages(&mut disk).iter().all(|(_, code)| *code == SpoolCode::Deleted));
     run.transfer.close(&mut disk, false);
@@ -261,7 +261,7 @@ fn without_a_setup_or_with_a_batch_missing_nothing_is_deleted() {
                 run.lines.extend(run.transfer.batch(&mut disk, &root, &batches[1]));
             } else {
                 run.lines.extend(run.transfer.batch(&mut disk, &root, &batches[0]));
-                run.transfer.next += 1;
+                run.transfer.next = run.transfer.next.next();
                 run.lines.extend(run.transfer.batch(&mut disk, &root, &batches[1]));
             }
             assert_eq!(run.tally(&mut disk), (0, 0));
@@ -293,7 +293,7 @@ fn no_mode_deletes_that_is_not_meant_to() {
     assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
     let key = run.transfer.key;
     run.transfer.close(&mut disk, false);
-    let run = Spooling { transfer: Transfer::new(key.number, DELETE), lines: Vec::new() };
+    let run = Spooling { transfer: Transfer::new(key.number.get(), DELETE), lines: Vec::new() };
     assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
     let config = DiskConfig { readonly: true, ..DiskConfig::default() };
     let mut disk = Disk::new(to.root(), config).unwrap();

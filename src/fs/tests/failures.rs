@@ -3,6 +3,7 @@
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
 use crate::engine::job::{Answer, Mode};
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::wire::outcome::Reason;
 
@@ -26,9 +27,10 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     let batch = one_batch(&root, &RelPath::base());
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    assert!(matches!(answer, Answer::Fatal { entry: 5, reason, .. } if reason == full));
+    assert!(matches!(answer, Answer::Fatal { entry, reason, .. }
+        if (entry, reason) == (EntryNo::new(5), full)));
     transfer.close(&mut disk, true);
-    assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
+    assert_eq!(staged(to.path()), 0);
     assert!(!to.join("a").exists());
     // The inodes, when directories are made.
     let from = TempDir::new("from");
@@ -41,7 +43,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     let (first, _, _) = transfer.plan(&mut disk, &all[0]);
     transfer.plan(&mut disk, &all[1]);
     assert!(matches!(transfer.try_commit(&mut disk, first, &[]), Answer::Done { .. }));
-    let answer = transfer.try_commit(&mut disk, 1, &[]);
+    let answer = transfer.try_commit(&mut disk, BatchNo::new(1), &[]);
     assert!(matches!(answer, Answer::Fatal { reason, .. } if reason == full), "{answer:?}");
     transfer.close(&mut disk, true);
     // There is room again.
@@ -74,5 +76,8 @@ fn a_read_only_file_system_is_said_at_the_start() {
     let mut transfer = Transfer::new(1, Mode::SEND);
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    assert!(matches!(answer, Answer::Fatal { entry: 0, reason: Reason::Os(30), .. }), "{answer:?}");
+    assert!(
+        matches!(answer, Answer::Fatal { entry: EntryNo::ZERO, reason: Reason::Os(30), .. }),
+        "{answer:?}"
+    );
 }

@@ -62,7 +62,7 @@ fn anything_takes_the_place_of_anything_but_of_a_full_directory() {
                 None if *there == "full dir" => assert!(to.join("x/child").exists()),
                 None => assert_same(&from, &to),
             }
-            assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
+            assert_eq!(staged(to.path()), 0);
         }
     }
 }
@@ -82,5 +82,5 @@ fn a_directory_that_fills_after_the_plan_stays() {
     let outcomes = transfer.commit(&mut disk, number, &[]);
     assert_eq!(outcomes, [Outcome::Failed(Reason::DirectoryInPlace)]);
     assert!(to.join("x/new").exists());
-    assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
+    assert_eq!(staged(to.path()), 0);
 }

@@ -22,6 +22,6 @@ fn what_threads_share_can_be_shared() {
     send::<super::source::Source>();
     send::<super::disk::Disk>();
     shared::<super::root::Root>();
-    shared::<super::batch::Batch>();
+    shared::<super::batch::SourceBatch>();
     shared::<super::disk::StagedFile>();
 }

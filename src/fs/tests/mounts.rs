@@ -2,6 +2,7 @@
 
 use super::super::testing::*;
 use crate::engine::job::{Body, Job, Mode};
+use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome};
 
@@ -43,8 +44,7 @@ fn what_lives_on_another_mount_is_staged_there_and_nothing_stays() {
     transfer.close(&mut disk, false);
     assert_same(&from, &to);
     for place in ["", "m", "m/inner"] {
-        let left = std::fs::read_dir(to.join(place).join(".makuosan"));
-        assert_eq!(left.map_or(0, |left| left.count()), 0);
+        assert_eq!(staged(&to.join(place)), 0);
         assert_eq!(to.join(place).join(".makuosan").exists(), place.is_empty());
     }
     assert!(news(&send_with(&root, &mut disk, &RelPath::base(), Mode::SEND)).is_empty());
@@ -66,13 +66,12 @@ fn what_a_killed_daemon_left_on_another_mount_goes_at_the_next_start() {
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     assert!(needs.contains(&Need::All));
     transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    let left = |name: &str| std::fs::read_dir(to.join(name)).map_or(0, |all| all.count());
-    assert_eq!((left(".makuosan"), left("m/.makuosan")), (2, 3));
+    assert_eq!((staged(to.path()), staged(&to.join("m"))), (2, 3));
     // Dropped without a close: as if it were killed.
     drop(disk);
-    assert_eq!(left("m/.makuosan"), 3);
+    assert_eq!(staged(&to.join("m")), 3);
     let mut disk = to.disk();
-    assert_eq!(left(".makuosan"), 0);
+    assert_eq!(staged(to.path()), 0);
     assert!(!to.join("m/.makuosan").exists());
     let lines = send_with(&root, &mut disk, &RelPath::base(), Mode::SEND);
     assert_eq!(lines.iter().filter(|line| line.2 == Outcome::Updated).count(), 8);
@@ -115,8 +114,8 @@ fn a_transfer_that_ends_early_tidies_other_mounts_too() {
         transfer.plan(&mut disk, batch);
     }
     assert!(to.join("m/.makuosan").exists());
-    disk.run(Job::Stage { key, batch: 1, body: Body::File }).unwrap();
+    disk.run(Job::Stage { key, batch: BatchNo::new(1), body: Body::File }).unwrap();
     transfer.close(&mut disk, true);
     assert!(!to.join("m/.makuosan").exists());
-    assert_eq!(std::fs::read_dir(to.join(".makuosan")).unwrap().count(), 0);
+    assert_eq!(staged(to.path()), 0);
 }

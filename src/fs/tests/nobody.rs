@@ -3,6 +3,7 @@
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
 use crate::engine::job::Mode;
+use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
@@ -166,5 +167,8 @@ fn a_file_that_cannot_be_read_is_an_error_of_its_own() {
     let layout = crate::wire::layout::Layout::new(&batch.manifest, 1_424).unwrap();
     let mut source = super::super::source::Source::new(root, &batch, layout.into());
     let (body, failed) = source.load(Vec::new(), &|_| true);
-    assert_eq!((&body[..], failed), (&b"1\0"[..], vec![(1, Reason::Os(libc::EACCES as u16))]));
+    assert_eq!(
+        (&body[..], failed),
+        (&b"1\0"[..], vec![(EntryNo::new(1), Reason::Os(libc::EACCES as u16))])
+    );
 }

@@ -6,10 +6,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::batch::Batch;
+use super::super::batch::SourceBatch;
 use super::super::testing::*;
 use crate::engine::job::{Answer, Mode};
 use crate::engine::rng::Rng;
+use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 use crate::wire::manifest::Manifest;
@@ -93,7 +94,7 @@ fn everything(base: &Path) -> BTreeSet<String> {
 }
 
 /// The same entries in batches of a few each.
-fn crumbled(batches: &[Batch], rng: &mut Rng) -> Vec<Batch> {
+fn crumbled(batches: &[SourceBatch], rng: &mut Rng) -> Vec<SourceBatch> {
     let mut small = Vec::new();
     for batch in batches {
         let (mut entries, mut at) = (&batch.manifest.entries[..], 0);
@@ -103,13 +104,17 @@ fn crumbled(batches: &[Batch], rng: &mut Rng) -> Vec<Batch> {
             let (some, rest) = entries.split_at(len);
             let digests = batch.manifest.digests.iter();
             let digests = digests
-                .filter_map(|&(n, digest)| Some((n.checked_sub(at)?, digest)))
-                .filter(|&(n, _)| usize::from(n) < len)
+                .filter_map(|&(n, digest)| Some((n.index().checked_sub(at)?, digest)))
+                .filter(|&(n, _)| n < len)
+                .map(|(n, digest)| (EntryNo::of(n), digest))
                 .collect();
             let manifest = Manifest { setup: setup.take(), entries: some.to_vec(), digests };
             let identities = vec![None; len];
-            small.push(Batch { manifest: Arc::new(manifest), identities: Arc::new(identities) });
-            (entries, at) = (rest, at + len as u16);
+            small.push(SourceBatch {
+                manifest: Arc::new(manifest),
+                identities: Arc::new(identities),
+            });
+            (entries, at) = (rest, at + len);
         }
     }
     small
@@ -201,7 +206,7 @@ fn batches_are_followed_in_order_however_they_are_planned() {
             let mut disk = to.disk();
             let mut run = Spooling { transfer: Transfer::new(5, mode), lines: Vec::new() };
             for at in order {
-                run.transfer.next = at as u32 + 9;
+                run.transfer.next = BatchNo::new(9).after(at);
                 let answer = run.transfer.try_plan(&mut disk, &all[at]).1;
                 assert!(matches!(answer, Answer::Planned { .. }), "{answer:?}");
             }

@@ -3,12 +3,9 @@
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
 use crate::engine::job::{Answer, Body, Job, Mode};
+use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
-
-fn staged(to: &TempDir) -> usize {
-    std::fs::read_dir(to.join(".makuosan")).unwrap().count()
-}
 
 #[test]
 fn a_dry_run_says_what_would_be_and_changes_nothing() {
@@ -47,7 +44,7 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     ];
     assert_eq!(needs, want);
     assert_eq!(snapshot(to.path()), before);
-    assert_eq!(staged(&to), 0);
+    assert_eq!(staged(to.path()), 0);
 }
 
 #[test]
@@ -92,7 +89,7 @@ fn struck_entries_are_not_touched_and_can_come_again() {
     let done = [Outcome::Skipped, Outcome::Updated, Outcome::Struck, Outcome::Updated];
     assert_eq!(outcomes, done);
     assert_eq!(std::fs::read(to.join("d/g")).unwrap(), b"old content");
-    assert_eq!(staged(&to), 0);
+    assert_eq!(staged(to.path()), 0);
     let lines = transfer.batch(&mut disk, &root, &batch);
     assert_eq!(news(&lines), [("d/g", Outcome::Updated)]);
     transfer.close(&mut disk, false);
@@ -118,9 +115,9 @@ fn batches_are_planned_and_staged_ahead_and_committed_in_order() {
     for (batch, (number, needs, file)) in batches.iter().zip(planned) {
         transfer.stage(&mut disk, &root, batch, (number, &needs, file));
     }
-    assert_eq!(staged(&to), 400);
+    assert_eq!(staged(to.path()), 400);
     assert_eq!(snapshot(to.path()).len(), 0);
-    for number in 0..3 {
+    for number in BatchNo::ZERO.onwards().take(3) {
         let outcomes = transfer.commit(&mut disk, number, &[]);
         assert!(!outcomes.iter().any(|o| matches!(o, Outcome::Failed(_) | Outcome::Silent)));
     }
@@ -151,7 +148,7 @@ fn a_directory_that_cannot_be_made_silences_later_batches_too() {
     assert_eq!(outcomes[0], Outcome::Failed(Reason::NotADirectoryInPlace));
     assert!(outcomes[1..102].iter().all(|outcome| *outcome == Outcome::Silent));
     assert_eq!(outcomes[102..], [Outcome::Updated, Outcome::Updated, Outcome::Skipped]);
-    assert_eq!(staged(&to), 0);
+    assert_eq!(staged(to.path()), 0);
 }
 
 #[test]
@@ -172,9 +169,9 @@ fn an_abort_discards_and_leaves_directories_as_they_were_or_were_to_be() {
     assert_eq!(mode(&to.join("d/new")), 0o700);
     let (number, needs, file) = transfer.plan(&mut disk, &batches[1]);
     transfer.stage(&mut disk, &root, &batches[1], (number, &needs, file));
-    assert_eq!(staged(&to), 38);
+    assert_eq!(staged(to.path()), 38);
     transfer.close(&mut disk, true);
-    assert_eq!(staged(&to), 0);
+    assert_eq!(staged(to.path()), 0);
     assert_eq!((mode(&to.join("d")), mode(&to.join("d/new"))), (0o711, 0o751));
     assert_eq!(std::fs::read_dir(to.join("d/new")).unwrap().count(), 62);
     assert!(disk.transfers.is_empty());
@@ -200,9 +197,9 @@ fn a_streamed_file_is_a_file_in_staging_until_its_commit() {
     let batch = one_batch(&root, &RelPath::base());
     let (_, _, file) = transfer.plan(&mut disk, &batch);
     assert!(file.is_some());
-    assert_eq!(staged(&to), 1);
+    assert_eq!(staged(to.path()), 1);
     transfer.close(&mut disk, true);
-    assert_eq!(staged(&to), 0);
+    assert_eq!(staged(to.path()), 0);
 }
 
 #[test]
@@ -215,8 +212,8 @@ fn jobs_that_make_no_sense_are_refused() {
     let mut transfer = Transfer::new(1, Mode::SEND);
     let key = transfer.key;
     let never = |answer| matches!(answer, Answer::Fatal { reason: Reason::Os(22), .. });
-    assert!(never(transfer.try_commit(&mut disk, 0, &[])));
-    assert!(never(disk.run(Job::Stage { key, batch: 0, body: Body::None }).unwrap()));
+    assert!(never(transfer.try_commit(&mut disk, BatchNo::ZERO, &[])));
+    assert!(never(disk.run(Job::Stage { key, batch: BatchNo::ZERO, body: Body::None }).unwrap()));
     // A body that is too short, and one that never came.
     let (number, _, _) = transfer.plan(&mut disk, &batch);
     let body = Body::Memory(b"cont".to_vec());
@@ -238,7 +235,7 @@ fn jobs_that_make_no_sense_are_refused() {
         }
         assert_eq!(transfer.commit(&mut disk, number, &[]), [io_error]);
     }
-    assert_eq!(staged(&to), 0);
+    assert_eq!(staged(to.path()), 0);
     transfer.close(&mut disk, false);
     Transfer::new(2, Mode::SEND).close(&mut disk, true);
     assert!(!to.join("f").exists());
@@ -247,12 +244,13 @@ fn jobs_that_make_no_sense_are_refused() {
 #[test]
 fn staging_is_emptied_at_the_start_and_nobody_elses() {
     let to = TempDir::new("to");
+    drop(to.disk());
     to.write(".makuosan/5", b"left over");
     to.write(".makuosan/dir/sub/f", b"left over");
     to.write(".makuosan/mount-7", b"gone/away");
     chmod(&to.join(".makuosan"), 0o777);
     let disk = to.disk();
-    assert_eq!(staged(&to), 0);
+    assert_eq!(staged(to.path()), 0);
     assert_eq!(mode(&to.join(".makuosan")), 0o700);
     let second = Disk::new(to.root(), DiskConfig::default()).unwrap_err();
     assert_eq!(second.kind(), std::io::ErrorKind::WouldBlock);
@@ -265,7 +263,7 @@ fn staging_that_somebody_removes_is_made_again() {
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
     from.write("f", b"1");
     let mut disk = to.disk();
-    std::fs::remove_dir(to.join(".makuosan")).unwrap();
+    std::fs::remove_dir_all(to.join(".makuosan")).unwrap();
     let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
     assert_eq!(news(&lines), [("f", Outcome::Updated)]);
     assert_same(&from, &to);

@@ -1,7 +1,9 @@
 //! What a walk finds, and in which order.
 
+use super::super::found::WalkItem;
 use super::super::testing::*;
-use super::super::walk::{WalkItem, WalkOptions, Walker};
+use super::super::walk::{WalkOptions, Walker};
+use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::manifest::{Kind, Manifest};
 
@@ -278,9 +280,9 @@ fn digests_come_with_regular_files_into_the_manifest() {
     let batches = batches(items.collect());
     assert_eq!(batches.len(), 1);
     let manifest = &batches[0].manifest;
-    let names: Vec<u16> = manifest.digests.iter().map(|(entry, _)| *entry).collect();
-    assert_eq!(names, [1, 2]);
-    assert_eq!(manifest.digest(1).unwrap()[..4], [0x90, 0x01, 0x50, 0x98]);
+    let names: Vec<EntryNo> = manifest.digests.iter().map(|(entry, _)| *entry).collect();
+    assert_eq!(names, [1, 2].map(EntryNo::new));
+    assert_eq!(manifest.digest(EntryNo::new(1)).unwrap()[..4], [0x90, 0x01, 0x50, 0x98]);
     assert_eq!(Manifest::parse(&manifest.emit()).as_ref(), Ok(&**manifest));
 }
 

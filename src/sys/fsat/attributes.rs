@@ -1,20 +1,20 @@
-//! Owner, mode and mtime.
+//! Setting owner, mode and mtime: fchownat(2), fchmodat(2), utimensat(2).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_long};
 
-use super::{FileType, Optional, cvt, cvt_long, errno, open_at, stat_fd, with_nul};
+use super::{FileType, Optional, cvt, errno, open_at, stat_fd, with_nul};
 use crate::wire::manifest::Stamp;
 
 static FCHMODAT2: Optional = Optional::new();
 
 fn id(id: Option<u32>) -> u32 {
-    id.unwrap_or(u32::MAX) // chown's "leave it"
+    id.unwrap_or(u32::MAX) // -1: unchanged
 }
 
-/// Gives `name` in `dir` to `uid` and `gid`, where stated.
+/// Changes the owner and the group of `name` in `dir`, those that are given.
 ///
 /// # Errors
 /// Those of `fchownat`.
@@ -32,7 +32,7 @@ pub fn chown_at(
     })
 }
 
-/// Gives what `fd` is open on, even for its path only, to `uid` and `gid`, where stated.
+/// Changes the owner and the group of what `fd` is open on (O_PATH is enough), those that are given.
 ///
 /// # Errors
 /// Those of `fchownat`.
@@ -47,13 +47,13 @@ pub fn chown_fd(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::R
 /// Sets the permission bits of what `fd` is open on for reading or writing.
 ///
 /// # Errors
-/// Those of `fchmod`; EBADF if it is open for its path only.
+/// Those of `fchmod`; EBADF if it was opened with O_PATH.
 pub fn chmod_fd(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     // SAFETY: no memory is passed.
     cvt(unsafe { libc::fchmod(fd.as_raw_fd(), mode) }).map(drop)
 }
 
-/// Sets the permission bits of `name` in `dir`, which `fd` is open on, if only for its path.
+/// Sets the permission bits of `name` in `dir`, which `fd` is open on (O_PATH is enough).
 ///
 /// # Errors
 /// Those of `fchmodat2`. Before Linux 6.6 and where `/proc` is not mounted: EOPNOTSUPP for anything
@@ -61,7 +61,7 @@ pub fn chmod_fd(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
 /// what `fd` is open on.
 pub fn chmod_at(dir: BorrowedFd<'_>, name: &[u8], fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     if FCHMODAT2.usable(|fd| fchmodat2(fd, mode)) {
-        return cvt_long(fchmodat2(fd.as_raw_fd(), mode)).map(drop);
+        return cvt(fchmodat2(fd.as_raw_fd(), mode)).map(drop);
     }
     let by_proc = chmod_by_proc(fd, mode);
     match &by_proc {
@@ -84,7 +84,7 @@ pub(super) fn chmod_by_opening(
     mode: u32,
 ) -> io::Result<()> {
     let stat = stat_fd(fd)?;
-    // To open a device can do things.
+    // Opening a device can have side effects.
     if !matches!(stat.kind, FileType::File | FileType::Directory | FileType::Fifo) {
         return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     }
@@ -97,8 +97,8 @@ pub(super) fn chmod_by_opening(
     chmod_fd(opened.as_fd(), mode)
 }
 
-/// Sets the permission bits of `name` in `dir`, a directory in which nobody else can make anything:
-/// of a link it would change what that leads to.
+/// Sets the permission bits of `name` in `dir`. Only for a directory in which nobody else can create
+/// names, because this follows symbolic links.
 ///
 /// # Errors
 /// Those of `fchmodat`.
@@ -107,6 +107,22 @@ pub fn chmod_private(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<
         // SAFETY: `name` ends with NUL.
         cvt(unsafe { libc::fchmodat(dir.as_raw_fd(), name.as_ptr(), mode, 0) }).map(drop)
     })
+}
+
+/// Takes the access control lists from what `fd` is open on for reading or writing: who may do what is
+/// then said by its mode alone, and what is made in it inherits nothing.
+///
+/// # Errors
+/// Those of `fremovexattr`, but for there being none, or none on this file system.
+pub fn remove_acls(fd: BorrowedFd<'_>) -> io::Result<()> {
+    for name in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        // SAFETY: the name ends with NUL.
+        match cvt(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) }) {
+            Err(e) if !matches!(errno(&e), libc::ENODATA | libc::EOPNOTSUPP) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn fchmodat2(fd: c_int, mode: u32) -> c_long {

@@ -1,17 +1,17 @@
-//! What is in a directory or a file, and getting it to its device.
+//! Contents of directories and files: listing, finding holes, syncing.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::c_int;
 
-use super::{FileType, cvt, cvt_long, errno, retry};
+use super::{FileType, cvt, cvt_r, errno};
 
-/// Calls `each` with every name in the directory `fd`, but `.` and `..`, in the order in which the
-/// file system gives them, and what it is, as far as the listing says. Reads on from where `fd` is.
+/// Calls `each` with every name in the directory `fd` except `.` and `..`, in the order of the file
+/// system, and the type as far as the listing gives it. Starts at the current offset of `fd`.
 ///
 /// # Errors
-/// Those of `getdents64`; the names before it have been given.
+/// Those of `getdents64`, possibly after some names.
 pub fn list(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
     // `struct linux_dirent64` (fs/readdir.c): inode 8, offset 8, length of the record 2, type 1, name.
     const LEN: usize = 16;
@@ -19,11 +19,11 @@ pub fn list(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Re
     const NAME: usize = 19;
     let mut buf = vec![0u8; 32 << 10];
     loop {
-        let got = retry(|| {
+        let got = cvt_r(|| {
             // SAFETY: `buf` is as long as stated.
-            cvt_long(unsafe {
+            unsafe {
                 libc::syscall(libc::SYS_getdents64, fd.as_raw_fd(), buf.as_mut_ptr(), buf.len())
-            })
+            }
         })?;
         let mut rest = buf.get(..got as usize).unwrap_or(&[]);
         if rest.is_empty() {
@@ -41,10 +41,10 @@ pub fn list(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Re
     }
 }
 
-/// Where, from `offset` on, `fd` has data next; None if there is none.
+/// The next offset, from `offset` on, where `fd` has data; None if there is none.
 ///
 /// # Errors
-/// Those of `lseek`; EINVAL where the file system does not know.
+/// Those of `lseek`; EINVAL where the file system cannot tell.
 pub fn seek_data(fd: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>> {
     match seek(fd, offset, libc::SEEK_DATA) {
         Err(e) if errno(&e) == libc::ENXIO => Ok(None),
@@ -52,7 +52,7 @@ pub fn seek_data(fd: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>> {
     }
 }
 
-/// Where, from `offset` on, `fd` has a hole next, or ends.
+/// The next offset, from `offset` on, where `fd` has a hole or ends.
 ///
 /// # Errors
 /// Those of `lseek`.
@@ -67,7 +67,7 @@ fn seek(fd: BorrowedFd<'_>, offset: u64, whence: c_int) -> io::Result<u64> {
     u64::try_from(at).map_err(|_| io::Error::last_os_error())
 }
 
-/// Writes all of the file system of `fd` to its device.
+/// Syncs the file system that `fd` is on.
 ///
 /// # Errors
 /// Those of `syncfs`.
@@ -76,7 +76,7 @@ pub fn sync_fs(fd: BorrowedFd<'_>) -> io::Result<()> {
     cvt(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)
 }
 
-/// Writes what `fd` is open on to its device, its attributes too.
+/// Syncs what `fd` is open on, including its attributes.
 ///
 /// # Errors
 /// Those of `fsync`.
@@ -85,27 +85,8 @@ pub fn sync_fd(fd: BorrowedFd<'_>) -> io::Result<()> {
     cvt(unsafe { libc::fsync(fd.as_raw_fd()) }).map(drop)
 }
 
-/// Lets the kernel begin to write what `fd` holds, and does not wait. It may well do nothing.
+/// Lets the kernel start to write dirty pages of `fd`, without waiting. This is only a hint.
 pub fn start_writeback(fd: BorrowedFd<'_>) {
-    // SAFETY: no memory is passed. A failure costs time later, nothing else.
+    // SAFETY: no memory is passed. If it fails, the sync takes longer, nothing else.
     let _ = unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-}
-
-/// Reads from `offset` on into `slices`, in order, 1,024 of them at most; how many bytes came.
-///
-/// # Errors
-/// Those of `preadv`.
-pub fn read_vectored_at(
-    fd: BorrowedFd<'_>,
-    slices: &mut [IoSliceMut<'_>],
-    offset: u64,
-) -> io::Result<usize> {
-    let offset = i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let count = slices.len().min(libc::UIO_MAXIOV as usize) as c_int;
-    retry(|| {
-        // SAFETY: an IoSliceMut is laid out as an iovec, and `count` of them are there.
-        let got =
-            unsafe { libc::preadv64(fd.as_raw_fd(), slices.as_mut_ptr().cast(), count, offset) };
-        usize::try_from(got).map_err(|_| io::Error::last_os_error())
-    })
 }

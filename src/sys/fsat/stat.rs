@@ -1,4 +1,4 @@
-//! What an object is.
+//! The status of a file-system object: statx(2), or fstatat(2) on kernels without it.
 
 use std::ffi::CStr;
 use std::io;
@@ -7,12 +7,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_long};
 
-use super::{Optional, cvt, cvt_long, with_nul};
+use super::{Optional, cvt, with_nul};
 use crate::wire::manifest::Stamp;
 
 static STATX: Optional = Optional::new();
 
-/// What a file-system object is.
+/// The type of a file-system object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileType {
     /// A regular file.
@@ -29,7 +29,7 @@ pub enum FileType {
     Block,
     /// A Unix domain socket.
     Socket,
-    /// Something else, or a listing that does not say.
+    /// Another type, or a listing that does not give it.
     Unknown,
 }
 
@@ -53,10 +53,10 @@ impl FileType {
     }
 }
 
-/// What `statx` says of an object.
+/// The status of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stat {
-    /// What it is.
+    /// Its type.
     pub kind: FileType,
     /// Its permission bits (the low twelve).
     pub mode: u32,
@@ -66,7 +66,7 @@ pub struct Stat {
     pub gid: u32,
     /// Its size in bytes.
     pub size: u64,
-    /// The space it takes, in units of 512 bytes.
+    /// The space that it takes, in units of 512 bytes.
     pub blocks: u64,
     /// When its content last changed.
     pub mtime: Stamp,
@@ -78,13 +78,13 @@ pub struct Stat {
     pub dev: u64,
     /// Major and minor number, if it is a device.
     pub rdev: (u32, u32),
-    /// How many names it has.
+    /// How many hard links it has.
     pub nlink: u64,
-    /// The mount it was reached by; None before Linux 5.8.
+    /// The ID of its mount; None before Linux 5.8.
     pub mount: Option<u64>,
 }
 
-/// Looks at `name` in `dir`.
+/// The status of `name` in `dir`.
 ///
 /// # Errors
 /// Those of `statx`.
@@ -92,7 +92,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Stat> {
     stat(dir, name, libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT)
 }
 
-/// Looks at what `fd` is open on; it may be open for its path only.
+/// The status of what `fd` is open on (O_PATH is enough).
 ///
 /// # Errors
 /// Those of `statx`.
@@ -118,8 +118,8 @@ fn statx(dir: c_int, name: &CStr, flags: c_int, buf: &mut MaybeUninit<libc::stat
 
 pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<Stat> {
     let mut buf = MaybeUninit::zeroed();
-    with_nul(name, |name| cvt_long(statx(dir.as_raw_fd(), name, flags, &mut buf)))?;
-    // SAFETY: it was zeroed, which is a valid statx, and then filled in by the kernel.
+    with_nul(name, |name| cvt(statx(dir.as_raw_fd(), name, flags, &mut buf)))?;
+    // SAFETY: all zeros is a valid statx, and the kernel has filled it in.
     let buf = unsafe { buf.assume_init() };
     let stamp = |t: libc::statx_timestamp| Stamp { secs: t.tv_sec, nanos: t.tv_nsec };
     Ok(Stat {
@@ -139,14 +139,14 @@ pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
     })
 }
 
-#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // the fields' widths differ by machine
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // the widths of the fields depend on the architecture
 pub(super) fn by_fstatat(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<Stat> {
     let mut buf = MaybeUninit::<libc::stat>::zeroed();
     with_nul(name, |name| {
         // SAFETY: `name` ends with NUL; `buf` has room for a whole stat.
         cvt(unsafe { libc::fstatat(dir.as_raw_fd(), name.as_ptr(), buf.as_mut_ptr(), flags) })
     })?;
-    // SAFETY: it was zeroed, which is a valid stat, and then filled in by the kernel.
+    // SAFETY: all zeros is a valid stat, and the kernel has filled it in.
     let buf = unsafe { buf.assume_init() };
     Ok(Stat {
         kind: FileType::of_mode(buf.st_mode),

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::console::{json, words};
 use makuosan::crypto::checksum;
+use makuosan::ids::TargetNo;
 use makuosan::name::{Escaped, HostName, MAX_PATH, RelPath};
 use makuosan::pattern::{Patterns, check};
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
@@ -88,7 +89,7 @@ fn offer(bytes: &[u8]) -> bool {
 
 fn commit(bytes: &[u8]) -> bool {
     Commit::parse(bytes).is_ok_and(|commit| {
-        assert!(commit.strikes.iter().all(|entry| entry < MAX_ENTRIES));
+        assert!(commit.strikes.iter().all(|entry| entry.index() < MAX_ENTRIES));
         same(&commit, Commit::parse(&commit.emit()))
     })
 }
@@ -100,7 +101,7 @@ fn delete(bytes: &[u8]) -> bool {
 fn poll(bytes: &[u8]) -> bool {
     Poll::parse(bytes).is_ok_and(|poll| {
         for (index, total) in [(0, 0), (0, 1), (7, 1_000), (u16::MAX, 1), (3, u16::MAX)] {
-            poll.asked.includes(index, total);
+            poll.asked.includes(TargetNo::new(index), total);
             assert!(poll.asked.count(total) <= total.max(1_000));
         }
         same(&poll, Poll::parse(&poll.emit()))
@@ -117,12 +118,12 @@ fn manifest(bytes: &[u8]) -> bool {
         }
         for block in [480, 1_424, 8_192] {
             if let Some(layout) = Layout::new(&manifest, block) {
-                let end = layout.bytes_of(layout.blocks());
+                let end = layout.bytes_of(layout.end());
                 assert!(end.is_empty() && end.start == layout.len());
                 for slot in layout.slots() {
                     let blocks = layout.blocks_of(slot);
-                    blocks.for_each(|run| assert!(run.end <= layout.blocks(), "{run:?}"));
-                    assert!(manifest.entries.len() > usize::from(slot.entry));
+                    blocks.for_each(|run| assert!(run.end <= layout.end(), "{run:?}"));
+                    assert!(manifest.entries.len() > slot.entry.index());
                 }
             }
         }

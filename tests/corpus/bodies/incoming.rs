@@ -8,6 +8,7 @@ use super::input::Input;
 use super::manifests;
 use makuosan::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Outbound, Place, Reception};
 use makuosan::engine::job::{Answer, Body, Job, TransferKey};
+use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
 use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
@@ -33,7 +34,7 @@ struct World {
     /// The block size of each transfer, as BEGIN said it last.
     blocks: HashMap<TransferKey, u16>,
     /// The layout of each batch and its entries, once the disk has seen it.
-    plans: HashMap<(TransferKey, u32), (Layout, usize)>,
+    plans: HashMap<(TransferKey, BatchNo), (Layout, usize)>,
     /// The largest block that any BEGIN said: a transfer keeps the first that it was told.
     largest: u16,
 }
@@ -70,20 +71,24 @@ fn key(input: &mut Input<'_>) -> TransferKey {
         0 => input.number(),
         few => few % 4,
     };
-    TransferKey { node, number }
+    TransferKey { node, number: TransferNo::new(number) }
 }
 
-fn header(kind: PacketKind, key: TransferKey, batch: u32, block: u32) -> Header {
+fn header(kind: PacketKind, key: TransferKey, batch: BatchNo, block: BlockNo) -> Header {
     let mut header = Header::new(kind, key.node, Role::Sender);
     (header.transfer, header.batch, header.block) = (key.number, batch, block);
     header
 }
 
-fn batch(input: &mut Input<'_>) -> u32 {
-    match input.below(10) {
+fn batch(input: &mut Input<'_>) -> BatchNo {
+    BatchNo::new(match input.below(10) {
         0 => input.number(),
         few => few,
-    }
+    })
+}
+
+fn block(input: &mut Input<'_>) -> BlockNo {
+    BlockNo::new(input.number())
 }
 
 impl World {
@@ -95,10 +100,10 @@ impl World {
             10..=11 => self.poll(input),
             12 => {
                 let commit = Commit {
-                    targets: Bits::of([input.below(2) as usize]),
-                    strikes: Bits::of(input.flag().then_some(input.below(3) as usize)),
+                    targets: Bits::of([TargetNo::new(input.below(2) as u16)]),
+                    strikes: Bits::of(input.flag().then_some(EntryNo::new(input.below(3) as u16))),
                 };
-                let header = header(PacketKind::Commit, key(input), batch(input), 0);
+                let header = header(PacketKind::Commit, key(input), batch(input), BlockNo::ZERO);
                 self.packet(input, header, commit.emit());
             }
             13 => {
@@ -107,7 +112,7 @@ impl World {
                     1 => Delete::Run,
                     _ => Delete::Page(input.number().into()),
                 };
-                let header = header(PacketKind::Delete, key(input), 0, 0);
+                let header = header(PacketKind::Delete, key(input), BatchNo::ZERO, BlockNo::ZERO);
                 self.packet(input, header, order.emit());
             }
             14 => {
@@ -115,20 +120,24 @@ impl World {
                 self.reception.packet(
                     self.now,
                     address(NodeId(2)),
-                    &header(kind, key(input), 0, 0),
+                    &header(kind, key(input), BatchNo::ZERO, BlockNo::ZERO),
                     &[],
                 );
             }
             15 => {
                 let kind = PacketKind::ALL[input.below(17) as usize];
-                let header = header(kind, key(input), batch(input), input.number());
+                let header = header(kind, key(input), batch(input), block(input));
                 let payload = input.bytes(255).to_vec();
                 if kind != PacketKind::Data {
                     self.packet(input, header, payload);
                 }
             }
             16 => self.reception.member_gone(self.now, key(input).node),
-            17 => self.reception.oldest_open(self.now, key(input).node, input.number()),
+            17 => self.reception.oldest_open(
+                self.now,
+                key(input).node,
+                TransferNo::new(input.number()),
+            ),
             18..=21 => {
                 for _ in 0..1 + input.below(8) {
                     self.disk(input);
@@ -159,9 +168,9 @@ impl World {
         let begin = Begin {
             mode: Mode::SEND,
             block: [480, 1_424, 8_192][input.below(3) as usize],
-            oldest: [0, input.number()][usize::from(input.below(8) == 0)],
+            oldest: TransferNo::new([0, input.number()][usize::from(input.below(8) == 0)]),
             total: 1 + [0, 0, 2, 300][input.below(4) as usize],
-            first: 0,
+            first: TargetNo::ZERO,
             targets: vec![ME],
         };
         self.blocks.insert(key, begin.block);
@@ -177,7 +186,7 @@ impl World {
         ];
         let mut payload = begin.emit();
         payload[0] = set.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
-        self.packet(input, header(PacketKind::Begin, key, 0, 0), payload);
+        self.packet(input, header(PacketKind::Begin, key, BatchNo::ZERO, BlockNo::ZERO), payload);
     }
 
     fn offer(&mut self, input: &mut Input<'_>) {
@@ -188,7 +197,7 @@ impl World {
         let slices = manifest.chunks(Offer::slice_len(block));
         for (number, slice) in slices.enumerate() {
             let offer = Offer { manifest_len: manifest.len() as u32, slice };
-            let header = header(PacketKind::Offer, key, batch, number as u32);
+            let header = header(PacketKind::Offer, key, batch, BlockNo::new(number as u32));
             let mut payload = offer.emit();
             match damage {
                 // One is lost, or is something else.
@@ -202,9 +211,9 @@ impl World {
 
     fn data(&mut self, input: &mut Input<'_>) {
         let (key, batch) = (key(input), batch(input));
-        let first = input.number();
+        let first = block(input);
         let layout = self.plans.get(&(key, batch)).map(|(layout, _)| layout.clone());
-        for number in first..first.saturating_add(1 + input.below(32)) {
+        for number in BlockRange::from_len(first, 1 + input.below(32)).iter() {
             let header = header(PacketKind::Data, key, batch, number);
             let len = match &layout {
                 Some(layout) => {
@@ -232,22 +241,22 @@ impl World {
     }
 
     fn poll(&mut self, input: &mut Input<'_>) {
-        let mut mark = || Mark { batch: batch(input), block: input.number() };
+        let mut mark = || Mark { batch: batch(input), block: block(input) };
         let (offers, data) = (mark(), mark());
         let poll = Poll {
             offers,
             data,
             spread: [0, input.number()][input.below(2) as usize],
-            want_first: input.below(4),
+            want_first: BatchNo::new(input.below(4)),
             want_need: input.u16(),
             want_done: input.u16(),
             asked: match input.below(3) {
-                0 => Asked::These(Bits::of([0])),
-                1 => Asked::Slice(input.u16(), input.u16()),
-                _ => Asked::Slice(0, 1),
+                0 => Asked::These(Bits::of([TargetNo::ZERO])),
+                1 => Asked::Slice(TargetNo::new(input.u16()), input.u16()),
+                _ => Asked::Slice(TargetNo::ZERO, 1),
             },
         };
-        let header = header(PacketKind::Poll, key(input), batch(input), input.number());
+        let header = header(PacketKind::Poll, key(input), batch(input), block(input));
         self.packet(input, header, poll.emit());
     }
 
@@ -260,7 +269,7 @@ impl World {
         let fatal = |key, batch, input: &mut Input<'_>| Answer::Fatal {
             key,
             batch,
-            entry: input.u8().into(),
+            entry: EntryNo::new(input.u8().into()),
             reason: Reason::Os(30),
         };
         let fails = input.u8() == 255;
@@ -274,7 +283,7 @@ impl World {
                 let mut need = |_| all[input.below(4) as usize];
                 let needs: Vec<Need> = manifest.entries.iter().map(&mut need).collect();
                 let streams =
-                    layout.streams() && needs[usize::from(layout.slots()[0].entry)] == Need::All;
+                    layout.streams() && needs[layout.slots()[0].entry.index()] == Need::All;
                 let plan = (Layout::clone(&layout), manifest.entries.len());
                 self.plans.insert((key, batch), plan);
                 Answer::Planned { key, batch, needs, file: streams.then_some(layout.len()) }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::input::Input;
 use makuosan::engine::destination::Destination;
 use makuosan::engine::members::{Config, KEEPALIVE, MAX_MEMBERS, Members, Packet, SILENCE};
+use makuosan::ids::TransferNo;
 use makuosan::name::{HostName, NodeId};
 use makuosan::time::{Span, Time};
 use makuosan::wire::hello::{Challenge, Hello};
@@ -90,7 +91,7 @@ impl World {
                     asks: flags & 4 != 0,
                     mtu: 576 + u16::from(input.u8()),
                     rcvbuf: input.u8().into(),
-                    oldest_open: input.number(),
+                    oldest_open: TransferNo::new(input.number()),
                     challenge: (flags & 8 == 0).then_some([flags; 16]),
                     echo,
                     name: HostName::parse(b"other").unwrap(),
@@ -115,7 +116,7 @@ impl World {
                 0 => self.members.announce(now),
                 1 => self.members.leave(),
                 2 => self.members.set_mtu(input.u16()),
-                _ => self.members.set_oldest_open(input.number()),
+                _ => self.members.set_oldest_open(TransferNo::new(input.number())),
             },
             // A storm: many nodes, many addresses, at once.
             _ => {
@@ -126,7 +127,7 @@ impl World {
                     asks: true,
                     mtu: 1_500,
                     rcvbuf: 0,
-                    oldest_open: 0,
+                    oldest_open: TransferNo::ZERO,
                     challenge: Some([1; 16]),
                     echo: None,
                     name: HostName::parse(b"storm").unwrap(),

@@ -8,6 +8,7 @@ use super::manifests;
 use makuosan::engine::destination::Destination;
 use makuosan::engine::job::{Mode, Tally};
 use makuosan::engine::outgoing::{Config, Event, Outgoing, Transmit};
+use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
@@ -30,7 +31,7 @@ struct World {
     /// The layout and the number of entries of each batch, from the first.
     batches: Vec<(Arc<Layout>, u16)>,
     now: Time,
-    last_poll: u32,
+    last_poll: PollNo,
     finished: bool,
 }
 
@@ -50,8 +51,8 @@ pub fn run(data: &[u8]) {
     let now = Time::from_micros(1_000_000);
     let config = Config {
         me: ME,
-        number: 7,
-        oldest: 7,
+        number: TransferNo::new(7),
+        oldest: TransferNo::new(7),
         targets: (0..targets).map(|at| (node(at), address(at))).collect(),
         mode,
         block,
@@ -60,7 +61,8 @@ pub fn run(data: &[u8]) {
     };
     let outgoing = Outgoing::new(config, now);
     let batches = Vec::new();
-    let mut world = World { outgoing, block, targets, batches, now, last_poll: 0, finished: false };
+    let mut world =
+        World { outgoing, block, targets, batches, now, last_poll: PollNo::ZERO, finished: false };
     let mut count = 0;
     while !input.is_empty() && count < MOST {
         count += 1;
@@ -96,7 +98,12 @@ impl World {
             9 => {
                 let kind = PacketKind::ALL[input.below(17) as usize];
                 if let Ok((_, feedback)) = Feedback::parse(kind, input.bytes(255)) {
-                    self.outgoing.feedback(self.now, node(0), input.number(), feedback);
+                    self.outgoing.feedback(
+                        self.now,
+                        node(0),
+                        BatchNo::new(input.number()),
+                        feedback,
+                    );
                 }
             }
             10 | 11 => self.drain(input.below(16) != 0),
@@ -111,7 +118,7 @@ impl World {
             }
             13 => {
                 let number = self.number(input);
-                self.outgoing.strike(self.now, number, &[(0, Reason::Changed)]);
+                self.outgoing.strike(self.now, number, &[(EntryNo::ZERO, Reason::Changed)]);
             }
             14 if input.below(8) == 0 => self.outgoing.end_input(self.now),
             14 if input.below(8) == 0 => self.outgoing.abort(self.now),
@@ -139,20 +146,23 @@ impl World {
         let (layout, entries) = (Arc::new(layout), manifest.entries.len());
         self.batches.push((Arc::clone(&layout), entries as u16));
         let number = self.outgoing.batch(self.now, bytes.into(), entries, layout);
-        assert_eq!(number as usize, self.batches.len());
+        assert_eq!(number, BatchNo::ZERO.after(self.batches.len()));
     }
 
     /// The number of a batch, nearly always of one that there is.
-    fn number(&self, input: &mut Input<'_>) -> u32 {
-        match input.below(12) {
+    fn number(&self, input: &mut Input<'_>) -> BatchNo {
+        BatchNo::new(match input.below(12) {
             0 => input.number(),
             some => 1 + some % (self.batches.len() as u32).max(1),
-        }
+        })
     }
 
-    fn entries(&self, number: u32) -> u16 {
-        let at = (number as usize).wrapping_sub(1);
-        self.batches.get(at).map_or(1, |(_, entries)| *entries)
+    fn batch_of(&self, number: BatchNo) -> Option<&(Arc<Layout>, u16)> {
+        self.batches.get(number.since(BatchNo::FIRST)?)
+    }
+
+    fn entries(&self, number: BatchNo) -> u16 {
+        self.batch_of(number).map_or(1, |(_, entries)| *entries)
     }
 
     fn feedback(&self, input: &mut Input<'_>) -> Feedback {
@@ -161,7 +171,7 @@ impl World {
             1 => u32::MAX,
             _ => 1 << 18,
         };
-        let whole = self.entries(1 + input.below(4)).max(1);
+        let whole = self.entries(BatchNo::new(1 + input.below(4))).max(1);
         match input.below(14) {
             0 => Feedback::Accept { verdict: Verdict::Accepted, grant },
             1 => match input.below(12) {
@@ -174,11 +184,11 @@ impl World {
             2 | 3 => {
                 let need = [Need::All, Need::All, Need::Skip, Need::Attributes];
                 let need = need[input.below(4) as usize];
-                Feedback::Need(Runs { first: 0, runs: vec![(need, whole)] })
+                Feedback::Need(Runs { first: EntryNo::ZERO, runs: vec![(need, whole)] })
             }
             4 => {
                 let outcome = [Outcome::Updated, Outcome::Struck][input.below(2) as usize];
-                Feedback::Done(Runs { first: 0, runs: vec![(outcome, whole)] })
+                Feedback::Done(Runs { first: EntryNo::ZERO, runs: vec![(outcome, whole)] })
             }
             5 => Feedback::Busy,
             6 if input.below(8) == 0 => Feedback::Ended,
@@ -215,7 +225,7 @@ impl World {
                     let start = at.saturating_add(input.number());
                     let end = start.saturating_add(1 + input.number() % 1_000_000);
                     if start < end {
-                        missing.push(start..end);
+                        missing.push(BlockRange::new(BlockNo::new(start), BlockNo::new(end)));
                     }
                     at = end.saturating_add(1);
                 }
@@ -224,10 +234,10 @@ impl World {
         };
         let poll = match input.below(8) {
             0 => input.number(),
-            back => self.last_poll.saturating_sub(back / 3),
+            back => self.last_poll.get().saturating_sub(back / 3),
         };
         Feedback::Status(Status {
-            poll,
+            poll: PollNo::new(poll),
             asked: input.flag(),
             held: input.number(),
             grant,
@@ -242,7 +252,7 @@ impl World {
             match event {
                 Event::Verify(number) => {
                     let changed = input.below(8) == 0 && self.entries(number) > 0;
-                    let strikes = [(0, Reason::Changed)];
+                    let strikes = [(EntryNo::ZERO, Reason::Changed)];
                     let strikes = if changed { &strikes[..] } else { &[] };
                     self.outgoing.verified(self.now, number, strikes);
                 }
@@ -250,9 +260,9 @@ impl World {
                     self.outgoing.decide(self.now, input.flag(), input.flag());
                 }
                 Event::Outcomes(number, target, runs, _) => {
-                    assert!(target < self.targets.into());
+                    assert!(target.index() < self.targets.into());
                     let entries = self.entries(number);
-                    assert!(runs.iter().all(|(entry, _)| entry < entries));
+                    assert!(runs.iter().all(|(entry, _)| entry.get() < entries));
                 }
                 Event::Finished => {
                     assert!(!self.finished, "finished twice");
@@ -292,7 +302,7 @@ impl World {
         };
         assert!(known(to), "{to:?}");
         let Header { node, role, transfer, .. } = *header;
-        assert_eq!((node, role, transfer), (ME, Role::Sender, 7));
+        assert_eq!((node, role, transfer), (ME, Role::Sender, TransferNo::new(7)));
         match transmit {
             Transmit::Packet { payload, .. } => {
                 assert!(payload.len() <= self.block.into(), "{} {:?}", payload.len(), header.kind);
@@ -300,7 +310,7 @@ impl World {
                     PacketKind::Begin => Begin::parse(payload).is_ok(),
                     PacketKind::Offer => Offer::parse(payload).is_ok(),
                     PacketKind::Poll => {
-                        self.last_poll = self.last_poll.max(header.block);
+                        self.last_poll = self.last_poll.max(header.poll());
                         Poll::parse(payload).is_ok()
                     }
                     PacketKind::Commit => Commit::parse(payload).is_ok(),
@@ -311,10 +321,10 @@ impl World {
                 assert!(fine, "{header:?} {payload:?}");
             }
             Transmit::Data { blocks, .. } => {
-                let (layout, _) = &self.batches[header.batch as usize - 1];
+                let (layout, _) = self.batch_of(header.batch).unwrap();
                 assert_eq!((header.kind, header.block), (PacketKind::Data, blocks.start));
-                assert!(blocks.start < blocks.end && blocks.len() <= 44, "{blocks:?}");
-                assert!(blocks.end <= layout.blocks(), "{blocks:?} of {}", layout.blocks());
+                assert!(!blocks.is_empty() && blocks.len() <= 44, "{blocks:?}");
+                assert!(blocks.end <= layout.end(), "{blocks:?} of {}", layout.blocks());
             }
         }
     }

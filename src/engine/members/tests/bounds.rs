@@ -193,7 +193,7 @@ fn no_order_of_calls_panics_or_leaves_a_deadline_behind() {
                         asks: flags & 4 != 0,
                         challenge: (flags & 8 != 0).then_some([flags as u8; 16]),
                         echo: known.and_then(|known| known.1),
-                        oldest_open: flags as u32,
+                        oldest_open: TransferNo::new(flags as u32),
                         ..plain()
                     };
                     members.hello(now, node, from, counter, &hello);
@@ -206,7 +206,7 @@ fn no_order_of_calls_panics_or_leaves_a_deadline_behind() {
                 _ if rng.below(50) == 0 => now = Time::from_micros(rng.next_u64()),
                 _ if rng.below(200) == 0 => members.announce(now),
                 _ if rng.below(400) == 0 => members.leave(),
-                _ => members.set_oldest_open(counter as u32),
+                _ => members.set_oldest_open(TransferNo::new(counter as u32)),
             }
             for (to, packet) in sent(&mut members) {
                 if let (Destination::One(to), Packet::Hello(hello)) = (to, packet) {

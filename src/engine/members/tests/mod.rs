@@ -52,7 +52,7 @@ fn plain() -> Hello {
         asks: false,
         mtu: 1_500,
         rcvbuf: 425_984,
-        oldest_open: 1,
+        oldest_open: TransferNo::new(1),
         challenge: None,
         echo: None,
         name: HostName::parse(b"other").unwrap(),

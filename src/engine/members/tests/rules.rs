@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_start_is_four_hellos_and_then_one_every_15_seconds() {
     let mut members = Members::new(config(), at(0));
-    members.set_oldest_open(3);
+    members.set_oldest_open(TransferNo::new(3));
     let first = sent(&mut members);
     assert_eq!(first.len(), 1);
     let hellos = run(&mut members, secs(601));
@@ -18,7 +18,7 @@ fn a_start_is_four_hellos_and_then_one_every_15_seconds() {
     for (n, (_, to, packet)) in hellos.iter().enumerate() {
         let Packet::Hello(hello) = packet else { panic!("{packet:?}") };
         assert_eq!(*to, Destination::Group);
-        assert_eq!((hello.new, hello.asks, hello.oldest_open), (n < 3, false, 3));
+        assert_eq!((hello.new, hello.asks, hello.oldest_open.get()), (n < 3, false, 3));
         assert_eq!((hello.challenge, hello.echo), (None, None));
     }
     members.announce(secs(700));
@@ -248,10 +248,10 @@ fn what_changes_is_told_and_closed_transfers_stay_closed() {
     events(&mut members);
     members.hello(secs(3), NodeId(2), addr(2), 3, &plain());
     assert_eq!(events(&mut members), []);
-    let news = Hello { oldest_open: 8, receives: false, mtu: 1_400, ..plain() };
+    let news = Hello { oldest_open: TransferNo::new(8), receives: false, mtu: 1_400, ..plain() };
     members.hello(secs(4), NodeId(2), addr(2), 4, &news);
     let member = members.get(NodeId(2)).unwrap().clone();
-    assert_eq!((member.oldest_open, member.receives, member.mtu), (8, false, 1_400));
+    assert_eq!((member.oldest_open.get(), member.receives, member.mtu), (8, false, 1_400));
     assert_eq!(events(&mut members), [Event::Changed(member)]);
     let renamed = HostName::parse(b"renamed").unwrap();
     members.hello(
@@ -259,11 +259,11 @@ fn what_changes_is_told_and_closed_transfers_stay_closed() {
         NodeId(2),
         addr(2),
         5,
-        &Hello { oldest_open: 7, name: renamed, ..news.clone() },
+        &Hello { oldest_open: TransferNo::new(7), name: renamed, ..news.clone() },
     );
     assert_eq!(events(&mut members), []);
     let member = members.get(NodeId(2)).unwrap();
-    assert_eq!((member.oldest_open, member.name.as_str()), (8, "other"));
+    assert_eq!((member.oldest_open.get(), member.name.as_str()), (8, "other"));
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! What a walk of the base directory yields, and why it may not even begin.
+
+use std::fmt;
+use std::io;
+
+use super::identity::Identity;
+use crate::errno::ErrorText;
+use crate::name::{Escaped, RelPath};
+use crate::wire::manifest::{Digest, Entry};
+
+/// An entry to be sent, with what is needed to read it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundEntry {
+    /// The entry.
+    pub entry: Entry,
+    /// Of a regular file: what must be unchanged when it is read.
+    pub identity: Option<Identity>,
+    /// Of a regular file, if digests are wanted: the digest of its content.
+    pub digest: Option<Digest>,
+}
+
+impl FoundEntry {
+    /// An item for an entry that has no content to be read.
+    pub(super) fn without_content(entry: Entry) -> WalkItem {
+        WalkItem::Found(FoundEntry { entry, identity: None, digest: None })
+    }
+}
+
+/// One step of a walk.
+#[derive(Debug)]
+pub enum WalkItem {
+    /// An entry to be sent.
+    Found(FoundEntry),
+    /// Something that cannot be examined or listed. A directory that cannot be listed is sent
+    /// itself, but not its contents.
+    Failed {
+        /// Its path; possibly too long to be sent.
+        path: Vec<u8>,
+        /// Why.
+        error: io::Error,
+    },
+    /// A Unix domain socket: those are never sent.
+    Socket(RelPath),
+    /// Something that belongs to another user, while only one user's entries are sent.
+    OwnerUnmatch {
+        /// Its path.
+        path: RelPath,
+        /// Its owner.
+        uid: u32,
+        /// The user whose entries are sent.
+        want: u32,
+    },
+}
+
+/// Why a walk cannot begin.
+#[derive(Debug)]
+pub enum WalkError {
+    /// A component of the path is a symbolic link.
+    Link {
+        /// The path.
+        path: RelPath,
+        /// The path without symbolic links, relative if it is below the base directory; None if
+        /// the link is dangling.
+        real: Option<Vec<u8>>,
+    },
+    /// The path cannot be examined.
+    Io {
+        /// The path.
+        path: RelPath,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for WalkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WalkError::Link { path, real: Some(real) } => {
+                write!(f, "Symbolic link in path {path}; it is really {}", Escaped(real))
+            }
+            WalkError::Link { path, real: None } => write!(f, "Symbolic link in path {path}"),
+            WalkError::Io { path, error } => {
+                write!(f, "{} {path}", ErrorText(error))
+            }
+        }
+    }
+}
+
+impl std::error::Error for WalkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WalkError::Link { .. } => None,
+            WalkError::Io { error, .. } => Some(error),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! No two files of `src/` import each other, directly or by way of others; and none is too long.
+
+use std::fs;
+
+use super::imports::{Imports, circles, files_of_crate, imports, lines_of_code, shown};
+use super::{root, rust_files};
+
+/// The most lines of a file, those of its tests aside.
+const MOST_LINES: usize = 500;
+
+/// Circles that are still to be dissolved. Files of one may stand in smaller circles by now, but it
+/// has to go from this list when there are none left.
+const KNOWN_CIRCLES: &[&[&str]] = &[
+    &[
+        "daemon/control/client.rs",
+        "daemon/control/control_loop.rs",
+        "daemon/receiving/receiver.rs",
+        "daemon/sealing/keyfile.rs",
+        "daemon/sending/outgoing_transfer.rs",
+        "daemon/sending/packets_out.rs",
+        "daemon/sending/report.rs",
+        "daemon/sending/sender.rs",
+        "daemon/sending/walker.rs",
+        "daemon/setup/password.rs",
+        "daemon/shared.rs",
+    ],
+    &["daemon/setup/check_config.rs", "daemon/setup/start.rs"],
+    &[
+        "engine/incoming/batch.rs",
+        "engine/incoming/mod.rs",
+        "engine/incoming/tombs.rs",
+        "engine/incoming/transfer.rs",
+    ],
+    &["engine/outgoing/mod.rs", "engine/outgoing/spool.rs", "engine/outgoing/steps.rs"],
+    &["log.rs", "log/limit.rs"],
+    &["msync/dialogue.rs", "msync/mod.rs"],
+    &["net/receive.rs", "net/socket.rs"],
+    &["pattern.rs", "pattern/glob.rs"],
+    &["sys/fsat.rs", "sys/fsat/stat.rs"],
+];
+
+/// Files that are still too long.
+const KNOWN_LONG: &[&str] = &[
+    "engine/members/mod.rs",
+    "daemon/control/control_loop.rs",
+    "daemon/sending/report.rs",
+    "engine/incoming/transfer.rs",
+    "engine/outgoing/steps.rs",
+];
+
+/// Every file of `src/`, by its path below that, and its text.
+fn source() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let files = rust_files(&src);
+    let text = |path| fs::read_to_string(path).unwrap();
+    let name = |path: &std::path::Path| path.strip_prefix(&src).unwrap().display().to_string();
+    files.iter().map(|path| (name(path), text(path))).collect()
+}
+
+#[test]
+fn no_two_files_import_each_other() {
+    let imports = imports(&source());
+    let circles = circles(&imports);
+    for circle in &circles {
+        let known = KNOWN_CIRCLES
+            .iter()
+            .any(|known| circle.iter().all(|file| known.contains(&file.as_str())));
+        assert!(known, "these files import each other:\n{}", shown(&imports, circle));
+    }
+    for known in KNOWN_CIRCLES {
+        let left =
+            circles.iter().any(|circle| circle.iter().all(|file| known.contains(&file.as_str())));
+        assert!(left, "no circle is left: take it from the list of known ones: {known:?}");
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let source = source();
+    let code = imports(&source);
+    for (file, text) in source.iter().filter(|(file, _)| code.contains_key(file)) {
+        let lines = lines_of_code(text);
+        let known = KNOWN_LONG.contains(&file.as_str());
+        assert!(lines <= MOST_LINES || known, "{file} has {lines} lines without its tests");
+        assert!(lines > MOST_LINES || !known, "{file} is short enough: take it from the list");
+    }
+    assert!(KNOWN_LONG.iter().all(|known| code.contains_key(*known)));
+}
+
+#[test]
+fn every_file_is_part_of_the_crate() {
+    let source = source();
+    let read = files_of_crate(&source);
+    for (file, _) in &source {
+        assert!(read.contains(file) || file.starts_with("bin/"), "{file} is declared nowhere");
+    }
+}
+
+/// The imports among made-up files.
+fn of(files: &[(&str, &str)]) -> Imports {
+    let own = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
+    imports(&files.iter().map(own).collect::<Vec<_>>())
+}
+
+/// Whether the file `from` imports the file `to`, if `text` is what stands in `from`.
+fn finds(text: &str) -> bool {
+    let imports = of(&[
+        ("lib.rs", "pub mod a; pub mod b;"),
+        ("a/mod.rs", "mod from; pub mod re { pub use super::super::b::to::Item as Other; }"),
+        ("a/from.rs", text),
+        ("b/mod.rs", "pub mod to; pub mod far; pub use to::Item; pub use to::*;"),
+        ("b/to.rs", "pub struct Item; pub fn f() {} pub const X: u8 = 1; made! { Made }"),
+        ("b/far.rs", "pub use super::Item; pub struct Far;"),
+    ]);
+    imports["a/from.rs"].contains_key("b/to.rs")
+}
+
+#[test]
+fn imports_are_found_however_they_are_written() {
+    let found = [
+        "use crate::b::to::Item;",
+        "use crate::b::to::{self, f};",
+        "use crate::{b::{far::Far, to::{Item as I, f}}};",
+        "use super::super::b::to::*; fn g() { f(); }",
+        "use crate::b::to; fn g() { to::f() }",
+        "use crate::b; fn g() -> u8 { b::to::X }",
+        "fn g() { crate::b::to::f() }",
+        "fn g() { let x = super :: super :: b::to::f(); }",
+        "fn g(x: Option<crate::b::to::Item>) {}",
+        "fn g() { use crate::b::to::f; f() }",
+        "mod inner { fn g() { super::super::super::b::to::f() } }",
+        "fn g() -> char { 'x'; '\\''; '\"'; crate::b::to::f() }",
+        "fn g<'a>(x: &'a crate::b::to::Item) {}",
+        "/* /* */ \" */ use crate::b::to::f;",
+        "const S: &str = r#\"a \" b\"#; use crate::b::to::f;",
+        "#[cfg(test)] mod tests; use crate::b::to::f;",
+        "#[cfg(test)] use crate::b::{far::Far, to::Item}; use crate::b::to::f;",
+        // Through those that only hand it on.
+        "use crate::b::Item;",
+        "use crate::b::far::Item;",
+        "use crate::a::re::Other;",
+        "use crate::b::f;",
+        "use crate::b::to::Made;",
+        "fn g() { crate::b::Item::new() }",
+    ];
+    for text in found {
+        assert!(finds(text), "{text}");
+    }
+    let not_found = [
+        "use crate::b::far::Far;",
+        "use crate::b;",
+        "// use crate::b::to::f;\n//! crate::b::to::f()",
+        "/* use crate::b::to::f; */",
+        "const S: &str = \"use crate::b::to::f;\\\" crate::b::to::f()\";",
+        "const S: &str = r#\"\" crate::b::to::f()\"#;",
+        "#[cfg(test)] mod tests { use crate::b::to::f; }",
+        "#[cfg(test)]\n#[allow(x)]\nfn g([u8; 3]) { crate::b::to::f() }",
+        "#[cfg(test)] use crate::b::{far::Far, to::Item};",
+        "use std::b::to::f; fn g() { to::f() }",
+        "fn g(b: B) { b.to.f() }",
+    ];
+    for text in not_found {
+        assert!(!finds(text), "{text}");
+    }
+}
+
+#[test]
+fn circles_are_found_whatever_lies_between() {
+    let through = |between: &str| {
+        let imports = of(&[
+            ("lib.rs", "mod a; mod b; mod c; mod d; mod e;"),
+            ("a.rs", "use crate::b::B; pub struct A;"),
+            ("b.rs", between),
+            ("c/mod.rs", "mod x; mod y; pub use x::X;"),
+            ("c/x.rs", "pub struct X; fn f() { crate::a::g() }"),
+            ("c/y.rs", "use super::X;"),
+            ("d.rs", "use crate::a::A;"),
+            ("e.rs", "use crate::d::D; use crate::e::F; struct F;"),
+        ]);
+        circles(&imports)
+    };
+    assert_eq!(through("pub struct B;"), Vec::<Vec<String>>::new());
+    // A module that only hands on is part of no circle, and hides none.
+    assert_eq!(through("use crate::c::X;"), [["a.rs", "b.rs", "c/x.rs"]]);
+    assert_eq!(through("fn f() { crate::d::f() }"), [["a.rs", "b.rs", "d.rs"]]);
+    assert_eq!(through("use crate::a::A;"), [["a.rs", "b.rs"]]);
+
+    let imports = of(&[
+        ("lib.rs", "mod p;"),
+        ("p/mod.rs", "mod q; mod r; pub use q::Q; struct P; fn f(x: r::R) {}"),
+        ("p/q.rs", "use super::P;"),
+        ("p/r.rs", "use super::P;"),
+    ]);
+    // To hand on is no import; to use is one.
+    let circles = circles(&imports);
+    assert_eq!(circles, [["p/mod.rs", "p/r.rs"]]);
+    let shown = shown(&imports, &circles[0]);
+    assert_eq!(shown.lines().next(), Some("    p/mod.rs imports r::R of p/r.rs"));
+}
+
+#[test]
+fn lines_of_tests_do_not_count() {
+    let text =
+        "struct A;\n\n#[cfg(test)]\nfn quick() {\n}\n\nfn f() {}\n#[cfg(test)]\nmod tests {\n\n}\n";
+    assert_eq!(lines_of_code(text), 4);
+    assert_eq!(lines_of_code("#[cfg(test)]\nmod tests;\nstruct A;\n"), 1);
+    assert_eq!(lines_of_code("// one\n\n// three\n"), 3);
+}
