@@ -9,6 +9,7 @@
 //! - [`ids`]: the numbers of transfers, batches, blocks, entries, targets and polls.
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
 //! - [`wire`]: every packet format, parsed and emitted.
+//! - [`seal`]: packets sealed and opened, with the keys of the group or with a checksum.
 //! - [`pattern`]: ordered patterns of what is included and excluded.
 //! - [`engine`]: the protocol: one transfer seen by its sender and by a target, and membership.
 //! - [`console`]: the line protocol between the daemon and its clients.
@@ -40,6 +41,7 @@ pub mod msync;
 pub mod name;
 pub mod net;
 pub mod pattern;
+pub mod seal;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod time;

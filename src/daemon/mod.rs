@@ -13,10 +13,10 @@
 
 pub mod clock;
 mod control;
+mod keyfile;
 mod mailbox;
 mod order;
 mod receiving;
-mod sealing;
 mod sending;
 mod setup;
 mod shared;

@@ -9,7 +9,6 @@ use crate::console::reply::HostReport;
 use crate::console::reply::{Progress, Total};
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::receiving::receiver::ToReceiver;
-use crate::daemon::sealing::keyring::Keys;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::strangers::Strangers;
 use crate::engine::job::TransferKey;
@@ -18,6 +17,7 @@ use crate::fs::root::Root;
 use crate::ids::TransferNo;
 use crate::name::NodeId;
 use crate::net::Net;
+use crate::seal::Keys;
 use crate::time::Time;
 use crate::wire::hello::Hello;
 

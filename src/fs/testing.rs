@@ -17,7 +17,7 @@ use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{WalkOptions, Walker};
-use crate::engine::job::{Answer, Body, Job, Mode, TransferKey};
+use crate::engine::job::{Answer, Body, Job, Mode, Tally, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
@@ -490,18 +490,26 @@ impl Spooling {
         Spooling { transfer, lines }
     }
 
+    /// All that is spooled, what failed from the start among it; and the entries.
     pub fn tally(&self, disk: &mut Disk) -> (u64, u64) {
+        let tally = self.tallied(disk);
+        (tally.spooled + tally.failed, tally.entries)
+    }
+
+    fn tallied(&self, disk: &mut Disk) -> Tally {
         match disk.run(Job::Tally { key: self.transfer.key }) {
-            Some(Answer::Tallied { tally, .. }) => (tally.spooled, tally.entries),
+            Some(Answer::Tallied { tally, .. }) => tally,
             other => panic!("{other:?}"),
         }
     }
 
+    /// What was deleted, and what was not, be it that it failed from the start.
     pub fn delete(&self, disk: &mut Disk) -> (u64, u64) {
-        match disk.run(Job::Delete { key: self.transfer.key }) {
+        let (deleted, failed) = match disk.run(Job::Delete { key: self.transfer.key }) {
             Some(Answer::Deleted { deleted, failed, .. }) => (deleted, failed),
             other => panic!("{other:?}"),
-        }
+        };
+        (deleted, failed + self.tallied(disk).failed)
     }
 
     pub fn pages(&self, disk: &mut Disk) -> Vec<(String, SpoolCode)> {

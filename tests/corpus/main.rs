@@ -56,3 +56,8 @@ fn members() {
 fn console() {
     kept("console", bodies::console::run);
 }
+
+#[test]
+fn sealed() {
+    kept("sealed", bodies::sealed::run);
+}

@@ -123,7 +123,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
     vec![
         (6, Delete::Tally.emit()),
         (6, Delete::Run.emit()),
-        (13, spool(Spool::Tally(Tally { spooled: 1, entries: 2 }))),
+        (13, spool(Spool::Tally(Tally { spooled: 1, failed: 1, entries: 2 }))),
         (13, spool(Spool::Ran { deleted: 1, failed: 2 })),
     ]
 }
@@ -170,4 +170,15 @@ fn write() {
             put("console", 2 * at + usize::from(flags) / 2, &one);
         }
     }
+    for pair in 0..36u8 {
+        put("sealed", pair.into(), &sealed(pair / 6, pair % 6));
+    }
+}
+
+/// What `sealed` begins with: a daemon with some keys, and two packets of one with the same or others.
+fn sealed(opening: u8, sealing: u8) -> Vec<u8> {
+    let one = |kind: u8| [&[0, kind, 2, 1, 0, 3, 4, 5, sealing, 2, 4], &b"text"[..]].concat();
+    // As they are, one of them twice; with a bit changed; with each other's payload.
+    let opened = [5, 0, 5, 1, 5, 1, 8, 1, 0, 1, 44, 10, 0, 1, 2];
+    [&[opening], &one(0)[..], &one(6), &opened].concat()
 }

@@ -14,10 +14,9 @@ use crate::console::report::{self, Dropped, MemberRow, StatusReport, StrangerRow
 use crate::console::{Offer, Session, reply};
 use crate::daemon::clock;
 use crate::daemon::control::client::{Client, Stream, Work};
+use crate::daemon::keyfile;
 use crate::daemon::order::Order;
 use crate::daemon::receiving::receiver::ToReceiver;
-use crate::daemon::sealing::keyfile;
-use crate::daemon::sealing::packet::Seal;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::setup::password::Door;
 use crate::daemon::shared::{Peer, Shared, ToControl, lock};
@@ -27,6 +26,7 @@ use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
+use crate::seal::Seal;
 use crate::sys::Waker;
 use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
@@ -205,7 +205,7 @@ impl Control {
                 log::notice(format_args!("the key is as it was"))
             }
             Ok(ring) => {
-                log::notice(format_args!("the key is another now ({} to open with)", ring.len()));
+                log::notice(format_args!("the key is another now ({} to open with)", ring.count()));
                 keys.replace(ring);
             }
             Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed")),

@@ -1,4 +1,3 @@
 //! The receiver thread: packets off the sockets, and the transfers that come in.
 
 pub(super) mod receiver;
-pub(super) mod replays;

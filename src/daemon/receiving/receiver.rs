@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use crate::daemon::clock;
-use crate::daemon::receiving::replays::Replays;
-use crate::daemon::sealing::packet::{Bad, Opens, Seal};
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::shared::{Shared, ToControl, count, lock};
 use crate::daemon::strangers::Strange;
@@ -20,6 +18,7 @@ use crate::ids::{BatchNo, TransferNo};
 use crate::log;
 use crate::name::NodeId;
 use crate::net::{RecvBatch, Which, wait};
+use crate::seal::{Bad, Opens, Replays, Seal};
 use crate::sys::{Waker, pwritev};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
@@ -261,6 +260,9 @@ impl Receiver {
             }
             Bad::Header => {
                 count(&counters.bad_header);
+                if Header::is_of_another_version(packet) {
+                    self.stranger(now, *from.ip(), Strange::OtherVersion);
+                }
                 let old = packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION;
                 // They go on sending for as long as they live; once is enough.
                 if old && self.old.len() < MOST_OLD && self.old.insert(*from.ip()) {

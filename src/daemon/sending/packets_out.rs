@@ -5,13 +5,13 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::daemon::sealing::packet::{AROUND, Seal};
 use crate::daemon::shared::Shared;
 use crate::engine::destination::Destination;
 use crate::engine::window::Bucket;
 use crate::errno::ErrorText;
 use crate::ids::BlockRange;
 use crate::log;
+use crate::seal::{AROUND, Seal};
 use crate::time::Time;
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;

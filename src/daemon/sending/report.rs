@@ -75,6 +75,8 @@ pub(crate) struct Report {
     below: u64,
     /// Paths that a dry run has named for deletion.
     named: HashSet<RelPath>,
+    /// Nothing is deleted, as it would be too much.
+    over_limit: bool,
 }
 
 impl Report {
@@ -107,6 +109,7 @@ impl Report {
             order,
             below: 0,
             named: HashSet::new(),
+            over_limit: false,
         }
     }
 
@@ -291,8 +294,10 @@ impl Report {
     ) -> (bool, bool) {
         let order = Arc::clone(&self.order);
         let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
+        // What could not be listed is always named.
+        let failed = self.not_listed(tallies);
         if order.mode.is_check() {
-            return (false, most > 0);
+            return (false, most > 0 || failed);
         }
         let mut lines = Vec::new();
         let path = path_of(&order);
@@ -301,7 +306,7 @@ impl Report {
         }
         for (target, tally) in tallies {
             let told = &mut self.hosts[target.index()];
-            let (name, Tally { spooled, entries }) = (&told.report.name, *tally);
+            let (name, Tally { spooled, entries, .. }) = (&told.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             if let Some(most) = over {
                 lines.push(format!(
@@ -321,11 +326,21 @@ impl Report {
             self.total.errors += lines.len() as u64;
             self.hosts.iter_mut().for_each(|told| told.worsen(HostStatus::Failed));
             self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
-            return (false, false);
+            self.over_limit = true;
+            return (false, failed);
         }
         let dry_run = order.mode.changes_nothing();
         let shown = dry_run || self.level >= 1 || order.mode.only_deletes();
-        (!dry_run && most > 0, shown && most > 0)
+        (!dry_run && most > 0, (shown && most > 0) || failed)
+    }
+
+    /// Takes in what targets could not list, or cannot delete; whether there is any.
+    fn not_listed(&mut self, tallies: &[(TargetNo, Tally)]) -> bool {
+        for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
+            self.hosts[target.index()].worsen(HostStatus::Failed);
+            self.total.errors += tally.failed;
+        }
+        tallies.iter().any(|(_, tally)| tally.failed > 0)
     }
 
     /// A target has deleted what it had spooled.
@@ -355,6 +370,7 @@ impl Report {
             let told = &mut self.hosts[target.index()];
             let host = &told.report.name;
             match code {
+                SpoolCode::Spooled if self.over_limit => {}
                 SpoolCode::Spooled if order.mode.is_check() => {
                     lines.push((1, reply::check_extra(host, path)));
                     told.report.check.get_or_insert_default().extra += 1;
@@ -379,7 +395,10 @@ impl Report {
                     } else if told.errors <= MOST_ERRORS {
                         lines.push((0, reply::trouble_on(host, path, &why)));
                     }
-                    told.report.error(&path.to_string(), &why);
+                    told.report.error(&reply::shown(path), &why);
+                    if let Some(count) = &mut told.report.check {
+                        count.errors += 1;
+                    }
                 }
                 SpoolCode::Spooled | SpoolCode::Kept => {}
             }
@@ -553,6 +572,6 @@ impl Told {
         if self.errors <= MOST_ERRORS {
             lines.push((0, reply::trouble_on(&self.report.name, path, &why)));
         }
-        self.report.error(&path.to_string(), &why);
+        self.report.error(&reply::shown(path), &why);
     }
 }

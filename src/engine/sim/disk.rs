@@ -240,7 +240,11 @@ impl MemDisk {
                 let seen = self.seen.remove(&key).unwrap_or_default();
                 let extra = self.files.keys().filter(|path| !seen.contains(*path));
                 let spool: Vec<_> = extra.map(|path| (SpoolCode::Spooled, path.clone())).collect();
-                let tally = Tally { spooled: spool.len() as u64, entries: self.files.len() as u64 };
+                let tally = Tally {
+                    spooled: spool.len() as u64,
+                    failed: 0,
+                    entries: self.files.len() as u64,
+                };
                 assert!(self.spools.insert(key, spool).is_none(), "tallied twice");
                 Answer::Tallied { key, tally }
             }

@@ -57,7 +57,7 @@ fn same<T: PartialEq + Debug, E: Debug>(value: &T, again: Result<T, E>) -> bool 
     true
 }
 
-/// As `daemon::sealing` opens it.
+/// As `seal` opens it without a key.
 fn packet(bytes: &[u8]) -> bool {
     let Some((head, payload, trailer)) = Header::split(bytes) else {
         assert!(bytes.len() < HEADER_LEN + TRAILER_LEN);

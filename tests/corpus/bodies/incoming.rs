@@ -309,9 +309,10 @@ impl World {
                 let outcomes = (0..entries).map(|_| outcome(input)).collect();
                 Answer::Done { key, batch, outcomes }
             }
-            Job::Tally { key } => {
-                Answer::Tallied { key, tally: Tally { spooled: input.u8().into(), entries: 9 } }
-            }
+            Job::Tally { key } => Answer::Tallied {
+                key,
+                tally: Tally { spooled: input.u8().into(), failed: 0, entries: 9 },
+            },
             Job::Delete { key } => Answer::Deleted { key, deleted: input.u64(), failed: 1 },
             Job::Page { key, skip, room } => {
                 let mut names = Vec::new();

@@ -7,3 +7,4 @@ mod input;
 pub mod manifests;
 pub mod members;
 pub mod outgoing;
+pub mod sealed;

@@ -193,7 +193,9 @@ impl World {
             5 => Feedback::Busy,
             6 if input.below(8) == 0 => Feedback::Ended,
             6 | 7 => Feedback::Spool(match input.below(4) {
-                0 | 1 => Spool::Tally(Tally { spooled: input.u8().into(), entries: 1_000 }),
+                0 | 1 => {
+                    Spool::Tally(Tally { spooled: input.u8().into(), failed: 0, entries: 1_000 })
+                }
                 2 => Spool::Ran { deleted: input.u64(), failed: input.u8().into() },
                 _ => {
                     let name = RelPath::parse(b"d/gone").unwrap();

@@ -24,7 +24,7 @@ const MAX_CIPHERS: usize = 2_048;
 
 /// What one secret has become.
 #[derive(Debug)]
-pub(crate) struct Master {
+pub struct Master {
     derive: HmacKey,
     /// Authenticates HELLO.
     hello: HmacKey,
@@ -36,7 +36,7 @@ pub(crate) struct Master {
 
 impl Master {
     /// Stretches a secret, which takes its time.
-    pub(crate) fn new(secret: &[u8]) -> Self {
+    pub fn new(secret: &[u8]) -> Self {
         Master::stretched(secret, ROUNDS)
     }
 
@@ -74,11 +74,11 @@ impl Master {
 
 /// The keys: the first seals, all open.
 #[derive(Debug)]
-pub(crate) struct Keyring(Vec<Master>);
+pub struct Keyring(Vec<Master>);
 
 impl Keyring {
     /// Of these keys, of which there must be one; those that are there twice are kept once.
-    pub(crate) fn new(masters: Vec<Master>) -> Self {
+    pub fn new(masters: Vec<Master>) -> Self {
         let mut keys: Vec<Master> = Vec::new();
         for master in masters {
             if !keys.iter().any(|key| equal(&key.name, &master.name)) {
@@ -89,12 +89,12 @@ impl Keyring {
     }
 
     /// How many keys there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
     /// Whether both have the same keys in the same order.
-    pub(crate) fn is_same(&self, other: &Keyring) -> bool {
+    pub fn is_same(&self, other: &Keyring) -> bool {
         let names = |ring: &Keyring| ring.0.iter().map(|key| key.name).collect::<Vec<_>>();
         names(self) == names(other)
     }
@@ -102,25 +102,26 @@ impl Keyring {
 
 /// Where the threads find the keyring: it may be another one at any time.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub struct Keys {
     /// Grows with each new keyring.
     generation: AtomicU64,
     ring: RwLock<Arc<Keyring>>,
 }
 
 impl Keys {
-    pub(crate) fn new(ring: Keyring) -> Self {
+    /// Begins with this keyring.
+    pub fn new(ring: Keyring) -> Self {
         Keys { generation: AtomicU64::new(0), ring: RwLock::new(Arc::new(ring)) }
     }
 
     /// Puts another keyring in the place of this one.
-    pub(crate) fn replace(&self, ring: Keyring) {
+    pub fn replace(&self, ring: Keyring) {
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// The keyring.
-    pub(crate) fn ring(&self) -> Arc<Keyring> {
+    pub fn ring(&self) -> Arc<Keyring> {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -136,7 +137,7 @@ fn epoch(header: &Header) -> u64 {
 
 /// Seals the packets of one role of this node.
 #[derive(Debug)]
-pub(crate) struct Sealer {
+pub(super) struct Sealer {
     keys: Arc<Keys>,
     generation: u64,
     ring: Arc<Keyring>,
@@ -146,7 +147,7 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    pub(crate) fn new(keys: Arc<Keys>, node: NodeId) -> Self {
+    pub(super) fn new(keys: Arc<Keys>, node: NodeId) -> Self {
         let (generation, ring) = (keys.generation(), keys.ring());
         let mac = ring.0[0].mac(node);
         Sealer { keys, generation, ring, node, mac, cipher: None }
@@ -160,14 +161,14 @@ impl Sealer {
     }
 
     /// What packets are marked with that are sealed from now on.
-    pub(crate) fn check(&mut self) -> u8 {
+    pub(super) fn check(&mut self) -> u8 {
         self.refresh();
         self.ring.0[0].check
     }
 
     /// Encrypts the payload of a packet in place, and gives the MAC of all of it. `head` is the
     /// `header` as it leaves.
-    pub(crate) fn seal(&mut self, header: &Header, head: &[u8], payload: &mut [u8]) -> [u8; 16] {
+    pub(super) fn seal(&mut self, header: &Header, head: &[u8], payload: &mut [u8]) -> [u8; 16] {
         let master = &self.ring.0[0];
         if header.kind == PacketKind::Hello {
             return master.hello.mac(&[head, payload]);
@@ -185,11 +186,11 @@ impl Sealer {
 
 /// Which key of the keyring has sealed a packet whose MAC is right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Proof(usize);
+pub(super) struct Proof(usize);
 
 /// A sealed packet that does not open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refused {
+pub(super) enum Refused {
     /// None of the keys is marked as the packet is.
     OtherKey,
     /// One is, but the MAC is wrong.
@@ -198,7 +199,7 @@ pub(crate) enum Refused {
 
 /// Opens packets. It keeps what it derives for nodes that have proven to have the key, within bounds.
 #[derive(Debug)]
-pub(crate) struct Opener {
+pub(super) struct Opener {
     keys: Arc<Keys>,
     generation: u64,
     ring: Arc<Keyring>,
@@ -214,14 +215,14 @@ struct Kept {
 }
 
 impl Opener {
-    pub(crate) fn new(keys: Arc<Keys>) -> Self {
+    pub(super) fn new(keys: Arc<Keys>) -> Self {
         let (generation, ring) = (keys.generation(), keys.ring());
         let (macs, ciphers) = (HashMap::new(), HashMap::new());
         Opener { keys, generation, ring, macs, ciphers }
     }
 
     /// Turns to the keyring that is there now. To be called now and then.
-    pub(crate) fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         if self.keys.generation() != self.generation {
             *self = Opener::new(Arc::clone(&self.keys));
         }
@@ -232,7 +233,7 @@ impl Opener {
     ///
     /// # Errors
     /// Why it does not open.
-    pub(crate) fn check(
+    pub(super) fn check(
         &mut self,
         header: &Header,
         head: &[u8],
@@ -272,7 +273,7 @@ impl Opener {
     }
 
     /// Decrypts the payload of a packet that was checked, in place.
-    pub(crate) fn decrypt(&mut self, proof: Proof, header: &Header, payload: &mut [u8]) {
+    pub(super) fn decrypt(&mut self, proof: Proof, header: &Header, payload: &mut [u8]) {
         if header.kind == PacketKind::Hello || payload.is_empty() {
             return;
         }
@@ -295,7 +296,7 @@ impl Opener {
     }
 
     /// Forgets a node.
-    pub(crate) fn forget(&mut self, node: NodeId) {
+    pub(super) fn forget(&mut self, node: NodeId) {
         self.macs.retain(|(_, of), _| *of != node);
         self.ciphers.retain(|(_, of, _), _| *of != node);
     }
@@ -303,7 +304,7 @@ impl Opener {
 
 /// A keyring without the time that stretching takes.
 #[cfg(test)]
-pub(crate) fn quick(secrets: &[&str]) -> Keyring {
+pub(super) fn quick(secrets: &[&str]) -> Keyring {
     Keyring::new(secrets.iter().map(|s| Master::stretched(s.as_bytes(), 1)).collect())
 }
 
@@ -345,8 +346,8 @@ mod tests {
 
     #[test]
     fn keys_are_the_same_if_their_secrets_are() {
-        assert_eq!(quick(&["a secret", "a secret"]).len(), 1);
-        assert_eq!(quick(&["a secret", "other secret"]).len(), 2);
+        assert_eq!(quick(&["a secret", "a secret"]).count(), 1);
+        assert_eq!(quick(&["a secret", "other secret"]).count(), 2);
         assert!(quick(&["a", "b"]).is_same(&quick(&["a", "b"])));
         assert!(!quick(&["a", "b"]).is_same(&quick(&["b", "a"])));
         assert!(!quick(&["a"]).is_same(&quick(&["a", "b"])));

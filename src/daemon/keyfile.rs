@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::crypto::Wiped;
-use crate::daemon::sealing::keyring::{Keyring, Master};
 use crate::errno::ErrorText;
+use crate::seal::{Keyring, Master};
 use crate::sys::random;
 
 /// The fewest and the most characters of a secret.

@@ -61,7 +61,7 @@ impl Window {
 
 /// The windows of all members.
 #[derive(Default, Debug)]
-pub(crate) struct Replays {
+pub struct Replays {
     members: HashMap<NodeId, [Option<Window>; 3]>,
     departed: HashMap<NodeId, Highest>,
     /// In the order in which they are forgotten.
@@ -70,7 +70,7 @@ pub(crate) struct Replays {
 
 impl Replays {
     /// Whether a packet of a member, which is what it was when it was sealed, comes for the first time.
-    pub(crate) fn take(&mut self, node: NodeId, role: Role, counter: u64) -> bool {
+    pub fn take(&mut self, node: NodeId, role: Role, counter: u64) -> bool {
         let at = place(role);
         let windows = self.members.entry(node).or_default();
         let window = windows[at].get_or_insert_with(|| {
@@ -81,7 +81,7 @@ impl Replays {
     }
 
     /// A member has gone; it may come back.
-    pub(crate) fn gone(&mut self, node: NodeId) {
+    pub fn gone(&mut self, node: NodeId) {
         let Some(windows) = self.members.remove(&node) else { return };
         let before = self.departed.get(&node).copied();
         let mut highest = before.unwrap_or_default();

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use super::keyring::{Keys, Opener, Proof, Refused, Sealer};
 use crate::crypto::{checksum, equal};
-use crate::daemon::sealing::keyring::{Keys, Opener, Proof, Refused, Sealer};
 use crate::name::NodeId;
 use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 
 /// The bytes of a packet around its payload.
-pub(crate) const AROUND: usize = HEADER_LEN + TRAILER_LEN;
+pub const AROUND: usize = HEADER_LEN + TRAILER_LEN;
 
 /// Numbers and seals the packets of one role.
 #[derive(Debug)]
-pub(crate) struct Seal {
+pub struct Seal {
     node: NodeId,
     role: Role,
     counter: u64,
@@ -27,7 +27,8 @@ enum Way<K> {
 }
 
 impl Seal {
-    pub(crate) fn new(node: NodeId, role: Role, keys: Option<&Arc<Keys>>) -> Self {
+    /// For packets that this node sends by this role; without keys they get a checksum.
+    pub fn new(node: NodeId, role: Role, keys: Option<&Arc<Keys>>) -> Self {
         let way = match keys {
             None => Way::Plain,
             Some(keys) => Way::Keyed(Box::new(Sealer::new(Arc::clone(keys), node))),
@@ -36,7 +37,7 @@ impl Seal {
     }
 
     /// Fills in the header and the trailer of a packet whose payload is in place.
-    pub(crate) fn seal(&mut self, header: Header, packet: &mut [u8]) {
+    pub fn seal(&mut self, header: Header, packet: &mut [u8]) {
         self.counter += 1;
         let mut header =
             Header { node: self.node, role: self.role, counter: self.counter, ..header };
@@ -57,7 +58,7 @@ impl Seal {
     }
 
     /// A whole packet.
-    pub(crate) fn packet(&mut self, header: Header, payload: &[u8]) -> Vec<u8> {
+    pub fn packet(&mut self, header: Header, payload: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; AROUND + payload.len()];
         packet[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(payload);
         self.seal(header, &mut packet);
@@ -67,7 +68,7 @@ impl Seal {
 
 /// Why a packet is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bad {
+pub enum Bad {
     /// Too short, of another version, or of an unknown kind.
     Header,
     /// It is from this node.
@@ -87,17 +88,18 @@ pub(crate) enum Bad {
 /// Takes packets apart. What it says of a packet is so only if it was whole, and with a key, made by
 /// one who has the key.
 #[derive(Debug)]
-pub(crate) struct Opens {
+pub struct Opens {
     me: NodeId,
     way: Way<Opener>,
 }
 
 /// That a packet is what it was when it was sealed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Checked(Option<Proof>);
+pub struct Checked(Option<Proof>);
 
 impl Opens {
-    pub(crate) fn new(me: NodeId, keys: Option<&Arc<Keys>>) -> Self {
+    /// For a daemon with this node id, and these keys if it has any.
+    pub fn new(me: NodeId, keys: Option<&Arc<Keys>>) -> Self {
         let way = match keys {
             None => Way::Plain,
             Some(keys) => Way::Keyed(Opener::new(Arc::clone(keys))),
@@ -106,19 +108,19 @@ impl Opens {
     }
 
     /// Whether packets are opened with a key.
-    pub(crate) fn is_keyed(&self) -> bool {
+    pub fn is_keyed(&self) -> bool {
         matches!(self.way, Way::Keyed(_))
     }
 
     /// To be called between packets, now and then: the keys may be others.
-    pub(crate) fn refresh(&mut self) {
+    pub fn refresh(&mut self) {
         if let Way::Keyed(opener) = &mut self.way {
             opener.refresh();
         }
     }
 
     /// A node has gone.
-    pub(crate) fn forget(&mut self, node: NodeId) {
+    pub fn forget(&mut self, node: NodeId) {
         if let Way::Keyed(opener) = &mut self.way {
             opener.forget(node);
         }
@@ -128,7 +130,7 @@ impl Opens {
     ///
     /// # Errors
     /// Why it is to be dropped.
-    pub(crate) fn check(&mut self, packet: &[u8]) -> Result<(Header, Checked), Bad> {
+    pub fn check(&mut self, packet: &[u8]) -> Result<(Header, Checked), Bad> {
         let (head, payload, trailer) = Header::split(packet).ok_or(Bad::Header)?;
         let header = Header::parse(head).map_err(|_| Bad::Header)?;
         // On the loopback interface we hear ourselves: not worth a MAC.
@@ -157,7 +159,7 @@ impl Opens {
     }
 
     /// The payload of a packet that was checked, decrypted in its place.
-    pub(crate) fn payload<'a>(
+    pub fn payload<'a>(
         &mut self,
         header: &Header,
         checked: Checked,
@@ -174,8 +176,8 @@ impl Opens {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keyring::quick;
     use super::*;
-    use crate::daemon::sealing::keyring::quick;
     use crate::ids::{BatchNo, BlockNo, TransferNo};
 
     const TEXT: &[u8] = b"a text that is long enough to be recognized wherever it is";
