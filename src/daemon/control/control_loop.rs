@@ -21,7 +21,7 @@ use crate::daemon::sending::sender::ToSender;
 use crate::daemon::setup::password::Door;
 use crate::daemon::shared::{Peer, Shared, ToControl, lock};
 use crate::engine::destination::Destination;
-use crate::engine::members::{Event, Members, Packet, Why};
+use crate::engine::members::{DepartureReason, Event, Members, Packet};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
@@ -367,12 +367,12 @@ impl Control {
                 Event::Changed(member) => {
                     self.shared.receiver.send(ToReceiver::Oldest(member.node, member.oldest_open));
                 }
-                Event::Left { member, why } => {
-                    let how = match why {
-                        Why::Bye => "leaves",
-                        Why::Silent => "is silent, and no member any more",
-                        Why::Replaced { .. } => "was started anew",
-                        Why::Dropped => "did not answer, and is no member any more",
+                Event::Left { member, reason } => {
+                    let how = match reason {
+                        DepartureReason::Bye => "leaves",
+                        DepartureReason::Silent => "is silent, and no member any more",
+                        DepartureReason::Replaced { .. } => "was started anew",
+                        DepartureReason::Dropped => "did not answer, and is no member any more",
                     };
                     let (name, ip) = (&member.name, member.addr.ip());
                     log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));

@@ -15,7 +15,7 @@ use crate::daemon::sending::outgoing_transfer::{Job, Start};
 use crate::daemon::sending::report::{Host, Report};
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::sending::walker::{AHEAD, Found, Task};
-use crate::engine::job::Mode;
+use crate::engine::disk_job::Mode;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;

@@ -12,7 +12,7 @@ use crate::daemon::control::control_loop::path_of;
 use crate::daemon::order::Order;
 use crate::daemon::sending::walker::Found;
 use crate::daemon::shared::{Shared, ToControl};
-use crate::engine::job::Tally;
+use crate::engine::disk_job::DeletionTally;
 use crate::engine::outgoing::Gone;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
@@ -290,7 +290,7 @@ impl Report {
     pub(crate) fn tallied(
         &mut self,
         shared: &Shared,
-        tallies: &[(TargetNo, Tally)],
+        tallies: &[(TargetNo, DeletionTally)],
     ) -> (bool, bool) {
         let order = Arc::clone(&self.order);
         let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
@@ -306,7 +306,7 @@ impl Report {
         }
         for (target, tally) in tallies {
             let told = &mut self.hosts[target.index()];
-            let (name, Tally { spooled, entries, .. }) = (&told.report.name, *tally);
+            let (name, DeletionTally { spooled, entries, .. }) = (&told.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             if let Some(most) = over {
                 lines.push(format!(
@@ -335,7 +335,7 @@ impl Report {
     }
 
     /// Takes in what targets could not list, or cannot delete; whether there is any.
-    fn not_listed(&mut self, tallies: &[(TargetNo, Tally)]) -> bool {
+    fn not_listed(&mut self, tallies: &[(TargetNo, DeletionTally)]) -> bool {
         for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
             self.hosts[target.index()].worsen(HostStatus::Failed);
             self.total.errors += tally.failed;
