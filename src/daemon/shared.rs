@@ -11,7 +11,7 @@ use crate::daemon::mailbox::Mailbox;
 use crate::daemon::receiving::receiver::ToReceiver;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::strangers::Strangers;
-use crate::engine::job::TransferKey;
+use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::root::Root;
 use crate::ids::TransferNo;

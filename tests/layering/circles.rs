@@ -32,8 +32,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
         "engine/incoming/transfer.rs",
     ],
     &["engine/outgoing/mod.rs", "engine/outgoing/spool.rs", "engine/outgoing/steps.rs"],
-    &["fs/batch.rs", "fs/digest.rs", "fs/source.rs", "fs/walk.rs"],
-    &["fs/meta.rs", "fs/staging.rs"],
     &["log.rs", "log/limit.rs"],
     &["msync/dialogue.rs", "msync/mod.rs"],
     &["net/receive.rs", "net/socket.rs"],

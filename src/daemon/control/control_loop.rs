@@ -21,7 +21,7 @@ use crate::daemon::sending::sender::ToSender;
 use crate::daemon::setup::password::Door;
 use crate::daemon::shared::{Peer, Shared, ToControl, lock};
 use crate::engine::destination::Destination;
-use crate::engine::members::{Event, Members, Packet, Why};
+use crate::engine::members::{DepartureReason, Event, Members, Packet};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
@@ -367,12 +367,12 @@ impl Control {
                 Event::Changed(member) => {
                     self.shared.receiver.send(ToReceiver::Oldest(member.node, member.oldest_open));
                 }
-                Event::Left { member, why } => {
-                    let how = match why {
-                        Why::Bye => "leaves",
-                        Why::Silent => "is silent, and no member any more",
-                        Why::Replaced { .. } => "was started anew",
-                        Why::Dropped => "did not answer, and is no member any more",
+                Event::Left { member, reason } => {
+                    let how = match reason {
+                        DepartureReason::Bye => "leaves",
+                        DepartureReason::Silent => "is silent, and no member any more",
+                        DepartureReason::Replaced { .. } => "was started anew",
+                        DepartureReason::Dropped => "did not answer, and is no member any more",
                     };
                     let (name, ip) = (&member.name, member.addr.ip());
                     log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));
@@ -416,16 +416,8 @@ impl Control {
             }
             while let Some(command) = self.clients[at].session.next_command() {
                 match command {
-                    Command::Send(send) => {
-                        let order = Order::send(send, self.clients[at].session.patterns());
-                        self.order(now, at, order);
-                    }
-                    Command::Dsync(dsync) => {
-                        let order = Order::dsync(dsync, self.clients[at].session.patterns());
-                        self.order(now, at, order);
-                    }
-                    Command::Check(check) => {
-                        let order = Order::check(check, self.clients[at].session.patterns());
+                    Command::Transfer(transfer) => {
+                        let order = Order::new(transfer, self.clients[at].session.patterns());
                         self.order(now, at, order);
                     }
                     Command::Members(form) => self.answer(at, self.member_rows(now, form)),

@@ -11,8 +11,8 @@ use crate::daemon::clock;
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::shared::{Shared, ToControl, count, lock};
 use crate::daemon::strangers::Strange;
+use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::engine::incoming::{Config, Event, Place, Reception};
-use crate::engine::job::{Answer, Job, TransferKey};
 use crate::fs::disk::{Closing, StagedFile};
 use crate::ids::{BatchNo, TransferNo};
 use crate::log;
@@ -30,7 +30,7 @@ use crate::wire::outcome::Reason;
 #[derive(Debug)]
 pub(crate) enum ToReceiver {
     /// The disk has done a job.
-    Answer(Answer<StagedFile>),
+    Answer(DiskAnswer<StagedFile>),
     /// A member has left.
     Gone(NodeId),
     /// A member's transfers before this one are closed.
@@ -52,7 +52,7 @@ pub(crate) struct Receiver {
     shared: Arc<Shared>,
     waker: Waker,
     reception: Reception<StagedFile>,
-    disk: mpsc::Sender<Job>,
+    disk: mpsc::Sender<DiskJob>,
     closing: Closing,
     seal: Seal,
     opens: Opens,
@@ -77,7 +77,7 @@ impl Receiver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         waker: Waker,
-        disk: mpsc::Sender<Job>,
+        disk: mpsc::Sender<DiskJob>,
         closing: Closing,
         receives: bool,
         budget: usize,
@@ -382,7 +382,7 @@ impl Receiver {
     /// Hands on what the packets have led to.
     fn act(&mut self, now: Time) {
         while let Some(job) = self.reception.poll_job() {
-            if let Job::Close { key, .. } = job {
+            if let DiskJob::Close { key, .. } = job {
                 self.closing.add(key);
             }
             if self.disk.send(job).is_err() {

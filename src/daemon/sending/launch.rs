@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::console::command::Watch;
+use crate::console::command::{Scope, Watch};
 use crate::console::reply::{self, Total};
 use crate::daemon::control::client::Work;
 use crate::daemon::control::control_loop::Control;
@@ -15,7 +15,7 @@ use crate::daemon::sending::outgoing_transfer::{Job, Start};
 use crate::daemon::sending::report::{Host, Report};
 use crate::daemon::sending::sender::ToSender;
 use crate::daemon::sending::walker::{AHEAD, Found, Task};
-use crate::engine::job::Options;
+use crate::engine::disk_job::Mode;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
@@ -64,7 +64,7 @@ impl Control {
         let walker = match walk() {
             Ok(walker) => Some(walker),
             Err(WalkError::Io { error, .. })
-                if order.sync && !order.recursive && is_missing(&error) =>
+                if order.scope == Scope::PathOrGone && is_missing(&error) =>
             {
                 None
             }
@@ -106,7 +106,7 @@ impl Control {
         };
         let start = Start {
             shared: Arc::clone(&self.shared),
-            outgoing: self.outgoing(now, number, &targets, order.options()),
+            outgoing: self.outgoing(now, number, &targets, order.mode),
             report: Report::new(
                 client.id,
                 Arc::clone(&client.unread),
@@ -146,19 +146,13 @@ impl Control {
         block_for_mtu(smallest.unwrap_or(u16::MAX).min(self.shared.net.mtu()))
     }
 
-    fn outgoing(
-        &self,
-        now: Time,
-        number: TransferNo,
-        targets: &[Member],
-        options: Options,
-    ) -> Outgoing {
+    fn outgoing(&self, now: Time, number: TransferNo, targets: &[Member], mode: Mode) -> Outgoing {
         let config = Config {
             me: self.shared.me,
             number,
             oldest: self.oldest_open().min(number),
             targets: targets.iter().map(|member| (member.node, member.addr)).collect(),
-            options,
+            mode,
             block: self.block(targets),
             parallel: self.settings.parallel,
             timeout: self.settings.timeout.at_least(Span::from_secs(1)),

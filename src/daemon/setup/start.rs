@@ -22,7 +22,7 @@ use crate::daemon::setup::check_config;
 use crate::daemon::setup::confine::{Places, confine};
 use crate::daemon::setup::password::{self, Door};
 use crate::daemon::shared::{Shared, ToControl};
-use crate::engine::job::Job as DiskJob;
+use crate::engine::disk_job::DiskJob;
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
