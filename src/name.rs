@@ -47,7 +47,8 @@ impl std::error::Error for PathError {}
 /// A path below a base directory: bytes, relative, no empty, `.` or `..` component, no NUL, at most
 /// [`MAX_PATH`] bytes, no component named [`STAGING`].
 ///
-/// The empty path stands for the base directory itself and comes only from [`RelPath::base`].
+/// The empty path stands for the base directory itself and comes only from [`RelPath::base`] and
+/// [`RelPath::parse_or_base`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RelPath(Vec<u8>);
 
@@ -69,6 +70,14 @@ impl RelPath {
             check_component(component)?;
         }
         Ok(RelPath(bytes.to_vec()))
+    }
+
+    /// Checks `bytes`; none of them are the base directory itself.
+    ///
+    /// # Errors
+    /// As [`RelPath::parse`].
+    pub fn parse_or_base(bytes: &[u8]) -> Result<Self, PathError> {
+        if bytes.is_empty() { Ok(RelPath::base()) } else { RelPath::parse(bytes) }
     }
 
     /// This path with one more component.

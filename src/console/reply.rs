@@ -24,6 +24,11 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// A path as lines and JSON show it.
+pub fn shown(path: &RelPath) -> String {
+    Shown(path).to_string()
+}
+
 /// Level 1: a member's copy was (or, in a dry run, would be) written.
 pub fn update(host: &HostName, path: &RelPath, dry_run: bool) -> String {
     format!("{}update {host}:{}", dry(dry_run), Shown(path))

@@ -1,4 +1,5 @@
-//! Daemons on the segment that are none of ours: without a key, or with another.
+//! Daemons on the segment that are none of ours: without a key, with another one, or of another
+//! version of the protocol.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -23,6 +24,8 @@ pub(super) enum Strange {
     Keyed,
     /// It has another key.
     OtherKey,
+    /// It speaks another version of the protocol.
+    OtherVersion,
 }
 
 impl Strange {
@@ -32,6 +35,7 @@ impl Strange {
             Strange::Unkeyed => "no key",
             Strange::Keyed => "a key",
             Strange::OtherKey => "another key",
+            Strange::OtherVersion => "another version of the protocol",
         }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
-pub use crate::wire::begin::Options;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
+pub use crate::wire::mode::Mode;
 pub use crate::wire::outcome::Tally;
 use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
 
@@ -53,8 +53,8 @@ pub enum Job {
         manifest: Arc<Manifest>,
         /// Where their bytes are in the body.
         layout: Arc<Layout>,
-        /// How the transfer is to be done.
-        options: Options,
+        /// What the transfer is to do.
+        mode: Mode,
     },
     /// Write everything under names that nobody sees.
     Stage {

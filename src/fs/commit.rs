@@ -88,7 +88,7 @@ impl Disk {
         }
         let idle = self.staging.is_none();
         let fsync = self.config.fsync && !idle;
-        let spools = transfer.surplus.options.spools() && !idle;
+        let spools = transfer.surplus.mode.spools() && !idle;
         if spools {
             transfer.surplus.committing(batch);
         }
@@ -142,9 +142,8 @@ impl Disk {
     ) -> io::Result<()> {
         let Some(staging) = &mut self.staging else { return Ok(()) };
         let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
-        // What a dry run could not list is not listed here either.
-        let listed = listed && !transfer.opened.is_readable_by_changed_mode(entry.path.as_bytes());
-        transfer.surplus.closed(&mut within, entry, listed)
+        let changed = transfer.opened.is_readable_by_changed_mode(entry.path.as_bytes());
+        transfer.surplus.closed(&mut within, entry, listed, changed)
     }
 
     /// The outcome of an entry that is left as it is.

@@ -67,8 +67,9 @@ impl Disk {
                 let code = remover.remove(record);
                 match code {
                     SpoolCode::Deleted => deleted += 1,
-                    SpoolCode::Failed(_) => failed += 1,
-                    SpoolCode::Spooled | SpoolCode::Kept => {}
+                    // What failed from the start was counted with the tally.
+                    SpoolCode::Failed(_) if record.code == SpoolCode::Spooled => failed += 1,
+                    SpoolCode::Failed(_) | SpoolCode::Spooled | SpoolCode::Kept => {}
                 }
                 code
             })

@@ -159,8 +159,8 @@ impl Disk {
         // The tree may have changed since the last job: paths are resolved anew.
         self.dirs.forget();
         let answer = match job {
-            Job::Plan { key, batch, manifest, layout, options } => {
-                Some(self.plan(key, batch, manifest, layout, options))
+            Job::Plan { key, batch, manifest, layout, mode } => {
+                Some(self.plan(key, batch, manifest, layout, mode))
             }
             Job::Stage { key, batch, body } => Some(self.stage(key, batch, body)),
             Job::Commit { key, batch, strikes } => Some(self.commit(key, batch, &strikes)),

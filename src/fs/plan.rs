@@ -15,9 +15,9 @@ use super::paths::split;
 use super::rights::{PRIVATE, Rights, is_kind};
 use super::root::Dirs;
 use super::staging::{Staging, create};
-use super::surplus::{Surplus, Within};
+use super::surplus::Within;
 use super::sweep;
-use crate::engine::job::{Answer, Options, TransferKey};
+use crate::engine::job::{Answer, Mode, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -33,14 +33,14 @@ impl Disk {
         batch: BatchNo,
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
-        options: Options,
+        mode: Mode,
     ) -> Answer<StagedFile> {
         let before = self.transfers.get_mut(&key).and_then(|t| t.batches.remove(&batch));
         if let Some(mut before) = before {
             self.discard(&mut before);
         }
         let transfer = self.transfers.entry(key).or_default();
-        transfer.surplus.options = options;
+        transfer.surplus.mode = mode;
         if let Some(setup) = &manifest.setup {
             if let Err(reason) = transfer.surplus.set_up(batch, setup) {
                 return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
@@ -57,9 +57,9 @@ impl Disk {
             cancelled: &|| closing.contains(key),
             proven: BTreeMap::new(),
             readonly: self.config.readonly,
-            options,
+            mode,
         };
-        let needs: Vec<Need> = match options.names_only {
+        let needs: Vec<Need> = match mode.names_only() {
             true => vec![Need::Skip; manifest.entries.len()],
             false => {
                 let entries = EntryNo::ZERO.onwards().zip(&manifest.entries);
@@ -67,7 +67,7 @@ impl Disk {
             }
         };
         let proven = planner.proven;
-        if Surplus::commits_nothing(&options) {
+        if mode.commits_nothing() {
             return self.plan_without_commit(key, batch, &manifest, needs);
         }
         let staged = vec![None; manifest.entries.len()];
@@ -93,7 +93,7 @@ impl Disk {
         needs: Vec<Need>,
     ) -> Answer<StagedFile> {
         let transfer = self.transfers.entry(key).or_default();
-        if let (Some(staging), true) = (&mut self.staging, transfer.surplus.options.spools()) {
+        if let (Some(staging), true) = (&mut self.staging, transfer.surplus.mode.spools()) {
             let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
@@ -162,13 +162,13 @@ struct Planner<'a> {
     /// As in [`PlannedBatch`].
     proven: BTreeMap<EntryNo, Identity>,
     readonly: bool,
-    options: Options,
+    mode: Mode,
 }
 
 impl Planner<'_> {
     /// Whether nothing that is planned will be carried out.
     fn commits_nothing(&self) -> bool {
-        self.readonly || Surplus::commits_nothing(&self.options)
+        self.readonly || self.mode.commits_nothing()
     }
 
     fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
@@ -190,7 +190,7 @@ impl Planner<'_> {
         }
         match need {
             // Comparing needs no right to write.
-            need if self.options.check => need,
+            need if self.mode.is_check() => need,
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
         }
@@ -204,7 +204,7 @@ impl Planner<'_> {
             Err((Some(libc::ENOENT), _)) => Ok(None),
             // The commit will give itself access; until then it is unknown what is there.
             Err((Some(libc::EACCES), _))
-                if !self.options.check && self.opened.is_below_unusable(path.as_bytes()) =>
+                if !self.mode.is_check() && self.opened.is_below_unusable(path.as_bytes()) =>
             {
                 Ok(None)
             }
@@ -245,7 +245,7 @@ impl Planner<'_> {
             }
             None if stat.is_some() => Need::Skip,
             // Everything in it is missing too, and will be reported.
-            None if self.options.check => MISSING,
+            None if self.mode.is_check() => MISSING,
             None => Need::All,
         }
     }
@@ -256,7 +256,7 @@ impl Planner<'_> {
         let failed = self.opened.has_failed(path);
         let need = match self.opened.get(path) {
             _ if failed => Need::Silent,
-            Some(dir) if !dir.existed && self.options.check => Need::Silent,
+            Some(dir) if !dir.existed && self.mode.is_check() => Need::Silent,
             Some(dir) if dir.existed && dir.differs => Need::Attributes,
             Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
             Some(_) => Need::Skip,
@@ -284,7 +284,7 @@ impl Planner<'_> {
     fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let stat = match self.look(&entry.path) {
             Ok(Some(stat)) => stat,
-            Ok(None) if self.options.check => return MISSING,
+            Ok(None) if self.mode.is_check() => return MISSING,
             Ok(None) => return Need::All,
             Err(e) => return Need::Failed(reason(&e)),
         };
@@ -295,7 +295,7 @@ impl Planner<'_> {
         }
         match same {
             Err(e) => Need::Failed(reason(&e)),
-            Ok(false) if stat.kind == FileType::Directory && !self.options.check => {
+            Ok(false) if stat.kind == FileType::Directory && !self.mode.is_check() => {
                 match self.is_empty(&entry.path) {
                     Ok(true) => Need::All,
                     Ok(false) => Need::Failed(Reason::DirectoryInPlace),
@@ -323,7 +323,7 @@ impl Planner<'_> {
             return Ok(false);
         }
         Ok(match &entry.kind {
-            Kind::File { size, .. } if self.options.ignore_times || *size != stat.size => false,
+            Kind::File { size, .. } if self.mode.ignores_times() || *size != stat.size => false,
             Kind::File { .. } => match digest {
                 Some(digest) => self.has_digest(entry, stat, digest)?,
                 None => self.grain(stat).same(stat.mtime, entry.mtime),
@@ -367,7 +367,7 @@ impl Planner<'_> {
         }
         match self.digest(&entry.path, &identity) {
             Ok(found) => Ok(found.as_ref() == Some(digest)),
-            Err(e) if self.options.check => Err(e),
+            Err(e) if self.mode.is_check() => Err(e),
             Err(_) => Ok(false),
         }
     }

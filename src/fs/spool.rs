@@ -178,7 +178,7 @@ fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
     let (dev, ino, size) = (reader.u64().ok()?, reader.u64().ok()?, reader.u64().ok()?);
     let mut stamp = || Some(Stamp { secs: reader.u64().ok()? as i64, nanos: reader.u32().ok()? });
     let (mtime, ctime) = (stamp()?, stamp()?);
-    let path = RelPath::parse(reader.take(len.min(MAX_PATH)).ok()?).ok()?;
+    let path = RelPath::parse_or_base(reader.take(len.min(MAX_PATH)).ok()?).ok()?;
     let flag = |bit: u8| flags >> bit & 1 != 0;
     let seen = Seen { is_dir: flag(0), has_more_names: flag(1), dev, ino, size, mtime, ctime };
     Some((Record { path, seen, parent, keeps_mtime: flag(2), code }, FIXED + len))

@@ -81,6 +81,16 @@ impl Mount {
     pub fn of(stat: &Stat) -> Self {
         Mount { id: stat.mount, dev: stat.dev }
     }
+
+    /// Whether both are on one mount. The device says nothing about that where the mounts are known:
+    /// within an overlay files have other devices than their directories, and a subvolume of btrfs has
+    /// one of its own; a bind mount has the device of what it shows.
+    pub fn is_same_mount(self, other: Mount) -> bool {
+        match (self.id, other.id) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.dev == other.dev,
+        }
+    }
 }
 
 /// The file name of a number.
@@ -130,7 +140,10 @@ impl Staging {
     /// directory this is unknown until something is staged there.
     pub fn grain(&self, stat: &Stat) -> Grain {
         let mut places = std::iter::once(&self.home).chain(&self.other_mounts);
-        let known = places.find(|place| place.measured.mount.dev == stat.dev);
+        let known = places.find(|place| {
+            let mount = place.measured.mount;
+            mount.dev == stat.dev || mount.is_same_mount(Mount::of(stat))
+        });
         known.map_or(Grain::EXACT, |place| place.measured.grain)
     }
 

@@ -7,7 +7,8 @@
 //!
 //! Kept silently, together with the directories above: what a pattern excludes, `.makuosan`, mount
 //! points, and what disappears or changes meanwhile. What cannot be examined or listed, or has too
-//! long a path, is kept as well, and is on the spool as failed.
+//! long a path, is kept as well, and is on the spool as failed; so is a directory of the sender's that
+//! this host cannot list.
 //!
 //! Nothing is deleted from a directory that is outside of the transfer's path, that could not be opened
 //! here (or one above it), or that the sender could not list completely. The base directory has no
@@ -33,7 +34,7 @@ use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::{Record, Spool};
 use super::staging::{Mount, Staging};
-use crate::engine::job::{Options, Tally};
+use crate::engine::job::{Mode, Tally};
 use crate::errno;
 use crate::ids::BatchNo;
 use crate::name::RelPath;
@@ -46,7 +47,7 @@ use crate::wire::outcome::{Reason, SpoolCode};
 /// The search of one transfer for what it would delete.
 #[derive(Debug, Default)]
 pub(super) struct Surplus {
-    pub options: Options,
+    pub mode: Mode,
     /// The path that the transfer sends.
     about: Option<RelPath>,
     patterns: Patterns,
@@ -59,6 +60,8 @@ pub(super) struct Surplus {
     /// A batch is missing, so it is unknown what it named.
     broken: bool,
     spool: Option<Spool>,
+    /// How many records on the spool failed from the start.
+    failed: u64,
     /// How many entries all listed directories have together.
     entries: u64,
     tallied: bool,
@@ -129,7 +132,7 @@ impl Surplus {
             false => Patterns::parse(&mut reader).map_err(|_| INVALID)?,
         };
         reader.end().map_err(|_| INVALID)?;
-        if self.options.gone && setup.path.is_base() {
+        if self.mode.path_is_gone() && setup.path.is_base() {
             return Err(INVALID);
         }
         if let Some(known) = &self.about {
@@ -143,16 +146,10 @@ impl Surplus {
         Ok(())
     }
 
-    /// Whether a transfer with these options commits nothing.
-    pub fn commits_nothing(options: &Options) -> bool {
-        options.dry_run || options.check || options.names_only
-    }
-
     /// Whether what is on the spool may be deleted: it was counted, and the transfer is one that
     /// deletes.
     pub fn may_run(&self) -> bool {
-        let Options { dry_run, check, delete, names_only, gone, .. } = self.options;
-        self.tallied && !dry_run && !check && (delete || names_only || gone)
+        self.tallied && self.mode.deletes()
     }
 
     /// The spool, unless it is empty or incomplete.
@@ -179,7 +176,7 @@ impl Surplus {
             self.next = self.next.map(BatchNo::next);
             for (entry, failed) in manifest.entries.iter().zip(failed) {
                 match entry.kind {
-                    Kind::Close { listed } => self.closed(within, entry, listed)?,
+                    Kind::Close { listed } => self.closed(within, entry, listed, false)?,
                     _ => self.named(entry, failed),
                 }
             }
@@ -211,7 +208,8 @@ impl Surplus {
     }
 
     /// A directory is closed. If the sender `listed` it completely, what only this host has in it
-    /// goes onto the spool.
+    /// goes onto the spool. Where this host can list it only because the transfer has changed its
+    /// permission bits, or those of a directory above it, a dry run could not, so it is not listed.
     ///
     /// # Errors
     /// It cannot be spooled.
@@ -220,6 +218,7 @@ impl Surplus {
         within: &mut Within<'_>,
         entry: &Entry,
         listed: bool,
+        closed_to_us: bool,
     ) -> io::Result<()> {
         let path = entry.path.as_bytes();
         match self.dirs.get_mut(path) {
@@ -229,7 +228,10 @@ impl Surplus {
                 let named = self.dirs.remove(path).unwrap_or_default();
                 let is_ours = self.about.as_ref().is_some_and(|about| entry.path.is_under(about));
                 if listed && is_ours && !named.failed && !below_failed && !self.tallied {
-                    self.list(within, &entry.path, named.names)?;
+                    match closed_to_us {
+                        true => self.not_listed(within, &entry.path, &denied())?,
+                        false => self.list(within, &entry.path, named.names)?,
+                    }
                 }
             }
             None => {}
@@ -247,9 +249,9 @@ impl Surplus {
     /// It cannot be spooled.
     pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<Tally> {
         self.broken |= !self.early.is_empty();
-        if !self.tallied && !self.broken && self.options.spools() {
+        if !self.tallied && !self.broken && self.mode.spools() {
             match self.about.clone() {
-                Some(about) if self.options.gone => self.spool_gone(within, about)?,
+                Some(about) if self.mode.path_is_gone() => self.spool_gone(within, about)?,
                 Some(about) if about.is_base() => {
                     let named = self.dirs.remove(about.as_bytes()).unwrap_or_default();
                     if !named.failed {
@@ -261,22 +263,28 @@ impl Surplus {
         }
         self.tallied = true;
         let entries = if self.broken { 0 } else { self.entries };
-        Ok(Tally { spooled: self.spool().map_or(0, |spool| spool.count()), entries })
+        let failed = if self.spool().is_some() { self.failed } else { 0 };
+        let spooled = self.spool().map_or(0, |spool| spool.count() - failed);
+        Ok(Tally { spooled, failed, entries })
     }
 
     /// Spools what is in a directory and not in `names`.
     fn list(&mut self, within: &mut Within<'_>, dir: &RelPath, mut names: Names) -> io::Result<()> {
         let opened = within.dirs.root().open_dir(dir.as_bytes(), fsat::LISTING);
         let listed = opened.and_then(|fd| Ok((fsat::stat_fd(fd.as_fd())?, Names::list(&fd)?, fd)));
-        let Ok((stat, mut there, fd)) = listed else { return Ok(()) };
+        let (stat, mut there, fd) = match listed {
+            Ok(listed) => listed,
+            Err(e) => return self.not_listed(within, dir, &e),
+        };
         if within.rights.lacks_owner_access(&stat) && stat.mode & 0o100 == 0 {
-            return Ok(()); // it can be listed, but nothing in it can be examined
+            // It can be listed, but nothing in it can be examined.
+            return self.not_listed(within, dir, &denied());
         }
         within.dirs.hold(dir.as_bytes(), fd);
         self.entries += there.len() as u64;
         names.sort();
         // No transfer sets attributes of the base directory.
-        let here = Parent::of(&stat, self.options.delete && !dir.is_base());
+        let here = Parent::of(&stat, self.mode.sends_and_deletes() && !dir.is_base());
         while let Some((name, _)) = there.next() {
             if names.contains(name) {
                 continue;
@@ -287,6 +295,21 @@ impl Surplus {
             }
         }
         Ok(())
+    }
+
+    /// A directory that was to be listed cannot be: what only this host has in it stays, and that is
+    /// an error. It is none where there is no such directory any more.
+    fn not_listed(
+        &mut self,
+        within: &mut Within<'_>,
+        dir: &RelPath,
+        error: &io::Error,
+    ) -> io::Result<()> {
+        if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) {
+            return Ok(());
+        }
+        let record = Record { code: failed(error), ..blank(dir.clone()) };
+        self.push(within, &record)
     }
 
     /// Spools a path that no longer exists at the sender.
@@ -361,7 +384,7 @@ impl Surplus {
             Err(e) => return self.unreadable(within, path, &e),
         };
         let is_dir = stat.kind == FileType::Directory;
-        if Mount::of(&stat) != parent.mount || self.patterns.excludes(&path, is_dir) {
+        if !Mount::of(&stat).is_same_mount(parent.mount) || self.patterns.excludes(&path, is_dir) {
             return Ok(Verdict::Kept);
         }
         let record = Record {
@@ -379,7 +402,8 @@ impl Surplus {
             Ok(opened) => opened,
             Err(e) => return self.unreadable(within, path, &e),
         };
-        if !record.seen.is_still(&here) {
+        // What is mounted by being opened has a mount of its own by now.
+        if !record.seen.is_still(&here) || !Mount::of(&here).is_same_mount(parent.mount) {
             return Ok(Verdict::Kept);
         }
         self.entries += names.len() as u64;
@@ -412,8 +436,13 @@ impl Surplus {
             Some(spool) => spool,
             none => none.insert(Spool::new(within.staging.nameless(within.rights)?)),
         };
+        self.failed += u64::from(record.code != SpoolCode::Spooled);
         spool.push(record)
     }
+}
+
+fn denied() -> io::Error {
+    io::Error::from_raw_os_error(libc::EACCES)
 }
 
 fn blank(path: RelPath) -> Record {

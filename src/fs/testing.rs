@@ -17,7 +17,7 @@ use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{WalkOptions, Walker};
-use crate::engine::job::{Answer, Body, Job, Options, TransferKey};
+use crate::engine::job::{Answer, Body, Job, Mode, Tally, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
@@ -128,7 +128,7 @@ pub fn batches(found: Vec<FoundEntry>) -> Vec<SourceBatch> {
 /// One transfer to one disk, driven by hand.
 pub struct Transfer {
     pub key: TransferKey,
-    pub options: Options,
+    pub mode: Mode,
     pub next: BatchNo,
 }
 
@@ -136,10 +136,10 @@ pub struct Transfer {
 pub type Line = (String, Need, Outcome);
 
 impl Transfer {
-    pub fn new(number: u32, options: Options) -> Self {
+    pub fn new(number: u32, mode: Mode) -> Self {
         Transfer {
             key: TransferKey { node: NodeId(1), number: TransferNo::new(number) },
-            options,
+            mode,
             next: BatchNo::ZERO,
         }
     }
@@ -164,8 +164,8 @@ impl Transfer {
         self.next = number.next();
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let manifest = batch.manifest.clone();
-        let (key, options) = (self.key, self.options);
-        let job = Job::Plan { key, batch: number, manifest, layout, options };
+        let (key, mode) = (self.key, self.mode);
+        let job = Job::Plan { key, batch: number, manifest, layout, mode };
         (number, disk.run(job).unwrap())
     }
 
@@ -256,14 +256,9 @@ pub fn copy_streamed(source: &mut Source, layout: &Layout, file: &StagedFile) {
 }
 
 /// Sends `start` from one base directory to another, and says what became of it.
-pub fn send_with(
-    from: &Arc<Root>,
-    disk: &mut Disk,
-    start: &RelPath,
-    options: Options,
-) -> Vec<Line> {
+pub fn send_with(from: &Arc<Root>, disk: &mut Disk, start: &RelPath, mode: Mode) -> Vec<Line> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let mut transfer = Transfer::new(NUMBER.fetch_add(1, Ordering::Relaxed), options);
+    let mut transfer = Transfer::new(NUMBER.fetch_add(1, Ordering::Relaxed), mode);
     let mut lines = Vec::new();
     for batch in batches(found(from, start)) {
         lines.extend(transfer.batch(disk, from, &batch));
@@ -273,7 +268,7 @@ pub fn send_with(
 }
 
 pub fn send(from: &TempDir, to: &TempDir) -> Vec<Line> {
-    send_with(&from.root(), &mut to.disk(), &RelPath::base(), Options::default())
+    send_with(&from.root(), &mut to.disk(), &RelPath::base(), Mode::default())
 }
 
 /// The lines but those of what was the same already.
@@ -452,18 +447,18 @@ pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
     Setup { path: about.clone(), patterns: bytes }
 }
 
-/// The batches of a walk of `start` for a transfer with `options`, as a sender makes them.
+/// The batches of a walk of `start` for a transfer with `mode`, as a sender makes them.
 pub fn spooling_batches(
     from: &Arc<Root>,
     start: &RelPath,
-    options: Options,
+    mode: Mode,
     rules: &[&str],
 ) -> Vec<SourceBatch> {
     let list = patterns(rules);
     let options = WalkOptions {
         keep: true,
-        names_only: options.names_only,
-        digests: options.check,
+        names_only: mode.names_only(),
+        digests: mode.is_check(),
         skip: Some(Box::new(move |path, is_dir| list.excludes(path, is_dir))),
         ..whole()
     };
@@ -484,29 +479,37 @@ impl Spooling {
         from: &Arc<Root>,
         disk: &mut Disk,
         start: &RelPath,
-        options: Options,
+        mode: Mode,
         rules: &[&str],
     ) -> Self {
-        let mut transfer = Transfer::new(77, options);
+        let mut transfer = Transfer::new(77, mode);
         let mut lines = Vec::new();
-        for batch in spooling_batches(from, start, options, rules) {
+        for batch in spooling_batches(from, start, mode, rules) {
             lines.extend(transfer.batch(disk, from, &batch));
         }
         Spooling { transfer, lines }
     }
 
+    /// All that is spooled, what failed from the start among it; and the entries.
     pub fn tally(&self, disk: &mut Disk) -> (u64, u64) {
+        let tally = self.tallied(disk);
+        (tally.spooled + tally.failed, tally.entries)
+    }
+
+    fn tallied(&self, disk: &mut Disk) -> Tally {
         match disk.run(Job::Tally { key: self.transfer.key }) {
-            Some(Answer::Tallied { tally, .. }) => (tally.spooled, tally.entries),
+            Some(Answer::Tallied { tally, .. }) => tally,
             other => panic!("{other:?}"),
         }
     }
 
+    /// What was deleted, and what was not, be it that it failed from the start.
     pub fn delete(&self, disk: &mut Disk) -> (u64, u64) {
-        match disk.run(Job::Delete { key: self.transfer.key }) {
+        let (deleted, failed) = match disk.run(Job::Delete { key: self.transfer.key }) {
             Some(Answer::Deleted { deleted, failed, .. }) => (deleted, failed),
             other => panic!("{other:?}"),
-        }
+        };
+        (deleted, failed + self.tallied(disk).failed)
     }
 
     pub fn pages(&self, disk: &mut Disk) -> Vec<(String, SpoolCode)> {

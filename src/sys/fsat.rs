@@ -16,6 +16,7 @@ use super::{cvt, cvt_r};
 
 mod attributes;
 mod content;
+mod mount;
 mod reopen;
 mod stat;
 #[cfg(test)]

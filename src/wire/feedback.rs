@@ -233,14 +233,18 @@ fn parse_accept(reader: &mut Reader<'_>) -> Result<Feedback, Error> {
 
 fn parse_spool(reader: &mut Reader<'_>) -> Result<Spool, Error> {
     Ok(match reader.u8()? {
-        0 => Spool::Tally(Tally { spooled: reader.varint()?, entries: reader.varint()? }),
+        0 => {
+            let (spooled, failed) = (reader.varint()?, reader.varint()?);
+            Spool::Tally(Tally { spooled, failed, entries: reader.varint()? })
+        }
         1 => Spool::Ran { deleted: reader.varint()?, failed: reader.varint()? },
         2 => {
             let skip = reader.varint()?;
             let mut names = Vec::new();
             while !reader.rest().is_empty() {
                 let code = SpoolCode::from_number(reader.varint32()?)?;
-                let path = RelPath::parse(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
+                let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?);
+                let path = path.map_err(|_| Error::Invalid)?;
                 names.push((code, path));
             }
             Spool::Page { skip, names }
@@ -251,9 +255,10 @@ fn parse_spool(reader: &mut Reader<'_>) -> Result<Spool, Error> {
 
 fn emit_spool(spool: &Spool, out: &mut Vec<u8>) {
     match spool {
-        Spool::Tally(Tally { spooled, entries }) => {
+        Spool::Tally(Tally { spooled, failed, entries }) => {
             out.push(0);
             out.put_varint(*spooled);
+            out.put_varint(*failed);
             out.put_varint(*entries);
         }
         Spool::Ran { deleted, failed } => {
@@ -388,13 +393,14 @@ mod tests {
             }),
             Feedback::Status(status(5)),
             Feedback::Accept { verdict: Verdict::Shared(b"10.0.0.1".to_vec()), grant: 9 },
-            Feedback::Spool(Spool::Tally(Tally { spooled: 5, entries: u64::MAX })),
+            Feedback::Spool(Spool::Tally(Tally { spooled: 5, failed: 1, entries: u64::MAX })),
             Feedback::Spool(Spool::Ran { deleted: 3, failed: 2 }),
             Feedback::Spool(Spool::Page {
                 skip: 7,
                 names: vec![
                     (SpoolCode::Deleted, RelPath::parse(b"a/b").unwrap()),
                     (SpoolCode::Failed(Reason::Os(13)), RelPath::parse(b"c").unwrap()),
+                    (SpoolCode::Failed(Reason::Os(5)), RelPath::base()),
                 ],
             }),
             Feedback::Ended,

@@ -2,7 +2,7 @@
 //!
 //! | offset | size | field |
 //! | --- | --- | --- |
-//! | 0 | 1 | version: 8 |
+//! | 0 | 1 | version: 9 |
 //! | 1 | 1 | kind |
 //! | 2 | 1 | flags |
 //! | 3 | 1 | key check value |
@@ -17,7 +17,7 @@ use crate::ids::{BatchNo, BlockNo, PollNo, TransferNo};
 use crate::name::NodeId;
 
 /// The version of the protocol. 7 was the C makuosan's.
-pub const VERSION: u8 = 8;
+pub const VERSION: u8 = 9;
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 32;
 /// Bytes of a trailer.
@@ -213,6 +213,19 @@ impl Header {
         })
     }
 
+    /// Whether a packet that is none of this version is the HELLO of a later one, or of version 8.
+    pub fn is_of_another_version(packet: &[u8]) -> bool {
+        const HELLO: u8 = PacketKind::Hello as u8;
+        const CONTROL: u8 = Role::Control as u8;
+        let Some((header, ..)) = Header::split(packet) else { return false };
+        let (version, kind) = (header[0], header[1]);
+        // In a later version as in this one: nobody knows more of it.
+        (8..32).contains(&version)
+            && version != VERSION
+            && kind == HELLO
+            && header[16..18] == [0, CONTROL]
+    }
+
     /// Writes a header.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
@@ -247,7 +260,7 @@ mod tests {
             block: BlockNo::new(0x4142_4344),
         };
         let bytes = [
-            8, 7, 2, 9, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 2, 0x21,
+            9, 7, 2, 9, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 2, 0x21,
             0x22, 0x23, 0x24, 0x25, 0x26, 0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44,
         ];
         assert_eq!(header.emit(), bytes);
@@ -268,7 +281,8 @@ mod tests {
         let good = Header::new(PacketKind::Poll, NodeId(7), Role::Control).emit();
         for (at, value) in [
             (0, 7),
-            (0, 9),
+            (0, 8),
+            (0, 10),
             (1, 0),
             (1, 18),
             (1, 255),

@@ -124,6 +124,8 @@ pub enum Need {
 pub struct Tally {
     /// How many entries would go.
     pub spooled: u64,
+    /// How many could not be listed, or cannot go: they are named with the others.
+    pub failed: u64,
     /// How many entries the listed directories of the target have in all, those included.
     pub entries: u64,
 }

@@ -10,6 +10,8 @@
 pub mod console;
 pub mod enemy;
 pub mod fleet;
+pub mod fuse;
+pub mod mounts;
 pub mod place;
 pub mod process;
 pub mod sandbox;

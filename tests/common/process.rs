@@ -252,3 +252,18 @@ pub fn in_mount_namespace(what: &str, setup: &str, dir: &Path) -> Option<Command
     command.args(options).args(["sh", "-c", &script, "sh"]).arg(dir).arg(MAKUOSAN);
     Some(command)
 }
+
+/// As [`in_mount_namespace`], for `setup` that may fail where a file system cannot be made: it is tried
+/// first, in a namespace that ends with it. None, said aloud, if it fails.
+pub fn in_mounts(what: &str, setup: &str, dir: &Path) -> Option<Command> {
+    let command = in_mount_namespace(what, setup, dir)?;
+    let args: Vec<_> = command.get_args().collect();
+    // The last word is the daemon's name.
+    let trial = Command::new("unshare").args(&args[..args.len() - 1]).arg("true").output().unwrap();
+    if !trial.status.success() {
+        let why = String::from_utf8_lossy(&trial.stderr);
+        super::skip(what, why.lines().next().unwrap_or("it cannot be mounted"));
+        return None;
+    }
+    Some(command)
+}

@@ -11,7 +11,7 @@
 //! may pause a client's transfer by what [`Session::unread`] says.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
+mod arrived;
 
 use super::command::{self, Command, Edit, Line, Watch};
 use super::password::{ASK, Secret};
@@ -20,12 +20,7 @@ use super::verb::Offer;
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
 use crate::pattern::{self, Patterns, Rule};
-
-/// With so many bytes of lines that wait, no more are read.
-const FULL_INPUT: usize = 64 * 1_024;
-
-/// What a waiting line takes beside its bytes, so that empty ones are bounded too.
-const LINE_COST: usize = 32;
+use arrived::{Arrived, Waiting, adds_pattern, is_foreign};
 
 /// With so many bytes unread, lines that a later one replaces (`alive`, `progress`) are left out.
 const BEHIND: usize = 4_096;
@@ -43,26 +38,12 @@ enum State {
     Closed,
 }
 
-/// A line that waits.
-#[derive(Debug)]
-enum Waiting {
-    Line(Vec<u8>),
-    /// A line over [`MAX_LINE`], which was thrown away; whether it was to add a pattern.
-    TooLong(bool),
-}
-
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
     offer: Offer,
     state: State,
-    /// What has arrived of a line whose end has not.
-    partial: Vec<u8>,
-    /// The rest of the line that is arriving is to be thrown away; whether it adds a pattern.
-    overlong: Option<bool>,
-    waiting: VecDeque<Waiting>,
-    /// The bytes of all of `waiting`, and [`LINE_COST`] for each.
-    waiting_bytes: usize,
+    arrived: Arrived,
     /// Whether no line has been looked at yet.
     first: bool,
     ended: bool,
@@ -86,10 +67,7 @@ impl Session {
         Session {
             offer,
             state: State::Idle,
-            partial: Vec::new(),
-            overlong: None,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            arrived: Arrived::default(),
             first: true,
             ended: false,
             current: String::new(),
@@ -122,24 +100,18 @@ impl Session {
     }
 
     /// Takes what has arrived. After this, ask for commands.
-    pub fn input(&mut self, mut bytes: &[u8]) {
-        if self.is_closed() {
-            return;
+    pub fn input(&mut self, bytes: &[u8]) {
+        if !self.is_closed() {
+            self.arrived.take(bytes);
         }
-        while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
-            self.take(&bytes[..end]);
-            self.end_line();
-            bytes = &bytes[end + 1..];
-        }
-        self.take(bytes);
     }
 
     /// The client will write nothing more. Lines that wait are still obeyed; then the session is
     /// closed. A line without an end is not obeyed: its end may be missing for a reason.
     pub fn end_of_input(&mut self) {
         self.ended = true;
-        self.partial.clear();
-        if matches!(self.state, State::Idle | State::Asked(_)) && self.waiting.is_empty() {
+        self.arrived.end();
+        if matches!(self.state, State::Idle | State::Asked(_)) && self.arrived.is_empty() {
             self.state = State::Closed;
         }
     }
@@ -147,14 +119,14 @@ impl Session {
     /// Whether a password has come that is not answered: the owner calls [`Session::answer`] when
     /// its [`super::password::Gate`] lets it, and then asks for commands.
     pub fn wants_answer(&self) -> bool {
-        matches!(self.state, State::Asked(_)) && !self.waiting.is_empty()
+        matches!(self.state, State::Asked(_)) && !self.arrived.is_empty()
     }
 
     /// Answers the password that has come, and says whether it was right. With a wrong one the
     /// session is closed. None if there is nothing to answer.
     pub fn answer(&mut self) -> Option<bool> {
         let State::Asked(secret) = self.state else { return None };
-        let right = matches!(self.next_line()?, Waiting::Line(line) if secret.is(&line));
+        let right = matches!(self.arrived.next()?, Waiting::Line(line) if secret.is(&line));
         self.output.push(b'\r');
         if right {
             self.state = State::Idle;
@@ -172,7 +144,7 @@ impl Session {
     /// session is busy or closed, or no line waits.
     pub fn next_command(&mut self) -> Option<Command> {
         while matches!(self.state, State::Idle) {
-            let Some(waiting) = self.next_line() else {
+            let Some(waiting) = self.arrived.next() else {
                 if self.ended {
                     self.state = State::Closed;
                 }
@@ -201,15 +173,6 @@ impl Session {
             }
         }
         None
-    }
-
-    fn next_line(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_front()?;
-        self.waiting_bytes -= LINE_COST;
-        if let Waiting::Line(line) = &waiting {
-            self.waiting_bytes -= line.len();
-        }
-        Some(waiting)
     }
 
     /// Writes a line of the command at work, unless it is above the connection's log level. Bytes
@@ -293,7 +256,7 @@ impl Session {
 
     /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
     pub fn wants_input(&self) -> bool {
-        !self.is_closed() && !self.ended && self.waiting_bytes < FULL_INPUT
+        !self.is_closed() && !self.ended && !self.arrived.is_full()
     }
 
     /// Whether a command was given out and is not finished.
@@ -331,36 +294,6 @@ impl Session {
         &self.patterns
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        if self.overlong.is_some() {
-            return;
-        }
-        // One byte more, as it may be the CR before the LF.
-        if self.partial.len() + bytes.len() > MAX_LINE + 1 {
-            let mut line = std::mem::take(&mut self.partial);
-            line.extend_from_slice(&bytes[..bytes.len().min(MAX_LINE)]);
-            self.overlong = Some(adds_pattern(&line));
-            return;
-        }
-        self.partial.extend_from_slice(bytes);
-    }
-
-    fn end_line(&mut self) {
-        let mut line = std::mem::take(&mut self.partial);
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        self.waiting_bytes += LINE_COST;
-        if let Some(adds) = self.overlong.take() {
-            self.waiting.push_back(Waiting::TooLong(adds));
-        } else if line.len() > MAX_LINE {
-            self.waiting.push_back(Waiting::TooLong(adds_pattern(&line)));
-        } else {
-            self.waiting_bytes += line.len();
-            self.waiting.push_back(Waiting::Line(line));
-        }
-    }
-
     /// Does what a line says, or gives out the command that it is.
     fn obey(&mut self, line: &[u8]) -> Option<Command> {
         let adds = adds_pattern(line);
@@ -376,7 +309,7 @@ impl Session {
                 self.close();
                 return Some(Command::Quit);
             }
-            Line::Do(Command::Send(_) | Command::Dsync(_) | Command::Check(_)) if self.unheeded => {
+            Line::Do(Command::Transfer(_)) if self.unheeded => {
                 let why = "a pattern was refused: nothing is done before 'exclude clear'";
                 self.put(&reply::trouble(why));
             }
@@ -450,9 +383,7 @@ impl Session {
 
     fn close(&mut self) {
         self.state = State::Closed;
-        self.waiting.clear();
-        self.waiting_bytes = 0;
-        self.partial = Vec::new();
+        self.arrived = Arrived::default();
         self.current.clear();
     }
 
@@ -487,25 +418,6 @@ impl Session {
         }
         self.output.push(b'\n');
     }
-}
-
-/// Whether a line is to add a pattern, as far as that can be told of one that is not understood.
-fn adds_pattern(line: &[u8]) -> bool {
-    let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
-    let edits = matches!(words.next(), Some(b"exclude" | b"include"));
-    edits && !matches!(words.next(), None | Some(b"list" | b"del" | b"clear"))
-}
-
-/// Whether the first line of a connection is from a program that speaks something else: a browser
-/// that a hostile page made connect (HTTP, or the binary start of TLS) must not command a daemon
-/// by what comes after.
-fn is_foreign(line: &[u8]) -> bool {
-    const METHODS: [&str; 9] =
-        ["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"];
-    let word = line.split(|&b| b == b' ').next().unwrap_or_default();
-    METHODS.iter().any(|method| method.as_bytes() == word)
-        || line.windows(6).any(|window| window == b" HTTP/")
-        || line.iter().any(|&b| b.is_ascii_control() && b != b'\t')
 }
 
 #[cfg(test)]

@@ -325,16 +325,8 @@ impl Control {
             }
             while let Some(command) = self.clients[at].session.next_command() {
                 match command {
-                    Command::Send(send) => {
-                        let order = Order::send(send, self.clients[at].session.patterns());
-                        self.order(now, at, order);
-                    }
-                    Command::Dsync(dsync) => {
-                        let order = Order::dsync(dsync, self.clients[at].session.patterns());
-                        self.order(now, at, order);
-                    }
-                    Command::Check(check) => {
-                        let order = Order::check(check, self.clients[at].session.patterns());
+                    Command::Transfer(transfer) => {
+                        let order = Order::new(transfer, self.clients[at].session.patterns());
                         self.order(now, at, order);
                     }
                     Command::Members(form) => {

@@ -247,6 +247,9 @@ impl Receiver {
             }
             Bad::Header => {
                 count(&counters.bad_header);
+                if Header::is_of_another_version(packet) {
+                    self.stranger(now, *from.ip(), Strange::OtherVersion);
+                }
                 let old = packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION;
                 // They go on sending for as long as they live; once is enough.
                 if old && self.old.len() < MOST_OLD && self.old.insert(*from.ip()) {

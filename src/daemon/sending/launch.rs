@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 
-use super::walker;
-use super::walker::{AHEAD, Task};
-use crate::console::command::Watch;
+use super::walker::{self, AHEAD, Task};
+use crate::console::command::{Scope, Watch};
 use crate::console::reply::Total;
 use crate::daemon::messages::{Host, NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
@@ -149,7 +148,7 @@ impl Launch {
     fn is_gone(&self, error: &WalkError) -> bool {
         let WalkError::Io { error, .. } = error else { return false };
         let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
-        missing && self.order.sync && !self.order.recursive
+        missing && self.order.scope == Scope::PathOrGone
     }
 
     fn block(&self, shared: &Shared) -> u16 {
@@ -163,7 +162,7 @@ impl Launch {
             number: self.number,
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
-            options: order.options(),
+            mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
             timeout: self.timeout.at_least(Span::from_secs(1)),

@@ -67,11 +67,13 @@ pub(super) struct Report {
     below: u64,
     /// Paths that a dry run has named for deletion.
     named: HashSet<RelPath>,
+    /// Nothing is deleted, as it would be too much.
+    over_limit: bool,
 }
 
 impl Report {
     pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
-        let check = new.order.check.then(CheckCount::default);
+        let check = new.order.mode.is_check().then(CheckCount::default);
         let told = |host: &Host| {
             let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
             Told { report, errors: 0, readonly: 0, gone: false }
@@ -90,6 +92,7 @@ impl Report {
             order: Arc::clone(&new.order),
             below: 0,
             named: HashSet::new(),
+            over_limit: false,
         }
     }
 
@@ -135,7 +138,7 @@ impl Report {
             };
             let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
-            if self.order.check {
+            if self.order.mode.is_check() {
                 if host.compared(&mut self.total, &mut lines, entry, need) {
                     // The total of a comparison counts as files what differs somewhere.
                     *mark |= if need == Need::All { UPDATED } else { FAILED };
@@ -152,7 +155,7 @@ impl Report {
                     }
                     *mark |= UPDATED | SAID;
                 }
-                Need::Skip if self.level >= 2 && !self.order.names_only => {
+                Need::Skip if self.level >= 2 && !self.order.mode.names_only() => {
                     lines.push((2, reply::skip(&host.report.name, &entry.path)))
                 }
                 Need::ReadOnly => {
@@ -203,11 +206,11 @@ impl Report {
                 }
                 Outcome::Skipped if !closes && entry.kind != Kind::Open => {
                     host.report.unchanged += 1;
-                    if self.level >= 2 && !self.order.names_only {
+                    if self.level >= 2 && !self.order.mode.names_only() {
                         lines.push((2, reply::skip(&host.report.name, &entry.path)));
                     }
                 }
-                Outcome::Skipped if self.level >= 2 && !closes && !self.order.names_only => {
+                Outcome::Skipped if self.level >= 2 && !closes && !self.order.mode.names_only() => {
                     lines.push((2, reply::skip(&host.report.name, &entry.path)));
                 }
                 Outcome::ReadOnly => {
@@ -273,23 +276,29 @@ impl Report {
     ) -> (bool, bool) {
         let order = Arc::clone(&self.order);
         let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
-        if order.check {
-            return (false, most > 0);
+        // What could not be listed is always named.
+        let failed = self.not_listed(tallies);
+        if order.mode.is_check() {
+            return (false, most > 0 || failed);
         }
         let mut lines = Vec::new();
         let path = order.path_shown();
-        if most > 0 && self.below == 0 && !order.gone && !order.force {
+        if most > 0 && self.below == 0 && !order.mode.path_is_gone() && !order.force {
             lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
         }
         for (target, tally) in tallies {
             let told = &mut self.hosts[target.index()];
-            let (name, Tally { spooled, entries }) = (&told.report.name, *tally);
+            let (name, Tally { spooled, entries, .. }) = (&told.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             if let Some(most) = over {
                 lines.push(format!(
                     "error: {spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
                 ));
-            } else if spooled >= FEW && spooled > entries / 2 && !order.gone && !order.force {
+            } else if spooled >= FEW
+                && spooled > entries / 2
+                && !order.mode.path_is_gone()
+                && !order.force
+            {
                 lines.push(format!(
                     "error: {spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
                 ));
@@ -299,10 +308,21 @@ impl Report {
             self.total.errors += lines.len() as u64;
             self.hosts.iter_mut().for_each(|told| told.worsen(HostStatus::Failed));
             self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
-            return (false, false);
+            self.over_limit = true;
+            return (false, failed);
         }
-        let shown = order.dry_run || self.level >= 1 || order.names_only || order.gone;
-        (!order.dry_run && most > 0, shown && most > 0)
+        let dry_run = order.mode.changes_nothing();
+        let shown = dry_run || self.level >= 1 || order.mode.only_deletes();
+        (!dry_run && most > 0, (shown && most > 0) || failed)
+    }
+
+    /// Takes in what targets could not list, or cannot delete; whether there is any.
+    fn not_listed(&mut self, tallies: &[(TargetNo, Tally)]) -> bool {
+        for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
+            self.hosts[target.index()].worsen(HostStatus::Failed);
+            self.total.errors += tally.failed;
+        }
+        tallies.iter().any(|(_, tally)| tally.failed > 0)
     }
 
     /// A target has deleted what it had spooled.
@@ -325,17 +345,19 @@ impl Report {
         names: &[(SpoolCode, RelPath)],
     ) {
         let order = Arc::clone(&self.order);
-        let level = u8::from(!(order.names_only || order.gone));
+        let level = u8::from(!order.mode.only_deletes());
+        let dry_run = order.mode.changes_nothing();
         let mut lines = Vec::new();
         for (code, path) in names {
             let told = &mut self.hosts[target.index()];
             let host = &told.report.name;
             match code {
-                SpoolCode::Spooled if order.check => {
+                SpoolCode::Spooled if self.over_limit => {}
+                SpoolCode::Spooled if order.mode.is_check() => {
                     lines.push((1, reply::check_extra(host, path)));
                     told.report.check.get_or_insert_default().extra += 1;
                 }
-                SpoolCode::Spooled if order.dry_run && self.level == 0 && level > 0 => {
+                SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
                     if !self.named.contains(path) {
                         lines.push((0, reply::would_delete(path)));
                         if self.named.len() < MOST_NAMED {
@@ -343,7 +365,7 @@ impl Report {
                         }
                     }
                 }
-                SpoolCode::Spooled if order.dry_run => {
+                SpoolCode::Spooled if dry_run => {
                     lines.push((level, reply::delete(host, path, true)));
                 }
                 SpoolCode::Deleted => lines.push((level, reply::delete(host, path, false))),
@@ -355,7 +377,10 @@ impl Report {
                     } else if told.errors <= MOST_ERRORS {
                         lines.push((0, reply::trouble_on(host, path, &why)));
                     }
-                    told.report.error(&path.to_string(), &why);
+                    told.report.error(&reply::shown(path), &why);
+                    if let Some(count) = &mut told.report.check {
+                        count.errors += 1;
+                    }
                 }
                 SpoolCode::Spooled | SpoolCode::Kept => {}
             }
@@ -529,6 +554,6 @@ impl Told {
         if self.errors <= MOST_ERRORS {
             lines.push((0, reply::trouble_on(&self.report.name, path, &why)));
         }
-        self.report.error(&path.to_string(), &why);
+        self.report.error(&reply::shown(path), &why);
     }
 }

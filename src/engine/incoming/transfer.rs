@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::batch::{Batch, Content, Stage};
 use super::budget::Rank;
 use super::{Outbound, Place, Shared};
-use crate::engine::job::{Body, Job, Options, Tally, TransferKey};
+use crate::engine::job::{Body, Job, Mode, Tally, TransferKey};
 use crate::ids::{BatchNo, BlockRange, EntryNo, PollNo, TargetNo};
 use crate::name::RelPath;
 use crate::time::{Span, Time};
@@ -44,7 +44,7 @@ pub(super) struct Transfer<H> {
     target: TargetNo,
     total: u16,
     block: u16,
-    options: Options,
+    mode: Mode,
     /// The lowest batch that is not done everywhere: the first of `batches`.
     low: BatchNo,
     batches: VecDeque<Batch<H>>,
@@ -92,7 +92,7 @@ impl<H> Transfer<H> {
             target,
             total: begin.total,
             block: begin.block,
-            options: begin.options,
+            mode: begin.mode,
             low: BatchNo::FIRST,
             batches: VecDeque::new(),
             received: 0,
@@ -163,7 +163,7 @@ impl<H> Transfer<H> {
     ) -> Option<(Reason, Vec<u8>)> {
         self.received = self.received.wrapping_add(u32::from(!header.alone));
         let offer = Offer::parse(payload).ok()?;
-        let (options, block_size) = (self.options, self.block);
+        let (mode, block_size) = (self.mode, self.block);
         let rank = self.rank(first, header.batch);
         let batch = self.get_or_open(header.batch)?;
         if !batch.offer(shared, rank, block_size, header.block, &offer) {
@@ -182,7 +182,7 @@ impl<H> Transfer<H> {
         }
         if let (Some(setup), BatchNo::FIRST) = (&manifest.setup, header.batch) {
             let path = setup.path.clone();
-            let claim = Claim { path, exclusive: options.is_exclusive(), from: self.from };
+            let claim = Claim { path, exclusive: mode.is_exclusive(), from: self.from };
             let overlaps = |other: &&Claim| {
                 claim.path.is_under(&other.path) || other.path.is_under(&claim.path)
             };
@@ -211,14 +211,14 @@ impl<H> Transfer<H> {
     /// Asks the disk for the plans of the batches whose manifests are whole, in order: what a batch
     /// opens, later ones have to know.
     fn plan_next(&mut self, shared: &mut Shared) {
-        let (key, options) = (self.key, self.options);
+        let (key, mode) = (self.key, self.mode);
         for (number, batch) in self.low.onwards().zip(&mut self.batches) {
             if batch.plan_asked {
                 continue;
             }
             let (Some(manifest), Some(layout)) = (&batch.manifest, &batch.layout) else { return };
             let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
-            shared.jobs.push_back(Job::Plan { key, batch: number, manifest, layout, options });
+            shared.jobs.push_back(Job::Plan { key, batch: number, manifest, layout, mode });
             batch.plan_asked = true;
         }
     }
@@ -231,7 +231,7 @@ impl<H> Transfer<H> {
         needs: Vec<Need>,
         file: Option<H>,
     ) {
-        let dry_run = self.options.dry_run;
+        let dry_run = self.mode.changes_nothing();
         let Some(batch) = self.get(number) else { return };
         if !matches!(batch.stage, Stage::Planning) {
             return;
@@ -436,7 +436,7 @@ impl<H> Transfer<H> {
     pub(super) fn delete(&mut self, shared: &mut Shared, now: Time, payload: &[u8]) {
         let Ok(order) = Delete::parse(payload) else { return };
         // Nothing more is spooled when all is done, and nothing is done twice.
-        if !self.options.spools() || self.batches.iter().any(|batch| !batch.is_done()) {
+        if !self.mode.spools() || self.batches.iter().any(|batch| !batch.is_done()) {
             return;
         }
         let key = self.key;
@@ -452,7 +452,7 @@ impl<H> Transfer<H> {
             Delete::Tally if !std::mem::replace(&mut self.spool.tally_asked, true) => {
                 Some(Job::Tally { key })
             }
-            Delete::Run if self.options.dry_run || self.options.check => return,
+            Delete::Run if self.mode.changes_nothing() => return,
             Delete::Run if self.spool.tally.is_none() => return,
             Delete::Run if !std::mem::replace(&mut self.spool.run_asked, true) => {
                 Some(Job::Delete { key })

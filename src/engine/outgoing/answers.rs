@@ -77,7 +77,7 @@ impl Outgoing {
     }
 
     fn need(&mut self, target: usize, number: BatchNo, runs: Runs<Need>) {
-        let dry_run = self.config.options.dry_run;
+        let dry_run = self.config.mode.changes_nothing();
         let Some(batch) = self.get_mut(number) else { return };
         let entries = batch.entries;
         let said = &mut batch.said[target];

@@ -18,7 +18,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use crate::engine::destination::Destination;
-use crate::engine::job::{Options, Tally};
+use crate::engine::job::{Mode, Tally};
 use crate::engine::window::{Pacer, Window};
 use crate::ids::{BatchNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use crate::name::{NodeId, RelPath};
@@ -54,8 +54,8 @@ pub struct Config {
     pub oldest: TransferNo,
     /// Whom it is for, at most [`crate::wire::begin::MAX_TARGETS`].
     pub targets: Vec<(NodeId, SocketAddrV4)>,
-    /// How it is to be done.
-    pub options: Options,
+    /// What it is to do.
+    pub mode: Mode,
     /// The payload of a block, in bytes.
     pub block: u16,
     /// How many batches are on their way at once, 1 to [`crate::wire::feedback::MAX_OPEN`].

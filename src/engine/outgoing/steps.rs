@@ -46,7 +46,7 @@ impl Outgoing {
                 _ => self.everyone(),
             };
             let begin = Begin {
-                options: self.config.options,
+                mode: self.config.mode,
                 block: self.config.block,
                 oldest: self.config.oldest,
                 total: self.targets.len() as u16,
@@ -93,7 +93,7 @@ impl Outgoing {
         if !self.targets.is_empty() && self.targets.iter().all(|target| target.is_gone()) {
             return self.give_up(now);
         }
-        let dry_run = self.config.options.dry_run;
+        let dry_run = self.config.mode.changes_nothing();
         let some_active = self.targets.iter().any(|target| target.is_active());
         for at in 0..self.batches.len() {
             let number = self.first.after(at);
@@ -116,7 +116,7 @@ impl Outgoing {
             self.repairs.forget_below(self.first);
         }
         if self.input_ended && self.batches.is_empty() {
-            match self.config.options.spools() {
+            match self.config.mode.spools() {
                 true => self.start_spool(now),
                 false => self.close(now, PacketKind::End),
             }
@@ -524,7 +524,7 @@ impl Outgoing {
     fn next_data(&self, most: u32) -> Option<(usize, BlockRange)> {
         let at = self.batches.iter().position(|batch| !batch.passed)?;
         let batch = &self.batches[at];
-        if batch.lack.needs > 0 || self.config.options.dry_run || batch.frozen {
+        if batch.lack.needs > 0 || self.config.mode.changes_nothing() || batch.frozen {
             return None;
         }
         if batch.next == BlockNo::ZERO && !self.is_room_for(at) {

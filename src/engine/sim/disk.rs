@@ -165,8 +165,8 @@ impl MemDisk {
 
     fn answer(&mut self, job: Job) -> Answer<Handle> {
         match job {
-            Job::Plan { key, batch, manifest, layout, options } => {
-                if options.spools() {
+            Job::Plan { key, batch, manifest, layout, mode } => {
+                if mode.spools() {
                     let paths = manifest.entries.iter().map(|entry| entry.path.as_bytes().to_vec());
                     self.seen.entry(key).or_default().extend(paths);
                 }
@@ -185,7 +185,7 @@ impl MemDisk {
                 let needs: Vec<Need> = manifest.entries.iter().map(need).collect();
                 let streams =
                     layout.streams() && needs[layout.slots()[0].entry.index()] == Need::All;
-                let handle = (streams && !options.dry_run).then(Handle::default);
+                let handle = (streams && !mode.changes_nothing()).then(Handle::default);
                 let planned = Planned {
                     manifest,
                     layout,
@@ -193,7 +193,7 @@ impl MemDisk {
                     handle: handle.clone(),
                     staged: None,
                 };
-                if !options.dry_run {
+                if !mode.changes_nothing() {
                     assert!(self.planned.insert((key, batch), planned).is_none(), "planned twice");
                 }
                 Answer::Planned { key, batch, needs, file: handle }
@@ -240,7 +240,11 @@ impl MemDisk {
                 let seen = self.seen.remove(&key).unwrap_or_default();
                 let extra = self.files.keys().filter(|path| !seen.contains(*path));
                 let spool: Vec<_> = extra.map(|path| (SpoolCode::Spooled, path.clone())).collect();
-                let tally = Tally { spooled: spool.len() as u64, entries: self.files.len() as u64 };
+                let tally = Tally {
+                    spooled: spool.len() as u64,
+                    failed: 0,
+                    entries: self.files.len() as u64,
+                };
                 assert!(self.spools.insert(key, spool).is_none(), "tallied twice");
                 Answer::Tallied { key, tally }
             }

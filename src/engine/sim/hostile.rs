@@ -14,12 +14,13 @@ use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::begin::{Begin, Bits, Commit, Offer, Options};
+use crate::wire::begin::{Begin, Bits, Commit, Offer};
 use crate::wire::feedback::{BatchStatus, Feedback, State, Status, Verdict};
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::tests::entry;
 use crate::wire::manifest::{Extent, Kind, Manifest};
+use crate::wire::mode::Mode;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs};
 use crate::wire::poll::{Asked, Mark, Poll};
 
@@ -173,7 +174,7 @@ fn header(from: Who, kind: PacketKind, number: u32, batch: u32, block: u32) -> H
 
 fn begin(reception: &mut Reception<()>, from: Who, number: u32) {
     let begin = Begin {
-        options: Options::default(),
+        mode: Mode::SEND,
         block: 8_192,
         oldest: TransferNo::ZERO,
         total: 1,
@@ -323,7 +324,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
         number: TransferNo::new(1),
         oldest: TransferNo::new(1),
         targets: nodes.iter().map(|&node| (node, address(node.0 as usize))).collect(),
-        options: Default::default(),
+        mode: Mode::SEND,
         block: 8_192,
         parallel: 8,
         timeout: Span::from_secs(10),

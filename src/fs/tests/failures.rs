@@ -2,7 +2,7 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::{Answer, Options};
+use crate::engine::job::{Answer, Mode};
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::wire::outcome::Reason;
@@ -23,7 +23,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     let mut disk = to.disk();
     let full = Reason::Os(libc::ENOSPC as u16);
     // The bytes.
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let batch = one_batch(&root, &RelPath::base());
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
@@ -38,7 +38,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
         from.mkdir(&format!("{n:02}"));
     }
     let root = from.root();
-    let mut transfer = Transfer::new(2, Options::default());
+    let mut transfer = Transfer::new(2, Mode::SEND);
     let all = batches(found(&root, &RelPath::base()));
     let (first, _, _) = transfer.plan(&mut disk, &all[0]);
     transfer.plan(&mut disk, &all[1]);
@@ -52,7 +52,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     }
     let from = TempDir::new("from");
     from.write("small", b"1");
-    send_with(&from.root(), &mut disk, &RelPath::base(), Options::default());
+    send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
     assert!(to.join("small").exists());
 }
 
@@ -73,7 +73,7 @@ fn a_read_only_file_system_is_said_at_the_start() {
     from.write("f", b"1");
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
     assert!(

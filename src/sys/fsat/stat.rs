@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_long};
 
+use super::mount::mount_of;
 use super::{Optional, cvt, with_nul};
 use crate::wire::manifest::Stamp;
 
@@ -80,7 +81,7 @@ pub struct Stat {
     pub rdev: (u32, u32),
     /// How many hard links it has.
     pub nlink: u64,
-    /// The ID of its mount; None before Linux 5.8.
+    /// The ID of its mount; None if an old kernel does not tell it.
     pub mount: Option<u64>,
 }
 
@@ -121,6 +122,10 @@ pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
     with_nul(name, |name| cvt(statx(dir.as_raw_fd(), name, flags, &mut buf)))?;
     // SAFETY: all zeros is a valid statx, and the kernel has filled it in.
     let buf = unsafe { buf.assume_init() };
+    let mount = match buf.stx_mask & libc::STATX_MNT_ID {
+        0 => mount_of(dir, name),
+        _ => Some(buf.stx_mnt_id),
+    };
     let stamp = |t: libc::statx_timestamp| Stamp { secs: t.tv_sec, nanos: t.tv_nsec };
     Ok(Stat {
         kind: FileType::of_mode(buf.stx_mode.into()),
@@ -135,7 +140,7 @@ pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
         dev: libc::makedev(buf.stx_dev_major, buf.stx_dev_minor),
         rdev: (buf.stx_rdev_major, buf.stx_rdev_minor),
         nlink: buf.stx_nlink.into(),
-        mount: (buf.stx_mask & libc::STATX_MNT_ID != 0).then_some(buf.stx_mnt_id),
+        mount,
     })
 }
 
@@ -161,6 +166,6 @@ pub(super) fn by_fstatat(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::
         dev: buf.st_dev.into(),
         rdev: (libc::major(buf.st_rdev), libc::minor(buf.st_rdev)),
         nlink: buf.st_nlink.into(),
-        mount: None,
+        mount: mount_of(dir, name),
     })
 }

@@ -1,4 +1,5 @@
 use super::attributes::{chmod_by_opening, chmod_by_proc};
+use super::mount::{by_handle, by_proc, mount_of};
 use super::stat::{by_fstatat, by_statx};
 use super::*;
 use crate::wire::manifest::Stamp;
@@ -64,11 +65,28 @@ fn both_ways_to_look_agree() {
         let flags = libc::AT_SYMLINK_NOFOLLOW;
         let new = by_statx(dir.1.as_fd(), name, flags).unwrap();
         let old = by_fstatat(dir.1.as_fd(), name, flags).unwrap();
-        assert_eq!(Stat { mount: None, ..new }, old);
+        assert_eq!(new, old);
     }
     let link = stat_at(dir.1.as_fd(), b"l").unwrap();
     assert_eq!((link.kind, link.size), (FileType::Symlink, 1));
     assert_eq!(readlink_at(dir.1.as_fd(), b"l").unwrap(), b"f");
+}
+
+#[test]
+fn all_ways_to_tell_a_mount_agree() {
+    let root = std::fs::File::open("/").unwrap();
+    let at = root.as_fd();
+    let mut told = 0;
+    for name in [&b"proc"[..], b"dev", b"sys", b"tmp", b"etc", b".", b""] {
+        let flags = if name.is_empty() { libc::AT_EMPTY_PATH } else { libc::AT_SYMLINK_NOFOLLOW };
+        let Ok(stat) = by_statx(at, name, flags) else { continue };
+        assert_eq!(by_proc(at, name), stat.mount);
+        let by_handle = by_handle(at, name);
+        told += usize::from(by_handle.is_some());
+        assert!(by_handle.is_none() || by_handle == stat.mount);
+    }
+    assert!(told >= 2, "no handles at all");
+    assert_ne!(mount_of(at, b"proc"), mount_of(at, b""));
 }
 
 #[test]

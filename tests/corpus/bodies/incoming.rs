@@ -11,10 +11,11 @@ use makuosan::engine::job::{Answer, Body, Job, TransferKey};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
-use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer, Options};
+use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
 use makuosan::wire::feedback::{Feedback, PAGE_EACH};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::layout::Layout;
+use makuosan::wire::mode::Mode;
 use makuosan::wire::outcome::{Need, Outcome, Reason, SpoolCode, Tally};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
@@ -165,14 +166,7 @@ impl World {
         let key = key(input);
         let flags = input.u8();
         let begin = Begin {
-            options: Options {
-                dry_run: flags & 7 == 7,
-                ignore_times: flags & 8 != 0,
-                delete: flags & 48 == 48,
-                names_only: flags & 192 == 192,
-                check: flags & 80 == 80,
-                gone: flags & 36 == 36,
-            },
+            mode: Mode::SEND,
             block: [480, 1_424, 8_192][input.below(3) as usize],
             oldest: TransferNo::new([0, input.number()][usize::from(input.below(8) == 0)]),
             total: 1 + [0, 0, 2, 300][input.below(4) as usize],
@@ -181,11 +175,18 @@ impl World {
         };
         self.blocks.insert(key, begin.block);
         self.largest = self.largest.max(begin.block);
-        self.packet(
-            input,
-            header(PacketKind::Begin, key, BatchNo::ZERO, BlockNo::ZERO),
-            begin.emit(),
-        );
+        // Also combinations that no daemon writes.
+        let set = [
+            (flags & 7 == 7, 1),
+            (flags & 8 != 0, 2),
+            (flags & 48 == 48, 4),
+            (flags & 192 == 192, 8),
+            (flags & 80 == 80, 16),
+            (flags & 36 == 36, 32),
+        ];
+        let mut payload = begin.emit();
+        payload[0] = set.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
+        self.packet(input, header(PacketKind::Begin, key, BatchNo::ZERO, BlockNo::ZERO), payload);
     }
 
     fn offer(&mut self, input: &mut Input<'_>) {
@@ -308,9 +309,10 @@ impl World {
                 let outcomes = (0..entries).map(|_| outcome(input)).collect();
                 Answer::Done { key, batch, outcomes }
             }
-            Job::Tally { key } => {
-                Answer::Tallied { key, tally: Tally { spooled: input.u8().into(), entries: 9 } }
-            }
+            Job::Tally { key } => Answer::Tallied {
+                key,
+                tally: Tally { spooled: input.u8().into(), failed: 0, entries: 9 },
+            },
             Job::Delete { key } => Answer::Deleted { key, deleted: input.u64(), failed: 1 },
             Job::Page { key, skip, room } => {
                 let mut names = Vec::new();
