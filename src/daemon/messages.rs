@@ -9,7 +9,7 @@ use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
 use crate::console::reply::{HostReport, Progress, Total};
-use crate::engine::job::Answer;
+use crate::engine::disk_job::DiskAnswer;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
@@ -63,7 +63,7 @@ pub(super) enum ToSender {
 #[derive(Debug)]
 pub(super) enum ToReceiver {
     /// The disk has done a job.
-    Answer(Answer<StagedFile>),
+    Answer(DiskAnswer<StagedFile>),
     /// A member has left.
     Gone(NodeId),
     /// A member's transfers before this one are closed.

@@ -13,7 +13,7 @@ use super::paths::split;
 use super::staging::Staged;
 use super::surplus::Within;
 use super::sweep;
-use crate::engine::job::{Answer, TransferKey};
+use crate::engine::disk_job::{DiskAnswer, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -39,7 +39,7 @@ impl Disk {
         key: TransferKey,
         batch: BatchNo,
         strikes: &[EntryNo],
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let Some(mut transfer) = self.transfers.remove(&key) else {
             return never_planned(key, batch);
         };
@@ -51,7 +51,7 @@ impl Disk {
                 }
             }
             self.transfers.insert(key, transfer);
-            return Answer::Done { key, batch, outcomes };
+            return DiskAnswer::Done { key, batch, outcomes };
         }
         // Batches are committed in order, so an earlier one cannot be committed any more.
         let later = transfer.batches.split_off(&batch);
@@ -64,8 +64,8 @@ impl Disk {
                 let done = self.commit_batch(&mut transfer, batch, &mut planned, strikes);
                 self.discard(&mut planned);
                 match done {
-                    Ok(outcomes) => Answer::Done { key, batch, outcomes },
-                    Err((entry, reason)) => Answer::Fatal { key, batch, entry, reason },
+                    Ok(outcomes) => DiskAnswer::Done { key, batch, outcomes },
+                    Err((entry, reason)) => DiskAnswer::Fatal { key, batch, entry, reason },
                 }
             }
         };

@@ -17,7 +17,7 @@ use super::root::Dirs;
 use super::staging::{Staging, create};
 use super::surplus::Within;
 use super::sweep;
-use crate::engine::job::{Answer, Mode, TransferKey};
+use crate::engine::disk_job::{DiskAnswer, Mode, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -34,7 +34,7 @@ impl Disk {
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
         mode: Mode,
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let before = self.transfers.get_mut(&key).and_then(|t| t.batches.remove(&batch));
         if let Some(mut before) = before {
             self.discard(&mut before);
@@ -43,7 +43,7 @@ impl Disk {
         transfer.surplus.mode = mode;
         if let Some(setup) = &manifest.setup {
             if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
+                return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
             }
         }
         let closing = &self.closing;
@@ -79,8 +79,8 @@ impl Disk {
             transfer.batches.insert(batch, planned);
         }
         match opened {
-            Err((entry, reason)) => Answer::Fatal { key, batch, entry, reason },
-            Ok(()) => Answer::Planned { key, batch, needs, file },
+            Err((entry, reason)) => DiskAnswer::Fatal { key, batch, entry, reason },
+            Ok(()) => DiskAnswer::Planned { key, batch, needs, file },
         }
     }
 
@@ -91,18 +91,18 @@ impl Disk {
         batch: BatchNo,
         manifest: &Arc<Manifest>,
         needs: Vec<Need>,
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let transfer = self.transfers.entry(key).or_default();
         if let (Some(staging), true) = (&mut self.staging, transfer.surplus.mode.spools()) {
             let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
             if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
-                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
+                return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
         transfer.only_needs.insert(batch, needs.clone());
-        Answer::Planned { key, batch, needs, file: None }
+        DiskAnswer::Planned { key, batch, needs, file: None }
     }
 
     /// Creates the streamed file of a batch in staging, if it has one and needs it. If that fails, the

@@ -34,7 +34,7 @@ use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::{Record, Spool};
 use super::staging::{Mount, Staging};
-use crate::engine::job::{Mode, Tally};
+use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::errno;
 use crate::ids::BatchNo;
 use crate::name::RelPath;
@@ -247,7 +247,7 @@ impl Surplus {
     ///
     /// # Errors
     /// It cannot be spooled.
-    pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<Tally> {
+    pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<DeletionTally> {
         self.broken |= !self.early.is_empty();
         if !self.tallied && !self.broken && self.mode.spools() {
             match self.about.clone() {
@@ -265,7 +265,7 @@ impl Surplus {
         let entries = if self.broken { 0 } else { self.entries };
         let failed = if self.spool().is_some() { self.failed } else { 0 };
         let spooled = self.spool().map_or(0, |spool| spool.count() - failed);
-        Ok(Tally { spooled, failed, entries })
+        Ok(DeletionTally { spooled, failed, entries })
     }
 
     /// Spools what is in a directory and not in `names`.

@@ -14,7 +14,7 @@ use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
-use makuosan::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode, Tally};
+use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
 /// For each of [`decoders::ALL`], bytes that it takes.
@@ -123,7 +123,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
     vec![
         (6, Delete::Tally.emit()),
         (6, Delete::Run.emit()),
-        (13, spool(Spool::Tally(Tally { spooled: 1, failed: 1, entries: 2 }))),
+        (13, spool(Spool::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
         (13, spool(Spool::Ran { deleted: 1, failed: 2 })),
     ]
 }

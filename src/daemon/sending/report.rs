@@ -11,7 +11,7 @@ use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
-use crate::engine::job::Tally;
+use crate::engine::disk_job::DeletionTally;
 use crate::engine::outgoing::Gone;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
@@ -272,7 +272,7 @@ impl Report {
     pub(super) fn tallied(
         &mut self,
         shared: &Shared,
-        tallies: &[(TargetNo, Tally)],
+        tallies: &[(TargetNo, DeletionTally)],
     ) -> (bool, bool) {
         let order = Arc::clone(&self.order);
         let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
@@ -288,7 +288,7 @@ impl Report {
         }
         for (target, tally) in tallies {
             let told = &mut self.hosts[target.index()];
-            let (name, Tally { spooled, entries, .. }) = (&told.report.name, *tally);
+            let (name, DeletionTally { spooled, entries, .. }) = (&told.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             if let Some(most) = over {
                 lines.push(format!(
@@ -317,7 +317,7 @@ impl Report {
     }
 
     /// Takes in what targets could not list, or cannot delete; whether there is any.
-    fn not_listed(&mut self, tallies: &[(TargetNo, Tally)]) -> bool {
+    fn not_listed(&mut self, tallies: &[(TargetNo, DeletionTally)]) -> bool {
         for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
             self.hosts[target.index()].worsen(HostStatus::Failed);
             self.total.errors += tally.failed;

@@ -49,7 +49,7 @@ pub(super) enum Content<H> {
     None,
 }
 
-pub(super) struct Batch<H> {
+pub(super) struct IncomingBatch<H> {
     /// Whose it is.
     node: NodeId,
     pub(super) stage: Stage<H>,
@@ -68,9 +68,9 @@ pub(super) struct Batch<H> {
     pub(super) reserved_body: usize,
 }
 
-impl<H> Batch<H> {
+impl<H> IncomingBatch<H> {
     pub(super) fn new(node: NodeId) -> Self {
-        Batch {
+        IncomingBatch {
             node,
             stage: Stage::Unknown { refused: false },
             manifest: None,

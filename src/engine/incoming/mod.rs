@@ -6,14 +6,14 @@
 
 mod batch;
 mod budget;
-mod tombs;
+mod closed;
 mod transfer;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddrV4;
 
-use crate::engine::job::{Answer, Job, TransferKey};
+use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, TargetNo, TransferNo};
 use crate::name::NodeId;
@@ -25,8 +25,8 @@ use crate::wire::outcome::Reason;
 
 pub use budget::BEYOND;
 use budget::Budget;
-use tombs::Tombs;
-use transfer::{Claim, Transfer};
+use closed::ClosedTransfers;
+use transfer::{Claim, IncomingTransfer};
 
 /// The most transfers open at once; and the most closed ones that the disk may be busy with.
 pub const MAX_TRANSFERS: usize = 128;
@@ -81,12 +81,12 @@ pub enum Event {
     /// A transfer is complete here.
     Ended(TransferKey),
     /// A transfer ended early.
-    Aborted(TransferKey, Why),
+    Aborted(TransferKey, AbortReason),
 }
 
 /// Why a transfer ended early.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Why {
+pub enum AbortReason {
     /// Its sender said so.
     Sender,
     /// Its sender is no member any more.
@@ -97,13 +97,13 @@ pub enum Why {
     Failed(Reason),
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for AbortReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Sender => f.write_str("its sender called it off"),
-            Why::Left => f.write_str("its sender has left"),
-            Why::Silence => f.write_str("its sender is silent"),
-            Why::Failed(reason) => write!(f, "{reason}"),
+            AbortReason::Sender => f.write_str("its sender called it off"),
+            AbortReason::Left => f.write_str("its sender has left"),
+            AbortReason::Silence => f.write_str("its sender is silent"),
+            AbortReason::Failed(reason) => write!(f, "{reason}"),
         }
     }
 }
@@ -111,10 +111,10 @@ impl fmt::Display for Why {
 /// All transfers that come in.
 pub struct Reception<H> {
     shared: Shared,
-    transfers: Vec<Transfer<H>>,
+    transfers: Vec<IncomingTransfer<H>>,
     /// Closed transfers that the disk may still be busy with, and the memory that this takes.
     closing: HashMap<TransferKey, usize>,
-    tombs: Tombs,
+    closed: ClosedTransfers,
     answers: VecDeque<Outbound>,
     events: VecDeque<Event>,
 }
@@ -123,7 +123,7 @@ pub struct Reception<H> {
 struct Shared {
     config: Config,
     rng: Rng,
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<DiskJob>,
     spare: Vec<Vec<u8>>,
     budget: Budget,
     senders: u32,
@@ -170,7 +170,7 @@ impl<H> Reception<H> {
             },
             transfers: Vec::new(),
             closing: HashMap::new(),
-            tombs: Tombs::default(),
+            closed: ClosedTransfers::default(),
             answers: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -208,7 +208,7 @@ impl<H> Reception<H> {
                 None
             }
             PacketKind::End => return self.close(now, at, None),
-            PacketKind::Abort => return self.close(now, at, Some(Why::Sender)),
+            PacketKind::Abort => return self.close(now, at, Some(AbortReason::Sender)),
             _ => None,
         };
         if let Some((reason, what)) = failed {
@@ -242,35 +242,35 @@ impl<H> Reception<H> {
     }
 
     /// The disk has done a job.
-    pub fn answer(&mut self, now: Time, answer: Answer<H>) {
+    pub fn answer(&mut self, now: Time, answer: DiskAnswer<H>) {
         match answer {
-            Answer::Planned { key, batch, needs, file } => {
+            DiskAnswer::Planned { key, batch, needs, file } => {
                 let Some(at) = self.position(key) else { return };
                 self.transfers[at].planned(&mut self.shared, now, batch, needs, file);
             }
-            Answer::Staged { key, batch, buffer } => {
+            DiskAnswer::Staged { key, batch, buffer } => {
                 if let Some(buffer) = buffer {
                     self.shared.recycle(buffer);
                 }
                 let Some(at) = self.position(key) else { return };
                 self.transfers[at].staged(&mut self.shared, now, batch);
             }
-            Answer::Done { key, batch, outcomes } => {
+            DiskAnswer::Done { key, batch, outcomes } => {
                 let Some(at) = self.position(key) else { return };
                 self.transfers[at].done(&mut self.shared, now, batch, outcomes);
             }
-            Answer::Closed { key } => {
+            DiskAnswer::Closed { key } => {
                 let freed = self.closing.remove(&key).unwrap_or(0);
                 self.shared.budget.release(key.node, freed);
             }
-            Answer::Tallied { key, tally } => self.spooled(now, key, Spool::Tally(tally)),
-            Answer::Deleted { key, deleted, failed } => {
+            DiskAnswer::Tallied { key, tally } => self.spooled(now, key, Spool::Tally(tally)),
+            DiskAnswer::Deleted { key, deleted, failed } => {
                 self.spooled(now, key, Spool::Ran { deleted, failed });
             }
-            Answer::Page { key, skip, names } => {
+            DiskAnswer::Page { key, skip, names } => {
                 self.spooled(now, key, Spool::Page { skip, names });
             }
-            Answer::Fatal { key, batch, entry, reason } => {
+            DiskAnswer::Fatal { key, batch, entry, reason } => {
                 let path = self.position(key).and_then(|at| self.transfers[at].path(batch, entry));
                 return self.refuse(now, key, reason, path.unwrap_or_default());
             }
@@ -287,43 +287,43 @@ impl<H> Reception<H> {
     /// A member has left, or has been replaced by its next life.
     pub fn member_gone(&mut self, now: Time, node: NodeId) {
         while let Some(at) = self.transfers.iter().position(|t| t.key.node == node) {
-            self.close(now, at, Some(Why::Left));
+            self.close(now, at, Some(AbortReason::Left));
         }
-        self.tombs.member_gone(now, node);
+        self.closed.member_gone(now, node);
     }
 
     /// A member says that all its transfers below `oldest` are closed.
     pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: TransferNo) {
-        let over = |t: &Transfer<H>| t.key.node == node && t.key.number.is_before(oldest);
+        let over = |t: &IncomingTransfer<H>| t.key.node == node && t.key.number.is_before(oldest);
         while let Some(at) = self.transfers.iter().position(over) {
-            self.close(now, at, Some(Why::Sender));
+            self.close(now, at, Some(AbortReason::Sender));
         }
-        self.tombs.below(node, oldest);
+        self.closed.below(node, oldest);
     }
 
     /// A deadline has passed.
     pub fn timeout(&mut self, now: Time) {
         while let Some(at) = self.transfers.iter().position(|t| now >= t.heard + SILENCE) {
-            self.close(now, at, Some(Why::Silence));
+            self.close(now, at, Some(AbortReason::Silence));
         }
-        self.tombs.timeout(now);
+        self.closed.timeout(now);
     }
 
     /// When [`Reception::timeout`] or [`Reception::poll_transmit`] have something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let silence = self.transfers.iter().map(|t| t.heard + SILENCE);
-        let due = self.transfers.iter().filter_map(Transfer::due);
-        silence.chain(due).chain(self.tombs.poll_timeout()).min()
+        let due = self.transfers.iter().filter_map(IncomingTransfer::due);
+        silence.chain(due).chain(self.closed.poll_timeout()).min()
     }
 
     /// What the disk has to do next.
-    pub fn poll_job(&mut self) -> Option<Job> {
+    pub fn poll_job(&mut self) -> Option<DiskJob> {
         while let Some(job) = self.shared.jobs.pop_front() {
             // The body of a batch moves here, after its last block has been put in place.
-            let Job::Stage { key, batch, .. } = job else { return Some(job) };
+            let DiskJob::Stage { key, batch, .. } = job else { return Some(job) };
             let body = self.position(key).and_then(|at| self.transfers[at].take_body(batch));
             if let Some(body) = body {
-                return Some(Job::Stage { key, batch, body });
+                return Some(DiskJob::Stage { key, batch, body });
             }
         }
         None
@@ -370,7 +370,7 @@ impl<H> Reception<H> {
         let me = self.shared.config.me;
         let Some(index) = begin.targets.iter().position(|&node| node == me) else { return };
         self.oldest_open(now, key.node, begin.oldest);
-        if self.tombs.knows(key) {
+        if self.closed.knows(key) {
             return self.bury_again(from, key, PacketKind::Begin);
         }
         let at = match self.position(key) {
@@ -382,7 +382,7 @@ impl<H> Reception<H> {
             }
             None => {
                 let target = TargetNo::of(begin.first.index() + index);
-                self.transfers.push(Transfer::new(key, from, now, target, &begin));
+                self.transfers.push(IncomingTransfer::new(key, from, now, target, &begin));
                 self.events.push_back(Event::Opened(key));
                 self.transfers.len() - 1
             }
@@ -405,7 +405,7 @@ impl<H> Reception<H> {
         if !matches!(kind, Begin | Poll | Commit | Delete | End | Abort) {
             return;
         }
-        match self.tombs.verdict(key) {
+        match self.closed.verdict(key) {
             Some(Some(verdict)) => self.verdict(from, key, verdict),
             Some(None) => self.say(from, key, Feedback::Ended),
             // A transfer that this daemon never knew: only its end can be confirmed.
@@ -432,19 +432,19 @@ impl<H> Reception<H> {
         let Some(at) = self.position(key) else { return };
         let from = self.transfers[at].from;
         let verdict = Verdict::Refused { reason, path };
-        self.close(now, at, Some(Why::Failed(reason)));
-        self.tombs.refused(key, verdict.clone());
+        self.close(now, at, Some(AbortReason::Failed(reason)));
+        self.closed.refused(key, verdict.clone());
         self.verdict(from, key, verdict);
     }
 
-    fn close(&mut self, now: Time, at: usize, why: Option<Why>) {
+    fn close(&mut self, now: Time, at: usize, why: Option<AbortReason>) {
         let transfer = self.transfers.remove(at);
         let key = transfer.key;
         // Whatever the disk still has of it stays until it is done with that.
         *self.closing.entry(key).or_default() += transfer.memory();
-        self.shared.jobs.push_back(Job::Close { key, aborted: why.is_some() });
-        self.tombs.closed(now, key);
-        if matches!(why, None | Some(Why::Sender)) {
+        self.shared.jobs.push_back(DiskJob::Close { key, aborted: why.is_some() });
+        self.closed.closed(now, key);
+        if matches!(why, None | Some(AbortReason::Sender)) {
             self.say(transfer.from, key, Feedback::Ended);
         }
         self.events.push_back(match why {

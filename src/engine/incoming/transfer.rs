@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-use super::batch::{Batch, Content, Stage};
+use super::batch::{Content, IncomingBatch, Stage};
 use super::budget::Rank;
 use super::{Outbound, Place, Shared};
-use crate::engine::job::{Body, Job, Mode, Tally, TransferKey};
+use crate::engine::disk_job::{Body, DeletionTally, DiskJob, Mode, TransferKey};
 use crate::ids::{BatchNo, BlockRange, EntryNo, PollNo, TargetNo};
 use crate::name::RelPath;
 use crate::time::{Span, Time};
@@ -36,7 +36,7 @@ pub(super) struct Claim {
     from: SocketAddrV4,
 }
 
-pub(super) struct Transfer<H> {
+pub(super) struct IncomingTransfer<H> {
     pub(super) key: TransferKey,
     pub(super) claim: Option<Claim>,
     pub(super) from: SocketAddrV4,
@@ -47,7 +47,7 @@ pub(super) struct Transfer<H> {
     mode: Mode,
     /// The lowest batch that is not done everywhere: the first of `batches`.
     low: BatchNo,
-    batches: VecDeque<Batch<H>>,
+    batches: VecDeque<IncomingBatch<H>>,
     received: u32,
     offers: Mark,
     data: Mark,
@@ -66,14 +66,14 @@ pub(super) struct Transfer<H> {
 #[derive(Default)]
 struct SpoolState {
     tally_asked: bool,
-    tally: Option<Tally>,
+    tally: Option<DeletionTally>,
     run_asked: bool,
     ran: Option<(u64, u64)>,
     page_asked: Option<u64>,
     say: VecDeque<(Time, Feedback)>,
 }
 
-impl<H> Transfer<H> {
+impl<H> IncomingTransfer<H> {
     pub(super) fn new(
         key: TransferKey,
         from: SocketAddrV4,
@@ -83,7 +83,7 @@ impl<H> Transfer<H> {
     ) -> Self {
         let spread =
             if begin.total > AT_ONCE { SPREAD_EACH * begin.total.into() } else { Span::ZERO };
-        Transfer {
+        IncomingTransfer {
             key,
             claim: None,
             spool: SpoolState::default(),
@@ -112,19 +112,19 @@ impl<H> Transfer<H> {
         self.accept_due.get_or_insert(now + self.spread);
     }
 
-    fn get(&mut self, batch: BatchNo) -> Option<&mut Batch<H>> {
+    fn get(&mut self, batch: BatchNo) -> Option<&mut IncomingBatch<H>> {
         self.batches.get_mut(batch.since(self.low)?)
     }
 
     /// The batch, opened with all before it if it is new and not too far ahead.
-    fn get_or_open(&mut self, batch: BatchNo) -> Option<&mut Batch<H>> {
+    fn get_or_open(&mut self, batch: BatchNo) -> Option<&mut IncomingBatch<H>> {
         let at = batch.since(self.low)?;
         let ahead = batch.since(self.lowest_open()).unwrap_or(0);
         if at >= MAX_KEPT || ahead >= MAX_OPEN {
             return None;
         }
         while self.batches.len() <= at {
-            self.batches.push_back(Batch::new(self.key.node));
+            self.batches.push_back(IncomingBatch::new(self.key.node));
         }
         self.batches.get_mut(at)
     }
@@ -218,7 +218,7 @@ impl<H> Transfer<H> {
             }
             let (Some(manifest), Some(layout)) = (&batch.manifest, &batch.layout) else { return };
             let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
-            shared.jobs.push_back(Job::Plan { key, batch: number, manifest, layout, mode });
+            shared.jobs.push_back(DiskJob::Plan { key, batch: number, manifest, layout, mode });
             batch.plan_asked = true;
         }
     }
@@ -301,7 +301,11 @@ impl<H> Transfer<H> {
         batch.missing.remove(BlockRange::one(header.block));
         if batch.missing.is_empty() {
             // The disk gets it with the next `poll_job`, after the caller has put this block in place.
-            shared.jobs.push_back(Job::Stage { key: self.key, batch: number, body: Body::None });
+            shared.jobs.push_back(DiskJob::Stage {
+                key: self.key,
+                batch: number,
+                body: Body::None,
+            });
         }
         match &mut batch.stage {
             Stage::Body { body: Content::Memory(memory), .. } => memory
@@ -312,7 +316,7 @@ impl<H> Transfer<H> {
         }
     }
 
-    /// Fills in the body of a [`Job::Stage`] that [`Transfer::data`] has queued.
+    /// Fills in the body of a [`DiskJob::Stage`] that [`IncomingTransfer::data`] has queued.
     pub(super) fn take_body(&mut self, number: BatchNo) -> Option<Body> {
         let batch = self.get(number)?;
         if !matches!(batch.stage, Stage::Body { .. }) {
@@ -332,7 +336,7 @@ impl<H> Transfer<H> {
         let key = self.key;
         let Some(batch) = self.get(number) else { return };
         if matches!(batch.stage, Stage::Body { .. }) && batch.missing.is_empty() {
-            shared.jobs.push_back(Job::Stage { key, batch: number, body: Body::None });
+            shared.jobs.push_back(DiskJob::Stage { key, batch: number, body: Body::None });
         }
     }
 
@@ -369,7 +373,7 @@ impl<H> Transfer<H> {
         let (key, number) = (self.key, self.lowest_open());
         let Some(batch) = self.get(number) else { return };
         if let (Stage::Staged, Some(strikes)) = (&batch.stage, &batch.strikes) {
-            shared.jobs.push_back(Job::Commit { key, batch: number, strikes: strikes.clone() });
+            shared.jobs.push_back(DiskJob::Commit { key, batch: number, strikes: strikes.clone() });
             batch.stage = Stage::Committing;
         }
     }
@@ -450,17 +454,17 @@ impl<H> Transfer<H> {
         }
         let job = match order {
             Delete::Tally if !std::mem::replace(&mut self.spool.tally_asked, true) => {
-                Some(Job::Tally { key })
+                Some(DiskJob::Tally { key })
             }
             Delete::Run if self.mode.changes_nothing() => return,
             Delete::Run if self.spool.tally.is_none() => return,
             Delete::Run if !std::mem::replace(&mut self.spool.run_asked, true) => {
-                Some(Job::Delete { key })
+                Some(DiskJob::Delete { key })
             }
             Delete::Page(skip) if self.spool.page_asked.is_none() && self.spool.tally.is_some() => {
                 self.spool.page_asked = Some(skip);
                 let room = usize::from(self.block).saturating_sub(PAGE_AROUND);
-                Some(Job::Page { key, skip, room })
+                Some(DiskJob::Page { key, skip, room })
             }
             _ => None,
         };
@@ -504,7 +508,7 @@ impl<H> Transfer<H> {
     }
 
     fn forget_below(&mut self, shared: &mut Shared, low: BatchNo) {
-        while self.low < low && self.batches.front().is_some_and(Batch::is_done) {
+        while self.low < low && self.batches.front().is_some_and(IncomingBatch::is_done) {
             if let Some(mut batch) = self.batches.pop_front() {
                 batch.free(shared);
             }
@@ -556,7 +560,7 @@ impl<H> Transfer<H> {
         }
         if let Some((number, first)) = first_due(&self.dones_due, now) {
             let room = self.room();
-            let Some(Batch { stage: Stage::Done(outcomes), .. }) = self.get(number) else {
+            let Some(IncomingBatch { stage: Stage::Done(outcomes), .. }) = self.get(number) else {
                 self.dones_due.remove(&number);
                 return None;
             };

@@ -20,11 +20,11 @@ impl Rate {
 
 /// A token bucket, kept as the time at which it will be full again.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Bucket {
+pub(super) struct AnswerLimit {
     full: Time,
 }
 
-impl Bucket {
+impl AnswerLimit {
     /// When the next token is or was there.
     pub fn ready(&self, rate: Rate) -> Time {
         let gap = rate.interval * rate.burst.saturating_sub(1);
@@ -53,14 +53,14 @@ impl Bucket {
 
 /// A bucket for each source address, for a bounded number of them.
 #[derive(Default, Debug)]
-pub(super) struct Sources {
-    buckets: BTreeMap<Ipv4Addr, Bucket>,
+pub(super) struct SourceLimits {
+    buckets: BTreeMap<Ipv4Addr, AnswerLimit>,
 }
 
 /// At the rate at which answers are given, the buckets that are not full are far fewer.
 pub(super) const MAX_SOURCES: usize = 2_048;
 
-impl Sources {
+impl SourceLimits {
     /// When the next token of `source` is or was there.
     pub fn ready(&self, source: Ipv4Addr, rate: Rate) -> Time {
         self.buckets.get(&source).map_or(Time::ZERO, |bucket| bucket.ready(rate))
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_a_rate() {
-        let mut bucket = Bucket::default();
+        let mut bucket = AnswerLimit::default();
         for _ in 0..4 {
             assert!(bucket.take(at(10_000), RATE));
         }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn half_full_is_half_of_the_burst() {
-        let mut bucket = Bucket::default();
+        let mut bucket = AnswerLimit::default();
         let now = at(10_000);
         let halves: Vec<bool> = (0..4)
             .map(|_| {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn sources_are_apart_and_bounded() {
-        let mut sources = Sources::default();
+        let mut sources = SourceLimits::default();
         let now = at(10_000);
         for source in 0..MAX_SOURCES as u32 {
             assert!(sources.take(now, Ipv4Addr::from(source), RATE));

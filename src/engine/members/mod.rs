@@ -38,8 +38,8 @@ use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
 use challenge::{Challenges, Peer};
 use departed::Departed;
-use limit::{Bucket, Rate, Sources};
-pub use types::{Config, Counts, Event, Member, Packet, Why};
+use limit::{AnswerLimit, Rate, SourceLimits};
+pub use types::{Config, Counts, DepartureReason, Event, Member, Packet};
 use waiting::Waiting;
 
 /// The most members.
@@ -78,7 +78,7 @@ struct Entry {
     member: Member,
     /// The highest counter of its HELLOs.
     counter: u64,
-    answers: Bucket,
+    answers: AnswerLimit,
 }
 
 /// The members of one group, without sockets and clock. Hand in one thing, drain
@@ -100,9 +100,9 @@ pub struct Members {
     silence_check: Option<Time>,
     departed: Departed,
     waiting: Waiting,
-    strangers_limit: Bucket,
-    members_limit: Bucket,
-    sources: Sources,
+    strangers_limit: AnswerLimit,
+    members_limit: AnswerLimit,
+    sources: SourceLimits,
     out: VecDeque<(Destination, Packet)>,
     events: VecDeque<Event>,
     counts: Counts,
@@ -125,9 +125,9 @@ impl Members {
             silence_check: None,
             departed: Departed::default(),
             waiting: Waiting::default(),
-            strangers_limit: Bucket::default(),
-            members_limit: Bucket::default(),
-            sources: Sources::default(),
+            strangers_limit: AnswerLimit::default(),
+            members_limit: AnswerLimit::default(),
+            sources: SourceLimits::default(),
             out: VecDeque::new(),
             events: VecDeque::new(),
             counts: Counts::default(),
@@ -189,7 +189,7 @@ impl Members {
         } else {
             self.counts.members += 1;
             entry.counter = counter;
-            self.remove(now, from, Why::Bye);
+            self.remove(now, from, DepartureReason::Bye);
         }
     }
 
@@ -202,7 +202,7 @@ impl Members {
 
     /// A member was silent in a transfer for too long. It may come back as it came.
     pub fn drop_member(&mut self, now: Time, node: NodeId) {
-        self.remove(now, node, Why::Dropped);
+        self.remove(now, node, DepartureReason::Dropped);
     }
 
     /// The interface has another MTU now, in bytes; the next HELLOs say so.
@@ -359,7 +359,7 @@ impl Members {
     fn admit(&mut self, now: Time, peer: Peer, counter: u64, hello: &Hello) {
         self.waiting.remove(peer);
         if let Some(&old) = self.by_addr.get(&peer.addr) {
-            self.remove(now, old, Why::Replaced { by: peer.node });
+            self.remove(now, old, DepartureReason::Replaced { by: peer.node });
         }
         let member = Member {
             node: peer.node,
@@ -377,14 +377,14 @@ impl Members {
         self.silence_check = Some(self.silence_check.map_or(silent, |check| check.min(silent)));
         self.by_addr.insert(peer.addr, peer.node);
         self.events.push_back(Event::Joined(member.clone()));
-        self.members.insert(peer.node, Entry { member, counter, answers: Bucket::default() });
+        self.members.insert(peer.node, Entry { member, counter, answers: AnswerLimit::default() });
     }
 
-    fn remove(&mut self, now: Time, node: NodeId, why: Why) {
+    fn remove(&mut self, now: Time, node: NodeId, reason: DepartureReason) {
         let Some(Entry { member, counter, .. }) = self.members.remove(&node) else { return };
         self.by_addr.remove(&member.addr);
         self.departed.add(now, node, counter);
-        self.events.push_back(Event::Left { member, why });
+        self.events.push_back(Event::Left { member, reason });
     }
 
     fn remove_silent(&mut self, now: Time) {
@@ -395,7 +395,7 @@ impl Members {
         let silent: Vec<NodeId> =
             self.members().filter(|m| m.heard + silence <= now).map(|m| m.node).collect();
         for node in silent {
-            self.remove(now, node, Why::Silent);
+            self.remove(now, node, DepartureReason::Silent);
         }
         self.silence_check = self.members().map(|m| m.heard + silence).min();
     }

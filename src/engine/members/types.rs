@@ -57,9 +57,9 @@ pub struct Member {
     pub oldest_open: TransferNo,
 }
 
-/// Why a member is none any more.
+/// Why a member left the group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
+pub enum DepartureReason {
     /// It said so.
     Bye,
     /// Nothing came from it for too long.
@@ -85,8 +85,8 @@ pub enum Event {
     Left {
         /// What it was.
         member: Member,
-        /// Why it went.
-        why: Why,
+        /// Why it left.
+        reason: DepartureReason,
     },
 }
 

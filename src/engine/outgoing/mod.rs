@@ -18,7 +18,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use crate::engine::destination::Destination;
-use crate::engine::job::{Mode, Tally};
+use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::engine::window::{Pacer, Window};
 use crate::ids::{BatchNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use crate::name::{NodeId, RelPath};
@@ -123,7 +123,7 @@ pub enum Event {
     /// Another host, by its address, is sending to the same path of this target.
     Shared(TargetNo, Vec<u8>),
     /// What each target that is left has spooled: call [`Outgoing::decide`].
-    Tallied(Vec<(TargetNo, Tally)>),
+    Tallied(Vec<(TargetNo, DeletionTally)>),
     /// How much a target has deleted, and how much it could not delete.
     Ran(TargetNo, u64, u64),
     /// What a target has spooled, and what became of it.

@@ -4,7 +4,7 @@
 use super::steps::{IDLE, ONE_BY_ONE};
 use super::{Event, Gone, Outgoing, Phase, Transmit};
 use crate::engine::destination::Destination;
-use crate::engine::job::Tally;
+use crate::engine::disk_job::DeletionTally;
 use crate::ids::TargetNo;
 use crate::time::Time;
 use crate::wire::begin::Delete;
@@ -81,7 +81,7 @@ impl Outgoing {
         }
         match step {
             Step::Tally => {
-                let tallies: Vec<(TargetNo, Tally)> = self
+                let tallies: Vec<(TargetNo, DeletionTally)> = self
                     .targets
                     .iter()
                     .enumerate()

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use super::repair::Stream;
-use crate::engine::job::Tally;
+use crate::engine::disk_job::DeletionTally;
 use crate::engine::window::Loss;
 use crate::ids::{BatchNo, BlockNo, PollNo};
 use crate::name::NodeId;
@@ -56,7 +56,7 @@ pub(super) struct Target {
     pub(super) answered: PollNo,
     pub(super) ended: bool,
     /// What it has spooled, what became of that, and which of the names come next.
-    pub(super) tally: Option<Tally>,
+    pub(super) tally: Option<DeletionTally>,
     pub(super) ran: bool,
     pub(super) page: Option<u64>,
     /// Blocks received and sent to all, as of its last answer.

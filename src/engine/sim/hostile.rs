@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::scenarios::{assert_equal, fleet, seeds, small_tree};
 use super::{Action, Packet, address};
+use crate::engine::disk_job::{DiskAnswer, DiskJob};
 use crate::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Place, Reception};
-use crate::engine::job::{Answer, Job};
 use crate::engine::outgoing::{self, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
@@ -229,7 +229,7 @@ fn what_a_sender_can_make_a_target_keep_is_bounded() {
             while reception.poll_transmit(Time::from_micros(1)).is_some() {}
             while reception.poll_event().is_some() {}
         }
-        let plans = waiting.iter().filter(|job| matches!(job, Job::Plan { .. })).count();
+        let plans = waiting.iter().filter(|job| matches!(job, DiskJob::Plan { .. })).count();
         assert!(plans * real <= reception.memory(), "{plans} plans in {}", reception.memory());
         assert!(reception.memory() <= BUDGET + (8 << 20), "{}", reception.memory());
         assert!(waiting.len() <= 2 * MAX_TRANSFERS + plans);
@@ -240,8 +240,8 @@ fn what_a_sender_can_make_a_target_keep_is_bounded() {
             waiting.push(job);
         }
         for job in waiting {
-            if let Job::Close { key, .. } = job {
-                reception.answer(now, Answer::Closed { key });
+            if let DiskJob::Close { key, .. } = job {
+                reception.answer(now, DiskAnswer::Closed { key });
             }
         }
         assert_eq!(reception.memory(), 0);
@@ -277,7 +277,8 @@ fn being_first_again_and_again_is_bounded_too() {
         let manifest = Manifest { entries, ..Manifest::default() }.emit();
         offer(&mut reception, honest, 1, 1, &manifest);
         let plans = std::iter::from_fn(|| reception.poll_job());
-        let of_honest = |job: &Job| matches!(job, Job::Plan { key, .. } if key.node.0 == 0xffff);
+        let of_honest =
+            |job: &DiskJob| matches!(job, DiskJob::Plan { key, .. } if key.node.0 == 0xffff);
         assert!(plans.into_iter().any(|job| of_honest(&job)));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Packet, Sim, Source, address};
 use crate::engine::destination::Destination;
-use crate::engine::job::Mode;
+use crate::engine::disk_job::Mode;
 use crate::engine::outgoing::{Config, Event, Gone, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TransferNo};

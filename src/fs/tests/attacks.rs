@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::found::WalkError;
 use super::super::testing::*;
-use crate::engine::job::Mode;
+use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
 

@@ -7,7 +7,7 @@ use super::super::disk::{Disk, DiskConfig};
 use super::super::found::WalkItem;
 use super::super::testing::*;
 use super::super::walk::WalkOptions;
-use crate::engine::job::Mode;
+use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
 use crate::wire::manifest::Kind;
 use crate::wire::outcome::{Need, Outcome, Reason};

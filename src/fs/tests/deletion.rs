@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::batch::Batcher;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::{Answer, Job, Mode};
+use crate::engine::disk_job::{DiskAnswer, DiskJob, Mode};
 use crate::name::RelPath;
 use crate::wire::manifest::{Kind, MAX_ENTRIES, Setup};
 use crate::wire::outcome::{Outcome, Reason, SpoolCode};
@@ -79,8 +79,8 @@ fn a_page_gives_one_name_at_least_and_no_more_than_fit() {
     let run = send(&from, &mut disk, DELETE);
     assert_eq!(run.tally(&mut disk), (9, 9));
     for (skip, room, want) in [(0, 0, 1), (0, 211, 1), (0, 212, 2), (8, 9_999, 1), (9, 9_999, 0)] {
-        match disk.run(Job::Page { key: run.transfer.key, skip, room }) {
-            Some(Answer::Page { names, .. }) => assert_eq!(names.len(), want, "{skip} {room}"),
+        match disk.run(DiskJob::Page { key: run.transfer.key, skip, room }) {
+            Some(DiskAnswer::Page { names, .. }) => assert_eq!(names.len(), want, "{skip} {room}"),
             other => panic!("{other:?}"),
         }
     }
@@ -230,7 +230,7 @@ fn what_a_transfer_cannot_be_about_ends_it() {
         let mut transfer = Transfer::new(5, mode);
         let batch = Batcher::with_setup(setup).finish().unwrap();
         let answer = transfer.try_plan(&mut disk, &batch).1;
-        assert!(matches!(answer, Answer::Fatal { reason: Reason::Os(22), .. }), "{answer:?}");
+        assert!(matches!(answer, DiskAnswer::Fatal { reason: Reason::Os(22), .. }), "{answer:?}");
         let run = Spooling { transfer, lines: Vec::new() };
         assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
         run.transfer.close(&mut disk, true);
@@ -240,7 +240,7 @@ fn what_a_transfer_cannot_be_about_ends_it() {
     transfer.plan(&mut disk, &first);
     transfer.plan(&mut disk, &first);
     let other = Batcher::with_setup(setup(&path("g"), &[])).finish().unwrap();
-    assert!(matches!(transfer.try_plan(&mut disk, &other).1, Answer::Fatal { .. }));
+    assert!(matches!(transfer.try_plan(&mut disk, &other).1, DiskAnswer::Fatal { .. }));
 }
 
 #[test]

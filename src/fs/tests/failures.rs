@@ -2,7 +2,7 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::{Answer, Mode};
+use crate::engine::disk_job::{DiskAnswer, Mode};
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::wire::outcome::Reason;
@@ -27,7 +27,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     let batch = one_batch(&root, &RelPath::base());
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    assert!(matches!(answer, Answer::Fatal { entry, reason, .. }
+    assert!(matches!(answer, DiskAnswer::Fatal { entry, reason, .. }
         if (entry, reason) == (EntryNo::new(5), full)));
     transfer.close(&mut disk, true);
     assert_eq!(staged(to.path()), 0);
@@ -42,9 +42,9 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     let all = batches(found(&root, &RelPath::base()));
     let (first, _, _) = transfer.plan(&mut disk, &all[0]);
     transfer.plan(&mut disk, &all[1]);
-    assert!(matches!(transfer.try_commit(&mut disk, first, &[]), Answer::Done { .. }));
+    assert!(matches!(transfer.try_commit(&mut disk, first, &[]), DiskAnswer::Done { .. }));
     let answer = transfer.try_commit(&mut disk, BatchNo::new(1), &[]);
-    assert!(matches!(answer, Answer::Fatal { reason, .. } if reason == full), "{answer:?}");
+    assert!(matches!(answer, DiskAnswer::Fatal { reason, .. } if reason == full), "{answer:?}");
     transfer.close(&mut disk, true);
     // There is room again.
     for n in 0..40 {
@@ -77,7 +77,7 @@ fn a_read_only_file_system_is_said_at_the_start() {
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
     assert!(
-        matches!(answer, Answer::Fatal { entry: EntryNo::ZERO, reason: Reason::Os(30), .. }),
+        matches!(answer, DiskAnswer::Fatal { entry: EntryNo::ZERO, reason: Reason::Os(30), .. }),
         "{answer:?}"
     );
 }

@@ -1,7 +1,7 @@
 //! Other mounts below the base directory.
 
 use super::super::testing::*;
-use crate::engine::job::{Body, Job, Mode};
+use crate::engine::disk_job::{Body, DiskJob, Mode};
 use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome};
@@ -114,7 +114,7 @@ fn a_transfer_that_ends_early_tidies_other_mounts_too() {
         transfer.plan(&mut disk, batch);
     }
     assert!(to.join("m/.makuosan").exists());
-    disk.run(Job::Stage { key, batch: BatchNo::new(1), body: Body::File }).unwrap();
+    disk.run(DiskJob::Stage { key, batch: BatchNo::new(1), body: Body::File }).unwrap();
     transfer.close(&mut disk, true);
     assert!(!to.join("m/.makuosan").exists());
     assert_eq!(staged(to.path()), 0);

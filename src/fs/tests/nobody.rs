@@ -2,7 +2,7 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::Mode;
+use crate::engine::disk_job::Mode;
 use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::batch::SourceBatch;
 use super::super::testing::*;
-use crate::engine::job::{Answer, Mode};
+use crate::engine::disk_job::{DiskAnswer, Mode};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -208,7 +208,7 @@ fn batches_are_followed_in_order_however_they_are_planned() {
             for at in order {
                 run.transfer.next = BatchNo::new(9).after(at);
                 let answer = run.transfer.try_plan(&mut disk, &all[at]).1;
-                assert!(matches!(answer, Answer::Planned { .. }), "{answer:?}");
+                assert!(matches!(answer, DiskAnswer::Planned { .. }), "{answer:?}");
             }
             match lost {
                 // If one never came, nobody knows what it named.

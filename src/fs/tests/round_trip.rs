@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::root::Root;
 use super::super::testing::*;
-use crate::engine::job::Mode;
+use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::STREAM_OVER;

@@ -2,7 +2,7 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::{Answer, Body, Job, Mode};
+use crate::engine::disk_job::{Body, DiskAnswer, DiskJob, Mode};
 use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
@@ -211,14 +211,16 @@ fn jobs_that_make_no_sense_are_refused() {
     let mut disk = to.disk();
     let mut transfer = Transfer::new(1, Mode::SEND);
     let key = transfer.key;
-    let never = |answer| matches!(answer, Answer::Fatal { reason: Reason::Os(22), .. });
+    let never = |answer| matches!(answer, DiskAnswer::Fatal { reason: Reason::Os(22), .. });
     assert!(never(transfer.try_commit(&mut disk, BatchNo::ZERO, &[])));
-    assert!(never(disk.run(Job::Stage { key, batch: BatchNo::ZERO, body: Body::None }).unwrap()));
+    assert!(never(
+        disk.run(DiskJob::Stage { key, batch: BatchNo::ZERO, body: Body::None }).unwrap()
+    ));
     // A body that is too short, and one that never came.
     let (number, _, _) = transfer.plan(&mut disk, &batch);
     let body = Body::Memory(b"cont".to_vec());
-    let answer = disk.run(Job::Stage { key, batch: number, body }).unwrap();
-    assert!(matches!(answer, Answer::Staged { buffer: Some(_), .. }));
+    let answer = disk.run(DiskJob::Stage { key, batch: number, body }).unwrap();
+    assert!(matches!(answer, DiskAnswer::Staged { buffer: Some(_), .. }));
     let io_error = Outcome::Failed(Reason::Os(libc::EIO as u16));
     assert_eq!(transfer.commit(&mut disk, number, &[]), [io_error]);
     let (number, _, _) = transfer.plan(&mut disk, &batch);
@@ -231,7 +233,7 @@ fn jobs_that_make_no_sense_are_refused() {
         let (number, _, file) = transfer.plan(&mut disk, &batch);
         assert!(file.is_some());
         if let Some(body) = body {
-            disk.run(Job::Stage { key, batch: number, body }).unwrap();
+            disk.run(DiskJob::Stage { key, batch: number, body }).unwrap();
         }
         assert_eq!(transfer.commit(&mut disk, number, &[]), [io_error]);
     }

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::input::Input;
 use super::manifests;
+use makuosan::engine::disk_job::{Body, DiskAnswer, DiskJob, TransferKey};
 use makuosan::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Outbound, Place, Reception};
-use makuosan::engine::job::{Answer, Body, Job, TransferKey};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
@@ -16,7 +16,7 @@ use makuosan::wire::feedback::{Feedback, PAGE_EACH};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::layout::Layout;
 use makuosan::wire::mode::Mode;
-use makuosan::wire::outcome::{Need, Outcome, Reason, SpoolCode, Tally};
+use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
 const ME: NodeId = NodeId(1);
@@ -30,7 +30,7 @@ struct World {
     budget: usize,
     now: Time,
     /// What the disk has not done.
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<DiskJob>,
     /// The block size of each transfer, as BEGIN said it last.
     blocks: HashMap<TransferKey, u16>,
     /// The layout of each batch and its entries, once the disk has seen it.
@@ -266,7 +266,7 @@ impl World {
             self.jobs.push_back(job);
         }
         let Some(job) = self.jobs.pop_front() else { return };
-        let fatal = |key, batch, input: &mut Input<'_>| Answer::Fatal {
+        let fatal = |key, batch, input: &mut Input<'_>| DiskAnswer::Fatal {
             key,
             batch,
             entry: EntryNo::new(input.u8().into()),
@@ -274,11 +274,11 @@ impl World {
         };
         let fails = input.u8() == 255;
         let answer = match job {
-            Job::Plan { key, batch, .. } if fails => fatal(key, batch, input),
-            Job::Stage { key, batch, .. } | Job::Commit { key, batch, .. } if fails => {
+            DiskJob::Plan { key, batch, .. } if fails => fatal(key, batch, input),
+            DiskJob::Stage { key, batch, .. } | DiskJob::Commit { key, batch, .. } if fails => {
                 fatal(key, batch, input)
             }
-            Job::Plan { key, batch, manifest, layout, .. } => {
+            DiskJob::Plan { key, batch, manifest, layout, .. } => {
                 let all = [Need::Skip, Need::All, Need::All, Need::Failed(Reason::Os(13))];
                 let mut need = |_| all[input.below(4) as usize];
                 let needs: Vec<Need> = manifest.entries.iter().map(&mut need).collect();
@@ -286,9 +286,9 @@ impl World {
                     layout.streams() && needs[layout.slots()[0].entry.index()] == Need::All;
                 let plan = (Layout::clone(&layout), manifest.entries.len());
                 self.plans.insert((key, batch), plan);
-                Answer::Planned { key, batch, needs, file: streams.then_some(layout.len()) }
+                DiskAnswer::Planned { key, batch, needs, file: streams.then_some(layout.len()) }
             }
-            Job::Stage { key, batch, body } => {
+            DiskJob::Stage { key, batch, body } => {
                 let buffer = match body {
                     Body::Memory(memory) => {
                         assert_eq!(memory.len() as u64, self.plans[&(key, batch)].0.len());
@@ -296,9 +296,9 @@ impl World {
                     }
                     Body::File | Body::None => None,
                 };
-                Answer::Staged { key, batch, buffer }
+                DiskAnswer::Staged { key, batch, buffer }
             }
-            Job::Commit { key, batch, strikes } => {
+            DiskJob::Commit { key, batch, strikes } => {
                 assert!(strikes.windows(2).all(|two| two[0] < two[1]));
                 let outcome = |input: &mut Input<'_>| match input.below(3) {
                     0 => Outcome::Updated,
@@ -307,14 +307,14 @@ impl World {
                 };
                 let entries = self.plans[&(key, batch)].1;
                 let outcomes = (0..entries).map(|_| outcome(input)).collect();
-                Answer::Done { key, batch, outcomes }
+                DiskAnswer::Done { key, batch, outcomes }
             }
-            Job::Tally { key } => Answer::Tallied {
+            DiskJob::Tally { key } => DiskAnswer::Tallied {
                 key,
-                tally: Tally { spooled: input.u8().into(), failed: 0, entries: 9 },
+                tally: DeletionTally { spooled: input.u8().into(), failed: 0, entries: 9 },
             },
-            Job::Delete { key } => Answer::Deleted { key, deleted: input.u64(), failed: 1 },
-            Job::Page { key, skip, room } => {
+            DiskJob::Delete { key } => DiskAnswer::Deleted { key, deleted: input.u64(), failed: 1 },
+            DiskJob::Page { key, skip, room } => {
                 let mut names = Vec::new();
                 let mut left = room;
                 for _ in 0..input.below(9) {
@@ -326,11 +326,11 @@ impl World {
                     left = left.saturating_sub(takes);
                     names.push((SpoolCode::Spooled, RelPath::parse(&name).unwrap()));
                 }
-                Answer::Page { key, skip, names }
+                DiskAnswer::Page { key, skip, names }
             }
-            Job::Close { key, .. } => {
+            DiskJob::Close { key, .. } => {
                 self.plans.retain(|(of, _), _| *of != key);
-                Answer::Closed { key }
+                DiskAnswer::Closed { key }
             }
         };
         self.reception.answer(self.now, answer);

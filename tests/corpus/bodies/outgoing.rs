@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::input::Input;
 use super::manifests;
 use makuosan::engine::destination::Destination;
-use makuosan::engine::job::{Mode, Tally};
+use makuosan::engine::disk_job::{DeletionTally, Mode};
 use makuosan::engine::outgoing::{Config, Event, Outgoing, Transmit};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
@@ -193,9 +193,11 @@ impl World {
             5 => Feedback::Busy,
             6 if input.below(8) == 0 => Feedback::Ended,
             6 | 7 => Feedback::Spool(match input.below(4) {
-                0 | 1 => {
-                    Spool::Tally(Tally { spooled: input.u8().into(), failed: 0, entries: 1_000 })
-                }
+                0 | 1 => Spool::Tally(DeletionTally {
+                    spooled: input.u8().into(),
+                    failed: 0,
+                    entries: 1_000,
+                }),
                 2 => Spool::Ran { deleted: input.u64(), failed: input.u8().into() },
                 _ => {
                     let name = RelPath::parse(b"d/gone").unwrap();

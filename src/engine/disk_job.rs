@@ -11,7 +11,7 @@ use crate::name::{NodeId, RelPath};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 pub use crate::wire::mode::Mode;
-pub use crate::wire::outcome::Tally;
+pub use crate::wire::outcome::DeletionTally;
 use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
 
 /// Which transfer: its sender and the sender's number for it.
@@ -42,7 +42,7 @@ pub enum Body {
 
 /// One thing for the disk to do.
 #[derive(Debug)]
-pub enum Job {
+pub enum DiskJob {
     /// Look at each entry and say what it needs; open the streamed file if it needs data.
     Plan {
         /// The transfer.
@@ -84,7 +84,7 @@ pub enum Job {
         /// The transfer.
         key: TransferKey,
     },
-    /// What is spooled, by name; after [`Job::Delete`] with what became of it.
+    /// What is spooled, by name; after [`DiskJob::Delete`] with what became of it.
     Page {
         /// The transfer.
         key: TransferKey,
@@ -105,8 +105,8 @@ pub enum Job {
 
 /// What became of a job.
 #[derive(Debug)]
-pub enum Answer<H> {
-    /// The answer to [`Job::Plan`].
+pub enum DiskAnswer<H> {
+    /// The answer to [`DiskJob::Plan`].
     Planned {
         /// The transfer.
         key: TransferKey,
@@ -117,7 +117,7 @@ pub enum Answer<H> {
         /// The streamed file, if the batch has one and needs it.
         file: Option<H>,
     },
-    /// The answer to [`Job::Stage`]. An entry that could not be staged fails in [`Answer::Done`].
+    /// The answer to [`DiskJob::Stage`]. An entry that could not be staged fails in [`DiskAnswer::Done`].
     Staged {
         /// The transfer.
         key: TransferKey,
@@ -126,7 +126,7 @@ pub enum Answer<H> {
         /// The memory of the body, to be used again.
         buffer: Option<Vec<u8>>,
     },
-    /// The answer to [`Job::Commit`].
+    /// The answer to [`DiskJob::Commit`].
     Done {
         /// The transfer.
         key: TransferKey,
@@ -135,19 +135,19 @@ pub enum Answer<H> {
         /// One for each entry.
         outcomes: Vec<Outcome>,
     },
-    /// The answer to [`Job::Close`].
+    /// The answer to [`DiskJob::Close`].
     Closed {
         /// The transfer.
         key: TransferKey,
     },
-    /// The answer to [`Job::Tally`].
+    /// The answer to [`DiskJob::Tally`].
     Tallied {
         /// The transfer.
         key: TransferKey,
         /// What it comes to.
-        tally: Tally,
+        tally: DeletionTally,
     },
-    /// The answer to [`Job::Delete`].
+    /// The answer to [`DiskJob::Delete`].
     Deleted {
         /// The transfer.
         key: TransferKey,
@@ -156,7 +156,7 @@ pub enum Answer<H> {
         /// How much could not be.
         failed: u64,
     },
-    /// The answer to [`Job::Page`].
+    /// The answer to [`DiskJob::Page`].
     Page {
         /// The transfer.
         key: TransferKey,
