@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
+use super::identity::Identity;
 use crate::cli::daemon::Config;
-use crate::daemon::setup::start::Identity;
 use crate::errno::ErrorText;
 use crate::fs::disk;
 use crate::fs::root::Root;
@@ -43,9 +43,7 @@ pub(crate) fn describe(
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
         // Without root's rights this changes nothing.
-        ids::drop_privileges(identity.uid, identity.gid, &identity.groups).map_err(|error| {
-            format!("cannot become user {}: {}", identity.uid, ErrorText(&error))
-        })?;
+        identity.assume()?;
     }
     if config.chroot && !root_now {
         return Err("-c: only root may change its root directory".to_owned());
