@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::attributes::{self, Applied, Examined};
+use super::attributes::{self, Applied};
 use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
 use super::errors::{is_fatal, reason};
-use super::identity::ObjectId;
+use super::identity::Identity;
 use super::paths::above;
 use super::paths::split;
 use super::staging::Staged;
@@ -107,13 +107,13 @@ impl Disk {
                 let spooled = self.spool_surplus(transfer, entry, listed);
                 spooled.map_err(|e| (EntryNo::of(at), reason(&e)))?;
             }
-            let examined = planned.examined.get(&EntryNo::of(at)).copied();
+            let proven = planned.proven.get(&EntryNo::of(at));
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
                 _ => {
                     let staged = (staged, is_whole);
-                    self.commit_entry(transfer, entry, need, staged, examined, &mut touched)
+                    self.commit_entry(transfer, entry, need, staged, proven, &mut touched)
                 }
             };
             if spools && !matches!(entry.kind, Kind::Close { .. }) {
@@ -162,7 +162,7 @@ impl Disk {
         entry: &Entry,
         need: Need,
         (staged, is_whole): (&mut Option<Result<Staged, Reason>>, bool),
-        examined: Option<Examined>,
+        proven: Option<&Identity>,
         touched: &mut Touched,
     ) -> Outcome {
         let path = entry.path.as_bytes();
@@ -179,13 +179,13 @@ impl Disk {
                 return Outcome::Silent;
             }
             (Kind::Close { .. }, _) => {
-                let done = self.close_dir(transfer, entry, examined);
+                let done = self.close_dir(transfer, entry);
                 transfer.opened.release(path);
                 done
             }
             (_, Need::Attributes) => {
                 touched.others = true;
-                let done = self.apply(transfer, entry, examined);
+                let done = self.apply(transfer, entry, proven);
                 done.map(|_| Outcome::Updated).map_err(|e| reason(&e))
             }
             (_, Need::All) => match staged {
@@ -216,32 +216,30 @@ impl Disk {
             let (dir, name) = disk.dirs.parent(&entry.path)?;
             match fsat::mkdir_at(dir.as_fd(), name, 0o700) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    fsat::stat_at(dir.as_fd(), name).map(|stat| (stat, false))
+                    fsat::stat_at(dir.as_fd(), name).map(Some)
                 }
-                made => made.and_then(|()| fsat::stat_at(dir.as_fd(), name)).map(|s| (s, true)),
+                made => made.map(|()| None),
             }
         });
         let made = match made {
-            Ok((stat, _)) if stat.kind == FileType::Symlink => Err(Reason::LinkInPath),
-            Ok((stat, _)) if stat.kind != FileType::Directory => Err(Reason::NotADirectoryInPlace),
+            Ok(Some(stat)) if stat.kind == FileType::Symlink => Err(Reason::LinkInPath),
+            Ok(Some(stat)) if stat.kind != FileType::Directory => Err(Reason::NotADirectoryInPlace),
             Ok(found) => Ok(found),
             Err(e) => Err(reason(&e)),
         };
         self.dirs.forget_at(path);
         let known = transfer.opened.get(path);
         match made {
-            Ok((stat, true)) => {
+            Ok(None) => {
                 if let Some(known) = known {
                     known.created = true;
-                    known.id = Some(ObjectId::of(&stat));
                 }
                 Ok(Outcome::Updated)
             }
-            Ok((stat, false)) => {
+            Ok(Some(stat)) => {
                 // Created since it was planned: by this transfer, if it opens it twice, or by others.
                 if let Some(known) = known {
                     known.lacks_owner_access |= self.rights.lacks_owner_access(&stat);
-                    known.id.get_or_insert(ObjectId::of(&stat));
                 }
                 Ok(Outcome::Skipped)
             }
@@ -253,15 +251,8 @@ impl Disk {
     }
 
     /// Sets the attributes of a directory.
-    fn close_dir(
-        &mut self,
-        transfer: &mut DiskTransfer,
-        entry: &Entry,
-        examined: Option<Examined>,
-    ) -> Result<Outcome, Reason> {
-        let opened = transfer.opened.get(entry.path.as_bytes()).and_then(|known| known.id);
-        let examined = opened.map(Examined::object).or(examined);
-        let applied = self.apply(transfer, entry, examined).map_err(|e| reason(&e))?;
+    fn close_dir(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> Result<Outcome, Reason> {
+        let applied = self.apply(transfer, entry, None).map_err(|e| reason(&e))?;
         let news = match transfer.opened.get(entry.path.as_bytes()) {
             None => applied.access || applied.mtime,
             Some(known) => {
@@ -279,13 +270,10 @@ impl Disk {
         &mut self,
         transfer: &mut DiskTransfer,
         entry: &Entry,
-        examined: Option<Examined>,
+        proven: Option<&Identity>,
     ) -> io::Result<Applied> {
-        let Some(examined) = examined else {
-            return Err(io::Error::from_raw_os_error(libc::ESTALE));
-        };
         self.with_owner_access(transfer, &entry.path, |disk| {
-            attributes::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, examined)
+            attributes::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, proven)
         })
     }
 
@@ -337,11 +325,9 @@ impl Disk {
                 continue;
             }
             let (parent, name) = self.dirs.parent(&known.entry.path)?;
-            let fd = fsat::open_at(parent.as_fd(), name, fsat::PATH_ONLY, 0)?;
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
             let stat = fsat::stat_fd(fd.as_fd())?;
-            if known.id != Some(ObjectId::of(&stat)) {
-                continue;
-            }
             fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), stat.mode | 0o700)?;
             known.original_mode = Some(stat.mode);
             changed = true;

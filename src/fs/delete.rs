@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use super::disk::{Disk, StagedFile};
 use super::errors::{leads_nowhere, reason};
-use super::identity::ObjectId;
 use super::paths::split;
 use super::rights::Rights;
 use super::root::Dirs;
@@ -153,7 +152,7 @@ impl Remover<'_> {
             Err(e) if leads_nowhere(&e) => return Ok(false),
             Err(e) => return Err(e),
         };
-        if ObjectId::of(&run.stat) != record.parent {
+        if (run.stat.dev, run.stat.ino) != record.parent {
             return Ok(false);
         }
         let fd = run.fd.as_fd();

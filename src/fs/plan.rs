@@ -5,12 +5,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::attributes::Examined;
 use super::digest::Digester;
 use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
 use super::errors::{is_fatal, reason};
 use super::grain::Grain;
-use super::identity::{Identity, ObjectId};
+use super::identity::Identity;
 use super::opened::Opened;
 use super::paths::split;
 use super::rights::{PRIVATE, Rights, is_kind};
@@ -56,7 +55,7 @@ impl Disk {
             digester: &mut self.digester,
             ahead: &mut transfer.ahead,
             cancelled: &|| closing.contains(key),
-            examined: BTreeMap::new(),
+            proven: BTreeMap::new(),
             readonly: self.config.readonly,
             mode,
         };
@@ -67,13 +66,13 @@ impl Disk {
                 entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
             }
         };
-        let examined = planner.examined;
+        let proven = planner.proven;
         if mode.commits_nothing() {
             return self.plan_without_commit(key, batch, &manifest, needs);
         }
         let staged = vec![None; manifest.entries.len()];
         let mut planned =
-            PlannedBatch { manifest, layout, needs, examined, staged, file: None, is_whole: false };
+            PlannedBatch { manifest, layout, needs, proven, staged, file: None, is_whole: false };
         let opened = self.open_streamed(&mut planned);
         let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
@@ -161,7 +160,7 @@ struct Planner<'a> {
     /// Whether the result is no longer wanted.
     cancelled: &'a dyn Fn() -> bool,
     /// As in [`PlannedBatch`].
-    examined: BTreeMap<EntryNo, Examined>,
+    proven: BTreeMap<EntryNo, Identity>,
     readonly: bool,
     mode: Mode,
 }
@@ -179,7 +178,7 @@ impl Planner<'_> {
         }
         let need = match entry.kind {
             Kind::Open => self.open(entry),
-            Kind::Close { .. } => self.close(entry, at),
+            Kind::Close { .. } => self.close(entry),
             Kind::Keep => Need::Skip,
             Kind::Ahead { size } => self.announced(&entry.path, size),
             _ => self.object(entry, digest, at),
@@ -236,8 +235,7 @@ impl Planner<'_> {
         let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat, false));
         let lacks_owner_access =
             stat.as_ref().is_some_and(|stat| self.rights.lacks_owner_access(stat));
-        let id = stat.as_ref().map(ObjectId::of);
-        if !self.opened.open(entry, id, differs, lacks_owner_access) {
+        if !self.opened.open(entry, stat.is_some(), differs, lacks_owner_access) {
             return Need::Failed(Reason::Os(errno::ENOMEM));
         }
         match failed {
@@ -252,7 +250,7 @@ impl Planner<'_> {
         }
     }
 
-    fn close(&mut self, entry: &Entry, at: EntryNo) -> Need {
+    fn close(&mut self, entry: &Entry) -> Need {
         let path = entry.path.as_bytes();
         let idle = self.commits_nothing();
         let failed = self.opened.has_failed(path);
@@ -262,7 +260,7 @@ impl Planner<'_> {
             Some(dir) if dir.existed && dir.differs => Need::Attributes,
             Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
             Some(_) => Need::Skip,
-            None => self.attributes(entry, at),
+            None => self.attributes(entry),
         };
         if idle || matches!(need, Need::Skip | Need::Silent) {
             // The commit will have nothing to do for it.
@@ -272,14 +270,10 @@ impl Planner<'_> {
     }
 
     /// The need of a close entry whose directory is not open.
-    fn attributes(&mut self, entry: &Entry, at: EntryNo) -> Need {
+    fn attributes(&mut self, entry: &Entry) -> Need {
         match self.look(&entry.path) {
             Ok(Some(stat)) if stat.kind == FileType::Directory => {
-                if !self.differ(entry, &stat, false) {
-                    return Need::Skip;
-                }
-                self.examined.insert(at, Examined::object(ObjectId::of(&stat)));
-                Need::Attributes
+                if self.differ(entry, &stat, false) { Need::Attributes } else { Need::Skip }
             }
             Ok(Some(_)) => Need::Failed(Reason::NotADirectoryInPlace),
             Ok(None) => Need::Failed(Reason::Os(errno::ENOENT)),
@@ -296,6 +290,9 @@ impl Planner<'_> {
         };
         let same = self.same_content(entry, &stat, digest);
         let proven = matches!(same, Ok(true)) && digest.is_some();
+        if proven {
+            self.proven.insert(at, Identity::of(&stat));
+        }
         match same {
             Err(e) => Need::Failed(reason(&e)),
             Ok(false) if stat.kind == FileType::Directory && !self.mode.is_check() => {
@@ -306,15 +303,8 @@ impl Planner<'_> {
                 }
             }
             Ok(false) => Need::All,
-            Ok(true) if !self.differ(entry, &stat, proven) => Need::Skip,
-            Ok(true) if !self.mode.is_check() && self.rights.must_replace(entry, &stat, proven) => {
-                Need::All
-            }
-            Ok(true) => {
-                let proven = proven.then(|| Identity::of(&stat));
-                self.examined.insert(at, Examined { id: ObjectId::of(&stat), proven });
-                Need::Attributes
-            }
+            Ok(true) if self.differ(entry, &stat, proven) => Need::Attributes,
+            Ok(true) => Need::Skip,
         }
     }
 
