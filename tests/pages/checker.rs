@@ -293,7 +293,7 @@ impl Check<'_> {
             (false, true) => self.repository.has_type(path),
             (false, false) => self.repository.functions.contains(last),
         };
-        self.expect(holds, &format!("{code}"));
+        self.expect(holds, code);
     }
 
     fn option(&mut self, flags: &[&Flag], word: &str) {
