@@ -24,6 +24,8 @@ pub const EROFS: u16 = 30;
 pub const ENAMETOOLONG: u16 = 36;
 /// Bad message.
 pub const EBADMSG: u16 = 74;
+/// Stale file handle.
+pub const ESTALE: u16 = 116;
 
 /// Displays an error without the number that the standard library appends: `Permission denied`, not
 /// `Permission denied (os error 13)`.
@@ -64,6 +66,7 @@ mod tests {
             (EROFS, libc::EROFS),
             (ENAMETOOLONG, libc::ENAMETOOLONG),
             (EBADMSG, libc::EBADMSG),
+            (ESTALE, libc::ESTALE),
         ] {
             assert_eq!(i32::from(ours), system);
         }

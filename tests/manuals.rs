@@ -165,7 +165,7 @@ fn the_version_is_the_same_everywhere() {
     assert!(spec.contains(&format!("> - {version}-1\n")), "the spec's changes");
     assert!(file("rpm/debian/changelog").starts_with(&format!("makuosan ({version}) ")));
     assert!(file("rpm/debian/control").contains("\nVersion: @VERSION@\n"));
-    assert!(file("README.md").contains(&format!("\n### {version}\n")), "the README's changes");
+    assert!(file("CHANGELOG.md").contains(&format!("\n## [{version}] - ")), "the changelog");
     for program in PROGRAMS {
         let (text, status) = run(program.binary, "--version");
         assert_eq!(status, Some(0));

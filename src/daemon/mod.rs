@@ -15,12 +15,14 @@ pub mod clock;
 mod control;
 mod keyfile;
 mod mailbox;
+mod messages;
 mod order;
 mod receiving;
 mod sending;
 mod setup;
 mod shared;
 mod strangers;
+mod unread;
 
 /// Runs the daemon and returns its exit status.
 pub fn main() -> std::process::ExitCode {

@@ -12,6 +12,7 @@ mod crowd;
 mod delete;
 mod errors;
 mod faults;
+mod faults_attributes;
 mod faults_more;
 mod garbage;
 mod hostile;

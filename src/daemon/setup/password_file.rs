@@ -1,15 +1,11 @@
-//! The console's password: its file, and who is let in.
+//! The file with the console's password.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::console::password::{Gate, Secret};
-use crate::console::{Offer, Session};
-use crate::daemon::control::client::Client;
+use crate::console::password::Secret;
 use crate::errno::ErrorText;
-use crate::log;
-use crate::time::Time;
 
 /// The longest password, in bytes.
 const LONGEST: usize = 1_024;
@@ -35,48 +31,6 @@ fn first_line(bytes: &[u8]) -> Result<&[u8], &'static str> {
         [] => Err("no password in its first line"),
         line if line.len() > LONGEST => Err("a password has at most 1024 bytes"),
         line => Ok(line),
-    }
-}
-
-/// Lets clients in: all of them, or those that know the password.
-#[derive(Debug)]
-pub(crate) struct Door {
-    secret: Option<Secret>,
-    gate: Gate,
-}
-
-impl Door {
-    pub(crate) fn new(secret: Option<Secret>) -> Self {
-        Door { secret, gate: Gate::new() }
-    }
-
-    /// A session for a new client.
-    pub(crate) fn session(&self, offer: Offer) -> Session {
-        match self.secret {
-            Some(secret) => Session::guarded(offer, secret),
-            None => Session::new(offer),
-        }
-    }
-
-    /// Answers the passwords that may be answered now, in the order of the clients.
-    pub(crate) fn answer(&mut self, now: Time, clients: &mut [Client]) {
-        let waiting = clients.iter_mut().filter(|client| client.session.wants_answer());
-        for client in waiting {
-            if now < self.gate.opens() {
-                return;
-            }
-            let Some(right) = client.session.answer() else { continue };
-            self.gate.answered(now, right);
-            if !right {
-                log::notice(format_args!("client {} gives a wrong password", client.id));
-            }
-        }
-    }
-
-    /// When the next password may be answered, if one waits.
-    pub(crate) fn opens(&self, clients: &[Client]) -> Option<Time> {
-        let waits = clients.iter().any(|client| client.session.wants_answer());
-        waits.then(|| self.gate.opens())
     }
 }
 
