@@ -14,7 +14,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
     &["engine/incoming/batch.rs", "engine/incoming/mod.rs", "engine/incoming/transfer.rs"],
     &["engine/outgoing/mod.rs", "engine/outgoing/spool.rs", "engine/outgoing/steps.rs"],
     &["log.rs", "log/limit.rs"],
-    &["msync/dialogue.rs", "msync/mod.rs"],
     &["net/receive.rs", "net/socket.rs"],
     &["pattern.rs", "pattern/glob.rs"],
     &["sys/fsat.rs", "sys/fsat/mount.rs", "sys/fsat/stat.rs"],
