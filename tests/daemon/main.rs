@@ -13,6 +13,7 @@ mod crowd;
 mod delete;
 mod errors;
 mod faults;
+mod faults_attributes;
 mod faults_more;
 mod garbage;
 mod hostile;
