@@ -1,12 +1,13 @@
-//! What a client is told of its transfer.
+//! What a client is tally of its transfer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::host_tally::HostTally;
 use crate::console::command::Watch;
+use crate::console::reply::HostStatus;
 use crate::console::reply::{self, Progress, Total};
-use crate::console::reply::{CheckCount, HostReport, HostStatus};
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
@@ -19,28 +20,16 @@ use crate::name::{Escaped, RelPath};
 use crate::time::Time;
 use crate::wire::begin::Bits;
 use crate::wire::manifest::{Entry, Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
+use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 
-/// A host's further errors are only counted.
-const MOST_ERRORS: u64 = 100;
 /// Fewer entries than this may go without `--force`, even if they are more than half.
 const FEW: u64 = 100;
 /// A dry run names each path once, whatever the number of hosts; it remembers so many.
 const MOST_NAMED: usize = 100_000;
 
-#[derive(Debug)]
-struct Told {
-    report: HostReport,
-    /// Errors that were shown, and that were not.
-    errors: u64,
-    /// Entries that differ on a host that is never written to.
-    readonly: u64,
-    gone: bool,
-}
-
 /// What has been said of each entry of a batch.
 #[derive(Debug)]
-struct Open {
+struct MarkedBatch {
     manifest: Arc<Manifest>,
     marks: Vec<u8>,
 }
@@ -57,8 +46,8 @@ pub(super) struct Report {
     level: u8,
     watch: Watch,
     began: Time,
-    hosts: Vec<Told>,
-    batches: BTreeMap<BatchNo, Open>,
+    hosts: Vec<HostTally>,
+    batches: BTreeMap<BatchNo, MarkedBatch>,
     total: Total,
     done: Progress,
     last: (Time, u64),
@@ -73,18 +62,14 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
-        let check = new.order.mode.is_check().then(CheckCount::default);
-        let told = |host: &Host| {
-            let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
-            Told { report, errors: 0, readonly: 0, gone: false }
-        };
+        let tally = |host: &Host| HostTally::new(host, new.order.mode.is_check());
         Report {
             client: new.client,
             unread: new.unread.clone(),
             level: new.level,
             watch: new.watch,
             began,
-            hosts: new.hosts.iter().map(told).collect(),
+            hosts: new.hosts.iter().map(tally).collect(),
             batches: BTreeMap::new(),
             total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
             done: Progress::default(),
@@ -117,7 +102,7 @@ impl Report {
         };
         let below = manifest.entries.iter().filter(counts);
         self.below += below.count() as u64;
-        self.batches.insert(number, Open { manifest, marks });
+        self.batches.insert(number, MarkedBatch { manifest, marks });
     }
 
     /// A dry run: what a target would need.
@@ -287,8 +272,8 @@ impl Report {
             lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
         }
         for (target, tally) in tallies {
-            let told = &mut self.hosts[target.index()];
-            let (name, DeletionTally { spooled, entries, .. }) = (&told.report.name, *tally);
+            let host = &self.hosts[target.index()];
+            let (name, DeletionTally { spooled, entries, .. }) = (&host.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             if let Some(most) = over {
                 lines.push(format!(
@@ -306,7 +291,7 @@ impl Report {
         }
         if !lines.is_empty() {
             self.total.errors += lines.len() as u64;
-            self.hosts.iter_mut().for_each(|told| told.worsen(HostStatus::Failed));
+            self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
             self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
             self.over_limit = true;
             return (false, failed);
@@ -327,12 +312,12 @@ impl Report {
 
     /// A target has deleted what it had spooled.
     pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
-        let told = &mut self.hosts[target.index()];
-        told.report.deleted = deleted;
+        let tally = &mut self.hosts[target.index()];
+        tally.report.deleted = deleted;
         // Hosts have much the same too much: the most of one is what went, as far as one number tells.
         self.total.deleted = self.total.deleted.max(deleted);
         if failed > 0 {
-            told.worsen(HostStatus::Failed);
+            tally.worsen(HostStatus::Failed);
         }
         self.total.errors += failed;
     }
@@ -349,13 +334,13 @@ impl Report {
         let dry_run = order.mode.changes_nothing();
         let mut lines = Vec::new();
         for (code, path) in names {
-            let told = &mut self.hosts[target.index()];
-            let host = &told.report.name;
+            let tally = &mut self.hosts[target.index()];
+            let host = &tally.report.name;
             match code {
                 SpoolCode::Spooled if self.over_limit => {}
                 SpoolCode::Spooled if order.mode.is_check() => {
                     lines.push((1, reply::check_extra(host, path)));
-                    told.report.check.get_or_insert_default().extra += 1;
+                    tally.report.check.get_or_insert_default().extra += 1;
                 }
                 SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
                     if !self.named.contains(path) {
@@ -370,16 +355,13 @@ impl Report {
                 }
                 SpoolCode::Deleted => lines.push((level, reply::delete(host, path, false))),
                 SpoolCode::Failed(reason) => {
-                    told.errors += 1;
                     let why = reason.to_string();
-                    if told.errors <= MOST_ERRORS && level == 0 {
-                        lines.push((0, reply::delete_error(host, path, &why)));
-                    } else if told.errors <= MOST_ERRORS {
-                        lines.push((0, reply::trouble_on(host, path, &why)));
-                    }
-                    told.report.error(&reply::shown(path), &why);
-                    if let Some(count) = &mut told.report.check {
-                        count.errors += 1;
+                    let line = match level {
+                        0 => reply::delete_error(host, path, &why),
+                        _ => reply::trouble_on(host, path, &why),
+                    };
+                    if tally.not_deleted(path, &why) {
+                        lines.push((0, line));
                     }
                 }
                 SpoolCode::Spooled | SpoolCode::Kept => {}
@@ -412,10 +394,10 @@ impl Report {
 
     /// A host has left the transfer.
     pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
-        let told = &mut self.hosts[target.index()];
-        told.gone = true;
+        let tally = &mut self.hosts[target.index()];
+        tally.gone = true;
         self.total.errors += 1;
-        let (name, address) = (told.report.name.clone(), told.report.address);
+        let (name, address) = (tally.report.name.clone(), tally.report.address);
         let (status, path, why) = match why {
             Gone::Silent => (HostStatus::Timeout, None, "receive time out".to_owned()),
             Gone::Left => (HostStatus::Timeout, None, "member exit".to_owned()),
@@ -428,8 +410,8 @@ impl Report {
                 (HostStatus::Refused, Some(path), reason.to_string())
             }
         };
-        told.worsen(status);
-        told.report.error(path.as_deref().unwrap_or_default(), &why);
+        tally.worsen(status);
+        tally.report.error(path.as_deref().unwrap_or_default(), &why);
         let line = match path {
             Some(path) => format!("{why} {name}:{path}"),
             None => format!("{why}: {address}({name})"),
@@ -448,7 +430,7 @@ impl Report {
     ) {
         let mut progress = self.done;
         progress.bytes_done += streaming;
-        progress.hosts = self.hosts.iter().filter(|told| !told.gone).count() as u32;
+        progress.hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
         let took = now.since(self.last.0).secs_f64();
         let moved = progress.bytes_done.saturating_sub(self.last.1);
         progress.rate = if took > 0.0 { (moved as f64 / took) as u64 } else { 0 };
@@ -469,91 +451,29 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
-        let more = |told: &&Told| told.errors > MOST_ERRORS;
-        let lines = self.hosts.iter().filter(more).map(|told| {
-            let more = told.errors - MOST_ERRORS;
-            (0, format!("error: {more} more errors {}", told.report.name))
+        let more = self.hosts.iter().filter(|tally| tally.more_errors() > 0);
+        let lines = more.map(|tally| {
+            let (more, name) = (tally.more_errors(), &tally.report.name);
+            (0, format!("error: {more} more errors {name}"))
         });
-        let readonly = self.hosts.iter().filter(|told| told.readonly > 0).map(|told| {
-            let (name, count) = (&told.report.name, told.readonly);
+        let readonly = self.hosts.iter().filter(|tally| tally.readonly > 0).map(|tally| {
+            let (name, count) = (&tally.report.name, tally.readonly);
             (0, format!("error: {name} is read-only: {count} entries differ there"))
         });
         let counts = self
             .hosts
             .iter()
-            .filter(|told| !told.gone)
-            .filter_map(|told| Some((1, told.report.check?.line(&told.report.name))));
+            .filter(|tally| !tally.gone)
+            .filter_map(|tally| Some((1, tally.report.check?.line(&tally.report.name))));
         let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
         self.say(shared, lines);
-        let failed = |told: &&Told| told.report.status != HostStatus::Ok;
+        let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
-        let hosts = self.hosts.iter().map(|told| told.report.clone()).collect();
+        let hosts = self.hosts.iter().map(|tally| tally.report.clone()).collect();
         let (client, total) = (self.client, self.total);
         shared.control.send(ToControl::Over { client, number, hosts, total });
-    }
-}
-
-impl Told {
-    fn worsen(&mut self, status: HostStatus) {
-        self.report.status = self.report.status.max(status);
-    }
-
-    /// What a comparison has shown of an entry; whether the host does not have it as it is here.
-    fn compared(
-        &mut self,
-        total: &mut Total,
-        lines: &mut Vec<(u8, String)>,
-        entry: &Entry,
-        need: Need,
-    ) -> bool {
-        let path = &entry.path;
-        let shown = entry.is_object() && entry.kind != Kind::Open;
-        let count = self.report.check.get_or_insert_default();
-        let host = &self.report.name;
-        match need {
-            Need::Skip | Need::Attributes => {
-                if shown {
-                    count.ok += 1;
-                    lines.push((1, reply::check_ok(host, path)));
-                }
-                if need == Need::Attributes {
-                    count.attr += 1;
-                    lines.push((1, reply::check_attr(host, path)));
-                }
-                false
-            }
-            Need::All | Need::ReadOnly => {
-                count.ng += 1;
-                lines.push((0, reply::check_ng(host, path)));
-                self.worsen(HostStatus::Failed);
-                true
-            }
-            Need::Failed(reason) => {
-                count.errors += 1;
-                self.error(total, lines, path, &reason);
-                true
-            }
-            Need::Silent => true,
-        }
-    }
-
-    fn error(
-        &mut self,
-        total: &mut Total,
-        lines: &mut Vec<(u8, String)>,
-        path: &RelPath,
-        reason: &Reason,
-    ) {
-        self.worsen(HostStatus::Failed);
-        self.errors += 1;
-        total.errors += 1;
-        let why = reason.to_string();
-        if self.errors <= MOST_ERRORS {
-            lines.push((0, reply::trouble_on(&self.report.name, path, &why)));
-        }
-        self.report.error(&reply::shown(path), &why);
     }
 }
