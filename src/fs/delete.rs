@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, StagedFile};
 use super::errors::{leads_nowhere, reason};
+use super::identity::ObjectId;
 use super::paths::split;
 use super::rights::Rights;
 use super::root::Dirs;
@@ -152,7 +153,7 @@ impl Remover<'_> {
             Err(e) if leads_nowhere(&e) => return Ok(false),
             Err(e) => return Err(e),
         };
-        if (run.stat.dev, run.stat.ino) != record.parent {
+        if ObjectId::of(&run.stat) != record.parent {
             return Ok(false);
         }
         let fd = run.fd.as_fd();

@@ -12,10 +12,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::attributes;
+use super::attributes::{self, Examined};
 use super::claim;
 use super::digest::Digester;
-use super::identity::Identity;
+use super::identity::{Identity, ObjectId};
 use super::opened::{OpenDir, Opened};
 use super::rights::Rights;
 use super::root::{Dirs, Root};
@@ -117,8 +117,8 @@ pub(super) struct PlannedBatch {
     pub manifest: Arc<Manifest>,
     pub layout: Arc<Layout>,
     pub needs: Vec<Need>,
-    /// Files whose content was found to be as sent, by its digest: their state at that time.
-    pub proven: BTreeMap<EntryNo, Identity>,
+    /// What was found for the entries whose attributes are to be changed.
+    pub examined: BTreeMap<EntryNo, Examined>,
     /// What each entry has in staging, or why staging it failed.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, while it is open here.
@@ -196,14 +196,16 @@ impl Disk {
     }
 
     fn restore(&mut self, dir: &OpenDir) -> io::Result<()> {
+        let Some(id) = dir.id else { return Ok(()) };
         if dir.created {
-            let staging = self.staging.as_ref();
-            attributes::apply(&mut self.dirs, &self.rights, staging, &dir.entry, None)?;
+            let (staging, examined) = (self.staging.as_ref(), Examined::object(id));
+            attributes::apply(&mut self.dirs, &self.rights, staging, &dir.entry, examined)?;
         } else if let Some(mode) = dir.original_mode {
             let (parent, name) = self.dirs.parent(&dir.entry.path)?;
-            let flags = libc::O_PATH | libc::O_DIRECTORY;
-            let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
-            fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), mode)?;
+            let fd = fsat::open_at(parent.as_fd(), name, fsat::PATH_ONLY, 0)?;
+            if ObjectId::of(&fsat::stat_fd(fd.as_fd())?) == id {
+                fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), mode)?;
+            }
         }
         Ok(())
     }

@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::attributes::Examined;
 use super::digest::Digester;
 use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
 use super::errors::{is_fatal, reason};
 use super::grain::Grain;
-use super::identity::Identity;
+use super::identity::{Identity, ObjectId};
 use super::opened::Opened;
 use super::paths::split;
 use super::rights::{PRIVATE, Rights, is_kind};
@@ -55,7 +56,7 @@ impl Disk {
             digester: &mut self.digester,
             ahead: &mut transfer.ahead,
             cancelled: &|| closing.contains(key),
-            proven: BTreeMap::new(),
+            examined: BTreeMap::new(),
             readonly: self.config.readonly,
             mode,
         };
@@ -66,13 +67,13 @@ impl Disk {
                 entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
             }
         };
-        let proven = planner.proven;
+        let examined = planner.examined;
         if mode.commits_nothing() {
             return self.plan_without_commit(key, batch, &manifest, needs);
         }
         let staged = vec![None; manifest.entries.len()];
         let mut planned =
-            PlannedBatch { manifest, layout, needs, proven, staged, file: None, is_whole: false };
+            PlannedBatch { manifest, layout, needs, examined, staged, file: None, is_whole: false };
         let opened = self.open_streamed(&mut planned);
         let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
@@ -160,7 +161,7 @@ struct Planner<'a> {
     /// Whether the result is no longer wanted.
     cancelled: &'a dyn Fn() -> bool,
     /// As in [`PlannedBatch`].
-    proven: BTreeMap<EntryNo, Identity>,
+    examined: BTreeMap<EntryNo, Examined>,
     readonly: bool,
     mode: Mode,
 }
@@ -178,7 +179,7 @@ impl Planner<'_> {
         }
         let need = match entry.kind {
             Kind::Open => self.open(entry),
-            Kind::Close { .. } => self.close(entry),
+            Kind::Close { .. } => self.close(entry, at),
             Kind::Keep => Need::Skip,
             Kind::Ahead { size } => self.announced(&entry.path, size),
             _ => self.object(entry, digest, at),
@@ -235,7 +236,8 @@ impl Planner<'_> {
         let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat, false));
         let lacks_owner_access =
             stat.as_ref().is_some_and(|stat| self.rights.lacks_owner_access(stat));
-        if !self.opened.open(entry, stat.is_some(), differs, lacks_owner_access) {
+        let id = stat.as_ref().map(ObjectId::of);
+        if !self.opened.open(entry, id, differs, lacks_owner_access) {
             return Need::Failed(Reason::Os(errno::ENOMEM));
         }
         match failed {
@@ -250,7 +252,7 @@ impl Planner<'_> {
         }
     }
 
-    fn close(&mut self, entry: &Entry) -> Need {
+    fn close(&mut self, entry: &Entry, at: EntryNo) -> Need {
         let path = entry.path.as_bytes();
         let idle = self.commits_nothing();
         let failed = self.opened.has_failed(path);
@@ -260,7 +262,7 @@ impl Planner<'_> {
             Some(dir) if dir.existed && dir.differs => Need::Attributes,
             Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
             Some(_) => Need::Skip,
-            None => self.attributes(entry),
+            None => self.attributes(entry, at),
         };
         if idle || matches!(need, Need::Skip | Need::Silent) {
             // The commit will have nothing to do for it.
@@ -270,10 +272,14 @@ impl Planner<'_> {
     }
 
     /// The need of a close entry whose directory is not open.
-    fn attributes(&mut self, entry: &Entry) -> Need {
+    fn attributes(&mut self, entry: &Entry, at: EntryNo) -> Need {
         match self.look(&entry.path) {
             Ok(Some(stat)) if stat.kind == FileType::Directory => {
-                if self.differ(entry, &stat, false) { Need::Attributes } else { Need::Skip }
+                if !self.differ(entry, &stat, false) {
+                    return Need::Skip;
+                }
+                self.examined.insert(at, Examined::object(ObjectId::of(&stat)));
+                Need::Attributes
             }
             Ok(Some(_)) => Need::Failed(Reason::NotADirectoryInPlace),
             Ok(None) => Need::Failed(Reason::Os(errno::ENOENT)),
@@ -290,9 +296,6 @@ impl Planner<'_> {
         };
         let same = self.same_content(entry, &stat, digest);
         let proven = matches!(same, Ok(true)) && digest.is_some();
-        if proven {
-            self.proven.insert(at, Identity::of(&stat));
-        }
         match same {
             Err(e) => Need::Failed(reason(&e)),
             Ok(false) if stat.kind == FileType::Directory && !self.mode.is_check() => {
@@ -303,8 +306,15 @@ impl Planner<'_> {
                 }
             }
             Ok(false) => Need::All,
-            Ok(true) if self.differ(entry, &stat, proven) => Need::Attributes,
-            Ok(true) => Need::Skip,
+            Ok(true) if !self.differ(entry, &stat, proven) => Need::Skip,
+            Ok(true) if !self.mode.is_check() && self.rights.must_replace(entry, &stat, proven) => {
+                Need::All
+            }
+            Ok(true) => {
+                let proven = proven.then(|| Identity::of(&stat));
+                self.examined.insert(at, Examined { id: ObjectId::of(&stat), proven });
+                Need::Attributes
+            }
         }
     }
 

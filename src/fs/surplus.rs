@@ -25,7 +25,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::errors::reason;
-use super::identity::Seen;
+use super::identity::{ObjectId, Seen};
 use super::names::Names;
 use super::opened::MOST;
 use super::paths::above;
@@ -87,14 +87,14 @@ pub(super) struct Within<'a> {
 /// What objects in a directory are compared with.
 #[derive(Clone, Copy)]
 struct Parent {
-    id: (u64, u64),
+    id: ObjectId,
     mount: Mount,
     keeps_mtime: bool,
 }
 
 impl Parent {
     fn of(stat: &Stat, keeps_mtime: bool) -> Self {
-        Parent { id: (stat.dev, stat.ino), mount: Mount::of(stat), keeps_mtime }
+        Parent { id: ObjectId::of(stat), mount: Mount::of(stat), keeps_mtime }
     }
 }
 
@@ -447,7 +447,7 @@ fn denied() -> io::Error {
 
 fn blank(path: RelPath) -> Record {
     let code = SpoolCode::Spooled;
-    Record { path, seen: Seen::default(), parent: (0, 0), keeps_mtime: false, code }
+    Record { path, seen: Seen::default(), parent: ObjectId::default(), keeps_mtime: false, code }
 }
 
 /// The code of an object that cannot be deleted because of `error`.

@@ -6,12 +6,14 @@
 mod common;
 
 mod changing;
+mod codes;
 mod compare;
 mod console;
 mod crowd;
 mod delete;
 mod errors;
 mod faults;
+mod faults_attributes;
 mod faults_more;
 mod garbage;
 mod hostile;

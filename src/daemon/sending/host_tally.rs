@@ -1,6 +1,7 @@
 //! What a transfer has come to on one host.
 
-use crate::console::reply::{self, CheckCount, HostReport, HostStatus, Total};
+use crate::console::error::ErrorLine;
+use crate::console::reply::{self, CheckCount, HostReport, HostStatus, Said, Total};
 use crate::daemon::messages::Host;
 use crate::name::RelPath;
 use crate::wire::manifest::{Entry, Kind};
@@ -38,7 +39,7 @@ impl HostTally {
     pub(super) fn compared(
         &mut self,
         total: &mut Total,
-        lines: &mut Vec<(u8, String)>,
+        lines: &mut Vec<Said>,
         entry: &Entry,
         need: Need,
     ) -> bool {
@@ -50,17 +51,17 @@ impl HostTally {
             Need::Skip | Need::Attributes => {
                 if shown {
                     count.ok += 1;
-                    lines.push((1, reply::check_ok(host, path)));
+                    lines.push(Said::Line(1, reply::check_ok(host, path)));
                 }
                 if need == Need::Attributes {
                     count.attr += 1;
-                    lines.push((1, reply::check_attr(host, path)));
+                    lines.push(Said::Line(1, reply::check_attr(host, path)));
                 }
                 false
             }
             Need::All | Need::ReadOnly => {
                 count.ng += 1;
-                lines.push((0, reply::check_ng(host, path)));
+                lines.push(Said::Line(0, reply::check_ng(host, path)));
                 self.worsen(HostStatus::Failed);
                 true
             }
@@ -77,28 +78,29 @@ impl HostTally {
     pub(super) fn error(
         &mut self,
         total: &mut Total,
-        lines: &mut Vec<(u8, String)>,
+        lines: &mut Vec<Said>,
         path: &RelPath,
         reason: &Reason,
     ) {
         self.worsen(HostStatus::Failed);
         self.errors += 1;
         total.errors += 1;
-        let why = reason.to_string();
+        let error = ErrorLine::on(&self.report.name, path, *reason);
+        self.report.error(error.report.clone());
         if self.errors <= MOST_ERRORS {
-            lines.push((0, reply::trouble_on(&self.report.name, path, &why)));
+            lines.push(error.into());
         }
-        self.report.error(&reply::shown(path), &why);
     }
 
-    /// What the host had too much could not be deleted; whether there is still room for a line.
-    pub(super) fn not_deleted(&mut self, path: &RelPath, why: &str) -> bool {
+    /// Something that the host had too much could not be deleted; the line to say so, if there is
+    /// still room for one.
+    pub(super) fn not_deleted(&mut self, error: ErrorLine) -> Option<Said> {
         self.errors += 1;
-        self.report.error(&reply::shown(path), why);
+        self.report.error(error.report.clone());
         if let Some(count) = &mut self.report.check {
             count.errors += 1;
         }
-        self.errors <= MOST_ERRORS
+        (self.errors <= MOST_ERRORS).then(|| error.into())
     }
 
     /// How many errors were counted and not shown.

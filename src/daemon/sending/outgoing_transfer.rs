@@ -9,10 +9,11 @@ use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
 use super::report::Report;
 use super::state::{Ending, State};
+use crate::console::error::{Code, ErrorLine};
 use crate::daemon::messages::{NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
-use crate::errno::ENOENT;
+use crate::errno;
 use crate::fs::batch::SourceBatch;
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{Escaped, NodeId, RelPath};
@@ -166,7 +167,8 @@ impl OutgoingTransfer {
                 Err(TryRecvError::Disconnected) => {
                     // It has panicked, and not said that this was all.
                     self.state.walked();
-                    self.report.failed(&self.shared, "the walk has failed");
+                    let error = ErrorLine::new(Code::Other, "the walk has failed");
+                    self.report.error(&self.shared, error);
                 }
             }
         }
@@ -191,7 +193,8 @@ impl OutgoingTransfer {
             // Only a file that needs more than 2^32 blocks: the others go without it.
             let (files, others) = batch.without_files();
             for path in &files {
-                self.report.trouble(&self.shared, path, "File too large");
+                let error = ErrorLine::of_path(path, Reason::Os(errno::EFBIG));
+                self.report.error(&self.shared, error);
             }
             if !files.is_empty() {
                 self.open(now, &others);
@@ -285,10 +288,10 @@ impl OutgoingTransfer {
             let Some(path) = self.batches.path(number, entry).cloned() else { continue };
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
-            if matches!(reason, Reason::Changed | Reason::Os(ENOENT)) && *tries < TRIES {
+            if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
                 self.retries.paths.push(path);
             } else {
-                self.report.trouble(&self.shared, &path, &reason.to_string());
+                self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }
         }
     }

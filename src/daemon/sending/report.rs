@@ -1,4 +1,4 @@
-//! What a client is tally of its transfer.
+//! What a client is told of its transfer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::host_tally::HostTally;
 use crate::console::command::Watch;
+use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::HostStatus;
-use crate::console::reply::{self, Progress, Total};
+use crate::console::reply::{self, Progress, Said, Total};
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
@@ -86,11 +87,11 @@ impl Report {
         self.watch == Watch::Progress
     }
 
-    fn say(&self, shared: &Shared, lines: Vec<(u8, String)>) {
+    fn say(&self, shared: &Shared, lines: Vec<Said>) {
         if lines.is_empty() {
             return;
         }
-        self.unread.add(lines.iter().map(|(_, line)| line.len()));
+        self.unread.add(lines.iter().map(Said::size));
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
@@ -134,20 +135,23 @@ impl Report {
                 _ if closes => {}
                 Need::Attributes | Need::All => {
                     if self.level == 0 && *mark & SAID == 0 {
-                        lines.push((0, reply::would_update(&entry.path)));
+                        lines.push(Said::Line(0, reply::would_update(&entry.path)));
                     } else if self.level > 0 {
-                        lines.push((1, reply::update(&host.report.name, &entry.path, true)));
+                        lines.push(Said::Line(
+                            1,
+                            reply::update(&host.report.name, &entry.path, true),
+                        ));
                     }
                     *mark |= UPDATED | SAID;
                 }
                 Need::Skip if self.level >= 2 && !self.order.mode.names_only() => {
-                    lines.push((2, reply::skip(&host.report.name, &entry.path)))
+                    lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)))
                 }
                 Need::ReadOnly => {
                     *mark |= FAILED;
                     host.worsen(HostStatus::ReadOnly);
                     host.readonly += 1;
-                    lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
+                    lines.push(Said::Line(3, reply::skip_readonly(&host.report.name, &entry.path)));
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
@@ -186,24 +190,30 @@ impl Report {
                         host.report.bytes += if wanted.contains(number) { entry.size() } else { 0 };
                     }
                     if self.level >= 1 && !closes {
-                        lines.push((1, reply::update(&host.report.name, &entry.path, false)));
+                        lines.push(Said::Line(
+                            1,
+                            reply::update(&host.report.name, &entry.path, false),
+                        ));
                     }
                 }
                 Outcome::Skipped if !closes && entry.kind != Kind::Open => {
                     host.report.unchanged += 1;
                     if self.level >= 2 && !self.order.mode.names_only() {
-                        lines.push((2, reply::skip(&host.report.name, &entry.path)));
+                        lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)));
                     }
                 }
                 Outcome::Skipped if self.level >= 2 && !closes && !self.order.mode.names_only() => {
-                    lines.push((2, reply::skip(&host.report.name, &entry.path)));
+                    lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)));
                 }
                 Outcome::ReadOnly => {
                     *mark |= FAILED;
                     host.worsen(HostStatus::ReadOnly);
                     host.readonly += u64::from(!closes);
                     if self.level >= 3 && !closes {
-                        lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
+                        lines.push(Said::Line(
+                            3,
+                            reply::skip_readonly(&host.report.name, &entry.path),
+                        ));
                     }
                 }
                 Outcome::Failed(reason) => {
@@ -250,7 +260,7 @@ impl Report {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is sending to {path} of {name} too");
-        self.say(shared, vec![(0, line)]);
+        self.say(shared, vec![Said::Line(0, line)]);
     }
 
     /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
@@ -269,30 +279,35 @@ impl Report {
         let mut lines = Vec::new();
         let path = order.path_shown();
         if most > 0 && self.below == 0 && !order.mode.path_is_gone() && !order.force {
-            lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
+            let why = format!("{path} is empty here: nothing is deleted without --force");
+            let error = ErrorLine::new(Code::EmptySource, why);
+            lines.push(error.about("", reply::shown(&order.path)).into());
         }
         for (target, tally) in tallies {
-            let host = &self.hosts[target.index()];
+            let host = &mut self.hosts[target.index()];
             let (name, DeletionTally { spooled, entries, .. }) = (&host.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
-            if let Some(most) = over {
-                lines.push(format!(
-                    "error: {spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
-                ));
-            } else if spooled >= FEW
-                && spooled > entries / 2
-                && !order.mode.path_is_gone()
-                && !order.force
-            {
-                lines.push(format!(
-                    "error: {spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
-                ));
-            }
+            let free = order.mode.path_is_gone() || order.force;
+            let why = if let Some(most) = over {
+                format!(
+                    "{spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
+                )
+            } else if spooled >= FEW && spooled > entries / 2 && !free {
+                format!(
+                    "{spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
+                )
+            } else {
+                continue;
+            };
+            let error = ErrorLine::new(Code::TooMuchToDelete, why);
+            let error = error.about(name, reply::shown(&order.path));
+            host.report.error(error.report.clone());
+            lines.push(error.into());
         }
         if !lines.is_empty() {
             self.total.errors += lines.len() as u64;
             self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
-            self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
+            self.say(shared, lines);
             self.over_limit = true;
             return (false, failed);
         }
@@ -339,30 +354,29 @@ impl Report {
             match code {
                 SpoolCode::Spooled if self.over_limit => {}
                 SpoolCode::Spooled if order.mode.is_check() => {
-                    lines.push((1, reply::check_extra(host, path)));
+                    lines.push(Said::Line(1, reply::check_extra(host, path)));
                     tally.report.check.get_or_insert_default().extra += 1;
                 }
                 SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
                     if !self.named.contains(path) {
-                        lines.push((0, reply::would_delete(path)));
+                        lines.push(Said::Line(0, reply::would_delete(path)));
                         if self.named.len() < MOST_NAMED {
                             self.named.insert(path.clone());
                         }
                     }
                 }
                 SpoolCode::Spooled if dry_run => {
-                    lines.push((level, reply::delete(host, path, true)));
+                    lines.push(Said::Line(level, reply::delete(host, path, true)));
                 }
-                SpoolCode::Deleted => lines.push((level, reply::delete(host, path, false))),
+                SpoolCode::Deleted => {
+                    lines.push(Said::Line(level, reply::delete(host, path, false)))
+                }
                 SpoolCode::Failed(reason) => {
-                    let why = reason.to_string();
-                    let line = match level {
-                        0 => reply::delete_error(host, path, &why),
-                        _ => reply::trouble_on(host, path, &why),
+                    let error = match level {
+                        0 => ErrorLine::not_deleted(host, path, *reason),
+                        _ => ErrorLine::on(host, path, *reason),
                     };
-                    if tally.not_deleted(path, &why) {
-                        lines.push((0, line));
-                    }
+                    lines.extend(tally.not_deleted(error));
                 }
                 SpoolCode::Spooled | SpoolCode::Kept => {}
             }
@@ -370,16 +384,10 @@ impl Report {
         self.say(shared, lines);
     }
 
-    /// Something is wrong with a path here.
-    pub(super) fn trouble(&mut self, shared: &Shared, path: &RelPath, why: &str) {
-        self.total.errors += 1;
-        self.say(shared, vec![(0, reply::trouble_here(path, why))]);
-    }
-
     /// Something is wrong here.
-    pub(super) fn failed(&mut self, shared: &Shared, why: &str) {
+    pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
-        self.say(shared, vec![(0, reply::trouble(why))]);
+        self.say(shared, vec![error.into()]);
     }
 
     pub(super) fn suspended(&self, target: TargetNo) {
@@ -397,27 +405,22 @@ impl Report {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
         self.total.errors += 1;
-        let (name, address) = (tally.report.name.clone(), tally.report.address);
-        let (status, path, why) = match why {
-            Gone::Silent => (HostStatus::Timeout, None, "receive time out".to_owned()),
-            Gone::Left => (HostStatus::Timeout, None, "member exit".to_owned()),
+        let (name, address) = (&tally.report.name, tally.report.address);
+        let left = |code, why| (HostStatus::Timeout, ErrorLine::gone(name, address, code, why));
+        let (status, error) = match why {
+            Gone::Silent => left(Code::Timeout, "receive time out"),
+            Gone::Left => left(Code::Left, "member exit"),
             Gone::NoData => {
-                let why = "receives control but no data: check MTU and firewall";
-                (HostStatus::Timeout, None, why.to_owned())
+                left(Code::NoData, "receives control but no data: check MTU and firewall")
             }
             Gone::Refused(reason, path) => {
-                let path = Escaped(path).to_string();
-                (HostStatus::Refused, Some(path), reason.to_string())
+                (HostStatus::Refused, ErrorLine::refused(name, Escaped(path), *reason))
             }
         };
         tally.worsen(status);
-        tally.report.error(path.as_deref().unwrap_or_default(), &why);
-        let line = match path {
-            Some(path) => format!("{why} {name}:{path}"),
-            None => format!("{why}: {address}({name})"),
-        };
-        log::notice(format_args!("{line}"));
-        self.say(shared, vec![(0, format!("error: {line}"))]);
+        tally.report.error(error.report.clone());
+        log::notice(format_args!("{}", error.text()));
+        self.say(shared, vec![error.into()]);
     }
 
     /// Tells how far it is; `streaming` is what has left of long files that are on their way.
@@ -453,18 +456,19 @@ impl Report {
     ) {
         let more = self.hosts.iter().filter(|tally| tally.more_errors() > 0);
         let lines = more.map(|tally| {
-            let (more, name) = (tally.more_errors(), &tally.report.name);
-            (0, format!("error: {more} more errors {name}"))
+            let (name, more) = (&tally.report.name, tally.more_errors());
+            let why = format!("{more} more errors {name}");
+            ErrorLine::new(Code::MoreErrors, why).about(name, "").into()
         });
         let readonly = self.hosts.iter().filter(|tally| tally.readonly > 0).map(|tally| {
             let (name, count) = (&tally.report.name, tally.readonly);
-            (0, format!("error: {name} is read-only: {count} entries differ there"))
+            let why = format!("{name} is read-only: {count} entries differ there");
+            ErrorLine::new(Code::ReadOnly, why).about(name, "").into()
         });
-        let counts = self
-            .hosts
-            .iter()
-            .filter(|tally| !tally.gone)
-            .filter_map(|tally| Some((1, tally.report.check?.line(&tally.report.name))));
+        let counts =
+            self.hosts.iter().filter(|tally| !tally.gone).filter_map(|tally| {
+                Some(Said::Line(1, tally.report.check?.line(&tally.report.name)))
+            });
         let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
         self.say(shared, lines);
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;

@@ -46,9 +46,9 @@ fn start(config: Config) -> Result<ExitCode, String> {
     }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
-    let root = Root::open(&config.base)
-        .map_err(|error| format!("-b {}: {}", config.base.display(), ErrorText(&error)))?;
-    let secret = match &config.password {
+    let root = Root::open(&config.files.base)
+        .map_err(|error| format!("-b {}: {}", config.files.base.display(), ErrorText(&error)))?;
+    let secret = match &config.console.password {
         Some(path) => {
             let secret = password_file::read(path);
             Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
