@@ -13,7 +13,7 @@ const MOST_LINES: usize = 500;
 const KNOWN_CIRCLES: &[&[&str]] = &[];
 
 /// Files that are still too long.
-const KNOWN_LONG: &[&str] = &["daemon/sending/report.rs"];
+const KNOWN_LONG: &[&str] = &[];
 
 /// The rooms of the daemon: each uses only itself, what stands before it, and the files beside them.
 const ROOMS: [&str; 4] = ["receiving", "sending", "control", "setup"];
