@@ -71,7 +71,7 @@ const OPTIONS: &[Opt] = &[
         value: Some("HOST"),
         verbs: ALL,
         offered: always,
-        help: "this member alone; many add up",
+        help: "this member only; may be repeated",
     },
     Opt {
         means: Means::Group,
@@ -80,7 +80,7 @@ const OPTIONS: &[Opt] = &[
         value: Some("GROUP"),
         verbs: SENDS,
         offered: |offer, _| offer.group,
-        help: "the group that the receivers give what they write",
+        help: "group that receivers set for what they write",
     },
     Opt {
         means: Means::Delete,
@@ -89,7 +89,7 @@ const OPTIONS: &[Opt] = &[
         value: None,
         verbs: SENDS,
         offered: |offer, _| offer.delete,
-        help: "then delete there what is not here",
+        help: "then delete on members what does not exist here",
     },
     Opt {
         means: Means::Force,
@@ -98,7 +98,7 @@ const OPTIONS: &[Opt] = &[
         value: None,
         verbs: DELETES,
         offered: |offer, verb| offer.delete || verb == Verb::Dsync,
-        help: "delete however much that is",
+        help: "delete no matter how much that is",
     },
     Opt {
         means: Means::MaxDelete,
@@ -107,7 +107,7 @@ const OPTIONS: &[Opt] = &[
         value: Some("N"),
         verbs: DELETES,
         offered: |offer, verb| offer.delete || verb == Verb::Dsync,
-        help: "delete nothing if it is more than N on a host",
+        help: "delete nothing if more than N would go on a host",
     },
     Opt {
         means: Means::IgnoreTimes,
@@ -116,7 +116,7 @@ const OPTIONS: &[Opt] = &[
         value: None,
         verbs: SENDS,
         offered: |offer, _| offer.compare,
-        help: "take every file for changed",
+        help: "treat every file as changed",
     },
     Opt {
         means: Means::Checksum,

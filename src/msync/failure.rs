@@ -112,20 +112,20 @@ impl fmt::Display for Text<'_> {
                 write!(f, "the daemon at {target} wants a password (-K FILE)")
             }
             Failure::WrongPassword => {
-                write!(f, "the daemon at {target} does not take the password of -K")
+                write!(f, "the daemon at {target} rejects the password of -K")
             }
             Failure::Place(path, why) => write!(f, "{}: {why}", Escaped(path)),
             Failure::WholeBase(path) => {
-                write!(f, "{}: the base directory itself is meant with -r alone", Escaped(path))
+                write!(f, "{}: the base directory itself needs -r", Escaped(path))
             }
             Failure::Path(path, why) => write!(f, "{}: {why}", Escaped(path)),
             Failure::Pattern(pattern, why) => {
                 let pattern = Escaped(pattern);
-                write!(f, "the daemon at {target} does not take the pattern {pattern}: {why}")
+                write!(f, "the daemon at {target} rejects the pattern {pattern}: {why}")
             }
             Failure::TooOld(option) => write!(f, "the daemon at {target} is too old for {option}"),
             Failure::Script(error) => write!(f, "-f: {}", ErrorText(error)),
-            Failure::ScriptPattern => f.write_str("-f: ends at a pattern that was refused"),
+            Failure::ScriptPattern => f.write_str("-f: stopped at a pattern that was refused"),
         }
     }
 }
@@ -150,6 +150,6 @@ mod tests {
         assert_eq!(told(Failure::Connect(io::Error::other("x"))).2, "unreachable");
         let (error, path, code) = told(Failure::WholeBase(b".".to_vec()));
         assert_eq!((path.as_str(), code.as_str()), (".", "invalid_path"));
-        assert_eq!(error, ".: the base directory itself is meant with -r alone");
+        assert_eq!(error, ".: the base directory itself needs -r");
     }
 }

@@ -30,7 +30,7 @@ impl LineError {
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            LineError::TooOld => "this daemon is too old to be told such a name",
+            LineError::TooOld => "this daemon is too old for such a name",
             LineError::TooLong => "too long for one command line",
         })
     }

@@ -50,8 +50,8 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkError::Closed => f.write_str("it closed the connection"),
-            LinkError::Silent(time) => write!(f, "nothing from it for {} s", time.as_secs_f32()),
-            LinkError::Endless => f.write_str("what it says is not the console's language"),
+            LinkError::Silent(time) => write!(f, "no answer for {} s", time.as_secs_f32()),
+            LinkError::Endless => f.write_str("it does not speak the console protocol"),
             LinkError::Io(error) => ErrorText(error).fmt(f),
         }
     }

@@ -22,7 +22,7 @@ pub enum PlaceError {
     Elsewhere,
     /// It is not below the base, which is this.
     Outside(PathBuf),
-    /// It is absolute, and the daemon does not tell its base directory.
+    /// It is absolute, and the daemon does not report its base directory.
     UnknownBase,
     /// No path can be so.
     Path(PathError),
@@ -38,7 +38,7 @@ impl fmt::Display for PlaceError {
                 let base = Escaped(base.as_os_str().as_bytes());
                 write!(f, "not below the base directory {base}")
             }
-            PlaceError::UnknownBase => f.write_str("the daemon does not tell its base directory"),
+            PlaceError::UnknownBase => f.write_str("the daemon does not report its base directory"),
             PlaceError::Path(why) => why.fmt(f),
         }
     }
@@ -272,7 +272,7 @@ mod tests {
         assert!(shown(far.locate(b"/var/www2/a")).starts_with("not below"));
         assert!(shown(far.locate(b"/var/www/../a")).starts_with("not below"));
         assert_eq!(shown(locate_blind(b"./a//b/")), "/a/b");
-        assert!(shown(locate_blind(b"/a")).contains("does not tell"));
+        assert!(shown(locate_blind(b"/a")).contains("does not report"));
     }
 
     #[test]

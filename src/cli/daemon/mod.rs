@@ -139,15 +139,15 @@ fn text<T: std::str::FromStr>(value: &OsStr) -> Option<T> {
 impl Config {
     fn resolve(source: &Source<'_>) -> Result<Config, Error> {
         let typed = &source.typed;
-        let genkey = source.read("genkey", "a file has a name", some_path)?;
-        let base = match source.read("base", "a directory has a name", some_path)? {
+        let genkey = source.read("genkey", "must not be empty", some_path)?;
+        let base = match source.read("base", "must not be empty", some_path)? {
             Some(base) => base,
             None if genkey.is_some() => PathBuf::new(),
             None => return Err(Error::new(PROGRAM, "-b DIR: a base directory is required")),
         };
         let keys: Vec<PathBuf> = typed.all("key").into_iter().map(PathBuf::from).collect();
         if keys.iter().any(|path| path.as_os_str().is_empty()) {
-            return Err(Error::bad_value(PROGRAM, "-k", OsStr::new(""), "a file has a name"));
+            return Err(Error::bad_value(PROGRAM, "-k", OsStr::new(""), "must not be empty"));
         }
         if keys.len() > MAX_KEYS {
             return Err(Error::new(PROGRAM, format_args!("-k: at most {MAX_KEYS} keys")));
@@ -168,11 +168,12 @@ impl Config {
         let unix = source.read("unix", "a socket's path has 1 to 107 bytes", |v| {
             some_path(v).filter(|path| path.as_os_str().len() < 108)
         })?;
-        let account_is = "a name or a number, without spaces";
-        let groups = source.read("groups", "names or numbers, with commas between", |v| {
-            v.to_str()?.split(',').map(|one| account(OsStr::new(one))).collect()
-        })?;
-        let bytes_are = "a number of bytes, 1 to 2147483647; k, m, g may follow";
+        let account_is = "must be a name or a number, without spaces";
+        let groups =
+            source.read("groups", "must be names or numbers, separated by commas", |v| {
+                v.to_str()?.split(',').map(|one| account(OsStr::new(one))).collect()
+            })?;
+        let bytes_are = "must be a number of bytes, 1 to 2147483647; k, m, g may follow";
         let seconds = source.number("timeout", "a timeout in seconds", 1, 3_600_u32)?;
         let network = Network {
             multicast: multicast.unwrap_or(DEFAULT_GROUP),
@@ -192,12 +193,12 @@ impl Config {
                 unix.is_none().then(|| SocketAddr::new(address.into(), port))
             }),
             unix,
-            password: source.read("password", "a file has a name", some_path)?,
+            password: source.read("password", "must not be empty", some_path)?,
         };
         let files = Files {
             base,
             keys,
-            pidfile: source.read("pidfile", "a file has a name", some_path)?,
+            pidfile: source.read("pidfile", "must not be empty", some_path)?,
             fsync: typed.has("fsync"),
         };
         let privileges = Privileges {

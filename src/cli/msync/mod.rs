@@ -189,7 +189,7 @@ pub fn parse(
     let loglevel = if quiet { 0 } else { loglevel as u8 };
     let password = match typed.last("password") {
         Some(file) if file.is_empty() => {
-            return Err(Error::bad_value(PROGRAM, "-K", &file, "a file has a name"));
+            return Err(Error::bad_value(PROGRAM, "-K", &file, "must not be empty"));
         }
         file => file.map(PathBuf::from),
     };
@@ -198,7 +198,7 @@ pub fn parse(
     let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
         + usize::from(command == Command::Script(Text::Input));
     if inputs > 1 {
-        return Err(Error::new(PROGRAM, "-: standard input can be read once"));
+        return Err(Error::new(PROGRAM, "-: standard input can be read only once"));
     }
     Ok(Asked::Run(Config {
         target,
@@ -259,7 +259,7 @@ fn filters(typed: &Typed) -> Result<Vec<Filter>, Error> {
         }
     }
     for (at, file) in typed.all_at("exclude-from") {
-        let why = "a file has a name";
+        let why = "must not be empty";
         let from = Text::read(&file)
             .ok_or_else(|| Error::bad_value(PROGRAM, "--exclude-from", &file, why))?;
         filters.push((at, Filter::From(from)));
@@ -304,7 +304,7 @@ fn command(typed: &Typed) -> Result<Command, Error> {
         [one, other, ..] => {
             return Err(Error::new(
                 PROGRAM,
-                format_args!("{one} and {other}: one command, please"),
+                format_args!("{one} and {other}: one command at a time"),
             ));
         }
     };
@@ -331,7 +331,7 @@ fn command(typed: &Typed) -> Result<Command, Error> {
                 (_, script) => {
                     let script = script.unwrap_or_default();
                     Text::read(&script).map(Command::Script).ok_or_else(|| {
-                        Error::bad_value(PROGRAM, "-f", &script, "a file has a name")
+                        Error::bad_value(PROGRAM, "-f", &script, "must not be empty")
                     })
                 }
             };
@@ -362,7 +362,7 @@ fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error
     };
     let max_delete = match typed.last("max-delete") {
         Some(text) => Some(value::number(&text, 0..=u64::MAX).ok_or_else(|| {
-            Error::bad_value(PROGRAM, "--max-delete", &text, "a number of entries, from 0")
+            Error::bad_value(PROGRAM, "--max-delete", &text, "a number of entries, 0 or more")
         })?),
         None => None,
     };

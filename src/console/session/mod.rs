@@ -328,7 +328,7 @@ impl Session {
                 return Some(Command::Quit);
             }
             Line::Do(Command::Transfer(_)) if self.unheeded => {
-                let why = "a pattern was refused: nothing is done before 'exclude clear'";
+                let why = "a pattern was refused: no transfer starts before 'exclude clear'";
                 self.error(&ErrorLine::new(Code::InvalidPattern, why));
             }
             Line::Do(command) => {
