@@ -19,6 +19,10 @@ use crate::wire::outcome::{Need, Outcome};
 const MANIFEST_FACTOR: usize = 3;
 /// A body with more separate gaps than this takes only the block that it misses first.
 const MAX_GAPS: usize = 1 << 16;
+/// So many gaps are not charged to the budget; more are, so many at a time, at so many bytes each.
+const GAPS_FREE: usize = 512;
+const GAPS_EACH: usize = 2_048;
+const GAP_MEMORY: usize = 2 * size_of::<crate::ids::BlockRange>();
 /// More ranges than a STATUS has room for.
 const MAX_RANGES: usize = MAX_BLOCK as usize / 2;
 
@@ -66,6 +70,8 @@ pub(super) struct IncomingBatch<H> {
     pub(super) reserved: usize,
     /// What its body has of the budget, in bytes.
     pub(super) reserved_body: usize,
+    /// How many gaps in the body that includes, beyond [`GAPS_FREE`].
+    gaps_paid: usize,
 }
 
 impl<H> IncomingBatch<H> {
@@ -81,6 +87,7 @@ impl<H> IncomingBatch<H> {
             strikes: None,
             reserved: 0,
             reserved_body: 0,
+            gaps_paid: 0,
         }
     }
 
@@ -171,10 +178,22 @@ impl<H> IncomingBatch<H> {
         self.strikes = Some(strikes);
     }
 
-    /// Whether a block is wanted now.
-    pub(super) fn wants(&self, block: BlockNo) -> bool {
-        let fragmented = self.missing.range_count() >= MAX_GAPS;
-        self.missing.contains(block) && (!fragmented || self.missing.first() == Some(block))
+    /// Whether a block is wanted now. Without memory for one more gap, only the first one that is
+    /// missing is.
+    pub(super) fn wants(&mut self, shared: &mut Shared, rank: Rank, block: BlockNo) -> bool {
+        if !self.missing.contains(block) {
+            return false;
+        }
+        let count = self.missing.range_count();
+        if count >= self.gaps_paid + GAPS_FREE && count < MAX_GAPS {
+            let bytes = GAPS_EACH * GAP_MEMORY;
+            if shared.budget.reserve(self.node, rank, bytes) {
+                self.reserved_body += bytes;
+                self.gaps_paid += GAPS_EACH;
+            }
+        }
+        let has_room = count < MAX_GAPS && count < self.gaps_paid + GAPS_FREE;
+        has_room || self.missing.first() == Some(block)
     }
 
     /// Takes memory for the body if it needs any and has none. False if there is no room for it.
@@ -187,7 +206,7 @@ impl<H> IncomingBatch<H> {
         if *starved {
             return false;
         }
-        self.reserved_body = memory;
+        self.reserved_body += memory;
         *body = Content::Memory(shared.buffer(memory));
         true
     }
@@ -234,6 +253,7 @@ impl<H> IncomingBatch<H> {
     /// Gives back the memory of its body.
     pub(super) fn free_body(&mut self, shared: &mut Shared) {
         shared.budget.release(self.node, std::mem::take(&mut self.reserved_body));
+        self.gaps_paid = 0;
     }
 
     /// Gives back all but what is kept of it to be said again.

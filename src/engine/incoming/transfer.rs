@@ -292,10 +292,10 @@ impl<H> IncomingTransfer<H> {
         let Some(layout) = &batch.layout else { return Place::Nowhere };
         let bytes = layout.bytes_of(header.block);
         let fits = bytes.end - bytes.start == len as u64;
-        if !fits || !matches!(batch.stage, Stage::Body { .. }) || !batch.wants(header.block) {
+        if !fits || !matches!(batch.stage, Stage::Body { .. }) {
             return Place::Nowhere;
         }
-        if !batch.make_room(shared, rank) {
+        if !batch.wants(shared, rank, header.block) || !batch.make_room(shared, rank) {
             return Place::Nowhere;
         }
         batch.missing.remove(BlockRange::one(header.block));
