@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use makuosan::cli::{self, Flag};
+use makuosan::console::error::Code;
 use makuosan::console::{Offer, Session};
 
 /// A program: its page, what runs it, its options.
@@ -86,6 +87,25 @@ fn run(binary: &str, argument: &str) -> (String, Option<i32>) {
     // Nothing of this test's own environment shall be an option.
     let output = Command::new(binary).arg(argument).env_clear().output().unwrap();
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[test]
+fn every_code_of_an_error_is_listed_and_no_other() {
+    let known: Vec<&str> = Code::ALL.iter().map(|(_, text)| *text).collect();
+    for page in both("msync.1") {
+        let text = read(&page);
+        let table = text.split(".Bl -column \"not_a_directory_in_place\"").nth(1);
+        let table = table.and_then(|rest| rest.split(".El").next()).expect("no table of codes");
+        let rows = table.lines().filter_map(|line| line.strip_prefix(".It ")).skip(1);
+        let listed: Vec<&str> = rows.map(|row| row.split(' ').next().unwrap()).collect();
+        assert_eq!(listed, known, "{page}");
+    }
+    // None is there that is not in the list.
+    let source = path("../src/console/error.rs");
+    let source = fs::read_to_string(source).unwrap();
+    let kinds = source.split("pub enum Code {").nth(1).unwrap().split("\n}").next().unwrap();
+    let kinds = kinds.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    assert_eq!(kinds.filter(|line| line.ends_with(',')).count(), known.len() + 1);
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! itself, or a text to answer with. A command that the daemon's [`Offer`] does not have is unknown.
 #![forbid(unsafe_code)]
 
+use super::error::{Code, ErrorLine};
 use super::help;
 use super::options::Args;
-use super::reply::{self, UNKNOWN};
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, RelPath};
@@ -122,13 +122,15 @@ pub(super) enum Line {
     Report(Option<bool>),
     /// To be answered so: lines, parted by newlines. Nothing if empty.
     Say(String),
+    /// It cannot be obeyed.
+    Error(ErrorLine),
 }
 
 /// Understands a line.
 pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
     let Some((name, rest)) = words.split_first() else { return Line::Say(String::new()) };
     let Some(verb) = Verb::named(&name.bytes, offer) else {
-        return Line::Say(format!("{UNKNOWN} '{}'", Escaped(&name.bytes)));
+        return Line::Error(ErrorLine::unknown_command(Escaped(&name.bytes)));
     };
     match verb {
         Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check => transfer(verb, rest, offer),
@@ -188,7 +190,10 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
             [] => Line::Say(help::all(offer)),
             [name] => match Verb::named(name, offer) {
                 Some(verb) => Line::Say(help::of(verb, offer)),
-                None => Line::Say(format!("error: no help for '{}'", Escaped(name))),
+                None => {
+                    let why = format!("no help for '{}'", Escaped(name));
+                    Line::Error(ErrorLine::new(Code::Usage, why))
+                }
             },
             _ => usage(verb, offer),
         },
@@ -208,7 +213,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let read = Args::read(words, verb, offer).and_then(|args| Ok((args.path()?, args)));
     let (path, args) = match read {
         Ok(read) => read,
-        Err(why) => return Line::Say(reply::trouble(&why)),
+        Err(why) => return Line::Error(why.line()),
     };
     // An old client that wants the whole base deleted from says `dsync -r ` or `dsync`, and the
     // latter without a word more has always been a question.

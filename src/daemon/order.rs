@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::clock;
 use crate::console::command::{Scope, Transfer};
+use crate::console::error::{Code, ErrorLine};
 use crate::fs::walk::WalkOptions;
 use crate::name::RelPath;
 use crate::pattern::Patterns;
@@ -14,6 +15,17 @@ use crate::wire::mode::Mode;
 /// To read so much and digest it takes about a tenth of a second: from there on, all hosts do it at
 /// once.
 const ANNOUNCED_OVER: u64 = 64 << 20;
+
+/// A group that `-g` names and that is not there.
+#[derive(Debug)]
+pub(super) struct UnknownGroup<'a>(&'a str);
+
+impl UnknownGroup<'_> {
+    /// What the client is told.
+    pub(super) fn line(&self) -> ErrorLine {
+        ErrorLine::new(Code::UnknownGroup, format_args!("not found group {}", self.0))
+    }
+}
 
 /// One `send`, `sync`, `dsync` or `check`.
 #[derive(Clone, Debug)]
@@ -58,10 +70,10 @@ impl Order {
     /// The group that targets are to give what they write.
     ///
     /// # Errors
-    /// A line for the client.
-    pub(super) fn gid(&self) -> Result<Option<u32>, String> {
+    /// There is no such group here.
+    pub(super) fn gid(&self) -> Result<Option<u32>, UnknownGroup<'_>> {
         let Some(name) = &self.group else { return Ok(None) };
-        user::group(name).map(Some).map_err(|_| format!("error: not found group {name}"))
+        user::group(name).map(Some).map_err(|_| UnknownGroup(name))
     }
 
     /// How the walk is to be done.

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::bodies::{decoders, manifests};
+use makuosan::console::error::{Code, ErrorReport};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
@@ -83,7 +84,7 @@ fn taken() -> Vec<Vec<u8>> {
     let rules = vec![Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     Patterns::new(rules).unwrap().emit(&mut patterns);
     let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
-    report.error("a", "b");
+    report.error(ErrorReport::new(Code::Other, "b").of_path("a"));
     vec![
         [&head[..], b"data", &checksum(&head, b"data")].concat(),
         hello.emit(),

@@ -6,6 +6,7 @@
 mod common;
 
 mod changing;
+mod codes;
 mod compare;
 mod console;
 mod crowd;

@@ -50,7 +50,7 @@ pub fn parse(
     }
     let source = Source { typed, env: &env };
     if bare && source.value("base").is_none() {
-        return Err(Error(help().trim_end().to_owned()));
+        return Err(Error::Nothing(help().trim_end().to_owned()));
     }
     Config::resolve(&source).map(Asked::Run)
 }

@@ -17,6 +17,7 @@ fn transfer(text: &str) -> Transfer {
 fn said(text: &str) -> String {
     match line(text) {
         Line::Say(text) => text,
+        Line::Error(error) => error.line().to_owned(),
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -153,18 +154,20 @@ fn the_other_commands() {
 fn what_is_not_offered_is_unknown() {
     let now = Offer { send: true, members: true, status: true, ..Offer::default() };
     let line = |text: &str| parse(&words::split(text.as_bytes()).unwrap(), &now);
+    let error = |text: &str| match line(text) {
+        Line::Error(error) => (error.line().to_owned(), error.report.code),
+        other => panic!("{text}: {other:?}"),
+    };
     for name in ["sync", "dsync", "check", "md5", "exclude", "include", "nonsense"] {
-        let unknown = Line::Say(format!("mexec: command error '{name}'"));
-        assert_eq!(line(name), unknown);
-        assert_eq!(line(&format!("{name} -r x")), unknown);
-        assert_eq!(
-            line(&format!("help {name}")),
-            Line::Say(format!("error: no help for '{name}'"))
-        );
+        let unknown = (format!("mexec: command error '{name}'"), "unknown_command".to_owned());
+        assert_eq!(error(name), unknown);
+        assert_eq!(error(&format!("{name} -r x")), unknown);
+        let no_help = (format!("error: no help for '{name}'"), "usage".to_owned());
+        assert_eq!(error(&format!("help {name}")), no_help);
     }
     for option in ["-g", "-I", "--delete", "--force", "--max-delete", "--checksum"] {
-        let unknown = Line::Say(format!("error: unknown option {option}"));
-        assert_eq!(line(&format!("send {option} 1 y")), unknown);
+        let unknown = (format!("error: unknown option {option}"), "usage".to_owned());
+        assert_eq!(error(&format!("send {option} 1 y")), unknown);
         let Line::Say(help) = line("help send") else { panic!() };
         assert!(!help.contains(option), "{help}");
     }

@@ -14,8 +14,9 @@
 mod arrived;
 
 use super::command::{self, Command, Edit, Line, Watch};
+use super::error::{Code, ErrorLine};
 use super::password::{ASK, Secret};
-use super::reply::{self, HostReport, PROMPT, Progress, Total};
+use super::reply::{HostReport, PROMPT, Progress, Said, Total};
 use super::verb::Offer;
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
@@ -94,7 +95,7 @@ impl Session {
     pub fn refused() -> Self {
         let mut session = Session::new(Offer::default());
         session.output.clear();
-        session.put(reply::TOO_MANY_CLIENTS);
+        session.error(&ErrorLine::new(Code::Refused, "too many clients"));
         session.state = State::Closed;
         session
     }
@@ -159,7 +160,8 @@ impl Session {
                 }
                 Waiting::TooLong(adds) => {
                     self.unheeded |= adds;
-                    self.put(&format!("error: a line has at most {MAX_LINE} bytes"));
+                    let why = format!("a line has at most {MAX_LINE} bytes");
+                    self.error(&ErrorLine::new(Code::Usage, why));
                     self.prompt();
                     continue;
                 }
@@ -187,6 +189,22 @@ impl Session {
     pub fn lines(&mut self, level: u8, text: &str) {
         for line in text.lines() {
             self.line(level, line);
+        }
+    }
+
+    /// Writes what is wrong; for a client that wants to know of each host, also as JSON.
+    pub fn error(&mut self, error: &ErrorLine) {
+        self.put(error.line());
+        if self.report {
+            self.put(&error.report.emit());
+        }
+    }
+
+    /// Writes a line of either kind.
+    pub fn said(&mut self, said: &Said) {
+        match said {
+            Said::Line(level, line) => self.line(*level, line),
+            Said::Error(error) => self.error(error),
         }
     }
 
@@ -302,7 +320,7 @@ impl Session {
                 self.current = Escaped(line).to_string();
                 command::parse(&words, &self.offer)
             }
-            Err(why) => Line::Say(reply::trouble(&why.to_string())),
+            Err(why) => Line::Error(ErrorLine::new(Code::Usage, why)),
         };
         match line {
             Line::Do(Command::Quit) => {
@@ -311,7 +329,7 @@ impl Session {
             }
             Line::Do(Command::Transfer(_)) if self.unheeded => {
                 let why = "a pattern was refused: nothing is done before 'exclude clear'";
-                self.put(&reply::trouble(why));
+                self.error(&ErrorLine::new(Code::InvalidPattern, why));
             }
             Line::Do(command) => {
                 self.state = State::Busy;
@@ -320,6 +338,10 @@ impl Session {
             Line::Say(text) => {
                 self.unheeded |= adds;
                 self.say(&text);
+            }
+            Line::Error(error) => {
+                self.unheeded |= adds;
+                self.error(&error);
             }
             Line::Alive(Some(on)) => self.alive = on,
             Line::Alive(None) => self.put(if self.alive { "alive on" } else { "alive off" }),
@@ -347,16 +369,16 @@ impl Session {
             Edit::Add(rule) => {
                 if let Err(why) = pattern::check(&rule.pattern) {
                     self.unheeded = true;
-                    let shown = Escaped(&rule.pattern);
-                    return self.put(&reply::trouble(&format!("{why} {shown}")));
+                    let why = format!("{why} {}", Escaped(&rule.pattern));
+                    return self.error(&ErrorLine::new(Code::InvalidPattern, why));
                 }
                 rules.push(rule);
             }
             Edit::Del(rule) => match rules.iter().position(|have| *have == rule) {
                 Some(at) => drop(rules.remove(at)),
                 None => {
-                    let shown = Escaped(&rule.pattern).to_string();
-                    return self.put(&format!("error: pattern not found {shown}"));
+                    let why = format!("pattern not found {}", Escaped(&rule.pattern));
+                    return self.error(&ErrorLine::new(Code::InvalidPattern, why));
                 }
             },
             Edit::Clear => {
@@ -376,7 +398,7 @@ impl Session {
             // Each of them is one: there are too many.
             Err(why) => {
                 self.unheeded = true;
-                self.put(&reply::trouble(&why.to_string()));
+                self.error(&ErrorLine::new(Code::InvalidPattern, why));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What each packet does.
 
 use super::*;
+use crate::engine::members::strangers::ATTEMPTS;
 
 #[test]
 fn a_start_is_four_hellos_and_then_one_every_15_seconds() {
