@@ -17,6 +17,7 @@ mod keyfile;
 mod mailbox;
 mod order;
 mod receiving;
+mod secret_file;
 mod sending;
 mod setup;
 mod shared;

@@ -200,7 +200,7 @@ impl Control {
             let why = "the root directory is another";
             return log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed"));
         }
-        match keyfile::keyring(&self.settings.keys) {
+        match keyfile::keyring(&self.settings.keys, crate::sys::ids::effective().uid) {
             Ok(ring) if ring.is_same(&keys.ring()) => {
                 log::notice(format_args!("the key is as it was"))
             }

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use crate::cli::daemon::Config;
-use crate::daemon::setup::start::Identity;
+use crate::daemon::setup::hazards;
+use crate::daemon::setup::start::{Identity, place};
 use crate::errno::ErrorText;
 use crate::fs::disk;
 use crate::fs::root::Root;
@@ -30,10 +31,12 @@ pub(crate) fn describe(
     }
     if let Some(path) = &config.unix {
         probe_directory_of(path, "-U")?;
+        place("-U", path, identity)?;
     }
     if let Some(path) = &config.pidfile {
         // That a daemon holds it is no obstacle.
         probe_directory_of(path, "--pidfile")?;
+        place("--pidfile", path, identity)?;
     }
     if let (false, Some(why)) =
         (config.readonly || config.no_recv, disk::refusal(root, identity.uid))
@@ -116,5 +119,8 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         line("pidfile", path.display().to_string());
     }
     line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });
+    if let Some(warning) = hazards::warning(config, identity, root) {
+        line("warning", warning);
+    }
     lines.concat()
 }

@@ -2,5 +2,6 @@
 
 pub(super) mod check_config;
 pub(super) mod confine;
+mod hazards;
 pub(super) mod password;
 pub(super) mod start;

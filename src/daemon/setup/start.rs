@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::daemon::receiving::receiver::{Receiver, ToReceiver};
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::setup::check_config;
 use crate::daemon::setup::confine::{Places, confine};
+use crate::daemon::setup::hazards;
 use crate::daemon::setup::password::{self, Door};
 use crate::daemon::shared::{Shared, ToControl};
 use crate::engine::job::Job as DiskJob;
@@ -27,6 +29,7 @@ use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::fs::disk::{Disk, DiskConfig};
+use crate::fs::resolve::{self, Resolved};
 use crate::fs::root::Root;
 use crate::ids::TransferNo;
 use crate::log;
@@ -37,7 +40,7 @@ use crate::sys::daemonize::{self, Readiness};
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::syslog::Syslog;
-use crate::sys::{Waker, host, ids, memory, random, unixsock, user};
+use crate::sys::{Waker, fsat, host, ids, memory, random, unixsock, user};
 use crate::wire::header::Role;
 
 /// The memory for incoming transfers, in bytes.
@@ -124,22 +127,23 @@ fn start(config: Config) -> Result<ExitCode, String> {
     }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
-    let root = Root::open(&config.base)
-        .map_err(|error| format!("-b {}: {}", config.base.display(), ErrorText(&error)))?;
+    let root = Root::open_trusted(&config.base, identity.uid)
+        .map_err(|why| format!("-b {}: {why}", config.base.display()))?;
     let secret = match &config.password {
         Some(path) => {
-            let secret = password::read(path);
+            let secret = password::read(path, identity.uid);
             Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
         }
         None => None,
     };
     if config.check_config {
-        keyring(&config)?;
+        keyring(&config, identity.uid)?;
         let text = check_config::describe(&config, &identity, &name, &root)?;
         // A closed pipe is no failure.
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
+    let warning = hazards::warning(&config, &identity, &root);
     log::init(log::Setup {
         level: log::Level::new(config.loglevel),
         stderr: true,
@@ -153,6 +157,9 @@ fn start(config: Config) -> Result<ExitCode, String> {
         false => daemonize::detach()
             .map_err(|e| format!("cannot go to the background: {}", ErrorText(&e)))?,
     };
+    if let Some(warning) = warning {
+        log::error(format_args!("warning: {warning}"));
+    }
     let foreground = config.foreground;
     match assemble(config, identity, name, root, secret) {
         Ok(daemon) => daemon.run(readiness, foreground),
@@ -162,7 +169,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
 
 /// The keys, if the daemon is to have any. They are read where they are needed: the process that has
 /// started the daemon, and waits for it, never has them.
-fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
+fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, String> {
     if config.keys.is_empty() {
         return Ok(None);
     }
@@ -170,7 +177,7 @@ fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
         // Before there is anything in memory that must not be in one.
         ids::set_core_dumps(false).map_err(|e| format!("core dumps: {}", ErrorText(&e)))?;
     }
-    keyfile::keyring(&config.keys).map(Some)
+    keyfile::keyring(&config.keys, us).map(Some)
 }
 
 struct Daemon {
@@ -192,14 +199,21 @@ fn assemble(
     root: Root,
     password: Option<Secret>,
 ) -> Result<Daemon, String> {
-    let keys = keyring(&config)?;
+    if !config.chroot {
+        fsat::hold_proc();
+    }
+    let keys = keyring(&config, identity.uid)?;
     let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
     let system =
         |what: &'static str| move |error: std::io::Error| format!("{what}: {}", ErrorText(&error));
     let signals = SignalFd::new(&wanted).map_err(system("signals"))?;
     // First of all: of two daemons with the same options, the second is told of the first.
-    let pidfile = config.pidfile.as_deref().map(PidFile::take).transpose();
-    let pidfile = pidfile.map_err(|error| format!("--pidfile {error}"))?;
+    let take = |path: &PathBuf| {
+        let place = place("--pidfile", path, &identity)?;
+        PidFile::take(place.dir().as_fd(), place.name(), place.path())
+            .map_err(|error| format!("--pidfile {error}"))
+    };
+    let pidfile = config.pidfile.as_ref().map(take).transpose()?;
     let net = Net::open(&NetConfig {
         group: config.multicast,
         port: config.port,
@@ -223,6 +237,7 @@ fn assemble(
     let key_paths = key_paths.map_err(system("-k"))?;
     let unix = match &config.unix {
         Some(path) => {
+            place("-U", path, &identity)?;
             let listener =
                 unixsock::listen(path, SOCKET_MODE, owner).map_err(|e| format!("-U: {e}"))?;
             listener.set_nonblocking(true).map_err(system("-U"))?;
@@ -354,10 +369,19 @@ fn assemble(
     })
 }
 
+/// Where the file of an option is or will be.
+pub(super) fn place(
+    option: &str,
+    path: &Path,
+    identity: &Identity,
+) -> Result<Resolved, String> {
+    let place = resolve::place(path, identity.uid);
+    place.map_err(|why| format!("{option} {}: {why}", path.display()))
+}
+
 /// Makes the base directory the root directory, and opens it as that.
 fn change_root(root: &Root) -> std::io::Result<Root> {
-    std::os::unix::fs::chroot(root.path())?;
-    std::env::set_current_dir("/")?;
+    host::change_root(root.as_fd())?;
     Root::open(Path::new("/"))
 }
 
