@@ -24,7 +24,7 @@ const MADE: usize = 32;
 ///
 /// # Errors
 /// What is wrong with the first file that something is wrong with, in words that begin with `-k FILE`.
-pub(crate) fn keyring(paths: &[PathBuf], us: u32) -> Result<Keyring, String> {
+pub(super) fn keyring(paths: &[PathBuf], us: u32) -> Result<Keyring, String> {
     let masters: Result<Vec<Master>, String> = paths
         .iter()
         .map(|path| master(path, us).map_err(|why| format!("-k {}: {why}", path.display())))
@@ -60,7 +60,7 @@ fn secret(bytes: &[u8]) -> Result<&[u8], String> {
 ///
 /// # Errors
 /// The file is there already, or cannot be written; in words that begin with `--genkey FILE`.
-pub(crate) fn make(path: &Path) -> Result<(), String> {
+pub(super) fn make(path: &Path) -> Result<(), String> {
     let failed =
         |error: std::io::Error| format!("--genkey {}: {}", path.display(), ErrorText(&error));
     let mut key = Wiped::new([0; MADE]);

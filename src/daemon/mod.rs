@@ -15,6 +15,7 @@ pub mod clock;
 mod control;
 mod keyfile;
 mod mailbox;
+mod messages;
 mod order;
 mod receiving;
 mod secret_file;
@@ -22,6 +23,7 @@ mod sending;
 mod setup;
 mod shared;
 mod strangers;
+mod unread;
 
 /// Runs the daemon and returns its exit status.
 pub fn main() -> std::process::ExitCode {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::clock;
 use crate::console::command::{Check, Dsync, Send};
 use crate::engine::job::Options;
 use crate::fs::walk::WalkOptions;
@@ -9,8 +10,6 @@ use crate::name::RelPath;
 use crate::pattern::Patterns;
 use crate::sys::user;
 use crate::wire::manifest::Setup;
-
-use crate::daemon::clock;
 
 /// To read so much and digest it takes about a tenth of a second: from there on, all hosts do it at
 /// once.
@@ -95,6 +94,11 @@ impl Order {
     /// The same where the path is gone here.
     pub(super) fn of_what_is_gone(&self) -> Self {
         Order { gone: true, ..self.clone() }
+    }
+
+    /// The path, as a line names it.
+    pub(super) fn path_shown(&self) -> String {
+        if self.path.is_base() { "the base directory".to_owned() } else { self.path.to_string() }
     }
 
     /// How the transfer is to be done.

@@ -11,7 +11,7 @@ use crate::sys::fsat::{self, FileType, Stat};
 
 /// What is in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     /// A key of the group.
     Key,
     /// The password of the console.
@@ -23,12 +23,7 @@ pub(crate) enum Kind {
 ///
 /// # Errors
 /// What is wrong with it, in words that fit after the file's name.
-pub(crate) fn read(
-    kind: Kind,
-    path: &Path,
-    us: u32,
-    into: &mut [u8],
-) -> Result<usize, String> {
+pub(super) fn read(kind: Kind, path: &Path, us: u32, into: &mut [u8]) -> Result<usize, String> {
     let failed = |error: io::Error| ErrorText(&error).to_string();
     let resolved = resolve::follow(path, us).map_err(|why| why.to_string())?;
     let (fd, stat) = resolved.found().map_err(failed)?;

@@ -5,12 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::console::reply::HostReport;
-use crate::console::reply::{Progress, Total};
-use crate::daemon::mailbox::Mailbox;
-use crate::daemon::receiving::receiver::ToReceiver;
-use crate::daemon::sending::sender::ToSender;
-use crate::daemon::strangers::Strangers;
+use super::mailbox::Mailbox;
+use super::messages::{ToControl, ToReceiver, ToSender};
+use super::strangers::Strangers;
 use crate::engine::job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::root::Root;
@@ -18,36 +15,13 @@ use crate::ids::TransferNo;
 use crate::name::NodeId;
 use crate::net::Net;
 use crate::seal::Keys;
+use crate::sys::Waker;
 use crate::time::Time;
-use crate::wire::hello::Hello;
 
 /// A member, as the receiver and the sender have to know it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Peer {
     pub(super) addr: SocketAddrV4,
-}
-
-/// Something for the control loop.
-#[derive(Debug)]
-pub(super) enum ToControl {
-    /// A HELLO came.
-    Hello { from: NodeId, addr: SocketAddrV4, counter: u64, hello: Hello },
-    /// A BYE came.
-    Bye { from: NodeId, addr: SocketAddrV4, counter: u64 },
-    /// Another packet of a member came.
-    Heard(NodeId),
-    /// Lines for a client, each with its level.
-    Lines { client: u32, lines: Vec<(u8, String)> },
-    /// How far a client's transfer is.
-    Progress { client: u32, progress: Progress },
-    /// A client's transfer is over.
-    Over { client: u32, number: TransferNo, hosts: Vec<HostReport>, total: Total },
-    /// A client's transfer was let go: this host, by its address, holds the path.
-    Held { client: u32, number: TransferNo, who: String },
-    /// A member was silent in a transfer for too long.
-    Drop(NodeId),
-    /// A thread has ended that never should.
-    Died(&'static str),
 }
 
 /// Packets by what became of them.
@@ -101,6 +75,35 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// `control` and `receiver` wake those threads.
+    pub(super) fn new(
+        me: NodeId,
+        net: Net,
+        keys: Option<Keys>,
+        root: Arc<Root>,
+        control: Waker,
+        receiver: Waker,
+    ) -> Self {
+        Shared {
+            me,
+            net,
+            keys: keys.map(Arc::new),
+            root,
+            control: Mailbox::waking(control),
+            sender: Mailbox::new(),
+            receiver: Mailbox::waking(receiver),
+            peers: RwLock::default(),
+            counters: Counters::default(),
+            strangers: Mutex::default(),
+            stats: Mutex::default(),
+            open: Mutex::default(),
+            sends: Mutex::default(),
+            recvs: Mutex::default(),
+            writing_since: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+        }
+    }
+
     /// Whether a packet of `node` may come from `addr`.
     pub(super) fn is_member(&self, node: NodeId, addr: SocketAddrV4) -> bool {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);

@@ -235,9 +235,9 @@ pub fn imports(files: &[(String, String)]) -> Imports {
         named.extend(module.paths.iter().cloned());
         if module.uses.iter().any(|one| one.name == "*") {
             // Any word may come from there.
-            named.extend(module.words.iter().map(|word| vec![word.clone()]));
+            let words: BTreeSet<&String> = module.words.iter().collect();
+            named.extend(words.into_iter().map(|word| vec![word.clone()]));
         }
-        named.sort();
         for name in named {
             if let Some(file) = all.definer(path, &name).filter(|file| *file != module.file) {
                 entry.entry(file).or_insert_with(|| name.join("::"));

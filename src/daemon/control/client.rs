@@ -5,11 +5,10 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::console::Session;
 use crate::daemon::order::Order;
-use crate::daemon::sending::outgoing_transfer::UNREAD;
+use crate::daemon::unread::Unread;
 use crate::ids::TransferNo;
 use crate::time::{Span, Time};
 
@@ -65,8 +64,8 @@ pub(crate) struct Client {
     pub(crate) id: u32,
     pub(crate) session: Session,
     pub(crate) work: Work,
-    /// Bytes of output on their way to the client, as the sender counts them.
-    pub(crate) unread: Arc<AtomicUsize>,
+    /// What the client has not read, for the sender.
+    pub(crate) unread: Unread,
     stream: Stream,
     /// When the client last took something, or had nothing to take.
     took: Time,
@@ -83,7 +82,7 @@ impl Client {
             }
             Stream::Unix(stream) => stream.set_nonblocking(true)?,
         }
-        let unread = Arc::default();
+        let unread = Unread::default();
         Ok(Client { id, session, work: Work::Idle, unread, stream, took: now, gone: false })
     }
 
@@ -125,7 +124,7 @@ impl Client {
 
     /// Writes what the client takes; whether it was too much unread before and is not any more.
     pub(crate) fn write(&mut self, now: Time) -> bool {
-        let before = self.unread.load(Ordering::Relaxed);
+        let before = self.unread.get();
         while self.session.unread() > 0 && !self.gone {
             match self.stream.write(self.session.output()) {
                 Ok(0) => self.gone = true,
@@ -141,9 +140,7 @@ impl Client {
         if self.session.unread() == 0 {
             self.took = now;
         }
-        let after = self.session.unread();
         // What the sender has added meanwhile may have been the bit too much.
-        let before = before.max(self.unread.swap(after, Ordering::Relaxed));
-        before > UNREAD && after <= UNREAD
+        self.unread.set(before, self.session.unread())
     }
 }

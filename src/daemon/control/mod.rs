@@ -1,4 +1,9 @@
 //! The control thread: the clients of the console and what they ask for, members, signals.
 
-pub(super) mod client;
+mod client;
 pub(super) mod control_loop;
+pub(super) mod door;
+pub(super) mod membership;
+pub(super) mod settings;
+mod status;
+mod targets;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use crate::daemon::clock;
-use crate::daemon::sending::sender::ToSender;
-use crate::daemon::shared::{Shared, ToControl, count, lock};
+use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
+use crate::daemon::shared::{Shared, count, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::incoming::{Config, Event, Place, Reception};
-use crate::engine::job::{Answer, Job, TransferKey};
+use crate::engine::job::{Job, TransferKey};
 use crate::fs::disk::{Closing, StagedFile};
-use crate::ids::{BatchNo, TransferNo};
+use crate::ids::BatchNo;
 use crate::log;
 use crate::name::NodeId;
 use crate::net::{RecvBatch, Which, wait};
@@ -25,19 +25,6 @@ use crate::wire::feedback::Feedback;
 use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role};
 use crate::wire::hello::Hello;
 use crate::wire::outcome::Reason;
-
-/// Something for the receiver.
-#[derive(Debug)]
-pub(crate) enum ToReceiver {
-    /// The disk has done a job.
-    Answer(Answer<StagedFile>),
-    /// A member has left.
-    Gone(NodeId),
-    /// A member's transfers before this one are closed.
-    Oldest(NodeId, TransferNo),
-    /// The daemon ends.
-    Stop,
-}
 
 /// So many times both sockets are read before anything is answered.
 const TURNS: usize = 4;

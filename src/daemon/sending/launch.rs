@@ -1,222 +1,173 @@
-//! Starting a transfer: who it is for, and what it sends.
+//! Starting a transfer: its walker, and what the sender thread is told of it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 
+use super::walker;
+use super::walker::{AHEAD, Task};
 use crate::console::command::Watch;
-use crate::console::reply::{self, Total};
-use crate::daemon::control::client::Work;
-use crate::daemon::control::control_loop::Control;
+use crate::console::reply::Total;
+use crate::daemon::messages::{Host, NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
-use crate::daemon::sending::outgoing_transfer::{Job, Start};
-use crate::daemon::sending::report::{Host, Report};
-use crate::daemon::sending::sender::ToSender;
-use crate::daemon::sending::walker::{AHEAD, Found, Task};
-use crate::engine::job::Options;
+use crate::daemon::shared::{Shared, lock};
+use crate::daemon::unread::Unread;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
 use crate::fs::found::WalkError;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::ids::TransferNo;
-use crate::name::{Escaped, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
 /// The stack of a walker: its memory grows with the depth of a tree on the heap, not here.
 const WALKER_STACK: usize = 256 << 10;
 
-impl Control {
-    /// Starts what a client asks for, or answers why not. If somebody else holds its path, it is
-    /// tried again until the time given.
-    pub(crate) fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
-        match self.prepare(now, at, order) {
-            Ok((number, order)) => self.clients[at].work = Work::Transfer(number, order, until),
-            Err(lines) => {
-                self.clients[at].work = Work::Idle;
-                let session = &mut self.clients[at].session;
-                for line in &lines.0 {
-                    session.line(0, line);
-                }
-                session.total(&lines.1);
-                session.finish();
-            }
-        }
-    }
+/// A transfer that is to be started.
+pub(crate) struct Launch {
+    pub(crate) number: TransferNo,
+    /// The first transfer that is open now.
+    pub(crate) oldest: TransferNo,
+    pub(crate) order: Arc<Order>,
+    pub(crate) targets: Vec<Member>,
+    /// The client that asks for it, the level of its lines, and whether it watches the progress.
+    pub(crate) client: u32,
+    pub(crate) level: u8,
+    pub(crate) watch: Watch,
+    /// What the client has not read.
+    pub(crate) unread: Unread,
+    /// The command, as the client wrote it.
+    pub(crate) command: String,
+    /// The only user whose files are sent.
+    pub(crate) own_only: Option<u32>,
+    pub(crate) parallel: usize,
+    pub(crate) timeout: Span,
+}
 
-    fn prepare(
-        &mut self,
-        now: Time,
-        at: usize,
-        order: Arc<Order>,
-    ) -> Result<(TransferNo, Arc<Order>), Refusal> {
-        let targets = self.targets(&order.targets)?;
-        let own_only = self.settings.own_only;
-        let gid = order.gid().map_err(|line| Refusal::one(line, targets.len()))?;
-        let off = Arc::new(AtomicBool::new(false));
-        let walk = || {
-            let options = WalkOptions { cancelled: Arc::clone(&off), ..order.walk(own_only, gid) };
-            Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options)
+/// Why a transfer does not start: lines for the client, and what it comes to.
+pub(crate) struct Refusal {
+    pub(crate) lines: Vec<String>,
+    pub(crate) total: Total,
+}
+
+impl Refusal {
+    fn one(line: String, hosts: usize) -> Self {
+        let total = Total { hosts: hosts as u64, errors: 1, ..Total::default() };
+        Refusal { lines: vec![line], total }
+    }
+}
+
+impl Launch {
+    /// Starts the transfer, and gives its order: the path may have been found gone.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub(crate) fn start(self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
+        let hosts = self.targets.len();
+        let refused = |line: String| Refusal::one(line, hosts);
+        let gid = self.order.gid().map_err(refused)?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let options = WalkOptions {
+            cancelled: Arc::clone(&cancelled),
+            ..self.order.walk(self.own_only, gid)
         };
-        let walker = match walk() {
-            Ok(walker) => Some(walker),
-            Err(WalkError::Io { error, .. })
-                if order.sync && !order.recursive && is_missing(&error) =>
-            {
-                None
+        let walk = match self.walker(shared, options) {
+            Ok(walk) => Some(walk),
+            Err(error) if self.is_gone(&error) => None,
+            Err(error) => return Err(refused(format!("error: {error}"))),
+        };
+        let count = match (self.watch, &walk) {
+            (Watch::Progress, Some(_)) => {
+                // Only to know how much there is: nothing is read.
+                let options = WalkOptions { digests: false, ..self.order.walk(self.own_only, gid) };
+                self.walker(shared, options).ok()
             }
-            Err(error) => return Err(Refusal::one(format!("error: {error}"), targets.len())),
+            _ => None,
         };
-        // Only to know how much there is: nothing is read.
-        let count = || {
-            let options = WalkOptions { digests: false, ..order.walk(own_only, gid) };
-            Walker::new(Arc::clone(&self.shared.root), order.path.clone(), options).ok()
+        let order = match walk {
+            Some(_) => Arc::clone(&self.order),
+            None => Arc::new(self.order.of_what_is_gone()),
         };
-        let watch = self.clients[at].session.watch();
-        let counter = (watch == Watch::Progress && walker.is_some()).then(count).flatten();
-        let found = counter.map(|walker| (Arc::new(Found::default()), walker));
-        let order = match walker {
-            Some(_) => order,
-            None => Arc::new(order.of_what_is_gone()),
-        };
-        if targets.is_empty() {
-            return Err(Refusal(Vec::new(), Total::default()));
+        if self.targets.is_empty() {
+            return Err(Refusal { lines: Vec::new(), total: Total::default() });
         }
-        let number = self.next_number;
-        self.next_number = number.next();
-        let client = &self.clients[at];
         let errors = Arc::new(AtomicU64::new(0));
+        let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
         let (again, to_walker) = mpsc::channel();
         let task = Task {
-            shared: Arc::clone(&self.shared),
-            client: client.id,
-            unread: Arc::clone(&client.unread),
+            shared: Arc::clone(shared),
+            client: self.client,
+            unread: self.unread.clone(),
             walked,
             again: to_walker,
             errors: Arc::clone(&errors),
             setup: Some(order.setup()),
             order: Arc::clone(&order),
-            off: Arc::clone(&off),
-            own_only,
+            cancelled: Arc::clone(&cancelled),
+            own_only: self.own_only,
             gid,
         };
-        let start = Start {
-            shared: Arc::clone(&self.shared),
-            outgoing: self.outgoing(now, number, &targets, order.options()),
-            report: Report::new(
-                client.id,
-                Arc::clone(&client.unread),
-                client.session.loglevel(),
-                watch,
-                now,
-                targets
-                    .iter()
-                    .map(|m| Host { name: m.name.clone(), address: *m.addr.ip() })
-                    .collect(),
-                Arc::clone(&order),
-            ),
-            unread: Arc::clone(&client.unread),
+        let new = NewTransfer {
+            outgoing: Outgoing::new(self.config(shared, &order), now),
+            order: Arc::clone(&order),
+            client: self.client,
+            level: self.level,
+            watch: self.watch,
+            hosts: self
+                .targets
+                .iter()
+                .map(|member| Host { name: member.name.clone(), address: *member.addr.ip() })
+                .collect(),
+            unread: self.unread.clone(),
             errors,
-            off: Arc::clone(&off),
+            cancelled: Arc::clone(&cancelled),
             walked: from_walker,
             again,
-            found: found.as_ref().map(|(found, _)| Arc::clone(found)),
-            block: self.block(&targets),
-            what: format!("to {} hosts: {}", targets.len(), client.session.current()),
+            totals: totals.as_ref().map(|(totals, _)| Arc::clone(totals)),
+            block: self.block(shared),
         };
-        let hosts = targets.len();
-        let spawned = spawn("walker", move || task.run(walker));
-        spawned.map_err(|error| {
-            Refusal::one(format!("error: no thread: {}", ErrorText(&error)), hosts)
-        })?;
-        if let Some((found, walker)) = found {
+        spawn("walker", move || task.run(walk))
+            .map_err(|error| refused(format!("error: no thread: {}", ErrorText(&error))))?;
+        if let Some((totals, walk)) = totals {
             // Without it, the progress shows no total.
-            let _ = spawn("counter", move || found.count(walker, &off));
+            let _ = spawn("counter", move || walker::count(&totals, walk, &cancelled));
         }
-        self.shared.sender.send(ToSender::Start(Box::new(Job::new(start, now))));
-        Ok((number, order))
+        lock(&shared.open).insert(self.number);
+        lock(&shared.sends).insert(self.number, format!("to {hosts} hosts: {}", self.command));
+        shared.sender.send(ToSender::Start(Box::new(new)));
+        Ok(order)
     }
 
-    fn block(&self, targets: &[Member]) -> u16 {
-        let smallest = targets.iter().map(|member| member.mtu).min();
-        block_for_mtu(smallest.unwrap_or(u16::MAX).min(self.shared.net.mtu()))
+    fn walker(&self, shared: &Shared, options: WalkOptions) -> Result<Walker, WalkError> {
+        Walker::new(Arc::clone(&shared.root), self.order.path.clone(), options)
     }
 
-    fn outgoing(
-        &self,
-        now: Time,
-        number: TransferNo,
-        targets: &[Member],
-        options: Options,
-    ) -> Outgoing {
-        let config = Config {
-            me: self.shared.me,
-            number,
-            oldest: self.oldest_open().min(number),
-            targets: targets.iter().map(|member| (member.node, member.addr)).collect(),
-            options,
-            block: self.block(targets),
-            parallel: self.settings.parallel,
-            timeout: self.settings.timeout.at_least(Span::from_secs(1)),
-        };
-        Outgoing::new(config, now)
+    /// Whether a `sync` finds that its path is gone here.
+    fn is_gone(&self, error: &WalkError) -> bool {
+        let WalkError::Io { error, .. } = error else { return false };
+        let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+        missing && self.order.sync && !self.order.recursive
     }
 
-    /// The members that a transfer is for: those named, or all that receive.
-    fn targets(&self, named: &[String]) -> Result<Vec<Member>, Refusal> {
-        let receiving = || self.members.members().filter(|member| member.receives);
-        if named.is_empty() {
-            return Ok(receiving().cloned().collect());
-        }
-        let mut chosen: BTreeMap<NodeId, Member> = BTreeMap::new();
-        let mut errors = Vec::new();
-        for name in named {
-            let is = |member: &&Member| {
-                member.name.as_str() == name || member.addr.ip().to_string() == *name
-            };
-            let found: Vec<&Member> = receiving().filter(is).collect();
-            match found.as_slice() {
-                [] if self.members.members().any(|member| is(&member)) => {
-                    let name = Escaped(name.as_bytes());
-                    errors.push(format!("error: {name} never receives (it was started with -o)"));
-                }
-                [] => errors.push(reply::unknown_host(name)),
-                [one] => drop(chosen.insert(one.node, (*one).clone())),
-                several => {
-                    let addresses: Vec<String> =
-                        several.iter().map(|member| member.addr.ip().to_string()).collect();
-                    let name = Escaped(name.as_bytes());
-                    errors.push(format!(
-                        "error: {name} is the name of several members: {}",
-                        addresses.join(", ")
-                    ));
-                }
-            }
-        }
-        if errors.is_empty() {
-            return Ok(chosen.into_values().collect());
-        }
-        let count = errors.len() as u64;
-        let total =
-            Total { hosts: named.len() as u64, failed: count, errors: count, ..Total::default() };
-        Err(Refusal(errors, total))
+    fn block(&self, shared: &Shared) -> u16 {
+        let smallest = self.targets.iter().map(|member| member.mtu).min();
+        block_for_mtu(smallest.unwrap_or(u16::MAX).min(shared.net.mtu()))
     }
-}
 
-fn is_missing(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
-}
-
-/// Why a transfer does not start: lines for the client, and what it comes to.
-struct Refusal(Vec<String>, Total);
-
-impl Refusal {
-    fn one(line: String, hosts: usize) -> Self {
-        Refusal(vec![line], Total { hosts: hosts as u64, errors: 1, ..Total::default() })
+    fn config(&self, shared: &Shared, order: &Order) -> Config {
+        Config {
+            me: shared.me,
+            number: self.number,
+            oldest: self.oldest.min(self.number),
+            targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
+            options: order.options(),
+            block: self.block(shared),
+            parallel: self.parallel,
+            timeout: self.timeout.at_least(Span::from_secs(1)),
+        }
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::IoSliceMut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::TryRecvError;
 
-use crate::daemon::sending::packets_out::Wire;
-use crate::daemon::sending::report::Report;
-use crate::daemon::sending::walker::{Found, Walked};
-use crate::daemon::shared::{Shared, ToControl, lock};
+use super::packets_out::Wire;
+use super::report::Report;
+use crate::daemon::messages::{NewTransfer, ToControl, Walked};
+use crate::daemon::shared::{Shared, lock};
 use crate::engine::destination::Destination;
-use crate::engine::outgoing::{Event, Gone, Outgoing, Transmit};
+use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::fs::batch::SourceBatch;
 use crate::fs::source::Source;
 use crate::ids::{BatchNo, BlockRange, EntryNo, TransferNo};
@@ -24,8 +24,6 @@ use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;
 
-/// A client that has not read so many bytes pauses its transfer.
-pub(crate) const UNREAD: usize = 256 << 10;
 /// The bodies of so many batches stay in memory; those of older ones are read again for repairs.
 const BODIES: usize = 4;
 /// A file that changes while it is sent is offered so many times.
@@ -44,27 +42,11 @@ struct Open {
     loaded: Bits<EntryNo>,
 }
 
-/// What a job needs to start.
-pub(crate) struct Start {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) outgoing: Outgoing,
-    pub(crate) report: Report,
-    /// Bytes that the client has not read.
-    pub(crate) unread: Arc<AtomicUsize>,
-    pub(crate) errors: Arc<AtomicU64>,
-    /// Tells the walker, and who counts for the progress, to stop.
-    pub(crate) off: Arc<AtomicBool>,
-    pub(crate) walked: Receiver<Walked>,
-    pub(crate) again: Sender<Vec<RelPath>>,
-    /// What there is in all, if the client watches.
-    pub(crate) found: Option<Arc<Found>>,
-    pub(crate) block: u16,
-    /// What `status` says of it.
-    pub(crate) what: String,
-}
-
-pub(crate) struct Job {
-    start: Start,
+/// A transfer that the sender thread drives.
+pub(super) struct OutgoingTransfer {
+    shared: Arc<Shared>,
+    new: NewTransfer,
+    report: Report,
     batches: BTreeMap<BatchNo, Open>,
     /// The memory of a body that is not needed any more, for the next one.
     spare: Vec<u8>,
@@ -83,12 +65,12 @@ pub(crate) struct Job {
     untold: VecDeque<Event>,
 }
 
-impl Job {
-    pub(crate) fn new(start: Start, now: Time) -> Self {
-        lock(&start.shared.open).insert(start.outgoing.number());
-        lock(&start.shared.sends).insert(start.outgoing.number(), start.what.clone());
-        Job {
-            start,
+impl OutgoingTransfer {
+    pub(super) fn new(shared: Arc<Shared>, new: NewTransfer, now: Time) -> Self {
+        OutgoingTransfer {
+            shared,
+            report: Report::new(&new, now),
+            new,
             batches: BTreeMap::new(),
             spare: Vec::new(),
             walk_ended: false,
@@ -104,67 +86,62 @@ impl Job {
         }
     }
 
-    pub(crate) fn number(&self) -> TransferNo {
-        self.start.outgoing.number()
+    pub(super) fn number(&self) -> TransferNo {
+        self.new.outgoing.number()
     }
 
     /// Whether the last turn ended before there was nothing left to send.
-    pub(crate) fn has_more(&self) -> bool {
+    pub(super) fn has_more(&self) -> bool {
         self.more
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.start.outgoing.is_over() && self.untold.is_empty()
+    pub(super) fn is_over(&self) -> bool {
+        self.new.outgoing.is_over() && self.untold.is_empty()
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let watch = (self.start.report.watches() && !self.finished).then(|| self.told + PROGRESS);
-        self.start.outgoing.poll_timeout(!self.paused()).into_iter().chain(watch).min()
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let watch = (self.report.watches() && !self.finished).then(|| self.told + PROGRESS);
+        self.new.outgoing.poll_timeout(!self.paused()).into_iter().chain(watch).min()
     }
 
-    pub(crate) fn timeout(&mut self, now: Time) {
-        if self.start.outgoing.poll_timeout(true).is_some_and(|at| at <= now) {
-            self.start.outgoing.timeout(now);
+    pub(super) fn timeout(&mut self, now: Time) {
+        if self.new.outgoing.poll_timeout(true).is_some_and(|at| at <= now) {
+            self.new.outgoing.timeout(now);
         }
-        if self.start.report.watches() && !self.finished && now >= self.told + PROGRESS {
+        if self.report.watches() && !self.finished && now >= self.told + PROGRESS {
             self.told = now;
-            let streaming = self.start.outgoing.streaming();
-            self.start.report.progress(
-                &self.start.shared,
-                now,
-                streaming,
-                self.start.found.as_deref(),
-            );
+            let streaming = self.new.outgoing.streaming();
+            self.report.progress(&self.shared, now, streaming, self.new.totals.as_deref());
         }
     }
 
-    pub(crate) fn feedback(&mut self, now: Time, node: NodeId, batch: BatchNo, feedback: Feedback) {
-        self.start.outgoing.feedback(now, node, batch, feedback);
+    pub(super) fn feedback(&mut self, now: Time, node: NodeId, batch: BatchNo, feedback: Feedback) {
+        self.new.outgoing.feedback(now, node, batch, feedback);
         self.events(now);
     }
 
-    pub(crate) fn member_gone(&mut self, now: Time, node: NodeId) {
-        self.start.outgoing.member_gone(now, node);
+    pub(super) fn member_gone(&mut self, now: Time, node: NodeId) {
+        self.new.outgoing.member_gone(now, node);
         self.events(now);
     }
 
     /// Its client has gone, or the daemon ends.
-    pub(crate) fn abort(&mut self, now: Time) {
+    pub(super) fn abort(&mut self, now: Time) {
         self.aborted = true;
         self.untold.clear();
-        self.start.outgoing.abort(now);
+        self.new.outgoing.abort(now);
         self.events(now);
     }
 
     /// Sends at most `turn` times.
-    pub(crate) fn drive(&mut self, now: Time, wire: &mut Wire, turn: usize) {
+    pub(super) fn drive(&mut self, now: Time, wire: &mut Wire, turn: usize) {
         self.events(now);
         self.feed(now);
-        let most = Wire::most(self.start.block.into());
+        let most = Wire::most(self.new.block.into());
         self.more = false;
         for _ in 0..turn {
             let blocks_too = !self.paused() && wire.open(now);
-            let Some(transmit) = self.start.outgoing.poll_transmit(now, most, blocks_too) else {
+            let Some(transmit) = self.new.outgoing.poll_transmit(now, most, blocks_too) else {
                 return;
             };
             match transmit {
@@ -179,30 +156,30 @@ impl Job {
     }
 
     fn paused(&self) -> bool {
-        self.start.unread.load(Ordering::Relaxed) > UNREAD
+        self.new.unread.is_too_much()
     }
 
     /// Hands in what the walker has found, as far as it is wanted.
     fn feed(&mut self, now: Time) {
-        while !self.walk_ended && !self.paused() && self.start.outgoing.wants_batch() {
-            match self.start.walked.try_recv() {
+        while !self.walk_ended && !self.paused() && self.new.outgoing.wants_batch() {
+            match self.new.walked.try_recv() {
                 Ok(Walked::Batch(batch)) => self.open(now, &batch),
                 Ok(Walked::End) => self.walk_ended = true,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     // It has panicked, and not said that this was all.
                     self.walk_ended = true;
-                    self.start.report.failed(&self.start.shared, "the walk has failed");
+                    self.report.failed(&self.shared, "the walk has failed");
                 }
             }
         }
         if self.walk_ended && !self.input_ended {
             if !self.struck.is_empty() {
                 let paths = std::mem::take(&mut self.struck);
-                self.walk_ended = self.start.again.send(paths).is_err();
+                self.walk_ended = self.new.again.send(paths).is_err();
             } else if self.batches.is_empty() {
                 self.input_ended = true;
-                self.start.outgoing.end_input(now);
+                self.new.outgoing.end_input(now);
                 self.events(now);
             }
         }
@@ -210,12 +187,12 @@ impl Job {
 
     fn open(&mut self, now: Time, batch: &SourceBatch) {
         let manifest = &batch.manifest;
-        let Some(layout) = Layout::new(manifest, self.start.block.into()).filter(Layout::is_sound)
+        let Some(layout) = Layout::new(manifest, self.new.block.into()).filter(Layout::is_sound)
         else {
             // Only a file that needs more than 2^32 blocks: the others go without it.
             let (files, others) = batch.without_files();
             for path in &files {
-                self.start.report.trouble(&self.start.shared, path, "File too large");
+                self.report.trouble(&self.shared, path, "File too large");
             }
             if !files.is_empty() {
                 self.open(now, &others);
@@ -223,11 +200,11 @@ impl Job {
             return;
         };
         let layout = Arc::new(layout);
-        let source = Source::new(Arc::clone(&self.start.shared.root), batch, Arc::clone(&layout));
+        let source = Source::new(Arc::clone(&self.shared.root), batch, Arc::clone(&layout));
         let bytes = manifest.emit().into();
         let number =
-            self.start.outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
-        self.start.report.open(number, Arc::clone(manifest));
+            self.new.outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
+        self.report.open(number, Arc::clone(manifest));
         let open = Open {
             manifest: Arc::clone(manifest),
             layout,
@@ -249,7 +226,7 @@ impl Job {
         blocks: BlockRange,
     ) {
         let number = header.batch;
-        let outgoing = &self.start.outgoing;
+        let outgoing = &self.new.outgoing;
         let Some(open) = self.batches.get_mut(&number) else { return };
         let layout = Arc::clone(&open.layout);
         let mut struck = Vec::new();
@@ -288,7 +265,7 @@ impl Job {
             self.keep_few_bodies(number);
         }
         if !struck.is_empty() {
-            self.start.outgoing.strike(now, number, &struck);
+            self.new.outgoing.strike(now, number, &struck);
         }
     }
 
@@ -305,7 +282,7 @@ impl Job {
     /// Does what the transfer asks for, and reports what it says as fast as the client reads.
     fn events(&mut self, now: Time) {
         loop {
-            while let Some(event) = self.start.outgoing.poll_event() {
+            while let Some(event) = self.new.outgoing.poll_event() {
                 self.event(now, event);
             }
             if self.paused() && !self.aborted {
@@ -318,7 +295,8 @@ impl Job {
 
     /// Does what an event asks for; what there is to say of it comes later.
     fn event(&mut self, now: Time, event: Event) {
-        let Start { shared, report, outgoing, .. } = &mut self.start;
+        let (shared, report) = (&self.shared, &mut self.report);
+        let outgoing = &mut self.new.outgoing;
         match event {
             Event::Verify(number) => {
                 let changed = self
@@ -356,7 +334,8 @@ impl Job {
 
     /// Reports an event.
     fn tell(&mut self, now: Time, event: Event) {
-        let Start { shared, report, outgoing, .. } = &mut self.start;
+        let (shared, report) = (&self.shared, &mut self.report);
+        let outgoing = &mut self.new.outgoing;
         match event {
             Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
             Event::Outcomes(number, target, runs, wanted) => {
@@ -389,7 +368,7 @@ impl Job {
             if matches!(reason, Reason::Changed | Reason::Os(ENOENT)) && *tries < TRIES {
                 self.struck.push(path);
             } else {
-                self.start.report.trouble(&self.start.shared, &path, &reason.to_string());
+                self.report.trouble(&self.shared, &path, &reason.to_string());
             }
         }
     }
@@ -398,8 +377,9 @@ impl Job {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let Start { shared, report, outgoing, errors, off, .. } = &mut self.start;
-        off.store(true, Ordering::Relaxed);
+        let (shared, report) = (&self.shared, &mut self.report);
+        let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.new;
+        cancelled.store(true, Ordering::Relaxed);
         let mut stats = lock(&shared.stats);
         for (node, seen) in outgoing.target_stats().filter(|(node, _)| shared.knows(*node)) {
             let known = stats.entry(node).or_default();

@@ -1,22 +1,21 @@
 //! What a client is told of its transfer.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::console::command::Watch;
 use crate::console::reply::{self, Progress, Total};
 use crate::console::reply::{CheckCount, HostReport, HostStatus};
-use crate::daemon::control::control_loop::path_of;
+use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
-use crate::daemon::sending::walker::Found;
-use crate::daemon::shared::{Shared, ToControl};
+use crate::daemon::shared::Shared;
+use crate::daemon::unread::Unread;
 use crate::engine::job::Tally;
 use crate::engine::outgoing::Gone;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
-use crate::name::{Escaped, HostName, RelPath};
+use crate::name::{Escaped, RelPath};
 use crate::time::Time;
 use crate::wire::begin::Bits;
 use crate::wire::manifest::{Entry, Kind, Manifest};
@@ -28,13 +27,6 @@ const MOST_ERRORS: u64 = 100;
 const FEW: u64 = 100;
 /// A dry run names each path once, whatever the number of hosts; it remembers so many.
 const MOST_NAMED: usize = 100_000;
-
-/// A host that a transfer is for.
-#[derive(Clone, Debug)]
-pub(crate) struct Host {
-    pub(crate) name: HostName,
-    pub(crate) address: Ipv4Addr,
-}
 
 #[derive(Debug)]
 struct Told {
@@ -59,9 +51,9 @@ const SAID: u8 = 4;
 
 /// The report of one transfer.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(super) struct Report {
     client: u32,
-    unread: Arc<AtomicUsize>,
+    unread: Unread,
     level: u8,
     watch: Watch,
     began: Time,
@@ -80,33 +72,24 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(
-        client: u32,
-        unread: Arc<AtomicUsize>,
-        level: u8,
-        watch: Watch,
-        began: Time,
-        hosts: Vec<Host>,
-        order: Arc<Order>,
-    ) -> Self {
-        let count = hosts.len() as u64;
-        let check = order.check.then(CheckCount::default);
-        let told = |host: Host| {
-            let report = HostReport { check, ..HostReport::new(host.name, host.address) };
+    pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
+        let check = new.order.check.then(CheckCount::default);
+        let told = |host: &Host| {
+            let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
             Told { report, errors: 0, readonly: 0, gone: false }
         };
         Report {
-            client,
-            unread,
-            level,
-            watch,
+            client: new.client,
+            unread: new.unread.clone(),
+            level: new.level,
+            watch: new.watch,
             began,
-            hosts: hosts.into_iter().map(told).collect(),
+            hosts: new.hosts.iter().map(told).collect(),
             batches: BTreeMap::new(),
-            total: Total { hosts: count, ..Total::default() },
+            total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
             done: Progress::default(),
             last: (began, 0),
-            order,
+            order: Arc::clone(&new.order),
             below: 0,
             named: HashSet::new(),
             over_limit: false,
@@ -114,7 +97,7 @@ impl Report {
     }
 
     /// Whether the client wants to know how far it is.
-    pub(crate) fn watches(&self) -> bool {
+    pub(super) fn watches(&self) -> bool {
         self.watch == Watch::Progress
     }
 
@@ -122,12 +105,11 @@ impl Report {
         if lines.is_empty() {
             return;
         }
-        let bytes: usize = lines.iter().map(|(_, line)| line.len() + 2).sum();
-        self.unread.fetch_add(bytes, Ordering::Relaxed);
+        self.unread.add(lines.iter().map(|(_, line)| line.len()));
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
-    pub(crate) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
+    pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
         let marks = vec![0; manifest.entries.len()];
         let path = &self.order.path;
         let counts = |e: &&Entry| {
@@ -139,7 +121,7 @@ impl Report {
     }
 
     /// A dry run: what a target would need.
-    pub(crate) fn needs(
+    pub(super) fn needs(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -193,7 +175,7 @@ impl Report {
     }
 
     /// What a target did; `wanted` are the entries whose bytes anyone needed.
-    pub(crate) fn outcomes(
+    pub(super) fn outcomes(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -255,7 +237,7 @@ impl Report {
     }
 
     /// A batch is done by all that are left; the bytes of the `wanted` entries were sent.
-    pub(crate) fn close(&mut self, number: BatchNo, wanted: &Bits<EntryNo>) {
+    pub(super) fn close(&mut self, number: BatchNo, wanted: &Bits<EntryNo>) {
         let Some(open) = self.batches.remove(&number) else { return };
         let entries = open.manifest.entries.iter().zip(open.marks);
         for (number, (entry, mark)) in EntryNo::ZERO.onwards().zip(entries) {
@@ -274,20 +256,20 @@ impl Report {
     }
 
     /// The client that it is for.
-    pub(crate) fn client(&self) -> u32 {
+    pub(super) fn client(&self) -> u32 {
         self.client
     }
 
     /// Another host sends to the same path.
-    pub(crate) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
+    pub(super) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
         let name = &self.hosts[target.index()].report.name;
-        let (path, with) = (path_of(&self.order), Escaped(with));
+        let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is sending to {path} of {name} too");
         self.say(shared, vec![(0, line)]);
     }
 
     /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
-    pub(crate) fn tallied(
+    pub(super) fn tallied(
         &mut self,
         shared: &Shared,
         tallies: &[(TargetNo, Tally)],
@@ -300,7 +282,7 @@ impl Report {
             return (false, most > 0 || failed);
         }
         let mut lines = Vec::new();
-        let path = path_of(&order);
+        let path = order.path_shown();
         if most > 0 && self.below == 0 && !order.gone && !order.force {
             lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
         }
@@ -339,7 +321,7 @@ impl Report {
     }
 
     /// A target has deleted what it had spooled.
-    pub(crate) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
+    pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let told = &mut self.hosts[target.index()];
         told.report.deleted = deleted;
         // Hosts have much the same too much: the most of one is what went, as far as one number tells.
@@ -351,7 +333,7 @@ impl Report {
     }
 
     /// Some of what a target has spooled, and what became of it.
-    pub(crate) fn page(
+    pub(super) fn page(
         &mut self,
         shared: &Shared,
         target: TargetNo,
@@ -401,29 +383,29 @@ impl Report {
     }
 
     /// Something is wrong with a path here.
-    pub(crate) fn trouble(&mut self, shared: &Shared, path: &RelPath, why: &str) {
+    pub(super) fn trouble(&mut self, shared: &Shared, path: &RelPath, why: &str) {
         self.total.errors += 1;
         self.say(shared, vec![(0, reply::trouble_here(path, why))]);
     }
 
     /// Something is wrong here.
-    pub(crate) fn failed(&mut self, shared: &Shared, why: &str) {
+    pub(super) fn failed(&mut self, shared: &Shared, why: &str) {
         self.total.errors += 1;
         self.say(shared, vec![(0, reply::trouble(why))]);
     }
 
-    pub(crate) fn suspended(&self, target: TargetNo) {
+    pub(super) fn suspended(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) is silent; going on without it", host.name, host.address));
     }
 
-    pub(crate) fn resumed(&self, target: TargetNo) {
+    pub(super) fn resumed(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) answers again", host.name, host.address));
     }
 
     /// A host has left the transfer.
-    pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
+    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
         let told = &mut self.hosts[target.index()];
         told.gone = true;
         self.total.errors += 1;
@@ -451,12 +433,12 @@ impl Report {
     }
 
     /// Tells how far it is; `streaming` is what has left of long files that are on their way.
-    pub(crate) fn progress(
+    pub(super) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
         streaming: u64,
-        found: Option<&Found>,
+        totals: Option<&Totals>,
     ) {
         let mut progress = self.done;
         progress.bytes_done += streaming;
@@ -465,15 +447,15 @@ impl Report {
         let moved = progress.bytes_done.saturating_sub(self.last.1);
         progress.rate = if took > 0.0 { (moved as f64 / took) as u64 } else { 0 };
         self.last = (now, progress.bytes_done);
-        if let Some(found) = found.filter(|found| found.whole.load(Ordering::Relaxed)) {
-            progress.bytes_total = Some(found.bytes.load(Ordering::Relaxed));
-            progress.entries_total = Some(found.entries.load(Ordering::Relaxed));
+        if let Some(totals) = totals.filter(|totals| totals.whole.load(Ordering::Relaxed)) {
+            progress.bytes_total = Some(totals.bytes.load(Ordering::Relaxed));
+            progress.entries_total = Some(totals.entries.load(Ordering::Relaxed));
         }
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
     }
 
     /// It is over.
-    pub(crate) fn over(
+    pub(super) fn over(
         &mut self,
         shared: &Shared,
         now: Time,

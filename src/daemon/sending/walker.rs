@@ -1,55 +1,46 @@
 //! The walker of one transfer: looks at files and hands in batches, ahead of the sender by a few.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use crate::daemon::messages::{ToControl, ToSender, Totals, Walked};
 use crate::daemon::order::Order;
-use crate::daemon::sending::outgoing_transfer::UNREAD;
-use crate::daemon::sending::sender::ToSender;
-use crate::daemon::shared::{Shared, ToControl};
+use crate::daemon::shared::Shared;
+use crate::daemon::unread::Unread;
 use crate::errno::ErrorText;
-use crate::fs::batch::{Batcher, SourceBatch};
+use crate::fs::batch::Batcher;
 use crate::fs::found::WalkItem;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
-use crate::wire::manifest::Setup;
+use crate::wire::manifest::{Kind, Setup};
 
 /// How many batches wait for the sender.
-pub(crate) const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 
 /// A walk whose client reads nothing looks so often whether it does.
 const WHILE_PAUSED: Duration = Duration::from_millis(50);
 
-/// What a walker hands to the sender.
-#[derive(Debug)]
-pub(crate) enum Walked {
-    /// The next batch.
-    Batch(SourceBatch),
-    /// That was all; or all of what was to be offered again.
-    End,
-}
-
 /// What a walk is to do.
-pub(crate) struct Task {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) client: u32,
-    /// Bytes that the client has not read.
-    pub(crate) unread: Arc<AtomicUsize>,
-    pub(crate) walked: SyncSender<Walked>,
+pub(super) struct Task {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: u32,
+    /// What the client has not read.
+    pub(super) unread: Unread,
+    pub(super) walked: SyncSender<Walked>,
     /// Files that changed while they were sent, to be offered again.
-    pub(crate) again: Receiver<Vec<RelPath>>,
+    pub(super) again: Receiver<Vec<RelPath>>,
     /// `error:` lines written.
-    pub(crate) errors: Arc<AtomicU64>,
-    pub(crate) order: Arc<Order>,
+    pub(super) errors: Arc<AtomicU64>,
+    pub(super) order: Arc<Order>,
     /// Nobody wants what is walked any more.
-    pub(crate) off: Arc<AtomicBool>,
-    pub(crate) own_only: Option<u32>,
-    pub(crate) gid: Option<u32>,
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) own_only: Option<u32>,
+    pub(super) gid: Option<u32>,
     /// What comes with the first batch.
-    pub(crate) setup: Option<Setup>,
+    pub(super) setup: Option<Setup>,
 }
 
 /// What an abandoned walk says: the sender is not interested any more.
@@ -58,7 +49,7 @@ struct Abandoned;
 impl Task {
     /// Walks to the end, then what is to be offered again, until the transfer is over. Without a
     /// walker, only the setup is sent.
-    pub(crate) fn run(mut self, walker: Option<Walker>) {
+    pub(super) fn run(mut self, walker: Option<Walker>) {
         let walked = match walker {
             Some(walker) => self.walk(walker),
             None => {
@@ -73,7 +64,7 @@ impl Task {
             for path in paths {
                 let options = WalkOptions {
                     recursive: false,
-                    cancelled: Arc::clone(&self.off),
+                    cancelled: Arc::clone(&self.cancelled),
                     ..self.order.walk(self.own_only, self.gid)
                 };
                 let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
@@ -137,38 +128,27 @@ impl Task {
     fn line(&self, line: String) {
         // As long as the client reads nothing, the walk stands still. Its errors are counted by the
         // transfer too, while there is one.
-        while self.unread.load(Ordering::Relaxed) > UNREAD && Arc::strong_count(&self.errors) > 1 {
+        while self.unread.is_too_much() && Arc::strong_count(&self.errors) > 1 {
             thread::sleep(WHILE_PAUSED);
         }
-        self.unread.fetch_add(line.len() + 2, Ordering::Relaxed);
+        self.unread.add([line.len()].into_iter());
         let lines = vec![(0, line)];
         self.shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 }
 
-/// How much a walk finds in all, for those who watch its progress. The upper bit of `entries` says
-/// that it is through.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) entries: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) whole: AtomicBool,
-}
-
-impl Found {
-    /// Counts what a walker finds, until it is through or nobody wants to know.
-    pub(crate) fn count(&self, walker: Walker, off: &AtomicBool) {
-        for item in walker {
-            if off.load(Ordering::Relaxed) {
-                return;
-            }
-            if let WalkItem::Found(found) = item {
-                if !matches!(found.entry.kind, crate::wire::manifest::Kind::Close { .. }) {
-                    self.entries.fetch_add(1, Ordering::Relaxed);
-                    self.bytes.fetch_add(found.entry.size(), Ordering::Relaxed);
-                }
+/// Counts what a walker finds, until it is through or nobody wants to know.
+pub(super) fn count(totals: &Totals, walker: Walker, cancelled: &AtomicBool) {
+    for item in walker {
+        if cancelled.load(Ordering::Relaxed) {
+            return;
+        }
+        if let WalkItem::Found(found) = item {
+            if !matches!(found.entry.kind, Kind::Close { .. }) {
+                totals.entries.fetch_add(1, Ordering::Relaxed);
+                totals.bytes.fetch_add(found.entry.size(), Ordering::Relaxed);
             }
         }
-        self.whole.store(true, Ordering::Relaxed);
     }
+    totals.whole.store(true, Ordering::Relaxed);
 }

@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
+use super::hazards;
+use super::identity::Identity;
 use crate::cli::daemon::Config;
-use crate::daemon::setup::hazards;
-use crate::daemon::setup::start::{Identity, place};
 use crate::errno::ErrorText;
 use crate::fs::disk;
 use crate::fs::root::Root;
@@ -31,12 +31,12 @@ pub(crate) fn describe(
     }
     if let Some(path) = &config.unix {
         probe_directory_of(path, "-U")?;
-        place("-U", path, identity)?;
+        identity.place("-U", path)?;
     }
     if let Some(path) = &config.pidfile {
         // That a daemon holds it is no obstacle.
         probe_directory_of(path, "--pidfile")?;
-        place("--pidfile", path, identity)?;
+        identity.place("--pidfile", path)?;
     }
     if let (false, Some(why)) =
         (config.readonly || config.no_recv, disk::refusal(root, identity.uid))
@@ -46,9 +46,7 @@ pub(crate) fn describe(
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
         // Without root's rights this changes nothing.
-        ids::drop_privileges(identity.uid, identity.gid, &identity.groups).map_err(|error| {
-            format!("cannot become user {}: {}", identity.uid, ErrorText(&error))
-        })?;
+        identity.assume()?;
     }
     if config.chroot && !root_now {
         return Err("-c: only root may change its root directory".to_owned());

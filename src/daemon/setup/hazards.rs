@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::identity::Identity;
 use crate::cli::daemon::Config;
-use crate::daemon::setup::start::Identity;
 use crate::fs::root::Root;
 
 /// What root runs, or is told what to run by. Whoever can write in one of these is root soon, and so is
@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn what_holds_system_files_is_known() {
-        for yes in ["/", "/etc", "/usr", "/usr/bin", "/usr/local", "/var", "/root", "/proc/self/.."] {
+        for yes in ["/", "/etc", "/usr", "/usr/bin", "/usr/local", "/var", "/root", "/proc/self/.."]
+        {
             assert!(holds_system_files(Path::new(yes)), "{yes}");
         }
         for no in ["/srv", "/srv/www", "/var/www", "/home", "/etc/nginx", "/usr/share", "/tmp"] {

@@ -1,7 +1,10 @@
 //! From the command line to the running threads: what is checked, opened and given up before.
 
-pub(super) mod check_config;
-pub(super) mod confine;
+mod assemble;
+mod check_config;
+mod confine;
 mod hazards;
-pub(super) mod password;
+mod identity;
+mod password_file;
+mod running;
 pub(super) mod start;

@@ -1,0 +1,49 @@
+//! Who is let in to the console: everybody, or those that know the password.
+
+use super::client::Client;
+use crate::console::password::{Gate, Secret};
+use crate::console::{Offer, Session};
+use crate::log;
+use crate::time::Time;
+
+/// Lets clients in: all of them, or those that know the password.
+#[derive(Debug)]
+pub(crate) struct Door {
+    secret: Option<Secret>,
+    gate: Gate,
+}
+
+impl Door {
+    pub(crate) fn new(secret: Option<Secret>) -> Self {
+        Door { secret, gate: Gate::new() }
+    }
+
+    /// A session for a new client.
+    pub(crate) fn session(&self, offer: Offer) -> Session {
+        match self.secret {
+            Some(secret) => Session::guarded(offer, secret),
+            None => Session::new(offer),
+        }
+    }
+
+    /// Answers the passwords that may be answered now, in the order of the clients.
+    pub(crate) fn answer(&mut self, now: Time, clients: &mut [Client]) {
+        let waiting = clients.iter_mut().filter(|client| client.session.wants_answer());
+        for client in waiting {
+            if now < self.gate.opens() {
+                return;
+            }
+            let Some(right) = client.session.answer() else { continue };
+            self.gate.answered(now, right);
+            if !right {
+                log::notice(format_args!("client {} gives a wrong password", client.id));
+            }
+        }
+    }
+
+    /// When the next password may be answered, if one waits.
+    pub(crate) fn opens(&self, clients: &[Client]) -> Option<Time> {
+        let waits = clients.iter().any(|client| client.session.wants_answer());
+        waits.then(|| self.gate.opens())
+    }
+}

@@ -1,0 +1,162 @@
+//! The members of the group: what they send, what they are sent, and who is told of them.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::daemon::messages::{ToReceiver, ToSender};
+use crate::daemon::shared::{Peer, Shared, lock};
+use crate::engine::destination::Destination;
+use crate::engine::members::{Event, Members, Packet, Why};
+use crate::errno::ErrorText;
+use crate::ids::TransferNo;
+use crate::log;
+use crate::seal::Seal;
+use crate::time::{Span, Time};
+use crate::wire::feedback::Feedback;
+use crate::wire::header::{Header, PacketKind, Role};
+use crate::wire::hello::Hello;
+
+/// While the group is not joined, it is tried so often.
+const JOIN_EVERY: Span = Span::from_secs(2);
+/// An interface may go and come back, and its memberships with it: so often the group is joined again.
+const REJOIN_EVERY: Span = Span::from_secs(30);
+/// A receiver that has been writing for so long is spoken for.
+const BUSY_AFTER: Span = Span::from_secs(1);
+
+/// The table of members, with all that it takes to keep it.
+pub(crate) struct Membership {
+    pub(super) members: Members,
+    shared: Arc<Shared>,
+    seal: Seal,
+    /// When the group was last joined, or tried to.
+    joined_at: Time,
+}
+
+impl Membership {
+    pub(crate) fn new(shared: Arc<Shared>, members: Members, now: Time) -> Self {
+        let seal = Seal::new(shared.me, Role::Control, shared.keys.as_ref());
+        Membership { members, shared, seal, joined_at: now }
+    }
+
+    /// When something is to be done though nothing comes.
+    pub(super) fn next(&self) -> Time {
+        let join = self.join_at();
+        self.members.poll_timeout().map_or(join, |at| at.min(join))
+    }
+
+    /// Lets the table do what is due, and tells everyone what has changed. All transfers before
+    /// `oldest` are closed.
+    pub(super) fn drive(&mut self, now: Time, oldest: TransferNo) {
+        self.members.set_oldest_open(oldest);
+        self.members.timeout(now);
+        self.transmit();
+        while let Some(event) = self.members.poll_event() {
+            self.tell(event);
+        }
+    }
+
+    /// Says goodbye.
+    pub(super) fn leave(&mut self) {
+        self.members.leave();
+        self.transmit();
+    }
+
+    /// Joins the group, now and then again.
+    pub(super) fn keep_joined(&mut self, now: Time) {
+        if now < self.join_at() {
+            return;
+        }
+        self.joined_at = now;
+        let joined = self.shared.net.joined();
+        match self.shared.net.join() {
+            Ok(()) => {
+                self.members.set_mtu(self.shared.net.mtu());
+                if !joined {
+                    log::notice(format_args!("joined {}", self.shared.net.group()));
+                    self.members.announce(now);
+                }
+            }
+            Err(error) => log::limited(
+                log::Level::NOTICE,
+                "join",
+                None,
+                format_args!("cannot join {} yet: {}", self.shared.net.group(), ErrorText(&error)),
+            ),
+        }
+    }
+
+    fn join_at(&self) -> Time {
+        self.joined_at + if self.shared.net.joined() { REJOIN_EVERY } else { JOIN_EVERY }
+    }
+
+    /// While a disk holds up the receiver, this says for it that the daemon lives.
+    pub(super) fn say_busy(&mut self, now: Time) {
+        let since = self.shared.writing_since.load(Ordering::Relaxed);
+        if since == 0 || now.micros() < since + BUSY_AFTER.micros() {
+            return;
+        }
+        let senders = lock(&self.shared.recvs).clone();
+        for (key, addr) in senders {
+            let mut header = Header::new(PacketKind::Busy, self.shared.me, Role::Control);
+            header.transfer = key.number;
+            let packet = self.seal.packet(header, &Feedback::Busy.emit(key.node, 64));
+            self.send(addr, &packet);
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        match event {
+            Event::Joined(member) => {
+                let (name, ip) = (&member.name, member.addr.ip());
+                log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) joins"));
+                lock(&self.shared.strangers).joined(*ip);
+                self.shared.set_peer(member.node, Some(Peer { addr: member.addr }));
+            }
+            Event::Changed(member) => {
+                self.shared.receiver.send(ToReceiver::Oldest(member.node, member.oldest_open));
+            }
+            Event::Left { member, why } => {
+                let how = match why {
+                    Why::Bye => "leaves",
+                    Why::Silent => "is silent, and no member any more",
+                    Why::Replaced { .. } => "was started anew",
+                    Why::Dropped => "did not answer, and is no member any more",
+                };
+                let (name, ip) = (&member.name, member.addr.ip());
+                log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));
+                self.shared.set_peer(member.node, None);
+                lock(&self.shared.stats).remove(&member.node);
+                self.shared.sender.send(ToSender::Gone(member.node));
+                self.shared.receiver.send(ToReceiver::Gone(member.node));
+            }
+        }
+    }
+
+    fn transmit(&mut self) {
+        while let Some((to, packet)) = self.members.poll_transmit() {
+            let (kind, payload) = match &packet {
+                Packet::Hello(hello) => (PacketKind::Hello, Hello::emit(hello)),
+                Packet::Bye => (PacketKind::Bye, Vec::new()),
+            };
+            let header = Header::new(kind, self.shared.me, Role::Control);
+            let packet = self.seal.packet(header, &payload);
+            let to = match to {
+                Destination::Group => self.shared.net.group(),
+                Destination::One(addr) => addr,
+            };
+            self.send(to, &packet);
+        }
+    }
+
+    fn send(&self, to: SocketAddrV4, packet: &[u8]) {
+        if let Err(error) = self.shared.net.send_one(to, packet) {
+            log::limited(
+                log::Level::NOTICE,
+                "hello",
+                None,
+                format_args!("cannot send to {to}: {}", ErrorText(&error)),
+            );
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The answers to `members` and `status`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::settings::Settings;
+use crate::console::command::Form;
+use crate::console::report::{self, Dropped, MemberRow, StatusReport, StrangerRow};
+use crate::daemon::shared::{Shared, lock};
+use crate::engine::members::Members;
+use crate::time::{Span, Time};
+
+/// What `status` shows of what has been.
+#[derive(Debug)]
+pub(super) struct Figures {
+    /// The most transfers that were open at once, both ways.
+    most_open: u64,
+    /// Bytes sent when `status` last asked, and when that was.
+    asked: (u64, Time),
+}
+
+impl Figures {
+    pub(super) fn new(now: Time) -> Self {
+        Figures { most_open: 0, asked: (0, now) }
+    }
+
+    /// Takes note of how many transfers are open now.
+    pub(super) fn note_open(&mut self, shared: &Shared) {
+        let open = lock(&shared.sends).len() + lock(&shared.recvs).len();
+        self.most_open = self.most_open.max(open as u64);
+    }
+
+    /// The answer to `status`; `commands` are those of other clients.
+    pub(super) fn status(
+        &mut self,
+        now: Time,
+        shared: &Shared,
+        members: &Members,
+        settings: &Settings,
+        commands: Vec<(u32, String)>,
+    ) -> StatusReport {
+        let sends: Vec<String> = lock(&shared.sends).values().cloned().collect();
+        let recvs: Vec<String> = lock(&shared.recvs)
+            .iter()
+            .map(|(key, addr)| {
+                let named = members.get(key.node).map(|member| member.name.to_string());
+                format!("from {} ({})", named.unwrap_or_else(|| key.node.to_string()), addr.ip())
+            })
+            .collect();
+        self.note_open(shared);
+        let sent = shared.sent_bytes.load(Ordering::Relaxed);
+        let took = now.since(self.asked.1).secs_f64().max(0.001);
+        let mbits = ((sent - self.asked.0) as f64 * 8.0 / 1e6 / took) as u64;
+        self.asked = (sent, now);
+        StatusReport {
+            pid: std::process::id(),
+            version: crate::VERSION.to_owned(),
+            base: settings.base.as_os_str().as_encoded_bytes().to_vec(),
+            chroot: settings.chroot,
+            confined: settings.confined.clone(),
+            mfalloc: self.most_open,
+            recvsize: shared.net.receive_buffer() as u64,
+            sendsize: settings.sendsize,
+            sendrate: settings.rate.map(|limit| (mbits, limit.into())),
+            commands,
+            sends,
+            recvs,
+            dropped: dropped(shared, members),
+        }
+    }
+}
+
+/// The answer to `members`.
+pub(super) fn members(now: Time, shared: &Shared, members: &Members, form: Form) -> String {
+    let stats = lock(&shared.stats);
+    let rows: Vec<MemberRow> = members
+        .members()
+        .map(|member| {
+            let seen = stats.get(&member.node).copied().unwrap_or_default();
+            MemberRow {
+                name: member.name.clone(),
+                address: *member.addr.ip(),
+                version: member.version.clone(),
+                node: member.node,
+                rtt_us: seen.round_trip.map(Span::micros),
+                lost: seen.lost,
+                repairs: seen.repairs,
+                rcvbuf: member.rcvbuf.into(),
+                slowest: seen.slowest,
+                last_heard_s: now.since(member.heard).millis() / 1_000,
+            }
+        })
+        .collect();
+    drop(stats);
+    let strangers: Vec<StrangerRow> = lock(&shared.strangers)
+        .about(now)
+        .into_iter()
+        .map(|(address, strange, ago)| StrangerRow {
+            address,
+            has: strange.words(),
+            last_heard_s: ago.millis() / 1_000,
+        })
+        .collect();
+    report::members(&rows, &strangers, form)
+}
+
+/// What was received and not used, by reason.
+fn dropped(shared: &Shared, members: &Members) -> Dropped {
+    let counters = &shared.counters;
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let members = members.counts();
+    Dropped {
+        invalid: of(&counters.bad_header),
+        damaged: of(&counters.bad_trailer),
+        other_key: of(&counters.other_key),
+        replayed: of(&counters.replayed) + members.replayed,
+        strangers: of(&counters.strangers) + members.elsewhere,
+        foreign: of(&counters.foreign),
+    }
+}

@@ -1,0 +1,51 @@
+//! Whom a command is for.
+
+use std::collections::BTreeMap;
+
+use crate::console::reply::{self, Total};
+use crate::daemon::sending::launch::Refusal;
+use crate::engine::members::{Member, Members};
+use crate::name::{Escaped, NodeId};
+
+/// The members that a transfer is for: those named, or all that receive.
+///
+/// # Errors
+/// A line for each name that is not that of one member that receives.
+pub(super) fn targets(members: &Members, named: &[String]) -> Result<Vec<Member>, Refusal> {
+    let receiving = || members.members().filter(|member| member.receives);
+    if named.is_empty() {
+        return Ok(receiving().cloned().collect());
+    }
+    let mut chosen: BTreeMap<NodeId, Member> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for name in named {
+        let is = |member: &&Member| {
+            member.name.as_str() == name || member.addr.ip().to_string() == *name
+        };
+        let found: Vec<&Member> = receiving().filter(is).collect();
+        match found.as_slice() {
+            [] if members.members().any(|member| is(&member)) => {
+                let name = Escaped(name.as_bytes());
+                lines.push(format!("error: {name} never receives (it was started with -o)"));
+            }
+            [] => lines.push(reply::unknown_host(name)),
+            [one] => drop(chosen.insert(one.node, (*one).clone())),
+            several => {
+                let addresses: Vec<String> =
+                    several.iter().map(|member| member.addr.ip().to_string()).collect();
+                let name = Escaped(name.as_bytes());
+                lines.push(format!(
+                    "error: {name} is the name of several members: {}",
+                    addresses.join(", ")
+                ));
+            }
+        }
+    }
+    if lines.is_empty() {
+        return Ok(chosen.into_values().collect());
+    }
+    let count = lines.len() as u64;
+    let total =
+        Total { hosts: named.len() as u64, failed: count, errors: count, ..Total::default() };
+    Err(Refusal { lines, total })
+}

@@ -1,0 +1,268 @@
+//! Opening all that a daemon needs, and giving up the rights that this took.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use super::confine::{Places, confine};
+use super::identity::Identity;
+use super::running::Daemon;
+use crate::cli::daemon::Config;
+use crate::console::password::Secret;
+use crate::daemon::control::control_loop::{Control, Inputs};
+use crate::daemon::control::door::Door;
+use crate::daemon::control::membership::Membership;
+use crate::daemon::control::settings::Settings;
+use crate::daemon::receiving::receiver::Receiver;
+use crate::daemon::sending::sender::Sender;
+use crate::daemon::shared::Shared;
+use crate::daemon::{clock, keyfile};
+use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
+use crate::errno::ErrorText;
+use crate::fs::disk::{Disk, DiskConfig};
+use crate::fs::root::Root;
+use crate::log;
+use crate::name::{HostName, NodeId};
+use crate::net::{Net, NetConfig};
+use crate::seal::{Keyring, Keys};
+use crate::sys::pidfile::PidFile;
+use crate::sys::signal::{Signal, SignalFd};
+use crate::sys::{Waker, fsat, host, ids, random, unixsock};
+
+/// The memory for incoming transfers, in bytes.
+const BUDGET: usize = 32 << 20;
+/// The mode of the console's Unix socket.
+const SOCKET_MODE: u32 = 0o660;
+/// Open files: cached directories, staged files, clients, and room to spare.
+const OPEN_FILES: u64 = 4_096;
+
+/// Opens everything, then gives up the rights that this took. (The keys are read here: the process
+/// that has started the daemon, and waits for it, never has them.)
+///
+/// # Errors
+/// What does not work, in words that begin with the option it is about.
+pub(super) fn assemble(
+    config: &Config,
+    identity: &Identity,
+    name: HostName,
+    root: Root,
+    password: Option<Secret>,
+) -> Result<Daemon, String> {
+    if !config.chroot {
+        fsat::hold_proc();
+    }
+    let keys = keyring(config, identity.uid)?;
+    let opened = Opened::open(config, identity)?;
+    let base = root.path().to_owned();
+    let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
+    let readonly = config.readonly || config.no_recv;
+    let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.fsync });
+    let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), ErrorText(&e)))?;
+    let confined = confine(&opened.places(config.chroot, &root, !readonly));
+
+    let me = NodeId(random::u64().map_err(failed("random numbers"))?);
+    let secret = random::bytes().map_err(failed("random numbers"))?;
+    let seed = random::u64().map_err(failed("random numbers"))?;
+    let control_waker = Waker::new().map_err(failed("eventfd"))?;
+    let receiver_waker = Waker::new().map_err(failed("eventfd"))?;
+    let shared = Arc::new(Shared::new(
+        me,
+        opened.net,
+        keys.map(Keys::new),
+        root,
+        control_waker.clone(),
+        receiver_waker.clone(),
+    ));
+    let now = clock::now();
+    let members = members::Config {
+        me,
+        name,
+        version: crate::VERSION.to_owned(),
+        mtu: shared.net.mtu(),
+        rcvbuf: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
+        receives: !config.no_recv,
+        secret,
+        seed,
+        silence: SILENCE,
+        keepalive: KEEPALIVE,
+    };
+    let settings = Settings {
+        no_send: config.no_send,
+        own_only: config.own_only.then_some(identity.uid),
+        parallel: config.parallel,
+        timeout: config.timeout,
+        rate: config.rate,
+        sendsize: shared.net.send_buffer() as u64,
+        base,
+        chroot: config.chroot,
+        keys: opened.keys,
+        confined,
+    };
+    let control = Control::new(
+        Arc::clone(&shared),
+        Inputs {
+            waker: control_waker,
+            signals: opened.signals,
+            tcp: opened.tcp,
+            unix: opened.unix,
+        },
+        Membership::new(Arc::clone(&shared), Members::new(members, now), now),
+        settings,
+        Door::new(password),
+        seed,
+        now,
+    );
+    let (to_disk, jobs) = mpsc::channel();
+    let receiver = Receiver::new(
+        Arc::clone(&shared),
+        receiver_waker,
+        to_disk,
+        disk.closing(),
+        !config.no_recv,
+        BUDGET,
+    );
+    let rate = config.rate.map(|mbits| f64::from(mbits) * 1e6 / 8.0);
+    Ok(Daemon {
+        control,
+        sender: Sender::new(Arc::clone(&shared), rate),
+        receiver,
+        disk,
+        jobs,
+        shared,
+        // In a chroot that path is another one.
+        unix: opened.unix_path.filter(|_| !config.chroot),
+        pidfile: opened.pidfile,
+    })
+}
+
+/// The keys, if the daemon, of user `us`, is to have any.
+///
+/// # Errors
+/// Why they cannot be had.
+pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, String> {
+    if config.keys.is_empty() {
+        return Ok(None);
+    }
+    if !config.core_dumps {
+        // Before there is anything in memory that must not be in one.
+        ids::set_core_dumps(false).map_err(failed("core dumps"))?;
+    }
+    keyfile::keyring(&config.keys, us).map(Some)
+}
+
+/// What is opened while the daemon still has all its rights.
+struct Opened {
+    signals: SignalFd,
+    pidfile: Option<PidFile>,
+    net: Net,
+    tcp: Option<TcpListener>,
+    unix: Option<UnixListener>,
+    /// Where the console's Unix socket is.
+    unix_path: Option<PathBuf>,
+    /// Where the key files are.
+    keys: Vec<PathBuf>,
+}
+
+impl Opened {
+    fn open(config: &Config, identity: &Identity) -> Result<Self, String> {
+        let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
+        let signals = SignalFd::new(&wanted).map_err(failed("signals"))?;
+        // First of all: of two daemons with the same options, the second is told of the first.
+        let take = |path: &PathBuf| {
+            let place = identity.place("--pidfile", path)?;
+            PidFile::take(place.dir().as_fd(), place.name(), place.path())
+                .map_err(|error| format!("--pidfile {error}"))
+        };
+        let pidfile = config.pidfile.as_ref().map(take).transpose()?;
+        let net = Net::open(&NetConfig {
+            group: config.multicast,
+            port: config.port,
+            interface: config.interface.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            ttl: config.ttl,
+            rcvbuf: config.rcvbuf.map(|bytes| bytes as usize),
+            sndbuf: config.sndbuf.map(|bytes| bytes as usize),
+        })
+        .map_err(|error| error.to_string())?;
+        if let Err(error) = net.join() {
+            log::notice(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
+        }
+        let tcp = config.listen.map(listen).transpose()?;
+        let owner = identity.drops.then_some((identity.uid, identity.gid));
+        // It is removed at the end, when the daemon is in another directory.
+        let unix_path = config.unix.as_ref().map(std::path::absolute).transpose();
+        let unix_path = unix_path.map_err(failed("-U"))?;
+        // They may be read again from there.
+        let keys: std::io::Result<_> = config.keys.iter().map(std::path::absolute).collect();
+        let keys = keys.map_err(failed("-k"))?;
+        let unix = match &config.unix {
+            Some(path) => {
+                identity.place("-U", path)?;
+                let listener =
+                    unixsock::listen(path, SOCKET_MODE, owner).map_err(|e| format!("-U: {e}"))?;
+                listener.set_nonblocking(true).map_err(failed("-U"))?;
+                Some(listener)
+            }
+            None => None,
+        };
+        // More is better, but not needed.
+        let _ = ids::raise_nofile(OPEN_FILES);
+        Ok(Opened { signals, pidfile, net, tcp, unix, unix_path, keys })
+    }
+
+    /// The places that are still needed. In a chroot, paths from outside lead somewhere else.
+    fn places(&self, chroot: bool, root: &Root, writes: bool) -> Places {
+        let outside = |paths: Vec<PathBuf>| if chroot { Vec::new() } else { paths };
+        let pidfile = self.pidfile.iter().map(|file| file.path().to_owned());
+        Places {
+            base: root.path().to_owned(),
+            read: outside(self.keys.clone()),
+            removed: outside(self.unix_path.iter().cloned().chain(pidfile).collect()),
+            writes,
+        }
+    }
+}
+
+/// Gives up the rights of root, and gives the base directory as it is seen from then on.
+fn give_up_rights(
+    config: &Config,
+    identity: &Identity,
+    keyed: bool,
+    root: Root,
+) -> Result<Root, String> {
+    let root = match config.chroot {
+        true => change_root(&root).map_err(failed("-c"))?,
+        false => root,
+    };
+    if identity.drops {
+        identity.assume()?;
+    }
+    // The kernel forbids it to whoever has changed its ids.
+    if config.core_dumps {
+        ids::set_core_dumps(true).map_err(failed("-C"))?;
+    } else if identity.drops || keyed {
+        ids::set_core_dumps(false).map_err(failed("core dumps"))?;
+    }
+    Ok(root)
+}
+
+/// Makes the base directory the root directory, and opens it as that.
+fn change_root(root: &Root) -> std::io::Result<Root> {
+    host::change_root(root.as_fd())?;
+    Root::open(Path::new("/"))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    let failed =
+        |error: std::io::Error| format!("cannot listen on {address}: {}", ErrorText(&error));
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Says what an error is about.
+fn failed(what: &'static str) -> impl Fn(std::io::Error) -> String {
+    move |error| format!("{what}: {}", ErrorText(&error))
+}

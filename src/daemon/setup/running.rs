@@ -1,0 +1,119 @@
+//! The daemon from the start of its threads to its end.
+
+use std::io::Write as _;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use crate::daemon::control::control_loop::Control;
+use crate::daemon::messages::ToControl;
+use crate::daemon::receiving::disk;
+use crate::daemon::receiving::receiver::Receiver;
+use crate::daemon::sending::sender::Sender;
+use crate::daemon::shared::Shared;
+use crate::engine::job::Job as DiskJob;
+use crate::errno::ErrorText;
+use crate::fs::disk::Disk;
+use crate::log;
+use crate::sys::daemonize::{self, Readiness};
+use crate::sys::pidfile::PidFile;
+
+/// A daemon with everything open, and its threads not started yet.
+pub(super) struct Daemon {
+    pub(super) control: Control,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) disk: Disk,
+    pub(super) jobs: mpsc::Receiver<DiskJob>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) unix: Option<PathBuf>,
+    pub(super) pidfile: Option<PidFile>,
+}
+
+impl Daemon {
+    /// Starts the threads, and returns when they have ended.
+    ///
+    /// # Errors
+    /// Why it cannot go to the background.
+    pub(super) fn run(self, readiness: Readiness, foreground: bool) -> Result<ExitCode, String> {
+        let Daemon { control, sender, receiver, disk, jobs, shared, unix, mut pidfile } = self;
+        let spawned = (|| -> std::io::Result<Vec<JoinHandle<()>>> {
+            let answers = Arc::clone(&shared);
+            Ok(vec![
+                spawn(&shared, "receiver", move || receiver.run())?,
+                spawn(&shared, "sender", move || sender.run())?,
+                spawn(&shared, "disk", move || disk::run(disk, &jobs, &answers))?,
+            ])
+        })();
+        let threads = match spawned {
+            Ok(threads) => threads,
+            Err(error) => {
+                // This ends the process, which drops nothing.
+                drop(pidfile);
+                readiness.failed(&format!("makuosan: no thread: {}", ErrorText(&error)))
+            }
+        };
+        if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
+            drop(pidfile);
+            readiness.failed(&format!("makuosan: --pidfile {error}"));
+        }
+        // Nobody may be listening.
+        let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());
+        log::notice(format_args!(
+            "version {} starts: {}, group {}, base directory {}",
+            crate::VERSION,
+            shown(shared.net.local()),
+            shared.net.group(),
+            control.base().display()
+        ));
+        readiness.up().map_err(|error| format!("cannot detach: {}", ErrorText(&error)))?;
+        if !foreground {
+            log::leave_stderr();
+            // The directory it was started in may have to be unmounted one day.
+            let _ = daemonize::leave_directory();
+        }
+        let status = control.run();
+        for thread in threads {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+        if let Some(path) = unix {
+            // Its directory may not be ours to change any more.
+            let _ = std::fs::remove_file(path);
+        }
+        // Last: who waits for this file to go may start the next daemon at once.
+        drop(pidfile);
+        Ok(status)
+    }
+}
+
+fn shown(local: SocketAddrV4) -> String {
+    match local.ip().is_unspecified() {
+        true => format!("any interface, port {}", local.port()),
+        false => local.to_string(),
+    }
+}
+
+/// Starts a thread whose panic ends the daemon.
+fn spawn(
+    shared: &Arc<Shared>,
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    struct Alarm(Arc<Shared>, &'static str);
+    impl Drop for Alarm {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                self.0.control.send(ToControl::Died(self.1));
+            }
+        }
+    }
+    let alarm = Alarm(Arc::clone(shared), name);
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _alarm = alarm;
+        run();
+    })
+}
