@@ -14,6 +14,7 @@ mod errors;
 mod faults;
 mod faults_more;
 mod garbage;
+mod hazards;
 mod hostile;
 mod keys;
 mod killed;
