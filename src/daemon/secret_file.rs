@@ -28,7 +28,7 @@ pub(super) fn read(kind: Kind, path: &Path, us: u32, into: &mut [u8]) -> Result<
     let resolved = resolve::follow(path, us).map_err(|why| why.to_string())?;
     let (fd, stat) = resolved.found().map_err(failed)?;
     match stat.kind {
-        FileType::File => check(kind, stat)?,
+        FileType::File => check(stat, us)?,
         // Whoever names a device knows what it gives.
         FileType::Char if kind == Kind::Password => {}
         FileType::Directory => return Err("is a directory".to_owned()),
@@ -40,9 +40,16 @@ pub(super) fn read(kind: Kind, path: &Path, us: u32, into: &mut [u8]) -> Result<
     fill(&mut File::from(file), into).map_err(failed)
 }
 
-fn check(kind: Kind, stat: &Stat) -> Result<(), String> {
+/// Whether nobody else can have it, or can have put it there.
+fn check(stat: &Stat, us: u32) -> Result<(), String> {
+    if stat.uid != 0 && stat.uid != us {
+        let whose = format!("belongs to user {}", stat.uid);
+        return Err(format!(
+            "{whose}, neither root nor the daemon's user: chown it to one of them"
+        ));
+    }
     let mode = stat.mode & 0o777;
-    if kind == Kind::Key && mode & 0o066 != 0 {
+    if mode & 0o066 != 0 {
         let why = "its group or others can read or write it";
         return Err(format!("{why} (mode {mode:04o}): chmod 600"));
     }

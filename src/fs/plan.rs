@@ -57,6 +57,7 @@ impl Disk {
             cancelled: &|| closing.contains(key),
             proven: BTreeMap::new(),
             readonly: self.config.readonly,
+            no_devices: self.config.no_devices,
             options,
         };
         let needs: Vec<Need> = match options.names_only {
@@ -162,6 +163,7 @@ struct Planner<'a> {
     /// As in [`PlannedBatch`].
     proven: BTreeMap<EntryNo, Identity>,
     readonly: bool,
+    no_devices: bool,
     options: Options,
 }
 
@@ -182,6 +184,16 @@ impl Planner<'_> {
             Kind::Keep => Need::Skip,
             Kind::Ahead { size } => self.announced(&entry.path, size),
             _ => self.object(entry, digest, at),
+        };
+        let device = matches!(entry.kind, Kind::Char(..) | Kind::Block(..));
+        let need = match need {
+            // To be compared they need not be taken.
+            Need::All | Need::Attributes
+                if device && self.no_devices && !self.readonly && !self.options.check =>
+            {
+                Need::Failed(Reason::DeviceRefused)
+            }
+            need => need,
         };
         if need == Need::All {
             if let Some(parent) = self.opened.get(split(path).0) {

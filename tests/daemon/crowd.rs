@@ -130,6 +130,7 @@ fn a_password_lets_in_and_wrong_ones_slow_down() {
     let mut fleet = Fleet::idle("password", 2);
     let (right, wrong) = (fleet.dir().join("right"), fleet.dir().join("wrong"));
     fs::write(&right, "open sesame\n").unwrap();
+    tree::set_mode(&right, 0o600);
     fs::write(&wrong, "open barley\n").unwrap();
     let right_name = right.to_str().unwrap().to_owned();
     fleet.start(0, &["-K", &right_name]);

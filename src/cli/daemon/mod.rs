@@ -74,6 +74,8 @@ pub struct Config {
     pub no_recv: bool,
     /// `-O`: sends only what its user owns.
     pub own_only: bool,
+    /// `--no-devices`: takes no device nodes.
+    pub no_devices: bool,
     /// `--pidfile`: the file for the process id.
     pub pidfile: Option<PathBuf>,
     /// `--timeout`: 1 s to 1 h.
@@ -274,6 +276,7 @@ impl Config {
             pidfile: source.read("pidfile", "a file has a name", some_path)?,
             timeout: Span::from_secs(seconds.unwrap_or(10).into()),
             ttl: source.number("ttl", "a TTL", 1, u8::MAX)?.unwrap_or(1),
+            no_devices: typed.has("no-devices"),
             fsync: typed.has("fsync"),
             core_dumps: typed.has("core"),
             check_config: typed.has("check-config"),

@@ -59,7 +59,8 @@ pub(super) fn assemble(
     let base = root.path().to_owned();
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.readonly || config.no_recv;
-    let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.fsync });
+    let how = DiskConfig { readonly, fsync: config.fsync, no_devices: config.no_devices };
+    let disk = Disk::new(Arc::clone(&root), how);
     let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), ErrorText(&e)))?;
     let confined = confine(&opened.places(config.chroot, &root, !readonly));
 

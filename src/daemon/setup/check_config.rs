@@ -109,6 +109,7 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         (config.no_send, "no-send"),
         (config.no_recv, "no-recv"),
         (config.own_only, "own-only"),
+        (config.no_devices, "no-devices"),
         (config.fsync, "fsync"),
         (config.core_dumps, "core"),
     ];
