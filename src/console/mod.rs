@@ -15,10 +15,12 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+mod first_line;
 mod help;
 mod host;
 pub mod json;
 mod options;
+mod output;
 pub mod password;
 pub mod reply;
 pub mod report;

@@ -8,6 +8,7 @@ mod common;
 mod changing;
 mod compare;
 mod console;
+mod console_limits;
 mod crowd;
 mod delete;
 mod devices;

@@ -11,18 +11,27 @@
 //! may pause a client's transfer by what [`Session::unread`] says.
 #![forbid(unsafe_code)]
 
+mod exclusions;
+
 use std::collections::VecDeque;
 
-use super::command::{self, Command, Edit, Line, Watch};
+use super::command::{self, Command, Line, Watch};
+use super::first_line::{is_command, is_foreign};
+use super::output::Output;
 use super::password::{ASK, Secret};
 use super::reply::{self, HostReport, PROMPT, Progress, Total};
 use super::verb::Offer;
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
-use crate::pattern::{self, Patterns, Rule};
+use crate::pattern::Patterns;
+use exclusions::{Exclusions, adds_pattern};
 
 /// With so many bytes of lines that wait, no more are read.
 const FULL_INPUT: usize = 64 * 1_024;
+
+/// With so many bytes unread, no more lines are obeyed: those that have come wait until the client has
+/// read some.
+const FULL_OUTPUT: usize = 64 * 1_024;
 
 /// What a waiting line takes beside its bytes, so that empty ones are bounded too.
 const LINE_COST: usize = 32;
@@ -65,25 +74,24 @@ pub struct Session {
     waiting_bytes: usize,
     /// Whether no line has been looked at yet.
     first: bool,
+    /// Whether the first line must be a command, or the session is closed.
+    strict: bool,
     ended: bool,
+    /// How many prompts were written.
+    prompts: u64,
     current: String,
     loglevel: u8,
     alive: bool,
     watch: Watch,
-    patterns: Patterns,
-    /// A pattern was refused. What it was to protect would go with the next transfer, so there is
-    /// none until all patterns are cleared.
-    unheeded: bool,
+    exclusions: Exclusions,
     report: bool,
-    output: Vec<u8>,
-    /// How much of `output` is consumed.
-    written: usize,
+    output: Output,
 }
 
 impl Session {
     /// A new connection, greeted with the prompt.
     pub fn new(offer: Offer) -> Self {
-        Session {
+        let mut session = Session {
             offer,
             state: State::Idle,
             partial: Vec::new(),
@@ -91,25 +99,34 @@ impl Session {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             first: true,
+            strict: false,
             ended: false,
+            prompts: 0,
             current: String::new(),
             loglevel: 0,
             alive: false,
             watch: Watch::Off,
-            patterns: Patterns::default(),
-            unheeded: false,
+            exclusions: Exclusions::default(),
             report: false,
-            output: PROMPT.to_vec(),
-            written: 0,
-        }
+            output: Output::default(),
+        };
+        session.output.raw(PROMPT);
+        session
     }
 
     /// A new connection that must say the password first.
     pub fn guarded(offer: Offer, secret: Secret) -> Self {
         let mut session = Session::new(offer);
         session.state = State::Asked(secret);
-        session.output = ASK.to_vec();
+        session.output.clear();
+        session.output.raw(ASK);
         session
+    }
+
+    /// The same session, closed if its first line is no command: for connections over a network, which
+    /// other programs can be made to open and to say something over, line after line.
+    pub fn strict(self) -> Self {
+        Session { strict: true, ..self }
     }
 
     /// A connection too many: says so, and is closed.
@@ -119,6 +136,12 @@ impl Session {
         session.put(reply::TOO_MANY_CLIENTS);
         session.state = State::Closed;
         session
+    }
+
+    /// Says that the session makes room for another, and is closed, whatever is under way.
+    pub fn dismiss(&mut self) {
+        self.put(reply::TOO_MANY_CLIENTS);
+        self.close();
     }
 
     /// Takes what has arrived. After this, ask for commands.
@@ -155,7 +178,7 @@ impl Session {
     pub fn answer(&mut self) -> Option<bool> {
         let State::Asked(secret) = self.state else { return None };
         let right = matches!(self.next_line()?, Waiting::Line(line) if secret.is(&line));
-        self.output.push(b'\r');
+        self.output.raw(b"\r");
         if right {
             self.state = State::Idle;
             // Nothing that speaks something else knows the password.
@@ -169,9 +192,9 @@ impl Session {
     }
 
     /// Obeys waiting lines until one of them needs the daemon, and gives that out. None if the
-    /// session is busy or closed, or no line waits.
+    /// session is busy or closed, if no line waits, or if the client has too much to read first.
     pub fn next_command(&mut self) -> Option<Command> {
-        while matches!(self.state, State::Idle) {
+        while matches!(self.state, State::Idle) && !self.is_behind() {
             let Some(waiting) = self.next_line() else {
                 if self.ended {
                     self.state = State::Closed;
@@ -186,15 +209,29 @@ impl Session {
                     return None;
                 }
                 Waiting::TooLong(adds) => {
-                    self.unheeded |= adds;
+                    self.exclusions.unheeded |= adds;
                     self.put(&format!("error: a line has at most {MAX_LINE} bytes"));
                     self.prompt();
                     continue;
                 }
             };
-            if std::mem::take(&mut self.first) && is_foreign(&line) {
-                self.close();
-                return None;
+            if std::mem::take(&mut self.first) {
+                if is_foreign(&line) {
+                    self.close();
+                    return None;
+                }
+                if self.strict && !is_command(&line, &self.offer) {
+                    let answer = match words::split(&line) {
+                        Ok(words) => match command::parse(&words, &self.offer) {
+                            Line::Say(text) => text,
+                            _ => String::new(),
+                        },
+                        Err(why) => reply::trouble(&why.to_string()),
+                    };
+                    self.say(&answer);
+                    self.close();
+                    return None;
+                }
             }
             if let Some(command) = self.obey(&line) {
                 return Some(command);
@@ -271,29 +308,48 @@ impl Session {
 
     /// What is to be written to the client.
     pub fn output(&self) -> &[u8] {
-        &self.output[self.written..]
+        self.output.rest()
     }
 
     /// `count` bytes of [`Session::output`] were written.
     pub fn consume(&mut self, count: usize) {
-        self.written = self.written.saturating_add(count).min(self.output.len());
-        if self.written == self.output.len() {
-            self.output.clear();
-            self.written = 0;
-        } else if self.written > self.output.len() / 2 {
-            self.output.drain(..self.written);
-            self.written = 0;
-        }
+        self.output.consume(count);
     }
 
     /// Bytes that the client has not taken yet.
     pub fn unread(&self) -> usize {
-        self.output.len() - self.written
+        self.output.len()
     }
 
     /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
     pub fn wants_input(&self) -> bool {
-        !self.is_closed() && !self.ended && self.waiting_bytes < FULL_INPUT
+        let full = self.waiting_bytes >= FULL_INPUT || (!self.is_busy() && self.is_behind());
+        !self.is_closed() && !self.ended && !full
+    }
+
+    /// Whether the client has so much to read that no line is obeyed before it has.
+    fn is_behind(&self) -> bool {
+        self.unread() >= FULL_OUTPUT
+    }
+
+    /// Whether [`Session::next_command`] has something to do.
+    pub fn can_obey(&self) -> bool {
+        matches!(self.state, State::Idle) && !self.waiting.is_empty() && !self.is_behind()
+    }
+
+    /// Whether the client has yet to say anything: the password, or if there is none, a line.
+    pub fn awaits_first(&self) -> bool {
+        self.first && self.waiting.is_empty() && !self.is_closed()
+    }
+
+    /// Whether the client has yet to give the password.
+    pub fn is_locked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
+    /// How many prompts the client was shown: one more for each line that was done.
+    pub fn prompts(&self) -> u64 {
+        self.prompts
     }
 
     /// Whether a command was given out and is not finished.
@@ -328,7 +384,7 @@ impl Session {
 
     /// What this connection sends and does not send, in the order added.
     pub fn patterns(&self) -> &Patterns {
-        &self.patterns
+        &self.exclusions.patterns
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -376,7 +432,9 @@ impl Session {
                 self.close();
                 return Some(Command::Quit);
             }
-            Line::Do(Command::Send(_) | Command::Dsync(_) | Command::Check(_)) if self.unheeded => {
+            Line::Do(Command::Send(_) | Command::Dsync(_) | Command::Check(_))
+                if self.exclusions.unheeded =>
+            {
                 let why = "a pattern was refused: nothing is done before 'exclude clear'";
                 self.put(&reply::trouble(why));
             }
@@ -385,7 +443,7 @@ impl Session {
                 return Some(command);
             }
             Line::Say(text) => {
-                self.unheeded |= adds;
+                self.exclusions.unheeded |= adds;
                 self.say(&text);
             }
             Line::Alive(Some(on)) => self.alive = on,
@@ -400,52 +458,14 @@ impl Session {
             }),
             Line::Report(Some(on)) => self.report = on,
             Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
-            Line::Patterns(edit) => self.edit(edit),
+            Line::Patterns(edit) => {
+                let said = self.exclusions.edit(edit);
+                said.iter().for_each(|line| self.put(line));
+            }
         }
         self.current.clear();
         self.prompt();
         None
-    }
-
-    fn edit(&mut self, edit: Edit) {
-        let mut rules = self.patterns.rules().to_vec();
-        match edit {
-            Edit::Add(rule) if rules.contains(&rule) => return,
-            Edit::Add(rule) => {
-                if let Err(why) = pattern::check(&rule.pattern) {
-                    self.unheeded = true;
-                    let shown = Escaped(&rule.pattern);
-                    return self.put(&reply::trouble(&format!("{why} {shown}")));
-                }
-                rules.push(rule);
-            }
-            Edit::Del(rule) => match rules.iter().position(|have| *have == rule) {
-                Some(at) => drop(rules.remove(at)),
-                None => {
-                    let shown = Escaped(&rule.pattern).to_string();
-                    return self.put(&format!("error: pattern not found {shown}"));
-                }
-            },
-            Edit::Clear => {
-                self.unheeded = false;
-                rules.clear();
-            }
-            Edit::List => {
-                for Rule { include, pattern } in rules {
-                    let mark = if include { "+ " } else { "" };
-                    self.put(&format!("{mark}{}", Escaped(&pattern)));
-                }
-                return;
-            }
-        }
-        match Patterns::new(rules) {
-            Ok(patterns) => self.patterns = patterns,
-            // Each of them is one: there are too many.
-            Err(why) => {
-                self.unheeded = true;
-                self.put(&reply::trouble(&why.to_string()));
-            }
-        }
     }
 
     fn close(&mut self) {
@@ -457,7 +477,8 @@ impl Session {
     }
 
     fn prompt(&mut self) {
-        self.output.extend_from_slice(PROMPT);
+        self.output.raw(PROMPT);
+        self.prompts += 1;
     }
 
     fn say(&mut self, text: &str) {
@@ -466,46 +487,10 @@ impl Session {
         }
     }
 
-    /// Writes one line, whatever its level. Names in it were escaped where the line was made; this
-    /// keeps any other text from ending the line early, or from looking like a prompt.
+    /// Writes one line, whatever its level.
     fn put(&mut self, text: &str) {
-        let rest = match text.strip_prefix("> ") {
-            Some(rest) => {
-                self.output.extend_from_slice(b"\\076 ");
-                rest
-            }
-            None => text,
-        };
-        for c in rest.chars() {
-            if c.is_control() {
-                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    self.output.extend_from_slice(format!("\\{byte:03o}").as_bytes());
-                }
-            } else {
-                self.output.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        }
-        self.output.push(b'\n');
+        self.output.line(text);
     }
-}
-
-/// Whether a line is to add a pattern, as far as that can be told of one that is not understood.
-fn adds_pattern(line: &[u8]) -> bool {
-    let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
-    let edits = matches!(words.next(), Some(b"exclude" | b"include"));
-    edits && !matches!(words.next(), None | Some(b"list" | b"del" | b"clear"))
-}
-
-/// Whether the first line of a connection is from a program that speaks something else: a browser
-/// that a hostile page made connect (HTTP, or the binary start of TLS) must not command a daemon
-/// by what comes after.
-fn is_foreign(line: &[u8]) -> bool {
-    const METHODS: [&str; 9] =
-        ["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"];
-    let word = line.split(|&b| b == b' ').next().unwrap_or_default();
-    METHODS.iter().any(|method| method.as_bytes() == word)
-        || line.windows(6).any(|window| window == b" HTTP/")
-        || line.iter().any(|&b| b.is_ascii_control() && b != b'\t')
 }
 
 #[cfg(test)]

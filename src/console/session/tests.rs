@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::console::command::Form;
-use crate::pattern::MAX_RULES;
+use crate::pattern::{MAX_RULES, Rule};
 
 fn session() -> Session {
     let mut session = Session::new(Offer::ALL);

@@ -76,11 +76,13 @@ fn start(config: Config) -> Result<ExitCode, String> {
         false => daemonize::detach()
             .map_err(|e| format!("cannot go to the background: {}", ErrorText(&e)))?,
     };
-    if let Some(warning) = warning {
-        log::error(format_args!("warning: {warning}"));
-    }
     match assemble(&config, &identity, name, root, secret) {
-        Ok(daemon) => daemon.run(readiness, config.foreground),
+        Ok(daemon) => {
+            if let Some(warning) = warning {
+                log::error(format_args!("warning: {warning}"));
+            }
+            daemon.run(readiness, config.foreground)
+        }
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
 }
