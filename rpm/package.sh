@@ -33,7 +33,8 @@ dist() {
     rm -rf "$OUT/dist"
     mkdir -p "$OUT/dist/$NAME/.cargo"
     tar -c --exclude=./tests/fuzz/target ./.ci ./Cargo.toml ./Cargo.lock ./LICENSE-* ./Makefile \
-        ./README.md ./clippy.toml ./rustfmt.toml ./init.d ./man ./rpm ./src ./tests |
+        ./README.md ./CHANGELOG.md ./CONTRIBUTING.md ./SECURITY.md ./clippy.toml \
+        ./rustfmt.toml ./doc ./init.d ./man ./rpm ./src ./tests |
         tar -x -C "$OUT/dist/$NAME"
     # What cargo has fetched before needs no network.
     (
@@ -86,12 +87,12 @@ deb() {
         make CARGOFLAGS=--frozen
         make install install-init DESTDIR="$root" PREFIX=/usr SETTINGSDIR=/etc/default >/dev/null
         mkdir -p "$doc/examples"
-        cp README.md "$doc"
+        cp README.md CHANGELOG.md SECURITY.md "$doc"
         cp rpm/makuosan.service "$doc/examples"
         cp rpm/debian/copyright "$doc"
         cp rpm/debian/changelog "$doc"
     )
-    gzip -9n "$doc/changelog" "$doc/README.md"
+    gzip -9n "$doc/changelog" "$doc"/*.md
     find "$root/usr/share/man" -type f -exec gzip -9n {} +
     arch=$(dpkg --print-architecture)
     for file in conffiles postinst prerm postrm; do

@@ -180,7 +180,7 @@ fn life(kind: Kind) {
             assert_eq!(system.daemons(), [""; 0]);
         }
         let ran = system.does("reload", 7);
-        assert_eq!(ran.err, "makuosan: it does not run\n");
+        assert_eq!(ran.err, "makuosan: not running\n");
         system.does("status", 3);
         system.does("restart", 0);
         system.the_daemon();
@@ -217,7 +217,7 @@ fn what_is_left_of_a_dead_daemon() {
         system.sh(&format!("kill -KILL {pid}"));
         eventually("its end", || system.daemons().is_empty());
         let ran = system.does("status", 1);
-        assert_eq!(ran.out, "makuosan is dead and its pid file is there\n");
+        assert_eq!(ran.out, "makuosan is dead, but its pid file exists\n");
         system.does("reload", 7);
         system.does("start", 0);
         assert_ne!(system.the_daemon(), pid);
@@ -284,12 +284,12 @@ fn settings_that_will_not_do() {
             refused("start", 5, &["/usr/sbin/makuosan is not installed"]);
         }
         system.sh(&format!("echo \"DAEMON='{MAKUOSAN}'\" >/etc/default/makuosan"));
-        refused("start", 6, &["no base directory: set BASE_DIR"]);
-        refused("restart", 6, &["no base directory: set BASE_DIR"]);
+        refused("start", 6, &["no base directory configured: set BASE_DIR"]);
+        refused("restart", 6, &["no base directory configured: set BASE_DIR"]);
         system.does("stop", 0);
         system.does("status", 3);
         system.settings("BASE_DIR=/srv/nowhere");
-        refused("start", 6, &["/srv/nowhere is not there", "/etc/default/makuosan"]);
+        refused("start", 6, &["/srv/nowhere does not exist", "/etc/default/makuosan"]);
         for (settings, words) in [
             ("LOGLEVEL=99", &["-d 99"][..]),
             ("PORT=70000", &["-p 70000"]),
@@ -315,7 +315,7 @@ fn settings_that_will_not_do() {
         system.does("start", 0);
         let pid = system.the_daemon();
         system.settings("LOGLEVEL=99");
-        refused("restart", 6, &["-d 99", "nothing is restarted"]);
+        refused("restart", 6, &["-d 99", "not restarted"]);
         assert_eq!(system.the_daemon(), pid);
         system.does("stop", 0);
     }
@@ -362,7 +362,7 @@ fn a_daemon_that_does_not_end_is_killed() {
     let pid = system.the_daemon();
     system.sh(&format!("kill -STOP {pid}"));
     let ran = system.does("stop", 0);
-    assert!(ran.err.contains(&format!("process {pid} does not end after 1 s")), "{ran:?}");
+    assert!(ran.err.contains(&format!("process {pid} has not ended after 1 s")), "{ran:?}");
     assert_eq!(system.daemons(), [""; 0]);
     assert!(!system.exists("/run/makuosan.pid"));
 }
@@ -384,7 +384,7 @@ fn only_root_may_change_anything() {
         let ran = as_user(action);
         assert_eq!(
             (ran.code, ran.err),
-            (Some(4), format!("makuosan: only root may {action} it\n"))
+            (Some(4), format!("makuosan: only root may {action} the daemon\n"))
         );
     }
     assert_eq!(as_user("status").code, Some(0));

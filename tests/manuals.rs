@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use makuosan::cli::{self, Flag};
+use makuosan::console::error::Code;
 use makuosan::console::{Offer, Session};
 
 /// A program: its page, what runs it, its options.
@@ -89,6 +90,25 @@ fn run(binary: &str, argument: &str) -> (String, Option<i32>) {
 }
 
 #[test]
+fn every_code_of_an_error_is_listed_and_no_other() {
+    let known: Vec<&str> = Code::ALL.iter().map(|(_, text)| *text).collect();
+    for page in both("msync.1") {
+        let text = read(&page);
+        let table = text.split(".Bl -column \"not_a_directory_in_place\"").nth(1);
+        let table = table.and_then(|rest| rest.split(".El").next()).expect("no table of codes");
+        let rows = table.lines().filter_map(|line| line.strip_prefix(".It ")).skip(1);
+        let listed: Vec<&str> = rows.map(|row| row.split(' ').next().unwrap()).collect();
+        assert_eq!(listed, known, "{page}");
+    }
+    // None is there that is not in the list.
+    let source = path("../src/console/error.rs");
+    let source = fs::read_to_string(source).unwrap();
+    let kinds = source.split("pub enum Code {").nth(1).unwrap().split("\n}").next().unwrap();
+    let kinds = kinds.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    assert_eq!(kinds.filter(|line| line.ends_with(',')).count(), known.len() + 1);
+}
+
+#[test]
 fn the_pages_describe_just_the_options_there_are_in_order() {
     for program in PROGRAMS {
         let table: Vec<Spelled> = program.flags.iter().map(spelled).collect();
@@ -165,7 +185,7 @@ fn the_version_is_the_same_everywhere() {
     assert!(spec.contains(&format!("> - {version}-1\n")), "the spec's changes");
     assert!(file("rpm/debian/changelog").starts_with(&format!("makuosan ({version}) ")));
     assert!(file("rpm/debian/control").contains("\nVersion: @VERSION@\n"));
-    assert!(file("README.md").contains(&format!("\n### {version}\n")), "the README's changes");
+    assert!(file("CHANGELOG.md").contains(&format!("\n## [{version}] - ")), "the changelog");
     for program in PROGRAMS {
         let (text, status) = run(program.binary, "--version");
         assert_eq!(status, Some(0));

@@ -70,26 +70,45 @@ pub enum Asked<C> {
 /// last newline: one line that begins with the program's name, or the program's usage. The exit
 /// status is 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Error(String);
+pub enum Error {
+    /// Nothing was typed: the program's help.
+    Nothing(String),
+    /// Something is wrong with what was typed.
+    Usage {
+        /// The program.
+        program: &'static str,
+        /// What is wrong, and with what.
+        why: String,
+    },
+}
 
 impl Error {
-    fn new(program: &str, text: impl fmt::Display) -> Self {
-        Error(format!("{program}: {text}"))
+    fn new(program: &'static str, why: impl fmt::Display) -> Self {
+        Error::Usage { program, why: why.to_string() }
     }
 
     /// A value that an option (or a variable of the environment) cannot have.
-    fn bad_value(program: &str, name: &str, value: &OsStr, why: impl fmt::Display) -> Self {
+    fn bad_value(program: &'static str, name: &str, value: &OsStr, why: impl fmt::Display) -> Self {
         let shown = crate::name::Escaped(value.as_bytes());
-        Error(match name.starts_with('-') {
-            true => format!("{program}: {name} {shown}: {why}"),
-            false => format!("{program}: {name}={shown}: {why}"),
-        })
+        let between = if name.starts_with('-') { ' ' } else { '=' };
+        Error::new(program, format_args!("{name}{between}{shown}: {why}"))
+    }
+
+    /// What is wrong, without the program's name.
+    pub fn why(&self) -> &str {
+        match self {
+            Error::Nothing(_) => "nothing to do",
+            Error::Usage { why, .. } => why,
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Error::Nothing(help) => f.write_str(help),
+            Error::Usage { program, why } => write!(f, "{program}: {why}"),
+        }
     }
 }
 
@@ -104,7 +123,7 @@ impl Typed {
     /// Reads `args` (without the program's name). Options and words may be mixed; after `--` all
     /// are words.
     fn parse(
-        program: &str,
+        program: &'static str,
         flags: &[Flag],
         args: impl IntoIterator<Item = OsString>,
     ) -> Result<Self, Error> {

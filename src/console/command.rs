@@ -4,23 +4,20 @@
 //! itself, or a text to answer with. A command that the daemon's [`Offer`] does not have is unknown.
 #![forbid(unsafe_code)]
 
+use super::error::{Code, ErrorLine};
 use super::help;
 use super::options::Args;
-use super::reply::{self, UNKNOWN};
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, RelPath};
 use crate::pattern::Rule;
+use crate::wire::mode::Mode;
 
 /// A command that the daemon must do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// `send` and `sync`: send a path.
-    Send(Send),
-    /// `dsync`: delete there what is not here.
-    Dsync(Dsync),
-    /// `check` and `md5`: compare contents.
-    Check(Check),
+    /// `send`, `sync`, `dsync`, `check` and `md5`.
+    Transfer(Transfer),
     /// `members`: the other members of the group.
     Members(Form),
     /// `status`: what the daemon is doing.
@@ -32,46 +29,37 @@ pub enum Command {
     Quit,
 }
 
-/// A `send` or a `sync`.
+/// A command that works on files.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Send {
-    /// `sync`, or `send --delete` without `-r`: a path that is gone here is deleted there.
-    pub sync: bool,
-    /// `-r`: the tree below the path.
-    pub recursive: bool,
-    /// `-n`: only say what would be done.
-    pub dry_run: bool,
-    /// `--delete`, only with `-r`: when all is sent, delete there what is not here.
-    pub delete: bool,
+pub struct Transfer {
+    /// What to do at the targets.
+    pub mode: Mode,
+    /// What of the path to look at.
+    pub scope: Scope,
+    /// `--checksum`: files count as changed by their contents, not by time and size.
+    pub checksum: bool,
     /// `--force`: delete however much that is, also where all is gone here.
     pub force: bool,
     /// `--max-delete`: delete nothing if it is more than this on a host.
     pub max_delete: Option<u64>,
-    /// `-I`: all files count as changed.
-    pub ignore_times: bool,
-    /// `--checksum`: files count as changed by their contents, not by time and size.
-    pub checksum: bool,
     /// `-t`, in the order given, each once; empty for every member. They are what was typed, not
     /// checked against anything, but made fit to be shown by [`Escaped`].
     pub targets: Vec<String>,
-    /// `-g`: the group that the targets shall give what they write; as [`Send::targets`].
+    /// `-g`: the group that the targets shall give what they write; as [`Transfer::targets`].
     pub group: Option<String>,
-    /// What to send; the base directory (only with `-r`) if none was given.
+    /// What it is about; the base directory (only as a [`Scope::Tree`]) if none was given.
     pub path: RelPath,
 }
 
-impl Send {
-    /// A plain send of `path` to every member.
-    pub fn new(path: RelPath) -> Send {
-        Send {
-            sync: false,
-            recursive: false,
-            dry_run: false,
-            delete: false,
+impl Transfer {
+    /// What `mode` says with one path, for every member.
+    pub fn new(mode: Mode, path: RelPath) -> Transfer {
+        Transfer {
+            mode,
+            scope: Scope::Path,
+            checksum: false,
             force: false,
             max_delete: None,
-            ignore_times: false,
-            checksum: false,
             targets: Vec::new(),
             group: None,
             path,
@@ -79,32 +67,16 @@ impl Send {
     }
 }
 
-/// A `dsync`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Dsync {
-    /// `-n`: only say what would be deleted.
-    pub dry_run: bool,
-    /// `-r`. The base directory as a whole does not need it, for the sake of old clients.
-    pub recursive: bool,
-    /// As [`Send::force`].
-    pub force: bool,
-    /// As [`Send::max_delete`].
-    pub max_delete: Option<u64>,
-    /// As [`Send::targets`].
-    pub targets: Vec<String>,
-    /// Below what to delete; the base directory if none was given.
-    pub path: RelPath,
-}
-
-/// A `check`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Check {
-    /// `-r`: the tree below the path.
-    pub recursive: bool,
-    /// As [`Send::targets`].
-    pub targets: Vec<String>,
-    /// What to compare; the base directory (only with `-r`) if none was given.
-    pub path: RelPath,
+/// How much of a path a command is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// The path alone. It must be there.
+    Path,
+    /// The path alone; if it is gone here, it is to be deleted there (`sync`, `dsync`, and
+    /// `send --delete`, each without `-r`).
+    PathOrGone,
+    /// `-r`: the path, which must be there, and the tree below it.
+    Tree,
 }
 
 /// How a list of members shall look.
@@ -150,13 +122,15 @@ pub(super) enum Line {
     Report(Option<bool>),
     /// To be answered so: lines, parted by newlines. Nothing if empty.
     Say(String),
+    /// It cannot be obeyed.
+    Error(ErrorLine),
 }
 
 /// Understands a line.
 pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
     let Some((name, rest)) = words.split_first() else { return Line::Say(String::new()) };
     let Some(verb) = Verb::named(&name.bytes, offer) else {
-        return Line::Say(format!("{UNKNOWN} '{}'", Escaped(&name.bytes)));
+        return Line::Error(ErrorLine::unknown_command(Escaped(&name.bytes)));
     };
     match verb {
         Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check => transfer(verb, rest, offer),
@@ -216,7 +190,10 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
             [] => Line::Say(help::all(offer)),
             [name] => match Verb::named(name, offer) {
                 Some(verb) => Line::Say(help::of(verb, offer)),
-                None => Line::Say(format!("error: no help for '{}'", Escaped(name))),
+                None => {
+                    let why = format!("no help for '{}'", Escaped(name));
+                    Line::Error(ErrorLine::new(Code::Usage, why))
+                }
             },
             _ => usage(verb, offer),
         },
@@ -236,7 +213,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let read = Args::read(words, verb, offer).and_then(|args| Ok((args.path()?, args)));
     let (path, args) = match read {
         Ok(read) => read,
-        Err(why) => return Line::Say(reply::trouble(&why)),
+        Err(why) => return Line::Error(why.line()),
     };
     // An old client that wants the whole base deleted from says `dsync -r ` or `dsync`, and the
     // latter without a word more has always been a question.
@@ -246,26 +223,30 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         None if whole => RelPath::base(),
         None => return usage(verb, offer),
     };
-    let Args { recursive, dry_run, force, max_delete, targets, group, .. } = args;
-    Line::Do(match verb {
-        Verb::Dsync => {
-            Command::Dsync(Dsync { dry_run, recursive, force, max_delete, targets, path })
-        }
-        Verb::Check => Command::Check(Check { recursive, targets, path }),
-        _ => Command::Send(Send {
-            sync: verb == Verb::Sync || (args.delete && !recursive),
-            recursive,
-            dry_run,
-            delete: args.delete && recursive,
-            force,
-            max_delete,
-            ignore_times: args.ignore_times,
-            checksum: args.checksum,
-            targets,
-            group,
-            path,
-        }),
-    })
+    let Args { recursive, dry_run, delete, ignore_times, checksum, .. } = args;
+    let scope = match verb {
+        _ if recursive || path.is_base() => Scope::Tree,
+        Verb::Sync | Verb::Dsync => Scope::PathOrGone,
+        Verb::Send if delete => Scope::PathOrGone,
+        _ => Scope::Path,
+    };
+    let mode = match verb {
+        Verb::Check => Mode::Check,
+        Verb::Dsync => Mode::DeleteOnly { gone: false, dry_run },
+        // One path alone can only be gone as a whole.
+        _ => Mode::Send { delete: delete && scope == Scope::Tree, ignore_times, dry_run },
+    };
+    let Args { force, max_delete, targets, group, .. } = args;
+    Line::Do(Command::Transfer(Transfer {
+        mode,
+        scope,
+        checksum,
+        force,
+        max_delete,
+        targets,
+        group,
+        path,
+    }))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use super::error::ErrorReport;
 use super::json::{Value, quoted};
 use crate::name::HostName;
 
@@ -90,9 +91,8 @@ pub struct HostReport {
     pub unchanged: u64,
     /// Entries that were deleted there.
     pub deleted: u64,
-    /// What went wrong: paths, as [`crate::name::Escaped`] shows them (empty where it is about no
-    /// path), and why. Use [`HostReport::error`] to add one.
-    pub errors: Vec<(String, String)>,
+    /// What went wrong. Use [`HostReport::error`] to add one.
+    pub errors: Vec<ErrorReport>,
     /// Further errors.
     pub more_errors: u64,
     /// For a `check`.
@@ -117,10 +117,10 @@ impl HostReport {
     }
 
     /// Adds an error, or only counts it if there are very many. The status is not changed.
-    pub fn error(&mut self, path: &str, why: &str) {
-        let held: usize = self.errors.iter().map(|(path, why)| path.len() + why.len()).sum();
-        if self.errors.len() < MOST_ERRORS && held + path.len() + why.len() <= MOST_BYTES {
-            self.errors.push((path.to_owned(), why.to_owned()));
+    pub fn error(&mut self, error: ErrorReport) {
+        let held: usize = self.errors.iter().map(ErrorReport::size).sum();
+        if self.errors.len() < MOST_ERRORS && held + error.size() <= MOST_BYTES {
+            self.errors.push(error);
         } else {
             self.more_errors += 1;
         }
@@ -133,8 +133,8 @@ impl HostReport {
         self.bytes += other.bytes;
         self.unchanged += other.unchanged;
         self.deleted += other.deleted;
-        for (path, why) in &other.errors {
-            self.error(path, why);
+        for error in &other.errors {
+            self.error(error.clone());
         }
         self.more_errors += other.more_errors;
         if let Some(other) = other.check {
@@ -154,11 +154,7 @@ impl HostReport {
 
     /// As an object of JSON.
     pub fn json(&self) -> String {
-        let errors: Vec<String> = self
-            .errors
-            .iter()
-            .map(|(path, why)| format!("{{\"path\":{},\"error\":{}}}", quoted(path), quoted(why)))
-            .collect();
+        let errors: Vec<String> = self.errors.iter().map(ErrorReport::json).collect();
         let check = self.check.map_or_else(String::new, |check| {
             let CheckCount { ok, ng, extra, attr, errors } = check;
             format!(
@@ -198,8 +194,7 @@ impl HostReport {
         report.deleted = number(&read, "deleted");
         report.more_errors = number(&read, "more_errors");
         for error in read.get("errors").map_or(&[][..], Value::list) {
-            let path = text(error, "path").unwrap_or_default();
-            report.error(&path, &text(error, "error").unwrap_or_default());
+            report.error(ErrorReport::read(error).of_host(&report.name));
         }
         report.check = read.get("check").map(|check| CheckCount {
             ok: number(check, "ok"),
@@ -215,6 +210,7 @@ impl HostReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::error::Code;
 
     fn report() -> HostReport {
         HostReport::new(HostName::parse(b"web1").unwrap(), Ipv4Addr::new(10, 0, 0, 1))
@@ -228,7 +224,8 @@ mod tests {
                      \"errors\":[],\"more_errors\":0}";
         assert_eq!(one.emit(), plain);
         assert_eq!(HostReport::parse(plain.as_bytes()), Some(one.clone()));
-        one.error("a\\012", "Permission denied");
+        let denied = ErrorReport::new(Code::Os(13), "Permission denied");
+        one.error(denied.of_host("web1").of_path("a\\012"));
         (one.files, one.bytes, one.unchanged, one.deleted) = (1, 2, 3, 4);
         one.check = Some(CheckCount { ok: 5, ng: 6, extra: 7, attr: 8, errors: 9 });
         for (status, name) in HostStatus::ALL {
@@ -247,12 +244,12 @@ mod tests {
     fn a_report_stays_a_line() {
         let mut many = report();
         for at in 0..1_000 {
-            many.error(&at.to_string(), "x");
+            many.error(ErrorReport::new(Code::Other, at));
         }
         assert_eq!((many.errors.len(), many.more_errors), (100, 900));
         let mut long = report();
         for _ in 0..100 {
-            long.error(&"x".repeat(10_000), "y");
+            long.error(ErrorReport::new(Code::Other, "x".repeat(10_000)));
         }
         assert!(long.errors.len() == 6 && long.more_errors == 94 && long.emit().len() < 70_000);
     }
@@ -266,7 +263,7 @@ mod tests {
             bytes: 2,
             unchanged: 3,
             deleted: 4,
-            errors: vec![("a".to_owned(), "b".to_owned())],
+            errors: vec![ErrorReport::new(Code::Changed, "a")],
             more_errors: 5,
             check: Some(CheckCount { ok: 1, ng: 2, extra: 3, attr: 4, errors: 5 }),
             ..report()

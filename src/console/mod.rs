@@ -9,13 +9,14 @@
 //! - [`command`]: what a line of words means.
 //! - [`session`]: one connection, seen by the daemon: bytes in, commands and bytes out. No socket.
 //! - [`password`]: the password of the console, and how guesses are slowed down.
-//! - [`reply`]: the lines that answer, made and (for the client) read.
+//! - [`error`]: errors, as lines and as objects of JSON.
+//! - [`reply`]: the other lines that answer, made and (for the client) read.
 //! - [`json`]: the little of JSON that these need.
 //! - [`report`]: the longer answers: members and status, as tables and as JSON.
 #![forbid(unsafe_code)]
 
 pub mod command;
-mod first_line;
+pub mod error;
 mod help;
 mod host;
 pub mod json;
@@ -29,7 +30,7 @@ pub mod verb;
 pub mod words;
 
 pub use command::Command;
-pub use reply::{PROMPT, UNKNOWN};
+pub use reply::PROMPT;
 pub use session::Session;
 pub use verb::Offer;
 pub use words::MAX_LINE;

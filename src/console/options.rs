@@ -2,9 +2,12 @@
 //! and what it means. The parser and `help` read the same table.
 #![forbid(unsafe_code)]
 
+use std::fmt;
+
+use super::error::{Code, ErrorLine};
 use super::verb::{Offer, Verb};
 use super::words::Word;
-use crate::name::{Escaped, RelPath};
+use crate::name::{Escaped, PathError, RelPath};
 
 /// What an option sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,6 +155,53 @@ pub(super) fn of(verb: Verb, offer: &Offer) -> impl Iterator<Item = &'static Opt
     OPTIONS.iter().filter(move |o| o.verbs.contains(&verb) && (o.offered)(&offer, verb))
 }
 
+/// Why words are no options and paths of a command. Texts of the client are fit to be shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum UsageError {
+    /// Something after the path that is no option.
+    SecondPath,
+    UnknownOption(String),
+    /// A value for an option that takes none.
+    NeedlessValue(String),
+    NoHost,
+    NoGroup,
+    NoNumber,
+    /// A path that none can be, and why; None for one that is absolute.
+    Path(Option<PathError>, String),
+}
+
+impl UsageError {
+    /// What the client is told.
+    pub(super) fn line(&self) -> ErrorLine {
+        match self {
+            UsageError::Path(why, path) => {
+                let why = why.map_or("not a relative path".to_owned(), |why| why.to_string());
+                ErrorLine::here(path, Code::InvalidPath, why)
+            }
+            other => ErrorLine::new(Code::Usage, other),
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UsageError::SecondPath => {
+                f.write_str("more than one path (\"a b\" is one path with a space)")
+            }
+            UsageError::UnknownOption(name) => write!(f, "unknown option {name}"),
+            UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
+            UsageError::NoHost => f.write_str("-t needs a host"),
+            UsageError::NoGroup => f.write_str("-g needs a group"),
+            UsageError::NoNumber => f.write_str("--max-delete needs a number"),
+            UsageError::Path(Some(why), path) => write!(f, "{why} {path}"),
+            UsageError::Path(None, path) => write!(f, "not a relative path {path}"),
+        }
+    }
+}
+
+impl std::error::Error for UsageError {}
+
 /// What the words after a command that works on files say.
 #[derive(Default, Debug)]
 pub(super) struct Args {
@@ -170,7 +220,7 @@ pub(super) struct Args {
 impl Args {
     /// Reads `words`. Options may come after the path; those of one letter may be joined (`-rn`)
     /// and have their value in the same word (`-thost`), as long ones after a `=`; `--` ends them.
-    pub(super) fn read(words: &[Word], verb: Verb, offer: &Offer) -> Result<Args, String> {
+    pub(super) fn read(words: &[Word], verb: Verb, offer: &Offer) -> Result<Args, UsageError> {
         let mut args = Args::default();
         let mut words = words.iter();
         let mut options = true;
@@ -185,7 +235,7 @@ impl Args {
                     }
                 }
                 _ if args.path.is_some() => {
-                    return Err("more than one path (\"a b\" is one path with a space)".to_owned());
+                    return Err(UsageError::SecondPath);
                 }
                 _ => args.path = Some(word.bytes.clone()),
             }
@@ -199,10 +249,10 @@ impl Args {
         next: &mut dyn FnMut() -> Option<&'a [u8]>,
         verb: Verb,
         offer: &Offer,
-    ) -> Result<(), String> {
+    ) -> Result<(), UsageError> {
         while let [letter, rest @ ..] = cluster {
             let Some(opt) = of(verb, offer).find(|opt| opt.letter == Some(*letter)) else {
-                return Err(format!("unknown option -{}", Escaped(&[*letter])));
+                return Err(UsageError::UnknownOption(format!("-{}", Escaped(&[*letter]))));
             };
             if opt.value.is_some() {
                 let value = if rest.is_empty() { next() } else { Some(rest) };
@@ -220,21 +270,21 @@ impl Args {
         next: &mut dyn FnMut() -> Option<&'a [u8]>,
         verb: Verb,
         offer: &Offer,
-    ) -> Result<(), String> {
+    ) -> Result<(), UsageError> {
         let mut halves = text.splitn(2, |&b| b == b'=');
         let (name, value) = (halves.next().unwrap_or_default(), halves.next());
         let named = |opt: &&Opt| opt.long.is_some_and(|long| long.as_bytes() == name);
         let Some(opt) = of(verb, offer).find(named) else {
-            return Err(format!("unknown option --{}", Escaped(name)));
+            return Err(UsageError::UnknownOption(format!("--{}", Escaped(name))));
         };
         match (opt.value, value) {
-            (None, Some(_)) => Err(format!("--{} takes no value", Escaped(name))),
+            (None, Some(_)) => Err(UsageError::NeedlessValue(format!("--{}", Escaped(name)))),
             (Some(_), None) => self.set(opt, next()),
             _ => self.set(opt, value),
         }
     }
 
-    fn set(&mut self, opt: &Opt, value: Option<&[u8]>) -> Result<(), String> {
+    fn set(&mut self, opt: &Opt, value: Option<&[u8]>) -> Result<(), UsageError> {
         let text = || value.filter(|v| !v.is_empty()).map(|v| Escaped(v).to_string());
         match opt.means {
             Means::Recursive => self.recursive = true,
@@ -244,16 +294,16 @@ impl Args {
             Means::IgnoreTimes => self.ignore_times = true,
             Means::Checksum => self.checksum = true,
             Means::Host => {
-                let host = text().ok_or("-t needs a host")?;
+                let host = text().ok_or(UsageError::NoHost)?;
                 if !self.targets.contains(&host) {
                     self.targets.push(host);
                 }
             }
-            Means::Group => self.group = Some(text().ok_or("-g needs a group")?),
+            Means::Group => self.group = Some(text().ok_or(UsageError::NoGroup)?),
             Means::MaxDelete => {
                 let digits = |text: &String| text.bytes().all(|b| b.is_ascii_digit());
                 let number = text().filter(digits).and_then(|text| text.parse().ok());
-                self.max_delete = Some(number.ok_or("--max-delete needs a number")?);
+                self.max_delete = Some(number.ok_or(UsageError::NoNumber)?);
             }
         }
         Ok(())
@@ -261,7 +311,7 @@ impl Args {
 
     /// The path, cut as it always was (a trailing `/`) and where it changes nothing (a leading
     /// `./`, a doubled `/`). None if there is none, or it is empty.
-    pub(super) fn path(&self) -> Result<Option<RelPath>, String> {
+    pub(super) fn path(&self) -> Result<Option<RelPath>, UsageError> {
         let Some(typed) = self.path.as_deref().filter(|path| !path.is_empty()) else {
             return Ok(None);
         };
@@ -276,8 +326,10 @@ impl Args {
         let cut = if absolute { typed.to_vec() } else { parts.join(&b'/') };
         match RelPath::parse(&cut) {
             Ok(path) => Ok(Some(path)),
-            Err(_) if absolute => Err(format!("not a relative path {}", Escaped(typed))),
-            Err(why) => Err(format!("{why} {}", Escaped(typed))),
+            Err(why) => {
+                let why = if absolute { None } else { Some(why) };
+                Err(UsageError::Path(why, Escaped(typed).to_string()))
+            }
         }
     }
 }

@@ -13,6 +13,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// Begins with these bytes.
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Output { bytes: bytes.to_vec(), written: 0 }
+    }
+
     /// Bytes as they are: a prompt.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -54,18 +59,13 @@ impl Output {
     pub(super) fn consume(&mut self, count: usize) {
         self.written = self.written.saturating_add(count).min(self.bytes.len());
         if self.written == self.bytes.len() {
-            self.clear();
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT);
+            self.written = 0;
         } else if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.written = 0;
         }
-    }
-
-    /// Nothing of it will be written any more.
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT);
-        self.written = 0;
     }
 }
 

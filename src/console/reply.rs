@@ -3,8 +3,7 @@
 //! No line has a newline at its end; [`super::Session`] adds it.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-
+use super::error::{ErrorLine, Shown};
 pub use super::host::{CheckCount, HostReport, HostStatus};
 use crate::name::{HostName, RelPath};
 use crate::time::Span;
@@ -12,15 +11,28 @@ use crate::time::Span;
 /// What the daemon writes, without a newline, when it will obey the next line.
 pub const PROMPT: &[u8] = b"> ";
 
-/// What an unknown command is answered with, before its name in single quotes.
-pub const UNKNOWN: &str = "mexec: command error";
+/// A line that a command is answered with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// A line for clients whose log level is at least this.
+    Line(u8, String),
+    /// What is wrong; for every client.
+    Error(ErrorLine),
+}
 
-/// A path as a line shows it; the base directory is `.`.
-struct Shown<'a>(&'a RelPath);
+impl Said {
+    /// How many bytes its text has.
+    pub fn size(&self) -> usize {
+        match self {
+            Said::Line(_, line) => line.len(),
+            Said::Error(error) => error.line().len(),
+        }
+    }
+}
 
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_base() { f.write_str(".") } else { fmt::Display::fmt(self.0, f) }
+impl From<ErrorLine> for Said {
+    fn from(error: ErrorLine) -> Said {
+        Said::Error(error)
     }
 }
 
@@ -59,14 +71,6 @@ pub fn would_delete(path: &RelPath) -> String {
     format!("(dryrun) [delete:{}]", Shown(path))
 }
 
-/// Level 0, from `dsync`: a member's copy could not be deleted.
-pub fn delete_error(host: &HostName, path: &RelPath, why: &str) -> String {
-    format!("{DELETE_ERROR}{why}) {host}:{}", Shown(path))
-}
-
-/// How every [`delete_error`] line begins.
-pub const DELETE_ERROR: &str = "delete error (";
-
 /// Level 1: a member's copy has the same contents.
 pub fn check_ok(host: &HostName, path: &RelPath) -> String {
     format!("{host}: OK {}", Shown(path))
@@ -93,36 +97,6 @@ pub fn is_ng(line: &[u8]) -> bool {
     let after = line.iter().position(|&b| b == b' ').map(|at| line.split_at(at));
     after.is_some_and(|(host, rest)| host.ends_with(b":") && rest.starts_with(b" NG "))
 }
-
-/// Level 0: trouble with an entry on a member.
-pub fn trouble_on(host: &HostName, path: &RelPath, why: &str) -> String {
-    format!("error: {why} {host}:{}", Shown(path))
-}
-
-/// Level 0: trouble with an entry here, on the sender.
-pub fn trouble_here(path: &RelPath, why: &str) -> String {
-    format!("error: {why} {}", Shown(path))
-}
-
-/// Level 0: any other trouble.
-pub fn trouble(why: &str) -> String {
-    format!("error: {why}")
-}
-
-/// What every "no such member" line holds, with or without `error:` before it (old daemons say it
-/// without).
-pub const UNKNOWN_HOST: &str = " is not contained in members";
-
-/// Level 0: `-t` names no member.
-pub fn unknown_host(host: &str) -> String {
-    format!("error: {host}{UNKNOWN_HOST}")
-}
-
-/// Level 0: the daemon never sends (`-s`).
-pub const CANNOT_SEND: &str = "error: this server can't send";
-
-/// Level 0: one client more than the daemon serves; the connection is closed after it.
-pub const TOO_MANY_CLIENTS: &str = "error: too many clients";
 
 fn dry(dry_run: bool) -> &'static str {
     if dry_run { "(dryrun) " } else { "" }
@@ -260,16 +234,9 @@ mod tests {
         assert_eq!(skip(&host, &path), "skip   web1:a/b\\012");
         assert_eq!(skip_readonly(&host, &path), "skipro web1:a/b\\012");
         assert_eq!(would_update(&path), "(dryrun) [update:a/b\\012]");
-        let why = "Permission denied";
-        assert_eq!(trouble_on(&host, &path, why), "error: Permission denied web1:a/b\\012");
-        assert_eq!(trouble_here(&path, why), "error: Permission denied a/b\\012");
-        assert_eq!(trouble_here(&RelPath::base(), why), "error: Permission denied .");
-        assert_eq!(unknown_host("x"), "error: x is not contained in members");
         assert_eq!(delete(&host, &path, false), "delete web1:a/b\\012");
         assert_eq!(delete(&host, &path, true), "(dryrun) delete web1:a/b\\012");
         assert_eq!(would_delete(&path), "(dryrun) [delete:a/b\\012]");
-        let error = delete_error(&host, &path, "Directory not empty");
-        assert_eq!(error, "delete error (Directory not empty) web1:a/b\\012");
         assert_eq!(check_ok(&host, &path), "web1: OK a/b\\012");
         assert_eq!(check_ng(&host, &path), "web1: NG a/b\\012");
         assert_eq!(check_extra(&host, &path), "web1: extra a/b\\012");

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
-use crate::console::reply::{HostReport, Progress, Total};
-use crate::engine::job::Answer;
+use crate::console::reply::{HostReport, Progress, Said, Total};
+use crate::engine::disk_job::DiskAnswer;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
@@ -27,8 +27,8 @@ pub(super) enum ToControl {
     Bye { from: NodeId, addr: SocketAddrV4, counter: u64 },
     /// Another packet of a member came.
     Heard(NodeId),
-    /// Lines for a client, each with its level.
-    Lines { client: u32, lines: Vec<(u8, String)> },
+    /// Lines for a client.
+    Lines { client: u32, lines: Vec<Said> },
     /// How far a client's transfer is.
     Progress { client: u32, progress: Progress },
     /// A client's transfer is over.
@@ -63,7 +63,7 @@ pub(super) enum ToSender {
 #[derive(Debug)]
 pub(super) enum ToReceiver {
     /// The disk has done a job.
-    Answer(Answer<StagedFile>),
+    Answer(DiskAnswer<StagedFile>),
     /// A member has left.
     Gone(NodeId),
     /// A member's transfers before this one are closed.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
-use crate::engine::job::TransferKey;
+use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::root::Root;
 use crate::ids::TransferNo;

@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod destination;
+pub mod disk_job;
 pub mod incoming;
-pub mod job;
 pub mod members;
 pub mod outgoing;
 pub mod ranges;

@@ -185,17 +185,17 @@ impl Pacer {
 /// A limit in bytes a second that holds five milliseconds' worth: a thread of a busy host wakes up
 /// late (`-T`).
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     rate: f64,
     next: Time,
 }
 
-impl Bucket {
+impl TokenBucket {
     const HOLDS: Span = Span::from_millis(5);
 
     /// A full bucket for `rate` bytes a second.
     pub fn new(rate: f64) -> Self {
-        Bucket { rate: rate.max(1.0), next: Time::ZERO }
+        TokenBucket { rate: rate.max(1.0), next: Time::ZERO }
     }
 
     /// When data may leave: now if it is in the past.
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_bucket_lets_its_rate_through() {
-        let mut bucket = Bucket::new(1e6);
+        let mut bucket = TokenBucket::new(1e6);
         let mut now = Time::from_micros(1_000_000);
         let start = now;
         for _ in 0..1_000 {

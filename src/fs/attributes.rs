@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::grain::Grain;
-use super::identity::Identity;
+use super::identity::{Identity, ObjectId};
 use super::rights::{Rights, Wanted, changes, is_kind};
 use super::root::Dirs;
 use super::staging::Staging;
@@ -32,6 +32,22 @@ pub(super) fn set_attributes(
     fsat::set_mtime_fd(fd, entry.mtime)
 }
 
+/// What was found when an entry was planned, and may be changed when it is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Examined {
+    /// Which object it was.
+    pub id: ObjectId,
+    /// Of a file whose content was as sent, by its digest: its state at that time.
+    pub proven: Option<Identity>,
+}
+
+impl Examined {
+    /// An object about whose content nothing is known.
+    pub fn object(id: ObjectId) -> Self {
+        Examined { id, proven: None }
+    }
+}
+
 /// What [`apply`] changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Applied {
@@ -46,16 +62,17 @@ pub(super) struct Applied {
 /// Sets those attributes of the object at an entry's path that differ, following no symbolic link.
 ///
 /// The mtime of a regular file tells when its content last changed, which may have happened just now.
-/// So it is set only if the file has not changed since its content was `proven` to be as sent.
+/// So it is set only if the file has not changed since its content was proven to be as sent.
 ///
 /// # Errors
-/// ESTALE if the object has another type by now; for a directory ELOOP or ENOTDIR.
+/// ESTALE if it is not the `examined` object any more, or must not be changed in place by now
+/// ([`Rights::must_replace`]); for a directory of another type ELOOP or ENOTDIR.
 pub(super) fn apply(
     dirs: &mut Dirs,
     rights: &Rights,
     staging: Option<&Staging>,
     entry: &Entry,
-    proven: Option<&Identity>,
+    examined: Examined,
 ) -> io::Result<Applied> {
     let (dir, name) = dirs.parent(&entry.path)?;
     let fd = fsat::open_at(dir.as_fd(), name, libc::O_PATH, 0)?;
@@ -67,6 +84,10 @@ pub(super) fn apply(
             _ => libc::ESTALE,
         };
         return Err(io::Error::from_raw_os_error(code));
+    }
+    let proven = examined.proven == Some(Identity::of(&stat));
+    if examined.id != ObjectId::of(&stat) || rights.must_replace(entry, &stat, proven) {
+        return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
     let mut applied = Applied::default();
     if !rights.may_change(&stat) {
@@ -85,7 +106,7 @@ pub(super) fn apply(
     }
     let Wanted { uid, gid, mode } = wanted;
     let grain = staging.map_or(Grain::EXACT, |staging| staging.grain(&stat));
-    let timely = stat.kind != FileType::File || proven == Some(&Identity::of(&stat));
+    let timely = stat.kind != FileType::File || proven;
     if timely && !grain.same(stat.mtime, entry.mtime) {
         fsat::set_mtime_path(dir.as_fd(), name, fd.as_fd(), entry.mtime)?;
         applied.mtime = true;

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::attributes::{self, Applied};
+use super::attributes::{self, Applied, Examined};
 use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
 use super::errors::{is_fatal, reason};
-use super::identity::Identity;
+use super::identity::ObjectId;
 use super::paths::above;
 use super::paths::split;
 use super::staging::Staged;
 use super::surplus::Within;
 use super::sweep;
-use crate::engine::job::{Answer, TransferKey};
+use crate::engine::disk_job::{DiskAnswer, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -39,7 +39,7 @@ impl Disk {
         key: TransferKey,
         batch: BatchNo,
         strikes: &[EntryNo],
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let Some(mut transfer) = self.transfers.remove(&key) else {
             return never_planned(key, batch);
         };
@@ -51,7 +51,7 @@ impl Disk {
                 }
             }
             self.transfers.insert(key, transfer);
-            return Answer::Done { key, batch, outcomes };
+            return DiskAnswer::Done { key, batch, outcomes };
         }
         // Batches are committed in order, so an earlier one cannot be committed any more.
         let later = transfer.batches.split_off(&batch);
@@ -64,8 +64,8 @@ impl Disk {
                 let done = self.commit_batch(&mut transfer, batch, &mut planned, strikes);
                 self.discard(&mut planned);
                 match done {
-                    Ok(outcomes) => Answer::Done { key, batch, outcomes },
-                    Err((entry, reason)) => Answer::Fatal { key, batch, entry, reason },
+                    Ok(outcomes) => DiskAnswer::Done { key, batch, outcomes },
+                    Err((entry, reason)) => DiskAnswer::Fatal { key, batch, entry, reason },
                 }
             }
         };
@@ -88,7 +88,7 @@ impl Disk {
         }
         let idle = self.staging.is_none();
         let fsync = self.config.fsync && !idle;
-        let spools = transfer.surplus.options.spools() && !idle;
+        let spools = transfer.surplus.mode.spools() && !idle;
         if spools {
             transfer.surplus.committing(batch);
         }
@@ -107,13 +107,13 @@ impl Disk {
                 let spooled = self.spool_surplus(transfer, entry, listed);
                 spooled.map_err(|e| (EntryNo::of(at), reason(&e)))?;
             }
-            let proven = planned.proven.get(&EntryNo::of(at));
+            let examined = planned.examined.get(&EntryNo::of(at)).copied();
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
                 _ => {
                     let staged = (staged, is_whole);
-                    self.commit_entry(transfer, entry, need, staged, proven, &mut touched)
+                    self.commit_entry(transfer, entry, need, staged, examined, &mut touched)
                 }
             };
             if spools && !matches!(entry.kind, Kind::Close { .. }) {
@@ -162,7 +162,7 @@ impl Disk {
         entry: &Entry,
         need: Need,
         (staged, is_whole): (&mut Option<Result<Staged, Reason>>, bool),
-        proven: Option<&Identity>,
+        examined: Option<Examined>,
         touched: &mut Touched,
     ) -> Outcome {
         let path = entry.path.as_bytes();
@@ -179,13 +179,13 @@ impl Disk {
                 return Outcome::Silent;
             }
             (Kind::Close { .. }, _) => {
-                let done = self.close_dir(transfer, entry);
+                let done = self.close_dir(transfer, entry, examined);
                 transfer.opened.release(path);
                 done
             }
             (_, Need::Attributes) => {
                 touched.others = true;
-                let done = self.apply(transfer, entry, proven);
+                let done = self.apply(transfer, entry, examined);
                 done.map(|_| Outcome::Updated).map_err(|e| reason(&e))
             }
             (_, Need::All) => match staged {
@@ -216,30 +216,32 @@ impl Disk {
             let (dir, name) = disk.dirs.parent(&entry.path)?;
             match fsat::mkdir_at(dir.as_fd(), name, 0o700) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    fsat::stat_at(dir.as_fd(), name).map(Some)
+                    fsat::stat_at(dir.as_fd(), name).map(|stat| (stat, false))
                 }
-                made => made.map(|()| None),
+                made => made.and_then(|()| fsat::stat_at(dir.as_fd(), name)).map(|s| (s, true)),
             }
         });
         let made = match made {
-            Ok(Some(stat)) if stat.kind == FileType::Symlink => Err(Reason::LinkInPath),
-            Ok(Some(stat)) if stat.kind != FileType::Directory => Err(Reason::NotADirectoryInPlace),
+            Ok((stat, _)) if stat.kind == FileType::Symlink => Err(Reason::LinkInPath),
+            Ok((stat, _)) if stat.kind != FileType::Directory => Err(Reason::NotADirectoryInPlace),
             Ok(found) => Ok(found),
             Err(e) => Err(reason(&e)),
         };
         self.dirs.forget_at(path);
         let known = transfer.opened.get(path);
         match made {
-            Ok(None) => {
+            Ok((stat, true)) => {
                 if let Some(known) = known {
                     known.created = true;
+                    known.id = Some(ObjectId::of(&stat));
                 }
                 Ok(Outcome::Updated)
             }
-            Ok(Some(stat)) => {
+            Ok((stat, false)) => {
                 // Created since it was planned: by this transfer, if it opens it twice, or by others.
                 if let Some(known) = known {
                     known.lacks_owner_access |= self.rights.lacks_owner_access(&stat);
+                    known.id.get_or_insert(ObjectId::of(&stat));
                 }
                 Ok(Outcome::Skipped)
             }
@@ -251,8 +253,15 @@ impl Disk {
     }
 
     /// Sets the attributes of a directory.
-    fn close_dir(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> Result<Outcome, Reason> {
-        let applied = self.apply(transfer, entry, None).map_err(|e| reason(&e))?;
+    fn close_dir(
+        &mut self,
+        transfer: &mut DiskTransfer,
+        entry: &Entry,
+        examined: Option<Examined>,
+    ) -> Result<Outcome, Reason> {
+        let opened = transfer.opened.get(entry.path.as_bytes()).and_then(|known| known.id);
+        let examined = opened.map(Examined::object).or(examined);
+        let applied = self.apply(transfer, entry, examined).map_err(|e| reason(&e))?;
         let news = match transfer.opened.get(entry.path.as_bytes()) {
             None => applied.access || applied.mtime,
             Some(known) => {
@@ -270,10 +279,13 @@ impl Disk {
         &mut self,
         transfer: &mut DiskTransfer,
         entry: &Entry,
-        proven: Option<&Identity>,
+        examined: Option<Examined>,
     ) -> io::Result<Applied> {
+        let Some(examined) = examined else {
+            return Err(io::Error::from_raw_os_error(libc::ESTALE));
+        };
         self.with_owner_access(transfer, &entry.path, |disk| {
-            attributes::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, proven)
+            attributes::apply(&mut disk.dirs, &disk.rights, disk.staging.as_ref(), entry, examined)
         })
     }
 
@@ -325,9 +337,11 @@ impl Disk {
                 continue;
             }
             let (parent, name) = self.dirs.parent(&known.entry.path)?;
-            let flags = libc::O_PATH | libc::O_DIRECTORY;
-            let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
+            let fd = fsat::open_at(parent.as_fd(), name, fsat::PATH_ONLY, 0)?;
             let stat = fsat::stat_fd(fd.as_fd())?;
+            if known.id != Some(ObjectId::of(&stat)) {
+                continue;
+            }
             fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), stat.mode | 0o700)?;
             known.original_mode = Some(stat.mode);
             changed = true;

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use super::disk::{Disk, StagedFile};
 use super::errors::{leads_nowhere, reason};
+use super::identity::ObjectId;
 use super::paths::split;
 use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::Record;
 use super::surplus::Within;
-use crate::engine::job::{Answer, Tally, TransferKey};
+use crate::engine::disk_job::{DeletionTally, DiskAnswer, TransferKey};
 use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, Stat};
 use crate::wire::outcome::SpoolCode;
@@ -25,35 +26,40 @@ use crate::wire::outcome::SpoolCode;
 const LOOK_UP_EACH: u32 = 64;
 
 impl Disk {
-    pub(super) fn tally(&mut self, key: TransferKey) -> Answer<StagedFile> {
+    pub(super) fn tally(&mut self, key: TransferKey) -> DiskAnswer<StagedFile> {
         let (Some(transfer), Some(staging)) = (self.transfers.get_mut(&key), &mut self.staging)
         else {
-            return Answer::Tallied { key, tally: Tally::default() };
+            return DiskAnswer::Tallied { key, tally: DeletionTally::default() };
         };
         let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
         match transfer.surplus.tally(&mut within) {
-            Ok(tally) => Answer::Tallied { key, tally },
+            Ok(tally) => DiskAnswer::Tallied { key, tally },
             Err(e) => fatal(key, &e),
         }
     }
 
-    pub(super) fn page(&mut self, key: TransferKey, skip: u64, room: usize) -> Answer<StagedFile> {
+    pub(super) fn page(
+        &mut self,
+        key: TransferKey,
+        skip: u64,
+        room: usize,
+    ) -> DiskAnswer<StagedFile> {
         let spool = self.transfers.get_mut(&key).and_then(|transfer| transfer.surplus.spool());
         match spool.map_or(Ok(Vec::new()), |spool| spool.page(skip, room)) {
-            Ok(names) => Answer::Page { key, skip, names },
+            Ok(names) => DiskAnswer::Page { key, skip, names },
             Err(e) => fatal(key, &e),
         }
     }
 
-    pub(super) fn delete(&mut self, key: TransferKey) -> Answer<StagedFile> {
-        let none = Answer::Deleted { key, deleted: 0, failed: 0 };
+    pub(super) fn delete(&mut self, key: TransferKey) -> DiskAnswer<StagedFile> {
+        let none = DiskAnswer::Deleted { key, deleted: 0, failed: 0 };
         let Some(transfer) = self.transfers.get_mut(&key) else { return none };
         let surplus = &mut transfer.surplus;
         if !surplus.may_run() || self.staging.is_none() {
             return none;
         }
         if let Some((deleted, failed)) = surplus.ran {
-            return Answer::Deleted { key, deleted, failed };
+            return DiskAnswer::Deleted { key, deleted, failed };
         }
         let mut remover = Remover {
             dirs: &mut self.dirs,
@@ -79,7 +85,7 @@ impl Disk {
         surplus.ran = Some((deleted, failed));
         let synced = if self.config.fsync { self.sync_file_systems(touched) } else { Ok(()) };
         match passed.and(synced) {
-            Ok(()) => Answer::Deleted { key, deleted, failed },
+            Ok(()) => DiskAnswer::Deleted { key, deleted, failed },
             Err(e) => fatal(key, &e),
         }
     }
@@ -102,8 +108,8 @@ impl Disk {
     }
 }
 
-fn fatal(key: TransferKey, error: &io::Error) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch: BatchNo::ZERO, entry: EntryNo::ZERO, reason: reason(error) }
+fn fatal(key: TransferKey, error: &io::Error) -> DiskAnswer<StagedFile> {
+    DiskAnswer::Fatal { key, batch: BatchNo::ZERO, entry: EntryNo::ZERO, reason: reason(error) }
 }
 
 struct Remover<'a> {
@@ -147,7 +153,7 @@ impl Remover<'_> {
             Err(e) if leads_nowhere(&e) => return Ok(false),
             Err(e) => return Err(e),
         };
-        if (run.stat.dev, run.stat.ino) != record.parent {
+        if ObjectId::of(&run.stat) != record.parent {
             return Ok(false);
         }
         let fd = run.fd.as_fd();

@@ -12,16 +12,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::attributes;
+use super::attributes::{self, Examined};
 use super::claim;
 use super::digest::Digester;
-use super::identity::Identity;
+use super::identity::{Identity, ObjectId};
 use super::opened::{OpenDir, Opened};
 use super::rights::Rights;
 use super::root::{Dirs, Root};
 use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
-use crate::engine::job::{Answer, Job, TransferKey};
+use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -35,7 +35,7 @@ use crate::wire::outcome::{Need, Reason};
 pub struct DiskConfig {
     /// Never change anything: what would be needed is answered with [`Need::ReadOnly`].
     pub readonly: bool,
-    /// Sync everything that belongs to a batch before its [`Answer::Done`].
+    /// Sync everything that belongs to a batch before its [`DiskAnswer::Done`].
     pub fsync: bool,
     /// Device nodes are neither created nor changed.
     pub no_devices: bool,
@@ -63,7 +63,7 @@ impl AsFd for StagedFile {
 pub struct Closing(Arc<Mutex<BTreeSet<TransferKey>>>);
 
 impl Closing {
-    /// A [`Job::Close`] for this transfer is queued.
+    /// A [`DiskJob::Close`] for this transfer is queued.
     pub fn add(&self, key: TransferKey) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
@@ -119,8 +119,8 @@ pub(super) struct PlannedBatch {
     pub manifest: Arc<Manifest>,
     pub layout: Arc<Layout>,
     pub needs: Vec<Need>,
-    /// Files whose content was found to be as sent, by its digest: their state at that time.
-    pub proven: BTreeMap<EntryNo, Identity>,
+    /// What was found for the entries whose attributes are to be changed.
+    pub examined: BTreeMap<EntryNo, Examined>,
     /// What each entry has in staging, or why staging it failed.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, while it is open here.
@@ -148,7 +148,7 @@ impl Disk {
         Ok(Disk { config, rights, staging, dirs, digester, closing, transfers })
     }
 
-    /// Where to announce that a transfer will be closed, before its [`Job::Close`].
+    /// Where to announce that a transfer will be closed, before its [`DiskJob::Close`].
     pub fn closing(&self) -> Closing {
         self.closing.clone()
     }
@@ -156,22 +156,22 @@ impl Disk {
     /// Runs one job.
     ///
     /// A job for a batch that was never planned, or was committed already, is answered with
-    /// [`Answer::Fatal`] and EINVAL.
-    pub fn run(&mut self, job: Job) -> Option<Answer<StagedFile>> {
+    /// [`DiskAnswer::Fatal`] and EINVAL.
+    pub fn run(&mut self, job: DiskJob) -> Option<DiskAnswer<StagedFile>> {
         // The tree may have changed since the last job: paths are resolved anew.
         self.dirs.forget();
         let answer = match job {
-            Job::Plan { key, batch, manifest, layout, options } => {
-                Some(self.plan(key, batch, manifest, layout, options))
+            DiskJob::Plan { key, batch, manifest, layout, mode } => {
+                Some(self.plan(key, batch, manifest, layout, mode))
             }
-            Job::Stage { key, batch, body } => Some(self.stage(key, batch, body)),
-            Job::Commit { key, batch, strikes } => Some(self.commit(key, batch, &strikes)),
-            Job::Tally { key } => Some(self.tally(key)),
-            Job::Delete { key } => Some(self.delete(key)),
-            Job::Page { key, skip, room } => Some(self.page(key, skip, room)),
-            Job::Close { key, .. } => {
+            DiskJob::Stage { key, batch, body } => Some(self.stage(key, batch, body)),
+            DiskJob::Commit { key, batch, strikes } => Some(self.commit(key, batch, &strikes)),
+            DiskJob::Tally { key } => Some(self.tally(key)),
+            DiskJob::Delete { key } => Some(self.delete(key)),
+            DiskJob::Page { key, skip, room } => Some(self.page(key, skip, room)),
+            DiskJob::Close { key, .. } => {
                 self.close(key);
-                Some(Answer::Closed { key })
+                Some(DiskAnswer::Closed { key })
             }
         };
         self.dirs.forget();
@@ -198,14 +198,16 @@ impl Disk {
     }
 
     fn restore(&mut self, dir: &OpenDir) -> io::Result<()> {
+        let Some(id) = dir.id else { return Ok(()) };
         if dir.created {
-            let staging = self.staging.as_ref();
-            attributes::apply(&mut self.dirs, &self.rights, staging, &dir.entry, None)?;
+            let (staging, examined) = (self.staging.as_ref(), Examined::object(id));
+            attributes::apply(&mut self.dirs, &self.rights, staging, &dir.entry, examined)?;
         } else if let Some(mode) = dir.original_mode {
             let (parent, name) = self.dirs.parent(&dir.entry.path)?;
-            let flags = libc::O_PATH | libc::O_DIRECTORY;
-            let fd = fsat::open_at(parent.as_fd(), name, flags, 0)?;
-            fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), mode)?;
+            let fd = fsat::open_at(parent.as_fd(), name, fsat::PATH_ONLY, 0)?;
+            if ObjectId::of(&fsat::stat_fd(fd.as_fd())?) == id {
+                fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), mode)?;
+            }
         }
         Ok(())
     }
@@ -227,6 +229,6 @@ pub fn refusal(root: &Root, us: u32) -> Option<io::Error> {
 }
 
 /// The answer to a job for a batch that is not planned.
-pub(super) fn never_planned(key: TransferKey, batch: BatchNo) -> Answer<StagedFile> {
-    Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: Reason::Os(errno::EINVAL) }
+pub(super) fn never_planned(key: TransferKey, batch: BatchNo) -> DiskAnswer<StagedFile> {
+    DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason: Reason::Os(errno::EINVAL) }
 }

@@ -45,6 +45,21 @@ impl Identity {
     }
 }
 
+/// Which object it is, whatever its state: an open descriptor or a path may lead to another one later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct ObjectId {
+    /// The device it is on.
+    pub dev: u64,
+    /// Its inode number.
+    pub ino: u64,
+}
+
+impl ObjectId {
+    pub fn of(stat: &Stat) -> Self {
+        ObjectId { dev: stat.dev, ino: stat.ino }
+    }
+}
+
 /// Of any object on the list of what would be deleted: what tells it from another one, and from
 /// itself after a change. A directory counts as unchanged whatever happens inside it. The ctime of a
 /// file with several hard links is not compared, since it changes when another link is removed.
@@ -71,8 +86,8 @@ impl Seen {
     }
 
     /// Device and inode number.
-    pub fn id(&self) -> (u64, u64) {
-        (self.dev, self.ino)
+    pub fn id(&self) -> ObjectId {
+        ObjectId { dev: self.dev, ino: self.ino }
     }
 
     /// Whether `stat` describes the same object, unchanged.

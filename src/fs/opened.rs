@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::identity::ObjectId;
 use super::paths::above;
 use crate::wire::manifest::Entry;
 
@@ -17,6 +18,8 @@ pub(super) struct OpenDir {
     pub entry: Entry,
     /// It existed before the transfer.
     pub existed: bool,
+    /// Which directory it is, once it exists.
+    pub id: Option<ObjectId>,
     /// Its attributes were not as sent before the transfer changed anything in it.
     pub differs: bool,
     /// Something in it will be created or replaced, which changes its mtime.
@@ -39,12 +42,12 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// An open entry was planned; `existed`, `differs` and `lacks_owner_access` are as in [`OpenDir`].
-    /// False if too many directories are open.
+    /// An open entry was planned; `id` is that of an existing directory, `differs` and
+    /// `lacks_owner_access` are as in [`OpenDir`]. False if too many directories are open.
     pub fn open(
         &mut self,
         entry: &Entry,
-        existed: bool,
+        id: Option<ObjectId>,
         differs: bool,
         lacks_owner_access: bool,
     ) -> bool {
@@ -57,7 +60,8 @@ impl Opened {
         // transfer may have changed it.
         let known = self.dirs.entry(path.to_vec()).or_insert_with(|| OpenDir {
             entry: entry.clone(),
-            existed,
+            existed: id.is_some(),
+            id,
             differs,
             dirty: false,
             lacks_owner_access: false,
@@ -147,14 +151,14 @@ mod tests {
     #[test]
     fn what_is_below_a_failed_directory_is_silent_until_it_is_closed() {
         let mut opened = Opened::default();
-        assert!(opened.open(&dir("a"), true, false, false));
-        assert!(opened.open(&dir("a/b"), false, false, false));
+        assert!(opened.open(&dir("a"), Some(ObjectId::default()), false, false));
+        assert!(opened.open(&dir("a/b"), None, false, false));
         opened.fail(b"a/b");
         opened.fail(b"a/b");
         assert!(opened.is_below_failed(b"a/b/c") && opened.is_below_failed(b"a/b/c/d"));
         assert!(!opened.is_below_failed(b"a/b") && !opened.is_below_failed(b"a/bc"));
         // Opened once more, it may have got better; and both closes count.
-        assert!(opened.open(&dir("a/b"), false, false, false));
+        assert!(opened.open(&dir("a/b"), None, false, false));
         assert!(!opened.is_below_failed(b"a/b/c"));
         opened.fail(b"a/b");
         opened.release(b"a/b");
@@ -169,9 +173,9 @@ mod tests {
     fn no_transfer_opens_without_end() {
         let mut opened = Opened::default();
         for n in 0..MOST {
-            assert!(opened.open(&dir(&format!("d{n}")), false, false, false));
+            assert!(opened.open(&dir(&format!("d{n}")), None, false, false));
         }
-        assert!(!opened.open(&dir("more"), false, false, false));
-        assert!(opened.open(&dir("d1"), false, false, false));
+        assert!(!opened.open(&dir("more"), None, false, false));
+        assert!(opened.open(&dir("d1"), None, false, false));
     }
 }

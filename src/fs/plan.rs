@@ -5,19 +5,20 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::attributes::Examined;
 use super::digest::Digester;
 use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
 use super::errors::{is_fatal, reason};
 use super::grain::Grain;
-use super::identity::Identity;
+use super::identity::{Identity, ObjectId};
 use super::opened::Opened;
 use super::paths::split;
 use super::rights::{PRIVATE, Rights, is_kind};
 use super::root::Dirs;
 use super::staging::{Staging, create};
-use super::surplus::{Surplus, Within};
+use super::surplus::Within;
 use super::sweep;
-use crate::engine::job::{Answer, Options, TransferKey};
+use crate::engine::disk_job::{DiskAnswer, Mode, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -33,17 +34,17 @@ impl Disk {
         batch: BatchNo,
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
-        options: Options,
-    ) -> Answer<StagedFile> {
+        mode: Mode,
+    ) -> DiskAnswer<StagedFile> {
         let before = self.transfers.get_mut(&key).and_then(|t| t.batches.remove(&batch));
         if let Some(mut before) = before {
             self.discard(&mut before);
         }
         let transfer = self.transfers.entry(key).or_default();
-        transfer.surplus.options = options;
+        transfer.surplus.mode = mode;
         if let Some(setup) = &manifest.setup {
             if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
+                return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
             }
         }
         let closing = &self.closing;
@@ -55,33 +56,33 @@ impl Disk {
             digester: &mut self.digester,
             ahead: &mut transfer.ahead,
             cancelled: &|| closing.contains(key),
-            proven: BTreeMap::new(),
+            examined: BTreeMap::new(),
             readonly: self.config.readonly,
             no_devices: self.config.no_devices,
-            options,
+            mode,
         };
-        let needs: Vec<Need> = match options.names_only {
+        let needs: Vec<Need> = match mode.names_only() {
             true => vec![Need::Skip; manifest.entries.len()],
             false => {
                 let entries = EntryNo::ZERO.onwards().zip(&manifest.entries);
                 entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
             }
         };
-        let proven = planner.proven;
-        if Surplus::commits_nothing(&options) {
+        let examined = planner.examined;
+        if mode.commits_nothing() {
             return self.plan_without_commit(key, batch, &manifest, needs);
         }
         let staged = vec![None; manifest.entries.len()];
         let mut planned =
-            PlannedBatch { manifest, layout, needs, proven, staged, file: None, is_whole: false };
+            PlannedBatch { manifest, layout, needs, examined, staged, file: None, is_whole: false };
         let opened = self.open_streamed(&mut planned);
         let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
             transfer.batches.insert(batch, planned);
         }
         match opened {
-            Err((entry, reason)) => Answer::Fatal { key, batch, entry, reason },
-            Ok(()) => Answer::Planned { key, batch, needs, file },
+            Err((entry, reason)) => DiskAnswer::Fatal { key, batch, entry, reason },
+            Ok(()) => DiskAnswer::Planned { key, batch, needs, file },
         }
     }
 
@@ -92,18 +93,18 @@ impl Disk {
         batch: BatchNo,
         manifest: &Arc<Manifest>,
         needs: Vec<Need>,
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let transfer = self.transfers.entry(key).or_default();
-        if let (Some(staging), true) = (&mut self.staging, transfer.surplus.options.spools()) {
+        if let (Some(staging), true) = (&mut self.staging, transfer.surplus.mode.spools()) {
             let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
             let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
             let failed = failed.collect();
             if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
-                return Answer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
+                return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
         transfer.only_needs.insert(batch, needs.clone());
-        Answer::Planned { key, batch, needs, file: None }
+        DiskAnswer::Planned { key, batch, needs, file: None }
     }
 
     /// Creates the streamed file of a batch in staging, if it has one and needs it. If that fails, the
@@ -161,16 +162,16 @@ struct Planner<'a> {
     /// Whether the result is no longer wanted.
     cancelled: &'a dyn Fn() -> bool,
     /// As in [`PlannedBatch`].
-    proven: BTreeMap<EntryNo, Identity>,
+    examined: BTreeMap<EntryNo, Examined>,
     readonly: bool,
     no_devices: bool,
-    options: Options,
+    mode: Mode,
 }
 
 impl Planner<'_> {
     /// Whether nothing that is planned will be carried out.
     fn commits_nothing(&self) -> bool {
-        self.readonly || Surplus::commits_nothing(&self.options)
+        self.readonly || self.mode.commits_nothing()
     }
 
     fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
@@ -180,7 +181,7 @@ impl Planner<'_> {
         }
         let need = match entry.kind {
             Kind::Open => self.open(entry),
-            Kind::Close { .. } => self.close(entry),
+            Kind::Close { .. } => self.close(entry, at),
             Kind::Keep => Need::Skip,
             Kind::Ahead { size } => self.announced(&entry.path, size),
             _ => self.object(entry, digest, at),
@@ -189,7 +190,7 @@ impl Planner<'_> {
         let need = match need {
             // To be compared they need not be taken.
             Need::All | Need::Attributes
-                if device && self.no_devices && !self.readonly && !self.options.check =>
+                if device && self.no_devices && !self.readonly && !self.mode.is_check() =>
             {
                 Need::Failed(Reason::DeviceRefused)
             }
@@ -202,7 +203,7 @@ impl Planner<'_> {
         }
         match need {
             // Comparing needs no right to write.
-            need if self.options.check => need,
+            need if self.mode.is_check() => need,
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
         }
@@ -216,7 +217,7 @@ impl Planner<'_> {
             Err((Some(libc::ENOENT), _)) => Ok(None),
             // The commit will give itself access; until then it is unknown what is there.
             Err((Some(libc::EACCES), _))
-                if !self.options.check && self.opened.is_below_unusable(path.as_bytes()) =>
+                if !self.mode.is_check() && self.opened.is_below_unusable(path.as_bytes()) =>
             {
                 Ok(None)
             }
@@ -247,7 +248,8 @@ impl Planner<'_> {
         let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat, false));
         let lacks_owner_access =
             stat.as_ref().is_some_and(|stat| self.rights.lacks_owner_access(stat));
-        if !self.opened.open(entry, stat.is_some(), differs, lacks_owner_access) {
+        let id = stat.as_ref().map(ObjectId::of);
+        if !self.opened.open(entry, id, differs, lacks_owner_access) {
             return Need::Failed(Reason::Os(errno::ENOMEM));
         }
         match failed {
@@ -257,22 +259,22 @@ impl Planner<'_> {
             }
             None if stat.is_some() => Need::Skip,
             // Everything in it is missing too, and will be reported.
-            None if self.options.check => MISSING,
+            None if self.mode.is_check() => MISSING,
             None => Need::All,
         }
     }
 
-    fn close(&mut self, entry: &Entry) -> Need {
+    fn close(&mut self, entry: &Entry, at: EntryNo) -> Need {
         let path = entry.path.as_bytes();
         let idle = self.commits_nothing();
         let failed = self.opened.has_failed(path);
         let need = match self.opened.get(path) {
             _ if failed => Need::Silent,
-            Some(dir) if !dir.existed && self.options.check => Need::Silent,
+            Some(dir) if !dir.existed && self.mode.is_check() => Need::Silent,
             Some(dir) if dir.existed && dir.differs => Need::Attributes,
             Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
             Some(_) => Need::Skip,
-            None => self.attributes(entry),
+            None => self.attributes(entry, at),
         };
         if idle || matches!(need, Need::Skip | Need::Silent) {
             // The commit will have nothing to do for it.
@@ -282,10 +284,14 @@ impl Planner<'_> {
     }
 
     /// The need of a close entry whose directory is not open.
-    fn attributes(&mut self, entry: &Entry) -> Need {
+    fn attributes(&mut self, entry: &Entry, at: EntryNo) -> Need {
         match self.look(&entry.path) {
             Ok(Some(stat)) if stat.kind == FileType::Directory => {
-                if self.differ(entry, &stat, false) { Need::Attributes } else { Need::Skip }
+                if !self.differ(entry, &stat, false) {
+                    return Need::Skip;
+                }
+                self.examined.insert(at, Examined::object(ObjectId::of(&stat)));
+                Need::Attributes
             }
             Ok(Some(_)) => Need::Failed(Reason::NotADirectoryInPlace),
             Ok(None) => Need::Failed(Reason::Os(errno::ENOENT)),
@@ -296,18 +302,15 @@ impl Planner<'_> {
     fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
         let stat = match self.look(&entry.path) {
             Ok(Some(stat)) => stat,
-            Ok(None) if self.options.check => return MISSING,
+            Ok(None) if self.mode.is_check() => return MISSING,
             Ok(None) => return Need::All,
             Err(e) => return Need::Failed(reason(&e)),
         };
         let same = self.same_content(entry, &stat, digest);
         let proven = matches!(same, Ok(true)) && digest.is_some();
-        if proven {
-            self.proven.insert(at, Identity::of(&stat));
-        }
         match same {
             Err(e) => Need::Failed(reason(&e)),
-            Ok(false) if stat.kind == FileType::Directory && !self.options.check => {
+            Ok(false) if stat.kind == FileType::Directory && !self.mode.is_check() => {
                 match self.is_empty(&entry.path) {
                     Ok(true) => Need::All,
                     Ok(false) => Need::Failed(Reason::DirectoryInPlace),
@@ -315,8 +318,15 @@ impl Planner<'_> {
                 }
             }
             Ok(false) => Need::All,
-            Ok(true) if self.differ(entry, &stat, proven) => Need::Attributes,
-            Ok(true) => Need::Skip,
+            Ok(true) if !self.differ(entry, &stat, proven) => Need::Skip,
+            Ok(true) if !self.mode.is_check() && self.rights.must_replace(entry, &stat, proven) => {
+                Need::All
+            }
+            Ok(true) => {
+                let proven = proven.then(|| Identity::of(&stat));
+                self.examined.insert(at, Examined { id: ObjectId::of(&stat), proven });
+                Need::Attributes
+            }
         }
     }
 
@@ -335,7 +345,7 @@ impl Planner<'_> {
             return Ok(false);
         }
         Ok(match &entry.kind {
-            Kind::File { size, .. } if self.options.ignore_times || *size != stat.size => false,
+            Kind::File { size, .. } if self.mode.ignores_times() || *size != stat.size => false,
             Kind::File { .. } => match digest {
                 Some(digest) => self.has_digest(entry, stat, digest)?,
                 None => self.grain(stat).same(stat.mtime, entry.mtime),
@@ -379,7 +389,7 @@ impl Planner<'_> {
         }
         match self.digest(&entry.path, &identity) {
             Ok(found) => Ok(found.as_ref() == Some(digest)),
-            Err(e) if self.options.check => Err(e),
+            Err(e) if self.mode.is_check() => Err(e),
             Err(_) => Ok(false),
         }
     }

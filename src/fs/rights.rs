@@ -99,6 +99,23 @@ impl Rights {
         Wanted { uid, gid, mode }
     }
 
+    /// Whether an object must be replaced by a new one, because what it is to become could be abused by
+    /// those who own it now:
+    ///
+    /// - a file whose content is not `proven` to be as sent would get another owner, or a set-id bit;
+    /// - the object has other hard links, which may be out of reach of this transfer.
+    pub fn must_replace(&self, entry: &Entry, stat: &Stat, proven: bool) -> bool {
+        if stat.kind == FileType::Directory || !self.may_change(stat) {
+            return false;
+        }
+        let wanted = self.wanted(entry, stat.uid, stat.gid);
+        let gains_owner = wanted.uid != stat.uid;
+        let gains_set_id = wanted.mode & SET_IDS != 0
+            && (gains_owner || wanted.gid != stat.gid || wanted.mode & SET_IDS & !stat.mode != 0);
+        let unproven = matches!(entry.kind, Kind::File { .. }) && !proven;
+        stat.nlink > 1 || (unproven && (gains_owner || gains_set_id))
+    }
+
     /// Whether any attribute of `stat` has to be changed. The mode of a symbolic link has no meaning.
     /// The mtime of a regular file describes its content, so it is compared only if the content is
     /// `proven` to be as sent.
@@ -136,6 +153,7 @@ pub(super) fn changes(wanted: Wanted, uid: u32, gid: u32) -> (Option<u32>, Optio
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::TempDir;
     use super::*;
     use crate::name::RelPath;
     use crate::wire::manifest::Stamp;
@@ -181,5 +199,39 @@ mod tests {
             let has = Wanted { mode: with, ..made };
             assert_eq!(got, (with, has), "{passes:o} {mode:o} {uid}");
         }
+    }
+
+    #[test]
+    fn what_could_be_abused_is_replaced_and_not_changed() {
+        let temp = TempDir::new("replace");
+        let path = temp.write("x", "content");
+        let dir = std::fs::File::open(temp.path()).unwrap();
+        let stat = |nlink| {
+            let stat = fsat::stat_at(std::os::fd::AsFd::as_fd(&dir), b"x").unwrap();
+            Stat { uid: 7, gid: 8, mode: 0o755, nlink, ..stat }
+        };
+        let root = rights(0, 0, &[]);
+        let file = |mode, uid, gid| {
+            let kind = Kind::File { size: 7, data: None };
+            Entry { kind, ..entry(mode, uid, gid) }
+        };
+        // Mode, owner and group as sent, links here; whether it is replaced, unproven and proven.
+        for (mode, uid, gid, nlink, unproven, proven) in [
+            (0o700, 7, 8, 1, false, false),
+            (0o700, 7, 9, 1, false, false),
+            (0o755, 9, 8, 1, true, false),
+            (0o4755, 7, 8, 1, true, false),
+            (0o2755, 7, 9, 1, true, false),
+            (0o700, 7, 8, 2, true, true),
+        ] {
+            let entry = file(mode, uid, gid);
+            let got = [false, true].map(|proven| root.must_replace(&entry, &stat(nlink), proven));
+            assert_eq!(got, [unproven, proven], "{mode:o} {uid} {gid} {nlink}");
+        }
+        let had_it = Stat { mode: 0o4711, ..stat(1) };
+        assert!(!root.must_replace(&file(0o4755, 7, 8), &had_it, false));
+        // Others cannot change it anyway.
+        assert!(!rights(9, 9, &[]).must_replace(&file(0o4755, 7, 8), &stat(2), false));
+        std::fs::remove_file(path).unwrap();
     }
 }

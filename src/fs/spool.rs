@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::identity::Seen;
+use super::identity::{ObjectId, Seen};
 use crate::name::{MAX_PATH, RelPath};
 use crate::wire::bytes::{Put, Reader};
 use crate::wire::manifest::Stamp;
@@ -27,7 +27,7 @@ pub(super) struct Record {
     pub path: RelPath,
     pub seen: Seen,
     /// Device and inode number of its directory.
-    pub parent: (u64, u64),
+    pub parent: ObjectId,
     /// Its directory is one that the transfer sends, so its mtime must not change.
     pub keeps_mtime: bool,
     /// What became of it; a failure from the start if it cannot be deleted.
@@ -158,7 +158,7 @@ fn emit(record: &Record, out: &mut Vec<u8>) {
     out.put_u32(code.number());
     let flags = [seen.is_dir, seen.has_more_names, *keeps_mtime];
     out.push(flags.iter().rev().fold(0, |all, &flag| all << 1 | u8::from(flag)));
-    for number in [parent.0, parent.1, seen.dev, seen.ino, seen.size] {
+    for number in [parent.dev, parent.ino, seen.dev, seen.ino, seen.size] {
         out.put_u64(number);
     }
     for stamp in [seen.mtime, seen.ctime] {
@@ -174,7 +174,7 @@ fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
     let len = usize::from(reader.u16().ok()?);
     let code = SpoolCode::from_number(reader.u32().ok()?).ok()?;
     let flags = reader.u8().ok()?;
-    let parent = (reader.u64().ok()?, reader.u64().ok()?);
+    let parent = ObjectId { dev: reader.u64().ok()?, ino: reader.u64().ok()? };
     let (dev, ino, size) = (reader.u64().ok()?, reader.u64().ok()?, reader.u64().ok()?);
     let mut stamp = || Some(Stamp { secs: reader.u64().ok()? as i64, nanos: reader.u32().ok()? });
     let (mtime, ctime) = (stamp()?, stamp()?);
@@ -211,7 +211,7 @@ mod tests {
         Record {
             path,
             seen,
-            parent: (number + 1, number + 2),
+            parent: ObjectId { dev: number + 1, ino: number + 2 },
             keeps_mtime: number % 5 == 0,
             code: codes[number as usize % 3],
         }

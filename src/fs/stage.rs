@@ -11,7 +11,7 @@ use super::paths::split;
 use super::rights::{Rights, Wanted, changes};
 use super::root::Dirs;
 use super::staging::{PlaceId, Staged, Staging, create};
-use crate::engine::job::{Answer, Body, TransferKey};
+use crate::engine::disk_job::{Body, DiskAnswer, TransferKey};
 use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, FileType};
 use crate::wire::manifest::{Entry, Kind};
@@ -23,15 +23,15 @@ impl Disk {
         key: TransferKey,
         batch: BatchNo,
         body: Body,
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let Some(transfer) = self.transfers.get_mut(&key) else { return never_planned(key, batch) };
         if transfer.only_needs.contains_key(&batch) {
-            return Answer::Staged { key, batch, buffer: into_buffer(body) };
+            return DiskAnswer::Staged { key, batch, buffer: into_buffer(body) };
         }
         let planned = transfer.batches.get_mut(&batch);
         let Some(planned) = planned else { return never_planned(key, batch) };
         let Some(staging) = self.staging.as_mut() else {
-            return Answer::Staged { key, batch, buffer: into_buffer(body) };
+            return DiskAnswer::Staged { key, batch, buffer: into_buffer(body) };
         };
         let (manifest, layout) = (planned.manifest.clone(), planned.layout.clone());
         let mut stager = Stager {
@@ -69,7 +69,7 @@ impl Disk {
             };
             match made.map_err(|e| reason(&e)) {
                 Err(reason) if is_fatal(reason) => {
-                    return Answer::Fatal { key, batch, entry: EntryNo::of(at), reason };
+                    return DiskAnswer::Fatal { key, batch, entry: EntryNo::of(at), reason };
                 }
                 made => {
                     if let (Some(Ok(before)), Err(_)) = (*room, made) {
@@ -83,7 +83,7 @@ impl Disk {
         if !self.config.fsync {
             planned.file = None;
         }
-        Answer::Staged { key, batch, buffer: into_buffer(body) }
+        DiskAnswer::Staged { key, batch, buffer: into_buffer(body) }
     }
 }
 

@@ -25,7 +25,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::errors::reason;
-use super::identity::Seen;
+use super::identity::{ObjectId, Seen};
 use super::names::Names;
 use super::opened::MOST;
 use super::paths::above;
@@ -34,7 +34,7 @@ use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::{Record, Spool};
 use super::staging::{Mount, Staging};
-use crate::engine::job::{Options, Tally};
+use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::errno;
 use crate::ids::BatchNo;
 use crate::name::RelPath;
@@ -47,7 +47,7 @@ use crate::wire::outcome::{Reason, SpoolCode};
 /// The search of one transfer for what it would delete.
 #[derive(Debug, Default)]
 pub(super) struct Surplus {
-    pub options: Options,
+    pub mode: Mode,
     /// The path that the transfer sends.
     about: Option<RelPath>,
     patterns: Patterns,
@@ -87,14 +87,14 @@ pub(super) struct Within<'a> {
 /// What objects in a directory are compared with.
 #[derive(Clone, Copy)]
 struct Parent {
-    id: (u64, u64),
+    id: ObjectId,
     mount: Mount,
     keeps_mtime: bool,
 }
 
 impl Parent {
     fn of(stat: &Stat, keeps_mtime: bool) -> Self {
-        Parent { id: (stat.dev, stat.ino), mount: Mount::of(stat), keeps_mtime }
+        Parent { id: ObjectId::of(stat), mount: Mount::of(stat), keeps_mtime }
     }
 }
 
@@ -132,7 +132,7 @@ impl Surplus {
             false => Patterns::parse(&mut reader).map_err(|_| INVALID)?,
         };
         reader.end().map_err(|_| INVALID)?;
-        if self.options.gone && setup.path.is_base() {
+        if self.mode.path_is_gone() && setup.path.is_base() {
             return Err(INVALID);
         }
         if let Some(known) = &self.about {
@@ -146,16 +146,10 @@ impl Surplus {
         Ok(())
     }
 
-    /// Whether a transfer with these options commits nothing.
-    pub fn commits_nothing(options: &Options) -> bool {
-        options.dry_run || options.check || options.names_only
-    }
-
     /// Whether what is on the spool may be deleted: it was counted, and the transfer is one that
     /// deletes.
     pub fn may_run(&self) -> bool {
-        let Options { dry_run, check, delete, names_only, gone, .. } = self.options;
-        self.tallied && !dry_run && !check && (delete || names_only || gone)
+        self.tallied && self.mode.deletes()
     }
 
     /// The spool, unless it is empty or incomplete.
@@ -253,11 +247,11 @@ impl Surplus {
     ///
     /// # Errors
     /// It cannot be spooled.
-    pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<Tally> {
+    pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<DeletionTally> {
         self.broken |= !self.early.is_empty();
-        if !self.tallied && !self.broken && self.options.spools() {
+        if !self.tallied && !self.broken && self.mode.spools() {
             match self.about.clone() {
-                Some(about) if self.options.gone => self.spool_gone(within, about)?,
+                Some(about) if self.mode.path_is_gone() => self.spool_gone(within, about)?,
                 Some(about) if about.is_base() => {
                     let named = self.dirs.remove(about.as_bytes()).unwrap_or_default();
                     if !named.failed {
@@ -271,7 +265,7 @@ impl Surplus {
         let entries = if self.broken { 0 } else { self.entries };
         let failed = if self.spool().is_some() { self.failed } else { 0 };
         let spooled = self.spool().map_or(0, |spool| spool.count() - failed);
-        Ok(Tally { spooled, failed, entries })
+        Ok(DeletionTally { spooled, failed, entries })
     }
 
     /// Spools what is in a directory and not in `names`.
@@ -290,7 +284,7 @@ impl Surplus {
         self.entries += there.len() as u64;
         names.sort();
         // No transfer sets attributes of the base directory.
-        let here = Parent::of(&stat, self.options.delete && !dir.is_base());
+        let here = Parent::of(&stat, self.mode.sends_and_deletes() && !dir.is_base());
         while let Some((name, _)) = there.next() {
             if names.contains(name) {
                 continue;
@@ -453,7 +447,7 @@ fn denied() -> io::Error {
 
 fn blank(path: RelPath) -> Record {
     let code = SpoolCode::Spooled;
-    Record { path, seen: Seen::default(), parent: (0, 0), keeps_mtime: false, code }
+    Record { path, seen: Seen::default(), parent: ObjectId::default(), keeps_mtime: false, code }
 }
 
 /// The code of an object that cannot be deleted because of `error`.

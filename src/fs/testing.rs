@@ -17,7 +17,7 @@ use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{WalkOptions, Walker};
-use crate::engine::job::{Answer, Body, Job, Options, Tally, TransferKey};
+use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
@@ -128,7 +128,7 @@ pub fn batches(found: Vec<FoundEntry>) -> Vec<SourceBatch> {
 /// One transfer to one disk, driven by hand.
 pub struct Transfer {
     pub key: TransferKey,
-    pub options: Options,
+    pub mode: Mode,
     pub next: BatchNo,
 }
 
@@ -136,10 +136,10 @@ pub struct Transfer {
 pub type Line = (String, Need, Outcome);
 
 impl Transfer {
-    pub fn new(number: u32, options: Options) -> Self {
+    pub fn new(number: u32, mode: Mode) -> Self {
         Transfer {
             key: TransferKey { node: NodeId(1), number: TransferNo::new(number) },
-            options,
+            mode,
             next: BatchNo::ZERO,
         }
     }
@@ -150,7 +150,7 @@ impl Transfer {
         batch: &SourceBatch,
     ) -> (BatchNo, Vec<Need>, Option<StagedFile>) {
         match self.try_plan(disk, batch) {
-            (number, Answer::Planned { needs, file, .. }) => (number, needs, file),
+            (number, DiskAnswer::Planned { needs, file, .. }) => (number, needs, file),
             other => panic!("{other:?}"),
         }
     }
@@ -159,13 +159,13 @@ impl Transfer {
         &mut self,
         disk: &mut Disk,
         batch: &SourceBatch,
-    ) -> (BatchNo, Answer<StagedFile>) {
+    ) -> (BatchNo, DiskAnswer<StagedFile>) {
         let number = self.next;
         self.next = number.next();
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let manifest = batch.manifest.clone();
-        let (key, options) = (self.key, self.options);
-        let job = Job::Plan { key, batch: number, manifest, layout, options };
+        let (key, mode) = (self.key, self.mode);
+        let job = DiskJob::Plan { key, batch: number, manifest, layout, mode };
         (number, disk.run(job).unwrap())
     }
 
@@ -176,7 +176,7 @@ impl Transfer {
         source: &Arc<Root>,
         batch: &SourceBatch,
         (number, needs, file): (BatchNo, &[Need], Option<StagedFile>),
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let mut source = Source::new(source.clone(), batch, layout.clone());
         let body = match file {
@@ -192,12 +192,12 @@ impl Transfer {
                 Body::Memory(body)
             }
         };
-        disk.run(Job::Stage { key: self.key, batch: number, body }).unwrap()
+        disk.run(DiskJob::Stage { key: self.key, batch: number, body }).unwrap()
     }
 
     pub fn commit(&self, disk: &mut Disk, number: BatchNo, strikes: &[u16]) -> Vec<Outcome> {
         match self.try_commit(disk, number, strikes) {
-            Answer::Done { outcomes, .. } => outcomes,
+            DiskAnswer::Done { outcomes, .. } => outcomes,
             other => panic!("{other:?}"),
         }
     }
@@ -207,21 +207,21 @@ impl Transfer {
         disk: &mut Disk,
         batch: BatchNo,
         strikes: &[u16],
-    ) -> Answer<StagedFile> {
+    ) -> DiskAnswer<StagedFile> {
         let strikes = strikes.iter().copied().map(EntryNo::new).collect();
-        disk.run(Job::Commit { key: self.key, batch, strikes }).unwrap()
+        disk.run(DiskJob::Commit { key: self.key, batch, strikes }).unwrap()
     }
 
     pub fn close(self, disk: &mut Disk, aborted: bool) {
-        let answer = disk.run(Job::Close { key: self.key, aborted });
-        assert!(matches!(answer, Some(Answer::Closed { .. })));
+        let answer = disk.run(DiskJob::Close { key: self.key, aborted });
+        assert!(matches!(answer, Some(DiskAnswer::Closed { .. })));
     }
 
     /// All of one batch.
     pub fn batch(&mut self, disk: &mut Disk, source: &Arc<Root>, batch: &SourceBatch) -> Vec<Line> {
         let (number, needs, file) = self.plan(disk, batch);
         let staged = self.stage(disk, source, batch, (number, &needs, file));
-        assert!(matches!(staged, Answer::Staged { .. }), "{staged:?}");
+        assert!(matches!(staged, DiskAnswer::Staged { .. }), "{staged:?}");
         let outcomes = self.commit(disk, number, &[]);
         assert_eq!((needs.len(), outcomes.len()), (batch.manifest.entries.len(), needs.len()));
         let entries = batch.manifest.entries.iter().zip(needs).zip(outcomes);
@@ -256,14 +256,9 @@ pub fn copy_streamed(source: &mut Source, layout: &Layout, file: &StagedFile) {
 }
 
 /// Sends `start` from one base directory to another, and says what became of it.
-pub fn send_with(
-    from: &Arc<Root>,
-    disk: &mut Disk,
-    start: &RelPath,
-    options: Options,
-) -> Vec<Line> {
+pub fn send_with(from: &Arc<Root>, disk: &mut Disk, start: &RelPath, mode: Mode) -> Vec<Line> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let mut transfer = Transfer::new(NUMBER.fetch_add(1, Ordering::Relaxed), options);
+    let mut transfer = Transfer::new(NUMBER.fetch_add(1, Ordering::Relaxed), mode);
     let mut lines = Vec::new();
     for batch in batches(found(from, start)) {
         lines.extend(transfer.batch(disk, from, &batch));
@@ -273,7 +268,7 @@ pub fn send_with(
 }
 
 pub fn send(from: &TempDir, to: &TempDir) -> Vec<Line> {
-    send_with(&from.root(), &mut to.disk(), &RelPath::base(), Options::default())
+    send_with(&from.root(), &mut to.disk(), &RelPath::base(), Mode::default())
 }
 
 /// The lines but those of what was the same already.
@@ -452,18 +447,18 @@ pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
     Setup { path: about.clone(), patterns: bytes }
 }
 
-/// The batches of a walk of `start` for a transfer with `options`, as a sender makes them.
+/// The batches of a walk of `start` for a transfer with `mode`, as a sender makes them.
 pub fn spooling_batches(
     from: &Arc<Root>,
     start: &RelPath,
-    options: Options,
+    mode: Mode,
     rules: &[&str],
 ) -> Vec<SourceBatch> {
     let list = patterns(rules);
     let options = WalkOptions {
         keep: true,
-        names_only: options.names_only,
-        digests: options.check,
+        names_only: mode.names_only(),
+        digests: mode.is_check(),
         skip: Some(Box::new(move |path, is_dir| list.excludes(path, is_dir))),
         ..whole()
     };
@@ -484,12 +479,12 @@ impl Spooling {
         from: &Arc<Root>,
         disk: &mut Disk,
         start: &RelPath,
-        options: Options,
+        mode: Mode,
         rules: &[&str],
     ) -> Self {
-        let mut transfer = Transfer::new(77, options);
+        let mut transfer = Transfer::new(77, mode);
         let mut lines = Vec::new();
-        for batch in spooling_batches(from, start, options, rules) {
+        for batch in spooling_batches(from, start, mode, rules) {
             lines.extend(transfer.batch(disk, from, &batch));
         }
         Spooling { transfer, lines }
@@ -501,17 +496,17 @@ impl Spooling {
         (tally.spooled + tally.failed, tally.entries)
     }
 
-    fn tallied(&self, disk: &mut Disk) -> Tally {
-        match disk.run(Job::Tally { key: self.transfer.key }) {
-            Some(Answer::Tallied { tally, .. }) => tally,
+    fn tallied(&self, disk: &mut Disk) -> DeletionTally {
+        match disk.run(DiskJob::Tally { key: self.transfer.key }) {
+            Some(DiskAnswer::Tallied { tally, .. }) => tally,
             other => panic!("{other:?}"),
         }
     }
 
     /// What was deleted, and what was not, be it that it failed from the start.
     pub fn delete(&self, disk: &mut Disk) -> (u64, u64) {
-        let (deleted, failed) = match disk.run(Job::Delete { key: self.transfer.key }) {
-            Some(Answer::Deleted { deleted, failed, .. }) => (deleted, failed),
+        let (deleted, failed) = match disk.run(DiskJob::Delete { key: self.transfer.key }) {
+            Some(DiskAnswer::Deleted { deleted, failed, .. }) => (deleted, failed),
             other => panic!("{other:?}"),
         };
         (deleted, failed + self.tallied(disk).failed)
@@ -521,9 +516,9 @@ impl Spooling {
         let mut all: Vec<(String, SpoolCode)> = Vec::new();
         loop {
             let skip = all.len() as u64;
-            match disk.run(Job::Page { key: self.transfer.key, skip, room: 200 }) {
-                Some(Answer::Page { names, .. }) if names.is_empty() => return all,
-                Some(Answer::Page { names, skip: from, .. }) => {
+            match disk.run(DiskJob::Page { key: self.transfer.key, skip, room: 200 }) {
+                Some(DiskAnswer::Page { names, .. }) if names.is_empty() => return all,
+                Some(DiskAnswer::Page { names, skip: from, .. }) => {
                     assert_eq!(from, skip);
                     all.extend(names.into_iter().map(|(code, path)| (path.to_string(), code)));
                 }

@@ -1,15 +1,17 @@
 //! What is read from files and standard input: the password, patterns, a script.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::link::plain;
 use crate::cli::msync::{Config, Filter, Text};
 use crate::console::MAX_LINE;
+use crate::console::error::Code;
+use crate::errno::ErrorText;
 use crate::name::Escaped;
-use crate::pattern::{self, MAX_PATTERN, MAX_RULES, Rule};
+use crate::pattern::{self, MAX_PATTERN, MAX_RULES, PatternError, Rule};
 
 /// What is to be known before the daemon is called.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -24,8 +26,8 @@ impl Input {
     /// Reads what `config` names.
     ///
     /// # Errors
-    /// What cannot be read or understood, in words that fit after the program's name.
-    pub fn read(config: &Config) -> Result<Input, String> {
+    /// The first thing that cannot be read or understood.
+    pub fn read(config: &Config) -> Result<Input, InputError> {
         let password = config.password.as_deref().map(password).transpose()?;
         let mut rules = Vec::new();
         for filter in &config.filters {
@@ -45,39 +47,93 @@ fn open(text: &Text) -> io::Result<Box<dyn BufRead>> {
     })
 }
 
-/// How messages call a text.
-fn shown(text: &Text) -> String {
-    match text {
-        Text::Input => "-".to_owned(),
-        Text::File(path) => Escaped(path.as_os_str().as_encoded_bytes()).to_string(),
+/// What cannot be read or understood, before the daemon is called.
+#[derive(Debug)]
+pub enum InputError {
+    /// The file with the password cannot be read.
+    Password(PathBuf, io::Error),
+    /// There is no password in its first line.
+    NoPassword(PathBuf),
+    /// A text of patterns cannot be read.
+    Patterns(Text, io::Error),
+    /// A line of it, by its number, is no pattern.
+    Pattern(Text, u64, PatternError),
+    /// It has too many.
+    TooMany(Text),
+}
+
+impl InputError {
+    /// What it is to programs.
+    pub fn code(&self) -> Code {
+        match self {
+            InputError::Password(_, error) | InputError::Patterns(_, error) => Code::of_io(error),
+            InputError::NoPassword(_) => Code::PasswordWanted,
+            InputError::Pattern(..) | InputError::TooMany(_) => Code::InvalidPattern,
+        }
+    }
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = |path: &Path| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
+        let name = |text: &Text| match text {
+            Text::Input => "-".to_owned(),
+            Text::File(path) => file(path),
+        };
+        match self {
+            InputError::Password(path, error) => {
+                write!(f, "-K {}: {}", file(path), ErrorText(error))
+            }
+            InputError::NoPassword(path) => {
+                write!(f, "-K {}: no password in its first line", file(path))
+            }
+            InputError::Patterns(text, error) => {
+                write!(f, "--exclude-from {}: {}", name(text), ErrorText(error))
+            }
+            InputError::Pattern(text, number, why) => {
+                write!(f, "--exclude-from {}: line {number}: {why}", name(text))
+            }
+            InputError::TooMany(text) => {
+                write!(f, "--exclude-from {}: {}", name(text), PatternError::TooMany)
+            }
+        }
+    }
+}
+
+impl std::error::Error for InputError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            InputError::Password(_, error) | InputError::Patterns(_, error) => Some(error),
+            InputError::Pattern(_, _, error) => Some(error),
+            InputError::NoPassword(_) | InputError::TooMany(_) => None,
+        }
     }
 }
 
 /// The first line of a file, which is all that is read of it.
-fn password(path: &Path) -> Result<Vec<u8>, String> {
-    let file = Text::File(path.to_owned());
-    let failed = |why: &str| format!("-K {}: {why}", shown(&file));
-    let mut lines = Lines::open(&file).map_err(|error| failed(&plain(&error)))?;
-    match lines.next_line().map_err(|error| failed(&plain(&error)))? {
-        Some(line) if !line.is_empty() => Ok(line),
-        _ => Err(failed("no password in its first line")),
+fn password(path: &Path) -> Result<Vec<u8>, InputError> {
+    let first = |file: &Text| Lines::open(file)?.next_line();
+    match first(&Text::File(path.to_owned())) {
+        Ok(Some(line)) if !line.is_empty() => Ok(line),
+        Ok(_) => Err(InputError::NoPassword(path.to_owned())),
+        Err(error) => Err(InputError::Password(path.to_owned(), error)),
     }
 }
 
-fn patterns(text: &Text) -> Result<Vec<Rule>, String> {
-    let failed = |why: String| format!("--exclude-from {}: {why}", shown(text));
-    let mut lines = Lines::open(text).map_err(|error| failed(plain(&error)))?;
+fn patterns(text: &Text) -> Result<Vec<Rule>, InputError> {
+    let failed = |error: io::Error| InputError::Patterns(text.clone(), error);
+    let mut lines = Lines::open(text).map_err(failed)?;
     let mut rules = Vec::new();
     let mut number = 0_u64;
-    while let Some(line) = lines.next_line().map_err(|error| failed(plain(&error)))? {
+    while let Some(line) = lines.next_line().map_err(failed)? {
         number += 1;
         if line.is_empty() {
             continue;
         }
-        pattern::check_line(&line).map_err(|why| failed(format!("line {number}: {why}")))?;
+        pattern::check_line(&line).map_err(|why| InputError::Pattern(text.clone(), number, why))?;
         rules.push(Rule::exclude(&line));
         if rules.len() > MAX_RULES {
-            return Err(failed(pattern::PatternError::TooMany.to_string()));
+            return Err(InputError::TooMany(text.clone()));
         }
     }
     Ok(rules)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cli::msync::Target;
 use crate::console::PROMPT;
+use crate::console::error::Code;
 use crate::console::password::ASK;
 use crate::errno::ErrorText;
 
@@ -51,16 +52,23 @@ impl fmt::Display for LinkError {
             LinkError::Closed => f.write_str("it closed the connection"),
             LinkError::Silent(time) => write!(f, "nothing from it for {} s", time.as_secs_f32()),
             LinkError::Endless => f.write_str("what it says is not the console's language"),
-            LinkError::Io(error) => f.write_str(&plain(error)),
+            LinkError::Io(error) => ErrorText(error).fmt(f),
         }
     }
 }
 
 impl std::error::Error for LinkError {}
 
-/// The system's words for an error, without the number that Rust puts after them.
-pub fn plain(error: &io::Error) -> String {
-    ErrorText(error).to_string()
+impl LinkError {
+    /// What it is to programs.
+    pub fn code(&self) -> Code {
+        match self {
+            LinkError::Closed => Code::Lost,
+            LinkError::Silent(_) => Code::Timeout,
+            LinkError::Endless => Code::NotADaemon,
+            LinkError::Io(error) => Code::of_io(error),
+        }
+    }
 }
 
 enum Socket {
@@ -288,12 +296,5 @@ mod tests {
         assert!(matches!(link.event(), Err(LinkError::Endless)));
         drop(link);
         writer.join().unwrap();
-    }
-
-    #[test]
-    fn errors_read_as_the_system_says_them() {
-        let refused = io::Error::from_raw_os_error(111);
-        assert_eq!(plain(&refused), "Connection refused");
-        assert_eq!(plain(&io::Error::other("odd")), "odd");
     }
 }

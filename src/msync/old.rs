@@ -1,10 +1,14 @@
-//! What is made of the answers of daemons that know no JSON: the same, as far as they tell.
+//! What is made of the answers of daemons that know no JSON: the same, as far as they tell. This is
+//! the one place where the words of an error are read.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
 
+use crate::console::error::{Code, DELETE_ERROR, ErrorReport, UNKNOWN, UNKNOWN_HOST};
 use crate::console::json::quoted;
+use crate::errno;
 use crate::name::{Escaped, HostName};
+use crate::wire::outcome::Reason;
 
 /// A row of the table of members: `NAME ADDRESS (VerVERSION)`.
 pub struct Row {
@@ -58,6 +62,80 @@ pub fn status(lines: &[Vec<u8>]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
+/// Whether a line says that `-t` names no member: 1.3 says that without `error:` before it.
+pub fn is_unknown_host(line: &[u8]) -> bool {
+    line.ends_with(UNKNOWN_HOST.as_bytes())
+}
+
+/// How it is said that `-g` names no group.
+const UNKNOWN_GROUP: &str = "not found group ";
+
+/// What is said of a host that takes no further part, and what that is.
+const GONE: [(&str, Code); 4] = [
+    ("receive time out", Code::Timeout),
+    ("pong time out", Code::Timeout),
+    ("member exit", Code::Left),
+    ("receives control but no data: check MTU and firewall", Code::NoData),
+];
+
+/// What a line of an error says; `is_host` tells whether a word is the name of a host.
+pub fn error(line: &[u8], is_host: impl Fn(&str) -> bool) -> ErrorReport {
+    let line = String::from_utf8_lossy(line);
+    let deletion = line.strip_prefix(DELETE_ERROR);
+    let text = deletion.or(line.strip_prefix("error:")).unwrap_or(&line).trim_ascii_start();
+    if text.starts_with(UNKNOWN) {
+        return ErrorReport::new(Code::UnknownCommand, text);
+    }
+    if text.starts_with(UNKNOWN_GROUP) {
+        return ErrorReport::new(Code::UnknownGroup, text);
+    }
+    if let Some(host) = text.strip_suffix(UNKNOWN_HOST) {
+        return ErrorReport::new(Code::UnknownHost, text).of_host(host);
+    }
+    for (start, code) in GONE {
+        let host = text.strip_prefix(start).and_then(|rest| rest.strip_prefix(": "));
+        let host = host.and_then(|host| host.split_once('(')?.1.strip_suffix(')'));
+        if let Some(host) = host {
+            return ErrorReport::new(code, start).of_host(host);
+        }
+    }
+    // The words of the error have no colon, so that the first one is after the host's name.
+    let on_host = text.split_once(':').and_then(|(before, path)| {
+        let (why, host) = before.rsplit_once(' ')?;
+        is_host(host).then_some((why, host, path))
+    });
+    if let Some((why, host, path)) = on_host {
+        let why = if deletion.is_some() { why.trim_end_matches(')') } else { why };
+        return ErrorReport::new(code_of(why), why).of_host(host).of_path(path);
+    }
+    // Else a path follows, or nothing: what comes before it is known only where the words are.
+    let ends = text.match_indices(' ').map(|(at, _)| at);
+    for at in ends.collect::<Vec<_>>().into_iter().rev() {
+        let (why, path) = (&text[..at], &text[at + 1..]);
+        if code_of(why) != Code::Other {
+            return ErrorReport::new(code_of(why), why).of_path(path);
+        }
+    }
+    ErrorReport::new(code_of(text), text)
+}
+
+/// What kind of error these words are.
+pub fn code_of(text: &str) -> Code {
+    const OWN: [Reason; 7] = [
+        Reason::LinkInPath,
+        Reason::DirectoryInPlace,
+        Reason::NotADirectoryInPlace,
+        Reason::ReadOnly,
+        Reason::Changed,
+        Reason::Held,
+        Reason::StagingNotOurs,
+    ];
+    let own = || OWN.into_iter().find(|reason| reason.to_string() == text).map(Code::from);
+    let other = || (text == "this server can't send").then_some(Code::CannotSend);
+    let system = || errno::of_text(text).map(Code::Os);
+    other().or_else(own).or_else(system).unwrap_or(Code::Other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +165,34 @@ mod tests {
             r#"{"process":12,"version":"1.3.6","basedir":"/a: b/","send op":1}"#
         );
         assert_eq!(status(&[b"x : 007".to_vec()]), r#"{"x":"007"}"#);
+    }
+
+    #[test]
+    fn errors_are_told_by_their_words() {
+        let read = |line: &str| {
+            let ErrorReport { host, path, error, code } =
+                error(line.as_bytes(), |host| host == "web1");
+            [host, path, error, code].join("|")
+        };
+        for (line, want) in [
+            ("error: Permission denied web1:a b: c", "web1|a b: c|Permission denied|EACCES"),
+            ("delete error (Directory not empty) web1:x", "web1|x|Directory not empty|ENOTEMPTY"),
+            ("error: No such file or directory x y", "|x y|No such file or directory|ENOENT"),
+            ("error: No such file or directory web2:x", "|web2:x|No such file or directory|ENOENT"),
+            ("error: receive time out: 10.0.0.1(web1)", "web1||receive time out|timeout"),
+            ("error: member exit: 10.0.0.2(web2)", "web2||member exit|left"),
+            (
+                "web9 is not contained in members",
+                "web9||web9 is not contained in members|unknown_host",
+            ),
+            ("error: this server can't send", "||this server can't send|cannot_send"),
+            ("error: not found group x", "||not found group x|unknown_group"),
+            ("error: Symbolic link in path web1:a", "web1|a|Symbolic link in path|link_in_path"),
+            ("mexec: command error 'x'", "||mexec: command error 'x'|unknown_command"),
+            ("error: odd words", "||odd words|other"),
+            ("error:", "|||other"),
+        ] {
+            assert_eq!(read(line), want, "{line}");
+        }
     }
 }

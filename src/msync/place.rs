@@ -8,11 +8,43 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::name::{Escaped, RelPath};
+use crate::name::{Escaped, PathError, RelPath};
+
+/// Why a typed path is none below the base directory. Its text fits after the path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PlaceError {
+    /// It has a `..`, and the current directory is not below the base.
+    Elsewhere,
+    /// It is not below the base, which is this.
+    Outside(PathBuf),
+    /// It is absolute, and the daemon does not tell its base directory.
+    UnknownBase,
+    /// No path can be so.
+    Path(PathError),
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlaceError::Elsewhere => {
+                f.write_str("\"..\" needs a current directory below the base directory")
+            }
+            PlaceError::Outside(base) => {
+                let base = Escaped(base.as_os_str().as_bytes());
+                write!(f, "not below the base directory {base}")
+            }
+            PlaceError::UnknownBase => f.write_str("the daemon does not tell its base directory"),
+            PlaceError::Path(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {}
 
 /// The base directory, as far as this process can see it.
 pub struct Base {
@@ -41,8 +73,8 @@ impl Base {
     /// The path below the base that `typed` means; the base itself for an empty one.
     ///
     /// # Errors
-    /// Why it means none, in words that fit after the path.
-    pub fn locate(&self, typed: &[u8]) -> Result<RelPath, String> {
+    /// Why it means none.
+    pub fn locate(&self, typed: &[u8]) -> Result<RelPath, PlaceError> {
         if typed.starts_with(b"/") {
             return self.below(Path::new(OsStr::from_bytes(typed)));
         }
@@ -53,9 +85,7 @@ impl Base {
         let up = parts.contains(&&b".."[..]);
         match cwd {
             Some(cwd) if dot || up => return self.below(&cwd.join(OsStr::from_bytes(typed))),
-            None if up => {
-                return Err("\"..\" needs a current directory below the base directory".to_owned());
-            }
+            None if up => return Err(PlaceError::Elsewhere),
             _ => {}
         }
         let path = checked(&parts)?;
@@ -69,7 +99,7 @@ impl Base {
     }
 
     /// The path below the base that an absolute path names.
-    fn below(&self, path: &Path) -> Result<RelPath, String> {
+    fn below(&self, path: &Path) -> Result<RelPath, PlaceError> {
         let parts = plain_parts(path.as_os_str().as_bytes());
         let base = plain_parts(self.dir.as_os_str().as_bytes());
         if let (Some(rest), false) = (parts.strip_prefix(&base[..]), parts.contains(&&b".."[..])) {
@@ -82,10 +112,7 @@ impl Base {
         });
         match found {
             Some(rest) => checked(&plain_parts(rest.as_os_str().as_bytes())),
-            None => {
-                let dir = Escaped(self.dir.as_os_str().as_bytes()).to_string();
-                Err(format!("not below the base directory {dir}"))
-            }
+            None => Err(PlaceError::Outside(self.dir.clone())),
         }
     }
 
@@ -109,9 +136,9 @@ impl Base {
 ///
 /// # Errors
 /// As [`Base::locate`].
-pub fn locate_blind(typed: &[u8]) -> Result<RelPath, String> {
+pub fn locate_blind(typed: &[u8]) -> Result<RelPath, PlaceError> {
     if typed.starts_with(b"/") {
-        return Err("the daemon does not tell its base directory".to_owned());
+        return Err(PlaceError::UnknownBase);
     }
     checked(&plain_parts(typed))
 }
@@ -121,10 +148,10 @@ fn plain_parts(path: &[u8]) -> Vec<&[u8]> {
     path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").collect()
 }
 
-fn checked(parts: &[&[u8]]) -> Result<RelPath, String> {
+fn checked(parts: &[&[u8]]) -> Result<RelPath, PlaceError> {
     match parts {
         [] => Ok(RelPath::base()),
-        _ => RelPath::parse(&parts.join(&b'/')).map_err(|why| why.to_string()),
+        _ => RelPath::parse(&parts.join(&b'/')).map_err(PlaceError::Path),
     }
 }
 
@@ -173,10 +200,10 @@ mod tests {
         path.as_os_str().as_bytes()
     }
 
-    fn shown(found: Result<RelPath, String>) -> String {
+    fn shown(found: Result<RelPath, PlaceError>) -> String {
         match found {
             Ok(path) => format!("/{path}"),
-            Err(why) => why,
+            Err(why) => why.to_string(),
         }
     }
 

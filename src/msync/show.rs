@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 
 use crate::cli::msync::Verb;
 use crate::console::reply::{Progress, Total};
+use crate::errno::ErrorText;
 use crate::time::Span;
 
 /// No line of progress is longer, in characters: it must not wrap, or it could not be drawn over.
@@ -99,8 +100,7 @@ impl Screen {
         self.flush();
         match self.broken.take() {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                let why = super::link::plain(&error);
-                self.say(&format!("msync: cannot write: {why}"));
+                self.say(&format!("msync: cannot write: {}", ErrorText(&error)));
                 Err(error)
             }
             _ => Ok(()),

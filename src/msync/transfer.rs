@@ -5,25 +5,25 @@
 //! leaving that out would do something else than was asked for, nothing is done.
 #![forbid(unsafe_code)]
 
-use super::dialogue::{Client, Failure, is_unknown};
+use super::answer::{Answer, Daemon};
+use super::dialogue::Client;
+use super::failure::Failure;
 use super::input::Lines;
+use super::line::{command, push_word};
 use super::place::{self, Base};
 use super::show::Screen;
-use super::tally::Tally;
-use super::{INCOMPLETE, SUCCESS};
+use super::status::{INCOMPLETE, SUCCESS};
+use super::summary::Summary;
 use crate::cli::msync::{Config, Files, Show, Text, Verb};
-use crate::console::reply::{DELETE_ERROR, HostReport, Progress, Total, UNKNOWN_HOST, is_ng};
-use crate::console::{MAX_LINE, words};
+use crate::console::error::{Code, ErrorReport};
+use crate::console::words;
 use crate::name::{Escaped, RelPath};
 use crate::pattern::Rule;
 
 /// What is known of the daemon, and how its lines are to be shown.
 #[derive(Clone, Copy)]
 struct Manner {
-    /// It knows `progress`, double quotes, and many hosts at once.
-    new: bool,
-    /// It tells of each host in JSON.
-    reports: bool,
+    daemon: Daemon,
     /// Only what went wrong is shown.
     quiet: bool,
     /// Standard output is for JSON alone.
@@ -39,16 +39,16 @@ impl Client<'_> {
         rules: &[Rule],
     ) -> Result<u8, Failure> {
         let manner = self.settle(config, rules)?;
-        if !manner.new {
+        if !manner.daemon.new {
             refuse_what_is_newer(files)?;
         }
-        let mut tally = Tally::default();
+        let mut summary = Summary::default();
         // All paths are understood before the first is sent.
-        let commands = self.commands(files, manner.new)?;
-        if !manner.new || (manner.json && !manner.reports) {
+        let commands = self.commands(files, manner.daemon.new)?;
+        if !manner.daemon.new || (manner.json && !manner.daemon.reports) {
             let (rows, none) = self.rows()?;
             // An old daemon sends to nobody in silence.
-            tally.alone = none && !manner.new;
+            summary.alone = none && !manner.daemon.new;
             let is_meant = |row: &&super::old::Row| {
                 let address = row.address.to_string();
                 let named =
@@ -56,15 +56,19 @@ impl Client<'_> {
                 files.hosts.is_empty() || files.hosts.iter().any(named)
             };
             for row in rows.iter().filter(is_meant) {
-                tally.expect(row.name.clone(), row.address);
+                summary.expect(row.name.clone(), row.address);
             }
         }
-        if !tally.alone {
+        if !summary.alone {
             for command in commands {
-                self.transfer(&command, files.verb, manner, &mut tally)?;
+                let done = self.transfer(&command, files.verb, manner, &mut summary);
+                if let (Err(_), true) = (&done, manner.json) {
+                    self.json(&summary.json_so_far());
+                }
+                done?;
             }
         }
-        Ok(self.finish(files.verb, files.dry_run, config.json, tally))
+        Ok(self.finish(files.verb, files.dry_run, config.json, summary))
     }
 
     /// Says the lines of a script.
@@ -76,7 +80,7 @@ impl Client<'_> {
     ) -> Result<u8, Failure> {
         let mut lines = Lines::open(script).map_err(Failure::Script)?;
         let manner = self.settle(config, rules)?;
-        let mut tally = Tally::default();
+        let mut summary = Summary::default();
         while let Some(line) = lines.next_line().map_err(Failure::Script)? {
             let mut said = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
             let verb = match said.next() {
@@ -93,9 +97,9 @@ impl Client<'_> {
                 }
                 Some(_) => Verb::Send,
             };
-            self.transfer(&line, verb, manner, &mut tally)?;
+            self.transfer(&line, verb, manner, &mut summary)?;
         }
-        Ok(self.finish(Verb::Send, false, false, tally))
+        Ok(self.finish(Verb::Send, false, false, summary))
     }
 
     /// A line of a script that adds a pattern. One that is not heeded ends the script: what it was to
@@ -122,7 +126,8 @@ impl Client<'_> {
         for rule in rules {
             self.pattern(rule, new)?;
         }
-        Ok(Manner { new, reports, quiet: config.show == Show::Quiet, json: config.json })
+        let daemon = Daemon { new, reports };
+        Ok(Manner { daemon, quiet: config.show == Show::Quiet, json: config.json })
     }
 
     /// Has the daemon heed a pattern. One that it does not heed ends everything: what was not to be
@@ -133,7 +138,7 @@ impl Client<'_> {
         }
         let failed = |why: String| Failure::Pattern(rule.pattern.clone(), why);
         let mut line = if rule.include { "include add" } else { "exclude add" }.as_bytes().to_vec();
-        push_word(&mut line, &rule.pattern, new).map_err(|why| failed(why.to_owned()))?;
+        push_word(&mut line, &rule.pattern, new).map_err(|why| failed(why.to_string()))?;
         let mut answer = None;
         self.ask(&line, |_, said| answer = answer.take().or(Some(said.to_vec())))?;
         match answer {
@@ -143,23 +148,27 @@ impl Client<'_> {
     }
 
     /// Shows what it all came to; the exit status.
-    fn finish(&mut self, verb: Verb, dry_run: bool, json: bool, tally: Tally) -> u8 {
-        if let Some(total) = tally.total.filter(|total| total.hosts > 0) {
+    fn finish(&mut self, verb: Verb, dry_run: bool, json: bool, mut summary: Summary) -> u8 {
+        if let Some(total) = summary.total.filter(|total| total.hosts > 0) {
             self.screen.summary(verb, &total, dry_run);
         }
-        if tally.alone {
-            self.screen.say(match verb {
-                Verb::Check => "msync: no members to compare with",
-                _ => "msync: no members to send to",
-            });
+        if summary.alone {
+            let why = match verb {
+                Verb::Check => "no members to compare with",
+                _ => "no members to send to",
+            };
+            self.screen.say(&format!("msync: {why}"));
+            summary.error(ErrorReport::new(Code::NoMembers, why));
         }
-        let complete = !tally.failed && !tally.alone;
+        let complete = !summary.failed && !summary.alone;
         if json {
-            for line in tally.json() {
-                self.screen.line(line.as_bytes());
-            }
+            self.json(&summary.json());
         }
         if complete { SUCCESS } else { INCOMPLETE }
+    }
+
+    fn json(&mut self, lines: &[String]) {
+        lines.iter().for_each(|line| self.screen.line(line.as_bytes()));
     }
 
     /// The lines that have the daemon do what is asked for.
@@ -174,10 +183,9 @@ impl Client<'_> {
                     Some(base) => base.locate(typed),
                     None => place::locate_blind(typed),
                 };
-                let path = found.map_err(|why| Failure::Path(typed.clone(), why))?;
+                let path = found.map_err(|why| Failure::Place(typed.clone(), why))?;
                 if path.is_base() && !files.recursive {
-                    let why = "the base directory itself is meant with -r alone";
-                    return Err(Failure::Path(typed.clone(), why.to_owned()));
+                    return Err(Failure::WholeBase(typed.clone()));
                 }
                 if let Some(advice) = base.as_ref().and_then(|base| base.advice(&path)) {
                     self.screen.say(&format!("msync: {}: {advice}", Escaped(typed)));
@@ -191,11 +199,13 @@ impl Client<'_> {
         }
         let mut commands = Vec::new();
         for path in &paths {
+            let failed = |why| Failure::Path(path.as_bytes().to_vec(), why);
             for hosts in &hosts {
                 if files.delete && !new {
-                    commands.push(command(Verb::Dsync, files, hosts, path, new)?);
+                    let dsync = command(Verb::Dsync, files, hosts, path, new);
+                    commands.push(dsync.map_err(failed)?);
                 }
-                commands.push(command(files.verb, files, hosts, path, new)?);
+                commands.push(command(files.verb, files, hosts, path, new).map_err(failed)?);
             }
         }
         Ok(commands)
@@ -224,47 +234,48 @@ impl Client<'_> {
         command: &[u8],
         verb: Verb,
         manner: Manner,
-        tally: &mut Tally,
+        summary: &mut Summary,
     ) -> Result<(), Failure> {
-        let Manner { new, reports, quiet, json } = manner;
-        let mut troubles = 0_u64;
+        let Manner { daemon, quiet, json } = manner;
+        let mut errors = 0_u64;
         let mut differs = false;
         let mut total = None;
         self.ask(command, |screen: &mut Screen, line| {
-            if json && !reports {
-                tally.learn(line);
+            let answer = Answer::read(line, daemon, verb == Verb::Check);
+            match answer {
+                Answer::Error => {
+                    errors += 1;
+                    match (json, daemon.reports) {
+                        (true, true) => summary.error_line(line),
+                        (true, false) => summary.learn_error(line),
+                        (false, _) => {}
+                    }
+                    return screen.trouble(line);
+                }
+                Answer::Report(report) => return summary.error_was(report),
+                Answer::Progress(progress) => return screen.progress(&progress),
+                Answer::Total(sum) => {
+                    total = Some(sum);
+                    return;
+                }
+                Answer::Host(report) => return summary.host(&report),
+                Answer::Differs => differs = true,
+                Answer::Other => {}
             }
-            let trouble = line.starts_with(b"error:")
-                || is_unknown(line)
-                || line.starts_with(DELETE_ERROR.as_bytes())
-                || (!new && line.ends_with(UNKNOWN_HOST.as_bytes()));
-            if trouble {
-                troubles += 1;
-                return screen.trouble(line);
+            if json && !daemon.reports {
+                summary.learn(line);
             }
-            if let Some(progress) = Progress::parse(line).filter(|_| new) {
-                return screen.progress(&progress);
-            }
-            if let Some(sum) = Total::parse(line).filter(|_| new) {
-                total = Some(sum);
-                return;
-            }
-            if let Some(report) = HostReport::parse(line).filter(|_| reports) {
-                return tally.host(&report);
-            }
-            let ng = verb == Verb::Check && is_ng(line);
-            differs |= ng;
-            if !json && (!quiet || ng) {
+            if !json && (!quiet || answer == Answer::Differs) {
                 screen.line(line);
             }
         })?;
-        tally.failed |= troubles > 0 || differs;
+        summary.failed |= errors > 0 || differs;
         if let Some(total) = total {
-            tally.failed |= total.failed > 0 || total.errors > 0;
+            summary.failed |= total.failed > 0 || total.errors > 0;
             // With an error the transfer did not even look for somebody to send to, or found
             // that `-t` names nobody; the error says so better.
-            tally.alone |= total.hosts == 0 && total.errors == 0 && troubles == 0;
-            tally.add(total);
+            summary.alone |= total.hosts == 0 && total.errors == 0 && errors == 0;
+            summary.add(total);
         }
         Ok(())
     }
@@ -280,109 +291,5 @@ fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     match newer.iter().find(|(asked, _)| *asked) {
         Some((_, option)) => Err(Failure::TooOld(option)),
         None => Ok(()),
-    }
-}
-
-/// One command line.
-fn command(
-    verb: Verb,
-    files: &Files,
-    hosts: &str,
-    path: &RelPath,
-    new: bool,
-) -> Result<Vec<u8>, Failure> {
-    let sends = matches!(verb, Verb::Send | Verb::Sync);
-    let flags = [
-        (files.recursive, " -r"),
-        (files.dry_run, " -n"),
-        (files.ignore_times, " -I"),
-        (files.checksum, " --checksum"),
-        (files.delete && new, " --delete"),
-        (files.force && new, " --force"),
-    ];
-    let mut text = format!("{}{hosts}", verb.name());
-    for (_, flag) in flags.iter().filter(|(given, _)| *given) {
-        text.push_str(flag);
-    }
-    if let Some(most) = files.max_delete {
-        text.push_str(&format!(" --max-delete {most}"));
-    }
-    if let (Some(group), true) = (&files.group, sends) {
-        text.push_str(&format!(" -g {group}"));
-    }
-    let mut line = text.into_bytes();
-    let fits = push_path(&mut line, path, new);
-    let fits = fits.and(match line.len() <= MAX_LINE {
-        true => Ok(()),
-        false => Err("too long for one command line"),
-    });
-    fits.map_err(|why| Failure::Path(path.as_bytes().to_vec(), why.to_owned()))?;
-    Ok(line)
-}
-
-/// Appends a path to a command line, with the space before it; nothing for the base itself.
-///
-/// # Errors
-/// Why an old daemon cannot be told this path.
-fn push_path(line: &mut Vec<u8>, path: &RelPath, new: bool) -> Result<(), &'static str> {
-    let bytes = path.as_bytes();
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    if bytes.starts_with(b"-") {
-        line.extend_from_slice(b" --");
-    }
-    push_word(line, bytes, new)
-}
-
-/// Appends a word to a command line, with the space before it.
-///
-/// # Errors
-/// Why an old daemon cannot be told this word.
-fn push_word(line: &mut Vec<u8>, bytes: &[u8], new: bool) -> Result<(), &'static str> {
-    line.push(b' ');
-    if new {
-        words::push_quoted(line, bytes);
-        return Ok(());
-    }
-    // It splits at the ends of lines and at spaces, of which a backslash saves all but the last;
-    // and it takes any backslash before a space for that.
-    let odd = |&b: &u8| b == b'\n' || b == b'\r';
-    if bytes.iter().any(odd) || bytes.ends_with(b" ") || bytes.windows(2).any(|w| w == b"\\ ") {
-        return Err("this daemon is too old to be told such a name");
-    }
-    for &byte in bytes {
-        if byte == b' ' {
-            line.push(b'\\');
-        }
-        line.push(byte);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(path: &[u8], new: bool) -> Result<String, &'static str> {
-        let mut line = b"send".to_vec();
-        push_path(&mut line, &RelPath::parse(path).unwrap(), new)?;
-        Ok(String::from_utf8_lossy(&line).into_owned())
-    }
-
-    #[test]
-    fn odd_names_are_said_as_the_daemon_understands() {
-        assert_eq!(said(b"a b", true).as_deref(), Ok("send \"a b\""));
-        assert_eq!(said(b"a b", false).as_deref(), Ok(r"send a\ b"));
-        assert_eq!(said(b"a\n", true).as_deref(), Ok(r#"send "a\012""#));
-        assert_eq!(said(b"-r", true).as_deref(), Ok("send -- \"-r\""));
-        assert_eq!(said(b"-r", false).as_deref(), Ok("send -- -r"));
-        for bad in [&b"a\n"[..], b"a ", b"a\\ b", b"a\r"] {
-            assert!(said(bad, false).is_err());
-            assert!(said(bad, true).is_ok());
-        }
-        let mut line = b"send".to_vec();
-        push_path(&mut line, &RelPath::base(), true).unwrap();
-        assert_eq!(line, b"send");
     }
 }

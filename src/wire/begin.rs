@@ -6,48 +6,18 @@ use super::Error;
 use super::bytes::{Put, Reader};
 use super::header::{MAX_BLOCK, MIN_BLOCK};
 use super::manifest::{MAX_ENTRIES, MAX_MANIFEST};
+use super::mode::Mode;
 use crate::ids::{EntryNo, Index, TargetNo, TransferNo};
 use crate::name::NodeId;
 
 /// The most targets of a transfer.
 pub const MAX_TARGETS: usize = 1_000;
 
-/// How a transfer is to be done, as BEGIN says it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// Stop after NEED: nothing is changed.
-    pub dry_run: bool,
-    /// Every regular file needs its data, whatever its size and time.
-    pub ignore_times: bool,
-    /// What is in a listed directory of the target and not in the sender's is spooled, to be tallied
-    /// and deleted when everything else is done.
-    pub delete: bool,
-    /// Only names are sent: nothing is made, changed or compared (`dsync`).
-    pub names_only: bool,
-    /// Contents are compared by their digests and nothing is changed (`check`); what only the target
-    /// has is spooled.
-    pub check: bool,
-    /// The path that the transfer is about is gone at the sender, and is to go (`sync`).
-    pub gone: bool,
-}
-
-impl Options {
-    /// Whether the transfer wants its path for itself.
-    pub fn is_exclusive(&self) -> bool {
-        (self.delete || self.names_only || self.gone) && !self.dry_run
-    }
-
-    /// Whether something is spooled at the targets, to be tallied at the end.
-    pub fn spools(&self) -> bool {
-        self.delete || self.names_only || self.check || self.gone
-    }
-}
-
 /// The payload of BEGIN. One packet names some of the targets; each packet is complete in itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Begin {
-    /// How the transfer is to be done.
-    pub options: Options,
+    /// What the transfer is to do.
+    pub mode: Mode,
     /// The payload of a block, in bytes.
     pub block: u16,
     /// The sender's lowest transfer that is still open; all below are closed.
@@ -67,6 +37,34 @@ const NAMES_ONLY: u8 = 8;
 const CHECK: u8 = 16;
 const GONE: u8 = 32;
 const ALL_FLAGS: u8 = 63;
+
+/// The flags that say what a transfer is to do.
+fn flags_of(mode: Mode) -> u8 {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    flag(mode.changes_nothing(), DRY_RUN)
+        | flag(mode.ignores_times(), IGNORE_TIMES)
+        | flag(mode.sends_and_deletes(), DELETE)
+        | flag(mode.names_only(), NAMES_ONLY)
+        | flag(mode.is_check(), CHECK)
+        | flag(mode.path_is_gone(), GONE)
+}
+
+/// What a transfer with these flags is to do. Combinations that no sender writes are accepted, and
+/// read as the mode that changes least: CHECK decides before NAMES_ONLY, NAMES_ONLY before GONE, and
+/// flags that mean nothing in that mode are ignored.
+fn mode_of(flags: u8) -> Mode {
+    let has = |flag: u8| flags & flag != 0;
+    let dry_run = has(DRY_RUN);
+    if has(CHECK) {
+        Mode::Check
+    } else if has(NAMES_ONLY) {
+        Mode::DeleteOnly { gone: has(GONE), dry_run }
+    } else if has(GONE) {
+        Mode::Remove { dry_run }
+    } else {
+        Mode::Send { delete: has(DELETE), ignore_times: has(IGNORE_TIMES), dry_run }
+    }
+}
 
 impl Begin {
     const FIXED: usize = 13;
@@ -101,14 +99,7 @@ impl Begin {
         }
         reader.end()?;
         Ok(Begin {
-            options: Options {
-                dry_run: flags & DRY_RUN != 0,
-                ignore_times: flags & IGNORE_TIMES != 0,
-                delete: flags & DELETE != 0,
-                names_only: flags & NAMES_ONLY != 0,
-                check: flags & CHECK != 0,
-                gone: flags & GONE != 0,
-            },
+            mode: mode_of(flags),
             block,
             oldest,
             total,
@@ -120,16 +111,7 @@ impl Begin {
     /// Writes it.
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::FIXED + 8 * self.targets.len());
-        let options = &self.options;
-        let flags = [
-            (options.dry_run, DRY_RUN),
-            (options.ignore_times, IGNORE_TIMES),
-            (options.delete, DELETE),
-            (options.names_only, NAMES_ONLY),
-            (options.check, CHECK),
-            (options.gone, GONE),
-        ];
-        out.push(flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag));
+        out.push(flags_of(self.mode));
         out.put_u16(self.block);
         out.put_u32(self.oldest.get());
         out.put_u16(self.total);
@@ -345,7 +327,7 @@ mod tests {
         let capacity = Begin::capacity(1_424);
         assert!(capacity >= 150);
         let begin = Begin {
-            options: Options { dry_run: true, gone: true, ..Options::default() },
+            mode: Mode::Remove { dry_run: true },
             block: 1_424,
             oldest: TransferNo::new(77),
             total: 1_000,
@@ -361,9 +343,37 @@ mod tests {
     }
 
     #[test]
+    fn every_mode_has_its_flags() {
+        let known = [
+            (0, Mode::SEND),
+            (1, Mode::SEND.dry()),
+            (2, Mode::Send { delete: false, ignore_times: true, dry_run: false }),
+            (4, Mode::Send { delete: true, ignore_times: false, dry_run: false }),
+            (7, Mode::Send { delete: true, ignore_times: true, dry_run: true }),
+            (8, Mode::DeleteOnly { gone: false, dry_run: false }),
+            (9, Mode::DeleteOnly { gone: false, dry_run: true }),
+            (17, Mode::Check),
+            (32, Mode::Remove { dry_run: false }),
+            (33, Mode::Remove { dry_run: true }),
+            (40, Mode::DeleteOnly { gone: true, dry_run: false }),
+            (41, Mode::DeleteOnly { gone: true, dry_run: true }),
+        ];
+        for (flags, mode) in known {
+            assert_eq!((flags_of(mode), mode_of(flags)), (flags, mode));
+        }
+        for flags in 0..=ALL_FLAGS {
+            let mode = mode_of(flags);
+            assert_eq!(mode_of(flags_of(mode)), mode, "{flags}");
+            // Nothing else than what is said is done.
+            assert!(!mode.deletes() || flags & (DELETE | NAMES_ONLY | GONE) != 0, "{flags}");
+            assert!(mode.changes_nothing() || flags & (DRY_RUN | CHECK) == 0, "{flags}");
+        }
+    }
+
+    #[test]
     fn begin_with_an_index_past_the_total_is_refused() {
         let begin = Begin {
-            options: Options { ignore_times: true, ..Options::default() },
+            mode: Mode::SEND,
             block: 1_424,
             oldest: TransferNo::ZERO,
             total: 3,

@@ -7,7 +7,7 @@ use super::Error;
 use super::bytes::{Put, Reader, varint_len};
 use super::header::PacketKind;
 use super::manifest::MAX_ENTRIES;
-use super::outcome::{Code, Need, Outcome, Reason, Runs, SpoolCode, Tally};
+use super::outcome::{Code, DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo};
 use crate::name::{MAX_PATH, NodeId, RelPath};
 
@@ -101,7 +101,7 @@ pub struct Status {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Spool {
     /// How much it is.
-    Tally(Tally),
+    Tally(DeletionTally),
     /// How much was deleted, and how much could not be.
     Ran {
         /// Deleted entries.
@@ -235,7 +235,7 @@ fn parse_spool(reader: &mut Reader<'_>) -> Result<Spool, Error> {
     Ok(match reader.u8()? {
         0 => {
             let (spooled, failed) = (reader.varint()?, reader.varint()?);
-            Spool::Tally(Tally { spooled, failed, entries: reader.varint()? })
+            Spool::Tally(DeletionTally { spooled, failed, entries: reader.varint()? })
         }
         1 => Spool::Ran { deleted: reader.varint()?, failed: reader.varint()? },
         2 => {
@@ -255,7 +255,7 @@ fn parse_spool(reader: &mut Reader<'_>) -> Result<Spool, Error> {
 
 fn emit_spool(spool: &Spool, out: &mut Vec<u8>) {
     match spool {
-        Spool::Tally(Tally { spooled, failed, entries }) => {
+        Spool::Tally(DeletionTally { spooled, failed, entries }) => {
             out.push(0);
             out.put_varint(*spooled);
             out.put_varint(*failed);
@@ -393,7 +393,11 @@ mod tests {
             }),
             Feedback::Status(status(5)),
             Feedback::Accept { verdict: Verdict::Shared(b"10.0.0.1".to_vec()), grant: 9 },
-            Feedback::Spool(Spool::Tally(Tally { spooled: 5, failed: 1, entries: u64::MAX })),
+            Feedback::Spool(Spool::Tally(DeletionTally {
+                spooled: 5,
+                failed: 1,
+                entries: u64::MAX,
+            })),
             Feedback::Spool(Spool::Ran { deleted: 3, failed: 2 }),
             Feedback::Spool(Spool::Page {
                 skip: 7,

@@ -11,6 +11,7 @@ pub mod header;
 pub mod hello;
 pub mod layout;
 pub mod manifest;
+pub mod mode;
 pub mod outcome;
 pub mod poll;
 

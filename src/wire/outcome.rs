@@ -126,7 +126,7 @@ pub enum Need {
 
 /// What a target has spooled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
+pub struct DeletionTally {
     /// How many entries would go.
     pub spooled: u64,
     /// How many could not be listed, or cannot go: they are named with the others.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId};
-use makuosan::wire::begin::{Begin, Bits, Commit, Offer, Options};
+use makuosan::wire::begin::{Begin, Bits, Commit, Offer};
 use makuosan::wire::feedback::{Feedback, State, Status};
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 use makuosan::wire::hello::{Challenge, Hello};
+use makuosan::wire::mode::Mode;
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
 use super::{Fleet, eventually, now};
@@ -104,7 +105,7 @@ impl Enemy {
 
     pub fn begin(&mut self, number: u32) {
         let begin = Begin {
-            options: Options::default(),
+            mode: Mode::SEND,
             block: BLOCK,
             oldest: TransferNo::ZERO,
             total: 1,

@@ -192,7 +192,7 @@ fn a_script_is_said_line_by_line() {
 }
 
 /// How a new daemon answers a client that wants JSON.
-fn reporting(steps: &[(&str, &str)]) -> Script {
+pub fn reporting(steps: &[(&str, &str)]) -> Script {
     let mut script = new_daemon(0, &[&[("report on", "> ")], steps].concat());
     script[1].1 = "> ".to_owned();
     script
@@ -237,7 +237,8 @@ fn json_has_a_line_for_each_host_and_one_for_all() {
     let told = host(
         "web1",
         "\"status\":\"failed\",\"files\":1,\"bytes\":0,\"unchanged\":1,\"deleted\":0,\
-         \"errors\":[{\"path\":\"c\",\"error\":\"Permission denied\"}],\"more_errors\":0",
+         \"errors\":[{\"path\":\"c\",\"error\":\"Permission denied\",\"host\":\"web1\",\
+         \"code\":\"EACCES\"}],\"more_errors\":0",
     );
     let sum = total(1, 1, 1).replace("\"unchanged\":0", "\"unchanged\":1");
     let sum = sum.replace("\"errors\":0", "\"errors\":1");

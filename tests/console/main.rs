@@ -6,6 +6,7 @@
 #[allow(unused_imports)]
 mod common;
 
+mod errors;
 mod files;
 mod msync;
 mod old_clients;

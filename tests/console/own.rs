@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use makuosan::console::command::{Check, Command, Dsync, Form, Send};
+use makuosan::console::command::{Command, Form, Scope, Transfer};
 use makuosan::console::{Offer, Session, reply};
 use makuosan::name::RelPath;
 use makuosan::pattern::{Patterns, Rule};
+use makuosan::wire::mode::Mode;
 
 use crate::played::*;
 
@@ -25,7 +26,9 @@ fn own_console(mut stream: Box<dyn Socket>) -> Vec<String> {
             }
             match &command {
                 Command::Status { json: false } => session.line(0, "basedir : /nowhere/"),
-                Command::Send(send) => session.line(1, &format!("update host:{}", send.path)),
+                Command::Transfer(Transfer { mode: Mode::Send { .. }, path, .. }) => {
+                    session.line(1, &format!("update host:{path}"));
+                }
                 _ => {}
             }
             if !matches!(command, Command::Status { json: false } | Command::Quit) {
@@ -62,8 +65,8 @@ fn every_name_reaches_the_console_of_this_package() {
     let shown: Vec<String> =
         names.iter().map(|name| makuosan::name::Escaped(name).to_string()).collect();
     let path = |name: &Vec<u8>| RelPath::parse(name.strip_suffix(b"/").unwrap_or(name)).unwrap();
-    let expected: Vec<String> =
-        names.iter().map(|name| format!("{:?}", Command::Send(Send::new(path(name))))).collect();
+    let send = |name| Command::Transfer(Transfer::new(Mode::SEND, path(name)));
+    let expected: Vec<String> = names.iter().map(|name| format!("{:?}", send(name))).collect();
     assert_eq!(daemon.told(), expected);
     let lines: String = shown.iter().map(|name| format!("update host:{name}\n")).collect();
     assert_eq!((done.status, done.out), (0, lines));
@@ -81,39 +84,41 @@ fn told(args: &str) -> Vec<String> {
 fn every_option_reaches_the_console_of_this_package() {
     let path = |text: &str| RelPath::parse(text.as_bytes()).unwrap();
     let shown = |command: Command| vec![format!("{command:?}")];
-    let all = Send {
-        recursive: true,
-        dry_run: true,
-        delete: true,
+    let transfer = |transfer: &Transfer| shown(Command::Transfer(transfer.clone()));
+    let all = Transfer {
+        scope: Scope::Tree,
         force: true,
         max_delete: Some(5),
-        ignore_times: true,
         checksum: true,
         targets: vec!["a".to_owned(), "10.0.0.1".to_owned()],
         group: Some("www".to_owned()),
-        ..Send::new(path("d"))
+        ..Transfer::new(Mode::Send { delete: true, ignore_times: true, dry_run: true }, path("d"))
     };
     let options = "-n -I --checksum --force --max-delete 5 -t a -t 10.0.0.1";
     let args = format!("-r --delete -g www {options} d");
-    assert_eq!(told(&args), shown(Command::Send(all.clone())));
-    let sync = Send { sync: true, delete: false, ..all };
-    assert_eq!(told(&format!("--sync -r -g www {options} d")), shown(Command::Send(sync)));
-    let one = Send { sync: true, ..Send::new(path("d")) };
-    assert_eq!(told("--delete d"), shown(Command::Send(one.clone())));
-    assert_eq!(told("sync d"), shown(Command::Send(one)));
-    let dsync = Dsync {
-        dry_run: true,
-        recursive: true,
+    assert_eq!(told(&args), transfer(&all));
+    let mode = Mode::Send { delete: false, ignore_times: true, dry_run: true };
+    let sync = Transfer { mode, ..all };
+    assert_eq!(told(&format!("--sync -r -g www {options} d")), transfer(&sync));
+    let one = Transfer { scope: Scope::PathOrGone, ..Transfer::new(Mode::SEND, path("d")) };
+    assert_eq!(told("--delete d"), transfer(&one));
+    assert_eq!(told("sync d"), transfer(&one));
+    let dsync = Transfer {
+        scope: Scope::Tree,
         force: true,
         max_delete: Some(0),
         targets: vec!["a".to_owned()],
-        path: RelPath::base(),
+        ..Transfer::new(Mode::DeleteOnly { gone: false, dry_run: true }, RelPath::base())
     };
     let args = "dsync -r -n --force --max-delete=0 -t a";
-    assert_eq!(told(args), shown(Command::Dsync(dsync)));
-    let check = Check { recursive: true, targets: vec!["a".to_owned()], path: path("d") };
+    assert_eq!(told(args), transfer(&dsync));
+    let check = Transfer {
+        scope: Scope::Tree,
+        targets: vec!["a".to_owned()],
+        ..Transfer::new(Mode::Check, path("d"))
+    };
     for args in ["check -r -t a d", "md5 -r -t a d", "--check -r -t a d"] {
-        assert_eq!(told(args), shown(Command::Check(check.clone())));
+        assert_eq!(told(args), transfer(&check));
     }
     assert_eq!(told("members -v"), shown(Command::Members(Form::Verbose)));
     assert_eq!(told("--members --json"), shown(Command::Members(Form::Json)));
@@ -134,7 +139,7 @@ fn every_option_reaches_the_console_of_this_package() {
     }
     let done = finish(command.arg("-r"));
     assert_eq!(done, ran(0, "", ""));
-    let send = Send { recursive: true, ..Send::new(RelPath::base()) };
-    let expected = [format!("{patterns:?}"), format!("{:?}", Command::Send(send))];
+    let send = Transfer { scope: Scope::Tree, ..Transfer::new(Mode::SEND, RelPath::base()) };
+    let expected = [format!("{patterns:?}"), format!("{:?}", Command::Transfer(send))];
     assert_eq!(daemon.told(), expected);
 }

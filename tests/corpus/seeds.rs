@@ -3,17 +3,19 @@
 use std::net::Ipv4Addr;
 
 use super::bodies::{decoders, manifests};
+use makuosan::console::error::{Code, ErrorReport};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
-use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer, Options};
+use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
 use makuosan::wire::feedback::{BatchStatus, Feedback, Spool, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
-use makuosan::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode, Tally};
+use makuosan::wire::mode::Mode;
+use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
 /// For each of [`decoders::ALL`], bytes that it takes.
@@ -33,7 +35,7 @@ fn taken() -> Vec<Vec<u8>> {
         version: "2.0.0".to_owned(),
     };
     let begin = Begin {
-        options: Options { delete: true, ..Options::default() },
+        mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
         block: 1_424,
         oldest: TransferNo::new(1),
         total: 2,
@@ -82,7 +84,7 @@ fn taken() -> Vec<Vec<u8>> {
     let rules = vec![Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     Patterns::new(rules).unwrap().emit(&mut patterns);
     let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
-    report.error("a", "b");
+    report.error(ErrorReport::new(Code::Other, "b").of_path("a"));
     vec![
         [&head[..], b"data", &checksum(&head, b"data")].concat(),
         hello.emit(),
@@ -122,7 +124,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
     vec![
         (6, Delete::Tally.emit()),
         (6, Delete::Run.emit()),
-        (13, spool(Spool::Tally(Tally { spooled: 1, failed: 1, entries: 2 }))),
+        (13, spool(Spool::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
         (13, spool(Spool::Ran { deleted: 1, failed: 2 })),
     ]
 }

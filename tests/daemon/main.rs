@@ -6,6 +6,7 @@
 mod common;
 
 mod changing;
+mod codes;
 mod compare;
 mod console;
 mod console_limits;
@@ -14,6 +15,7 @@ mod delete;
 mod devices;
 mod errors;
 mod faults;
+mod faults_attributes;
 mod faults_more;
 mod garbage;
 mod hazards;

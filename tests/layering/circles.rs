@@ -11,23 +11,14 @@ const MOST_LINES: usize = 500;
 /// Circles that are still to be dissolved. Files of one may stand in smaller circles by now, but it
 /// has to go from this list when there are none left.
 const KNOWN_CIRCLES: &[&[&str]] = &[
-    &["engine/incoming/batch.rs", "engine/incoming/mod.rs", "engine/incoming/transfer.rs"],
-    &["engine/outgoing/mod.rs", "engine/outgoing/spool.rs", "engine/outgoing/steps.rs"],
     &["log.rs", "log/limit.rs"],
-    &["msync/dialogue.rs", "msync/mod.rs"],
     &["net/receive.rs", "net/socket.rs"],
     &["pattern.rs", "pattern/glob.rs"],
-    &["sys/fsat.rs", "sys/fsat/stat.rs"],
+    &["sys/fsat.rs", "sys/fsat/mount.rs", "sys/fsat/stat.rs"],
 ];
 
 /// Files that are still too long.
-const KNOWN_LONG: &[&str] = &[
-    "console/session/mod.rs",
-    "engine/members/mod.rs",
-    "daemon/sending/report.rs",
-    "engine/incoming/transfer.rs",
-    "engine/outgoing/steps.rs",
-];
+const KNOWN_LONG: &[&str] = &["daemon/sending/report.rs"];
 
 /// The rooms of the daemon: each uses only itself, what stands before it, and the files beside them.
 const ROOMS: [&str; 4] = ["receiving", "sending", "control", "setup"];

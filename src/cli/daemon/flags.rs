@@ -46,15 +46,15 @@ pub const FLAGS: &[Flag] = &[
         value: Some("ADDR"),
         help: "address of the network interface to use",
         more: "Without it the system's route to the group decides. With an address in 127.0.0.0/8 \
-               the group is on the loopback interface, so that a fleet can live on one machine, \
-               each daemon with a loopback address of its own.",
+               the group is on the loopback interface, so that a fleet can run on one machine, \
+               each daemon with its own loopback address.",
     },
     Flag {
         short: Some('l'),
         long: "listen",
         value: Some("ADDR"),
         help: "where the console listens: IP or IP:PORT (127.0.0.1)",
-        more: "Without a port it is that of -p. Without this option the console listens on the \
+        more: "The port defaults to that of -p. Without this option the console listens on the \
                address of -i if that is in 127.0.0.0/8, else on 127.0.0.1; or on no TCP address \
                at all if -U is given. Whoever can reach the console can command the daemon.",
     },
@@ -83,16 +83,15 @@ pub const FLAGS: &[Flag] = &[
         short: Some('G'),
         long: "groups",
         value: Some("GROUPS"),
-        help: "supplementary groups, with commas between them",
-        more: "The daemon gives files to these groups and to that of -g, where the sender's files \
-               have them.",
+        help: "supplementary groups, separated by commas",
+        more: "Received files keep their group if it is one of these or that of -g.",
     },
     Flag {
         short: Some('c'),
         long: "chroot",
         value: None,
         help: "make the base directory the root directory",
-        more: "Only root may. With -u the daemon cannot leave it again. The socket of -U is then not \
+        more: "Needs root. With -u the daemon cannot leave it again. The socket of -U is then not \
                removed at the end; the next start replaces it.",
     },
     Flag {
@@ -100,23 +99,23 @@ pub const FLAGS: &[Flag] = &[
         long: "key",
         value: Some("FILE"),
         help: "key of the group: the first line of FILE",
-        more: "All members must have it; packets are sealed with it. Given twice, the first key \
-               seals and both open, so that a key can be replaced by another.",
+        more: "All members must have the same key. Given twice, packets are sealed with the first \
+               key and opened with either, so that a key can be replaced.",
     },
     Flag {
         short: None,
         long: "genkey",
         value: Some("FILE"),
         help: "write a new key to FILE, mode 0600, and exit",
-        more: "A file that is there is left alone, and that is an error.",
+        more: "An existing file is not overwritten; that is an error.",
     },
     Flag {
         short: Some('K'),
         long: "password",
         value: Some("FILE"),
         help: "password of the console: the first line of FILE",
-        more: "Read before the rights of root are given up. Clients must say it first; after three \
-               wrong ones, from anywhere, one in two seconds is answered.",
+        more: "Read before root is given up. Clients must send it first; after three wrong ones, by \
+               any clients, one attempt in two seconds is answered.",
     },
     Flag {
         short: Some('f'),
@@ -157,7 +156,7 @@ pub const FLAGS: &[Flag] = &[
         short: Some('r'),
         long: "readonly",
         value: None,
-        help: "never write: tell senders that this host is read-only",
+        help: "never write; senders are told that it is read-only",
         more: "",
     },
     Flag { short: Some('s'), long: "no-send", value: None, help: "never send", more: "" },
@@ -165,7 +164,7 @@ pub const FLAGS: &[Flag] = &[
         short: Some('o'),
         long: "no-recv",
         value: None,
-        help: "never receive: take part in no other host's transfer",
+        help: "never receive; other hosts do not send to this one",
         more: "",
     },
     Flag {
@@ -187,7 +186,7 @@ pub const FLAGS: &[Flag] = &[
         long: "pidfile",
         value: Some("FILE"),
         help: "write the process id there, and remove it at the end",
-        more: "Refused if a daemon that runs holds it; one that a dead daemon left is replaced.",
+        more: "Refused if a running daemon has it; a file left by a dead daemon is replaced.",
     },
     Flag {
         short: None,
@@ -207,7 +206,7 @@ pub const FLAGS: &[Flag] = &[
         short: None,
         long: "fsync",
         value: None,
-        help: "report a file as written only when it is on the disk",
+        help: "report files as written only when they are on disk",
         more: "",
     },
     Flag {
@@ -221,9 +220,9 @@ pub const FLAGS: &[Flag] = &[
         short: None,
         long: "check-config",
         value: None,
-        help: "say what would be done, and exit",
-        more: "Exit status 0, or 1 with a line that says what is wrong. Nothing is started, and a \
-               daemon that runs with the same options is no obstacle.",
+        help: "print what the daemon would do, and exit",
+        more: "Exit status 0, or 1 with the first thing that is wrong. Nothing is started; a running \
+               daemon with the same options does not matter.",
     },
     Flag {
         short: Some('V'),

@@ -11,8 +11,10 @@ use super::{Asked, DEFAULT_PORT, Error, Flag, Typed, value};
 use crate::name::HostName;
 use crate::time::Span;
 
+mod config;
 mod flags;
 
+pub use config::{Config, Console, Files, Limits, Network, Privileges, Roles};
 pub use flags::{FLAGS, VARIABLES};
 
 const PROGRAM: &str = "makuosan";
@@ -22,73 +24,6 @@ pub const DEFAULT_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 108);
 
 /// The most keys.
 const MAX_KEYS: usize = 2;
-
-/// How the daemon is to run: every value checked as far as that needs no system call.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// `-b`: the base directory, as typed.
-    pub base: PathBuf,
-    /// `-n`: stay in the foreground.
-    pub foreground: bool,
-    /// `-d`: 0 to 9.
-    pub loglevel: u8,
-    /// `-m`: a multicast address.
-    pub multicast: Ipv4Addr,
-    /// `-p`: not 0.
-    pub port: u16,
-    /// `-i`: the interface's address; None leaves the choice to the system.
-    pub interface: Option<Ipv4Addr>,
-    /// `-l`: where the console listens; None if it is a Unix socket alone.
-    pub listen: Option<SocketAddr>,
-    /// `-U`: the console's Unix socket.
-    pub unix: Option<PathBuf>,
-    /// `-c`: the base directory becomes the root directory.
-    pub chroot: bool,
-    /// `-k`: the files with the group's keys, two at most; the first seals.
-    pub keys: Vec<PathBuf>,
-    /// `--genkey`: only write a new key there. `base` may be empty then.
-    pub genkey: Option<PathBuf>,
-    /// `-K`: the file with the console's password.
-    pub password: Option<PathBuf>,
-    /// `-u`: name or number.
-    pub user: Option<String>,
-    /// `-g`: name or number.
-    pub group: Option<String>,
-    /// `-G`: names or numbers; None leaves them to what the user has.
-    pub groups: Option<Vec<String>>,
-    /// `-f`: 1 to 16.
-    pub parallel: usize,
-    /// `-T`: megabits a second, at least 1; None for no limit.
-    pub rate: Option<u32>,
-    /// `-R`: bytes; None for the daemon's choice.
-    pub rcvbuf: Option<u32>,
-    /// `-S`: bytes; None for the daemon's choice.
-    pub sndbuf: Option<u32>,
-    /// `-N`: None for the machine's name.
-    pub name: Option<HostName>,
-    /// `-r`: never written to.
-    pub readonly: bool,
-    /// `-s`: never sends.
-    pub no_send: bool,
-    /// `-o`: never receives.
-    pub no_recv: bool,
-    /// `-O`: sends only what its user owns.
-    pub own_only: bool,
-    /// `--no-devices`: takes no device nodes.
-    pub no_devices: bool,
-    /// `--pidfile`: the file for the process id.
-    pub pidfile: Option<PathBuf>,
-    /// `--timeout`: 1 s to 1 h.
-    pub timeout: Span,
-    /// `--ttl`: 1 to 255.
-    pub ttl: u8,
-    /// `--fsync`.
-    pub fsync: bool,
-    /// `-C`: a crash may leave a core dump.
-    pub core_dumps: bool,
-    /// `--check-config`: only say what would be done.
-    pub check_config: bool,
-}
 
 /// Reads the arguments (without the program's name) and, where an option is missing, the
 /// environment.
@@ -115,7 +50,7 @@ pub fn parse(
     }
     let source = Source { typed, env: &env };
     if bare && source.value("base").is_none() {
-        return Err(Error(help().trim_end().to_owned()));
+        return Err(Error::Nothing(help().trim_end().to_owned()));
     }
     Config::resolve(&source).map(Asked::Run)
 }
@@ -239,46 +174,64 @@ impl Config {
         })?;
         let bytes_are = "a number of bytes, 1 to 2147483647; k, m, g may follow";
         let seconds = source.number("timeout", "a timeout in seconds", 1, 3_600_u32)?;
-        Ok(Config {
-            base,
-            foreground: typed.has("foreground"),
-            loglevel: source.number("loglevel", "a log level", 0, 9)?.unwrap_or(1),
+        let network = Network {
             multicast: multicast.unwrap_or(DEFAULT_GROUP),
             port,
             interface,
+            ttl: source.number("ttl", "a TTL", 1, u8::MAX)?.unwrap_or(1),
+            rcvbuf: source.read("rcvbuf", bytes_are, buffer)?,
+            sndbuf: source.read("sndbuf", bytes_are, buffer)?,
+            name: source.read("name", &crate::name::HostNameError.to_string(), |v| {
+                HostName::parse(v.as_bytes()).ok()
+            })?,
+        };
+        let console = Console {
             listen: listen.or_else(|| {
                 let own = interface.filter(Ipv4Addr::is_loopback);
                 let address = own.unwrap_or(Ipv4Addr::LOCALHOST);
                 unix.is_none().then(|| SocketAddr::new(address.into(), port))
             }),
             unix,
-            chroot: typed.has("chroot"),
-            keys,
-            genkey,
             password: source.read("password", "a file has a name", some_path)?,
+        };
+        let files = Files {
+            base,
+            keys,
+            pidfile: source.read("pidfile", "a file has a name", some_path)?,
+            fsync: typed.has("fsync"),
+        };
+        let privileges = Privileges {
             user: source.read("user", account_is, account)?,
             group: source.read("group", account_is, account)?,
             groups,
+            chroot: typed.has("chroot"),
+            core_dumps: typed.has("core"),
+        };
+        let limits = Limits {
             parallel: source
                 .number("parallel", "a number of batches", 1, 16_u8)?
                 .unwrap_or(8)
                 .into(),
             rate: source.number("rate", "a rate in Mbit/s", 1, 1_000_000)?,
-            rcvbuf: source.read("rcvbuf", bytes_are, buffer)?,
-            sndbuf: source.read("sndbuf", bytes_are, buffer)?,
-            name: source.read("name", &crate::name::HostNameError.to_string(), |v| {
-                HostName::parse(v.as_bytes()).ok()
-            })?,
+            timeout: Span::from_secs(seconds.unwrap_or(10).into()),
+        };
+        let roles = Roles {
             readonly: typed.has("readonly"),
             no_send: typed.has("no-send"),
             no_recv: typed.has("no-recv"),
             own_only: typed.has("own-only"),
-            pidfile: source.read("pidfile", "a file has a name", some_path)?,
-            timeout: Span::from_secs(seconds.unwrap_or(10).into()),
-            ttl: source.number("ttl", "a TTL", 1, u8::MAX)?.unwrap_or(1),
             no_devices: typed.has("no-devices"),
-            fsync: typed.has("fsync"),
-            core_dumps: typed.has("core"),
+        };
+        Ok(Config {
+            network,
+            console,
+            files,
+            privileges,
+            limits,
+            roles,
+            foreground: typed.has("foreground"),
+            loglevel: source.number("loglevel", "a log level", 0, 9)?.unwrap_or(1),
+            genkey,
             check_config: typed.has("check-config"),
         })
     }
@@ -354,20 +307,23 @@ mod tests {
     #[test]
     fn defaults() {
         let config = config(&["-b", "/base"]);
-        assert_eq!(config.base, PathBuf::from("/base"));
-        assert_eq!(config.multicast, Ipv4Addr::new(224, 0, 0, 108));
-        assert_eq!(config.port, 5000);
-        assert_eq!(config.listen, Some("127.0.0.1:5000".parse().unwrap()));
-        assert_eq!((config.parallel, config.ttl, config.loglevel), (8, 1, 1));
-        assert_eq!(config.timeout, Span::from_secs(10));
-        assert_eq!((config.interface, config.rate, config.name), (None, None, None));
+        assert_eq!(config.files.base, PathBuf::from("/base"));
+        assert_eq!(config.network.multicast, Ipv4Addr::new(224, 0, 0, 108));
+        assert_eq!(config.network.port, 5000);
+        assert_eq!(config.console.listen, Some("127.0.0.1:5000".parse().unwrap()));
+        assert_eq!((config.limits.parallel, config.network.ttl, config.loglevel), (8, 1, 1));
+        assert_eq!(config.limits.timeout, Span::from_secs(10));
+        assert_eq!(
+            (config.network.interface, config.limits.rate, config.network.name),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn the_console_listens_where_it_is_reached_and_nowhere_else() {
         let listen = |args: &[&str]| {
             let args: Vec<&str> = ["-b", "/base"].iter().chain(args).copied().collect();
-            config(&args).listen.map(|address| address.to_string())
+            config(&args).console.listen.map(|address| address.to_string())
         };
         assert_eq!(listen(&["-i", "127.0.0.3"]).as_deref(), Some("127.0.0.3:5000"));
         assert_eq!(listen(&["-i", "10.0.0.3"]).as_deref(), Some("127.0.0.1:5000"));
@@ -429,14 +385,14 @@ mod tests {
 
     #[test]
     fn keys_add_up_to_two_and_one_can_be_made_without_a_base() {
-        assert!(config(&["-b/"]).keys.is_empty());
+        assert!(config(&["-b/"]).files.keys.is_empty());
         assert_eq!(
-            config(&["-b/", "-k", "new", "--key=old"]).keys,
+            config(&["-b/", "-k", "new", "--key=old"]).files.keys,
             ["new", "old"].map(PathBuf::from)
         );
         assert_eq!(error(&["-b/", "-ka", "-kb", "-kc"]), "makuosan: -k: at most 2 keys");
         let made = config(&["--genkey", "/key"]);
-        assert_eq!((made.genkey, made.base), (Some(PathBuf::from("/key")), PathBuf::new()));
+        assert_eq!((made.genkey, made.files.base), (Some(PathBuf::from("/key")), PathBuf::new()));
         assert_eq!(config(&["-b/"]).genkey, None);
     }
 
@@ -456,13 +412,22 @@ mod tests {
         let Ok(Asked::Run(config)) = run(&[], &env) else {
             panic!("the base is in the environment")
         };
-        assert_eq!(config.base, PathBuf::from("/env"));
-        assert_eq!((config.port, config.rcvbuf, config.sndbuf), (5001, Some(1 << 20), None));
-        assert_eq!((config.user.as_deref(), config.group.as_deref()), (Some("u"), Some("g")));
-        assert_eq!(config.groups, Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!((config.unix, config.listen), (Some(PathBuf::from("/sock")), None));
+        assert_eq!(config.files.base, PathBuf::from("/env"));
+        assert_eq!(
+            (config.network.port, config.network.rcvbuf, config.network.sndbuf),
+            (5001, Some(1 << 20), None)
+        );
+        assert_eq!(
+            (config.privileges.user.as_deref(), config.privileges.group.as_deref()),
+            (Some("u"), Some("g"))
+        );
+        assert_eq!(config.privileges.groups, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            (config.console.unix, config.console.listen),
+            (Some(PathBuf::from("/sock")), None)
+        );
         let Ok(Asked::Run(config)) = run(&["-p", "7", "-b", "/opt"], &env) else { panic!() };
-        assert_eq!((config.base, config.port), (PathBuf::from("/opt"), 7));
+        assert_eq!((config.files.base, config.network.port), (PathBuf::from("/opt"), 7));
         let bad = run(&["-b", "/"], &[("MAKUOSAN_PORT", "x")]).unwrap_err();
         assert_eq!(bad.to_string(), "makuosan: MAKUOSAN_PORT=x: a port is 1 to 65535");
     }

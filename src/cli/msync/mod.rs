@@ -166,7 +166,7 @@ pub fn parse(
 ) -> Result<Asked<Config>, Error> {
     let mut args = args.into_iter().peekable();
     if args.peek().is_none() {
-        return Err(Error(help().trim_end().to_owned()));
+        return Err(Error::Nothing(help().trim_end().to_owned()));
     }
     let typed = Typed::parse(PROGRAM, FLAGS, args)?;
     if typed.has("help") {
@@ -215,6 +215,11 @@ pub fn parse(
         },
         json: typed.has("json"),
     }))
+}
+
+/// Whether `--json` is among the arguments, also of a command line that cannot be obeyed.
+pub fn wants_json(args: &[OsString]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")
 }
 
 /// What `--help` prints.

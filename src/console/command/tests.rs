@@ -7,9 +7,9 @@ fn line(text: &str) -> Line {
     parse(&words::split(text.as_bytes()).unwrap(), &Offer::ALL)
 }
 
-fn send(text: &str) -> Send {
+fn transfer(text: &str) -> Transfer {
     match line(text) {
-        Line::Do(Command::Send(send)) => send,
+        Line::Do(Command::Transfer(transfer)) => transfer,
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -17,6 +17,7 @@ fn send(text: &str) -> Send {
 fn said(text: &str) -> String {
     match line(text) {
         Line::Say(text) => text,
+        Line::Error(error) => error.line().to_owned(),
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -27,47 +28,47 @@ fn path(text: &str) -> RelPath {
 
 #[test]
 fn sends_of_old_and_new_clients() {
-    let plain = Send::new(path("index.html"));
-    assert_eq!(send("send index.html"), plain);
-    assert_eq!(send("send ./index.html"), plain);
-    assert_eq!(send("send  index.html/"), plain);
-    let base = Send { recursive: true, path: RelPath::base(), ..plain.clone() };
-    assert_eq!(send("send -r "), base);
-    assert_eq!(send("send -r ."), base);
-    assert_eq!(send("send -r \"\""), base);
-    assert_eq!(send("send -r -n "), Send { dry_run: true, ..base.clone() });
-    let some = Send {
-        recursive: true,
-        dry_run: true,
+    let plain = Transfer::new(Mode::SEND, path("index.html"));
+    assert_eq!(transfer("send index.html"), plain);
+    assert_eq!(transfer("send ./index.html"), plain);
+    assert_eq!(transfer("send  index.html/"), plain);
+    let base = Transfer { scope: Scope::Tree, path: RelPath::base(), ..plain.clone() };
+    assert_eq!(transfer("send -r "), base);
+    assert_eq!(transfer("send -r ."), base);
+    assert_eq!(transfer("send -r \"\""), base);
+    assert_eq!(transfer("send -r -n "), Transfer { mode: Mode::SEND.dry(), ..base.clone() });
+    let some = Transfer {
+        scope: Scope::Tree,
         targets: vec!["a".to_owned(), "b".to_owned()],
         group: Some("www".to_owned()),
-        sync: true,
-        ..Send::new(path("d e/f"))
+        ..Transfer::new(Mode::SEND.dry(), path("d e/f"))
     };
-    assert_eq!(send(r"sync -rn -t a -tb -t a -g www d\ e/f"), some);
-    assert_eq!(send("sync \"d e//f\" -nt a -r -t b -gwww"), some);
-    assert_eq!(send("send -- -r").path, path("-r"));
-    assert_eq!(send("send \"-r\"").path, path("-r"));
-    assert_eq!(send("send -").path, path("-"));
-    assert_eq!(send("send -- --").path, path("--"));
+    assert_eq!(transfer(r"sync -rn -t a -tb -t a -g www d\ e/f"), some);
+    assert_eq!(transfer("sync \"d e//f\" -nt a -r -t b -gwww"), some);
+    assert_eq!(transfer("send -- -r").path, path("-r"));
+    assert_eq!(transfer("send \"-r\"").path, path("-r"));
+    assert_eq!(transfer("send -").path, path("-"));
+    assert_eq!(transfer("send -- --").path, path("--"));
 }
 
 #[test]
 fn what_counts_as_changed_and_what_is_deleted() {
-    let all = Send {
-        recursive: true,
-        delete: true,
+    let mode = Mode::Send { delete: true, ignore_times: true, dry_run: false };
+    let all = Transfer {
+        scope: Scope::Tree,
         force: true,
         max_delete: Some(7),
-        ignore_times: true,
         checksum: true,
-        ..Send::new(path("d"))
+        ..Transfer::new(mode, path("d"))
     };
-    assert_eq!(send("send --delete --force --max-delete 7 -I --checksum -r d"), all);
-    assert_eq!(send("send -rI d --max-delete=7 --checksum --force --delete"), all);
-    assert_eq!(send("send -r --ignore-times d"), send("send -r -I d"));
+    assert_eq!(transfer("send --delete --force --max-delete 7 -I --checksum -r d"), all);
+    assert_eq!(transfer("send -rI d --max-delete=7 --checksum --force --delete"), all);
+    assert_eq!(transfer("send -r --ignore-times d"), transfer("send -r -I d"));
     // One path alone can only be gone as a whole.
-    assert_eq!(send("send --delete d"), send("sync d"));
+    let sync = Transfer { scope: Scope::PathOrGone, ..Transfer::new(Mode::SEND, path("d")) };
+    assert_eq!(transfer("sync d"), sync);
+    assert_eq!(transfer("send --delete d"), sync);
+    assert_eq!(transfer("sync -r d"), transfer("send -r d"));
     assert_eq!(said("send --max-delete -r"), "error: --max-delete needs a number");
     assert_eq!(said("send -r --max-delete"), "error: --max-delete needs a number");
     assert_eq!(said("send -r --max-delete=-1"), "error: --max-delete needs a number");
@@ -109,21 +110,24 @@ fn a_command_without_a_path_shows_its_help() {
 
 #[test]
 fn the_other_commands() {
-    let dsync = |dry_run, recursive, path| {
-        let (force, max_delete, targets) = (false, None, vec![]);
-        let dsync = Dsync { dry_run, recursive, force, max_delete, targets, path };
-        Line::Do(Command::Dsync(dsync))
+    let dsync = |scope, dry_run, path| {
+        let mode = Mode::DeleteOnly { gone: false, dry_run };
+        Line::Do(Command::Transfer(Transfer { scope, ..Transfer::new(mode, path) }))
     };
-    assert_eq!(line("dsync -r "), dsync(false, true, RelPath::base()));
-    assert_eq!(line("dsync -n"), dsync(true, false, RelPath::base()));
-    assert_eq!(line("dsync d"), dsync(false, false, path("d")));
-    let Line::Do(Command::Dsync(guarded)) = line("dsync -r --force --max-delete 0 d") else {
-        panic!()
-    };
+    assert_eq!(line("dsync -r "), dsync(Scope::Tree, false, RelPath::base()));
+    assert_eq!(line("dsync -r d"), dsync(Scope::Tree, false, path("d")));
+    assert_eq!(line("dsync -n"), dsync(Scope::Tree, true, RelPath::base()));
+    assert_eq!(line("dsync d"), dsync(Scope::PathOrGone, false, path("d")));
+    let guarded = transfer("dsync -r --force --max-delete 0 d");
     assert_eq!((guarded.force, guarded.max_delete), (true, Some(0)));
-    let check = Check { recursive: true, targets: vec!["h".to_owned()], path: path("d") };
-    assert_eq!(line("check -r -t h d"), Line::Do(Command::Check(check.clone())));
-    assert_eq!(line("md5 -r -t h d"), Line::Do(Command::Check(check)));
+    let check = Transfer {
+        scope: Scope::Tree,
+        targets: vec!["h".to_owned()],
+        ..Transfer::new(Mode::Check, path("d"))
+    };
+    assert_eq!(transfer("check -r -t h d"), check);
+    assert_eq!(transfer("md5 -r -t h d"), check);
+    assert_eq!(transfer("check d").scope, Scope::Path);
     assert_eq!(line("members"), Line::Do(Command::Members(Form::Table)));
     assert_eq!(line("members -v"), Line::Do(Command::Members(Form::Verbose)));
     assert_eq!(line("members json"), Line::Do(Command::Members(Form::Json)));
@@ -150,20 +154,22 @@ fn the_other_commands() {
 fn what_is_not_offered_is_unknown() {
     let now = Offer { send: true, members: true, status: true, ..Offer::default() };
     let line = |text: &str| parse(&words::split(text.as_bytes()).unwrap(), &now);
+    let error = |text: &str| match line(text) {
+        Line::Error(error) => (error.line().to_owned(), error.report.code),
+        other => panic!("{text}: {other:?}"),
+    };
     for name in ["sync", "dsync", "check", "md5", "exclude", "include", "nonsense"] {
-        let unknown = Line::Say(format!("mexec: command error '{name}'"));
-        assert_eq!(line(name), unknown);
-        assert_eq!(line(&format!("{name} -r x")), unknown);
-        assert_eq!(
-            line(&format!("help {name}")),
-            Line::Say(format!("error: no help for '{name}'"))
-        );
+        let unknown = (format!("mexec: command error '{name}'"), "unknown_command".to_owned());
+        assert_eq!(error(name), unknown);
+        assert_eq!(error(&format!("{name} -r x")), unknown);
+        let no_help = (format!("error: no help for '{name}'"), "usage".to_owned());
+        assert_eq!(error(&format!("help {name}")), no_help);
     }
     for option in ["-g", "-I", "--delete", "--force", "--max-delete", "--checksum"] {
-        let unknown = Line::Say(format!("error: unknown option {option}"));
-        assert_eq!(line(&format!("send {option} 1 y")), unknown);
+        let unknown = (format!("error: unknown option {option}"), "usage".to_owned());
+        assert_eq!(error(&format!("send {option} 1 y")), unknown);
         let Line::Say(help) = line("help send") else { panic!() };
         assert!(!help.contains(option), "{help}");
     }
-    assert!(matches!(line("send y"), Line::Do(Command::Send(_))));
+    assert!(matches!(line("send y"), Line::Do(Command::Transfer(_))));
 }

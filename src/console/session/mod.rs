@@ -11,30 +11,22 @@
 //! may pause a client's transfer by what [`Session::unread`] says.
 #![forbid(unsafe_code)]
 
-mod exclusions;
+mod arrived;
 
-use std::collections::VecDeque;
-
-use super::command::{self, Command, Line, Watch};
-use super::first_line::{is_command, is_foreign};
+use super::command::{self, Command, Edit, Line, Watch};
+use super::error::{Code, ErrorLine};
 use super::output::Output;
 use super::password::{ASK, Secret};
-use super::reply::{self, HostReport, PROMPT, Progress, Total};
-use super::verb::Offer;
+use super::reply::{HostReport, PROMPT, Progress, Said, Total};
+use super::verb::{Offer, Verb};
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
-use crate::pattern::Patterns;
-use exclusions::{Exclusions, adds_pattern};
-
-/// With so many bytes of lines that wait, no more are read.
-const FULL_INPUT: usize = 64 * 1_024;
+use crate::pattern::{self, Patterns, Rule};
+use arrived::{Arrived, Waiting, adds_pattern, is_foreign};
 
 /// With so many bytes unread, no more lines are obeyed: those that have come wait until the client has
 /// read some.
 const FULL_OUTPUT: usize = 64 * 1_024;
-
-/// What a waiting line takes beside its bytes, so that empty ones are bounded too.
-const LINE_COST: usize = 32;
 
 /// With so many bytes unread, lines that a later one replaces (`alive`, `progress`) are left out.
 const BEHIND: usize = 4_096;
@@ -52,26 +44,12 @@ enum State {
     Closed,
 }
 
-/// A line that waits.
-#[derive(Debug)]
-enum Waiting {
-    Line(Vec<u8>),
-    /// A line over [`MAX_LINE`], which was thrown away; whether it was to add a pattern.
-    TooLong(bool),
-}
-
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
     offer: Offer,
     state: State,
-    /// What has arrived of a line whose end has not.
-    partial: Vec<u8>,
-    /// The rest of the line that is arriving is to be thrown away; whether it adds a pattern.
-    overlong: Option<bool>,
-    waiting: VecDeque<Waiting>,
-    /// The bytes of all of `waiting`, and [`LINE_COST`] for each.
-    waiting_bytes: usize,
+    arrived: Arrived,
     /// Whether no line has been looked at yet.
     first: bool,
     /// Whether the first line must be a command, or the session is closed.
@@ -83,7 +61,10 @@ pub struct Session {
     loglevel: u8,
     alive: bool,
     watch: Watch,
-    exclusions: Exclusions,
+    patterns: Patterns,
+    /// A pattern was refused. What it was to protect would go with the next transfer, so there is
+    /// none until all patterns are cleared.
+    unheeded: bool,
     report: bool,
     output: Output,
 }
@@ -91,13 +72,10 @@ pub struct Session {
 impl Session {
     /// A new connection, greeted with the prompt.
     pub fn new(offer: Offer) -> Self {
-        let mut session = Session {
+        Session {
             offer,
             state: State::Idle,
-            partial: Vec::new(),
-            overlong: None,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            arrived: Arrived::default(),
             first: true,
             strict: false,
             ended: false,
@@ -106,20 +84,18 @@ impl Session {
             loglevel: 0,
             alive: false,
             watch: Watch::Off,
-            exclusions: Exclusions::default(),
+            patterns: Patterns::default(),
+            unheeded: false,
             report: false,
-            output: Output::default(),
-        };
-        session.output.raw(PROMPT);
-        session
+            output: Output::new(PROMPT),
+        }
     }
 
     /// A new connection that must say the password first.
     pub fn guarded(offer: Offer, secret: Secret) -> Self {
         let mut session = Session::new(offer);
         session.state = State::Asked(secret);
-        session.output.clear();
-        session.output.raw(ASK);
+        session.output = Output::new(ASK);
         session
     }
 
@@ -132,37 +108,30 @@ impl Session {
     /// A connection too many: says so, and is closed.
     pub fn refused() -> Self {
         let mut session = Session::new(Offer::default());
-        session.output.clear();
-        session.put(reply::TOO_MANY_CLIENTS);
-        session.state = State::Closed;
+        session.output = Output::default();
+        session.dismiss();
         session
     }
 
-    /// Says that the session makes room for another, and is closed, whatever is under way.
+    /// Says that there are too many, and closes the session, whatever is under way.
     pub fn dismiss(&mut self) {
-        self.put(reply::TOO_MANY_CLIENTS);
+        self.error(&ErrorLine::new(Code::Refused, "too many clients"));
         self.close();
     }
 
     /// Takes what has arrived. After this, ask for commands.
-    pub fn input(&mut self, mut bytes: &[u8]) {
-        if self.is_closed() {
-            return;
+    pub fn input(&mut self, bytes: &[u8]) {
+        if !self.is_closed() {
+            self.arrived.take(bytes);
         }
-        while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
-            self.take(&bytes[..end]);
-            self.end_line();
-            bytes = &bytes[end + 1..];
-        }
-        self.take(bytes);
     }
 
     /// The client will write nothing more. Lines that wait are still obeyed; then the session is
     /// closed. A line without an end is not obeyed: its end may be missing for a reason.
     pub fn end_of_input(&mut self) {
         self.ended = true;
-        self.partial.clear();
-        if matches!(self.state, State::Idle | State::Asked(_)) && self.waiting.is_empty() {
+        self.arrived.end();
+        if matches!(self.state, State::Idle | State::Asked(_)) && self.arrived.is_empty() {
             self.state = State::Closed;
         }
     }
@@ -170,14 +139,14 @@ impl Session {
     /// Whether a password has come that is not answered: the owner calls [`Session::answer`] when
     /// its [`super::password::Gate`] lets it, and then asks for commands.
     pub fn wants_answer(&self) -> bool {
-        matches!(self.state, State::Asked(_)) && !self.waiting.is_empty()
+        matches!(self.state, State::Asked(_)) && !self.arrived.is_empty()
     }
 
     /// Answers the password that has come, and says whether it was right. With a wrong one the
     /// session is closed. None if there is nothing to answer.
     pub fn answer(&mut self) -> Option<bool> {
         let State::Asked(secret) = self.state else { return None };
-        let right = matches!(self.next_line()?, Waiting::Line(line) if secret.is(&line));
+        let right = matches!(self.arrived.next()?, Waiting::Line(line) if secret.is(&line));
         self.output.raw(b"\r");
         if right {
             self.state = State::Idle;
@@ -195,7 +164,7 @@ impl Session {
     /// session is busy or closed, if no line waits, or if the client has too much to read first.
     pub fn next_command(&mut self) -> Option<Command> {
         while matches!(self.state, State::Idle) && !self.is_behind() {
-            let Some(waiting) = self.next_line() else {
+            let Some(waiting) = self.arrived.next() else {
                 if self.ended {
                     self.state = State::Closed;
                 }
@@ -209,8 +178,9 @@ impl Session {
                     return None;
                 }
                 Waiting::TooLong(adds) => {
-                    self.exclusions.unheeded |= adds;
-                    self.put(&format!("error: a line has at most {MAX_LINE} bytes"));
+                    self.unheeded |= adds;
+                    let why = format!("a line has at most {MAX_LINE} bytes");
+                    self.error(&ErrorLine::new(Code::Usage, why));
                     self.prompt();
                     continue;
                 }
@@ -220,15 +190,15 @@ impl Session {
                     self.close();
                     return None;
                 }
-                if self.strict && !is_command(&line, &self.offer) {
-                    let answer = match words::split(&line) {
-                        Ok(words) => match command::parse(&words, &self.offer) {
-                            Line::Say(text) => text,
-                            _ => String::new(),
-                        },
-                        Err(why) => reply::trouble(&why.to_string()),
+                if self.strict && !self.is_command(&line) {
+                    let error = match words::split(&line) {
+                        Ok(words) => {
+                            let name = words.first().map_or(&[][..], |word| &word.bytes);
+                            ErrorLine::unknown_command(Escaped(name))
+                        }
+                        Err(why) => ErrorLine::new(Code::Usage, why),
                     };
-                    self.say(&answer);
+                    self.error(&error);
                     self.close();
                     return None;
                 }
@@ -238,15 +208,6 @@ impl Session {
             }
         }
         None
-    }
-
-    fn next_line(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_front()?;
-        self.waiting_bytes -= LINE_COST;
-        if let Waiting::Line(line) = &waiting {
-            self.waiting_bytes -= line.len();
-        }
-        Some(waiting)
     }
 
     /// Writes a line of the command at work, unless it is above the connection's log level. Bytes
@@ -261,6 +222,22 @@ impl Session {
     pub fn lines(&mut self, level: u8, text: &str) {
         for line in text.lines() {
             self.line(level, line);
+        }
+    }
+
+    /// Writes what is wrong; for a client that wants to know of each host, also as JSON.
+    pub fn error(&mut self, error: &ErrorLine) {
+        self.put(error.line());
+        if self.report {
+            self.put(&error.report.emit());
+        }
+    }
+
+    /// Writes a line of either kind.
+    pub fn said(&mut self, said: &Said) {
+        match said {
+            Said::Line(level, line) => self.line(*level, line),
+            Said::Error(error) => self.error(error),
         }
     }
 
@@ -323,7 +300,7 @@ impl Session {
 
     /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
     pub fn wants_input(&self) -> bool {
-        let full = self.waiting_bytes >= FULL_INPUT || (!self.is_busy() && self.is_behind());
+        let full = self.arrived.is_full() || (!self.is_busy() && self.is_behind());
         !self.is_closed() && !self.ended && !full
     }
 
@@ -334,12 +311,12 @@ impl Session {
 
     /// Whether [`Session::next_command`] has something to do.
     pub fn can_obey(&self) -> bool {
-        matches!(self.state, State::Idle) && !self.waiting.is_empty() && !self.is_behind()
+        matches!(self.state, State::Idle) && !self.arrived.is_empty() && !self.is_behind()
     }
 
     /// Whether the client has yet to say anything: the password, or if there is none, a line.
     pub fn awaits_first(&self) -> bool {
-        self.first && self.waiting.is_empty() && !self.is_closed()
+        self.first && self.arrived.is_empty() && !self.is_closed()
     }
 
     /// Whether the client has yet to give the password.
@@ -384,37 +361,13 @@ impl Session {
 
     /// What this connection sends and does not send, in the order added.
     pub fn patterns(&self) -> &Patterns {
-        &self.exclusions.patterns
+        &self.patterns
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        if self.overlong.is_some() {
-            return;
-        }
-        // One byte more, as it may be the CR before the LF.
-        if self.partial.len() + bytes.len() > MAX_LINE + 1 {
-            let mut line = std::mem::take(&mut self.partial);
-            line.extend_from_slice(&bytes[..bytes.len().min(MAX_LINE)]);
-            self.overlong = Some(adds_pattern(&line));
-            return;
-        }
-        self.partial.extend_from_slice(bytes);
-    }
-
-    fn end_line(&mut self) {
-        let mut line = std::mem::take(&mut self.partial);
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        self.waiting_bytes += LINE_COST;
-        if let Some(adds) = self.overlong.take() {
-            self.waiting.push_back(Waiting::TooLong(adds));
-        } else if line.len() > MAX_LINE {
-            self.waiting.push_back(Waiting::TooLong(adds_pattern(&line)));
-        } else {
-            self.waiting_bytes += line.len();
-            self.waiting.push_back(Waiting::Line(line));
-        }
+    /// Whether the first word of a line is a command that is offered, or there is none.
+    fn is_command(&self, line: &[u8]) -> bool {
+        let named = |word: &words::Word| Verb::named(&word.bytes, &self.offer).is_some();
+        words::split(line).is_ok_and(|words| words.first().is_none_or(named))
     }
 
     /// Does what a line says, or gives out the command that it is.
@@ -425,26 +378,28 @@ impl Session {
                 self.current = Escaped(line).to_string();
                 command::parse(&words, &self.offer)
             }
-            Err(why) => Line::Say(reply::trouble(&why.to_string())),
+            Err(why) => Line::Error(ErrorLine::new(Code::Usage, why)),
         };
         match line {
             Line::Do(Command::Quit) => {
                 self.close();
                 return Some(Command::Quit);
             }
-            Line::Do(Command::Send(_) | Command::Dsync(_) | Command::Check(_))
-                if self.exclusions.unheeded =>
-            {
+            Line::Do(Command::Transfer(_)) if self.unheeded => {
                 let why = "a pattern was refused: nothing is done before 'exclude clear'";
-                self.put(&reply::trouble(why));
+                self.error(&ErrorLine::new(Code::InvalidPattern, why));
             }
             Line::Do(command) => {
                 self.state = State::Busy;
                 return Some(command);
             }
             Line::Say(text) => {
-                self.exclusions.unheeded |= adds;
+                self.unheeded |= adds;
                 self.say(&text);
+            }
+            Line::Error(error) => {
+                self.unheeded |= adds;
+                self.error(&error);
             }
             Line::Alive(Some(on)) => self.alive = on,
             Line::Alive(None) => self.put(if self.alive { "alive on" } else { "alive off" }),
@@ -458,21 +413,57 @@ impl Session {
             }),
             Line::Report(Some(on)) => self.report = on,
             Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
-            Line::Patterns(edit) => {
-                let said = self.exclusions.edit(edit);
-                said.iter().for_each(|line| self.put(line));
-            }
+            Line::Patterns(edit) => self.edit(edit),
         }
         self.current.clear();
         self.prompt();
         None
     }
 
+    fn edit(&mut self, edit: Edit) {
+        let mut rules = self.patterns.rules().to_vec();
+        match edit {
+            Edit::Add(rule) if rules.contains(&rule) => return,
+            Edit::Add(rule) => {
+                if let Err(why) = pattern::check(&rule.pattern) {
+                    self.unheeded = true;
+                    let why = format!("{why} {}", Escaped(&rule.pattern));
+                    return self.error(&ErrorLine::new(Code::InvalidPattern, why));
+                }
+                rules.push(rule);
+            }
+            Edit::Del(rule) => match rules.iter().position(|have| *have == rule) {
+                Some(at) => drop(rules.remove(at)),
+                None => {
+                    let why = format!("pattern not found {}", Escaped(&rule.pattern));
+                    return self.error(&ErrorLine::new(Code::InvalidPattern, why));
+                }
+            },
+            Edit::Clear => {
+                self.unheeded = false;
+                rules.clear();
+            }
+            Edit::List => {
+                for Rule { include, pattern } in rules {
+                    let mark = if include { "+ " } else { "" };
+                    self.put(&format!("{mark}{}", Escaped(&pattern)));
+                }
+                return;
+            }
+        }
+        match Patterns::new(rules) {
+            Ok(patterns) => self.patterns = patterns,
+            // Each of them is one: there are too many.
+            Err(why) => {
+                self.unheeded = true;
+                self.error(&ErrorLine::new(Code::InvalidPattern, why));
+            }
+        }
+    }
+
     fn close(&mut self) {
         self.state = State::Closed;
-        self.waiting.clear();
-        self.waiting_bytes = 0;
-        self.partial = Vec::new();
+        self.arrived = Arrived::default();
         self.current.clear();
     }
 

@@ -1,8 +1,9 @@
 //! The session as a client sees it.
 
+use super::arrived::{FULL, LINE_COST};
 use super::*;
-use crate::console::command::Form;
-use crate::pattern::{MAX_RULES, Rule};
+use crate::console::command::{Form, Scope};
+use crate::pattern::MAX_RULES;
 
 fn session() -> Session {
     let mut session = Session::new(Offer::ALL);
@@ -30,7 +31,7 @@ fn an_old_clients_dialogue() {
     assert_eq!(answer(&mut s, "alive on\r\n"), "> ");
     assert_eq!(answer(&mut s, "loglevel 1\r\n"), "> ");
     s.input(b"send -r dir\r\n");
-    assert!(matches!(s.next_command(), Some(Command::Send(send)) if send.recursive));
+    assert!(matches!(s.next_command(), Some(Command::Transfer(send)) if send.scope == Scope::Tree));
     assert!(s.is_busy() && taken(&mut s).is_empty());
     assert_eq!(s.current(), "send -r dir");
     s.line(1, "update web1:dir/a");
@@ -144,7 +145,7 @@ fn lines_that_wait_are_bounded() {
         s.input(line.as_bytes());
         pieces += 1;
     }
-    assert_eq!(pieces, FULL_INPUT.div_ceil(8_005 + LINE_COST));
+    assert_eq!(pieces, FULL.div_ceil(8_005 + LINE_COST));
     s.finish();
     assert_eq!(s.next_command(), None);
     assert_eq!(taken(&mut s).matches("> ").count(), 1 + pieces);
@@ -152,13 +153,13 @@ fn lines_that_wait_are_bounded() {
     // Empty and overlong lines take memory too.
     s.input(b"members\n");
     assert!(s.next_command().is_some());
-    s.input(&vec![b'\n'; FULL_INPUT / LINE_COST - 1]);
+    s.input(&vec![b'\n'; FULL / LINE_COST - 1]);
     assert!(s.wants_input());
     s.input(&[[b'x'; MAX_LINE + 2].as_slice(), b"\n"].concat());
     assert!(!s.wants_input());
     s.finish();
     assert_eq!(s.next_command(), None);
-    assert_eq!(s.waiting_bytes, 0);
+    assert!(s.arrived.is_empty() && s.wants_input());
 }
 
 #[test]
@@ -306,7 +307,8 @@ fn the_password_comes_first() {
     assert!(!s.wants_answer() && s.answer().is_none());
     assert_eq!(s.next_command(), Some(Command::Members(Form::Table)));
     s.finish();
-    assert_eq!((taken(&mut s).as_str(), s.waiting_bytes), ("> ", 0));
+    assert_eq!(taken(&mut s), "> ");
+    assert!(s.arrived.is_empty());
 
     let long = [b'x'; 3 * MAX_LINE];
     for guess in [&b""[..], b"open", b" open sesame", b"open sesame ", b"GET / HTTP/1.1", &long] {

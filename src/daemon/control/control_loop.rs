@@ -16,6 +16,7 @@ use super::status;
 use super::status::Figures;
 use super::targets::targets;
 use crate::console::command::Command;
+use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::console::report::StatusReport;
 use crate::console::{Offer, Session, reply};
@@ -238,7 +239,7 @@ impl Control {
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
                 ToControl::Lines { client, lines } => {
                     if let Some(client) = self.client(client) {
-                        lines.iter().for_each(|(level, line)| client.session.line(*level, line));
+                        lines.iter().for_each(|said| client.session.said(said));
                     }
                 }
                 ToControl::Progress { client, progress } => {
@@ -330,16 +331,8 @@ impl Control {
             }
             while let Some(command) = self.clients[at].session.next_command() {
                 match command {
-                    Command::Send(send) => {
-                        let order = Order::send(send, self.clients[at].session.patterns());
-                        self.order(now, at, order);
-                    }
-                    Command::Dsync(dsync) => {
-                        let order = Order::dsync(dsync, self.clients[at].session.patterns());
-                        self.order(now, at, order);
-                    }
-                    Command::Check(check) => {
-                        let order = Order::check(check, self.clients[at].session.patterns());
+                    Command::Transfer(transfer) => {
+                        let order = Order::new(transfer, self.clients[at].session.patterns());
                         self.order(now, at, order);
                     }
                     Command::Members(form) => {
@@ -359,7 +352,7 @@ impl Control {
     fn order(&mut self, now: Time, at: usize, order: Order) {
         if self.settings.no_send {
             let session = &mut self.clients[at].session;
-            session.line(0, reply::CANNOT_SEND);
+            session.error(&ErrorLine::new(Code::CannotSend, "this server can't send"));
             session.finish();
         } else if self.membership.members.settled(now) {
             self.start(now, at, Arc::new(order), now + PATIENCE);
@@ -398,7 +391,7 @@ impl Control {
             }
             Err(refusal) => {
                 client.work = Work::Idle;
-                refusal.lines.iter().for_each(|line| client.session.line(0, line));
+                refusal.errors.iter().for_each(|error| client.session.error(error));
                 client.session.total(&refusal.total);
                 client.session.finish();
             }
@@ -420,9 +413,9 @@ impl Control {
             return;
         }
         client.work = Work::Idle;
-        client
-            .session
-            .line(0, &format!("error: {} is held by a transfer of {who}", order.path_shown()));
+        let why = format!("{} is held by a transfer of {who}", order.path_shown());
+        let error = ErrorLine::new(Code::Held, why);
+        client.session.error(&error.about("", reply::shown(&order.path)));
         client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
         client.session.finish();
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::daemon::messages::{ToReceiver, ToSender};
 use crate::daemon::shared::{Peer, Shared, lock};
 use crate::engine::destination::Destination;
-use crate::engine::members::{Event, Members, Packet, Why};
+use crate::engine::members::{DepartureReason, Event, Members, Packet};
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
@@ -116,12 +116,12 @@ impl Membership {
             Event::Changed(member) => {
                 self.shared.receiver.send(ToReceiver::Oldest(member.node, member.oldest_open));
             }
-            Event::Left { member, why } => {
-                let how = match why {
-                    Why::Bye => "leaves",
-                    Why::Silent => "is silent, and no member any more",
-                    Why::Replaced { .. } => "was started anew",
-                    Why::Dropped => "did not answer, and is no member any more",
+            Event::Left { member, reason } => {
+                let how = match reason {
+                    DepartureReason::Bye => "leaves",
+                    DepartureReason::Silent => "is silent, and no member any more",
+                    DepartureReason::Replaced { .. } => "was started anew",
+                    DepartureReason::Dropped => "did not answer, and is no member any more",
                 };
                 let (name, ip) = (&member.name, member.addr.ip());
                 log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::console::reply::{self, Total};
+use crate::console::error::{Code, ErrorLine};
+use crate::console::reply::Total;
 use crate::daemon::sending::launch::Refusal;
 use crate::engine::members::{Member, Members};
 use crate::name::{Escaped, NodeId};
@@ -10,14 +11,14 @@ use crate::name::{Escaped, NodeId};
 /// The members that a transfer is for: those named, or all that receive.
 ///
 /// # Errors
-/// A line for each name that is not that of one member that receives.
+/// One for each name that is not that of one member that receives.
 pub(super) fn targets(members: &Members, named: &[String]) -> Result<Vec<Member>, Refusal> {
     let receiving = || members.members().filter(|member| member.receives);
     if named.is_empty() {
         return Ok(receiving().cloned().collect());
     }
     let mut chosen: BTreeMap<NodeId, Member> = BTreeMap::new();
-    let mut lines = Vec::new();
+    let mut errors = Vec::new();
     for name in named {
         let is = |member: &&Member| {
             member.name.as_str() == name || member.addr.ip().to_string() == *name
@@ -26,26 +27,26 @@ pub(super) fn targets(members: &Members, named: &[String]) -> Result<Vec<Member>
         match found.as_slice() {
             [] if members.members().any(|member| is(&member)) => {
                 let name = Escaped(name.as_bytes());
-                lines.push(format!("error: {name} never receives (it was started with -o)"));
+                let why = format!("{name} never receives (it was started with -o)");
+                errors.push(ErrorLine::new(Code::NeverReceives, why).about(name, ""));
             }
-            [] => lines.push(reply::unknown_host(name)),
+            [] => errors.push(ErrorLine::unknown_host(name)),
             [one] => drop(chosen.insert(one.node, (*one).clone())),
             several => {
                 let addresses: Vec<String> =
                     several.iter().map(|member| member.addr.ip().to_string()).collect();
                 let name = Escaped(name.as_bytes());
-                lines.push(format!(
-                    "error: {name} is the name of several members: {}",
-                    addresses.join(", ")
-                ));
+                let why =
+                    format!("{name} is the name of several members: {}", addresses.join(", "));
+                errors.push(ErrorLine::new(Code::AmbiguousHost, why).about(name, ""));
             }
         }
     }
-    if lines.is_empty() {
+    if errors.is_empty() {
         return Ok(chosen.into_values().collect());
     }
-    let count = lines.len() as u64;
+    let count = errors.len() as u64;
     let total =
         Total { hosts: named.len() as u64, failed: count, errors: count, ..Total::default() };
-    Err(Refusal { lines, total })
+    Err(Refusal { errors, total })
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use crate::daemon::messages::ToReceiver;
 use crate::daemon::shared::Shared;
-use crate::engine::job::Job as DiskJob;
+use crate::engine::disk_job::DiskJob;
 use crate::fs::disk::Disk;
 
 /// Does one job after another, until the receiver has ended. A commit passes the stages of

@@ -11,8 +11,8 @@ use crate::daemon::clock;
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
 use crate::daemon::shared::{Shared, count, lock};
 use crate::daemon::strangers::Strange;
+use crate::engine::disk_job::{DiskJob, TransferKey};
 use crate::engine::incoming::{Config, Event, Place, Reception};
-use crate::engine::job::{Job, TransferKey};
 use crate::fs::disk::{Closing, StagedFile};
 use crate::ids::BatchNo;
 use crate::log;
@@ -39,7 +39,7 @@ pub(crate) struct Receiver {
     shared: Arc<Shared>,
     waker: Waker,
     reception: Reception<StagedFile>,
-    disk: mpsc::Sender<Job>,
+    disk: mpsc::Sender<DiskJob>,
     closing: Closing,
     seal: Seal,
     opens: Opens,
@@ -64,7 +64,7 @@ impl Receiver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         waker: Waker,
-        disk: mpsc::Sender<Job>,
+        disk: mpsc::Sender<DiskJob>,
         closing: Closing,
         receives: bool,
         budget: usize,
@@ -369,7 +369,7 @@ impl Receiver {
     /// Hands on what the packets have led to.
     fn act(&mut self, now: Time) {
         while let Some(job) = self.reception.poll_job() {
-            if let Job::Close { key, .. } = job {
+            if let DiskJob::Close { key, .. } = job {
                 self.closing.add(key);
             }
             if self.disk.send(job).is_err() {

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 
-use super::walker;
-use super::walker::{AHEAD, Task};
-use crate::console::command::Watch;
+use super::walker::{self, AHEAD, Task};
+use crate::console::command::{Scope, Watch};
+use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::daemon::messages::{Host, NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
@@ -48,14 +48,14 @@ pub(crate) struct Launch {
 
 /// Why a transfer does not start: lines for the client, and what it comes to.
 pub(crate) struct Refusal {
-    pub(crate) lines: Vec<String>,
+    pub(crate) errors: Vec<ErrorLine>,
     pub(crate) total: Total,
 }
 
 impl Refusal {
-    fn one(line: String, hosts: usize) -> Self {
+    fn one(error: ErrorLine, hosts: usize) -> Self {
         let total = Total { hosts: hosts as u64, errors: 1, ..Total::default() };
-        Refusal { lines: vec![line], total }
+        Refusal { errors: vec![error], total }
     }
 }
 
@@ -66,8 +66,8 @@ impl Launch {
     /// Why it does not start.
     pub(crate) fn start(self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
         let hosts = self.targets.len();
-        let refused = |line: String| Refusal::one(line, hosts);
-        let gid = self.order.gid().map_err(refused)?;
+        let refused = |error: ErrorLine| Refusal::one(error, hosts);
+        let gid = self.order.gid().map_err(|error| refused(error.line()))?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
@@ -76,7 +76,7 @@ impl Launch {
         let walk = match self.walker(shared, options) {
             Ok(walk) => Some(walk),
             Err(error) if self.is_gone(&error) => None,
-            Err(error) => return Err(refused(format!("error: {error}"))),
+            Err(error) => return Err(refused(walker::error_line(&error))),
         };
         let count = match (self.watch, &walk) {
             (Watch::Progress, Some(_)) => {
@@ -91,7 +91,7 @@ impl Launch {
             None => Arc::new(self.order.of_what_is_gone()),
         };
         if self.targets.is_empty() {
-            return Err(Refusal { lines: Vec::new(), total: Total::default() });
+            return Err(Refusal { errors: Vec::new(), total: Total::default() });
         }
         let errors = Arc::new(AtomicU64::new(0));
         let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
@@ -129,8 +129,10 @@ impl Launch {
             totals: totals.as_ref().map(|(totals, _)| Arc::clone(totals)),
             block: self.block(shared),
         };
-        spawn("walker", move || task.run(walk))
-            .map_err(|error| refused(format!("error: no thread: {}", ErrorText(&error))))?;
+        spawn("walker", move || task.run(walk)).map_err(|error| {
+            let why = format!("no thread: {}", ErrorText(&error));
+            refused(ErrorLine::new(Code::of_io(&error), why))
+        })?;
         if let Some((totals, walk)) = totals {
             // Without it, the progress shows no total.
             let _ = spawn("counter", move || walker::count(&totals, walk, &cancelled));
@@ -149,7 +151,7 @@ impl Launch {
     fn is_gone(&self, error: &WalkError) -> bool {
         let WalkError::Io { error, .. } = error else { return false };
         let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
-        missing && self.order.sync && !self.order.recursive
+        missing && self.order.scope == Scope::PathOrGone
     }
 
     fn block(&self, shared: &Shared) -> u16 {
@@ -163,7 +165,7 @@ impl Launch {
             number: self.number,
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
-            options: order.options(),
+            mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
             timeout: self.timeout.at_least(Span::from_secs(1)),

@@ -8,10 +8,12 @@ use std::sync::mpsc::TryRecvError;
 
 use super::packets_out::Wire;
 use super::report::Report;
+use crate::console::error::{Code, ErrorLine};
 use crate::daemon::messages::{NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::destination::Destination;
 use crate::engine::outgoing::{Event, Gone, Transmit};
+use crate::errno;
 use crate::fs::batch::SourceBatch;
 use crate::fs::source::Source;
 use crate::ids::{BatchNo, BlockRange, EntryNo, TransferNo};
@@ -169,7 +171,8 @@ impl OutgoingTransfer {
                 Err(TryRecvError::Disconnected) => {
                     // It has panicked, and not said that this was all.
                     self.walk_ended = true;
-                    self.report.failed(&self.shared, "the walk has failed");
+                    let error = ErrorLine::new(Code::Other, "the walk has failed");
+                    self.report.error(&self.shared, error);
                 }
             }
         }
@@ -192,7 +195,8 @@ impl OutgoingTransfer {
             // Only a file that needs more than 2^32 blocks: the others go without it.
             let (files, others) = batch.without_files();
             for path in &files {
-                self.report.trouble(&self.shared, path, "File too large");
+                let error = ErrorLine::of_path(path, Reason::Os(errno::EFBIG));
+                self.report.error(&self.shared, error);
             }
             if !files.is_empty() {
                 self.open(now, &others);
@@ -368,7 +372,7 @@ impl OutgoingTransfer {
             if matches!(reason, Reason::Changed | Reason::Os(ENOENT)) && *tries < TRIES {
                 self.struck.push(path);
             } else {
-                self.report.trouble(&self.shared, &path, &reason.to_string());
+                self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }
         }
     }

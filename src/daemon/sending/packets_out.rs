@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::daemon::shared::Shared;
 use crate::engine::destination::Destination;
-use crate::engine::window::Bucket;
+use crate::engine::window::TokenBucket;
 use crate::errno::ErrorText;
 use crate::ids::BlockRange;
 use crate::log;
@@ -24,7 +24,7 @@ const MOST_SEGMENTS: usize = 64;
 pub(crate) struct Wire {
     shared: Arc<Shared>,
     seal: Seal,
-    bucket: Option<Bucket>,
+    bucket: Option<TokenBucket>,
     buffer: Box<[u8]>,
     end: usize,
     to: Option<SocketAddrV4>,
@@ -40,7 +40,7 @@ impl Wire {
         Wire {
             seal: Seal::new(shared.me, Role::Sender, shared.keys.as_ref()),
             shared,
-            bucket: rate.map(Bucket::new),
+            bucket: rate.map(TokenBucket::new),
             buffer: vec![0; ROOM].into(),
             end: 0,
             to: None,
@@ -52,7 +52,7 @@ impl Wire {
 
     /// When blocks may leave again, if a rate is set.
     pub(crate) fn next(&self) -> Option<Time> {
-        self.bucket.as_ref().map(Bucket::next)
+        self.bucket.as_ref().map(TokenBucket::next)
     }
 
     /// Whether blocks may leave now.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::console::command::Watch;
-use crate::console::reply::{self, Progress, Total};
+use crate::console::error::{Code, ErrorLine};
+use crate::console::reply::{self, Progress, Said, Total};
 use crate::console::reply::{CheckCount, HostReport, HostStatus};
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
-use crate::engine::job::Tally;
+use crate::engine::disk_job::DeletionTally;
 use crate::engine::outgoing::Gone;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
@@ -73,7 +74,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
-        let check = new.order.check.then(CheckCount::default);
+        let check = new.order.mode.is_check().then(CheckCount::default);
         let told = |host: &Host| {
             let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
             Told { report, errors: 0, readonly: 0, gone: false }
@@ -101,11 +102,11 @@ impl Report {
         self.watch == Watch::Progress
     }
 
-    fn say(&self, shared: &Shared, lines: Vec<(u8, String)>) {
+    fn say(&self, shared: &Shared, lines: Vec<Said>) {
         if lines.is_empty() {
             return;
         }
-        self.unread.add(lines.iter().map(|(_, line)| line.len()));
+        self.unread.add(lines.iter().map(Said::size));
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
@@ -138,7 +139,7 @@ impl Report {
             };
             let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
-            if self.order.check {
+            if self.order.mode.is_check() {
                 if host.compared(&mut self.total, &mut lines, entry, need) {
                     // The total of a comparison counts as files what differs somewhere.
                     *mark |= if need == Need::All { UPDATED } else { FAILED };
@@ -149,20 +150,23 @@ impl Report {
                 _ if closes => {}
                 Need::Attributes | Need::All => {
                     if self.level == 0 && *mark & SAID == 0 {
-                        lines.push((0, reply::would_update(&entry.path)));
+                        lines.push(Said::Line(0, reply::would_update(&entry.path)));
                     } else if self.level > 0 {
-                        lines.push((1, reply::update(&host.report.name, &entry.path, true)));
+                        lines.push(Said::Line(
+                            1,
+                            reply::update(&host.report.name, &entry.path, true),
+                        ));
                     }
                     *mark |= UPDATED | SAID;
                 }
-                Need::Skip if self.level >= 2 && !self.order.names_only => {
-                    lines.push((2, reply::skip(&host.report.name, &entry.path)))
+                Need::Skip if self.level >= 2 && !self.order.mode.names_only() => {
+                    lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)))
                 }
                 Need::ReadOnly => {
                     *mark |= FAILED;
                     host.worsen(HostStatus::ReadOnly);
                     host.readonly += 1;
-                    lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
+                    lines.push(Said::Line(3, reply::skip_readonly(&host.report.name, &entry.path)));
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
@@ -201,24 +205,30 @@ impl Report {
                         host.report.bytes += if wanted.contains(number) { entry.size() } else { 0 };
                     }
                     if self.level >= 1 && !closes {
-                        lines.push((1, reply::update(&host.report.name, &entry.path, false)));
+                        lines.push(Said::Line(
+                            1,
+                            reply::update(&host.report.name, &entry.path, false),
+                        ));
                     }
                 }
                 Outcome::Skipped if !closes && entry.kind != Kind::Open => {
                     host.report.unchanged += 1;
-                    if self.level >= 2 && !self.order.names_only {
-                        lines.push((2, reply::skip(&host.report.name, &entry.path)));
+                    if self.level >= 2 && !self.order.mode.names_only() {
+                        lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)));
                     }
                 }
-                Outcome::Skipped if self.level >= 2 && !closes && !self.order.names_only => {
-                    lines.push((2, reply::skip(&host.report.name, &entry.path)));
+                Outcome::Skipped if self.level >= 2 && !closes && !self.order.mode.names_only() => {
+                    lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)));
                 }
                 Outcome::ReadOnly => {
                     *mark |= FAILED;
                     host.worsen(HostStatus::ReadOnly);
                     host.readonly += u64::from(!closes);
                     if self.level >= 3 && !closes {
-                        lines.push((3, reply::skip_readonly(&host.report.name, &entry.path)));
+                        lines.push(Said::Line(
+                            3,
+                            reply::skip_readonly(&host.report.name, &entry.path),
+                        ));
                     }
                 }
                 Outcome::Failed(reason) => {
@@ -265,54 +275,64 @@ impl Report {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is sending to {path} of {name} too");
-        self.say(shared, vec![(0, line)]);
+        self.say(shared, vec![Said::Line(0, line)]);
     }
 
     /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
     pub(super) fn tallied(
         &mut self,
         shared: &Shared,
-        tallies: &[(TargetNo, Tally)],
+        tallies: &[(TargetNo, DeletionTally)],
     ) -> (bool, bool) {
         let order = Arc::clone(&self.order);
         let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
         // What could not be listed is always named.
         let failed = self.not_listed(tallies);
-        if order.check {
+        if order.mode.is_check() {
             return (false, most > 0 || failed);
         }
         let mut lines = Vec::new();
         let path = order.path_shown();
-        if most > 0 && self.below == 0 && !order.gone && !order.force {
-            lines.push(format!("error: {path} is empty here: nothing is deleted without --force"));
+        if most > 0 && self.below == 0 && !order.mode.path_is_gone() && !order.force {
+            let why = format!("{path} is empty here: nothing is deleted without --force");
+            let error = ErrorLine::new(Code::EmptySource, why);
+            lines.push(error.about("", reply::shown(&order.path)).into());
         }
         for (target, tally) in tallies {
             let told = &mut self.hosts[target.index()];
-            let (name, Tally { spooled, entries, .. }) = (&told.report.name, *tally);
+            let (name, DeletionTally { spooled, entries, .. }) = (&told.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
-            if let Some(most) = over {
-                lines.push(format!(
-                    "error: {spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
-                ));
-            } else if spooled >= FEW && spooled > entries / 2 && !order.gone && !order.force {
-                lines.push(format!(
-                    "error: {spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
-                ));
-            }
+            let free = order.mode.path_is_gone() || order.force;
+            let why = if let Some(most) = over {
+                format!(
+                    "{spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
+                )
+            } else if spooled >= FEW && spooled > entries / 2 && !free {
+                format!(
+                    "{spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
+                )
+            } else {
+                continue;
+            };
+            let error = ErrorLine::new(Code::TooMuchToDelete, why);
+            let error = error.about(name, reply::shown(&order.path));
+            told.report.error(error.report.clone());
+            lines.push(error.into());
         }
         if !lines.is_empty() {
             self.total.errors += lines.len() as u64;
             self.hosts.iter_mut().for_each(|told| told.worsen(HostStatus::Failed));
-            self.say(shared, lines.into_iter().map(|line| (0, line)).collect());
+            self.say(shared, lines);
             self.over_limit = true;
             return (false, failed);
         }
-        let shown = order.dry_run || self.level >= 1 || order.names_only || order.gone;
-        (!order.dry_run && most > 0, (shown && most > 0) || failed)
+        let dry_run = order.mode.changes_nothing();
+        let shown = dry_run || self.level >= 1 || order.mode.only_deletes();
+        (!dry_run && most > 0, (shown && most > 0) || failed)
     }
 
     /// Takes in what targets could not list, or cannot delete; whether there is any.
-    fn not_listed(&mut self, tallies: &[(TargetNo, Tally)]) -> bool {
+    fn not_listed(&mut self, tallies: &[(TargetNo, DeletionTally)]) -> bool {
         for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
             self.hosts[target.index()].worsen(HostStatus::Failed);
             self.total.errors += tally.failed;
@@ -340,38 +360,42 @@ impl Report {
         names: &[(SpoolCode, RelPath)],
     ) {
         let order = Arc::clone(&self.order);
-        let level = u8::from(!(order.names_only || order.gone));
+        let level = u8::from(!order.mode.only_deletes());
+        let dry_run = order.mode.changes_nothing();
         let mut lines = Vec::new();
         for (code, path) in names {
             let told = &mut self.hosts[target.index()];
             let host = &told.report.name;
             match code {
                 SpoolCode::Spooled if self.over_limit => {}
-                SpoolCode::Spooled if order.check => {
-                    lines.push((1, reply::check_extra(host, path)));
+                SpoolCode::Spooled if order.mode.is_check() => {
+                    lines.push(Said::Line(1, reply::check_extra(host, path)));
                     told.report.check.get_or_insert_default().extra += 1;
                 }
-                SpoolCode::Spooled if order.dry_run && self.level == 0 && level > 0 => {
+                SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
                     if !self.named.contains(path) {
-                        lines.push((0, reply::would_delete(path)));
+                        lines.push(Said::Line(0, reply::would_delete(path)));
                         if self.named.len() < MOST_NAMED {
                             self.named.insert(path.clone());
                         }
                     }
                 }
-                SpoolCode::Spooled if order.dry_run => {
-                    lines.push((level, reply::delete(host, path, true)));
+                SpoolCode::Spooled if dry_run => {
+                    lines.push(Said::Line(level, reply::delete(host, path, true)));
                 }
-                SpoolCode::Deleted => lines.push((level, reply::delete(host, path, false))),
+                SpoolCode::Deleted => {
+                    lines.push(Said::Line(level, reply::delete(host, path, false)))
+                }
                 SpoolCode::Failed(reason) => {
                     told.errors += 1;
-                    let why = reason.to_string();
-                    if told.errors <= MOST_ERRORS && level == 0 {
-                        lines.push((0, reply::delete_error(host, path, &why)));
-                    } else if told.errors <= MOST_ERRORS {
-                        lines.push((0, reply::trouble_on(host, path, &why)));
+                    let error = match level {
+                        0 => ErrorLine::not_deleted(host, path, *reason),
+                        _ => ErrorLine::on(host, path, *reason),
+                    };
+                    told.report.error(error.report.clone());
+                    if told.errors <= MOST_ERRORS {
+                        lines.push(error.into());
                     }
-                    told.report.error(&reply::shown(path), &why);
                     if let Some(count) = &mut told.report.check {
                         count.errors += 1;
                     }
@@ -382,16 +406,10 @@ impl Report {
         self.say(shared, lines);
     }
 
-    /// Something is wrong with a path here.
-    pub(super) fn trouble(&mut self, shared: &Shared, path: &RelPath, why: &str) {
-        self.total.errors += 1;
-        self.say(shared, vec![(0, reply::trouble_here(path, why))]);
-    }
-
     /// Something is wrong here.
-    pub(super) fn failed(&mut self, shared: &Shared, why: &str) {
+    pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
-        self.say(shared, vec![(0, reply::trouble(why))]);
+        self.say(shared, vec![error.into()]);
     }
 
     pub(super) fn suspended(&self, target: TargetNo) {
@@ -409,27 +427,22 @@ impl Report {
         let told = &mut self.hosts[target.index()];
         told.gone = true;
         self.total.errors += 1;
-        let (name, address) = (told.report.name.clone(), told.report.address);
-        let (status, path, why) = match why {
-            Gone::Silent => (HostStatus::Timeout, None, "receive time out".to_owned()),
-            Gone::Left => (HostStatus::Timeout, None, "member exit".to_owned()),
+        let (name, address) = (&told.report.name, told.report.address);
+        let left = |code, why| (HostStatus::Timeout, ErrorLine::gone(name, address, code, why));
+        let (status, error) = match why {
+            Gone::Silent => left(Code::Timeout, "receive time out"),
+            Gone::Left => left(Code::Left, "member exit"),
             Gone::NoData => {
-                let why = "receives control but no data: check MTU and firewall";
-                (HostStatus::Timeout, None, why.to_owned())
+                left(Code::NoData, "receives control but no data: check MTU and firewall")
             }
             Gone::Refused(reason, path) => {
-                let path = Escaped(path).to_string();
-                (HostStatus::Refused, Some(path), reason.to_string())
+                (HostStatus::Refused, ErrorLine::refused(name, Escaped(path), *reason))
             }
         };
         told.worsen(status);
-        told.report.error(path.as_deref().unwrap_or_default(), &why);
-        let line = match path {
-            Some(path) => format!("{why} {name}:{path}"),
-            None => format!("{why}: {address}({name})"),
-        };
-        log::notice(format_args!("{line}"));
-        self.say(shared, vec![(0, format!("error: {line}"))]);
+        told.report.error(error.report.clone());
+        log::notice(format_args!("{}", error.text()));
+        self.say(shared, vec![error.into()]);
     }
 
     /// Tells how far it is; `streaming` is what has left of long files that are on their way.
@@ -465,18 +478,20 @@ impl Report {
     ) {
         let more = |told: &&Told| told.errors > MOST_ERRORS;
         let lines = self.hosts.iter().filter(more).map(|told| {
-            let more = told.errors - MOST_ERRORS;
-            (0, format!("error: {more} more errors {}", told.report.name))
+            let (name, more) = (&told.report.name, told.errors - MOST_ERRORS);
+            let why = format!("{more} more errors {name}");
+            ErrorLine::new(Code::MoreErrors, why).about(name, "").into()
         });
         let readonly = self.hosts.iter().filter(|told| told.readonly > 0).map(|told| {
             let (name, count) = (&told.report.name, told.readonly);
-            (0, format!("error: {name} is read-only: {count} entries differ there"))
+            let why = format!("{name} is read-only: {count} entries differ there");
+            ErrorLine::new(Code::ReadOnly, why).about(name, "").into()
         });
         let counts = self
             .hosts
             .iter()
             .filter(|told| !told.gone)
-            .filter_map(|told| Some((1, told.report.check?.line(&told.report.name))));
+            .filter_map(|told| Some(Said::Line(1, told.report.check?.line(&told.report.name))));
         let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
         self.say(shared, lines);
         let failed = |told: &&Told| told.report.status != HostStatus::Ok;
@@ -499,7 +514,7 @@ impl Told {
     fn compared(
         &mut self,
         total: &mut Total,
-        lines: &mut Vec<(u8, String)>,
+        lines: &mut Vec<Said>,
         entry: &Entry,
         need: Need,
     ) -> bool {
@@ -511,17 +526,17 @@ impl Told {
             Need::Skip | Need::Attributes => {
                 if shown {
                     count.ok += 1;
-                    lines.push((1, reply::check_ok(host, path)));
+                    lines.push(Said::Line(1, reply::check_ok(host, path)));
                 }
                 if need == Need::Attributes {
                     count.attr += 1;
-                    lines.push((1, reply::check_attr(host, path)));
+                    lines.push(Said::Line(1, reply::check_attr(host, path)));
                 }
                 false
             }
             Need::All | Need::ReadOnly => {
                 count.ng += 1;
-                lines.push((0, reply::check_ng(host, path)));
+                lines.push(Said::Line(0, reply::check_ng(host, path)));
                 self.worsen(HostStatus::Failed);
                 true
             }
@@ -534,20 +549,14 @@ impl Told {
         }
     }
 
-    fn error(
-        &mut self,
-        total: &mut Total,
-        lines: &mut Vec<(u8, String)>,
-        path: &RelPath,
-        reason: &Reason,
-    ) {
+    fn error(&mut self, total: &mut Total, lines: &mut Vec<Said>, path: &RelPath, reason: &Reason) {
         self.worsen(HostStatus::Failed);
         self.errors += 1;
         total.errors += 1;
-        let why = reason.to_string();
+        let error = ErrorLine::on(&self.report.name, path, *reason);
+        self.report.error(error.report.clone());
         if self.errors <= MOST_ERRORS {
-            lines.push((0, reply::trouble_on(&self.report.name, path, &why)));
+            lines.push(error.into());
         }
-        self.report.error(&reply::shown(path), &why);
     }
 }

@@ -6,13 +6,15 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use crate::console::error::{Code, ErrorLine};
+use crate::console::reply::Said;
 use crate::daemon::messages::{ToControl, ToSender, Totals, Walked};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
-use crate::fs::found::WalkItem;
+use crate::fs::found::{WalkError, WalkItem};
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Kind, Setup};
@@ -70,7 +72,7 @@ impl Task {
                 let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
                     Ok(walker) => self.walk(walker),
                     Err(error) => {
-                        self.error(format!("error: {error}"));
+                        self.error(error_line(&error));
                         Ok(())
                     }
                 };
@@ -94,11 +96,12 @@ impl Task {
                     }
                 }
                 WalkItem::Failed { path, error } => {
-                    self.error(format!("error: {} {}", ErrorText(&error), Escaped(&path)));
+                    let why = ErrorText(&error);
+                    self.error(ErrorLine::here(Escaped(&path), Code::of_io(&error), why));
                 }
-                WalkItem::Socket(path) => self.line(format!("skip: unix domain socket {path}")),
+                WalkItem::Socket(path) => self.note(format!("skip: unix domain socket {path}")),
                 WalkItem::OwnerUnmatch { path, uid, want } => {
-                    self.line(format!("skip: owner unmatch {path} ({uid} != {want})"));
+                    self.note(format!("skip: owner unmatch {path} ({uid} != {want})"));
                 }
             }
         }
@@ -120,20 +123,34 @@ impl Task {
         Ok(())
     }
 
-    fn error(&self, line: String) {
+    fn error(&self, error: ErrorLine) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        self.line(line);
+        self.say(error.into());
     }
 
-    fn line(&self, line: String) {
+    fn note(&self, line: String) {
+        self.say(Said::Line(0, line));
+    }
+
+    fn say(&self, said: Said) {
         // As long as the client reads nothing, the walk stands still. Its errors are counted by the
         // transfer too, while there is one.
         while self.unread.is_too_much() && Arc::strong_count(&self.errors) > 1 {
             thread::sleep(WHILE_PAUSED);
         }
-        self.unread.add([line.len()].into_iter());
-        let lines = vec![(0, line)];
+        self.unread.add([said.size()].into_iter());
+        let lines = vec![said];
         self.shared.control.send(ToControl::Lines { client: self.client, lines });
+    }
+}
+
+/// What the client is told of a walk that cannot begin.
+pub(super) fn error_line(error: &WalkError) -> ErrorLine {
+    match error {
+        WalkError::Link { path, .. } => ErrorLine::new(Code::LinkInPath, error).about("", path),
+        WalkError::Io { path, error } => {
+            ErrorLine::here(path, Code::of_io(error), ErrorText(error))
+        }
     }
 }
 

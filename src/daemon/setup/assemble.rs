@@ -51,18 +51,20 @@ pub(super) fn assemble(
     root: Root,
     password: Option<Secret>,
 ) -> Result<Daemon, String> {
-    if !config.chroot {
+    if !config.privileges.chroot {
         fsat::hold_proc();
     }
     let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
     let base = root.path().to_owned();
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
-    let readonly = config.readonly || config.no_recv;
-    let how = DiskConfig { readonly, fsync: config.fsync, no_devices: config.no_devices };
+    let readonly = config.roles.readonly || config.roles.no_recv;
+    let no_devices = config.roles.no_devices;
+    let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices };
     let disk = Disk::new(Arc::clone(&root), how);
-    let disk = disk.map_err(|e| format!("-b {}: {}", config.base.display(), ErrorText(&e)))?;
-    let confined = confine(&opened.places(config.chroot, &root, !readonly));
+    let disk =
+        disk.map_err(|e| format!("-b {}: {}", config.files.base.display(), ErrorText(&e)))?;
+    let confined = confine(&opened.places(config.privileges.chroot, &root, !readonly));
 
     let me = NodeId(random::u64().map_err(failed("random numbers"))?);
     let secret = random::bytes().map_err(failed("random numbers"))?;
@@ -84,21 +86,21 @@ pub(super) fn assemble(
         version: crate::VERSION.to_owned(),
         mtu: shared.net.mtu(),
         rcvbuf: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
-        receives: !config.no_recv,
+        receives: !config.roles.no_recv,
         secret,
         seed,
         silence: SILENCE,
         keepalive: KEEPALIVE,
     };
     let settings = Settings {
-        no_send: config.no_send,
-        own_only: config.own_only.then_some(identity.uid),
-        parallel: config.parallel,
-        timeout: config.timeout,
-        rate: config.rate,
+        no_send: config.roles.no_send,
+        own_only: config.roles.own_only.then_some(identity.uid),
+        parallel: config.limits.parallel,
+        timeout: config.limits.timeout,
+        rate: config.limits.rate,
         sendsize: shared.net.send_buffer() as u64,
         base,
-        chroot: config.chroot,
+        chroot: config.privileges.chroot,
         keys: opened.keys,
         confined,
     };
@@ -122,10 +124,10 @@ pub(super) fn assemble(
         receiver_waker,
         to_disk,
         disk.closing(),
-        !config.no_recv,
+        !config.roles.no_recv,
         BUDGET,
     );
-    let rate = config.rate.map(|mbits| f64::from(mbits) * 1e6 / 8.0);
+    let rate = config.limits.rate.map(|mbits| f64::from(mbits) * 1e6 / 8.0);
     Ok(Daemon {
         control,
         sender: Sender::new(Arc::clone(&shared), rate),
@@ -134,7 +136,7 @@ pub(super) fn assemble(
         jobs,
         shared,
         // In a chroot that path is another one.
-        unix: opened.unix_path.filter(|_| !config.chroot),
+        unix: opened.unix_path.filter(|_| !config.privileges.chroot),
         pidfile: opened.pidfile,
     })
 }
@@ -144,14 +146,14 @@ pub(super) fn assemble(
 /// # Errors
 /// Why they cannot be had.
 pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, String> {
-    if config.keys.is_empty() {
+    if config.files.keys.is_empty() {
         return Ok(None);
     }
-    if !config.core_dumps {
+    if !config.privileges.core_dumps {
         // Before there is anything in memory that must not be in one.
         ids::set_core_dumps(false).map_err(failed("core dumps"))?;
     }
-    keyfile::keyring(&config.keys, us).map(Some)
+    keyfile::keyring(&config.files.keys, us).map(Some)
 }
 
 /// What is opened while the daemon still has all its rights.
@@ -177,28 +179,28 @@ impl Opened {
             PidFile::take(place.dir().as_fd(), place.name(), place.path())
                 .map_err(|error| format!("--pidfile {error}"))
         };
-        let pidfile = config.pidfile.as_ref().map(take).transpose()?;
+        let pidfile = config.files.pidfile.as_ref().map(take).transpose()?;
         let net = Net::open(&NetConfig {
-            group: config.multicast,
-            port: config.port,
-            interface: config.interface.unwrap_or(Ipv4Addr::UNSPECIFIED),
-            ttl: config.ttl,
-            rcvbuf: config.rcvbuf.map(|bytes| bytes as usize),
-            sndbuf: config.sndbuf.map(|bytes| bytes as usize),
+            group: config.network.multicast,
+            port: config.network.port,
+            interface: config.network.interface.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            ttl: config.network.ttl,
+            rcvbuf: config.network.rcvbuf.map(|bytes| bytes as usize),
+            sndbuf: config.network.sndbuf.map(|bytes| bytes as usize),
         })
         .map_err(|error| error.to_string())?;
         if let Err(error) = net.join() {
             log::notice(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
         }
-        let tcp = config.listen.map(listen).transpose()?;
+        let tcp = config.console.listen.map(listen).transpose()?;
         let owner = identity.drops.then_some((identity.uid, identity.gid));
         // It is removed at the end, when the daemon is in another directory.
-        let unix_path = config.unix.as_ref().map(std::path::absolute).transpose();
+        let unix_path = config.console.unix.as_ref().map(std::path::absolute).transpose();
         let unix_path = unix_path.map_err(failed("-U"))?;
         // They may be read again from there.
-        let keys: std::io::Result<_> = config.keys.iter().map(std::path::absolute).collect();
+        let keys: std::io::Result<_> = config.files.keys.iter().map(std::path::absolute).collect();
         let keys = keys.map_err(failed("-k"))?;
-        let unix = match &config.unix {
+        let unix = match &config.console.unix {
             Some(path) => {
                 identity.place("-U", path)?;
                 let listener =
@@ -233,7 +235,7 @@ fn give_up_rights(
     keyed: bool,
     root: Root,
 ) -> Result<Root, String> {
-    let root = match config.chroot {
+    let root = match config.privileges.chroot {
         true => change_root(&root).map_err(failed("-c"))?,
         false => root,
     };
@@ -241,7 +243,7 @@ fn give_up_rights(
         identity.assume()?;
     }
     // The kernel forbids it to whoever has changed its ids.
-    if config.core_dumps {
+    if config.privileges.core_dumps {
         ids::set_core_dumps(true).map_err(failed("-C"))?;
     } else if identity.drops || keyed {
         ids::set_core_dumps(false).map_err(failed("core dumps"))?;

@@ -22,33 +22,33 @@ pub(crate) fn describe(
     name: &HostName,
     root: &Root,
 ) -> Result<String, String> {
-    if let Some(address) = config.interface {
+    if let Some(address) = config.network.interface {
         probe(|| UdpSocket::bind((address, 0)).map(drop), "-i", &address.to_string())?;
     }
-    if let Some(address) = config.listen {
+    if let Some(address) = config.console.listen {
         // Any port: the daemon's own may be in use by the daemon that is to be replaced.
         probe(|| TcpListener::bind((address.ip(), 0)).map(drop), "-l", &address.to_string())?;
     }
-    if let Some(path) = &config.unix {
+    if let Some(path) = &config.console.unix {
         probe_directory_of(path, "-U")?;
         identity.place("-U", path)?;
     }
-    if let Some(path) = &config.pidfile {
+    if let Some(path) = &config.files.pidfile {
         // That a daemon holds it is no obstacle.
         probe_directory_of(path, "--pidfile")?;
         identity.place("--pidfile", path)?;
     }
     if let (false, Some(why)) =
-        (config.readonly || config.no_recv, disk::refusal(root, identity.uid))
+        (config.roles.readonly || config.roles.no_recv, disk::refusal(root, identity.uid))
     {
-        return Err(format!("-b {}: {why}", config.base.display()));
+        return Err(format!("-b {}: {why}", config.files.base.display()));
     }
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
         // Without root's rights this changes nothing.
         identity.assume()?;
     }
-    if config.chroot && !root_now {
+    if config.privileges.chroot && !root_now {
         return Err("-c: only root may change its root directory".to_owned());
     }
     Ok(text(config, identity, name, root))
@@ -73,22 +73,31 @@ fn probe_directory_of(path: &Path, option: &str) -> Result<(), String> {
 fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> String {
     let mut lines = Vec::new();
     let mut line = |key: &str, value: String| lines.push(format!("{key:8}: {value}\n"));
-    line(if config.chroot { "chroot" } else { "basedir" }, root.path().display().to_string());
+    line(
+        if config.privileges.chroot { "chroot" } else { "basedir" },
+        root.path().display().to_string(),
+    );
     line("name", name.to_string());
-    let interface = config.interface.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let interface = config.network.interface.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let by = match interface.is_unspecified() {
         true => "any interface".to_owned(),
         false => format!("interface {interface}"),
     };
-    line("group", format!("{}:{}, {by}, ttl {}", config.multicast, config.port, config.ttl));
-    let tcp = config.listen.map(|address| format!("tcp:{address}"));
-    let unix = config.unix.as_ref().map(|path| format!("unix:{}", path.display()));
+    line(
+        "group",
+        format!(
+            "{}:{}, {by}, ttl {}",
+            config.network.multicast, config.network.port, config.network.ttl
+        ),
+    );
+    let tcp = config.console.listen.map(|address| format!("tcp:{address}"));
+    let unix = config.console.unix.as_ref().map(|path| format!("unix:{}", path.display()));
     let places: Vec<String> = tcp.into_iter().chain(unix).collect();
-    let password = if config.password.is_some() { ", with a password" } else { "" };
+    let password = if config.console.password.is_some() { ", with a password" } else { "" };
     line("console", format!("{}{password}", places.join(", ")));
     line(
         "key",
-        match config.keys.len() {
+        match config.files.keys.len() {
             0 => "none".to_owned(),
             1 => "yes".to_owned(),
             many => format!("{many}, the first of which seals"),
@@ -97,24 +106,27 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
     let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();
     line("user", format!("{}, group {}, groups {}", identity.uid, identity.gid, groups.join(",")));
     let buffer = |bytes: Option<u32>| bytes.map_or("default".to_owned(), |b| b.to_string());
-    line("buffers", format!("{}, {}", buffer(config.rcvbuf), buffer(config.sndbuf)));
-    let rate = config.rate.map_or("no limit".to_owned(), |rate| format!("{rate} Mbit/s"));
+    line(
+        "buffers",
+        format!("{}, {}", buffer(config.network.rcvbuf), buffer(config.network.sndbuf)),
+    );
+    let rate = config.limits.rate.map_or("no limit".to_owned(), |rate| format!("{rate} Mbit/s"));
     line("sendrate", rate);
-    line("parallel", config.parallel.to_string());
-    line("timeout", format!("{} s", config.timeout.millis() / 1_000));
+    line("parallel", config.limits.parallel.to_string());
+    line("timeout", format!("{} s", config.limits.timeout.millis() / 1_000));
     line("loglevel", config.loglevel.to_string());
     let options = [
         (config.foreground, "foreground"),
-        (config.readonly, "readonly"),
-        (config.no_send, "no-send"),
-        (config.no_recv, "no-recv"),
-        (config.own_only, "own-only"),
-        (config.no_devices, "no-devices"),
-        (config.fsync, "fsync"),
-        (config.core_dumps, "core"),
+        (config.roles.readonly, "readonly"),
+        (config.roles.no_send, "no-send"),
+        (config.roles.no_recv, "no-recv"),
+        (config.roles.own_only, "own-only"),
+        (config.roles.no_devices, "no-devices"),
+        (config.files.fsync, "fsync"),
+        (config.privileges.core_dumps, "core"),
     ];
     let given: Vec<&str> = options.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
-    if let Some(path) = &config.pidfile {
+    if let Some(path) = &config.files.pidfile {
         line("pidfile", path.display().to_string());
     }
     line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });

@@ -45,11 +45,11 @@ pub(super) fn warning(config: &Config, identity: &Identity, root: &Root) -> Opti
     if identity.uid != 0 {
         return None;
     }
-    let interface = config.interface.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let is_open = config.keys.is_empty() && !interface.is_loopback();
+    let interface = config.network.interface.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let is_open = config.files.keys.is_empty() && !interface.is_loopback();
     let is_system = holds_system_files(root.path());
-    let writes = !config.readonly && !config.no_recv;
-    if !(is_open || is_system) || (config.no_send && !writes) {
+    let writes = !config.roles.readonly && !config.roles.no_recv;
+    if !(is_open || is_system) || (config.roles.no_send && !writes) {
         return None;
     }
     let base = root.path().display();

@@ -46,7 +46,7 @@ pub(super) fn identity(config: &Config) -> Result<Identity, String> {
     let mut gid = now.gid;
     let mut uid = now.uid;
     let mut groups = None;
-    if let Some(name) = &config.user {
+    if let Some(name) = &config.privileges.user {
         let found = user::user(name).map_err(|error| format!("-u {name}: {error}"))?;
         uid = found.uid;
         gid = found.gid.unwrap_or(gid);
@@ -56,17 +56,19 @@ pub(super) fn identity(config: &Config) -> Result<Identity, String> {
             );
         }
     }
-    if let Some(name) = &config.group {
+    if let Some(name) = &config.privileges.group {
         gid = user::group(name).map_err(|error| format!("-g {name}: {error}"))?;
     }
-    if let Some(names) = &config.groups {
+    if let Some(names) = &config.privileges.groups {
         let found: Result<Vec<u32>, String> = names
             .iter()
             .map(|name| user::group(name).map_err(|error| format!("-G {name}: {error}")))
             .collect();
         groups = Some(found?);
     }
-    let drops = config.user.is_some() || config.group.is_some() || config.groups.is_some();
+    let drops = config.privileges.user.is_some()
+        || config.privileges.group.is_some()
+        || config.privileges.groups.is_some();
     Ok(Identity { uid, gid, groups: groups.unwrap_or_else(|| vec![gid]), drops })
 }
 
@@ -75,7 +77,7 @@ pub(super) fn identity(config: &Config) -> Result<Identity, String> {
 /// # Errors
 /// There is none that will do.
 pub(super) fn host_name(config: &Config) -> Result<HostName, String> {
-    if let Some(name) = &config.name {
+    if let Some(name) = &config.network.name {
         return Ok(name.clone());
     }
     let name = host::hostname().map_err(|error| format!("no host name: {}", ErrorText(&error)))?;

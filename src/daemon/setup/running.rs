@@ -14,7 +14,7 @@ use crate::daemon::receiving::disk;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
-use crate::engine::job::Job as DiskJob;
+use crate::engine::disk_job::DiskJob;
 use crate::errno::ErrorText;
 use crate::fs::disk::Disk;
 use crate::log;

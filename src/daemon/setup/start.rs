@@ -46,9 +46,9 @@ fn start(config: Config) -> Result<ExitCode, String> {
     }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
-    let root = Root::open_trusted(&config.base, identity.uid)
-        .map_err(|why| format!("-b {}: {why}", config.base.display()))?;
-    let secret = match &config.password {
+    let root = Root::open_trusted(&config.files.base, identity.uid)
+        .map_err(|why| format!("-b {}: {why}", config.files.base.display()))?;
+    let secret = match &config.console.password {
         Some(path) => {
             let secret = password_file::read(path, identity.uid);
             Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)

@@ -1,5 +1,5 @@
-//! Challenges: what a node must echo before it is believed to be where it says. Nothing is kept per
-//! challenge, so nobody can fill anything up by asking for them.
+//! Challenges: what a node must echo to prove that it receives packets at its address. A challenge is
+//! computed and not stored, so asking for many costs no memory.
 
 use std::net::SocketAddrV4;
 
@@ -8,23 +8,23 @@ use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::hello::Challenge;
 
-/// For how long the same node gets the same challenge. It is valid in this slot and the next.
+/// How long the same node gets the same challenge, which is valid in this slot of time and the next.
 pub(super) const SLOT: Span = Span::from_secs(15);
 
-/// A node, and where it says it is.
+/// A node and the address that it claims.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Peer {
     pub node: NodeId,
     pub addr: SocketAddrV4,
 }
 
-/// Makes challenges and knows them again.
+/// Makes challenges and checks their echoes.
 pub(super) struct Challenges {
     key: HmacKey,
 }
 
 impl Challenges {
-    /// `secret` is drawn at the start of the process: no challenge outlives it.
+    /// `secret` is drawn when the process starts, so that no challenge is valid in the next life.
     pub fn new(secret: [u8; 16]) -> Self {
         Challenges { key: HmacKey::new(&secret) }
     }

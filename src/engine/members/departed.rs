@@ -1,5 +1,5 @@
-//! The counters of nodes that have gone: for as long as a recorded echo of theirs is valid, a replay
-//! of it must not bring them back.
+//! The counters of nodes that have left: while an echo that they sent is still valid, replaying it must
+//! not make them members again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,22 +7,22 @@ use super::challenge::SLOT;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 
-/// No more nodes than about this can come in the time that they are kept: each needs an answer first,
-/// and answers have a rate.
+/// The most nodes that are kept. Not many more can join in the time that they are kept: each needs an
+/// answer first, and answers are limited.
 pub(super) const MAX_DEPARTED: usize = 4_096;
-/// For how long they are kept: then what they echoed is no longer valid.
+/// How long they are kept: after that, what they echoed is no longer valid.
 const KEPT: Span = Span::from_micros(2 * SLOT.micros());
 
 /// Highest counters by node id.
 #[derive(Default, Debug)]
 pub(super) struct Departed {
     counters: BTreeMap<NodeId, (u64, Time)>,
-    /// In the order of their end; a node that came back and went again is here twice.
+    /// When each is forgotten, in that order; a node that came back and left again is here twice.
     ends: VecDeque<(Time, NodeId)>,
 }
 
 impl Departed {
-    /// Keeps the counter of a node that goes.
+    /// Keeps the counter of a node that leaves.
     pub fn add(&mut self, now: Time, node: NodeId, counter: u64) {
         self.forget(now);
         while self.ends.len() >= MAX_DEPARTED {
@@ -33,7 +33,7 @@ impl Departed {
         self.ends.push_back((end, node));
     }
 
-    /// Whether `node` has gone and `counter` is one that it has used.
+    /// Whether `node` has left and had used `counter` before.
     pub fn has_used(&self, now: Time, node: NodeId, counter: u64) -> bool {
         self.counters.get(&node).is_some_and(|&(used, end)| now < end && counter <= used)
     }

@@ -1,11 +1,11 @@
-//! How much of something may happen: so many at once, then one in every interval.
+//! Limits on answers: a burst of so many at once, then one in every interval (token buckets).
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::time::{Span, Time};
 
-/// How many at once, and how fast they grow back.
+/// How many answers may leave at once, and how long it takes until one more may.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     pub burst: u64,
@@ -20,22 +20,23 @@ impl Rate {
 
 /// A token bucket, kept as the time at which it will be full again.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Bucket {
+pub(super) struct AnswerLimit {
     full: Time,
 }
 
-impl Bucket {
-    /// When the next token is or was there.
+impl AnswerLimit {
+    /// When the next token is available; it may be in the past.
     pub fn ready(&self, rate: Rate) -> Time {
         let gap = rate.interval * rate.burst.saturating_sub(1);
         Time::from_micros(self.full.micros().saturating_sub(gap.micros()))
     }
 
+    /// Whether there is a token.
     pub fn has(&self, now: Time, rate: Rate) -> bool {
         self.ready(rate) <= now
     }
 
-    /// When it will be or was half full.
+    /// When it is half full; it may be in the past.
     pub fn half_full(&self, rate: Rate) -> Time {
         let gap = rate.interval * (rate.burst / 2);
         Time::from_micros(self.full.micros().saturating_sub(gap.micros()))
@@ -51,39 +52,40 @@ impl Bucket {
     }
 }
 
-/// A bucket for each source address, for a bounded number of them.
+/// A limit for each source address, kept for a bounded number of them.
 #[derive(Default, Debug)]
-pub(super) struct Sources {
-    buckets: BTreeMap<Ipv4Addr, Bucket>,
+pub(super) struct SourceLimits {
+    limits: BTreeMap<Ipv4Addr, AnswerLimit>,
 }
 
-/// At the rate at which answers are given, the buckets that are not full are far fewer.
+/// The most limits that are kept. Those that are not full are far fewer, since all answers together
+/// are limited too.
 pub(super) const MAX_SOURCES: usize = 2_048;
 
-impl Sources {
-    /// When the next token of `source` is or was there.
+impl SourceLimits {
+    /// When the next token of `source` is available; it may be in the past.
     pub fn ready(&self, source: Ipv4Addr, rate: Rate) -> Time {
-        self.buckets.get(&source).map_or(Time::ZERO, |bucket| bucket.ready(rate))
+        self.limits.get(&source).map_or(Time::ZERO, |limit| limit.ready(rate))
     }
 
-    /// Takes a token of `source` if it has one, and if there is room to remember that.
+    /// Takes a token of `source` if it has one and there is room to remember that.
     pub fn take(&mut self, now: Time, source: Ipv4Addr, rate: Rate) -> bool {
-        if let Some(bucket) = self.buckets.get_mut(&source) {
-            return bucket.take(now, rate);
+        if let Some(limit) = self.limits.get_mut(&source) {
+            return limit.take(now, rate);
         }
-        if self.buckets.len() >= MAX_SOURCES {
-            // A full bucket is as good as none.
-            self.buckets.retain(|_, bucket| bucket.full > now);
+        if self.limits.len() >= MAX_SOURCES {
+            // A full bucket need not be remembered.
+            self.limits.retain(|_, limit| limit.full > now);
         }
-        if self.buckets.len() >= MAX_SOURCES {
+        if self.limits.len() >= MAX_SOURCES {
             return false;
         }
-        self.buckets.entry(source).or_default().take(now, rate)
+        self.limits.entry(source).or_default().take(now, rate)
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.buckets.len()
+        self.limits.len()
     }
 }
 
@@ -99,26 +101,26 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_a_rate() {
-        let mut bucket = Bucket::default();
+        let mut limit = AnswerLimit::default();
         for _ in 0..4 {
-            assert!(bucket.take(at(10_000), RATE));
+            assert!(limit.take(at(10_000), RATE));
         }
-        assert!(!bucket.take(at(10_000), RATE));
-        assert_eq!(bucket.ready(RATE), at(10_500));
-        assert!(!bucket.take(at(10_499), RATE));
-        assert!(bucket.take(at(10_500), RATE));
-        let taken = (10_501..20_501).filter(|&t| bucket.take(at(t), RATE)).count();
+        assert!(!limit.take(at(10_000), RATE));
+        assert_eq!(limit.ready(RATE), at(10_500));
+        assert!(!limit.take(at(10_499), RATE));
+        assert!(limit.take(at(10_500), RATE));
+        let taken = (10_501..20_501).filter(|&t| limit.take(at(t), RATE)).count();
         assert_eq!(taken, 20);
     }
 
     #[test]
     fn half_full_is_half_of_the_burst() {
-        let mut bucket = Bucket::default();
+        let mut limit = AnswerLimit::default();
         let now = at(10_000);
         let halves: Vec<bool> = (0..4)
             .map(|_| {
-                bucket.take(now, RATE);
-                bucket.half_full(RATE) <= now
+                limit.take(now, RATE);
+                limit.half_full(RATE) <= now
             })
             .collect();
         assert_eq!(halves, [true, true, false, false]);
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn sources_are_apart_and_bounded() {
-        let mut sources = Sources::default();
+        let mut sources = SourceLimits::default();
         let now = at(10_000);
         for source in 0..MAX_SOURCES as u32 {
             assert!(sources.take(now, Ipv4Addr::from(source), RATE));

@@ -1,8 +1,8 @@
-//! Who is there: the members of the group as one daemon sees them.
+//! The members of the group as one daemon sees them.
 //!
-//! A daemon says HELLO to the group when it starts and every now and then. Whoever hears a HELLO from
-//! a node that it does not know answers, to that node alone, with a challenge; a node becomes a member
-//! when its echo of that challenge comes back from the address that it was sent to:
+//! A daemon sends HELLO to the group when it starts and every now and then. A daemon that hears a HELLO
+//! from a node that it does not know answers that node alone, with a challenge. The node becomes a
+//! member when it echoes that challenge from the address that it was sent to:
 //!
 //! ```text
 //! A                                            B
@@ -13,21 +13,24 @@
 //! B is a member                         ◀──    HELLO, echo
 //! ```
 //!
-//! An answer to a non-member is repeated a few times until it is a member; a member answers whenever
-//! it is asked. So one HELLO that gets through, either way, is enough for both, whatever is lost
-//! after it.
+//! An answer to a stranger, a node that is no member, is repeated a few times until it is one; a
+//! member is answered whenever it asks. So a single HELLO that gets through, in either direction, is
+//! enough for both to become members, whatever is lost after it.
 #![forbid(unsafe_code)]
 
 mod challenge;
 mod departed;
 mod limit;
+mod roster;
+mod schedule;
+mod strangers;
 mod types;
 mod waiting;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
 use super::destination::Destination;
@@ -38,48 +41,30 @@ use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
 use challenge::{Challenges, Peer};
 use departed::Departed;
-use limit::{Bucket, Rate, Sources};
-pub use types::{Config, Counts, Event, Member, Packet, Why};
-use waiting::Waiting;
+use limit::{AnswerLimit, Rate};
+use roster::{Entry, Roster};
+pub use schedule::SETTLE;
+use schedule::{Due, Schedule};
+use strangers::Strangers;
+pub use types::{Config, Counts, DepartureReason, Event, Member, Packet};
 
 /// The most members.
 pub const MAX_MEMBERS: usize = 1_000;
-/// For how long a member may be silent.
+/// How long a member may be silent.
 pub const SILENCE: Span = Span::from_secs(60);
-/// How far apart HELLOs are, on average.
+/// The average time between HELLOs.
 pub const KEEPALIVE: Span = Span::from_secs(15);
-/// How long after the first HELLO the first transfer may start.
-pub const SETTLE: Span = Span::from_millis(500);
 
-/// When HELLO is sent at the start, in milliseconds.
-const SERIES: [u64; 4] = [0, 200, 500, 1_000];
-/// How often BYE is sent, so that the loss of one does not cost the others a minute.
+/// How often BYE is sent: if it were lost, the others would wait for a minute.
 const BYES: usize = 3;
-/// Answers to nodes that have proven nothing, in all.
-const STRANGERS: Rate = Rate::per_second(100, 100);
-/// The same for one source address. A handshake under loss takes several within a second.
-const SOURCE: Rate = Rate::per_second(8, 1);
-/// Answers to members, in all.
+/// All answers to members together.
 const MEMBERS: Rate = Rate::per_second(200, 200);
-/// The same for one member.
+/// Those to one member.
 const MEMBER: Rate = Rate::per_second(4, 4);
-/// How often a non-member gets the same answer.
-const ATTEMPTS: u32 = 8;
-/// When the first repeat comes; each further one takes twice as long.
-const REPEAT: Span = Span::from_millis(60);
-/// From so many waiting for an answer on, whoever has had a share of them waits no longer.
-const CROWD: usize = 256;
-/// Fleets up to this size answer at once.
+/// In fleets up to this size, all answer a HELLO at once.
 const NO_SPREAD: usize = 16;
-/// More packets than an owner who drains them ever sees waiting.
+/// The most packets that wait to be sent; a caller that drains them never sees so many.
 const MAX_OUT: usize = 4_096;
-
-struct Entry {
-    member: Member,
-    /// The highest counter of its HELLOs.
-    counter: u64,
-    answers: Bucket,
-}
 
 /// The members of one group, without sockets and clock. Hand in one thing, drain
 /// [`poll_transmit`](Members::poll_transmit) and [`poll_event`](Members::poll_event), then wait until
@@ -88,46 +73,32 @@ pub struct Members {
     config: Config,
     challenges: Challenges,
     rng: Rng,
-    started: Time,
-    /// How many of [`SERIES`] are behind us.
-    series: usize,
-    next_hello: Time,
+    schedule: Schedule,
     oldest_open: TransferNo,
     has_left: bool,
-    members: BTreeMap<NodeId, Entry>,
-    by_addr: BTreeMap<SocketAddrV4, NodeId>,
-    /// No member's silence ends before.
-    silence_check: Option<Time>,
+    roster: Roster,
     departed: Departed,
-    waiting: Waiting,
-    strangers_limit: Bucket,
-    members_limit: Bucket,
-    sources: Sources,
+    strangers: Strangers,
+    members_limit: AnswerLimit,
     out: VecDeque<(Destination, Packet)>,
     events: VecDeque<Event>,
     counts: Counts,
 }
 
 impl Members {
-    /// Starts with nobody, and with a HELLO to send.
+    /// Without members yet, and with a HELLO to send.
     pub fn new(config: Config, now: Time) -> Self {
         let mut members = Members {
             challenges: Challenges::new(config.secret),
             rng: Rng::new(config.seed),
             config,
-            started: now,
-            series: 0,
-            next_hello: now,
+            schedule: Schedule::new(now),
             oldest_open: TransferNo::ZERO,
             has_left: false,
-            members: BTreeMap::new(),
-            by_addr: BTreeMap::new(),
-            silence_check: None,
+            roster: Roster::default(),
             departed: Departed::default(),
-            waiting: Waiting::default(),
-            strangers_limit: Bucket::default(),
-            members_limit: Bucket::default(),
-            sources: Sources::default(),
+            strangers: Strangers::default(),
+            members_limit: AnswerLimit::default(),
             out: VecDeque::new(),
             events: VecDeque::new(),
             counts: Counts::default(),
@@ -136,18 +107,16 @@ impl Members {
         members
     }
 
-    /// Sends the HELLOs of a start again, e.g. once the interface is up and the group joined.
+    /// Sends the HELLOs of a start again, for example when the group has been joined anew.
     pub fn announce(&mut self, now: Time) {
         if self.has_left {
             return;
         }
-        self.started = now;
-        self.series = 0;
-        self.next_hello = now;
+        self.schedule = Schedule::new(now);
         self.send_due_hello(now);
     }
 
-    /// A HELLO came, whose trailer is right.
+    /// A HELLO has come, and its trailer is right.
     pub fn hello(
         &mut self,
         now: Time,
@@ -161,14 +130,14 @@ impl Members {
         }
         if from == self.config.me {
             self.counts.own += 1;
-        } else if self.members.contains_key(&from) {
+        } else if self.roster.contains(from) {
             self.member_hello(now, Peer { node: from, addr }, counter, hello);
         } else {
             self.stranger_hello(now, Peer { node: from, addr }, counter, hello);
         }
     }
 
-    /// A BYE came, whose trailer is right.
+    /// A BYE has come, and its trailer is right.
     pub fn bye(&mut self, now: Time, from: NodeId, addr: SocketAddrV4, counter: u64) {
         if self.has_left {
             return;
@@ -177,9 +146,9 @@ impl Members {
             self.counts.own += 1;
             return;
         }
-        let Some(entry) = self.members.get_mut(&from) else {
+        let Some(entry) = self.roster.get_mut(from) else {
             self.counts.strangers += 1;
-            self.waiting.remove(Peer { node: from, addr });
+            self.strangers.remove(Peer { node: from, addr });
             return;
         };
         if addr != entry.member.addr {
@@ -189,20 +158,20 @@ impl Members {
         } else {
             self.counts.members += 1;
             entry.counter = counter;
-            self.remove(now, from, Why::Bye);
+            self.remove(now, from, DepartureReason::Bye);
         }
     }
 
-    /// Another packet of a member came, from its address, and its trailer is right.
+    /// Another packet of a member has come from its address, and its trailer is right.
     pub fn heard(&mut self, now: Time, from: NodeId) {
-        if let Some(entry) = self.members.get_mut(&from) {
+        if let Some(entry) = self.roster.get_mut(from) {
             entry.member.heard = entry.member.heard.max(now);
         }
     }
 
-    /// A member was silent in a transfer for too long. It may come back as it came.
+    /// A member was silent in a transfer for too long. It becomes a member again like any other node.
     pub fn drop_member(&mut self, now: Time, node: NodeId) {
-        self.remove(now, node, Why::Dropped);
+        self.remove(now, node, DepartureReason::Dropped);
     }
 
     /// The interface has another MTU now, in bytes; the next HELLOs say so.
@@ -210,33 +179,32 @@ impl Members {
         self.config.mtu = mtu;
     }
 
-    /// Our transfers before `number` are closed; the next HELLOs say so.
+    /// This daemon's transfers before `number` are closed; the next HELLOs say so.
     pub fn set_oldest_open(&mut self, number: TransferNo) {
         self.oldest_open = number;
     }
 
-    /// Says BYE. Nothing happens any more after that.
+    /// Sends BYE. Nothing else happens from then on.
     pub fn leave(&mut self) {
         if self.has_left {
             return;
         }
         self.has_left = true;
-        self.waiting.clear();
+        self.strangers.clear();
         self.out.clear();
         self.out.extend(std::iter::repeat_n((Destination::Group, Packet::Bye), BYES));
     }
 
-    /// When [`timeout`](Members::timeout) wants to be called, if nothing happens before.
+    /// When [`timeout`](Members::timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.has_left {
             return None;
         }
-        let answer =
-            self.waiting.first_due().map(|due| due.max(self.strangers_limit.ready(STRANGERS)));
-        [Some(self.next_hello), self.silence_check, answer].into_iter().flatten().min()
+        let (silence, answer) = (self.roster.silence_check(), self.strangers.poll_timeout());
+        [Some(self.schedule.next()), silence, answer].into_iter().flatten().min()
     }
 
-    /// It is `now`.
+    /// A deadline has passed.
     pub fn timeout(&mut self, now: Time) {
         if self.has_left {
             return;
@@ -258,46 +226,46 @@ impl Members {
 
     /// All members, by node id.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values().map(|entry| &entry.member)
+        self.roster.iter()
     }
 
     /// How many members there are.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.roster.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.roster.len() == 0
     }
 
     /// The member with this node id.
     pub fn get(&self, node: NodeId) -> Option<&Member> {
-        self.members.get(&node).map(|entry| &entry.member)
+        self.roster.get(node).map(|entry| &entry.member)
     }
 
-    /// Whether those who are there have had the time to answer, so that a transfer may start.
+    /// Whether the other daemons have had the time to answer, so that a transfer may start.
     pub fn settled(&self, now: Time) -> bool {
         self.settles() <= now
     }
 
-    /// When [`settled`](Members::settled) turns true.
+    /// When [`settled`](Members::settled) becomes true.
     pub fn settles(&self) -> Time {
-        self.started + SETTLE
+        self.schedule.settles()
     }
 
-    /// How many nodes that are no members are about to get an answer, or one more.
+    /// How many strangers are about to get an answer, or a repeat of one.
     pub fn strangers(&self) -> usize {
-        self.waiting.len()
+        self.strangers.len()
     }
 
-    /// What came and what became of it.
+    /// How many packets came, by what became of them.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
     fn member_hello(&mut self, now: Time, peer: Peer, counter: u64, hello: &Hello) {
-        let Some(entry) = self.members.get_mut(&peer.node) else { return };
+        let Some(entry) = self.roster.get_mut(peer.node) else { return };
         if peer.addr != entry.member.addr {
             self.counts.elsewhere += 1;
             return;
@@ -330,7 +298,7 @@ impl Members {
             self.counts.replayed += 1;
             return;
         }
-        if self.members.len() >= MAX_MEMBERS && !self.by_addr.contains_key(&peer.addr) {
+        if self.len() >= MAX_MEMBERS && self.roster.at(peer.addr).is_none() {
             self.counts.full += 1;
             return;
         }
@@ -345,21 +313,21 @@ impl Members {
             Some(_) => self.counts.bad_echo += 1,
             None => {}
         }
-        // What was sent to us alone has a challenge; only what all have heard is answered by all.
+        // Only a HELLO without a challenge was sent to all: then all answer, and not all at once.
         let due = match hello.challenge {
             Some(_) => now,
             None => now + self.jitter(spread(self.len())),
         };
-        if !self.waiting.add(peer, hello.challenge, due) {
+        if !self.strangers.add(peer, hello.challenge, due) {
             self.counts.limited += 1;
         }
         self.send_due_answers(now);
     }
 
     fn admit(&mut self, now: Time, peer: Peer, counter: u64, hello: &Hello) {
-        self.waiting.remove(peer);
-        if let Some(&old) = self.by_addr.get(&peer.addr) {
-            self.remove(now, old, Why::Replaced { by: peer.node });
+        self.strangers.remove(peer);
+        if let Some(old) = self.roster.at(peer.addr) {
+            self.remove(now, old, DepartureReason::Replaced { by: peer.node });
         }
         let member = Member {
             node: peer.node,
@@ -373,55 +341,32 @@ impl Members {
             heard: now,
             oldest_open: hello.oldest_open,
         };
-        let silent = now + self.config.silence;
-        self.silence_check = Some(self.silence_check.map_or(silent, |check| check.min(silent)));
-        self.by_addr.insert(peer.addr, peer.node);
         self.events.push_back(Event::Joined(member.clone()));
-        self.members.insert(peer.node, Entry { member, counter, answers: Bucket::default() });
+        self.roster.add(member, counter, self.config.silence);
     }
 
-    fn remove(&mut self, now: Time, node: NodeId, why: Why) {
-        let Some(Entry { member, counter, .. }) = self.members.remove(&node) else { return };
-        self.by_addr.remove(&member.addr);
+    fn remove(&mut self, now: Time, node: NodeId, reason: DepartureReason) {
+        let Some(Entry { member, counter, .. }) = self.roster.remove(node) else { return };
         self.departed.add(now, node, counter);
-        self.events.push_back(Event::Left { member, why });
+        self.events.push_back(Event::Left { member, reason });
     }
 
     fn remove_silent(&mut self, now: Time) {
-        if self.silence_check.is_none_or(|check| now < check) {
-            return;
+        for node in self.roster.silent(now, self.config.silence) {
+            self.remove(now, node, DepartureReason::Silent);
         }
-        let silence = self.config.silence;
-        let silent: Vec<NodeId> =
-            self.members().filter(|m| m.heard + silence <= now).map(|m| m.node).collect();
-        for node in silent {
-            self.remove(now, node, Why::Silent);
-        }
-        self.silence_check = self.members().map(|m| m.heard + silence).min();
     }
 
     fn send_due_hello(&mut self, now: Time) {
-        if now < self.next_hello {
-            return;
+        let keepalive = self.config.keepalive;
+        if let Some(due) = self.schedule.take(now, keepalive, &mut self.rng) {
+            let hello = Hello { new: due == Due::Start, ..self.plain_hello() };
+            self.push(Destination::Group, hello);
         }
-        let time_of = |started: Time, at: usize| {
-            SERIES.get(at).map(|&millis| started + Span::from_millis(millis))
-        };
-        let new = self.series < SERIES.len();
-        // Whoever was asleep skips what is past, rather than send it all at once.
-        while time_of(self.started, self.series).is_some_and(|time| time <= now) {
-            self.series += 1;
-        }
-        let keepalive = self.config.keepalive.at_least(Span::from_secs(1));
-        let third = keepalive / 3;
-        let later = now + (keepalive - third) + self.jitter(third * 2);
-        self.next_hello = time_of(self.started, self.series).unwrap_or(later);
-        let hello = Hello { new, ..self.plain_hello() };
-        self.push(Destination::Group, hello);
     }
 
     fn answer_member(&mut self, now: Time, node: NodeId, echo: Option<Challenge>) {
-        let Some(entry) = self.members.get_mut(&node) else { return };
+        let Some(entry) = self.roster.get_mut(node) else { return };
         if !self.members_limit.has(now, MEMBERS) || !entry.answers.take(now, MEMBER) {
             self.counts.limited += 1;
             return;
@@ -434,38 +379,17 @@ impl Members {
     }
 
     fn send_due_answers(&mut self, now: Time) {
-        while let Some((peer, answer)) = self.waiting.first(now) {
-            if !self.strangers_limit.has(now, STRANGERS) {
-                return;
-            }
-            self.waiting.remove(peer);
-            // Repeats must not take what others need for their first answer.
-            let repeats = answer.sent > 0;
-            let half_full = if repeats { self.strangers_limit.half_full(STRANGERS) } else { now };
-            let source = *peer.addr.ip();
-            let ready = half_full.max(self.sources.ready(source, SOURCE));
-            if ready > now && self.waiting.len() < CROWD {
-                self.waiting.postpone(peer, answer, ready);
-                continue;
-            }
-            if ready > now || !self.sources.take(now, source, SOURCE) {
-                self.counts.limited += u64::from(!repeats);
-                continue;
-            }
-            self.strangers_limit.take(now, STRANGERS);
+        while let Some((peer, answer)) = self.strangers.next(now, &mut self.counts.limited) {
             self.counts.answers_to_strangers += 1;
             let challenge = Some(self.challenges.issue(now, peer));
             let hello = Hello { asks: true, challenge, echo: answer.echo, ..self.plain_hello() };
             self.push(Destination::One(peer.addr), hello);
-            if answer.sent + 1 < ATTEMPTS {
-                let pause = REPEAT * (1 << answer.sent) + spread(self.len()) / 4;
-                let due = now + pause + self.jitter(pause / 4);
-                self.waiting.repeat(peer, answer, due);
-            }
+            let spread = spread(self.len());
+            self.strangers.sent(now, peer, answer, spread, &mut self.rng);
         }
     }
 
-    /// What every HELLO of ours says.
+    /// A HELLO with what all of them say.
     fn plain_hello(&self) -> Hello {
         Hello {
             new: false,
@@ -493,8 +417,8 @@ impl Members {
     }
 }
 
-/// Over what time a fleet of `members` answers one HELLO that all of them heard. The newcomer can
-/// answer 100 at once and 100 a second after that, and its receive buffer may be small.
+/// Over how long a fleet of `members` spreads its answers to a HELLO that all have heard: a newcomer
+/// answers 100 of them at once and then 100 a second, and its receive buffer may be small.
 fn spread(members: usize) -> Span {
     if members <= NO_SPREAD {
         return Span::ZERO;

@@ -1,4 +1,4 @@
-//! What goes into the machine and comes out of it.
+//! What goes into [`Members`](super::Members) and comes out of it.
 
 use std::net::SocketAddrV4;
 
@@ -7,7 +7,7 @@ use crate::name::{HostName, NodeId};
 use crate::time::{Span, Time};
 use crate::wire::hello::Hello;
 
-/// What a daemon knows of itself.
+/// What the membership needs to know of this daemon.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Its node id.
@@ -18,53 +18,55 @@ pub struct Config {
     pub version: String,
     /// The MTU of its interface, in bytes.
     pub mtu: u16,
-    /// Its receive buffer as the kernel counts it, in bytes.
+    /// The size of its receive buffer as the kernel reports it, in bytes.
     pub rcvbuf: u32,
     /// Whether it can be a target.
     pub receives: bool,
-    /// Random, drawn at the start of this process, told to nobody.
+    /// Random bytes, drawn when this process starts and never sent.
     pub secret: [u8; 16],
-    /// What spreads HELLOs over time; need not be secret.
+    /// Seeds the jitter of HELLOs and answers; need not be secret.
     pub seed: u64,
-    /// For how long a member may be silent: [`SILENCE`](super::SILENCE).
+    /// How long a member may be silent, usually [`SILENCE`](super::SILENCE).
     pub silence: Span,
-    /// How far apart HELLOs are, give or take a third; a second at least: [`KEEPALIVE`](super::KEEPALIVE).
+    /// The average time between HELLOs, usually [`KEEPALIVE`](super::KEEPALIVE). The real one is up to a
+    /// third shorter or longer. At least a second.
     pub keepalive: Span,
 }
 
-/// A live daemon of our group.
+/// A daemon that is a member of the group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
-    /// What it is known by.
+    /// Its node id.
     pub node: NodeId,
     /// Its host name; two may have the same.
     pub name: HostName,
-    /// Where it proved to be; packets of its node id from elsewhere are not its own.
+    /// The address at which it has echoed a challenge; packets with its node id from elsewhere are
+    /// ignored.
     pub addr: SocketAddrV4,
     /// Its version.
     pub version: String,
     /// The MTU of its interface, in bytes; [`MIN_MTU`](crate::wire::hello::MIN_MTU) at least.
     pub mtu: u16,
-    /// Its receive buffer as its kernel counts it, in bytes.
+    /// The size of its receive buffer as its kernel reports it, in bytes.
     pub rcvbuf: u32,
     /// Whether it may be a target.
     pub receives: bool,
-    /// When it was admitted.
+    /// When it became a member.
     pub joined: Time,
     /// When it was last heard.
     pub heard: Time,
-    /// Its transfers below this number are closed.
+    /// Its transfers before this one are closed.
     pub oldest_open: TransferNo,
 }
 
-/// Why a member is none any more.
+/// Why a member left the group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
-    /// It said so.
+pub enum DepartureReason {
+    /// It sent BYE.
     Bye,
-    /// Nothing came from it for too long.
+    /// Nothing has come from it for too long.
     Silent,
-    /// Another node has proven to be at its address: its host started anew.
+    /// Another node has proven to be at its address: the daemon there was restarted.
     Replaced {
         /// That node.
         by: NodeId,
@@ -76,21 +78,21 @@ pub enum Why {
 /// What happened to the members.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A node was admitted.
+    /// A node became a member.
     Joined(Member),
     /// A member's HELLO says something new: MTU, receive buffer, whether it receives, or its oldest
     /// open transfer.
     Changed(Member),
-    /// A member went.
+    /// A member left.
     Left {
-        /// What it was.
+        /// What was known of it.
         member: Member,
-        /// Why it went.
-        why: Why,
+        /// Why it left.
+        reason: DepartureReason,
     },
 }
 
-/// A packet to send. Each takes the next counter of its own.
+/// A packet to send; the caller gives each a new counter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Packet {
     /// HELLO.
@@ -99,12 +101,12 @@ pub enum Packet {
     Bye,
 }
 
-/// HELLOs and BYEs by what became of them, and answers; each only ever grows.
+/// How many HELLOs and BYEs came, by what became of them, and how many answers were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
-    /// With our own node id.
+    /// With this daemon's own node id.
     pub own: u64,
-    /// From members, and good.
+    /// From members, and taken.
     pub members: u64,
     /// From nodes that are no members.
     pub strangers: u64,
@@ -112,11 +114,11 @@ pub struct Counts {
     pub elsewhere: u64,
     /// With a counter that was used before.
     pub replayed: u64,
-    /// With an echo that is no (longer a) challenge of ours.
+    /// With an echo that is not a challenge of this daemon, or no longer.
     pub bad_echo: u64,
-    /// From one more node when there are [`MAX_MEMBERS`](super::MAX_MEMBERS).
+    /// From a node for which there is no place: there are [`MAX_MEMBERS`](super::MAX_MEMBERS).
     pub full: u64,
-    /// That did not get their answer, because answers have a rate.
+    /// Not answered, because answers are limited.
     pub limited: u64,
     /// Answers sent to nodes that are no members.
     pub answers_to_strangers: u64,

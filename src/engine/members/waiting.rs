@@ -1,5 +1,5 @@
-//! Answers to nodes that are no members: which, when, and when again. The queue is a courtesy;
-//! whatever is lost from it costs time and nothing else.
+//! The queue of answers to strangers. What is dropped from it costs time and nothing else: their next
+//! HELLO is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +7,20 @@ use super::challenge::Peer;
 use crate::time::Time;
 use crate::wire::hello::Challenge;
 
-/// The longest queue. At the rate of answers, its end is about ten seconds away.
+/// The longest queue; at the rate of answers, it takes about ten seconds.
 pub(super) const MAX_WAITING: usize = 1_024;
 
-/// What a peer is to get.
+/// An answer to one peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Answer {
-    /// Its challenge, if we have seen one.
+    /// The challenge of the peer, if one has come.
     pub echo: Option<Challenge>,
-    /// How often it has been sent.
+    /// How often this answer has been sent.
     pub sent: u32,
     due: Time,
 }
 
-/// Answers by peer and by time; one for each peer.
+/// Answers by peer and by time, one for each peer.
 #[derive(Default, Debug)]
 pub(super) struct Waiting {
     answers: BTreeMap<Peer, Answer>,
@@ -65,14 +65,14 @@ impl Waiting {
         self.answers.get(&peer).map(|answer| (peer, *answer))
     }
 
-    /// No answer for `peer` any more.
+    /// Removes the answer to `peer`.
     pub fn remove(&mut self, peer: Peer) -> Option<Answer> {
         let answer = self.answers.remove(&peer)?;
         self.order.remove(&(answer.due, peer));
         Some(answer)
     }
 
-    /// No answer for anyone.
+    /// Removes all answers.
     pub fn clear(&mut self) {
         self.answers.clear();
         self.order.clear();

@@ -1,145 +1,94 @@
 //! One transfer, seen by its sender.
 //!
 //! Batches go in, packets come out; the bytes of bodies are never seen here: [`Transmit::Data`] names
-//! blocks, and the driver reads them. What travels first travels in order, in two streams: manifests
-//! (OFFER), which run ahead, and bodies (DATA), where the blocks that anyone needs are sent once.
-//! Repairs go before anything new.
+//! blocks, and the driver reads them.
+//!
+//! **The driving rule.** After each call that hands something in ([`Outgoing::batch`],
+//! [`Outgoing::feedback`], [`Outgoing::timeout`], …) the driver takes all events
+//! ([`Outgoing::poll_event`]) and does what they ask for, then hands in batches as long as
+//! [`Outgoing::wants_batch`], then sends what [`Outgoing::poll_transmit`] gives until that is nothing,
+//! then waits until the time of [`Outgoing::poll_timeout`].
+//!
+//! What leaves next, by rank: packets that wait for nothing (BEGIN, COMMIT, POLL and the like); blocks
+//! that are sent again; manifests, which run ahead; bodies, where the blocks that anyone needs are sent
+//! once. After each call [`Outgoing`] does all that can be done by then: it lets batches be verified,
+//! commits them and drops those that are done, both in order, and ends.
+//!
+//! Each part owns its state and knows nothing of [`Outgoing`], which joins them:
+//! - `target`, with `contact` and `measure`: who takes part, who is silent, how fast each receives;
+//!   `joining`: BEGIN.
+//! - `sending` chooses what leaves next of `batches` (what is sent once, in which order) and `repair`
+//!   (what is sent again), as far as `flow` (window and pace) allows.
+//! - `batch`, with `progress`: where one batch stands and how far each target is with it; `commit`: what
+//!   its commit leaves out, and who has been told.
+//! - `polling`, with `polls`: whom to ask, and how long to wait for answers.
+//! - `deletion` and `closing`: what comes after the last batch.
+//! - `outbox`: what waits for the driver.
+//!
+//! What joins them is in three files: here what the driver hands in and what follows from it, in
+//! `answers` what targets answer, in `deadlines` what time brings.
 
 mod answers;
 mod batch;
+mod batches;
+mod closing;
+mod commit;
+mod contact;
+mod deadlines;
+mod deletion;
+mod flow;
+mod joining;
+mod measure;
+mod outbox;
+mod polling;
 mod polls;
+mod progress;
 mod repair;
-mod spool;
-mod steps;
+mod sending;
 mod target;
+mod types;
 
-use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::destination::Destination;
-use crate::engine::job::{Options, Tally};
-use crate::engine::window::{Pacer, Window};
-use crate::ids::{BatchNo, BlockRange, EntryNo, TargetNo, TransferNo};
-use crate::name::{NodeId, RelPath};
-use crate::time::{Span, Time};
-use crate::wire::begin::Bits;
-use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
+use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
+use crate::name::NodeId;
+use crate::time::Time;
+use crate::wire::header::PacketKind;
 use crate::wire::layout::Layout;
-use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
+use crate::wire::outcome::Reason;
+use crate::wire::poll::Poll;
 
-use batch::{Batch, Lack};
-use polls::Polls;
-use repair::Repairs;
-use spool::Step;
-use target::Target;
+use batch::OutgoingBatch;
+use batches::Lacking;
+use closing::{Closing, Ending};
+use deletion::{Deletion, Next};
+use flow::Limits;
+use outbox::Outbox;
+use polling::Polling;
+use repair::{Run, Stream, Who};
+use sending::{Sending, Turn};
+use target::{Presence, Targets};
 
-/// Transfers to more targets than this ask slices of them in turn, and spread their answers.
-pub(crate) const AT_ONCE: usize = 16;
-/// The most batches kept for targets that lag.
-const MAX_KEPT: usize = 64;
-/// The shortest time after which a poll is repeated.
-const PATIENCE: Span = Span::from_millis(20);
-/// The longest.
-const MAX_PATIENCE: Span = Span::from_millis(500);
+pub use measure::Stats;
+pub use types::{Config, Event, Gone, Transmit};
 
-/// What a transfer is to be.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This daemon.
-    pub me: NodeId,
-    /// The transfer's number.
-    pub number: TransferNo,
-    /// The lowest number of this daemon's transfers that are open.
-    pub oldest: TransferNo,
-    /// Whom it is for, at most [`crate::wire::begin::MAX_TARGETS`].
-    pub targets: Vec<(NodeId, SocketAddrV4)>,
-    /// How it is to be done.
-    pub options: Options,
-    /// The payload of a block, in bytes.
-    pub block: u16,
-    /// How many batches are on their way at once, 1 to [`crate::wire::feedback::MAX_OPEN`].
-    pub parallel: usize,
-    /// How long a target may be silent before it leaves.
-    pub timeout: Span,
-}
-
-/// Something to be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Transmit {
-    /// A packet, to be sealed.
-    Packet {
-        /// Where to.
-        to: Destination,
-        /// All but its counter.
-        header: Header,
-        /// What follows the header.
-        payload: Vec<u8>,
-    },
-    /// Neighbouring blocks of a body, to be read.
-    Data {
-        /// Where to.
-        to: Destination,
-        /// The header of the first; the others differ in their block.
-        header: Header,
-        /// Which blocks.
-        blocks: BlockRange,
-    },
-}
-
-/// Why a target is not part of the transfer any more.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Gone {
-    /// It has not answered for too long.
-    Silent,
-    /// It has left the group, or has been started anew.
-    Left,
-    /// It cannot go on.
-    Refused(Reason, Vec<u8>),
-    /// It answers, but no block reaches it.
-    NoData,
-}
-
-/// What the driver has to know or do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// Compare the files of this batch with its manifest once more, then call
-    /// [`Outgoing::verified`].
-    Verify(BatchNo),
-    /// What a target needs, in a dry run.
-    Needs(BatchNo, TargetNo, Runs<Need>),
-    /// What a target did; and the entries whose bytes anyone needed.
-    Outcomes(BatchNo, TargetNo, Runs<Outcome>, Bits<EntryNo>),
-    /// These entries were struck and must be offered again, or given up.
-    Struck(BatchNo, Vec<(EntryNo, Reason)>),
-    /// The batch is done, by all that are left. These entries' bytes were needed by any.
-    Closed(BatchNo, Bits<EntryNo>),
-    /// A target is silent, and nobody waits for it any more.
-    Suspended(TargetNo),
-    /// A target answers again.
-    Resumed(TargetNo),
-    /// A target has left the transfer.
-    Gone(TargetNo, Gone),
-    /// Another host, by its address, is sending to the same path of this target.
-    Shared(TargetNo, Vec<u8>),
-    /// What each target that is left has spooled: call [`Outgoing::decide`].
-    Tallied(Vec<(TargetNo, Tally)>),
-    /// How much a target has deleted, and how much it could not delete.
-    Ran(TargetNo, u64, u64),
-    /// What a target has spooled, and what became of it.
-    Page(TargetNo, Vec<(SpoolCode, RelPath)>),
-    /// Everything is done. What follows is only told to the targets.
-    Finished,
-}
-
+/// Whether further batches may come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Input {
+    Open,
+    Ended,
+}
+
+/// Where the transfer stands, in this order.
+#[derive(Debug)]
 enum Phase {
     /// Batches are on their way, or will be.
-    Running,
+    Running(Input),
     /// All batches are done; what is spooled for deletion is dealt with.
-    Spooling(Step),
+    Deleting(Deletion),
     /// END or ABORT is repeated until everyone has confirmed it.
-    Closing(PacketKind),
+    Closing(Closing),
     /// Nothing is left to do.
     Over,
 }
@@ -148,74 +97,22 @@ enum Phase {
 #[derive(Debug)]
 pub struct Outgoing {
     config: Config,
-    targets: Vec<Target>,
-    index: HashMap<NodeId, usize>,
     phase: Phase,
-    /// The number of the first of `batches`: the lowest that is not done everywhere.
-    first: BatchNo,
-    batches: VecDeque<Batch>,
-    input_ended: bool,
-    /// Packets that wait for nothing.
-    control: VecDeque<Transmit>,
-    events: VecDeque<Event>,
-    polls: Polls,
-    repairs: Repairs,
-    window: Window,
-    pacer: Pacer,
-    /// Bytes of blocks sent, and how many of them are confirmed.
-    sent: u64,
-    confirmed: u64,
-    /// Blocks sent to all.
-    sent_to_all: u32,
-    /// What was sent since the last poll, in bytes.
-    unpolled: u64,
-    /// How many blocks may leave at once.
-    most: u32,
-    /// Whether the window held something back since the last round.
-    limited: bool,
-    /// When the last poll left, when the last one to all, when one was last repeated, and how patient
-    /// to be.
-    asked_at: Time,
-    spoken_at: Time,
-    again_at: Time,
-    backoff: u32,
-    closing_tries: u32,
-    /// Whether the names of what is spooled are wanted.
-    names: bool,
+    targets: Targets,
+    sending: Sending,
+    polling: Polling,
+    outbox: Outbox,
 }
 
 impl Outgoing {
     /// Opens a transfer. With no targets it is over when its input is.
     pub fn new(config: Config, now: Time) -> Self {
-        let targets: Vec<Target> =
-            config.targets.iter().map(|&(node, addr)| Target::new(node, addr, now)).collect();
-        let index = targets.iter().enumerate().map(|(at, target)| (target.node, at)).collect();
-        let block = u64::from(config.block);
         let mut outgoing = Outgoing {
-            targets,
-            index,
-            phase: Phase::Running,
-            first: BatchNo::FIRST,
-            batches: VecDeque::new(),
-            input_ended: false,
-            control: VecDeque::new(),
-            events: VecDeque::new(),
-            polls: Polls::default(),
-            repairs: Repairs::default(),
-            window: Window::new(block),
-            pacer: Pacer::default(),
-            sent: 0,
-            confirmed: 0,
-            sent_to_all: 0,
-            unpolled: 0,
-            most: 1,
-            limited: false,
-            asked_at: now,
-            spoken_at: now,
-            again_at: now,
-            backoff: 0,
-            closing_tries: 0,
-            names: false,
+            phase: Phase::Running(Input::Open),
+            targets: Targets::new(&config.targets, now),
+            sending: Sending::new(config.block, config.mode.changes_nothing()),
+            polling: Polling::new(now),
+            outbox: Outbox::new(config.me, config.number),
             config,
         };
         outgoing.begin(0..outgoing.targets.len());
@@ -229,16 +126,13 @@ impl Outgoing {
 
     /// A target's node id.
     pub fn node(&self, target: TargetNo) -> Option<NodeId> {
-        self.targets.get(target.index()).map(|target| target.node)
+        self.targets.get(target).map(|target| target.node())
     }
 
     /// Whether another batch may be handed in now.
     pub fn wants_batch(&self) -> bool {
-        let open = self.batches.iter().filter(|batch| batch.lack.done > 0).count();
-        self.phase == Phase::Running
-            && !self.input_ended
-            && open < self.config.parallel
-            && self.batches.len() < MAX_KEPT
+        matches!(self.phase, Phase::Running(Input::Open))
+            && self.sending.batches.have_room(self.config.parallel)
     }
 
     /// Hands in the next batch: its manifest as bytes, how many entries it has and where their bytes
@@ -250,45 +144,43 @@ impl Outgoing {
         entries: usize,
         layout: Arc<Layout>,
     ) -> BatchNo {
-        let number = self.first.after(self.batches.len());
-        let mut batch =
-            Batch::new(manifest, entries, layout, self.config.block, self.targets.len());
-        for (target, said) in self.targets.iter().zip(&batch.said) {
-            batch.lack += Lack::of(target.presence, said);
-        }
-        self.batches.push_back(batch);
-        self.backoff = 0;
+        let block = self.config.block;
+        let batch = OutgoingBatch::new(manifest, entries, layout, block, &self.targets);
+        let number = self.sending.batches.push(batch);
+        self.polling.be_impatient();
         self.advance(now);
         number
     }
 
     /// No further batch will come.
     pub fn end_input(&mut self, now: Time) {
-        self.input_ended = true;
+        if let Phase::Running(input) = &mut self.phase {
+            *input = Input::Ended;
+        }
         self.advance(now);
     }
 
     /// Whether a batch's entry is needed by anyone. False for batches that are closed.
     pub fn is_wanted(&self, batch: BatchNo, entry: EntryNo) -> bool {
-        self.get(batch).is_some_and(|batch| batch.wanted.contains(entry))
+        self.sending.batches.get(batch).is_some_and(|batch| batch.is_wanted(entry))
     }
 
     /// Whether blocks that anyone needs hold bytes of a batch's entry. These bytes have to be right
     /// even if [`Outgoing::is_wanted`] is false: a target may need them that could not say so yet.
     pub fn is_sent(&self, batch: BatchNo, entry: EntryNo) -> bool {
-        self.get(batch).is_some_and(|batch| batch.sends(entry))
+        self.sending.batches.get(batch).is_some_and(|batch| batch.sends(entry))
     }
 
     /// Some files of a batch are not what its manifest says: no target will have them. Their blocks
     /// may hold anything.
     pub fn strike(&mut self, now: Time, number: BatchNo, entries: &[(EntryNo, Reason)]) {
-        let Some(batch) = self.get_mut(number) else { return };
-        let (new, frozen) = (batch.strike(entries), batch.frozen);
-        if frozen {
-            self.say_struck(number, new);
-        } else if !new.is_empty() && batch.layout.streams() {
+        let Some(batch) = self.sending.batches.get_mut(number) else { return };
+        let new = batch.strike(entries);
+        if batch.is_committing() {
+            self.report_struck(number, new);
+        } else if !new.is_empty() && batch.layout().streams() {
             // Nothing is left of this batch that is worth waiting for.
-            self.freeze(number);
+            self.commit(number);
         }
         self.advance(now);
     }
@@ -296,84 +188,289 @@ impl Outgoing {
     /// The answer to [`Event::Verify`].
     pub fn verified(&mut self, now: Time, number: BatchNo, changed: &[(EntryNo, Reason)]) {
         self.strike(now, number, changed);
-        self.freeze(number);
+        self.commit(number);
         self.advance(now);
+    }
+
+    /// The answer to [`Event::Tallied`]: whether to delete, and whether the names are wanted.
+    pub fn decide(&mut self, now: Time, delete: bool, names: bool) {
+        if let Phase::Deleting(deletion) = &mut self.phase {
+            let next = deletion.decide(&self.targets, delete, names);
+            self.go_on_deleting(now, next);
+        }
     }
 
     /// A member has left the group, or has been replaced.
     pub fn member_gone(&mut self, now: Time, node: NodeId) {
-        if let Some(&target) = self.index.get(&node) {
-            self.lose(target, Gone::Left);
+        if let Some(target) = self.targets.of_node(node) {
+            self.drop_target(target, Gone::Left);
             self.advance(now);
         }
     }
 
     /// Calls it off: nothing more is committed.
     pub fn abort(&mut self, now: Time) {
-        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
-            self.control.clear();
+        if !self.is_closing() {
+            self.outbox.drop_packets();
             self.give_up(now);
         }
     }
 
     /// Whether nothing is left to do or to send.
     pub fn is_over(&self) -> bool {
-        self.phase == Phase::Over && self.control.is_empty()
+        matches!(self.phase, Phase::Over) && self.outbox.is_empty()
     }
 
     /// What the driver has to know or do.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.outbox.next_event()
     }
 
     /// How many bytes of packets carried blocks so far.
     pub fn bytes_sent(&self) -> u64 {
-        let blocks = self.sent / u64::from(self.config.block.max(1));
-        self.sent + blocks * (HEADER_LEN + TRAILER_LEN) as u64
+        self.sending.flow.bytes_sent()
     }
 
     /// How many bytes of streamed files that are not done have been sent once.
     pub fn streaming(&self) -> u64 {
-        let open = self.batches.iter().filter(|batch| batch.layout.streams());
-        open.map(|batch| batch.layout.bytes_of(batch.next).start).sum()
+        self.sending.batches.streamed()
     }
 
     /// The slowest target's delivered rate in bytes a second, and the window in bytes.
     pub fn pace(&self) -> (Option<f64>, u64) {
-        (self.window.rate(), self.window.size(self.smallest_grant()))
+        self.sending.flow.pace(self.targets.smallest_grant())
     }
 
     /// What each target's line shows: lost blocks, repairs asked for, round trip, times slowest.
-    pub fn target_stats(&self) -> impl Iterator<Item = (NodeId, target::Stats)> + '_ {
-        self.targets.iter().map(|target| (target.node, target.stats))
+    pub fn target_stats(&self) -> impl Iterator<Item = (NodeId, Stats)> + '_ {
+        self.targets.stats()
     }
 
-    fn get(&self, number: BatchNo) -> Option<&Batch> {
-        self.batches.get(number.since(self.first)?)
-    }
+    // Who takes part.
 
-    fn get_mut(&mut self, number: BatchNo) -> Option<&mut Batch> {
-        self.batches.get_mut(number.since(self.first)?)
-    }
-
-    fn header(&self, kind: PacketKind) -> Header {
-        let mut header = Header::new(kind, self.config.me, Role::Sender);
-        header.transfer = self.config.number;
-        header
-    }
-
-    /// Where what is for all goes: with one target, to that one.
-    fn everyone(&self) -> Destination {
-        match self.targets.as_slice() {
-            [only] => Destination::One(only.addr),
-            _ => Destination::Group,
+    /// Names targets that have not answered in BEGIN.
+    fn begin(&mut self, some: Range<usize>) {
+        for (to, begin) in joining::begins(&self.config, &self.targets, some) {
+            self.outbox.send(to, PacketKind::Begin, begin.emit());
         }
     }
 
-    fn smallest_grant(&self) -> u64 {
-        let grants = self.targets.iter().filter(|t| t.is_active()).map(|t| t.grant);
-        grants.min().unwrap_or(u64::MAX)
+    /// A target comes or goes.
+    fn set_presence(&mut self, target: TargetNo, presence: Presence) {
+        let before = self.targets.set_presence(target, presence);
+        self.sending.batches.set_presence(target, before, presence);
+    }
+
+    /// A target has been silent for too long: nobody waits for it.
+    fn suspend(&mut self, target: TargetNo) {
+        self.excuse(target);
+        self.outbox.event(Event::Suspended(target));
+        self.set_presence(target, Presence::Suspended);
+    }
+
+    /// A target takes no part any more.
+    fn drop_target(&mut self, target: TargetNo, why: Gone) {
+        if self.targets[target].is_gone() {
+            return;
+        }
+        self.set_presence(target, Presence::Gone);
+        self.excuse(target);
+        if !self.is_closing() {
+            self.outbox.event(Event::Gone(target, why));
+        }
+    }
+
+    fn excuse(&mut self, target: TargetNo) {
+        self.polling.excuse(target);
+        self.sending.repairs.excuse(target);
+    }
+
+    // What follows.
+
+    /// Does what can be done now: verifies and commits batches, drops those that are done, ends.
+    fn advance(&mut self, now: Time) {
+        match &mut self.phase {
+            Phase::Over => {}
+            Phase::Closing(closing) => {
+                if closing.is_confirmed(&self.targets) {
+                    self.phase = Phase::Over;
+                }
+            }
+            Phase::Deleting(deletion) => {
+                let next = deletion.advance(&self.targets);
+                self.go_on_deleting(now, next);
+            }
+            Phase::Running(_) if self.targets.all_gone() => self.give_up(now),
+            &mut Phase::Running(input) => self.advance_batches(now, input),
+        }
+    }
+
+    fn advance_batches(&mut self, now: Time, input: Input) {
+        if !self.config.mode.changes_nothing() && self.targets.any_active() {
+            if let Some(number) = self.sending.batches.verify_next() {
+                self.outbox.event(Event::Verify(number));
+            }
+        }
+        while let Some((number, wanted)) = self.sending.pop_done() {
+            self.outbox.event(Event::Closed(number, wanted));
+        }
+        if input == Input::Ended && self.sending.batches.is_empty() {
+            if self.config.mode.spools() {
+                self.phase = Phase::Deleting(Deletion::new(&self.targets));
+                self.go_on_deleting(now, Some(Next::Ask));
+            } else {
+                self.close(now, Ending::End);
+            }
+        }
+    }
+
+    /// Fixes what a batch's commit leaves out, and tells all targets to commit.
+    fn commit(&mut self, number: BatchNo) {
+        let strikes = self.sending.batches.get_mut(number).and_then(OutgoingBatch::commit);
+        let Some(strikes) = strikes else { return };
+        self.report_struck(number, strikes);
+        let active: Vec<TargetNo> = self.targets.active().map(|(target, _)| target).collect();
+        self.send_commit(number, &active);
+    }
+
+    fn report_struck(&mut self, number: BatchNo, strikes: Vec<(EntryNo, Reason)>) {
+        if !strikes.is_empty() {
+            self.outbox.event(Event::Struck(number, strikes));
+        }
+    }
+
+    fn send_commit(&mut self, number: BatchNo, targets: &[TargetNo]) {
+        let to = match targets {
+            [] => return,
+            [only] => self.targets[*only].to(),
+            _ => self.targets.everyone(),
+        };
+        let Some(batch) = self.sending.batches.get_mut(number) else { return };
+        let commit = batch.send_commit(targets, self.polling.last());
+        let mut header = self.outbox.header(PacketKind::Commit);
+        header.batch = number;
+        self.outbox.packet(to, header, commit.emit());
+    }
+
+    fn go_on_deleting(&mut self, now: Time, next: Option<Next>) {
+        match next {
+            None => {}
+            Some(Next::Decide(tallies)) => self.outbox.event(Event::Tallied(tallies)),
+            Some(Next::Ask) => {
+                self.polling.be_impatient();
+                self.ask_for_deletion(now);
+                self.advance(now);
+            }
+            Some(Next::End) => self.close(now, Ending::End),
+        }
+    }
+
+    fn ask_for_deletion(&mut self, now: Time) {
+        let Phase::Deleting(deletion) = &self.phase else { return };
+        self.polling.asked(now);
+        for (to, order) in deletion.orders(&self.targets) {
+            self.outbox.send(to, PacketKind::Delete, order.emit());
+        }
+    }
+
+    /// Whether the end has been said.
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_) | Phase::Over)
+    }
+
+    /// Ends it before its end.
+    fn give_up(&mut self, now: Time) {
+        self.sending.stop();
+        self.close(now, Ending::Abort);
+    }
+
+    /// Ends it: END or ABORT is said until everyone has confirmed it.
+    fn close(&mut self, now: Time, ending: Ending) {
+        self.outbox.event(Event::Finished);
+        self.phase = Phase::Closing(Closing::new(ending));
+        self.say_closing(now);
+        self.advance(now);
+    }
+
+    fn say_closing(&mut self, now: Time) {
+        let Phase::Closing(closing) = &mut self.phase else { return };
+        self.polling.asked(now);
+        for to in closing.say(&self.targets) {
+            self.outbox.send(to, closing.kind(), Vec::new());
+        }
+    }
+
+    // Sending.
+
+    /// Sends POLL: to all, asking the next slice of them; or to those who are to answer now.
+    fn poll(&mut self, now: Time, these: Option<&[TargetNo]>) {
+        let sent = self.sending.flow.sent_so_far();
+        let Some(question) = self.polling.ask(now, &self.targets, these, sent) else { return };
+        let batches = &self.sending.batches;
+        let lacking = match these {
+            Some(these) => batches.lacking(these),
+            None => Lacking { first: batches.first(), need: 0, done: 0 },
+        };
+        let poll = Poll {
+            offers: batches.offer_mark(),
+            data: batches.data_mark(),
+            spread: polling::spread(&self.targets),
+            want_first: lacking.first,
+            want_need: lacking.need,
+            want_done: lacking.done,
+            asked: question.asked,
+        };
+        let mut header = self.outbox.header(PacketKind::Poll);
+        header.batch = batches.first();
+        header.set_poll(question.number);
+        for to in question.to {
+            self.outbox.packet(to, header, poll.emit());
+        }
+        if these.is_none() {
+            self.sending.flow.polled();
+        }
+    }
+
+    /// What is to be sent now, at most `most` blocks at once; no blocks at all unless `blocks_too`.
+    pub fn poll_transmit(&mut self, now: Time, most: u32, blocks_too: bool) -> Option<Transmit> {
+        if let Some(transmit) = self.outbox.next_packet() {
+            return Some(transmit);
+        }
+        if !matches!(self.phase, Phase::Running(_)) || self.targets.is_empty() {
+            return None;
+        }
+        let limits = Limits { grant: self.targets.smallest_grant(), most };
+        let (last_poll, alone) = (self.polling.last(), self.targets.len() > 1);
+        match self.sending.next(now, limits, blocks_too, last_poll, alone)? {
+            Turn::Blocks(run) => Some(self.transmit(run)),
+            Turn::Poll { twice } => {
+                self.poll(now, None);
+                if twice {
+                    self.outbox.double_last();
+                }
+                self.outbox.next_packet()
+            }
+        }
+    }
+
+    fn transmit(&self, run: Run) -> Transmit {
+        let Run { batch, stream, blocks, who } = run;
+        let (to, alone) = match who {
+            Who::One(target) if self.targets.len() > 1 => (self.targets[target].to(), true),
+            _ => (self.targets.everyone(), false),
+        };
+        let kind = match stream {
+            Stream::Offer => PacketKind::Offer,
+            Stream::Data => PacketKind::Data,
+        };
+        let mut header = self.outbox.header(kind);
+        (header.batch, header.block, header.alone) = (batch, blocks.start, alone);
+        match stream {
+            Stream::Offer => {
+                let payload = self.sending.batches.get(batch).map(|b| b.offer(blocks.start));
+                Transmit::Packet { to, header, payload: payload.unwrap_or_default() }
+            }
+            Stream::Data => Transmit::Data { to, header, blocks },
+        }
     }
 }
-
-pub use target::Stats;

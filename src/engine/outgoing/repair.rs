@@ -3,13 +3,26 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo};
-use crate::time::Time;
+use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo, TargetNo};
+use crate::time::{Span, Time};
+
+/// One answer asks for so many blocks at the most; the rest is asked for again.
+const MAX_ASKED: usize = 4_096;
+/// So many blocks wait for repair at the most.
+const MAX_PENDING: usize = 16_384;
+/// Other targets' answers are awaited for so long at the most.
+const MAX_WAIT: Span = Span::from_millis(2);
+/// How often the block that a target misses first is sent again before the target is given up.
+const FRUITLESS: u32 = 10;
+/// And for how long that must have gone on.
+const FRUITLESS_FOR: Span = Span::from_secs(2);
 
 /// The stream that a block belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Stream {
+    /// A batch's manifest.
     Offer,
+    /// Its body.
     Data,
 }
 
@@ -24,23 +37,30 @@ pub(super) struct Block {
 /// Who misses a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Who {
-    One(usize),
+    /// One target.
+    One(TargetNo),
+    /// More than one.
     Several,
 }
 
-/// One answer asks for so many blocks at the most; the rest is asked for again.
-const MAX_ASKED: u32 = 4_096;
-/// So many blocks wait for repair at the most.
-const MAX_PENDING: usize = 16_384;
+/// Neighbouring blocks of one stream that the same targets miss.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Run {
+    pub(super) batch: BatchNo,
+    pub(super) stream: Stream,
+    pub(super) blocks: BlockRange,
+    pub(super) who: Who,
+}
 
+/// The blocks that are to be sent again.
 #[derive(Default, Debug)]
 pub(super) struct Repairs {
     pending: BTreeMap<Block, Who>,
     /// For each block sent again: the newest poll at that time. A target that answers that poll, or
     /// one before it, cannot know of the block yet.
     resent: BTreeMap<Block, PollNo>,
-    /// Answers of the same round may ask for the same blocks: wait for them until then.
-    pub(super) ready: Time,
+    /// Answers of the same round may ask for the same blocks: they are awaited until then.
+    ready: Time,
 }
 
 impl Repairs {
@@ -48,22 +68,39 @@ impl Repairs {
         self.pending.is_empty()
     }
 
-    /// Whether the next run is of a manifest.
-    pub(super) fn first_is_offer(&self) -> bool {
-        self.pending.first_key_value().is_some_and(|(block, _)| block.stream == Stream::Offer)
+    /// When blocks may be sent again.
+    pub(super) fn ready_at(&self) -> Time {
+        self.ready
+    }
+
+    /// Whether there are blocks to be sent again now.
+    pub(super) fn are_ready(&self, now: Time) -> bool {
+        !self.is_empty() && now >= self.ready
+    }
+
+    /// All have answered: nothing else is awaited.
+    pub(super) fn all_have_asked(&mut self, now: Time) {
+        self.ready = now;
+    }
+
+    /// A target has asked for blocks; others may follow, as long as its round trip.
+    pub(super) fn wait_for_others(&mut self, now: Time, round_trip: Option<Span>) {
+        if self.ready <= now {
+            self.ready = now + round_trip.unwrap_or(Span::ZERO).at_most(MAX_WAIT);
+        }
     }
 
     /// A target that answers `poll` misses these blocks. How many of them are to be sent again for it.
     pub(super) fn ask(
         &mut self,
-        target: usize,
+        target: TargetNo,
         poll: PollNo,
         batch: BatchNo,
         stream: Stream,
         missing: &[BlockRange],
     ) -> u32 {
         let mut asked = 0;
-        for number in missing.iter().flat_map(|range| range.iter()).take(MAX_ASKED as usize) {
+        for number in missing.iter().flat_map(|range| range.iter()).take(MAX_ASKED) {
             let block = Block { batch, stream, number };
             if self.resent.get(&block).is_some_and(|&at| at >= poll) {
                 continue;
@@ -89,12 +126,13 @@ impl Repairs {
         asked
     }
 
-    /// The next run of neighbouring blocks that the same targets miss, `most` at most.
-    pub(super) fn next(&mut self, most: u32, last_poll: PollNo) -> Option<(Block, u32, Who)> {
-        let (&first, &who) = self.pending.first_key_value()?;
+    /// The next blocks to be sent again: one of a manifest, or at most `most` of a body.
+    pub(super) fn next(&mut self, most: u32, last_poll: PollNo) -> Option<Run> {
+        let (&Block { batch, stream, number: start }, &who) = self.pending.first_key_value()?;
+        let most = if stream == Stream::Offer { 1 } else { most };
         let mut count = 0;
         while count < most {
-            let block = Block { number: first.number.after(count), ..first };
+            let block = Block { batch, stream, number: start.after(count) };
             if self.pending.get(&block) != Some(&who) {
                 break;
             }
@@ -102,7 +140,8 @@ impl Repairs {
             self.resent.insert(block, last_poll);
             count += 1;
         }
-        Some((first, count.max(1), who))
+        let blocks = BlockRange::from_len(start, count.max(1));
+        Some(Run { batch, stream, blocks, who })
     }
 
     /// All targets have answered `poll` or a later one.
@@ -117,9 +156,36 @@ impl Repairs {
         self.resent = self.resent.split_off(&from);
     }
 
-    /// A target is gone: what only it misses is missed by nobody.
-    pub(super) fn excuse(&mut self, target: usize) {
+    /// Nobody waits for a target: what only it misses is not sent again.
+    pub(super) fn excuse(&mut self, target: TargetNo) {
         self.pending.retain(|_, who| *who != Who::One(target));
+    }
+}
+
+/// What one target goes on missing, although it is sent again.
+#[derive(Debug)]
+pub(super) struct Misses {
+    /// The block that it misses first, how often that was sent again, and since when.
+    first: Option<Block>,
+    fruitless: u32,
+    since: Time,
+}
+
+impl Misses {
+    pub(super) fn new(now: Time) -> Self {
+        Misses { first: None, fruitless: 0, since: now }
+    }
+
+    /// An answer names the block that it misses first, and asks for so many in all. Whether that
+    /// block has been sent often enough to say that none reaches it.
+    pub(super) fn count(&mut self, now: Time, first: Option<Block>, asked: u32) -> bool {
+        if first.is_none() || first != self.first {
+            *self = Misses { first, fruitless: 0, since: now };
+        } else if asked > 0 {
+            self.fruitless += 1;
+            return self.fruitless > FRUITLESS && now >= self.since + FRUITLESS_FOR;
+        }
+        false
     }
 }
 
@@ -128,34 +194,45 @@ mod tests {
     use super::*;
     use crate::ids::blocks;
 
-    const ONE: BatchNo = BatchNo::FIRST;
+    const A: TargetNo = TargetNo::new(0);
+    const B: TargetNo = TargetNo::new(1);
+    const POLL: PollNo = PollNo::new(5);
 
-    fn poll(number: u32) -> PollNo {
-        PollNo::new(number)
+    fn ask(repairs: &mut Repairs, target: TargetNo, poll: PollNo, missing: &[BlockRange]) -> u32 {
+        repairs.ask(target, poll, BatchNo::FIRST, Stream::Data, missing)
     }
 
     #[test]
     fn runs_go_to_those_who_miss_them() {
         let mut repairs = Repairs::default();
-        assert_eq!(repairs.ask(0, poll(5), ONE, Stream::Data, &[blocks(3..6), blocks(9..10)]), 4);
-        assert_eq!(repairs.ask(1, poll(5), ONE, Stream::Data, &[blocks(5..7)]), 2);
-        let block =
-            |number| Block { batch: ONE, stream: Stream::Data, number: BlockNo::new(number) };
-        assert_eq!(repairs.next(8, poll(5)), Some((block(3), 2, Who::One(0))));
-        assert_eq!(repairs.next(8, poll(5)), Some((block(5), 1, Who::Several)));
-        assert_eq!(repairs.next(8, poll(5)), Some((block(6), 1, Who::One(1))));
-        assert_eq!(repairs.next(8, poll(5)), Some((block(9), 1, Who::One(0))));
-        assert_eq!(repairs.next(8, poll(5)), None);
+        assert_eq!(ask(&mut repairs, A, POLL, &[blocks(3..6), blocks(9..10)]), 4);
+        assert_eq!(ask(&mut repairs, B, POLL, &[blocks(5..7)]), 2);
+        let run =
+            |blocks, who| Some(Run { batch: BatchNo::FIRST, stream: Stream::Data, blocks, who });
+        assert_eq!(repairs.next(8, POLL), run(blocks(3..5), Who::One(A)));
+        assert_eq!(repairs.next(8, POLL), run(blocks(5..6), Who::Several));
+        assert_eq!(repairs.next(8, POLL), run(blocks(6..7), Who::One(B)));
+        assert_eq!(repairs.next(8, POLL), run(blocks(9..10), Who::One(A)));
+        assert_eq!(repairs.next(8, POLL), None);
+    }
+
+    #[test]
+    fn a_manifest_goes_first_and_block_by_block() {
+        let mut repairs = Repairs::default();
+        ask(&mut repairs, A, POLL, &[blocks(0..2)]);
+        repairs.ask(A, POLL, BatchNo::FIRST, Stream::Offer, &[blocks(1..4)]);
+        let next = repairs.next(8, POLL).unwrap();
+        assert_eq!((next.stream, next.blocks), (Stream::Offer, blocks(1..2)));
     }
 
     #[test]
     fn what_was_sent_after_a_poll_is_not_asked_for_by_its_answers() {
         let mut repairs = Repairs::default();
-        repairs.ask(0, poll(5), ONE, Stream::Data, &[blocks(3..4)]);
-        assert!(repairs.next(8, poll(5)).is_some());
-        assert_eq!(repairs.ask(1, poll(5), ONE, Stream::Data, &[blocks(3..4)]), 0);
-        assert_eq!(repairs.ask(1, poll(6), ONE, Stream::Data, &[blocks(3..4)]), 1);
-        repairs.settle(poll(6));
+        ask(&mut repairs, A, POLL, &[blocks(3..4)]);
+        assert!(repairs.next(8, POLL).is_some());
+        assert_eq!(ask(&mut repairs, B, POLL, &[blocks(3..4)]), 0);
+        assert_eq!(ask(&mut repairs, B, POLL.next(), &[blocks(3..4)]), 1);
+        repairs.settle(POLL.next());
         assert!(repairs.resent.is_empty());
     }
 
@@ -163,10 +240,53 @@ mod tests {
     fn an_absurd_answer_asks_for_a_bounded_number() {
         let mut repairs = Repairs::default();
         for batch in 0..100 {
-            repairs.ask(0, poll(5), BatchNo::new(batch), Stream::Data, &[blocks(0..u32::MAX)]);
+            repairs.ask(A, POLL, BatchNo::new(batch), Stream::Data, &[blocks(0..u32::MAX)]);
         }
         assert!(repairs.pending.len() <= MAX_PENDING);
         repairs.forget_below(BatchNo::new(1_000));
         assert!(repairs.is_empty());
+    }
+
+    #[test]
+    fn what_only_one_misses_goes_with_it() {
+        let mut repairs = Repairs::default();
+        ask(&mut repairs, A, POLL, &[blocks(0..2)]);
+        ask(&mut repairs, B, POLL, &[blocks(1..3)]);
+        repairs.excuse(A);
+        assert_eq!(repairs.next(8, POLL).map(|next| next.blocks), Some(blocks(1..2)));
+        assert_eq!(repairs.next(8, POLL).map(|next| next.blocks), Some(blocks(2..3)));
+    }
+
+    #[test]
+    fn answers_of_a_round_are_awaited_but_not_for_long() {
+        let mut repairs = Repairs::default();
+        let now = Time::from_micros(1_000_000);
+        ask(&mut repairs, A, POLL, &[blocks(0..2)]);
+        repairs.wait_for_others(now, Some(Span::from_secs(1)));
+        assert!(!repairs.are_ready(now) && repairs.are_ready(now + MAX_WAIT));
+        // Who asks later does not prolong it.
+        repairs.wait_for_others(now + Span::from_millis(1), Some(Span::from_secs(1)));
+        assert_eq!(repairs.ready_at(), now + MAX_WAIT);
+        repairs.all_have_asked(now);
+        assert!(repairs.are_ready(now));
+    }
+
+    #[test]
+    fn a_target_that_no_block_reaches_is_given_up() {
+        let start = Time::from_micros(1_000_000);
+        let first = |number| {
+            let number = BlockNo::new(number);
+            Some(Block { batch: BatchNo::FIRST, stream: Stream::Data, number })
+        };
+        let mut misses = Misses::new(start);
+        let later = start + FRUITLESS_FOR;
+        assert!(!misses.count(start, first(1), 1));
+        assert!((0..FRUITLESS).all(|_| !misses.count(later, first(1), 1)));
+        // Nothing was sent since.
+        assert!(!misses.count(later, first(1), 0));
+        assert!(misses.count(later, first(1), 1));
+        // Another block is the first now: something has come.
+        assert!(!misses.count(later, first(2), 1));
+        assert!((0..100).all(|_| !misses.count(later, first(2), 1)));
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::hostile::EVIL;
-use crate::engine::job::{Answer, Body, Job, Tally, TransferKey};
+use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, TransferKey};
 use crate::engine::ranges::RangeSet;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo};
 use crate::name::RelPath;
@@ -133,20 +133,20 @@ impl MemDisk {
     }
 
     /// Does a job; its answer and when that comes.
-    pub(super) fn run(&mut self, now: Time, job: Job) -> (Time, Answer<Handle>) {
+    pub(super) fn run(&mut self, now: Time, job: DiskJob) -> (Time, DiskAnswer<Handle>) {
         let (step, of, on) = match &job {
-            Job::Plan { key, batch, .. } => (Step::Plan, *key, *batch),
-            Job::Stage { key, batch, .. } => (Step::Stage, *key, *batch),
-            Job::Commit { key, batch, .. } => (Step::Commit, *key, *batch),
-            Job::Tally { key } => (Step::Tally, *key, BatchNo::ZERO),
-            Job::Delete { key } => (Step::Delete, *key, BatchNo::ZERO),
-            Job::Page { key, .. } => (Step::Page, *key, BatchNo::ZERO),
-            Job::Close { key, .. } => {
+            DiskJob::Plan { key, batch, .. } => (Step::Plan, *key, *batch),
+            DiskJob::Stage { key, batch, .. } => (Step::Stage, *key, *batch),
+            DiskJob::Commit { key, batch, .. } => (Step::Commit, *key, *batch),
+            DiskJob::Tally { key } => (Step::Tally, *key, BatchNo::ZERO),
+            DiskJob::Delete { key } => (Step::Delete, *key, BatchNo::ZERO),
+            DiskJob::Page { key, .. } => (Step::Page, *key, BatchNo::ZERO),
+            DiskJob::Close { key, .. } => {
                 let key = *key;
                 self.planned.retain(|(planned, _), _| *planned != key);
                 self.seen.remove(&key);
                 self.spools.remove(&key);
-                return (self.free.max(now), Answer::Closed { key });
+                return (self.free.max(now), DiskAnswer::Closed { key });
             }
         };
         self.free = self.free.max(now) + self.slowness;
@@ -157,16 +157,19 @@ impl MemDisk {
         }
         if let Some((kind, batch, reason)) = self.fails {
             if (kind, batch) == (step, on) {
-                return (self.free, Answer::Fatal { key: of, batch, entry: EntryNo::ZERO, reason });
+                return (
+                    self.free,
+                    DiskAnswer::Fatal { key: of, batch, entry: EntryNo::ZERO, reason },
+                );
             }
         }
         (self.free, self.answer(job))
     }
 
-    fn answer(&mut self, job: Job) -> Answer<Handle> {
+    fn answer(&mut self, job: DiskJob) -> DiskAnswer<Handle> {
         match job {
-            Job::Plan { key, batch, manifest, layout, options } => {
-                if options.spools() {
+            DiskJob::Plan { key, batch, manifest, layout, mode } => {
+                if mode.spools() {
                     let paths = manifest.entries.iter().map(|entry| entry.path.as_bytes().to_vec());
                     self.seen.entry(key).or_default().extend(paths);
                 }
@@ -185,7 +188,7 @@ impl MemDisk {
                 let needs: Vec<Need> = manifest.entries.iter().map(need).collect();
                 let streams =
                     layout.streams() && needs[layout.slots()[0].entry.index()] == Need::All;
-                let handle = (streams && !options.dry_run).then(Handle::default);
+                let handle = (streams && !mode.changes_nothing()).then(Handle::default);
                 let planned = Planned {
                     manifest,
                     layout,
@@ -193,12 +196,12 @@ impl MemDisk {
                     handle: handle.clone(),
                     staged: None,
                 };
-                if !options.dry_run {
+                if !mode.changes_nothing() {
                     assert!(self.planned.insert((key, batch), planned).is_none(), "planned twice");
                 }
-                Answer::Planned { key, batch, needs, file: handle }
+                DiskAnswer::Planned { key, batch, needs, file: handle }
             }
-            Job::Stage { key, batch, body } => {
+            DiskJob::Stage { key, batch, body } => {
                 let planned = self.planned.get_mut(&(key, batch)).expect("staged without a plan");
                 let right = planned.check(&body);
                 assert!(planned.staged.replace(right).is_none(), "staged twice");
@@ -206,9 +209,9 @@ impl MemDisk {
                     Body::Memory(memory) => Some(memory),
                     Body::File | Body::None => None,
                 };
-                Answer::Staged { key, batch, buffer }
+                DiskAnswer::Staged { key, batch, buffer }
             }
-            Job::Commit { key, batch, strikes } => {
+            DiskJob::Commit { key, batch, strikes } => {
                 let planned = self.planned.remove(&(key, batch)).expect("committed without a plan");
                 let right = planned.staged.expect("committed unstaged");
                 let before = self.committed.insert(key, batch).unwrap_or_default();
@@ -234,30 +237,30 @@ impl MemDisk {
                         _ => Outcome::Updated,
                     });
                 }
-                Answer::Done { key, batch, outcomes }
+                DiskAnswer::Done { key, batch, outcomes }
             }
-            Job::Tally { key } => {
+            DiskJob::Tally { key } => {
                 let seen = self.seen.remove(&key).unwrap_or_default();
                 let extra = self.files.keys().filter(|path| !seen.contains(*path));
                 let spool: Vec<_> = extra.map(|path| (SpoolCode::Spooled, path.clone())).collect();
-                let tally = Tally {
+                let tally = DeletionTally {
                     spooled: spool.len() as u64,
                     failed: 0,
                     entries: self.files.len() as u64,
                 };
                 assert!(self.spools.insert(key, spool).is_none(), "tallied twice");
-                Answer::Tallied { key, tally }
+                DiskAnswer::Tallied { key, tally }
             }
-            Job::Delete { key } => {
+            DiskJob::Delete { key } => {
                 let spool = self.spools.get_mut(&key).expect("deleted without a tally");
                 for (code, path) in spool.iter_mut() {
                     assert_eq!(*code, SpoolCode::Spooled, "deleted twice");
                     assert!(self.files.remove(path).is_some());
                     *code = SpoolCode::Deleted;
                 }
-                Answer::Deleted { key, deleted: spool.len() as u64, failed: 0 }
+                DiskAnswer::Deleted { key, deleted: spool.len() as u64, failed: 0 }
             }
-            Job::Page { key, skip, room } => {
+            DiskJob::Page { key, skip, room } => {
                 let spool = &self.spools[&key];
                 let mut left = room;
                 let fits = |(_, path): &&(SpoolCode, Vec<u8>)| {
@@ -268,9 +271,9 @@ impl MemDisk {
                 let names = spool.iter().skip(skip as usize).take_while(fits);
                 let names =
                     names.map(|(code, path)| (*code, RelPath::parse(path).unwrap())).collect();
-                Answer::Page { key, skip, names }
+                DiskAnswer::Page { key, skip, names }
             }
-            Job::Close { .. } => unreachable!("is answered above"),
+            DiskJob::Close { .. } => unreachable!("is answered above"),
         }
     }
 }

@@ -9,11 +9,12 @@ use super::{Action, Packet, Sim};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, TargetNo, TransferNo};
 use crate::time::Span;
-use crate::wire::begin::{Begin, Options};
+use crate::wire::begin::Begin;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::STREAM_OVER;
 use crate::wire::manifest::tests::entry;
 use crate::wire::manifest::{Entry, Extent, Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest};
+use crate::wire::mode::Mode;
 
 fn completes(name: &str, input: Vec<Manifest>) {
     for (seed, block) in [(1, 480), (2, 1_424), (3, 8_192)] {
@@ -120,7 +121,7 @@ fn a_late_begin_opens_nothing_again() {
     sim.start();
     assert!(sim.run(Span::from_secs(10)));
     let begin = Begin {
-        options: Options::default(),
+        mode: Mode::SEND,
         block: 1_424,
         oldest: TransferNo::new(1),
         total: 3,

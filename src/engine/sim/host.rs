@@ -5,8 +5,8 @@ use std::net::SocketAddrV4;
 use super::disk::{Handle, MemDisk, fill};
 use super::hostile::EVIL;
 use super::{Packet, address};
+use crate::engine::disk_job::{DiskAnswer, TransferKey};
 use crate::engine::incoming::{Config, Outbound, Place, Reception};
-use crate::engine::job::{Answer, TransferKey};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::header::PacketKind;
@@ -167,7 +167,7 @@ impl Host {
     }
 
     /// The disk's answers to all jobs that are due, and when they come.
-    pub(super) fn jobs(&mut self, now: Time) -> Vec<(Time, Answer<Handle>)> {
+    pub(super) fn jobs(&mut self, now: Time) -> Vec<(Time, DiskAnswer<Handle>)> {
         let mut answers = Vec::new();
         while let Some(job) = self.reception.poll_job() {
             answers.push(self.disk.run(now, job));
@@ -175,7 +175,7 @@ impl Host {
         answers
     }
 
-    pub(super) fn answer(&mut self, now: Time, answer: Answer<Handle>) {
+    pub(super) fn answer(&mut self, now: Time, answer: DiskAnswer<Handle>) {
         if self.alive {
             self.reception.answer(now, answer);
         }

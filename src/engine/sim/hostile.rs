@@ -7,19 +7,20 @@ use std::sync::Arc;
 
 use super::scenarios::{assert_equal, fleet, seeds, small_tree};
 use super::{Action, Packet, address};
+use crate::engine::disk_job::{DiskAnswer, DiskJob};
 use crate::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Place, Reception};
-use crate::engine::job::{Answer, Job};
 use crate::engine::outgoing::{self, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::begin::{Begin, Bits, Commit, Offer, Options};
+use crate::wire::begin::{Begin, Bits, Commit, Offer};
 use crate::wire::feedback::{BatchStatus, Feedback, State, Status, Verdict};
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::tests::entry;
 use crate::wire::manifest::{Extent, Kind, Manifest};
+use crate::wire::mode::Mode;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs};
 use crate::wire::poll::{Asked, Mark, Poll};
 
@@ -173,7 +174,7 @@ fn header(from: Who, kind: PacketKind, number: u32, batch: u32, block: u32) -> H
 
 fn begin(reception: &mut Reception<()>, from: Who, number: u32) {
     let begin = Begin {
-        options: Options::default(),
+        mode: Mode::SEND,
         block: 8_192,
         oldest: TransferNo::ZERO,
         total: 1,
@@ -228,7 +229,7 @@ fn what_a_sender_can_make_a_target_keep_is_bounded() {
             while reception.poll_transmit(Time::from_micros(1)).is_some() {}
             while reception.poll_event().is_some() {}
         }
-        let plans = waiting.iter().filter(|job| matches!(job, Job::Plan { .. })).count();
+        let plans = waiting.iter().filter(|job| matches!(job, DiskJob::Plan { .. })).count();
         assert!(plans * real <= reception.memory(), "{plans} plans in {}", reception.memory());
         assert!(reception.memory() <= BUDGET + (8 << 20), "{}", reception.memory());
         assert!(waiting.len() <= 2 * MAX_TRANSFERS + plans);
@@ -239,8 +240,8 @@ fn what_a_sender_can_make_a_target_keep_is_bounded() {
             waiting.push(job);
         }
         for job in waiting {
-            if let Job::Close { key, .. } = job {
-                reception.answer(now, Answer::Closed { key });
+            if let DiskJob::Close { key, .. } = job {
+                reception.answer(now, DiskAnswer::Closed { key });
             }
         }
         assert_eq!(reception.memory(), 0);
@@ -276,7 +277,8 @@ fn being_first_again_and_again_is_bounded_too() {
         let manifest = Manifest { entries, ..Manifest::default() }.emit();
         offer(&mut reception, honest, 1, 1, &manifest);
         let plans = std::iter::from_fn(|| reception.poll_job());
-        let of_honest = |job: &Job| matches!(job, Job::Plan { key, .. } if key.node.0 == 0xffff);
+        let of_honest =
+            |job: &DiskJob| matches!(job, DiskJob::Plan { key, .. } if key.node.0 == 0xffff);
         assert!(plans.into_iter().any(|job| of_honest(&job)));
     }
 }
@@ -323,7 +325,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
         number: TransferNo::new(1),
         oldest: TransferNo::new(1),
         targets: nodes.iter().map(|&node| (node, address(node.0 as usize))).collect(),
-        options: Default::default(),
+        mode: Mode::SEND,
         block: 8_192,
         parallel: 8,
         timeout: Span::from_secs(10),

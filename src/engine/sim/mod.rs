@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::engine::destination::Destination;
-use crate::engine::job::Answer;
+use crate::engine::disk_job::DiskAnswer;
 use crate::engine::rng::Rng;
 use crate::ids::EntryNo;
 use crate::time::{Span, Time};
@@ -56,7 +56,7 @@ enum Happening {
     /// To all targets.
     ToAll(Packet),
     ToSender(SocketAddrV4, Header, Rc<Vec<u8>>),
-    DiskDone(usize, u32, Answer<Handle>),
+    DiskDone(usize, u32, DiskAnswer<Handle>),
     WakeSender(usize, u32),
     WakeTarget(usize, u32),
     Act(Action),

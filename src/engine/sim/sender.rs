@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Packet, Sim, Source, address};
 use crate::engine::destination::Destination;
-use crate::engine::job::Options;
+use crate::engine::disk_job::Mode;
 use crate::engine::outgoing::{Config, Event, Gone, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TransferNo};
@@ -137,7 +137,7 @@ impl Sender {
             number: self.number,
             oldest: TransferNo::new(1),
             targets,
-            options: Options { dry_run: self.dry_run, delete: self.delete, ..Options::default() },
+            mode: Mode::Send { delete: self.delete, ignore_times: false, dry_run: self.dry_run },
             block: self.block,
             parallel: self.parallel,
             timeout: self.timeout,

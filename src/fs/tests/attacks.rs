@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::found::WalkError;
 use super::super::testing::*;
-use crate::engine::job::Options;
+use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
@@ -70,7 +70,7 @@ fn a_link_that_takes_a_directorys_place_after_the_plan_leads_nowhere() {
                 to.mkdir("a/d");
             }
             let mut disk = to.disk();
-            let mut transfer = Transfer::new(1, Options::default());
+            let mut transfer = Transfer::new(1, Mode::SEND);
             let (number, needs, file) = transfer.plan(&mut disk, &batch);
             to.mkdir("a");
             if when == "staging" {
@@ -98,7 +98,7 @@ fn attributes_are_never_set_through_a_link() {
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let (number, needs, _) = transfer.plan(&mut disk, &batch);
     assert_eq!(needs, [Need::Skip, Need::Attributes, Need::Attributes]);
     swap_for_link(&to.join("f"), &outside.join("f"));

@@ -7,19 +7,11 @@ use super::super::disk::{Disk, DiskConfig};
 use super::super::found::WalkItem;
 use super::super::testing::*;
 use super::super::walk::WalkOptions;
-use crate::engine::job::Options;
+use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
 use crate::wire::manifest::Kind;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
-const CHECK: Options = Options {
-    dry_run: false,
-    ignore_times: false,
-    delete: false,
-    names_only: false,
-    check: true,
-    gone: false,
-};
 const MISSING: Need = Need::Failed(Reason::Os(2));
 
 fn digested(from: &TempDir) -> Vec<SourceBatch> {
@@ -36,8 +28,8 @@ fn digested(from: &TempDir) -> Vec<SourceBatch> {
 }
 
 /// Sends with digests.
-fn checksum(from: &TempDir, disk: &mut Disk, options: Options) -> Vec<Line> {
-    let mut transfer = Transfer::new(1, options);
+fn checksum(from: &TempDir, disk: &mut Disk, mode: Mode) -> Vec<Line> {
+    let mut transfer = Transfer::new(1, mode);
     let all = digested(from);
     let lines = all.iter().flat_map(|batch| transfer.batch(disk, &from.root(), batch)).collect();
     transfer.close(disk, false);
@@ -72,7 +64,7 @@ fn with_digests_content_decides_and_time_is_an_attribute() {
     let (from, to) = files();
     let before = to.join("2 time").metadata().unwrap().ino();
     let mut disk = to.disk();
-    let lines = checksum(&from, &mut disk, Options::default());
+    let lines = checksum(&from, &mut disk, Mode::SEND);
     let want = [
         ("1 same", Need::Skip),
         ("2 time", Need::Attributes),
@@ -85,8 +77,9 @@ fn with_digests_content_decides_and_time_is_an_attribute() {
     assert!(lines.iter().all(|line| (line.2 == Outcome::Skipped) == (line.1 == Need::Skip)));
     assert_same(&from, &to);
     assert_eq!(to.join("2 time").metadata().unwrap().ino(), before);
-    assert!(news(&checksum(&from, &mut disk, Options::default())).is_empty());
-    let all = checksum(&from, &mut disk, Options { ignore_times: true, ..Options::default() });
+    assert!(news(&checksum(&from, &mut disk, Mode::SEND)).is_empty());
+    let again = Mode::Send { delete: false, ignore_times: true, dry_run: false };
+    let all = checksum(&from, &mut disk, again);
     assert!(all.iter().all(|line| line.1 == Need::All));
 }
 
@@ -106,7 +99,7 @@ fn a_file_that_changes_after_it_was_compared_keeps_its_own_time() {
         to.write(name, "same");
     }
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let batch = &digested(&from)[0];
     let (number, needs, file) = transfer.plan(&mut disk, batch);
     assert_eq!(needs, [Need::Attributes; 3]);
@@ -145,11 +138,11 @@ fn kinds() -> (TempDir, TempDir) {
 #[test]
 fn a_comparison_tells_what_differs_and_writes_nothing() {
     let (from, to) = kinds();
-    for (readonly, dry_run) in [(false, false), (false, true), (true, true)] {
+    for readonly in [false, true] {
         let before = snapshot(to.path());
         let config = DiskConfig { readonly, ..DiskConfig::default() };
         let mut disk = Disk::new(to.root(), config).unwrap();
-        let lines = checksum(&from, &mut disk, Options { dry_run, ..CHECK });
+        let lines = checksum(&from, &mut disk, Mode::Check);
         let want = [
             ("1 same", Need::Skip),
             ("2 time", Need::Attributes),
@@ -180,7 +173,7 @@ fn a_comparison_tells_what_differs_and_writes_nothing() {
         assert!(!lines.iter().any(|line| line.2 == Outcome::Updated));
         assert_eq!(snapshot(to.path()), before);
         set_mtime(&to.join("dir"), 2_000, 5);
-        let lines = checksum(&from, &mut disk, Options { dry_run, ..CHECK });
+        let lines = checksum(&from, &mut disk, Mode::Check);
         assert_eq!(needs(&lines)[9], ("-dir", Need::Attributes));
         set_mtime(&to.join("dir"), 1_000, 5);
     }
@@ -201,11 +194,11 @@ fn what_cannot_be_read_is_an_error_of_a_comparison_and_else_replaced() {
     chmod(&to.join("f"), 0o200);
     chmod(&to.join("shut"), 0o600);
     let mut disk = to.disk();
-    let lines = checksum(&from, &mut disk, CHECK);
+    let lines = checksum(&from, &mut disk, Mode::Check);
     let failed = Need::Failed(Reason::Os(13));
     assert_eq!(needs(&lines)[..3], [("f", failed), ("+shut", Need::Skip), ("shut/f", failed)]);
     assert_eq!(needs(&lines)[3], ("-shut", Need::Attributes));
-    let lines = checksum(&from, &mut disk, Options::default());
+    let lines = checksum(&from, &mut disk, Mode::SEND);
     assert_eq!(lines[0], ("f".into(), Need::All, Outcome::Updated));
     assert_same(&from, &to);
 }
@@ -222,8 +215,8 @@ fn long_files_are_compared_too() {
     file.write_all_at(b"8", 8 << 20).unwrap();
     set_mtime(&to.join("b"), 1_000, 5);
     let mut disk = to.disk();
-    for options in [CHECK, Options::default()] {
-        let lines = checksum(&from, &mut disk, options);
+    for mode in [Mode::Check, Mode::SEND] {
+        let lines = checksum(&from, &mut disk, mode);
         assert_eq!(needs(&lines), [("a", Need::Skip), ("b", Need::All)]);
     }
     assert_same(&from, &to);
@@ -248,7 +241,7 @@ fn a_long_file_is_announced_and_digested_before_its_digest_comes() {
     assert_eq!(sizes, [1, 2, 1]);
     assert!(matches!(all[0].manifest.entries[0].kind, Kind::Ahead { size: 4 }));
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, CHECK);
+    let mut transfer = Transfer::new(1, Mode::Check);
     let ahead = |disk: &Disk| {
         let known = disk.transfers.values().next().and_then(|transfer| transfer.ahead.as_ref());
         known.map(|known| (known.path.to_string(), known.digest))
@@ -266,7 +259,7 @@ fn a_long_file_is_announced_and_digested_before_its_digest_comes() {
 fn a_transfer_that_is_to_be_closed_digests_nothing_more() {
     let (from, to) = files();
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, CHECK);
+    let mut transfer = Transfer::new(1, Mode::Check);
     let batch = &digested(&from)[0];
     disk.closing().add(transfer.key);
     // What nobody wants to know is not looked at: all files but the empty one seem to differ.
@@ -275,7 +268,7 @@ fn a_transfer_that_is_to_be_closed_digests_nothing_more() {
     assert!(needs.iter().all(|need| *need == Need::All), "{needs:?}");
     transfer.close(&mut disk, true);
     // The next one is not concerned.
-    let mut transfer = Transfer::new(1, CHECK);
+    let mut transfer = Transfer::new(1, Mode::Check);
     assert!(transfer.plan(&mut disk, batch).1.contains(&Need::Skip));
     transfer.close(&mut disk, false);
 }

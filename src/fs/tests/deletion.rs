@@ -7,28 +7,21 @@ use std::sync::Arc;
 use super::super::batch::Batcher;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::{Answer, Job, Options};
+use crate::engine::disk_job::{DiskAnswer, DiskJob, Mode};
 use crate::name::RelPath;
 use crate::wire::manifest::{Kind, MAX_ENTRIES, Setup};
 use crate::wire::outcome::{Outcome, Reason, SpoolCode};
 
-const DELETE: Options = Options {
-    dry_run: false,
-    ignore_times: false,
-    delete: true,
-    names_only: false,
-    check: false,
-    gone: false,
-};
-const NAMES_ONLY: Options = Options { delete: false, names_only: true, ..DELETE };
-const GONE: Options = Options { delete: false, gone: true, ..DELETE };
+const DELETE: Mode = Mode::Send { delete: true, ignore_times: false, dry_run: false };
+const NAMES_ONLY: Mode = Mode::DeleteOnly { gone: false, dry_run: false };
+const GONE: Mode = Mode::Remove { dry_run: false };
 
 fn exists(at: &Path) -> bool {
     at.symlink_metadata().is_ok()
 }
 
-fn send(from: &TempDir, disk: &mut Disk, options: Options) -> Spooling {
-    Spooling::send(&from.root(), disk, &RelPath::base(), options, &[])
+fn send(from: &TempDir, disk: &mut Disk, mode: Mode) -> Spooling {
+    Spooling::send(&from.root(), disk, &RelPath::base(), mode, &[])
 }
 
 /// What became of each, by the first letter of its code.
@@ -86,8 +79,8 @@ fn a_page_gives_one_name_at_least_and_no_more_than_fit() {
     let run = send(&from, &mut disk, DELETE);
     assert_eq!(run.tally(&mut disk), (9, 9));
     for (skip, room, want) in [(0, 0, 1), (0, 211, 1), (0, 212, 2), (8, 9_999, 1), (9, 9_999, 0)] {
-        match disk.run(Job::Page { key: run.transfer.key, skip, room }) {
-            Some(Answer::Page { names, .. }) => assert_eq!(names.len(), want, "{skip} {room}"),
+        match disk.run(DiskJob::Page { key: run.transfer.key, skip, room }) {
+            Some(DiskAnswer::Page { names, .. }) => assert_eq!(names.len(), want, "{skip} {room}"),
             other => panic!("{other:?}"),
         }
     }
@@ -102,10 +95,10 @@ fn what_the_sender_has_and_does_not_send_protects_its_counterpart() {
     for name in ["d/x.tmp", "d/y.tmp", "d/socket", "d/z", "secret/g", "old/a/y.tmp", "old/b/z"] {
         to.write(name, "1");
     }
-    for options in [Options { dry_run: true, ..DELETE }, DELETE] {
+    for mode in [DELETE.dry(), DELETE] {
         let rules = ["- *.tmp", "- secret/"];
         let mut disk = to.disk();
-        let run = Spooling::send(&from.root(), &mut disk, &RelPath::base(), options, &rules);
+        let run = Spooling::send(&from.root(), &mut disk, &RelPath::base(), mode, &rules);
         run.tally(&mut disk);
         // What is excluded in a directory that would go keeps it and those above it.
         assert_eq!(run.names(&mut disk), ["d/z", "old/b/z", "old/b"]);
@@ -155,9 +148,9 @@ fn a_directory_that_fails_or_is_not_listed_loses_nothing() {
         to.write(name, "1");
     }
     let root = from.root();
-    for options in [Options { dry_run: true, ..DELETE }, DELETE] {
+    for mode in [DELETE.dry(), DELETE] {
         let mut disk = to.disk();
-        let mut batches = spooling_batches(&root, &RelPath::base(), options, &[]);
+        let mut batches = spooling_batches(&root, &RelPath::base(), mode, &[]);
         assert_eq!(batches.len(), 1);
         let manifest = Arc::make_mut(&mut batches[0].manifest);
         for entry in &mut manifest.entries {
@@ -165,7 +158,7 @@ fn a_directory_that_fails_or_is_not_listed_loses_nothing() {
                 entry.kind = Kind::Close { listed: false };
             }
         }
-        let mut run = Spooling { transfer: Transfer::new(3, options), lines: Vec::new() };
+        let mut run = Spooling { transfer: Transfer::new(3, mode), lines: Vec::new() };
         run.lines = run.transfer.batch(&mut disk, &root, &batches[0]);
         run.tally(&mut disk);
         assert_eq!(run.names(&mut disk), ["fine/old", "unlisted/sub/old"]);
@@ -176,9 +169,9 @@ fn a_directory_that_fails_or_is_not_listed_loses_nothing() {
 }
 
 /// The transfer of a path that the sender does not have any more, but for `*.tmp`.
-fn gone(disk: &mut Disk, at: &str, options: Options) -> Spooling {
+fn gone(disk: &mut Disk, at: &str, mode: Mode) -> Spooling {
     let mut batcher = Batcher::with_setup(setup(&path(at), &["- *.tmp"]));
-    let mut run = Spooling { transfer: Transfer::new(4, options), lines: Vec::new() };
+    let mut run = Spooling { transfer: Transfer::new(4, mode), lines: Vec::new() };
     run.transfer.plan(disk, &batcher.finish().unwrap());
     run.tally(disk);
     run
@@ -206,11 +199,11 @@ fn a_path_that_is_gone_goes_with_what_is_below_it() {
         ("link/f", vec!["link/f"]),
         ("link", vec!["link"]),
     ] {
-        for options in [Options { dry_run: true, ..GONE }, GONE] {
-            let run = gone(&mut disk, at, options);
+        for mode in [GONE.dry(), GONE] {
+            let run = gone(&mut disk, at, mode);
             assert_eq!(run.names(&mut disk), want, "{at}");
             let (deleted, failed) = run.delete(&mut disk);
-            if !options.dry_run {
+            if !mode.changes_nothing() {
                 assert_eq!(deleted + failed, want.len() as u64);
             }
             if at == "link/f" {
@@ -233,11 +226,11 @@ fn what_a_transfer_cannot_be_about_ends_it() {
     let bad = Setup { path: path("x"), patterns: vec![9, 9, 9] };
     let trailing = Setup { path: path("x"), patterns: vec![0, 0] };
     let base = setup(&RelPath::base(), &[]);
-    for (setup, options) in [(bad, DELETE), (trailing, DELETE), (base, GONE)] {
-        let mut transfer = Transfer::new(5, options);
+    for (setup, mode) in [(bad, DELETE), (trailing, DELETE), (base, GONE)] {
+        let mut transfer = Transfer::new(5, mode);
         let batch = Batcher::with_setup(setup).finish().unwrap();
         let answer = transfer.try_plan(&mut disk, &batch).1;
-        assert!(matches!(answer, Answer::Fatal { reason: Reason::Os(22), .. }), "{answer:?}");
+        assert!(matches!(answer, DiskAnswer::Fatal { reason: Reason::Os(22), .. }), "{answer:?}");
         let run = Spooling { transfer, lines: Vec::new() };
         assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
         run.transfer.close(&mut disk, true);
@@ -247,7 +240,7 @@ fn what_a_transfer_cannot_be_about_ends_it() {
     transfer.plan(&mut disk, &first);
     transfer.plan(&mut disk, &first);
     let other = Batcher::with_setup(setup(&path("g"), &[])).finish().unwrap();
-    assert!(matches!(transfer.try_plan(&mut disk, &other).1, Answer::Fatal { .. }));
+    assert!(matches!(transfer.try_plan(&mut disk, &other).1, DiskAnswer::Fatal { .. }));
 }
 
 #[test]
@@ -258,12 +251,12 @@ fn without_a_setup_or_with_a_batch_missing_nothing_is_deleted() {
         to.write(&format!("d/old{n}"), "1");
     }
     let root = from.root();
-    for options in [DELETE, NAMES_ONLY] {
+    for mode in [DELETE, NAMES_ONLY] {
         let mut disk = to.disk();
-        let batches = spooling_batches(&root, &RelPath::base(), options, &[]);
+        let batches = spooling_batches(&root, &RelPath::base(), mode, &[]);
         assert_eq!(batches.len(), 2);
         for missing in 0..2 {
-            let mut run = Spooling { transfer: Transfer::new(7, options), lines: Vec::new() };
+            let mut run = Spooling { transfer: Transfer::new(7, mode), lines: Vec::new() };
             if missing == 0 {
                 run.lines.extend(run.transfer.batch(&mut disk, &root, &batches[1]));
             } else {
@@ -285,12 +278,10 @@ fn no_mode_deletes_that_is_not_meant_to() {
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
     from.write("f", "1");
     to.write("old", "1");
-    let options = Options { check: true, ..Options::default() };
-    for options in [options, Options { dry_run: true, ..DELETE }, Options { check: true, ..DELETE }]
-    {
+    for mode in [Mode::Check, DELETE.dry(), NAMES_ONLY.dry()] {
         let mut disk = to.disk();
         let before = snapshot(to.path());
-        let run = send(&from, &mut disk, options);
+        let run = send(&from, &mut disk, mode);
         assert_eq!(run.tally(&mut disk), (1, 1));
         assert_eq!(run.delete(&mut disk), (0, 0));
         assert_eq!(fates(&run, &mut disk), fate(&[("old", 's')]));
@@ -298,7 +289,7 @@ fn no_mode_deletes_that_is_not_meant_to() {
     }
     // A plain transfer, one that was closed, one that never was.
     let mut disk = to.disk();
-    let run = send(&from, &mut disk, Options::default());
+    let run = send(&from, &mut disk, Mode::SEND);
     assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
     let key = run.transfer.key;
     run.transfer.close(&mut disk, false);
@@ -306,11 +297,11 @@ fn no_mode_deletes_that_is_not_meant_to() {
     assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
     let config = DiskConfig { readonly: true, ..DiskConfig::default() };
     let mut disk = Disk::new(to.root(), config).unwrap();
-    for options in [DELETE, NAMES_ONLY, GONE] {
-        let run = if options.gone {
-            gone(&mut disk, "old", options)
+    for mode in [DELETE, NAMES_ONLY, GONE] {
+        let run = if mode.path_is_gone() {
+            gone(&mut disk, "old", mode)
         } else {
-            send(&from, &mut disk, options)
+            send(&from, &mut disk, mode)
         };
         assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
         run.transfer.close(&mut disk, false);
@@ -464,8 +455,8 @@ fn names_are_compared_across_batches() {
         to.write(&format!("d/{n}x"), "");
     }
     let mut disk = to.disk();
-    for options in [NAMES_ONLY, DELETE] {
-        let run = send(&from, &mut disk, Options { dry_run: true, ..options });
+    for mode in [NAMES_ONLY, DELETE] {
+        let run = send(&from, &mut disk, mode.dry());
         assert_eq!(run.tally(&mut disk), (500, MAX_ENTRIES as u64 + 1_100 + 1));
         run.transfer.close(&mut disk, false);
     }
@@ -544,12 +535,12 @@ fn without_roots_rights_what_can_go_goes_and_the_rest_is_said() {
     chmod(&to.join("locked/empty"), 0o000);
     chmod(&to.join("shut/a"), 0o000);
     let mut names = Vec::new();
-    for options in [Options { dry_run: true, ..DELETE }, DELETE] {
+    for mode in [DELETE.dry(), DELETE] {
         let mut disk = to.disk();
-        let run = send(&from, &mut disk, options);
+        let run = send(&from, &mut disk, mode);
         run.tally(&mut disk);
         names.push(run.names(&mut disk));
-        if !options.dry_run {
+        if !mode.changes_nothing() {
             assert_eq!(run.delete(&mut disk), (3, 4));
             let want = [
                 ("blind", 'f'),

@@ -2,7 +2,7 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::{Answer, Options};
+use crate::engine::disk_job::{DiskAnswer, Mode};
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::wire::outcome::Reason;
@@ -23,11 +23,11 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     let mut disk = to.disk();
     let full = Reason::Os(libc::ENOSPC as u16);
     // The bytes.
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let batch = one_batch(&root, &RelPath::base());
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    assert!(matches!(answer, Answer::Fatal { entry, reason, .. }
+    assert!(matches!(answer, DiskAnswer::Fatal { entry, reason, .. }
         if (entry, reason) == (EntryNo::new(5), full)));
     transfer.close(&mut disk, true);
     assert_eq!(staged(to.path()), 0);
@@ -38,13 +38,13 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
         from.mkdir(&format!("{n:02}"));
     }
     let root = from.root();
-    let mut transfer = Transfer::new(2, Options::default());
+    let mut transfer = Transfer::new(2, Mode::SEND);
     let all = batches(found(&root, &RelPath::base()));
     let (first, _, _) = transfer.plan(&mut disk, &all[0]);
     transfer.plan(&mut disk, &all[1]);
-    assert!(matches!(transfer.try_commit(&mut disk, first, &[]), Answer::Done { .. }));
+    assert!(matches!(transfer.try_commit(&mut disk, first, &[]), DiskAnswer::Done { .. }));
     let answer = transfer.try_commit(&mut disk, BatchNo::new(1), &[]);
-    assert!(matches!(answer, Answer::Fatal { reason, .. } if reason == full), "{answer:?}");
+    assert!(matches!(answer, DiskAnswer::Fatal { reason, .. } if reason == full), "{answer:?}");
     transfer.close(&mut disk, true);
     // There is room again.
     for n in 0..40 {
@@ -52,7 +52,7 @@ fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
     }
     let from = TempDir::new("from");
     from.write("small", b"1");
-    send_with(&from.root(), &mut disk, &RelPath::base(), Options::default());
+    send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
     assert!(to.join("small").exists());
 }
 
@@ -73,11 +73,11 @@ fn a_read_only_file_system_is_said_at_the_start() {
     from.write("f", b"1");
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
     assert!(
-        matches!(answer, Answer::Fatal { entry: EntryNo::ZERO, reason: Reason::Os(30), .. }),
+        matches!(answer, DiskAnswer::Fatal { entry: EntryNo::ZERO, reason: Reason::Os(30), .. }),
         "{answer:?}"
     );
 }

@@ -1,7 +1,7 @@
 //! Other mounts below the base directory.
 
 use super::super::testing::*;
-use crate::engine::job::{Body, Job, Options};
+use crate::engine::disk_job::{Body, DiskJob, Mode};
 use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome};
@@ -31,7 +31,7 @@ fn what_lives_on_another_mount_is_staged_there_and_nothing_stays() {
     let _inner = mount_tmpfs(&to.mkdir("m/inner"), "size=1m");
     let mut disk = to.disk();
     let root = from.root();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let mut lines = Vec::new();
     let all = batches(found(&root, &RelPath::base()));
     for batch in &all {
@@ -47,7 +47,7 @@ fn what_lives_on_another_mount_is_staged_there_and_nothing_stays() {
         assert_eq!(staged(&to.join(place)), 0);
         assert_eq!(to.join(place).join(".makuosan").exists(), place.is_empty());
     }
-    assert!(news(&send_with(&root, &mut disk, &RelPath::base(), Options::default())).is_empty());
+    assert!(news(&send_with(&root, &mut disk, &RelPath::base(), Mode::SEND)).is_empty());
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn what_a_killed_daemon_left_on_another_mount_goes_at_the_next_start() {
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     assert!(needs.contains(&Need::All));
     transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
@@ -73,7 +73,7 @@ fn what_a_killed_daemon_left_on_another_mount_goes_at_the_next_start() {
     let mut disk = to.disk();
     assert_eq!(staged(to.path()), 0);
     assert!(!to.join("m/.makuosan").exists());
-    let lines = send_with(&root, &mut disk, &RelPath::base(), Options::default());
+    let lines = send_with(&root, &mut disk, &RelPath::base(), Mode::SEND);
     assert_eq!(lines.iter().filter(|line| line.2 == Outcome::Updated).count(), 8);
     assert_same(&from, &to);
 }
@@ -87,7 +87,7 @@ fn a_bind_mount_of_the_same_device_is_another_mount() {
     let bind = ["--bind", other.path().to_str().unwrap()];
     let _m = mount(&bind, &to.mkdir("m"));
     let mut disk = to.disk();
-    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Options::default());
+    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
     assert!(lines.iter().all(|line| !matches!(line.2, Outcome::Failed(_))), "{lines:?}");
     assert_same(&from, &to);
     assert_eq!(std::fs::read(other.join("f")).unwrap(), b"abroad");
@@ -108,13 +108,13 @@ fn a_transfer_that_ends_early_tidies_other_mounts_too() {
     let _m = mount_tmpfs(&to.mkdir("m"), "size=20m");
     let root = from.root();
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let key = transfer.key;
     for batch in &batches(found(&root, &RelPath::base())) {
         transfer.plan(&mut disk, batch);
     }
     assert!(to.join("m/.makuosan").exists());
-    disk.run(Job::Stage { key, batch: BatchNo::new(1), body: Body::File }).unwrap();
+    disk.run(DiskJob::Stage { key, batch: BatchNo::new(1), body: Body::File }).unwrap();
     transfer.close(&mut disk, true);
     assert!(!to.join("m/.makuosan").exists());
     assert_eq!(staged(to.path()), 0);

@@ -2,7 +2,7 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::Options;
+use crate::engine::disk_job::Mode;
 use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
@@ -52,7 +52,7 @@ fn a_directory_that_is_closed_and_still_open_lets_in_what_comes_later() {
     let again = vec![all[0].clone(), all[5].clone(), all[101].clone()];
     let (first, rest) = all.split_at(50);
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let mut lines = Vec::new();
     for batch in [first.to_vec(), again, rest.to_vec()] {
         lines.extend(transfer.batch(&mut disk, &root, &batches(batch)[0]));
@@ -80,7 +80,7 @@ fn an_abort_shuts_them_again() {
     let root = from.root();
     let all = batches(found(&root, &RelPath::base()));
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let lines = transfer.batch(&mut disk, &root, &all[0]);
     assert_eq!(lines[1].2, Outcome::Updated);
     assert_eq!(mode(&to.join("a")), 0o711);
@@ -106,7 +106,7 @@ fn what_cannot_be_set_is_not_compared_and_what_cannot_be_written_fails() {
     }
     let batch = batches(sent).remove(0);
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let lines = transfer.batch(&mut disk, &root, &batch);
     assert!(lines.iter().all(|line| !matches!(line.2, Outcome::Failed(_))), "{lines:?}");
     assert_eq!(mode(&to.join("d/f")), 0o755);
@@ -146,7 +146,7 @@ fn with_fsync_what_nobody_may_read_is_synced_too() {
     let batch = batches(sent).remove(0);
     let config = DiskConfig { fsync: true, ..DiskConfig::default() };
     let mut disk = Disk::new(to.root(), config).unwrap();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let lines = transfer.batch(&mut disk, &root, &batch);
     assert!(lines.iter().all(|line| !matches!(line.2, Outcome::Failed(_))), "{lines:?}");
     assert_eq!(mode(&to.join("d")), 0o200);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::batch::SourceBatch;
 use super::super::testing::*;
-use crate::engine::job::{Answer, Options};
+use crate::engine::disk_job::{DiskAnswer, Mode};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
@@ -123,12 +123,8 @@ fn crumbled(batches: &[SourceBatch], rng: &mut Rng) -> Vec<SourceBatch> {
 #[test]
 fn what_would_go_is_what_the_model_says_and_just_that_goes() {
     let list = patterns(&RULES);
-    let (delete, dry) = (
-        Options { delete: true, ..Options::default() },
-        Options { delete: true, dry_run: true, ..Options::default() },
-    );
-    let names_only = Options { names_only: true, ..Options::default() };
-    let check = Options { check: true, dry_run: true, ..Options::default() };
+    let delete = Mode::Send { delete: true, ignore_times: false, dry_run: false };
+    let names_only = Mode::DeleteOnly { gone: false, dry_run: false };
     let mut spooled_in_all = 0;
     for seed in SEEDS {
         let from = tree(seed);
@@ -137,7 +133,7 @@ fn what_would_go_is_what_the_model_says_and_just_that_goes() {
             0 if is_dir(&from.join("b")) => path("b"),
             _ => RelPath::base(),
         };
-        for options in [delete, names_only] {
+        for mode in [delete, names_only] {
             let to = tree(seed + 1_000);
             let mut want = Vec::new();
             let about = start.to_string();
@@ -147,21 +143,21 @@ fn what_would_go_is_what_the_model_says_and_just_that_goes() {
             spooled_in_all += want.len();
             let mut disk = to.disk();
             let before = snapshot(to.path());
-            for options in [dry, check, Options { dry_run: true, ..names_only }] {
-                let run = Spooling::send(&root, &mut disk, &start, options, &RULES);
+            for mode in [delete.dry(), Mode::Check, names_only.dry()] {
+                let run = Spooling::send(&root, &mut disk, &start, mode, &RULES);
                 let (spooled, entries) = run.tally(&mut disk);
-                assert_eq!(run.names(&mut disk), want, "seed {seed}, {options:?}");
+                assert_eq!(run.names(&mut disk), want, "seed {seed}, {mode:?}");
                 assert!(spooled == want.len() as u64 && entries >= spooled);
                 assert_eq!(run.delete(&mut disk), (0, 0));
                 run.transfer.close(&mut disk, false);
             }
             assert_eq!(snapshot(to.path()), before, "seed {seed}");
-            let run = Spooling::send(&root, &mut disk, &start, options, &RULES);
+            let run = Spooling::send(&root, &mut disk, &start, mode, &RULES);
             // What was found does not change any more.
             let tally = run.tally(&mut disk);
             assert_eq!((tally, tally.0), (run.tally(&mut disk), want.len() as u64));
             let pages: Vec<_> = want.iter().map(|at| (at.clone(), SpoolCode::Spooled)).collect();
-            assert_eq!(run.pages(&mut disk), pages, "seed {seed}, {options:?}");
+            assert_eq!(run.pages(&mut disk), pages, "seed {seed}, {mode:?}");
             let before = everything(to.path());
             let mtimes = |run: &Spooling| -> Vec<_> {
                 let closed = run.lines.iter().filter(|line| line.2 != Outcome::Silent);
@@ -174,15 +170,15 @@ fn what_would_go_is_what_the_model_says_and_just_that_goes() {
                 assert_eq!(run.delete(&mut disk), (want.len() as u64, 0), "seed {seed}");
             }
             let pages: Vec<_> = want.iter().map(|at| (at.clone(), SpoolCode::Deleted)).collect();
-            assert_eq!(run.pages(&mut disk), pages, "seed {seed}, {options:?}");
+            assert_eq!(run.pages(&mut disk), pages, "seed {seed}, {mode:?}");
             let gone: BTreeSet<String> = want.into_iter().collect();
             let left = before.difference(&gone).cloned().collect();
-            assert_eq!(everything(to.path()), left, "seed {seed}, {options:?}");
-            if options.delete {
+            assert_eq!(everything(to.path()), left, "seed {seed}, {mode:?}");
+            if mode.sends_and_deletes() {
                 assert_eq!(mtimes(&run), mtimes_before, "seed {seed}");
             }
             run.transfer.close(&mut disk, false);
-            let again = Spooling::send(&root, &mut disk, &start, options, &RULES);
+            let again = Spooling::send(&root, &mut disk, &start, mode, &RULES);
             assert_eq!(again.tally(&mut disk).0, 0, "seed {seed}");
             again.transfer.close(&mut disk, false);
         }
@@ -199,23 +195,20 @@ fn batches_are_followed_in_order_however_they_are_planned() {
         let root = from.root();
         let mut want = Vec::new();
         listed(from.path(), to.path(), "", &list, &mut want);
-        for options in [
-            Options { names_only: true, ..Options::default() },
-            Options { check: true, dry_run: true, ..Options::default() },
-        ] {
+        for mode in [Mode::DeleteOnly { gone: false, dry_run: false }, Mode::Check] {
             let base = RelPath::base();
-            let all = crumbled(&spooling_batches(&root, &base, options, &RULES), &mut rng);
+            let all = crumbled(&spooling_batches(&root, &base, mode, &RULES), &mut rng);
             let mut order: Vec<usize> = (0..all.len()).collect();
             for at in (1..order.len()).rev() {
                 order.swap(at, at.saturating_sub(rng.below(9) as usize));
             }
             let lost = (seed % 4 == 3).then(|| order.pop()).flatten();
             let mut disk = to.disk();
-            let mut run = Spooling { transfer: Transfer::new(5, options), lines: Vec::new() };
+            let mut run = Spooling { transfer: Transfer::new(5, mode), lines: Vec::new() };
             for at in order {
                 run.transfer.next = BatchNo::new(9).after(at);
                 let answer = run.transfer.try_plan(&mut disk, &all[at]).1;
-                assert!(matches!(answer, Answer::Planned { .. }), "{answer:?}");
+                assert!(matches!(answer, DiskAnswer::Planned { .. }), "{answer:?}");
             }
             match lost {
                 // If one never came, nobody knows what it named.
@@ -226,7 +219,7 @@ fn batches_are_followed_in_order_however_they_are_planned() {
                 Some(_) => {}
                 None => {
                     assert_eq!(run.tally(&mut disk).0, want.len() as u64, "seed {seed}");
-                    assert_eq!(run.names(&mut disk), want, "seed {seed}, {options:?}");
+                    assert_eq!(run.names(&mut disk), want, "seed {seed}, {mode:?}");
                 }
             }
             run.transfer.close(&mut disk, true);

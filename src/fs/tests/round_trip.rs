@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::root::Root;
 use super::super::testing::*;
-use crate::engine::job::Options;
+use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::STREAM_OVER;
@@ -78,11 +78,11 @@ fn it_is_the_same_without_openat2_and_with_fsync() {
     let target = Arc::new(Root::open_by_steps(to.path()).unwrap());
     let config = DiskConfig { fsync: true, ..DiskConfig::default() };
     let mut disk = Disk::new(target, config).unwrap();
-    send_with(&source, &mut disk, &RelPath::base(), Options::default());
+    send_with(&source, &mut disk, &RelPath::base(), Mode::SEND);
     assert_same(&from, &to);
     chmod(&from.join("long"), 0o604);
     chmod(&from.join("a/b"), 0o700);
-    let lines = send_with(&source, &mut disk, &RelPath::base(), Options::default());
+    let lines = send_with(&source, &mut disk, &RelPath::base(), Mode::SEND);
     assert_eq!(news(&lines), [("-a/b", Outcome::Updated), ("long", Outcome::Updated)]);
     assert_same(&from, &to);
 }
@@ -107,8 +107,8 @@ fn only_what_differs_is_brought_up_to_date() {
     assert_eq!(news(&lines), want.map(|name| (name, Outcome::Updated)));
     assert_same(&from, &to);
     // Everything anew, if asked to; a directory whose mtime that changes has no line for it.
-    let options = Options { ignore_times: true, ..Options::default() };
-    let lines = send_with(&from.root(), &mut to.disk(), &RelPath::base(), options);
+    let mode = Mode::Send { delete: false, ignore_times: true, dry_run: false };
+    let lines = send_with(&from.root(), &mut to.disk(), &RelPath::base(), mode);
     let want = ["a/later", "a/longer", "a/mode", "a/same", "b/same", "c/same"];
     assert_eq!(news(&lines), want.map(|name| (name, Outcome::Updated)));
     assert_same(&from, &to);
@@ -168,7 +168,7 @@ fn a_single_path_brings_the_directories_on_its_way() {
     from.write("a/b/not this", b"2");
     chmod(&from.join("a"), 0o711);
     set_mtime(&from.join("a/b"), 9, 9);
-    let lines = send_with(&from.root(), &mut to.disk(), &path("a/b/file"), Options::default());
+    let lines = send_with(&from.root(), &mut to.disk(), &path("a/b/file"), Mode::SEND);
     let names: Vec<&str> = lines.iter().map(|line| line.0.as_str()).collect();
     assert_eq!(names, ["+a", "+a/b", "a/b/file", "-a/b", "-a"]);
     std::fs::remove_file(from.join("a/b/not this")).unwrap();

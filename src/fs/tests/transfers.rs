@@ -2,7 +2,7 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::job::{Answer, Body, Job, Options};
+use crate::engine::disk_job::{Body, DiskAnswer, DiskJob, Mode};
 use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::wire::outcome::{Need, Outcome, Reason};
@@ -24,8 +24,8 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     }
     let mut disk = to.disk();
     let before = snapshot(to.path());
-    let options = Options { dry_run: true, ..Options::default() };
-    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), options);
+    let mode = Mode::SEND.dry();
+    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), mode);
     let needs: Vec<(&str, Need)> = lines.iter().map(|line| (line.0.as_str(), line.1)).collect();
     let want = [
         ("+blocked", Need::Failed(Reason::NotADirectoryInPlace)),
@@ -58,7 +58,7 @@ fn a_read_only_member_makes_not_even_its_staging() {
     let before = snapshot(to.path());
     let config = DiskConfig { readonly: true, ..DiskConfig::default() };
     let mut disk = Disk::new(to.root(), config).unwrap();
-    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Options::default());
+    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
     let got: Vec<_> = lines.iter().map(|line| (line.0.as_str(), line.1, line.2)).collect();
     let want = [
         ("+d", Need::ReadOnly, Outcome::ReadOnly),
@@ -82,7 +82,7 @@ fn struck_entries_are_not_touched_and_can_come_again() {
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
     let outcomes = transfer.commit(&mut disk, number, &[2, 500]);
@@ -110,7 +110,7 @@ fn batches_are_planned_and_staged_ahead_and_committed_in_order() {
     let batches = batches(found(&root, &RelPath::base()));
     assert_eq!(batches.len(), 3);
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let planned: Vec<_> = batches.iter().map(|b| transfer.plan(&mut disk, b)).collect();
     for (batch, (number, needs, file)) in batches.iter().zip(planned) {
         transfer.stage(&mut disk, &root, batch, (number, &needs, file));
@@ -136,7 +136,7 @@ fn a_directory_that_cannot_be_made_silences_later_batches_too() {
     let batches = batches(found(&root, &RelPath::base()));
     assert_eq!(batches.len(), 2);
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let planned: Vec<_> = batches.iter().map(|b| transfer.plan(&mut disk, b)).collect();
     // After the plan, and so that it shows only at the commit.
     to.write("d", b"a file");
@@ -164,7 +164,7 @@ fn an_abort_discards_and_leaves_directories_as_they_were_or_were_to_be() {
     let root = from.root();
     let batches = batches(found(&root, &RelPath::base()));
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     transfer.batch(&mut disk, &root, &batches[0]);
     assert_eq!(mode(&to.join("d/new")), 0o700);
     let (number, needs, file) = transfer.plan(&mut disk, &batches[1]);
@@ -185,7 +185,7 @@ fn a_streamed_file_is_a_file_in_staging_until_its_commit() {
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let (number, needs, file) = transfer.plan(&mut disk, &batch);
     assert!(file.is_some());
     transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
@@ -209,16 +209,18 @@ fn jobs_that_make_no_sense_are_refused() {
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
     let mut disk = to.disk();
-    let mut transfer = Transfer::new(1, Options::default());
+    let mut transfer = Transfer::new(1, Mode::SEND);
     let key = transfer.key;
-    let never = |answer| matches!(answer, Answer::Fatal { reason: Reason::Os(22), .. });
+    let never = |answer| matches!(answer, DiskAnswer::Fatal { reason: Reason::Os(22), .. });
     assert!(never(transfer.try_commit(&mut disk, BatchNo::ZERO, &[])));
-    assert!(never(disk.run(Job::Stage { key, batch: BatchNo::ZERO, body: Body::None }).unwrap()));
+    assert!(never(
+        disk.run(DiskJob::Stage { key, batch: BatchNo::ZERO, body: Body::None }).unwrap()
+    ));
     // A body that is too short, and one that never came.
     let (number, _, _) = transfer.plan(&mut disk, &batch);
     let body = Body::Memory(b"cont".to_vec());
-    let answer = disk.run(Job::Stage { key, batch: number, body }).unwrap();
-    assert!(matches!(answer, Answer::Staged { buffer: Some(_), .. }));
+    let answer = disk.run(DiskJob::Stage { key, batch: number, body }).unwrap();
+    assert!(matches!(answer, DiskAnswer::Staged { buffer: Some(_), .. }));
     let io_error = Outcome::Failed(Reason::Os(libc::EIO as u16));
     assert_eq!(transfer.commit(&mut disk, number, &[]), [io_error]);
     let (number, _, _) = transfer.plan(&mut disk, &batch);
@@ -231,13 +233,13 @@ fn jobs_that_make_no_sense_are_refused() {
         let (number, _, file) = transfer.plan(&mut disk, &batch);
         assert!(file.is_some());
         if let Some(body) = body {
-            disk.run(Job::Stage { key, batch: number, body }).unwrap();
+            disk.run(DiskJob::Stage { key, batch: number, body }).unwrap();
         }
         assert_eq!(transfer.commit(&mut disk, number, &[]), [io_error]);
     }
     assert_eq!(staged(to.path()), 0);
     transfer.close(&mut disk, false);
-    Transfer::new(2, Options::default()).close(&mut disk, true);
+    Transfer::new(2, Mode::SEND).close(&mut disk, true);
     assert!(!to.join("f").exists());
 }
 
@@ -264,7 +266,7 @@ fn staging_that_somebody_removes_is_made_again() {
     from.write("f", b"1");
     let mut disk = to.disk();
     std::fs::remove_dir_all(to.join(".makuosan")).unwrap();
-    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Options::default());
+    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
     assert_eq!(news(&lines), [("f", Outcome::Updated)]);
     assert_same(&from, &to);
 }

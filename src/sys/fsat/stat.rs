@@ -123,7 +123,7 @@ pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
     // SAFETY: all zeros is a valid statx, and the kernel has filled it in.
     let buf = unsafe { buf.assume_init() };
     let mount = match buf.stx_mask & libc::STATX_MNT_ID {
-        0 => mount_of(dir, name),
+        0 => with_nul(name, |name| Ok(mount_of(dir, name)))?,
         _ => Some(buf.stx_mnt_id),
     };
     let stamp = |t: libc::statx_timestamp| Stamp { secs: t.tv_sec, nanos: t.tv_nsec };
@@ -166,6 +166,6 @@ pub(super) fn by_fstatat(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::
         dev: buf.st_dev.into(),
         rdev: (libc::major(buf.st_rdev), libc::minor(buf.st_rdev)),
         nlink: buf.st_nlink.into(),
-        mount: mount_of(dir, name),
+        mount: with_nul(name, |name| Ok(mount_of(dir, name)))?,
     })
 }

@@ -87,12 +87,8 @@ fn take(session: &mut Session, output: &mut Vec<u8>, most: usize) {
 
 /// What the daemon is told to do is about paths below the base directory, and can be said again.
 fn check(command: &Command) {
-    let (path, names) = match command {
-        Command::Send(send) => (&send.path, &send.targets[..]),
-        Command::Dsync(dsync) => (&dsync.path, &dsync.targets[..]),
-        Command::Check(check) => (&check.path, &check.targets[..]),
-        _ => return,
-    };
+    let Command::Transfer(transfer) = command else { return };
+    let (path, names) = (&transfer.path, &transfer.targets);
     assert!(path.is_base() || RelPath::parse(path.as_bytes()).as_ref() == Ok(path));
     assert!(names.iter().all(|name| !name.chars().any(char::is_control)));
     let mut line = Vec::new();

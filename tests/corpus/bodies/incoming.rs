@@ -6,16 +6,17 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::input::Input;
 use super::manifests;
+use makuosan::engine::disk_job::{Body, DiskAnswer, DiskJob, TransferKey};
 use makuosan::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Outbound, Place, Reception};
-use makuosan::engine::job::{Answer, Body, Job, TransferKey};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
-use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer, Options};
+use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
 use makuosan::wire::feedback::{Feedback, PAGE_EACH};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::layout::Layout;
-use makuosan::wire::outcome::{Need, Outcome, Reason, SpoolCode, Tally};
+use makuosan::wire::mode::Mode;
+use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
 const ME: NodeId = NodeId(1);
@@ -29,7 +30,7 @@ struct World {
     budget: usize,
     now: Time,
     /// What the disk has not done.
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<DiskJob>,
     /// The block size of each transfer, as BEGIN said it last.
     blocks: HashMap<TransferKey, u16>,
     /// The layout of each batch and its entries, once the disk has seen it.
@@ -165,14 +166,7 @@ impl World {
         let key = key(input);
         let flags = input.u8();
         let begin = Begin {
-            options: Options {
-                dry_run: flags & 7 == 7,
-                ignore_times: flags & 8 != 0,
-                delete: flags & 48 == 48,
-                names_only: flags & 192 == 192,
-                check: flags & 80 == 80,
-                gone: flags & 36 == 36,
-            },
+            mode: Mode::SEND,
             block: [480, 1_424, 8_192][input.below(3) as usize],
             oldest: TransferNo::new([0, input.number()][usize::from(input.below(8) == 0)]),
             total: 1 + [0, 0, 2, 300][input.below(4) as usize],
@@ -181,11 +175,18 @@ impl World {
         };
         self.blocks.insert(key, begin.block);
         self.largest = self.largest.max(begin.block);
-        self.packet(
-            input,
-            header(PacketKind::Begin, key, BatchNo::ZERO, BlockNo::ZERO),
-            begin.emit(),
-        );
+        // Also combinations that no daemon writes.
+        let set = [
+            (flags & 7 == 7, 1),
+            (flags & 8 != 0, 2),
+            (flags & 48 == 48, 4),
+            (flags & 192 == 192, 8),
+            (flags & 80 == 80, 16),
+            (flags & 36 == 36, 32),
+        ];
+        let mut payload = begin.emit();
+        payload[0] = set.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
+        self.packet(input, header(PacketKind::Begin, key, BatchNo::ZERO, BlockNo::ZERO), payload);
     }
 
     fn offer(&mut self, input: &mut Input<'_>) {
@@ -265,7 +266,7 @@ impl World {
             self.jobs.push_back(job);
         }
         let Some(job) = self.jobs.pop_front() else { return };
-        let fatal = |key, batch, input: &mut Input<'_>| Answer::Fatal {
+        let fatal = |key, batch, input: &mut Input<'_>| DiskAnswer::Fatal {
             key,
             batch,
             entry: EntryNo::new(input.u8().into()),
@@ -273,11 +274,11 @@ impl World {
         };
         let fails = input.u8() == 255;
         let answer = match job {
-            Job::Plan { key, batch, .. } if fails => fatal(key, batch, input),
-            Job::Stage { key, batch, .. } | Job::Commit { key, batch, .. } if fails => {
+            DiskJob::Plan { key, batch, .. } if fails => fatal(key, batch, input),
+            DiskJob::Stage { key, batch, .. } | DiskJob::Commit { key, batch, .. } if fails => {
                 fatal(key, batch, input)
             }
-            Job::Plan { key, batch, manifest, layout, .. } => {
+            DiskJob::Plan { key, batch, manifest, layout, .. } => {
                 let all = [Need::Skip, Need::All, Need::All, Need::Failed(Reason::Os(13))];
                 let mut need = |_| all[input.below(4) as usize];
                 let needs: Vec<Need> = manifest.entries.iter().map(&mut need).collect();
@@ -285,9 +286,9 @@ impl World {
                     layout.streams() && needs[layout.slots()[0].entry.index()] == Need::All;
                 let plan = (Layout::clone(&layout), manifest.entries.len());
                 self.plans.insert((key, batch), plan);
-                Answer::Planned { key, batch, needs, file: streams.then_some(layout.len()) }
+                DiskAnswer::Planned { key, batch, needs, file: streams.then_some(layout.len()) }
             }
-            Job::Stage { key, batch, body } => {
+            DiskJob::Stage { key, batch, body } => {
                 let buffer = match body {
                     Body::Memory(memory) => {
                         assert_eq!(memory.len() as u64, self.plans[&(key, batch)].0.len());
@@ -295,9 +296,9 @@ impl World {
                     }
                     Body::File | Body::None => None,
                 };
-                Answer::Staged { key, batch, buffer }
+                DiskAnswer::Staged { key, batch, buffer }
             }
-            Job::Commit { key, batch, strikes } => {
+            DiskJob::Commit { key, batch, strikes } => {
                 assert!(strikes.windows(2).all(|two| two[0] < two[1]));
                 let outcome = |input: &mut Input<'_>| match input.below(3) {
                     0 => Outcome::Updated,
@@ -306,14 +307,14 @@ impl World {
                 };
                 let entries = self.plans[&(key, batch)].1;
                 let outcomes = (0..entries).map(|_| outcome(input)).collect();
-                Answer::Done { key, batch, outcomes }
+                DiskAnswer::Done { key, batch, outcomes }
             }
-            Job::Tally { key } => Answer::Tallied {
+            DiskJob::Tally { key } => DiskAnswer::Tallied {
                 key,
-                tally: Tally { spooled: input.u8().into(), failed: 0, entries: 9 },
+                tally: DeletionTally { spooled: input.u8().into(), failed: 0, entries: 9 },
             },
-            Job::Delete { key } => Answer::Deleted { key, deleted: input.u64(), failed: 1 },
-            Job::Page { key, skip, room } => {
+            DiskJob::Delete { key } => DiskAnswer::Deleted { key, deleted: input.u64(), failed: 1 },
+            DiskJob::Page { key, skip, room } => {
                 let mut names = Vec::new();
                 let mut left = room;
                 for _ in 0..input.below(9) {
@@ -325,11 +326,11 @@ impl World {
                     left = left.saturating_sub(takes);
                     names.push((SpoolCode::Spooled, RelPath::parse(&name).unwrap()));
                 }
-                Answer::Page { key, skip, names }
+                DiskAnswer::Page { key, skip, names }
             }
-            Job::Close { key, .. } => {
+            DiskJob::Close { key, .. } => {
                 self.plans.retain(|(of, _), _| *of != key);
-                Answer::Closed { key }
+                DiskAnswer::Closed { key }
             }
         };
         self.reception.answer(self.now, answer);

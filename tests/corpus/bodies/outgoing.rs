@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::input::Input;
 use super::manifests;
 use makuosan::engine::destination::Destination;
-use makuosan::engine::job::{Options, Tally};
+use makuosan::engine::disk_job::{DeletionTally, Mode};
 use makuosan::engine::outgoing::{Config, Event, Outgoing, Transmit};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
@@ -39,13 +39,12 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let flags = input.u8();
     let spools = flags & 7;
-    let options = Options {
-        dry_run: flags & 0x70 == 0x70,
-        ignore_times: flags & 8 != 0,
-        delete: spools == 1,
-        names_only: spools == 2,
-        check: spools == 3,
-        gone: spools == 4,
+    let (dry_run, ignore_times) = (flags & 0x70 == 0x70, flags & 8 != 0);
+    let mode = match spools {
+        2 => Mode::DeleteOnly { gone: flags & 8 != 0, dry_run },
+        3 => Mode::Check,
+        4 => Mode::Remove { dry_run },
+        _ => Mode::Send { delete: spools == 1, ignore_times, dry_run },
     };
     let targets = [0, 1, 2, 3, 2, 3, 2, 20][input.below(8) as usize];
     let block = [480, 1_424, 8_192][input.below(3) as usize];
@@ -55,7 +54,7 @@ pub fn run(data: &[u8]) {
         number: TransferNo::new(7),
         oldest: TransferNo::new(7),
         targets: (0..targets).map(|at| (node(at), address(at))).collect(),
-        options,
+        mode,
         block,
         parallel: 1 + input.below(MAX_OPEN as u32) as usize,
         timeout: Span::from_secs(10),
@@ -194,9 +193,11 @@ impl World {
             5 => Feedback::Busy,
             6 if input.below(8) == 0 => Feedback::Ended,
             6 | 7 => Feedback::Spool(match input.below(4) {
-                0 | 1 => {
-                    Spool::Tally(Tally { spooled: input.u8().into(), failed: 0, entries: 1_000 })
-                }
+                0 | 1 => Spool::Tally(DeletionTally {
+                    spooled: input.u8().into(),
+                    failed: 0,
+                    entries: 1_000,
+                }),
                 2 => Spool::Ran { deleted: input.u64(), failed: input.u8().into() },
                 _ => {
                     let name = RelPath::parse(b"d/gone").unwrap();

@@ -136,7 +136,7 @@ fn storms_of_strangers_cost_little() {
     // A second: the burst, and what grew back.
     assert!((100..=201).contains(&answers), "{answers}");
     assert!(members.strangers() <= MAX_WAITING);
-    assert!(members.sources.len() <= MAX_SOURCES.min(20 + answers));
+    assert!(members.strangers.source_count() <= MAX_SOURCES.min(20 + answers));
     assert!(members.departed.len() <= MAX_DEPARTED);
     assert_eq!((members.len(), members.events.len(), members.out.len()), (20, 0, 0));
     let counts = members.counts();
@@ -214,10 +214,10 @@ fn no_order_of_calls_panics_or_leaves_a_deadline_behind() {
                 }
             }
             events(&mut members);
-            assert!(members.len() <= 6 && members.by_addr.len() == members.len());
+            assert!(members.len() <= 6 && members.roster.address_count() == members.len());
             for member in members.members() {
                 assert_ne!(member.node, ME);
-                assert_eq!(members.by_addr.get(&member.addr), Some(&member.node));
+                assert_eq!(members.roster.at(member.addr), Some(member.node));
             }
             if members.poll_timeout().is_some_and(|time| time <= now) {
                 members.timeout(now);

@@ -224,9 +224,9 @@ impl Fleet {
         (known(true), known(false))
     }
 
-    fn whys(&self, host: usize, of: NodeId) -> Vec<Why> {
+    fn departures(&self, host: usize, of: NodeId) -> Vec<DepartureReason> {
         let left = |event: &Event| match event {
-            Event::Left { member, why } if member.node == of => Some(*why),
+            Event::Left { member, reason } if member.node == of => Some(*reason),
             _ => None,
         };
         self.daemon(host).seen.iter().filter_map(|(_, event)| left(event)).collect()
@@ -292,10 +292,10 @@ fn who_stops_is_gone_at_once() {
     fleet.stop(2);
     fleet.run(Span::from_millis(5));
     assert_eq!(fleet.links(), (4 * 3, 0));
-    assert_eq!(fleet.whys(0, gone), [Why::Bye]);
+    assert_eq!(fleet.departures(0, gone), [DepartureReason::Bye]);
     fleet.run(secs(120));
     assert_eq!(fleet.links(), (4 * 3, 0));
-    assert_eq!(fleet.whys(0, gone), [Why::Bye]);
+    assert_eq!(fleet.departures(0, gone), [DepartureReason::Bye]);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn who_dies_is_gone_after_a_minute_of_silence() {
     assert_eq!(fleet.links(), (4 * 3, 4), "its last HELLO is 22 s old at most");
     fleet.run(secs(23));
     assert_eq!(fleet.links(), (4 * 3, 0));
-    assert_eq!(fleet.whys(0, gone), [Why::Silent]);
+    assert_eq!(fleet.departures(0, gone), [DepartureReason::Silent]);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn who_restarts_replaces_its_old_self() {
     fleet.run(secs(1));
     assert_eq!(fleet.links(), (5 * 4, 0));
     for host in [0, 1, 3, 4] {
-        assert_eq!(fleet.whys(host, old), [Why::Replaced { by: new }]);
+        assert_eq!(fleet.departures(host, old), [DepartureReason::Replaced { by: new }]);
         let last_two: Vec<&Event> =
             fleet.daemon(host).seen.iter().rev().take(2).map(|(_, event)| event).collect();
         assert!(matches!(last_two[0], Event::Joined(member) if member.node == new));
@@ -351,11 +351,11 @@ fn who_is_dropped_comes_back_with_its_next_hello() {
     let now = fleet.now;
     fleet.hosts[0].as_mut().unwrap().members.drop_member(now, node);
     fleet.drain(0);
-    assert_eq!(fleet.whys(0, node), [Why::Dropped]);
+    assert_eq!(fleet.departures(0, node), [DepartureReason::Dropped]);
     assert_eq!(fleet.links(), (5, 0));
     fleet.run(secs(21));
     assert_eq!(fleet.links(), (6, 0));
-    assert!(fleet.whys(1, fleet.node(0)).is_empty(), "the other side never noticed");
+    assert!(fleet.departures(1, fleet.node(0)).is_empty(), "the other side never noticed");
 }
 
 #[test]
@@ -382,8 +382,8 @@ fn a_replay_of_all_that_was_ever_said_brings_nobody_back() {
         assert_eq!(fleet.links(), (4 * 3, 0), "after {pause} s more");
     }
     for host in [0, 1, 4] {
-        assert_eq!(fleet.whys(host, gone), [Why::Bye]);
-        assert_eq!(fleet.whys(host, old), [Why::Replaced { by: new }]);
+        assert_eq!(fleet.departures(host, gone), [DepartureReason::Bye]);
+        assert_eq!(fleet.departures(host, old), [DepartureReason::Replaced { by: new }]);
         assert!(fleet.daemon(host).members.counts().replayed > 0);
     }
 }
@@ -402,7 +402,7 @@ fn replays_of_the_living_change_nothing_not_even_their_silence() {
         fleet.run(secs(1));
     }
     assert_eq!(fleet.links(), (2, 0));
-    assert_eq!(fleet.whys(0, dead), [Why::Silent]);
+    assert_eq!(fleet.departures(0, dead), [DepartureReason::Silent]);
 }
 
 #[test]

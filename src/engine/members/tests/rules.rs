@@ -1,6 +1,7 @@
 //! What each packet does.
 
 use super::*;
+use crate::engine::members::strangers::ATTEMPTS;
 
 #[test]
 fn a_start_is_four_hellos_and_then_one_every_15_seconds() {
@@ -201,19 +202,19 @@ fn silence_ends_a_membership_and_any_packet_puts_that_off() {
     members.heard(secs(20), NodeId(9));
     admit(&mut members, secs(40), 4, addr(4), 1);
     events(&mut members);
-    let mut left = |end: Time| -> Vec<(u64, Why)> {
+    let mut left = |end: Time| -> Vec<(u64, DepartureReason)> {
         run(&mut members, end);
         let left = |event| match event {
-            Event::Left { member, why } => Some((member.node.0, why)),
+            Event::Left { member, reason } => Some((member.node.0, reason)),
             _ => None,
         };
         events(&mut members).into_iter().filter_map(left).collect()
     };
     assert_eq!(left(at(61_999)), []);
-    assert_eq!(left(at(62_000)), [(2, Why::Silent)]);
+    assert_eq!(left(at(62_000)), [(2, DepartureReason::Silent)]);
     assert_eq!(left(at(89_999)), []);
-    assert_eq!(left(at(90_000)), [(3, Why::Silent)]);
-    assert_eq!(left(at(100_000)), [(4, Why::Silent)]);
+    assert_eq!(left(at(90_000)), [(3, DepartureReason::Silent)]);
+    assert_eq!(left(at(100_000)), [(4, DepartureReason::Silent)]);
     members.drop_member(secs(101), NodeId(4));
     assert_eq!(events(&mut members), [], "silent, and not dropped after that");
 }
@@ -228,7 +229,7 @@ fn a_new_node_at_the_same_address_replaces_the_old_one() {
     let happened = events(&mut members);
     assert!(matches!(
         &happened[..],
-        [Event::Left { member: old, why: Why::Replaced { by: NodeId(4) } }, Event::Joined(new)]
+        [Event::Left { member: old, reason: DepartureReason::Replaced { by: NodeId(4) } }, Event::Joined(new)]
             if old.node == NodeId(2) && new.node == NodeId(4)
     ));
     assert_eq!(members.len(), 2);

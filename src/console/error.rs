@@ -1,0 +1,445 @@
+//! Errors, as lines that people and old clients read, and as objects of JSON with a code for programs.
+//!
+//! A client that has said `report on` gets, after each line of an error, another one: `error `, and
+//! an object that says the same. The line itself is the same for everybody.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::json::{Value, quoted};
+use crate::errno;
+use crate::name::{HostName, RelPath};
+use crate::wire::outcome::Reason;
+
+/// How every line of an error begins, but for those below.
+const ERROR: &str = "error:";
+
+/// How a line begins that says what `dsync` could not delete.
+pub const DELETE_ERROR: &str = "delete error (";
+
+/// What an unknown command is answered with, before its name in single quotes.
+pub const UNKNOWN: &str = "mexec: command error";
+
+/// What every "no such member" line holds, with or without `error:` before it (old daemons say it
+/// without).
+pub const UNKNOWN_HOST: &str = " is not contained in members";
+
+/// Whether a line says what is wrong.
+pub fn is_error(line: &[u8]) -> bool {
+    [ERROR, DELETE_ERROR, UNKNOWN].iter().any(|start| line.starts_with(start.as_bytes()))
+}
+
+/// A path as a line shows it; the base directory is `.`.
+pub(super) struct Shown<'a>(pub(super) &'a RelPath);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_base() { f.write_str(".") } else { fmt::Display::fmt(self.0, f) }
+    }
+}
+
+/// What kind of error it is. Its text never changes, and is what programs should go by; msync(1)
+/// lists them all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Code {
+    /// An error of the system, by its number; its text is its name (`ENOENT`).
+    Os(u16),
+    /// A command, option or value that is not understood.
+    Usage,
+    /// A command that the daemon does not know.
+    UnknownCommand,
+    /// A path that cannot be sent, whatever is there.
+    InvalidPath,
+    /// A pattern that is none, or one too many.
+    InvalidPattern,
+    /// There is nobody to send to or to compare with.
+    NoMembers,
+    /// `-t` names no member.
+    UnknownHost,
+    /// `-t` is the name of several members.
+    AmbiguousHost,
+    /// `-t` names a member that never receives.
+    NeverReceives,
+    /// `-g` names no group.
+    UnknownGroup,
+    /// The daemon never sends.
+    CannotSend,
+    /// Nothing is left here of what is there, and it is not forced.
+    EmptySource,
+    /// More would be deleted than is allowed.
+    TooMuchToDelete,
+    /// Another host's transfer has the path.
+    Held,
+    /// A host does not answer any more.
+    Timeout,
+    /// A host has left the group.
+    Left,
+    /// A host gets small packets only.
+    NoData,
+    /// A host writes nothing.
+    ReadOnly,
+    /// A directory on the way is a symbolic link.
+    LinkInPath,
+    /// A directory that is not empty is in the way.
+    DirectoryInPlace,
+    /// Something that is no directory is in a directory's place.
+    NotADirectoryInPlace,
+    /// The daemon's own directory on a host is not its own.
+    StagingNotOurs,
+    /// A host takes no devices.
+    DeviceRefused,
+    /// A file went on changing while it was read.
+    Changed,
+    /// How many more errors a host has than were shown.
+    MoreErrors,
+    /// The daemon cannot be reached, for another reason than one of the system.
+    Unreachable,
+    /// The daemon serves no further client.
+    Refused,
+    /// The daemon wants a password.
+    PasswordWanted,
+    /// The daemon does not take the password.
+    PasswordWrong,
+    /// The daemon has closed the connection.
+    Lost,
+    /// What answers is no daemon.
+    NotADaemon,
+    /// The daemon is too old for what it is asked.
+    TooOld,
+    /// Any other error.
+    Other,
+}
+
+impl Code {
+    /// All but those of the system.
+    pub const ALL: &[(Code, &str)] = &[
+        (Code::Usage, "usage"),
+        (Code::UnknownCommand, "unknown_command"),
+        (Code::InvalidPath, "invalid_path"),
+        (Code::InvalidPattern, "invalid_pattern"),
+        (Code::NoMembers, "no_members"),
+        (Code::UnknownHost, "unknown_host"),
+        (Code::AmbiguousHost, "ambiguous_host"),
+        (Code::NeverReceives, "never_receives"),
+        (Code::UnknownGroup, "unknown_group"),
+        (Code::CannotSend, "cannot_send"),
+        (Code::EmptySource, "empty_source"),
+        (Code::TooMuchToDelete, "too_much_to_delete"),
+        (Code::Held, "held"),
+        (Code::Timeout, "timeout"),
+        (Code::Left, "left"),
+        (Code::NoData, "no_data"),
+        (Code::ReadOnly, "read_only"),
+        (Code::LinkInPath, "link_in_path"),
+        (Code::DirectoryInPlace, "directory_in_place"),
+        (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
+        (Code::StagingNotOurs, "staging_not_ours"),
+        (Code::DeviceRefused, "device_refused"),
+        (Code::Changed, "changed"),
+        (Code::MoreErrors, "more_errors"),
+        (Code::Unreachable, "unreachable"),
+        (Code::Refused, "refused"),
+        (Code::PasswordWanted, "password_wanted"),
+        (Code::PasswordWrong, "password_wrong"),
+        (Code::Lost, "lost"),
+        (Code::NotADaemon, "not_a_daemon"),
+        (Code::TooOld, "too_old"),
+        (Code::Other, "other"),
+    ];
+
+    /// The code of an error of the system.
+    pub fn of_io(error: &io::Error) -> Code {
+        let number = error.raw_os_error().and_then(|number| u16::try_from(number).ok());
+        number.map_or(Code::Other, Code::Os)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = if let Code::Os(number) = self { errno::name(*number) } else { None } {
+            return f.write_str(name);
+        }
+        let found = Self::ALL.iter().find(|(code, _)| code == self);
+        f.write_str(found.map_or("other", |(_, name)| name))
+    }
+}
+
+impl From<Reason> for Code {
+    fn from(reason: Reason) -> Code {
+        match reason {
+            Reason::Os(number) => Code::Os(number),
+            Reason::LinkInPath => Code::LinkInPath,
+            Reason::DirectoryInPlace => Code::DirectoryInPlace,
+            Reason::NotADirectoryInPlace => Code::NotADirectoryInPlace,
+            Reason::ReadOnly => Code::ReadOnly,
+            Reason::Changed => Code::Changed,
+            Reason::Held => Code::Held,
+            Reason::StagingNotOurs => Code::StagingNotOurs,
+            Reason::DeviceRefused => Code::DeviceRefused,
+            Reason::Unknown(_) => Code::Other,
+        }
+    }
+}
+
+/// An error, as programs read it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ErrorReport {
+    /// The host where it happened; empty if that is the sending one, or it is about none.
+    pub host: String,
+    /// The path that it is about, as [`crate::name::Escaped`] shows it; empty if there is none.
+    pub path: String,
+    /// What is wrong, in words.
+    pub error: String,
+    /// What kind of error it is: the text of a [`Code`], or one of a newer daemon; empty if the daemon
+    /// is too old to say.
+    pub code: String,
+}
+
+impl ErrorReport {
+    /// An error that is about no host and no path.
+    pub fn new(code: Code, error: impl fmt::Display) -> ErrorReport {
+        ErrorReport { error: error.to_string(), code: code.to_string(), ..ErrorReport::default() }
+    }
+
+    /// The same, about a path.
+    #[must_use]
+    pub fn of_path(self, path: impl fmt::Display) -> ErrorReport {
+        ErrorReport { path: path.to_string(), ..self }
+    }
+
+    /// The same, about a host.
+    #[must_use]
+    pub fn of_host(self, host: impl fmt::Display) -> ErrorReport {
+        ErrorReport { host: host.to_string(), ..self }
+    }
+
+    /// How many bytes its texts take.
+    pub fn size(&self) -> usize {
+        self.host.len() + self.path.len() + self.error.len() + self.code.len()
+    }
+
+    /// As an object of JSON among those of a host.
+    pub fn json(&self) -> String {
+        format!("{{{}}}", self.members())
+    }
+
+    /// As an object of JSON on a line of its own.
+    pub fn json_line(&self) -> String {
+        format!("{{\"type\":\"error\",{}}}", self.members())
+    }
+
+    fn members(&self) -> String {
+        let (path, error) = (quoted(&self.path), quoted(&self.error));
+        let (host, code) = (quoted(&self.host), quoted(&self.code));
+        format!("\"path\":{path},\"error\":{error},\"host\":{host},\"code\":{code}")
+    }
+
+    /// The line that follows that of the error.
+    pub fn emit(&self) -> String {
+        format!("{MARK}{}", self.json_line())
+    }
+
+    /// Reads that line; None if it is another.
+    pub fn parse(line: &[u8]) -> Option<ErrorReport> {
+        let text = std::str::from_utf8(line).ok()?.strip_prefix(MARK)?;
+        let value = Value::parse(text)?;
+        value.get("error")?;
+        Some(ErrorReport::read(&value))
+    }
+
+    /// Reads an object; what is missing is empty.
+    pub fn read(value: &Value) -> ErrorReport {
+        let text = |name| value.get(name).and_then(Value::text).unwrap_or_default().to_owned();
+        ErrorReport {
+            host: text("host"),
+            path: text("path"),
+            error: text("error"),
+            code: text("code"),
+        }
+    }
+}
+
+/// How the line begins that says an error in JSON.
+const MARK: &str = "error ";
+
+/// An error, as a line of the console, and what programs are told of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ErrorLine {
+    line: String,
+    /// The same for programs.
+    pub report: ErrorReport,
+}
+
+impl ErrorLine {
+    /// What is wrong, and nothing else.
+    pub fn new(code: Code, error: impl fmt::Display) -> ErrorLine {
+        let report = ErrorReport::new(code, error);
+        ErrorLine { line: format!("{ERROR} {}", report.error), report }
+    }
+
+    /// The same, where the words name what it is about.
+    #[must_use]
+    pub fn about(self, host: impl fmt::Display, path: impl fmt::Display) -> ErrorLine {
+        ErrorLine { report: self.report.of_host(host).of_path(path), ..self }
+    }
+
+    /// Trouble with a path here, on the sender.
+    pub fn here(path: impl fmt::Display, code: Code, why: impl fmt::Display) -> ErrorLine {
+        let report = ErrorReport::new(code, why).of_path(path);
+        ErrorLine { line: format!("{ERROR} {} {}", report.error, report.path), report }
+    }
+
+    /// The same for a path below the base directory.
+    pub fn of_path(path: &RelPath, reason: Reason) -> ErrorLine {
+        ErrorLine::here(Shown(path), reason.into(), reason)
+    }
+
+    /// Trouble with a path on a host.
+    pub fn on(host: &HostName, path: &RelPath, reason: Reason) -> ErrorLine {
+        ErrorLine::refused(host, Shown(path), reason)
+    }
+
+    /// A host takes no further part; `path`, where that happened, is fit to be shown.
+    pub fn refused(host: &HostName, path: impl fmt::Display, reason: Reason) -> ErrorLine {
+        let report = ErrorReport::new(reason.into(), reason).of_host(host).of_path(path);
+        ErrorLine { line: format!("{ERROR} {} {host}:{}", report.error, report.path), report }
+    }
+
+    /// From `dsync`: a host's copy could not be deleted.
+    pub fn not_deleted(host: &HostName, path: &RelPath, reason: Reason) -> ErrorLine {
+        let report = ErrorReport::new(reason.into(), reason).of_host(host).of_path(Shown(path));
+        ErrorLine {
+            line: format!("{DELETE_ERROR}{}) {host}:{}", report.error, report.path),
+            report,
+        }
+    }
+
+    /// A host is not there any more.
+    pub fn gone(
+        host: &HostName,
+        address: Ipv4Addr,
+        code: Code,
+        why: impl fmt::Display,
+    ) -> ErrorLine {
+        let report = ErrorReport::new(code, why).of_host(host);
+        ErrorLine { line: format!("{ERROR} {}: {address}({host})", report.error), report }
+    }
+
+    /// `-t` names no member; `host` is fit to be shown.
+    pub fn unknown_host(host: &str) -> ErrorLine {
+        let error = ErrorLine::new(Code::UnknownHost, format_args!("{host}{UNKNOWN_HOST}"));
+        error.about(host, "")
+    }
+
+    /// There is no such command; `name` is fit to be shown.
+    pub fn unknown_command(name: impl fmt::Display) -> ErrorLine {
+        let report = ErrorReport::new(Code::UnknownCommand, format_args!("{UNKNOWN} '{name}'"));
+        ErrorLine { line: report.error.clone(), report }
+    }
+
+    /// The line, without a newline.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The line without its beginning that says that it is of an error.
+    pub fn text(&self) -> &str {
+        self.line.strip_prefix(ERROR).map_or(&*self.line, str::trim_start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_clients_parse() {
+        let host = HostName::parse(b"web1").unwrap();
+        let path = RelPath::parse(b"a/b\n").unwrap();
+        let denied = Reason::Os(errno::EACCES);
+        let code = Code::from(denied);
+        for (error, line, json) in [
+            (
+                ErrorLine::on(&host, &path, denied),
+                "error: Permission denied web1:a/b\\012",
+                r#""path":"a/b\\012","error":"Permission denied","host":"web1","code":"EACCES""#,
+            ),
+            (
+                ErrorLine::here(Shown(&path), code, denied),
+                "error: Permission denied a/b\\012",
+                r#""path":"a/b\\012","error":"Permission denied","host":"","code":"EACCES""#,
+            ),
+            (
+                ErrorLine::here(Shown(&RelPath::base()), code, denied),
+                "error: Permission denied .",
+                r#""path":".","error":"Permission denied","host":"","code":"EACCES""#,
+            ),
+            (
+                ErrorLine::not_deleted(&host, &path, Reason::Os(errno::ENOTEMPTY)),
+                "delete error (Directory not empty) web1:a/b\\012",
+                r#""path":"a/b\\012","error":"Directory not empty","host":"web1","code":"ENOTEMPTY""#,
+            ),
+            (
+                ErrorLine::gone(&host, [10, 0, 0, 1].into(), Code::Timeout, "receive time out"),
+                "error: receive time out: 10.0.0.1(web1)",
+                r#""path":"","error":"receive time out","host":"web1","code":"timeout""#,
+            ),
+            (
+                ErrorLine::unknown_host("x"),
+                "error: x is not contained in members",
+                r#""path":"","error":"x is not contained in members","host":"x","code":"unknown_host""#,
+            ),
+            (
+                ErrorLine::unknown_command("x"),
+                "mexec: command error 'x'",
+                r#""path":"","error":"mexec: command error 'x'","host":"","code":"unknown_command""#,
+            ),
+        ] {
+            assert_eq!(error.line(), line);
+            assert!(is_error(line.as_bytes()));
+            assert_eq!(error.text(), line.strip_prefix("error: ").unwrap_or(line));
+            let json_line = format!("error {{\"type\":\"error\",{json}}}");
+            assert_eq!(error.report.emit(), json_line);
+            assert_eq!(error.report.json(), format!("{{{json}}}"));
+            assert_eq!(ErrorReport::parse(json_line.as_bytes()), Some(error.report));
+        }
+    }
+
+    #[test]
+    fn other_lines_are_no_errors() {
+        for other in ["update a:b", " error: x", "error {}", "mexec", "> error:", ""] {
+            assert!(!is_error(other.as_bytes()), "{other}");
+        }
+        for other in ["error: x", "error ", "error x", "error {}", "error {\"error\":\"x\"", ""] {
+            assert_eq!(ErrorReport::parse(other.as_bytes()), None, "{other}");
+        }
+        let new =
+            ErrorReport::parse(b"error {\"error\":\"x\",\"code\":\"new\",\"since\":[1]}").unwrap();
+        assert_eq!((new.error.as_str(), new.code.as_str(), new.size()), ("x", "new", 4));
+    }
+
+    #[test]
+    fn every_code_has_a_text_of_its_own() {
+        for (at, (code, text)) in Code::ALL.iter().enumerate() {
+            assert_eq!(code.to_string(), *text);
+            assert!(Code::ALL[..at].iter().all(|(_, other)| other != text), "{text}");
+            assert!(text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()), "{text}");
+        }
+        assert_eq!(Code::Os(errno::ENOENT).to_string(), "ENOENT");
+        assert_eq!(Code::Os(4_000).to_string(), "other");
+        assert_eq!(Code::of_io(&io::Error::other("x")), Code::Other);
+        let reasons = [
+            Reason::LinkInPath,
+            Reason::DirectoryInPlace,
+            Reason::NotADirectoryInPlace,
+            Reason::ReadOnly,
+            Reason::Changed,
+            Reason::Held,
+            Reason::StagingNotOurs,
+            Reason::DeviceRefused,
+        ];
+        assert!(reasons.iter().all(|&reason| Code::from(reason) != Code::Other));
+    }
+}

@@ -1,0 +1,94 @@
+//! What a line of the daemon says, while it works on files.
+#![forbid(unsafe_code)]
+
+use crate::console::error::{self, ErrorReport};
+use crate::console::reply::{HostReport, Progress, Total, is_ng};
+
+use super::old;
+
+/// What the daemon at the other end understands, beyond what the oldest does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Daemon {
+    /// It knows `progress`, double quotes, and many hosts at once.
+    pub new: bool,
+    /// It was told `report on`, and tells of each host, and of each error, in JSON.
+    pub reports: bool,
+}
+
+/// What a line says.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// What is wrong.
+    Error,
+    /// What the line before, an [`Answer::Error`], is to programs.
+    Report(ErrorReport),
+    /// How far the transfer is.
+    Progress(Progress),
+    /// What the transfer came to.
+    Total(Total),
+    /// What the transfer came to on one host.
+    Host(HostReport),
+    /// Contents differ.
+    Differs,
+    /// Anything else.
+    Other,
+}
+
+impl Answer {
+    /// Reads a line; `checks`: contents are compared.
+    pub fn read(line: &[u8], daemon: Daemon, checks: bool) -> Answer {
+        if error::is_error(line) || (!daemon.new && old::is_unknown_host(line)) {
+            return Answer::Error;
+        }
+        if daemon.new {
+            if let Some(progress) = Progress::parse(line) {
+                return Answer::Progress(progress);
+            }
+            if let Some(total) = Total::parse(line) {
+                return Answer::Total(total);
+            }
+        }
+        if daemon.reports {
+            if let Some(report) = HostReport::parse(line) {
+                return Answer::Host(report);
+            }
+            if let Some(report) = ErrorReport::parse(line) {
+                return Answer::Report(report);
+            }
+        }
+        if checks && is_ng(line) { Answer::Differs } else { Answer::Other }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_what_the_daemon_can_mean_by_them() {
+        let old = Daemon { new: false, reports: false };
+        let new = Daemon { new: true, reports: false };
+        let reports = Daemon { new: true, reports: true };
+        let read = |line: &str, daemon| Answer::read(line.as_bytes(), daemon, false);
+        for daemon in [old, new, reports] {
+            for line in ["error: x", "mexec: command error 'x'", "delete error (x) a:b"] {
+                assert_eq!(read(line, daemon), Answer::Error, "{line}");
+            }
+            assert_eq!(read("update a:b", daemon), Answer::Other);
+            assert_eq!(Answer::read(b"a: NG b", daemon, true), Answer::Differs);
+            assert_eq!(Answer::read(b"a: NG b", daemon, false), Answer::Other);
+        }
+        assert_eq!(read("x is not contained in members", old), Answer::Error);
+        assert_eq!(read("update h:x is not contained in members", new), Answer::Other);
+        let total = "total hosts=1";
+        assert_eq!(read(total, old), Answer::Other);
+        assert!(matches!(read(total, new), Answer::Total(total) if total.hosts == 1));
+        assert!(matches!(read("progress 1 2 3 4 5 6", new), Answer::Progress(_)));
+        let object = "error {\"error\":\"x\",\"code\":\"ENOENT\"}";
+        assert_eq!(read(object, new), Answer::Other);
+        assert!(matches!(read(object, reports), Answer::Report(report) if report.code == "ENOENT"));
+        let host = "host {\"name\":\"a\",\"address\":\"10.0.0.1\",\"status\":\"ok\"}";
+        assert!(matches!(read(host, reports), Answer::Host(_)));
+        assert_eq!(read(host, new), Answer::Other);
+    }
+}

@@ -1,0 +1,155 @@
+//! Why the client ends before it has done what it was called for.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+
+use super::input::InputError;
+use super::line::LineError;
+use super::link::LinkError;
+use super::place::PlaceError;
+use crate::cli::msync::Target;
+use crate::console::error::{Code, ErrorReport};
+use crate::errno::ErrorText;
+use crate::name::Escaped;
+
+/// Why the client ends early, always with [`super::status::UNUSABLE`].
+#[derive(Debug)]
+pub enum Failure {
+    /// What is to be read before the daemon is called cannot be.
+    Input(InputError),
+    /// There is no connection.
+    Connect(io::Error),
+    /// The connection failed.
+    Link(LinkError),
+    /// The daemon's first words were no prompt; they are its own, and were shown if there were any.
+    Refused,
+    /// It wants a password, and there is none.
+    NoPassword,
+    /// It does not take the password.
+    WrongPassword,
+    /// A path that means nothing below the base directory, as typed.
+    Place(Vec<u8>, PlaceError),
+    /// The base directory itself, without `-r`; as typed.
+    WholeBase(Vec<u8>),
+    /// A path that cannot be said to the daemon.
+    Path(Vec<u8>, LineError),
+    /// A pattern that the daemon does not take, and what it says.
+    Pattern(Vec<u8>, String),
+    /// The daemon is too old for this option.
+    TooOld(&'static str),
+    /// The script cannot be read.
+    Script(io::Error),
+    /// A pattern of the script was refused, as was shown.
+    ScriptPattern,
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        Failure::Link(error)
+    }
+}
+
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        Failure::Input(error)
+    }
+}
+
+impl Failure {
+    /// What it is to programs.
+    pub fn report(&self, target: &Target) -> ErrorReport {
+        let report = ErrorReport::new(self.code(), self.text(target));
+        match self {
+            Failure::Place(path, _) | Failure::WholeBase(path) | Failure::Path(path, _) => {
+                report.of_path(Escaped(path))
+            }
+            _ => report,
+        }
+    }
+
+    /// What the user is told.
+    pub fn text<'a>(&'a self, target: &'a Target) -> impl fmt::Display + 'a {
+        Text { failure: self, target }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Failure::Input(error) => error.code(),
+            Failure::Connect(error) => match Code::of_io(error) {
+                Code::Other => Code::Unreachable,
+                code => code,
+            },
+            Failure::Link(error) => error.code(),
+            Failure::Refused => Code::Refused,
+            Failure::NoPassword => Code::PasswordWanted,
+            Failure::WrongPassword => Code::PasswordWrong,
+            Failure::Place(..) | Failure::WholeBase(_) => Code::InvalidPath,
+            Failure::Path(_, error) => error.code(),
+            Failure::Pattern(..) | Failure::ScriptPattern => Code::InvalidPattern,
+            Failure::TooOld(_) => Code::TooOld,
+            Failure::Script(error) => Code::of_io(error),
+        }
+    }
+}
+
+struct Text<'a> {
+    failure: &'a Failure,
+    target: &'a Target,
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.target;
+        match self.failure {
+            Failure::Input(error) => error.fmt(f),
+            Failure::Connect(error) => {
+                write!(f, "cannot reach the daemon at {target}: {}", ErrorText(error))
+            }
+            Failure::Link(error) => write!(f, "lost the daemon at {target}: {error}"),
+            Failure::Refused => write!(f, "the daemon at {target} refused"),
+            Failure::NoPassword => {
+                write!(f, "the daemon at {target} wants a password (-K FILE)")
+            }
+            Failure::WrongPassword => {
+                write!(f, "the daemon at {target} does not take the password of -K")
+            }
+            Failure::Place(path, why) => write!(f, "{}: {why}", Escaped(path)),
+            Failure::WholeBase(path) => {
+                write!(f, "{}: the base directory itself is meant with -r alone", Escaped(path))
+            }
+            Failure::Path(path, why) => write!(f, "{}: {why}", Escaped(path)),
+            Failure::Pattern(pattern, why) => {
+                let pattern = Escaped(pattern);
+                write!(f, "the daemon at {target} does not take the pattern {pattern}: {why}")
+            }
+            Failure::TooOld(option) => write!(f, "the daemon at {target} is too old for {option}"),
+            Failure::Script(error) => write!(f, "-f: {}", ErrorText(error)),
+            Failure::ScriptPattern => f.write_str("-f: ends at a pattern that was refused"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno;
+
+    #[test]
+    fn failures_in_words_and_as_codes() {
+        let target = Target::default();
+        let refused = io::Error::from_raw_os_error(errno::ECONNREFUSED.into());
+        let told = |failure: Failure| {
+            let report = failure.report(&target);
+            assert_eq!(report.error, failure.text(&target).to_string());
+            (report.error, report.path, report.code)
+        };
+        let (error, _, code) = told(Failure::Connect(refused));
+        assert_eq!(error, "cannot reach the daemon at tcp:127.0.0.1:5000: Connection refused");
+        assert_eq!(code, "ECONNREFUSED");
+        assert_eq!(told(Failure::Connect(io::Error::other("x"))).2, "unreachable");
+        let (error, path, code) = told(Failure::WholeBase(b".".to_vec()));
+        assert_eq!((path.as_str(), code.as_str()), (".", "invalid_path"));
+        assert_eq!(error, ".: the base directory itself is meant with -r alone");
+    }
+}

@@ -1,0 +1,67 @@
+//! The commands that list something: members and status.
+#![forbid(unsafe_code)]
+
+use super::dialogue::Client;
+use super::failure::Failure;
+use super::old::{self, Row};
+use super::status::{INCOMPLETE, SUCCESS};
+use crate::console::error::is_error;
+
+impl Client<'_> {
+    /// Lists the members.
+    pub(super) fn members(&mut self, verbose: bool, json: bool) -> Result<u8, Failure> {
+        let new = (verbose || json) && self.understood(b"progress total")?;
+        match (json, new) {
+            (true, true) => self.list(b"members json", json),
+            (true, false) => {
+                let (rows, _) = self.rows()?;
+                self.screen.line(old::members(&rows).as_bytes());
+                Ok(SUCCESS)
+            }
+            (false, true) => self.list(b"members -v", json),
+            (false, false) => self.list(b"members", json),
+        }
+    }
+
+    /// Shows what the daemon is doing.
+    pub(super) fn status(&mut self, json: bool) -> Result<u8, Failure> {
+        if !json {
+            return self.list(b"status", json);
+        }
+        if self.understood(b"progress total")? {
+            return self.list(b"status json", json);
+        }
+        let mut lines = Vec::new();
+        self.ask(b"status", |_, line| lines.push(line.to_vec()))?;
+        self.screen.line(old::status(&lines).as_bytes());
+        Ok(SUCCESS)
+    }
+
+    /// The members, from the table, and whether it says that there is none.
+    pub(super) fn rows(&mut self) -> Result<(Vec<Row>, bool), Failure> {
+        let mut rows = Vec::new();
+        let mut none = false;
+        self.ask(b"members", |_, line| {
+            none |= line.starts_with(b"Total: 0 ");
+            rows.extend(Row::parse(line));
+        })?;
+        Ok((rows, none))
+    }
+
+    /// Has the daemon list something, for standard output.
+    fn list(&mut self, command: &[u8], json: bool) -> Result<u8, Failure> {
+        let mut status = SUCCESS;
+        self.ask(command, |screen, line| {
+            if is_error(line) {
+                screen.trouble(line);
+                if json {
+                    screen.line(old::error(line, |_| false).json_line().as_bytes());
+                }
+                status = INCOMPLETE;
+            } else {
+                screen.line(line);
+            }
+        })?;
+        Ok(status)
+    }
+}
