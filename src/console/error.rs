@@ -88,6 +88,8 @@ pub enum Code {
     NotADirectoryInPlace,
     /// The daemon's own directory on a host is not its own.
     StagingNotOurs,
+    /// A host takes no devices.
+    DeviceRefused,
     /// A file went on changing while it was read.
     Changed,
     /// How many more errors a host has than were shown.
@@ -134,6 +136,7 @@ impl Code {
         (Code::DirectoryInPlace, "directory_in_place"),
         (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
         (Code::StagingNotOurs, "staging_not_ours"),
+        (Code::DeviceRefused, "device_refused"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
         (Code::Unreachable, "unreachable"),
@@ -174,6 +177,7 @@ impl From<Reason> for Code {
             Reason::Changed => Code::Changed,
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
+            Reason::DeviceRefused => Code::DeviceRefused,
             Reason::Unknown(_) => Code::Other,
         }
     }
@@ -434,6 +438,7 @@ mod tests {
             Reason::Changed,
             Reason::Held,
             Reason::StagingNotOurs,
+            Reason::DeviceRefused,
         ];
         assert!(reasons.iter().all(|&reason| Code::from(reason) != Code::Other));
     }

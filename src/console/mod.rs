@@ -21,6 +21,7 @@ mod help;
 mod host;
 pub mod json;
 mod options;
+mod output;
 pub mod password;
 pub mod reply;
 pub mod report;

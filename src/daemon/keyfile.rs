@@ -1,14 +1,16 @@
 //! Files with the group's key: read, and made.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::crypto::Wiped;
+use crate::daemon::secret_file::{self, Kind};
 use crate::errno::ErrorText;
+use crate::fs::resolve;
 use crate::seal::{Keyring, Master};
-use crate::sys::random;
+use crate::sys::{fsat, ids, random};
 
 /// The fewest and the most characters of a secret.
 const SHORTEST: usize = 8;
@@ -18,50 +20,23 @@ const READ: usize = 4 * LONGEST + 3;
 /// Random bytes of a secret that is made here; 128 bits are what the keys derived of it have.
 const MADE: usize = 32;
 
-/// The keys in these files, the first one's to seal with.
+/// The keys in these files, the first one's to seal with, for a daemon of user `us`.
 ///
 /// # Errors
 /// What is wrong with the first file that something is wrong with, in words that begin with `-k FILE`.
-pub(super) fn keyring(paths: &[PathBuf]) -> Result<Keyring, String> {
+pub(super) fn keyring(paths: &[PathBuf], us: u32) -> Result<Keyring, String> {
     let masters: Result<Vec<Master>, String> = paths
         .iter()
-        .map(|path| master(path).map_err(|why| format!("-k {}: {why}", path.display())))
+        .map(|path| master(path, us).map_err(|why| format!("-k {}: {why}", path.display())))
         .collect();
     masters.map(Keyring::new)
 }
 
-fn master(path: &Path) -> Result<Master, String> {
+fn master(path: &Path, us: u32) -> Result<Master, String> {
     let mut bytes = Wiped::new([0; READ]);
-    let got = read(path, bytes.bytes_mut())?;
+    let got = secret_file::read(Kind::Key, path, us, bytes.bytes_mut())?;
     let secret = secret(&bytes.bytes()[..got])?;
     Ok(Master::new(secret))
-}
-
-fn read(path: &Path, into: &mut [u8]) -> Result<usize, String> {
-    let failed = |error: std::io::Error| ErrorText(&error).to_string();
-    // A FIFO would wait for somebody to write to it.
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    if !about.is_file() {
-        return Err(if about.is_dir() { "is a directory" } else { "is no file" }.to_owned());
-    }
-    let mode = about.mode() & 0o777;
-    if mode & 0o066 != 0 {
-        return Err(format!(
-            "its group or others can read or write it (mode {mode:04o}): chmod 600"
-        ));
-    }
-    let mut got = 0;
-    while got < into.len() {
-        match file.read(&mut into[got..]) {
-            Ok(0) => break,
-            Ok(some) => got += some,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Ok(got)
 }
 
 /// The first line, without its end (LF or CRLF).
@@ -95,11 +70,14 @@ pub(super) fn make(path: &Path) -> Result<(), String> {
         digits[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
         digits[1] = b"0123456789abcdef"[usize::from(byte & 15)];
     }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let place = resolve::place(path, ids::effective().uid)
+        .map_err(|why| format!("--genkey {}: {why}", path.display()))?;
+    let (dir, name) = (place.dir().as_fd(), place.name());
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+    let mut file = fsat::open_at(dir, name, flags, 0o600).map(File::from).map_err(failed)?;
     write(&mut file, text.bytes()).map_err(|error| {
         // Half a key would be refused, or worse, would not.
-        let _ = std::fs::remove_file(path);
+        let _ = fsat::unlink_at(dir, name);
         failed(error)
     })
 }

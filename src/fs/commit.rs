@@ -369,7 +369,7 @@ impl Disk {
             let synced = match &planned.file {
                 Some(file) => fsat::sync_fd(file.as_fd()),
                 None => staging.find(staged).and_then(|(dir, name)| {
-                    match fsat::open_at(dir, &name, libc::O_RDONLY | libc::O_NONBLOCK, 0) {
+                    match fsat::open_regular_at(dir, &name, libc::O_RDONLY) {
                         Ok(fd) => fsat::sync_fd(fd.as_fd()),
                         // Its final mode does not let this process open it.
                         Err(_) => staging.sync_all(),

@@ -38,6 +38,8 @@ pub struct DiskConfig {
     pub readonly: bool,
     /// Sync everything that belongs to a batch before its [`DiskAnswer::Done`].
     pub fsync: bool,
+    /// Device nodes are neither created nor changed.
+    pub no_devices: bool,
 }
 
 /// A file in staging that has its final length, to be written in any order. Clones share the file.

@@ -24,10 +24,10 @@ mod stat;
 mod tests;
 
 pub use attributes::{
-    chmod_at, chmod_fd, chmod_private, chown_at, chown_fd, remove_acls, set_mtime_at, set_mtime_fd,
+    chmod_at, chmod_fd, chown_fd, remove_acls, set_mtime_at, set_mtime_fd, set_mtime_path,
 };
 pub use content::{list, seek_data, seek_hole, start_writeback, sync_fd, sync_fs};
-pub use reopen::{hold_proc, open_regular_at, reopen_regular};
+pub use reopen::{hold_proc, open_regular_at, reopen};
 pub use stat::{FileType, Stat, stat_at, stat_fd};
 
 /// Flags to open a directory as a starting point for paths, without permission to read it (open(2)).

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::common::{Console, Fleet, now};
+use crate::common::{Console, Fleet, now, tree};
 use crate::played::*;
 
 const ASK: &str = "password: \x1b]E";
@@ -57,6 +57,7 @@ fn the_daemon_lets_in_who_knows_the_password() {
     let mut fleet = Fleet::idle("password", 1);
     let file = fleet.dir().join("password");
     fs::write(&file, "open sesame\n").unwrap();
+    tree::set_mode(&file, 0o600);
     let file = file.to_str().unwrap().to_owned();
     fleet.start(0, &["-K", &file]);
     let address = fleet.address(0);

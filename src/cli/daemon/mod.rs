@@ -221,6 +221,7 @@ impl Config {
             no_send: typed.has("no-send"),
             no_recv: typed.has("no-recv"),
             own_only: typed.has("own-only"),
+            no_devices: typed.has("no-devices"),
         };
         Ok(Config {
             network,

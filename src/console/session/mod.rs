@@ -15,13 +15,18 @@ mod arrived;
 
 use super::command::{self, Command, Edit, Line, Watch};
 use super::error::{Code, ErrorLine};
+use super::output::Output;
 use super::password::{ASK, Secret};
 use super::reply::{HostReport, PROMPT, Progress, Said, Total};
-use super::verb::Offer;
+use super::verb::{Offer, Verb};
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
 use crate::pattern::{self, Patterns, Rule};
 use arrived::{Arrived, Waiting, adds_pattern, is_foreign};
+
+/// With so many bytes unread, no more lines are obeyed: those that have come wait until the client has
+/// read some.
+const FULL_OUTPUT: usize = 64 * 1_024;
 
 /// With so many bytes unread, lines that a later one replaces (`alive`, `progress`) are left out.
 const BEHIND: usize = 4_096;
@@ -47,7 +52,11 @@ pub struct Session {
     arrived: Arrived,
     /// Whether no line has been looked at yet.
     first: bool,
+    /// Whether the first line must be a command, or the session is closed.
+    strict: bool,
     ended: bool,
+    /// How many prompts were written.
+    prompts: u64,
     current: String,
     loglevel: u8,
     alive: bool,
@@ -57,9 +66,7 @@ pub struct Session {
     /// none until all patterns are cleared.
     unheeded: bool,
     report: bool,
-    output: Vec<u8>,
-    /// How much of `output` is consumed.
-    written: usize,
+    output: Output,
 }
 
 impl Session {
@@ -70,7 +77,9 @@ impl Session {
             state: State::Idle,
             arrived: Arrived::default(),
             first: true,
+            strict: false,
             ended: false,
+            prompts: 0,
             current: String::new(),
             loglevel: 0,
             alive: false,
@@ -78,8 +87,7 @@ impl Session {
             patterns: Patterns::default(),
             unheeded: false,
             report: false,
-            output: PROMPT.to_vec(),
-            written: 0,
+            output: Output::new(PROMPT),
         }
     }
 
@@ -87,17 +95,28 @@ impl Session {
     pub fn guarded(offer: Offer, secret: Secret) -> Self {
         let mut session = Session::new(offer);
         session.state = State::Asked(secret);
-        session.output = ASK.to_vec();
+        session.output = Output::new(ASK);
         session
+    }
+
+    /// The same session, closed if its first line is no command: for connections over a network, which
+    /// other programs can be made to open and to say something over, line after line.
+    pub fn strict(self) -> Self {
+        Session { strict: true, ..self }
     }
 
     /// A connection too many: says so, and is closed.
     pub fn refused() -> Self {
         let mut session = Session::new(Offer::default());
-        session.output.clear();
-        session.error(&ErrorLine::new(Code::Refused, "too many clients"));
-        session.state = State::Closed;
+        session.output = Output::default();
+        session.dismiss();
         session
+    }
+
+    /// Says that there are too many, and closes the session, whatever is under way.
+    pub fn dismiss(&mut self) {
+        self.error(&ErrorLine::new(Code::Refused, "too many clients"));
+        self.close();
     }
 
     /// Takes what has arrived. After this, ask for commands.
@@ -128,7 +147,7 @@ impl Session {
     pub fn answer(&mut self) -> Option<bool> {
         let State::Asked(secret) = self.state else { return None };
         let right = matches!(self.arrived.next()?, Waiting::Line(line) if secret.is(&line));
-        self.output.push(b'\r');
+        self.output.raw(b"\r");
         if right {
             self.state = State::Idle;
             // Nothing that speaks something else knows the password.
@@ -142,9 +161,9 @@ impl Session {
     }
 
     /// Obeys waiting lines until one of them needs the daemon, and gives that out. None if the
-    /// session is busy or closed, or no line waits.
+    /// session is busy or closed, if no line waits, or if the client has too much to read first.
     pub fn next_command(&mut self) -> Option<Command> {
-        while matches!(self.state, State::Idle) {
+        while matches!(self.state, State::Idle) && !self.is_behind() {
             let Some(waiting) = self.arrived.next() else {
                 if self.ended {
                     self.state = State::Closed;
@@ -166,9 +185,23 @@ impl Session {
                     continue;
                 }
             };
-            if std::mem::take(&mut self.first) && is_foreign(&line) {
-                self.close();
-                return None;
+            if std::mem::take(&mut self.first) {
+                if is_foreign(&line) {
+                    self.close();
+                    return None;
+                }
+                if self.strict && !self.is_command(&line) {
+                    let error = match words::split(&line) {
+                        Ok(words) => {
+                            let name = words.first().map_or(&[][..], |word| &word.bytes);
+                            ErrorLine::unknown_command(Escaped(name))
+                        }
+                        Err(why) => ErrorLine::new(Code::Usage, why),
+                    };
+                    self.error(&error);
+                    self.close();
+                    return None;
+                }
             }
             if let Some(command) = self.obey(&line) {
                 return Some(command);
@@ -252,29 +285,48 @@ impl Session {
 
     /// What is to be written to the client.
     pub fn output(&self) -> &[u8] {
-        &self.output[self.written..]
+        self.output.rest()
     }
 
     /// `count` bytes of [`Session::output`] were written.
     pub fn consume(&mut self, count: usize) {
-        self.written = self.written.saturating_add(count).min(self.output.len());
-        if self.written == self.output.len() {
-            self.output.clear();
-            self.written = 0;
-        } else if self.written > self.output.len() / 2 {
-            self.output.drain(..self.written);
-            self.written = 0;
-        }
+        self.output.consume(count);
     }
 
     /// Bytes that the client has not taken yet.
     pub fn unread(&self) -> usize {
-        self.output.len() - self.written
+        self.output.len()
     }
 
     /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
     pub fn wants_input(&self) -> bool {
-        !self.is_closed() && !self.ended && !self.arrived.is_full()
+        let full = self.arrived.is_full() || (!self.is_busy() && self.is_behind());
+        !self.is_closed() && !self.ended && !full
+    }
+
+    /// Whether the client has so much to read that no line is obeyed before it has.
+    fn is_behind(&self) -> bool {
+        self.unread() >= FULL_OUTPUT
+    }
+
+    /// Whether [`Session::next_command`] has something to do.
+    pub fn can_obey(&self) -> bool {
+        matches!(self.state, State::Idle) && !self.arrived.is_empty() && !self.is_behind()
+    }
+
+    /// Whether the client has yet to say anything: the password, or if there is none, a line.
+    pub fn awaits_first(&self) -> bool {
+        self.first && self.arrived.is_empty() && !self.is_closed()
+    }
+
+    /// Whether the client has yet to give the password.
+    pub fn is_locked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
+    /// How many prompts the client was shown: one more for each line that was done.
+    pub fn prompts(&self) -> u64 {
+        self.prompts
     }
 
     /// Whether a command was given out and is not finished.
@@ -310,6 +362,12 @@ impl Session {
     /// What this connection sends and does not send, in the order added.
     pub fn patterns(&self) -> &Patterns {
         &self.patterns
+    }
+
+    /// Whether the first word of a line is a command that is offered, or there is none.
+    fn is_command(&self, line: &[u8]) -> bool {
+        let named = |word: &words::Word| Verb::named(&word.bytes, &self.offer).is_some();
+        words::split(line).is_ok_and(|words| words.first().is_none_or(named))
     }
 
     /// Does what a line says, or gives out the command that it is.
@@ -410,7 +468,8 @@ impl Session {
     }
 
     fn prompt(&mut self) {
-        self.output.extend_from_slice(PROMPT);
+        self.output.raw(PROMPT);
+        self.prompts += 1;
     }
 
     fn say(&mut self, text: &str) {
@@ -419,26 +478,9 @@ impl Session {
         }
     }
 
-    /// Writes one line, whatever its level. Names in it were escaped where the line was made; this
-    /// keeps any other text from ending the line early, or from looking like a prompt.
+    /// Writes one line, whatever its level.
     fn put(&mut self, text: &str) {
-        let rest = match text.strip_prefix("> ") {
-            Some(rest) => {
-                self.output.extend_from_slice(b"\\076 ");
-                rest
-            }
-            None => text,
-        };
-        for c in rest.chars() {
-            if c.is_control() {
-                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    self.output.extend_from_slice(format!("\\{byte:03o}").as_bytes());
-                }
-            } else {
-                self.output.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        }
-        self.output.push(b'\n');
+        self.output.line(text);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opening all that a daemon needs, and giving up the rights that this took.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::net::{Net, NetConfig};
 use crate::seal::{Keyring, Keys};
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
-use crate::sys::{Waker, ids, random, unixsock};
+use crate::sys::{Waker, fsat, host, ids, random, unixsock};
 
 /// The memory for incoming transfers, in bytes.
 const BUDGET: usize = 32 << 20;
@@ -50,12 +51,17 @@ pub(super) fn assemble(
     root: Root,
     password: Option<Secret>,
 ) -> Result<Daemon, String> {
-    let keys = keyring(config)?;
+    if !config.privileges.chroot {
+        fsat::hold_proc();
+    }
+    let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
     let base = root.path().to_owned();
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
-    let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.files.fsync });
+    let no_devices = config.roles.no_devices;
+    let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices };
+    let disk = Disk::new(Arc::clone(&root), how);
     let disk =
         disk.map_err(|e| format!("-b {}: {}", config.files.base.display(), ErrorText(&e)))?;
     let confined = confine(&opened.places(config.privileges.chroot, &root, !readonly));
@@ -135,11 +141,11 @@ pub(super) fn assemble(
     })
 }
 
-/// The keys, if the daemon is to have any.
+/// The keys, if the daemon, of user `us`, is to have any.
 ///
 /// # Errors
 /// Why they cannot be had.
-pub(super) fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
+pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, String> {
     if config.files.keys.is_empty() {
         return Ok(None);
     }
@@ -147,7 +153,7 @@ pub(super) fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
         // Before there is anything in memory that must not be in one.
         ids::set_core_dumps(false).map_err(failed("core dumps"))?;
     }
-    keyfile::keyring(&config.files.keys).map(Some)
+    keyfile::keyring(&config.files.keys, us).map(Some)
 }
 
 /// What is opened while the daemon still has all its rights.
@@ -168,8 +174,12 @@ impl Opened {
         let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
         let signals = SignalFd::new(&wanted).map_err(failed("signals"))?;
         // First of all: of two daemons with the same options, the second is told of the first.
-        let pidfile = config.files.pidfile.as_deref().map(PidFile::take).transpose();
-        let pidfile = pidfile.map_err(|error| format!("--pidfile {error}"))?;
+        let take = |path: &PathBuf| {
+            let place = identity.place("--pidfile", path)?;
+            PidFile::take(place.dir().as_fd(), place.name(), place.path())
+                .map_err(|error| format!("--pidfile {error}"))
+        };
+        let pidfile = config.files.pidfile.as_ref().map(take).transpose()?;
         let net = Net::open(&NetConfig {
             group: config.network.multicast,
             port: config.network.port,
@@ -192,6 +202,7 @@ impl Opened {
         let keys = keys.map_err(failed("-k"))?;
         let unix = match &config.console.unix {
             Some(path) => {
+                identity.place("-U", path)?;
                 let listener =
                     unixsock::listen(path, SOCKET_MODE, owner).map_err(|e| format!("-U: {e}"))?;
                 listener.set_nonblocking(true).map_err(failed("-U"))?;
@@ -242,8 +253,7 @@ fn give_up_rights(
 
 /// Makes the base directory the root directory, and opens it as that.
 fn change_root(root: &Root) -> std::io::Result<Root> {
-    std::os::unix::fs::chroot(root.path())?;
-    std::env::set_current_dir("/")?;
+    host::change_root(root.as_fd())?;
     Root::open(Path::new("/"))
 }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
+use super::hazards;
 use super::identity::Identity;
 use crate::cli::daemon::Config;
 use crate::errno::ErrorText;
@@ -30,10 +31,12 @@ pub(crate) fn describe(
     }
     if let Some(path) = &config.console.unix {
         probe_directory_of(path, "-U")?;
+        identity.place("-U", path)?;
     }
     if let Some(path) = &config.files.pidfile {
         // That a daemon holds it is no obstacle.
         probe_directory_of(path, "--pidfile")?;
+        identity.place("--pidfile", path)?;
     }
     if let (false, Some(why)) =
         (config.roles.readonly || config.roles.no_recv, disk::refusal(root, identity.uid))
@@ -118,6 +121,7 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         (config.roles.no_send, "no-send"),
         (config.roles.no_recv, "no-recv"),
         (config.roles.own_only, "own-only"),
+        (config.roles.no_devices, "no-devices"),
         (config.files.fsync, "fsync"),
         (config.privileges.core_dumps, "core"),
     ];
@@ -126,5 +130,8 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         line("pidfile", path.display().to_string());
     }
     line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });
+    if let Some(warning) = hazards::warning(config, identity, root) {
+        line("warning", warning);
+    }
     lines.concat()
 }

@@ -1,7 +1,10 @@
 //! Who the daemon is: the user and groups that it runs as, and its host's name.
 
+use std::path::Path;
+
 use crate::cli::daemon::Config;
 use crate::errno::ErrorText;
+use crate::fs::resolve::{self, Resolved};
 use crate::name::HostName;
 use crate::sys::{host, ids, user};
 
@@ -15,6 +18,15 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// Where the file of an option is, or will be.
+    ///
+    /// # Errors
+    /// Nowhere that may be used, in words that begin with the option.
+    pub(super) fn place(&self, option: &str, path: &Path) -> Result<Resolved, String> {
+        let place = resolve::place(path, self.uid);
+        place.map_err(|why| format!("{option} {}: {why}", path.display()))
+    }
+
     /// Becomes that user, for good.
     ///
     /// # Errors

@@ -1,28 +1,23 @@
 //! The file with the console's password.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use crate::console::password::Secret;
-use crate::errno::ErrorText;
+use crate::daemon::secret_file::{self, Kind};
 
 /// The longest password, in bytes.
 const LONGEST: usize = 1_024;
 
-/// The password in a file: its first line, without its end (LF or CRLF).
+/// The password in a file, for a daemon of user `us`: its first line, without its end (LF or CRLF).
 ///
 /// # Errors
 /// The file cannot be read, or its first line is empty or too long; in words that fit after the
 /// file's name.
-pub(crate) fn read(path: &Path) -> Result<Secret, String> {
-    let mut bytes = Vec::new();
+pub(crate) fn read(path: &Path, us: u32) -> Result<Secret, String> {
     // One more than a password and its end: enough to see that it is too long.
-    let most = LONGEST as u64 + 3;
-    File::open(path)
-        .and_then(|file| file.take(most).read_to_end(&mut bytes))
-        .map_err(|error| ErrorText(&error).to_string())?;
-    first_line(&bytes).map(Secret::new).map_err(str::to_owned)
+    let mut bytes = [0; LONGEST + 3];
+    let got = secret_file::read(Kind::Password, path, us, &mut bytes)?;
+    first_line(&bytes[..got]).map(Secret::new).map_err(str::to_owned)
 }
 
 fn first_line(bytes: &[u8]) -> Result<&[u8], &'static str> {

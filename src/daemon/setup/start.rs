@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::assemble::{assemble, keyring};
 use super::identity::{host_name, identity};
-use super::{check_config, password_file};
+use super::{check_config, hazards, password_file};
 use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
 use crate::daemon::{clock, keyfile};
@@ -46,22 +46,23 @@ fn start(config: Config) -> Result<ExitCode, String> {
     }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
-    let root = Root::open(&config.files.base)
-        .map_err(|error| format!("-b {}: {}", config.files.base.display(), ErrorText(&error)))?;
+    let root = Root::open_trusted(&config.files.base, identity.uid)
+        .map_err(|why| format!("-b {}: {why}", config.files.base.display()))?;
     let secret = match &config.console.password {
         Some(path) => {
-            let secret = password_file::read(path);
+            let secret = password_file::read(path, identity.uid);
             Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
         }
         None => None,
     };
     if config.check_config {
-        keyring(&config)?;
+        keyring(&config, identity.uid)?;
         let text = check_config::describe(&config, &identity, &name, &root)?;
         // A closed pipe is no failure.
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
+    let warning = hazards::warning(&config, &identity, &root);
     log::init(log::Setup {
         level: log::Level::new(config.loglevel),
         stderr: true,
@@ -76,7 +77,12 @@ fn start(config: Config) -> Result<ExitCode, String> {
             .map_err(|e| format!("cannot go to the background: {}", ErrorText(&e)))?,
     };
     match assemble(&config, &identity, name, root, secret) {
-        Ok(daemon) => daemon.run(readiness, config.foreground),
+        Ok(daemon) => {
+            if let Some(warning) = warning {
+                log::error(format_args!("warning: {warning}"));
+            }
+            daemon.run(readiness, config.foreground)
+        }
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
 }
