@@ -15,6 +15,7 @@
 //! kept), `names`, `paths` and `errors`. Files import each other in one direction only.
 #![forbid(unsafe_code)]
 
+mod allowance;
 mod attributes;
 pub mod batch;
 mod claim;
@@ -27,6 +28,7 @@ mod extents;
 pub mod found;
 mod grain;
 mod identity;
+mod name_set;
 mod names;
 mod opened;
 mod paths;

@@ -14,6 +14,7 @@ mod delete;
 mod errors;
 mod faults;
 mod faults_attributes;
+mod faults_memory;
 mod faults_more;
 mod garbage;
 mod hostile;

@@ -3,6 +3,7 @@ use super::mount::{by_handle, by_proc, mount_of};
 use super::stat::{by_fstatat, by_statx};
 use super::*;
 use crate::wire::manifest::Stamp;
+use std::ffi::CString;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
