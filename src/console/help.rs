@@ -1,10 +1,10 @@
-//! What `help` says.
+//! The output of `help`.
 #![forbid(unsafe_code)]
 
 use super::options;
 use super::verb::{Offer, VERBS, Verb};
 
-/// The words after a command's name and options, and what the command does.
+/// A command's name with its arguments, and what it does.
 fn text(verb: Verb) -> (&'static str, &'static str) {
     match verb {
         Verb::Send => ("send [PATH]", "send PATH"),
@@ -33,7 +33,7 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
     }
 }
 
-/// How a command is written: lines of 80 characters at most, the later ones indented.
+/// The synopsis of a command: lines of at most 80 characters, continuation lines indented.
 fn synopsis(verb: Verb, offer: &Offer, indent: &str) -> String {
     let (words, _) = text(verb);
     let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
@@ -56,7 +56,7 @@ fn synopsis(verb: Verb, offer: &Offer, indent: &str) -> String {
     lines.join("\n")
 }
 
-/// Every command that is offered, one a line.
+/// The synopses of all offered commands.
 pub fn all(offer: &Offer) -> String {
     let mut lines = String::from("commands:\n");
     let mut seen: Vec<Verb> = Vec::new();
@@ -72,7 +72,7 @@ pub fn all(offer: &Offer) -> String {
     lines
 }
 
-/// One command: how it is written, what it does, its options.
+/// One command: synopsis, description, options.
 pub fn of(verb: Verb, offer: &Offer) -> String {
     let mut lines = format!("{}\n  {}\n", synopsis(verb, offer, "usage: "), text(verb).1);
     let width = options::of(verb, offer).map(|opt| opt.synopsis().len()).max().unwrap_or(0);

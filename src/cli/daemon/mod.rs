@@ -29,8 +29,7 @@ const MAX_KEYS: usize = 2;
 /// environment.
 ///
 /// # Errors
-/// The first thing wrong, in one line; the whole help if there is neither an argument nor a base
-/// directory.
+/// The first error, in one line; the help if there is neither an argument nor a base directory.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<OsString>,
@@ -80,7 +79,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The value of an option, and what to call its source in a message.
+    /// The value of an option, and the name of its source for messages.
     fn value(&self, long: &str) -> Option<(String, OsString)> {
         if let Some(value) = self.typed.last(long) {
             let flag = FLAGS.iter().find(|flag| flag.long == long);
@@ -91,7 +90,7 @@ impl Source<'_> {
         Some(((*variable).to_owned(), value))
     }
 
-    /// The value of an option, understood by `read`; or the error that says what it must be.
+    /// The value of an option, parsed by `read`; `must` says in an error what it must be.
     fn read<T>(
         &self,
         long: &str,
@@ -116,7 +115,7 @@ impl Source<'_> {
     }
 }
 
-/// A user or group: neither empty nor with a byte that none can have.
+/// The name or number of a user or group.
 fn account(value: &OsStr) -> Option<String> {
     let text = value.to_str()?;
     let odd = |c: char| c.is_control() || c.is_whitespace() || c == ':' || c == ',';
