@@ -17,7 +17,7 @@ use crate::fs::source::Source;
 use crate::ids::{BatchNo, BlockRange, EntryNo, TransferNo};
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::feedback::Feedback;
 use crate::wire::header::Header;
 use crate::wire::layout::Layout;
