@@ -373,12 +373,12 @@ fn a_key_is_replaced_under_running_transfers() {
     });
     let step = |fleet: &mut Fleet, texts: [&str; 2]| {
         for (at, (first, second)) in files.iter().enumerate() {
-            let known = fleet.daemon(at).log().matches("the key is another now").count();
+            let known = fleet.daemon(at).log().matches("key file reloaded: ").count();
             replace_key(first, texts[0]);
             replace_key(second, texts[1]);
             fleet.daemon(at).signal("HUP");
-            eventually("the key is another", || {
-                fleet.daemon(at).log().matches("the key is another now").count() > known
+            eventually("the key is reloaded", || {
+                fleet.daemon(at).log().matches("key file reloaded: ").count() > known
             });
         }
     };
@@ -410,11 +410,11 @@ fn a_key_that_cannot_be_read_again_stays() {
     let (mut fleet, key) = keyed("hangup", 2, "a key that stays\n");
     let log = |fleet: &mut Fleet| fleet.daemon(0).log();
     fleet.daemon(0).signal("HUP");
-    fleet.daemon(0).wait_for_log("the key is as it was");
+    fleet.daemon(0).wait_for_log("key file reloaded: unchanged");
     replace_key(Path::new(&key), "short\n");
     fleet.daemon(0).signal("HUP");
     let line = format!(
-        "the key stays as it is: -k {key}: the key in its first line has 5 characters, fewer than 8: \
+        "key file not reloaded: -k {key}: the key in its first line has 5 characters, fewer than 8: \
          a restart is needed"
     );
     fleet.daemon(0).wait_for_log(&line);
@@ -447,7 +447,9 @@ fn under_chroot_or_as_another_user_the_key_stays() {
     for at in 0..2 {
         fleet.daemon(at).signal("HUP");
     }
-    fleet.daemon(0).wait_for_log("the root directory is another: a restart is needed");
+    fleet
+        .daemon(0)
+        .wait_for_log("key file not reloaded: it is outside of the chroot: a restart is needed");
     fleet.daemon(1).wait_for_log(&format!("-k {key}: Permission denied: a restart is needed"));
     tree::write(fleet.path(0, "file"), "x");
     fleet.msync(0, &["send", "-r"]).well();

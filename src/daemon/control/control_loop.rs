@@ -35,7 +35,7 @@ use crate::sys::signal::{Signal, SignalFd};
 use crate::time::{Span, Time};
 
 /// How the line begins that says that a key file was not read again.
-const KEPT_KEY: &str = "the key stays as it is";
+const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
 /// A path that another host's transfer holds is waited for so long.
 const PATIENCE: Span = Span::from_secs(30);
@@ -210,15 +210,17 @@ impl Control {
         log::reconnect();
         let Some(keys) = &self.shared.keys else { return };
         if self.settings.chroot {
-            let why = "the root directory is another";
+            let why = "it is outside of the chroot";
             return log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed"));
         }
         match keyfile::keyring(&self.settings.keys, crate::sys::ids::effective().uid) {
             Ok(ring) if ring.is_same(&keys.ring()) => {
-                log::notice(format_args!("the key is as it was"))
+                log::notice(format_args!("key file reloaded: unchanged"))
             }
             Ok(ring) => {
-                log::notice(format_args!("the key is another now ({} to open with)", ring.count()));
+                let count = ring.count();
+                let keys_are = if count == 1 { "key" } else { "keys" };
+                log::notice(format_args!("key file reloaded: {count} {keys_are} accepted"));
                 keys.replace(ring);
             }
             Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed")),
@@ -259,7 +261,7 @@ impl Control {
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
-                    log::error(format_args!("the {thread} thread has died"));
+                    log::error(format_args!("the {thread} thread ended unexpectedly"));
                     return false;
                 }
             }

@@ -1,4 +1,4 @@
-//! Who is let in to the console: everybody, or those that know the password.
+//! Who may use the console: everybody, or those that know the password.
 
 use super::client::Client;
 use crate::console::password::{Gate, Secret};
