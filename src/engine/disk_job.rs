@@ -1,7 +1,7 @@
 //! What an incoming transfer asks of the disk, and what the disk answers.
 //!
-//! Jobs of one transfer are done in the order in which they were given. `H` is whatever the disk
-//! gives to let the blocks of a streamed file be written while they arrive.
+//! The jobs of one transfer are done in the order in which they were given. `H` is a handle of a
+//! streamed file, to which its blocks are written while they arrive.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,9 +32,9 @@ impl fmt::Display for TransferKey {
 /// Where the bytes of a complete body are.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Body {
-    /// There are none, or none is needed.
+    /// There are none, or none are needed.
     None,
-    /// Here, the whole body, with anything at all where nothing was needed.
+    /// Here is the whole body; parts that were not needed hold anything.
     Memory(Vec<u8>),
     /// In the streamed file already.
     File,
@@ -43,7 +43,8 @@ pub enum Body {
 /// One thing for the disk to do.
 #[derive(Debug)]
 pub enum DiskJob {
-    /// Look at each entry and say what it needs; open the streamed file if it needs data.
+    /// Compare each entry with what is there and say what it needs; open the streamed file if it needs
+    /// data.
     Plan {
         /// The transfer.
         key: TransferKey,
@@ -56,7 +57,7 @@ pub enum DiskJob {
         /// What the transfer is to do.
         mode: Mode,
     },
-    /// Write everything under names that nobody sees.
+    /// Write everything under temporary names.
     Stage {
         /// The transfer.
         key: TransferKey,
@@ -65,36 +66,36 @@ pub enum DiskJob {
         /// Its bytes.
         body: Body,
     },
-    /// Rename everything staged into place, in entry order, but the struck entries.
+    /// Put everything that is staged into place, in the order of the entries, but for the struck ones.
     Commit {
         /// The transfer.
         key: TransferKey,
         /// The batch.
         batch: BatchNo,
-        /// The entries that are not to be touched, ascending.
+        /// The entries that are left out, ascending.
         strikes: Vec<EntryNo>,
     },
-    /// How much is spooled? Nothing more will be: all batches are done.
+    /// Count what is spooled for deletion. Nothing more will be: all batches are done.
     Tally {
         /// The transfer.
         key: TransferKey,
     },
-    /// Delete what is spooled, as far as it is unchanged.
+    /// Delete what is spooled, if it has not changed since.
     Delete {
         /// The transfer.
         key: TransferKey,
     },
-    /// What is spooled, by name; after [`DiskJob::Delete`] with what became of it.
+    /// Name what is spooled; after [`DiskJob::Delete`], with what became of it.
     Page {
         /// The transfer.
         key: TransferKey,
-        /// How many spooled names to pass over.
+        /// How many names to pass over.
         skip: u64,
-        /// How many bytes of names fit the answer.
+        /// How many bytes of names fit into the answer.
         room: usize,
     },
-    /// The transfer is over: discard what is staged and not committed. After an abort, directories
-    /// that were opened and not closed get their own attributes back.
+    /// The transfer is over: discard what is staged and not committed, and give directories that were
+    /// opened and not closed their own attributes back.
     Close {
         /// The transfer.
         key: TransferKey,
@@ -103,7 +104,7 @@ pub enum DiskJob {
     },
 }
 
-/// What became of a job.
+/// What the disk answers to a job.
 #[derive(Debug)]
 pub enum DiskAnswer<H> {
     /// The answer to [`DiskJob::Plan`].
@@ -144,16 +145,16 @@ pub enum DiskAnswer<H> {
     Tallied {
         /// The transfer.
         key: TransferKey,
-        /// What it comes to.
+        /// The numbers.
         tally: DeletionTally,
     },
     /// The answer to [`DiskJob::Delete`].
     Deleted {
         /// The transfer.
         key: TransferKey,
-        /// How much was deleted.
+        /// How many entries were deleted.
         deleted: u64,
-        /// How much could not be.
+        /// How many could not be.
         failed: u64,
     },
     /// The answer to [`DiskJob::Page`].
@@ -162,10 +163,10 @@ pub enum DiskAnswer<H> {
         key: TransferKey,
         /// How many names were passed over.
         skip: u64,
-        /// Names in order, each with what became of it; none if there are no more.
+        /// The next names, each with what became of it; none if there are no more.
         names: Vec<(SpoolCode, RelPath)>,
     },
-    /// In place of any of these: the disk is full or read-only, and this host's part ends here.
+    /// Instead of any of these: the disk is full or read-only, and this host can take no further part.
     Fatal {
         /// The transfer.
         key: TransferKey,

@@ -1,8 +1,9 @@
 //! The protocol, without I/O: packets, results and the time go in; packets, jobs and deadlines come
 //! out. Nothing here touches a socket, a file, a thread or a clock.
 //!
-//! **The driving rule**: hand in one thing (a packet, an answer, a batch, an expired deadline), then
-//! drain every `poll_…` until it gives nothing, then wait until the deadline of `poll_timeout`.
+//! **The driving rule**: hand in one thing (a packet, an answer of the disk, a batch, an expired
+//! deadline), then call every `poll_…` until it gives nothing, then wait until the deadline of
+//! `poll_timeout`.
 #![forbid(unsafe_code)]
 
 pub mod destination;

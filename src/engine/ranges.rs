@@ -2,7 +2,7 @@
 
 use crate::ids::{BlockNo, BlockRange};
 
-/// A set of blocks, kept as ranges that are ascending and apart.
+/// A set of blocks, kept as ascending ranges with gaps between them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RangeSet {
     ranges: Vec<BlockRange>,
@@ -14,7 +14,7 @@ impl RangeSet {
         RangeSet { ranges: Vec::new() }
     }
 
-    /// The set of one range.
+    /// The set of the blocks of one range.
     pub fn of(range: BlockRange) -> Self {
         let mut set = RangeSet::new();
         set.insert(range);
@@ -26,7 +26,7 @@ impl RangeSet {
         self.ranges.is_empty()
     }
 
-    /// How many ranges it takes.
+    /// How many ranges it consists of.
     pub fn range_count(&self) -> usize {
         self.ranges.len()
     }
@@ -36,7 +36,7 @@ impl RangeSet {
         self.ranges.iter().map(|range| u64::from(range.len())).sum()
     }
 
-    /// The ranges, ascending and apart.
+    /// The ranges, ascending, with gaps between them.
     pub fn iter(&self) -> impl Iterator<Item = BlockRange> + '_ {
         self.ranges.iter().copied()
     }
@@ -51,7 +51,7 @@ impl RangeSet {
         self.ranges.get(self.ending_after(block)).is_some_and(|range| range.start <= block)
     }
 
-    /// The ranges below `mark`, the last one cut there.
+    /// The ranges of the blocks before `mark`.
     pub fn below(&self, mark: BlockNo) -> impl Iterator<Item = BlockRange> + '_ {
         self.ranges
             .iter()
@@ -123,7 +123,7 @@ impl RangeSet {
 
     /// The index of the first range that ends after `block`.
     fn ending_after(&self, block: BlockNo) -> usize {
-        // Blocks come nearly in order, so the range is nearly always the first.
+        // Blocks come nearly in order, so it is nearly always the first range.
         match self.ranges.first() {
             Some(first) if first.end > block => 0,
             _ => self.ranges.partition_point(|range| range.end <= block),

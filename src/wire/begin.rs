@@ -1,4 +1,4 @@
-//! BEGIN, and the payloads of OFFER, COMMIT and DELETE: what a sender says of its transfer.
+//! The payloads of BEGIN, OFFER, COMMIT and DELETE: what a sender says of its transfer.
 
 use super::Error;
 use super::bits::Bits;
@@ -12,20 +12,21 @@ use crate::name::NodeId;
 /// The most targets of a transfer.
 pub const MAX_TARGETS: usize = 1_000;
 
-/// The payload of BEGIN. One packet names some of the targets; each packet is complete in itself.
+/// The payload of BEGIN. If the targets do not fit into one packet, several name some of them each;
+/// every other field is the same in all of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Begin {
     /// What the transfer is to do.
     pub mode: Mode,
     /// The payload of a block, in bytes.
     pub block: u16,
-    /// The sender's lowest transfer that is still open; all below are closed.
+    /// The sender's oldest transfer that is open; all before are closed.
     pub oldest: TransferNo,
-    /// How many targets there are in all.
+    /// How many targets the transfer has.
     pub total: u16,
     /// The first target that this packet names.
     pub first: TargetNo,
-    /// The targets, by node id.
+    /// The node ids of those that this packet names.
     pub targets: Vec<NodeId>,
 }
 
@@ -68,7 +69,7 @@ fn mode_of(flags: u8) -> Mode {
 impl Begin {
     const FIXED: usize = 13;
 
-    /// How many targets fit a packet with `room` bytes of payload.
+    /// How many targets fit into a packet with `room` bytes of payload.
     pub fn capacity(room: usize) -> usize {
         room.saturating_sub(Self::FIXED) / 8
     }
@@ -126,17 +127,17 @@ impl Begin {
 /// The payload of OFFER: how long the manifest is, and one slice of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Offer<'a> {
-    /// The bytes of the whole manifest.
+    /// How many bytes the whole manifest has.
     pub manifest_len: u32,
-    /// The slice; the packet's block number says which.
+    /// The slice; the header's block says which.
     pub slice: &'a [u8],
 }
 
 impl<'a> Offer<'a> {
-    /// What stands before the slice.
+    /// The bytes before the slice.
     pub const PREFIX: usize = 4;
 
-    /// The bytes of manifest in each block but the last, for a block size.
+    /// How many bytes of a manifest each block but the last carries, for a block size.
     pub fn slice_len(block: u16) -> usize {
         usize::from(block) - Self::PREFIX
     }
@@ -149,7 +150,7 @@ impl<'a> Offer<'a> {
     /// Reads it.
     ///
     /// # Errors
-    /// A manifest that is empty or over [`MAX_MANIFEST`], or no slice.
+    /// A manifest over [`MAX_MANIFEST`], or a slice that is empty or longer than the manifest.
     pub fn parse(payload: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(payload);
         let manifest_len = reader.u32()?;
@@ -175,9 +176,9 @@ impl<'a> Offer<'a> {
 /// The payload of COMMIT.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Commit {
-    /// The targets it is for.
+    /// The targets that are to commit.
     pub targets: Bits<TargetNo>,
-    /// The entries that are not to be touched.
+    /// The entries that are left out.
     pub strikes: Bits<EntryNo>,
 }
 
@@ -203,14 +204,14 @@ impl Commit {
     }
 }
 
-/// The payload of DELETE: what is to be done with what a target has spooled.
+/// The payload of DELETE: what a target is to do with the entries that it has spooled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delete {
-    /// Count it.
+    /// Count them.
     Tally,
-    /// Delete it.
+    /// Delete them.
     Run,
-    /// Name it, from this many names on.
+    /// Name them, passing over so many names.
     Page(u64),
 }
 

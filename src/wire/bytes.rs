@@ -1,4 +1,4 @@
-//! A cursor that reads fields, and its counterpart that writes them.
+//! Reading and writing the fields of a payload.
 
 use super::Error;
 
@@ -8,12 +8,12 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Starts at the first byte.
+    /// Reads from the first byte on.
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { rest: bytes }
     }
 
-    /// What has not been read.
+    /// The bytes that have not been read.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    /// Nothing must be left.
+    /// Checks that everything has been read.
     ///
     /// # Errors
     /// [`Error::Trailing`].

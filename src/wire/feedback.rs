@@ -1,7 +1,7 @@
 //! What targets answer: ACCEPT, NEED, STATUS, DONE, DELETED, ENDED, BUSY.
 //!
-//! Each payload starts with the node id of the transfer's sender, so that an answer meant for a
-//! sender's earlier life is not taken for one of this life's transfers.
+//! Each payload starts with the node id of the transfer's sender. A sender that was restarted has a new
+//! node id and may use the same transfer numbers: answers to its earlier life are told apart by it.
 
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
@@ -11,23 +11,23 @@ use super::outcome::{Code, DeletionTally, Need, Outcome, Reason, Runs, SpoolCode
 use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo};
 use crate::name::{MAX_PATH, NodeId, RelPath};
 
-/// The most batches that one target has open.
+/// The most batches of a transfer that are open at one target.
 pub const MAX_OPEN: usize = 16;
-/// The most bytes of a path that travel with a refusal.
+/// The most bytes of a path that a refusal carries.
 pub const MAX_REFUSED_PATH: usize = 400;
 
-/// Whether a target takes part.
+/// Whether a target takes part in a transfer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// It does.
     Accepted,
-    /// It does; another host is sending to the same path, which this names.
+    /// It does, but this host, by its address, is sending to the same path.
     Shared(Vec<u8>),
-    /// It does not, or not any more.
+    /// It does not, or no longer.
     Refused {
         /// Why.
         reason: Reason,
-        /// Where it happened; empty if nowhere in particular, cut if very long.
+        /// The path that it is about, cut if it is very long; empty if it is about none.
         path: Vec<u8>,
     },
 }
@@ -36,15 +36,15 @@ pub enum Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum State {
-    /// It has no memory for it now; it will say when it has.
+    /// It has no memory for the batch now, and will say when it has.
     Waiting = 0,
     /// Blocks of the manifest are missing.
     Offer = 1,
-    /// It is looking at the entries.
+    /// It compares the entries with what is there.
     Planning = 2,
     /// Blocks of the body may be missing.
     Body = 3,
-    /// It has everything and is writing it.
+    /// It has all blocks and is writing them to disk.
     Staging = 4,
     /// It can commit.
     Staged = 5,
@@ -72,8 +72,8 @@ impl State {
 pub struct BatchStatus {
     /// How far it is.
     pub state: State,
-    /// In [`State::Offer`] and [`State::Body`]: the blocks that were sent and are not here, ascending
-    /// and apart; as many as fitted.
+    /// In [`State::Offer`] and [`State::Body`]: the blocks that were sent and have not come, ascending
+    /// and with gaps between the ranges; as many as fit into the packet.
     pub missing: Vec<BlockRange>,
 }
 
@@ -82,45 +82,44 @@ pub struct BatchStatus {
 pub struct Status {
     /// The poll it answers, or the last one before it.
     pub poll: PollNo,
-    /// Whether it answers the poll, rather than says something unasked.
+    /// Whether it answers a poll that asked this target, rather than being sent unasked.
     pub asked: bool,
-    /// How many microseconds the answer was held back.
+    /// How long after the poll the answer is sent, in microseconds.
     pub held: u32,
-    /// How many bytes the target can take in flight.
+    /// How many bytes the sender may have in flight to this target.
     pub grant: u32,
-    /// How many blocks of this transfer came by the group's address (by any, if there is one target)
-    /// before that poll.
+    /// How many blocks of this transfer had come before that poll, of those sent to all targets.
     pub received: u32,
-    /// The lowest batch that it speaks of; all below are done.
+    /// The first batch that it is about; all before are done.
     pub first: BatchNo,
     /// That batch and those after it.
     pub batches: Vec<BatchStatus>,
 }
 
-/// What a target says of what it has spooled for deletion.
+/// The payload of DELETED: what a target says of the entries that it has spooled for deletion.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Deleted {
-    /// How much it is.
+    /// How many there are.
     Tally(DeletionTally),
-    /// How much was deleted, and how much could not be.
+    /// How many were deleted, and how many could not be.
     Ran {
         /// Deleted entries.
         deleted: u64,
         /// Entries that could not be deleted.
         failed: u64,
     },
-    /// Some of it by name, in order; none after the last.
+    /// Some of them by name, in order; none if there are no more.
     Page {
-        /// How many come before these.
+        /// How many names come before these.
         skip: u64,
         /// The names, and what became of each.
         names: Vec<(SpoolCode, RelPath)>,
     },
 }
 
-/// How many bytes a name takes in a [`Deleted::Page`] at the most, beside its own.
+/// The most bytes that a name takes in a [`Deleted::Page`] beside its own.
 pub const PAGE_EACH: usize = 6;
-/// How many bytes of a [`Deleted::Page`] are no names.
+/// The most bytes of a [`Deleted::Page`] that are not names.
 pub const PAGE_AROUND: usize = 8 + 1 + 10;
 
 /// What a target answers.
@@ -128,9 +127,9 @@ pub const PAGE_AROUND: usize = 8 + 1 + 10;
 pub enum Feedback {
     /// ACCEPT.
     Accept {
-        /// Yes or no.
+        /// Whether it takes part.
         verdict: Verdict,
-        /// How many bytes the target can take in flight.
+        /// How many bytes the sender may have in flight to this target.
         grant: u32,
     },
     /// NEED, for the batch in the header.
@@ -148,7 +147,7 @@ pub enum Feedback {
 }
 
 impl Feedback {
-    /// What stands before NEED's and DONE's runs.
+    /// The bytes of a NEED or DONE before its runs.
     pub const PREFIX: usize = 8;
 
     /// The kind of packet it travels in.
@@ -164,7 +163,8 @@ impl Feedback {
         }
     }
 
-    /// Reads the payload of a packet of `kind`; whose transfer it is about comes first.
+    /// Reads the payload of a packet of `kind`: the sender of the transfer that it is about, and what it
+    /// says.
     ///
     /// # Errors
     /// Anything that [`Feedback::emit`] does not produce, or a kind that is no feedback.
@@ -321,7 +321,8 @@ fn emit_status(status: &Status, room: usize, out: &mut Vec<u8>) {
     out.put_u32(status.first.get());
     let batches = &status.batches[..status.batches.len().min(MAX_OPEN)];
     out.push(batches.len() as u8 | u8::from(status.asked) << 7);
-    // Every batch gets its state and an empty list; the oldest lists get the room that is left.
+    // Every batch gets its state and an empty list; the lists of the first batches get the remaining
+    // room.
     let mut spare = room.saturating_sub(out.len() + batches.len() * 3);
     for batch in batches {
         out.push(batch.state as u8);
@@ -350,7 +351,7 @@ fn emit_status(status: &Status, room: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// How many packets' worth of entries a batch may have at the most; bounds what a sender collects.
+/// The most codes of one batch; it bounds what a sender collects.
 pub const MAX_CODES: usize = MAX_ENTRIES;
 
 #[cfg(test)]

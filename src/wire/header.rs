@@ -8,7 +8,7 @@
 //! | 3 | 1 | key check value |
 //! | 4 | 4 | transfer number |
 //! | 8 | 8 | node id of the sender of this packet |
-//! | 16 | 8 | counter: the role in the top 16 bits, 48 bits that grow |
+//! | 16 | 8 | the role in the top 16 bits, and a counter of 48 bits |
 //! | 24 | 4 | batch |
 //! | 28 | 4 | block, or the number of a poll |
 
@@ -16,19 +16,19 @@ use super::Error;
 use crate::ids::{BatchNo, BlockNo, PollNo, TransferNo};
 use crate::name::NodeId;
 
-/// The version of the protocol. 7 was the C makuosan's.
+/// The version of the protocol; makuosan 1 (in C) had 7.
 pub const VERSION: u8 = 9;
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 32;
 /// Bytes of a trailer.
 pub const TRAILER_LEN: usize = 16;
-/// What IPv4 and UDP take of a packet (RFC 791 without options, RFC 768).
+/// Bytes of the IPv4 and UDP headers (RFC 791 without options, RFC 768).
 pub const IP_UDP_LEN: usize = 28;
-/// The bytes around a payload, on the wire.
+/// Bytes of a packet on the wire that are not its payload.
 pub const OVERHEAD: usize = IP_UDP_LEN + HEADER_LEN + TRAILER_LEN;
 /// The largest payload of a block.
 pub const MAX_BLOCK: u16 = 8_192;
-/// The smallest payload of a block: what the smallest MTU of IPv4 that is of any use leaves.
+/// The smallest payload of a block, for networks with the smallest MTU that is in use.
 pub const MIN_BLOCK: u16 = 480;
 
 /// The largest block for an MTU, in bytes.
@@ -36,17 +36,17 @@ pub fn block_for_mtu(mtu: u16) -> u16 {
     mtu.saturating_sub(OVERHEAD as u16).clamp(MIN_BLOCK, MAX_BLOCK)
 }
 
-/// What a packet is.
+/// What kind of packet it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum PacketKind {
     /// A daemon says that it is there.
     Hello = 1,
-    /// A daemon says that it goes.
+    /// A daemon says that it ends.
     Bye = 2,
     /// A sender opens a transfer.
     Begin = 3,
-    /// A target takes part, or says that it does not (any more).
+    /// A target says whether it takes part, or still does.
     Accept = 4,
     /// A block of a manifest.
     Offer = 5,
@@ -58,7 +58,7 @@ pub enum PacketKind {
     Poll = 8,
     /// What a target has and misses.
     Status = 9,
-    /// Put a batch into place.
+    /// The targets are to put a batch into place.
     Commit = 10,
     /// What a target did with a batch.
     Done = 11,
@@ -66,11 +66,11 @@ pub enum PacketKind {
     End = 12,
     /// The target has closed the transfer.
     Ended = 13,
-    /// The transfer is off.
+    /// The transfer is aborted.
     Abort = 14,
-    /// The target's disk is slow; the target lives.
+    /// The target is alive, though its disk is slow.
     Busy = 15,
-    /// What is spooled for deletion: count it, delete it, name it.
+    /// The targets are to count, delete or name what they have spooled for deletion.
     Delete = 16,
     /// The target's answer to that.
     Deleted = 17,
@@ -103,7 +103,7 @@ impl PacketKind {
     }
 }
 
-/// Which thread of a daemon numbers a packet; each has a counter of its own.
+/// Which part of a daemon sends a packet; each has a counter of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Role {
@@ -115,7 +115,7 @@ pub enum Role {
     Control = 3,
 }
 
-/// The bits of a counter that grow.
+/// The bits of a counter.
 pub const COUNTER_BITS: u32 = 48;
 
 /// The header of a packet.
@@ -125,19 +125,19 @@ pub struct Header {
     pub kind: PacketKind,
     /// The payload is encrypted.
     pub sealed: bool,
-    /// It was sent to this target alone although the transfer goes to the group.
+    /// It was sent to this target alone, although the transfer has several.
     pub alone: bool,
-    /// Tells two keys apart; 0 without a key.
+    /// Tells keys apart; 0 without a key.
     pub key_check: u8,
-    /// The number of the transfer, by its sender's count; 0 where there is none.
+    /// The sender's number of the transfer; 0 if the packet is about none.
     pub transfer: TransferNo,
-    /// Whoever sent this packet.
+    /// The node that sent this packet.
     pub node: NodeId,
-    /// Which of its threads sent it.
+    /// Which part of it did.
     pub role: Role,
-    /// Which of that thread's packets it is; 48 bits, never repeated.
+    /// The number of the packet among those of this node and role: 48 bits, never used twice.
     pub counter: u64,
-    /// The batch; for POLL the lowest that is not done everywhere.
+    /// The batch; in POLL, the lowest that is not done everywhere.
     pub batch: BatchNo,
     /// The block; in POLL, the poll's number stands here: [`Header::poll`].
     pub block: BlockNo,
@@ -147,7 +147,7 @@ const FLAG_SEALED: u8 = 1;
 const FLAG_ALONE: u8 = 2;
 
 impl Header {
-    /// A header without flags and counter, for a payload that is still to be sealed.
+    /// A header without flags and counter, for a packet that is yet to be sealed.
     pub fn new(kind: PacketKind, node: NodeId, role: Role) -> Self {
         Header {
             kind,
@@ -219,7 +219,7 @@ impl Header {
         const CONTROL: u8 = Role::Control as u8;
         let Some((header, ..)) = Header::split(packet) else { return false };
         let (version, kind) = (header[0], header[1]);
-        // In a later version as in this one: nobody knows more of it.
+        // A later version is expected to keep these fields where they are.
         (8..32).contains(&version)
             && version != VERSION
             && kind == HELLO

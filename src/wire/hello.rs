@@ -1,5 +1,5 @@
-//! HELLO: a daemon says that it is there, and what can be sent to it. BYE, its counterpart, has no
-//! payload.
+//! HELLO: a daemon says that it is there, and what can be sent to it. BYE, with which it leaves, has
+//! no payload.
 //!
 //! | offset | size | field |
 //! | --- | --- | --- |
@@ -17,33 +17,33 @@ use super::bytes::{Put, Reader};
 use crate::ids::TransferNo;
 use crate::name::{HostName, MAX_HOST_NAME};
 
-/// The smallest MTU that is believed: what every host must take (RFC 791, section 3.1). It bounds
-/// how small the blocks of a transfer can be made from outside.
+/// The smallest MTU that is accepted: what every host must be able to receive (RFC 791, section 3.1).
+/// It bounds how small another host can make the blocks of a transfer.
 pub const MIN_MTU: u16 = 576;
 /// The longest version, in bytes.
 pub const MAX_VERSION: usize = 32;
 
-/// What proves that a node hears us at the address it sends from: it comes back as the echo.
+/// Random-looking bytes that a node must echo to prove that it receives packets at its address.
 pub type Challenge = [u8; 16];
 
 /// The payload of HELLO.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hello {
-    /// It has just started and knows nobody.
+    /// The daemon has just started and knows no other.
     pub new: bool,
-    /// It takes part in no transfer as a target.
+    /// Whether it can be a target.
     pub receives: bool,
-    /// It wants a HELLO back.
+    /// It asks for a HELLO in return.
     pub asks: bool,
     /// The MTU of its interface, in bytes.
     pub mtu: u16,
-    /// Its receive buffer as the kernel counts it, in bytes.
+    /// The size of its receive buffer as the kernel reports it, in bytes.
     pub rcvbuf: u32,
-    /// Its transfers below this number are closed.
+    /// Its transfers before this one are closed.
     pub oldest_open: TransferNo,
-    /// To be echoed; only in what is sent to one node.
+    /// To be echoed; only in a HELLO that is sent to one node.
     pub challenge: Option<Challenge>,
-    /// The challenge of whom this is sent to.
+    /// The challenge of the node that this is sent to.
     pub echo: Option<Challenge>,
     /// Its host name.
     pub name: HostName,
@@ -61,9 +61,8 @@ impl Hello {
     /// Reads it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an unknown flag, an MTU below [`MIN_MTU`], a challenge or an echo that
-    /// its flag denies, or bad characters; [`Error::TooLarge`] for a long name or version; the wrong
-    /// length.
+    /// [`Error::Invalid`] for an unknown flag, an MTU below [`MIN_MTU`], a challenge or an echo without
+    /// its flag, or bad characters; [`Error::TooLarge`] for a long name or version; the wrong length.
     pub fn parse(payload: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(payload);
         let flags = reader.u8()?;

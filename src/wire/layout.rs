@@ -1,15 +1,15 @@
 //! Where the bytes of a batch's regular files are in its body, and which blocks hold them.
 //!
-//! A body is all regular files of the manifest, in order, laid end to end. Block `n` holds the bytes
-//! from `n * block` on. Sender and targets compute the same layout from the same manifest.
+//! The body of a batch is the contents of its regular files, in order, one after the other. Block `n`
+//! holds the bytes from `n * block` on. Sender and targets compute the same layout from the manifest.
 
 use std::ops::Range;
 
 use super::manifest::{Extent, Kind, Manifest};
 use crate::ids::{BlockNo, BlockRange, EntryNo};
 
-/// A body of one file over this many bytes streams from disk to disk; every other body is put together
-/// in memory.
+/// A body that is one file of more bytes than this streams from disk to disk; every other body is put
+/// together in memory.
 pub const STREAM_OVER: u64 = 512 << 10;
 /// The most bytes of a body that is put together in memory.
 pub const MAX_BODY: u64 = 4 << 20;
@@ -19,7 +19,7 @@ pub const MAX_BODY: u64 = 4 << 20;
 pub struct Slot {
     /// Its entry in the manifest.
     pub entry: EntryNo,
-    /// Where in the body its first byte is.
+    /// The place of its first byte in the body.
     pub start: u64,
     /// Its size in bytes; never 0 (empty files have no place).
     pub len: u64,
@@ -64,12 +64,12 @@ impl Layout {
         self.len == 0
     }
 
-    /// Whether this is one long file, which its target writes as it arrives.
+    /// Whether this is one long file, which targets write as it arrives.
     pub fn streams(&self) -> bool {
         self.slots.len() == 1 && self.len > STREAM_OVER
     }
 
-    /// Whether a target takes it: it streams, or fits in memory.
+    /// Whether targets accept it: it streams, or fits into memory.
     pub fn is_sound(&self) -> bool {
         self.streams() || self.len <= MAX_BODY
     }
@@ -85,7 +85,7 @@ impl Layout {
         self.len.div_ceil(self.block.max(1).into()) as u32
     }
 
-    /// After the last block of the body.
+    /// The end of the body: the number after its last block.
     pub fn end(&self) -> BlockNo {
         BlockNo::new(self.blocks())
     }
@@ -118,10 +118,10 @@ impl Layout {
         self.slots.binary_search_by_key(&entry, |slot| slot.entry).ok().map(|at| &self.slots[at])
     }
 
-    /// The runs of blocks that hold data of `slot`, ascending; neighbours may touch or share a block.
+    /// The blocks that hold data of `slot`, as ascending ranges, which may touch or share a block.
     pub fn blocks_of<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = BlockRange> + 'a {
         let whole = Extent { start: 0, end: slot.len };
-        // A body in memory has no holes: nothing would fill them.
+        // A body in memory is written as a whole, so that its holes are sent too.
         let data = slot.data.as_deref().filter(|_| self.streams());
         let extents = data.unwrap_or(&[]);
         let all = data.is_none().then_some(whole);

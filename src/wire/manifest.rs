@@ -1,12 +1,12 @@
 //! A batch's manifest: its entries, in the order in which they are committed.
 //!
-//! A manifest may start with the transfer's setup: a 0 byte, the path that it is about (counted;
-//! empty for the base directory), and its patterns (counted; `pattern` reads them).
+//! A manifest may start with the transfer's setup: a byte 0, the path that the transfer is about
+//! (counted; empty for the base directory), and its patterns (counted; `pattern` reads them).
 //!
-//! Each entry: its MD5 digest if the transfer compares contents (a 9 byte and 16 bytes), kind (1
-//! byte), how many bytes its path shares with the path before (varint), the rest of the path
-//! (counted), mode, uid, gid (varints), mtime (seconds zigzag varint, nanoseconds varint), then what
-//! its kind adds. Nothing stands after the last entry.
+//! Then come the entries. For each: its MD5 digest if the transfer compares contents (a byte 9 and 16
+//! bytes), its kind (1 byte), how many bytes its path shares with that of the entry before (varint), the
+//! rest of the path (counted), mode, uid, gid (varints), mtime (seconds as zigzag varint, nanoseconds as
+//! varint), and what its kind adds. Nothing follows the last entry.
 
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
@@ -17,12 +17,12 @@ use crate::name::{MAX_PATH, RelPath};
 pub const MAX_ENTRIES: usize = 1_024;
 /// The most bytes of a manifest.
 pub const MAX_MANIFEST: usize = 1 << 20;
-/// The most extents that say where a file has data; a file with more is sent with small holes filled.
+/// The most extents of a file; one that has more is sent with its small holes filled.
 pub const MAX_EXTENTS: usize = 16_384;
 /// The longest target of a symbolic link (the kernel's `PATH_MAX` less its NUL).
 pub const MAX_LINK: usize = 4_095;
 
-/// A time as file systems keep it.
+/// A time as file systems store it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Stamp {
     /// Seconds since 1970, negative before.
@@ -31,30 +31,30 @@ pub struct Stamp {
     pub nanos: u32,
 }
 
-/// A run of bytes in a file that holds data; between extents are holes.
+/// A range of bytes in a file that holds data; between extents are holes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent {
     /// The first byte.
     pub start: u64,
-    /// One past the last byte.
+    /// The byte after the last.
     pub end: u64,
 }
 
-/// What an entry is, with what only that kind has.
+/// What kind of object an entry is, with what only that kind has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// A directory before its children: it is made now, and its final attributes are carried.
+    /// A directory, before its children: it is made now. The entry has its final attributes.
     Open,
-    /// The same directory after its children: its attributes are applied.
+    /// The same directory, after its children: now its attributes are set.
     Close {
-        /// Everything that is in it was named: what else a target has in it may be deleted.
+        /// All that is in it was named, so that what else a target has in it may be deleted.
         listed: bool,
     },
     /// A regular file.
     File {
         /// Its size in bytes.
         size: u64,
-        /// Where it has data, ascending and apart; None: everywhere.
+        /// Where it has data, ascending and with holes between; None if it has no holes.
         data: Option<Vec<Extent>>,
     },
     /// A symbolic link and what it points to.
@@ -65,10 +65,10 @@ pub enum Kind {
     Char(u32, u32),
     /// A block device by its major and minor number.
     Block(u32, u32),
-    /// Something that is there and is not sent: its counterpart is not deleted.
+    /// Something that exists and is not sent; what a target has at its path is not deleted.
     Keep,
-    /// A long file that follows in a later batch with its digest. Its counterpart's may be computed
-    /// meanwhile.
+    /// A long file that follows in a later batch with its digest. Targets can compute that of their own
+    /// file meanwhile.
     Ahead {
         /// Its size in bytes.
         size: u64,
@@ -78,9 +78,9 @@ pub enum Kind {
 /// One file-system object in a transfer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Where it is, below the base directory; never the base itself.
+    /// Its path below the base directory; never the base directory itself.
     pub path: RelPath,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its permission bits (the low twelve).
     pub mode: u32,
@@ -101,19 +101,18 @@ impl Entry {
         }
     }
 
-    /// Whether it is there to be written; else it only says something of what is.
+    /// Whether it is an object to be written, rather than a remark about one.
     pub fn is_object(&self) -> bool {
         !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. })
     }
 }
 
-/// What a transfer is about, for those that want a path for themselves or delete below it. It comes
-/// with the first batch.
+/// What a transfer is about: which path it claims, and where it may delete. It is in the first batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setup {
     /// The path.
     pub path: RelPath,
-    /// What is neither sent nor deleted, as `pattern` writes it; empty if there is no pattern.
+    /// The patterns of what is neither sent nor deleted, as `pattern` writes them; empty without any.
     pub patterns: Vec<u8>,
 }
 
@@ -127,7 +126,7 @@ pub struct Manifest {
     pub setup: Option<Setup>,
     /// The entries, in order.
     pub entries: Vec<Entry>,
-    /// The digests of regular files, by their entries, ascending.
+    /// The digests of regular files by their entries, ascending.
     pub digests: Vec<(EntryNo, Digest)>,
 }
 
@@ -167,7 +166,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// About how many bytes of memory it takes, its layout included: paths share nothing there.
+    /// About how many bytes it takes in memory, with its layout, and what a target keeps of each entry.
     pub fn memory(&self) -> usize {
         let of = |entry: &Entry| {
             let more = match &entry.kind {
@@ -175,7 +174,7 @@ impl Manifest {
                 Kind::Symlink(target) => target.len(),
                 _ => 0,
             };
-            // The layout's slot, the need, the outcome.
+            // 64: the slot of the layout, the need, the outcome.
             size_of::<Entry>() + 64 + entry.path.as_bytes().len() + more
         };
         let setup = self.setup.as_ref().map_or(0, |setup| setup.patterns.len());
@@ -223,13 +222,13 @@ fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
     Ok(Setup { path, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
 }
 
-/// An upper bound of the bytes that `setup` takes in a manifest.
+/// The most bytes that `setup` takes in a manifest.
 pub fn setup_len_bound(setup: &Setup) -> usize {
     const FIXED: usize = 1 + 2 * 4;
     FIXED + setup.path.as_bytes().len() + setup.patterns.len()
 }
 
-/// An upper bound of the bytes that `entry` takes in a manifest.
+/// The most bytes that `entry` takes in a manifest.
 pub fn entry_len_bound(entry: &Entry) -> usize {
     const FIXED: usize = 17 + 1 + 3 + 3 + 3 * 5 + 10 + 5;
     let extra = match &entry.kind {

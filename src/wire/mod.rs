@@ -1,5 +1,6 @@
-//! Every packet format, parsed and emitted. Numbers are big-endian, or LEB128 ("varint") where it
-//! says so. Parsing never panics and never allocates by a length that it has not checked.
+//! Every packet format, parsed and emitted. Numbers are big-endian, or LEB128 where a comment says
+//! "varint"; a counted field is a varint and so many bytes. Parsing never panics, and never allocates by
+//! a length that it has not checked.
 //!
 //! One file holds one format, in the same order: constants, the value, `parse`, `emit`, tests.
 #![forbid(unsafe_code)]
@@ -18,16 +19,16 @@ pub mod poll;
 
 use std::fmt;
 
-/// Why bytes are not what they should be. A packet that does not parse is dropped and counted.
+/// Why bytes do not parse. A packet that does not parse is dropped and counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// It ends before its last field.
+    /// They end before the last field.
     Truncated,
-    /// Bytes are left over after its last field.
+    /// There are bytes after the last field.
     Trailing,
-    /// A field has a value that it must not have.
+    /// A field has a value that is not allowed.
     Invalid,
-    /// A number or count is over its bound.
+    /// A number or a count is over its bound.
     TooLarge,
 }
 

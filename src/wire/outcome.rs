@@ -1,7 +1,7 @@
-//! What a target says of each entry: before (NEED) and after (DONE).
+//! What a target says of each entry: what it needs (NEED), and what became of it (DONE).
 //!
-//! Both travel as runs: which entry is the first (varint), then runs of a code and a count (varints)
-//! to the end of the packet. What does not fit one packet goes on in the next.
+//! Both are written as runs: the number of the first entry (varint), then pairs of a code and a count
+//! (varints) to the end of the packet. What does not fit into one packet continues in the next.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use super::manifest::MAX_ENTRIES;
 use crate::errno::{self, ErrorText};
 use crate::ids::EntryNo;
 
-/// Why an entry failed at a target: an errno of Linux, or one of our own reasons.
+/// Why an entry failed at a target: a Linux errno, or a reason of this program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reason {
     /// An errno (`include/uapi/asm-generic/errno.h`).
     Os(u16),
-    /// A component of the path is a symbolic link there.
+    /// A component of the path is a symbolic link.
     LinkInPath,
     /// A non-empty directory stands where something else should be.
     DirectoryInPlace,
@@ -24,9 +24,9 @@ pub enum Reason {
     NotADirectoryInPlace,
     /// The target was started so that it never receives.
     ReadOnly,
-    /// The sender's file changed while it was read, and its last try failed.
+    /// The sender's file changed while it was read, in the last attempt too.
     Changed,
-    /// Another host's transfer has the path, or part of it, for itself.
+    /// Another transfer has claimed the path, or a part of it, for itself.
     Held,
     /// What is called `.makuosan` on the file system of the path is not the target's.
     StagingNotOurs,
@@ -39,7 +39,7 @@ pub enum Reason {
 const OWN: u16 = 4_096;
 
 impl Reason {
-    /// The reason for an error of the system.
+    /// The reason for a system error.
     pub fn from_io(error: &std::io::Error) -> Self {
         match error.raw_os_error().and_then(|code| u16::try_from(code).ok()) {
             Some(code @ 1..OWN) => Reason::Os(code),
@@ -96,42 +96,42 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A code that says one thing of one entry.
+/// A code about one entry, as [`Runs`] carry it.
 pub trait Code: Copy + PartialEq {
     /// Its number on the wire.
     fn number(self) -> u32;
-    /// The code of a number.
+    /// The code with this number.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a number without one.
+    /// [`Error::Invalid`] if there is none.
     fn from_number(number: u32) -> Result<Self, Error>;
 }
 
 /// What a target needs to bring one entry up to date.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
-    /// Nothing: it is the same already.
+    /// Nothing: it is up to date.
     Skip,
     /// Its attributes differ.
     Attributes,
     /// It is missing, of another type, or its content differs.
     All,
-    /// The target never receives; it would need something.
+    /// It is not up to date, but the target never receives.
     ReadOnly,
     /// It cannot be brought up to date.
     Failed(Reason),
-    /// It is below a directory that failed: the directory's own line says so.
+    /// It is below a directory that failed; only the directory itself is reported.
     Silent,
 }
 
-/// What a target has spooled.
+/// What a target has spooled for deletion, in numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeletionTally {
-    /// How many entries would go.
+    /// How many entries would be deleted.
     pub spooled: u64,
-    /// How many could not be listed, or cannot go: they are named with the others.
+    /// How many directories could not be listed, or entries cannot be deleted; they are named as well.
     pub failed: u64,
-    /// How many entries the listed directories of the target have in all, those included.
+    /// How many entries the listed directories have at the target in all, those included.
     pub entries: u64,
 }
 
@@ -145,11 +145,12 @@ impl DeletionTally {
 /// What became of something spooled for deletion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpoolCode {
-    /// It would go.
+    /// It would be deleted.
     Spooled,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
-    /// It has changed since it was listed, or something excluded is in it: it stays, silently.
+    /// It stays, and is not reported: it has changed since it was listed, or contains something that
+    /// patterns exclude.
     Kept,
     /// It could not be deleted.
     Failed(Reason),
@@ -158,17 +159,17 @@ pub enum SpoolCode {
 /// What a target did with one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It was the same already.
+    /// It was up to date.
     Skipped,
-    /// It is now as sent.
+    /// It was brought up to date.
     Updated,
     /// The target never receives.
     ReadOnly,
     /// It failed.
     Failed(Reason),
-    /// It is below a directory that failed.
+    /// It is below a directory that failed; only the directory itself is reported.
     Silent,
-    /// It was struck from the commit by the sender.
+    /// The sender has struck it from the commit.
     Struck,
 }
 
@@ -247,17 +248,17 @@ impl Code for Outcome {
     }
 }
 
-/// Some neighbouring entries' codes, as one packet carries them.
+/// The codes of consecutive entries, as one packet carries them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Runs<C> {
     /// The entry of the first code.
     pub first: EntryNo,
-    /// Each code with how many neighbours have it; no count is 0.
+    /// Codes, each with the number of consecutive entries that have it, which is not 0.
     pub runs: Vec<(C, u16)>,
 }
 
 impl<C: Code> Runs<C> {
-    /// As many of `codes` from `first` on as fit `room` bytes; and which entry comes next.
+    /// As many of `codes` from `first` on as fit into `room` bytes, and the entry that comes next.
     pub fn pack(codes: &[C], first: EntryNo, room: usize) -> (Self, EntryNo) {
         let mut runs: Vec<(C, u16)> = Vec::new();
         let mut used = 3;

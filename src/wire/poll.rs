@@ -6,7 +6,7 @@ use super::bits::Bits;
 use super::bytes::{Put, Reader};
 use crate::ids::{BatchNo, BlockNo, TargetNo};
 
-/// Everything before this has been sent once, in a stream of batches and their blocks.
+/// How far a stream of blocks has got: all blocks before this one have been sent once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Mark {
     /// The batch that is being sent.
@@ -16,7 +16,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The mark within one batch: the first block of `batch` that has not been sent.
+    /// How far it has got in one batch: the first block of `batch` that has not been sent.
     pub fn within(&self, batch: BatchNo) -> BlockNo {
         match batch.cmp(&self.batch) {
             std::cmp::Ordering::Less => BlockNo::END,
@@ -34,7 +34,7 @@ impl Mark {
 /// Which targets must answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Asked {
-    /// From this target on so many, going on with the first after the last.
+    /// So many targets from this one on; after the last comes the first.
     Slice(TargetNo, u16),
     /// These.
     These(Bits<TargetNo>),
@@ -63,21 +63,21 @@ impl Asked {
     }
 }
 
-/// The payload of POLL. Its number is the header's block, the lowest batch that is not done
-/// everywhere the header's batch.
+/// The payload of POLL. The header carries its number (in the place of the block) and the lowest batch
+/// that is not done everywhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Poll {
-    /// How far manifests have been sent.
+    /// How far the manifests have been sent.
     pub offers: Mark,
-    /// How far bodies have been sent.
+    /// How far the bodies have been sent.
     pub data: Mark,
-    /// Over how many microseconds the answers spread.
+    /// Over how many microseconds all targets together spread their answers.
     pub spread: u32,
-    /// The batch of the first bit of the next two.
+    /// The batch that the lowest bit of the next two fields stands for.
     pub want_first: BatchNo,
-    /// Batches whose NEED the sender lacks from someone asked.
+    /// The batches whose NEED the sender has not got from all that are asked.
     pub want_need: u16,
-    /// Batches whose DONE the sender lacks from someone asked.
+    /// The batches whose DONE the sender has not got from all that are asked.
     pub want_done: u16,
     /// Who must answer.
     pub asked: Asked,

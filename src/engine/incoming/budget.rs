@@ -1,16 +1,17 @@
-//! Who may have how much of the memory for incoming transfers.
+//! How the memory for incoming transfers is divided among their senders.
 
 use std::collections::HashMap;
 
 use crate::name::NodeId;
 
-/// Enough for the largest manifest, decoded, with its body: what one batch takes at the most.
+/// The most that one batch takes: the largest manifest, decoded, with its body.
 const LARGEST: usize = 22 << 20;
-/// What the lowest batch of the first transfer may take beyond the budget, by its sender's own count.
+/// How far the lowest batch of the first transfer may exceed the budget, counting its own sender only.
 const FIRST_BEYOND: usize = 24 << 20;
-/// What all others may take beyond it: a sender that takes more than its part leaves theirs to them.
+/// How far all others together may exceed it: one sender that takes more than its part does not take
+/// theirs from them.
 const OTHERS_BEYOND: usize = 32 << 20;
-/// Enough for a manifest, nearly always.
+/// Enough for nearly every manifest.
 const ENOUGH: usize = 8 << 20;
 /// The most memory beyond the budget that is ever in use.
 pub const BEYOND: usize = 56 << 20;
@@ -18,15 +19,16 @@ pub const BEYOND: usize = 56 << 20;
 /// Which part of the budget a batch may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rank {
-    /// The lowest open batch of the first transfer does not wait for what others do.
+    /// The lowest open batch of the first transfer: it never waits for others.
     First,
-    /// Those of the others have a part for themselves: none is held up for good by a transfer that
-    /// stands still, or by its own later batches.
+    /// The lowest open batch of another transfer. A part of the memory is kept for these, so that none
+    /// waits forever for a transfer that stands still, or for its own later batches.
     Lowest,
+    /// Any other batch.
     Later,
 }
 
-/// The memory in use, by whose it is.
+/// The memory in use, by sender.
 #[derive(Debug)]
 pub(super) struct Budget {
     size: usize,
@@ -48,18 +50,18 @@ impl Budget {
         self.by_node.get(&node).copied().unwrap_or(0)
     }
 
-    /// What is in use as `node` has to see it: nobody else's part counts as more than it should be.
+    /// What counts as in use when `node` wants memory: of every other sender, no more than an equal part.
     fn seen_by(&self, node: NodeId) -> usize {
         let others = || self.by_node.iter().filter(|(other, _)| **other != node);
         let part = self.size / (others().count() + 1);
         self.of(node) + others().map(|(_, used)| (*used).min(part)).sum::<usize>()
     }
 
-    /// Takes `bytes`, if they are there for a batch of this rank.
+    /// Takes `bytes`, if a batch of this rank may have them.
     pub(super) fn reserve(&mut self, node: NodeId, rank: Rank, bytes: usize) -> bool {
         let fits = |used: usize, most: usize| used.saturating_add(bytes) <= most;
         let fits = match rank {
-            // A sender that is first with one transfer after the other has an end too.
+            // A sender can be first again and again: all of its transfers together are bounded.
             Rank::First => {
                 fits(self.of(node), self.size + FIRST_BEYOND) && fits(self.used, self.size + BEYOND)
             }
@@ -77,7 +79,7 @@ impl Budget {
         fits
     }
 
-    /// Takes `bytes` whether they are there or not.
+    /// Takes `bytes` in any case.
     pub(super) fn take(&mut self, node: NodeId, bytes: usize) {
         if bytes > 0 {
             self.used += bytes;

@@ -1,5 +1,5 @@
-//! A simulated fleet: senders and their targets over a network that loses, doubles, reorders and
-//! delays, with a seed and a virtual clock. No real time passes.
+//! A simulated fleet: senders and their targets, and a network between them that loses, duplicates,
+//! reorders and delays packets, all by a seed and with a virtual clock. No real time passes.
 
 mod disk;
 mod edges;
@@ -51,9 +51,9 @@ struct Source {
 }
 
 enum Happening {
-    /// To the target of this index and life.
+    /// A packet comes to the target with this index, if it is still in this life.
     ToTarget(usize, u32, Packet),
-    /// To all targets.
+    /// A packet comes to all targets.
     ToAll(Packet),
     ToSender(SocketAddrV4, Header, Rc<Vec<u8>>),
     DiskDone(usize, u32, DiskAnswer<Handle>),
@@ -67,19 +67,19 @@ enum Happening {
 enum Action {
     KillTarget(usize),
     RestartTarget(usize),
-    /// The group notices that a target was started anew.
+    /// The group notices that a target was restarted.
     Replaced(usize),
-    /// A target is cut off, or back.
+    /// A target is cut off from the network, or back.
     Cut(usize),
     Mend(usize),
-    /// What it says is lost, or not any more.
+    /// All packets that a target sends are lost, or no longer.
     Mute(usize, bool),
-    /// A target's receiver stands still for so long; its daemon says BUSY.
+    /// A target's receiver stands still for so long, while its daemon sends BUSY.
     Stall(usize, Span),
     Busy(usize),
     KillSender,
     RestartSender,
-    /// A sender's client stops to read, or reads again.
+    /// A sender's client stops reading, or reads again.
     Pause(usize),
     Resume(usize),
     Abort,
@@ -108,7 +108,7 @@ impl Ord for Queued {
     }
 }
 
-/// Says whether a packet is lost: the target it goes to or comes from, and its header.
+/// Whether a packet is lost, by the target that it goes to or comes from, and its header.
 type Filter = Box<dyn FnMut(usize, &Header) -> bool>;
 
 struct Sim {
@@ -120,15 +120,15 @@ struct Sim {
     net: Net,
     senders: Vec<Sender>,
     targets: Vec<Host>,
-    /// Bytes of packets and of blocks sent, feedback packets received.
+    /// How many bytes senders have sent, and how many packets have come back.
     wire_bytes: u64,
     feedback: u64,
-    /// Actions by the number of the step before which they happen.
+    /// What happens before which step.
     script: Vec<(u64, Action)>,
     filter: Option<Filter>,
-    /// Of a thousand packets, so many are copied by a hostile member and changed; and a target whose
-    /// answers are changed.
+    /// Of a thousand packets, so many are copied by a hostile member, and changed.
     hostile: u64,
+    /// A target whose answers are changed.
     liar: Option<usize>,
 }
 
@@ -136,7 +136,7 @@ fn address(index: usize) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(0x0a00_0001 + index as u32), 5_000)
 }
 
-/// A timer that goes off so often without anything to be done is one that spins.
+/// A timer that expires so often with nothing to do is spinning.
 const MOST_SPINS: u32 = 100;
 
 impl Sim {

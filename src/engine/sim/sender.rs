@@ -33,7 +33,7 @@ pub(super) enum When {
 struct Open {
     number: BatchNo,
     source: Rc<Source>,
-    /// The entries whose bytes were asked for when the body was loaded, and those that it has.
+    /// The entries whose bytes were wanted when the body was loaded, and those whose bytes it has.
     body: Option<(Bits<EntryNo>, Rc<Bits<EntryNo>>)>,
     sent: u32,
 }
@@ -47,20 +47,20 @@ pub(super) struct Sender {
     /// Batches to be handed in; what is struck is added at the end.
     pub(super) input: Vec<Manifest>,
     next_input: usize,
-    /// Each batch after the first is found so much later.
+    /// How long the walk takes for each batch after the first.
     pub(super) walk_takes: Span,
     walked: Time,
     open: Vec<Open>,
-    /// The files that change: batch, entry, when. And those that have changed.
+    /// The files that change, by batch and entry, and when; and those that have changed.
     pub(super) changes: Vec<(BatchNo, EntryNo, When)>,
     changed: BTreeSet<(BatchNo, EntryNo)>,
     /// Entries that were struck, in all.
     pub(super) struck: u64,
-    /// Bodies are often dropped from memory.
+    /// Whether bodies are often dropped from memory.
     pub(super) forgetful: bool,
-    /// The client reads nothing.
+    /// Whether the client reads nothing.
     pub(super) paused: bool,
-    /// By target: entries whose outcome came, and why it left.
+    /// By target: how many outcomes have come, and why it left the transfer.
     pub(super) outcomes: Vec<u64>,
     pub(super) gone: Vec<Option<Gone>>,
     pub(super) suspended: u64,
@@ -72,7 +72,7 @@ pub(super) struct Sender {
     pub(super) parallel: usize,
     pub(super) dry_run: bool,
     pub(super) delete: bool,
-    /// By target: names of what was spooled, and how many were deleted.
+    /// By target: how many spooled entries were named, and how many deleted.
     pub(super) named: Vec<u64>,
     pub(super) deleted: Vec<u64>,
     pub(super) timeout: Span,
@@ -154,12 +154,12 @@ impl Sender {
         self.finished = None;
     }
 
-    /// Whether its part is over.
+    /// Whether the transfer is over.
     pub(super) fn is_over(&self) -> bool {
         self.outgoing.as_ref().is_none_or(Outgoing::is_over) && self.finished.is_some()
     }
 
-    /// What leaves now. Whether there may be more.
+    /// The packets that leave now; None if there are none left.
     pub(super) fn drive(&mut self, now: Time) -> Option<Vec<(Destination, Packet, usize)>> {
         let mut outgoing = self.outgoing.take()?;
         let sent = loop {
@@ -362,7 +362,7 @@ impl Sim {
         self.drive_sender(who);
     }
 
-    /// Files that are no files cannot change.
+    /// The files that are not empty: only those can change.
     pub(super) fn files(&self, who: usize) -> Vec<(BatchNo, EntryNo)> {
         let mut files = Vec::new();
         for (batch, manifest) in BatchNo::FIRST.onwards().zip(&self.senders[who].input) {
