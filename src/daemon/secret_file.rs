@@ -1,12 +1,12 @@
 //! Reading files with a secret in them: keys and the console's password.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::errno::ErrorText;
-use crate::fs::resolve;
+use crate::fs::resolve::{self, ResolveError};
 use crate::sys::fsat::{self, FileType, Stat};
 
 /// What is in the file.
@@ -18,40 +18,86 @@ pub(super) enum Kind {
     Password,
 }
 
+/// Why such a file is not used, in words that fit after its name.
+#[derive(Debug)]
+pub(crate) enum SecretFileError {
+    /// It cannot be found or read, or a symbolic link leads there that is not trusted.
+    Path(ResolveError),
+    /// It is a directory.
+    Directory,
+    /// It is neither a file nor a directory.
+    NoFile,
+    /// It belongs to this user, who is neither root nor the daemon's user.
+    Owner(u32),
+    /// Its mode lets others read or write it.
+    Mode(u32),
+}
+
+impl fmt::Display for SecretFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretFileError::Path(why) => why.fmt(f),
+            SecretFileError::Directory => f.write_str("is a directory"),
+            SecretFileError::NoFile => f.write_str("is no file"),
+            SecretFileError::Owner(uid) => write!(
+                f,
+                "belongs to user {uid}, neither root nor the daemon's user: chown it to one of them"
+            ),
+            SecretFileError::Mode(mode) => {
+                write!(f, "its group or others can read or write it (mode {mode:04o}): chmod 600")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SecretFileError {}
+
+impl From<ResolveError> for SecretFileError {
+    fn from(why: ResolveError) -> Self {
+        SecretFileError::Path(why)
+    }
+}
+
+impl From<io::Error> for SecretFileError {
+    fn from(error: io::Error) -> Self {
+        SecretFileError::Path(ResolveError::Io(error))
+    }
+}
+
 /// Reads the beginning of a file, as much as there is room for, and returns how much that was. Only
 /// symbolic links of root and of `us`, the daemon's user, are followed.
 ///
 /// # Errors
-/// What is wrong with it, in words that fit after the file's name.
-pub(super) fn read(kind: Kind, path: &Path, us: u32, into: &mut [u8]) -> Result<usize, String> {
-    let failed = |error: io::Error| ErrorText(&error).to_string();
-    let resolved = resolve::follow(path, us).map_err(|why| why.to_string())?;
-    let (fd, stat) = resolved.found().map_err(failed)?;
+/// See [`SecretFileError`].
+pub(super) fn read(
+    kind: Kind,
+    path: &Path,
+    us: u32,
+    into: &mut [u8],
+) -> Result<usize, SecretFileError> {
+    let resolved = resolve::follow(path, us)?;
+    let (fd, stat) = resolved.found()?;
     match stat.kind {
         FileType::File => check(stat, us)?,
         // Whoever names a device knows what it gives.
         FileType::Char if kind == Kind::Password => {}
-        FileType::Directory => return Err("is a directory".to_owned()),
+        FileType::Directory => return Err(SecretFileError::Directory),
         // To read a FIFO would be to wait for somebody who writes to it.
-        _ => return Err("is no file".to_owned()),
+        _ => return Err(SecretFileError::NoFile),
     }
     let (dir, name) = (resolved.dir().as_fd(), resolved.name());
-    let file = fsat::reopen(dir, name, fd.as_fd(), libc::O_RDONLY).map_err(failed)?;
-    fill(&mut File::from(file), into).map_err(failed)
+    let file = fsat::reopen(dir, name, fd.as_fd(), libc::O_RDONLY)?;
+    Ok(fill(&mut File::from(file), into)?)
 }
 
 /// Whether nobody else can have it, or can have put it there.
-fn check(stat: &Stat, us: u32) -> Result<(), String> {
+fn check(stat: &Stat, us: u32) -> Result<(), SecretFileError> {
     if stat.uid != 0 && stat.uid != us {
-        let whose = format!("belongs to user {}", stat.uid);
-        return Err(format!(
-            "{whose}, neither root nor the daemon's user: chown it to one of them"
-        ));
+        return Err(SecretFileError::Owner(stat.uid));
     }
     let mode = stat.mode & 0o777;
     if mode & 0o066 != 0 {
-        let why = "its group or others can read or write it";
-        return Err(format!("{why} (mode {mode:04o}): chmod 600"));
+        return Err(SecretFileError::Mode(mode));
     }
     Ok(())
 }

@@ -17,6 +17,7 @@
 //! kept), `names`, `paths` and `errors`. Files import each other in one direction only.
 #![forbid(unsafe_code)]
 
+mod allowance;
 mod attributes;
 pub mod batch;
 mod claim;
@@ -29,6 +30,7 @@ mod extents;
 pub mod found;
 mod grain;
 mod identity;
+mod name_set;
 mod names;
 mod opened;
 mod paths;

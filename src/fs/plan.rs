@@ -103,7 +103,10 @@ impl Disk {
                 return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
-        transfer.only_needs.insert(batch, needs.clone());
+        // A transfer that changes nothing ends here: nothing is staged or committed.
+        if !transfer.surplus.mode.changes_nothing() {
+            transfer.only_needs.insert(batch, needs.clone());
+        }
         DiskAnswer::Planned { key, batch, needs, file: None }
     }
 

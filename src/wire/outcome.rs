@@ -135,6 +135,13 @@ pub struct DeletionTally {
     pub entries: u64,
 }
 
+impl DeletionTally {
+    /// How many names the target has to tell.
+    pub fn names(&self) -> u64 {
+        self.spooled.saturating_add(self.failed)
+    }
+}
+
 /// What became of something spooled for deletion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpoolCode {

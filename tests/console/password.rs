@@ -30,7 +30,7 @@ fn the_password_is_said_when_it_is_asked_for() {
     let (told, done) = with("> ", script(&steps[1..]), &["members", "-K", file]);
     assert_eq!((told.len(), done.status), (3, 0));
 
-    let wrong = "msync: the daemon at TARGET does not take the password of -K\n";
+    let wrong = "msync: the daemon at TARGET rejects the password of -K\n";
     for answer in ["\rsorry.\n", ASK] {
         let (told, done) = with(ASK, script(&[(password, answer)]), &["members", "-K", file]);
         assert_eq!((told, done), (vec![password.to_owned(), "quit".to_owned()], ran(1, "", wrong)));

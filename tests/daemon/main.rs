@@ -16,6 +16,7 @@ mod devices;
 mod errors;
 mod faults;
 mod faults_attributes;
+mod faults_memory;
 mod faults_more;
 mod garbage;
 mod hazards;

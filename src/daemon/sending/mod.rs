@@ -1,8 +1,11 @@
 //! The sender thread and the walkers: the transfers that go out.
 
+mod host_tally;
 pub(super) mod launch;
+mod open_batches;
 mod outgoing_transfer;
 mod packets_out;
 mod report;
 pub(super) mod sender;
+mod state;
 mod walker;

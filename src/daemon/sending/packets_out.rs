@@ -21,7 +21,7 @@ const ROOM: usize = 65_489;
 /// The most segments of one send (`UDP_MAX_SEGMENTS` of `include/linux/udp.h`).
 const MOST_SEGMENTS: usize = 64;
 
-pub(crate) struct Wire {
+pub(crate) struct PacketsOut {
     shared: Arc<Shared>,
     seal: Seal,
     bucket: Option<TokenBucket>,
@@ -34,10 +34,10 @@ pub(crate) struct Wire {
     now: Time,
 }
 
-impl Wire {
+impl PacketsOut {
     /// Sends at `rate` bytes a second at the most.
     pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
-        Wire {
+        PacketsOut {
             seal: Seal::new(shared.me, Role::Sender, shared.keys.as_ref()),
             shared,
             bucket: rate.map(TokenBucket::new),

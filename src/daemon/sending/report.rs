@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::host_tally::HostTally;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
+use crate::console::reply::HostStatus;
 use crate::console::reply::{self, Progress, Said, Total};
-use crate::console::reply::{CheckCount, HostReport, HostStatus};
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
@@ -18,30 +19,18 @@ use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
 use crate::time::Time;
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::manifest::{Entry, Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
+use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 
-/// A host's further errors are only counted.
-const MOST_ERRORS: u64 = 100;
 /// Fewer entries than this may go without `--force`, even if they are more than half.
 const FEW: u64 = 100;
 /// A dry run names each path once, whatever the number of hosts; it remembers so many.
 const MOST_NAMED: usize = 100_000;
 
-#[derive(Debug)]
-struct Told {
-    report: HostReport,
-    /// Errors that were shown, and that were not.
-    errors: u64,
-    /// Entries that differ on a host that is never written to.
-    readonly: u64,
-    gone: bool,
-}
-
 /// What has been said of each entry of a batch.
 #[derive(Debug)]
-struct Open {
+struct MarkedBatch {
     manifest: Arc<Manifest>,
     marks: Vec<u8>,
 }
@@ -58,8 +47,8 @@ pub(super) struct Report {
     level: u8,
     watch: Watch,
     began: Time,
-    hosts: Vec<Told>,
-    batches: BTreeMap<BatchNo, Open>,
+    hosts: Vec<HostTally>,
+    batches: BTreeMap<BatchNo, MarkedBatch>,
     total: Total,
     done: Progress,
     last: (Time, u64),
@@ -74,18 +63,14 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
-        let check = new.order.mode.is_check().then(CheckCount::default);
-        let told = |host: &Host| {
-            let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
-            Told { report, errors: 0, readonly: 0, gone: false }
-        };
+        let tally = |host: &Host| HostTally::new(host, new.order.mode.is_check());
         Report {
             client: new.client,
             unread: new.unread.clone(),
             level: new.level,
             watch: new.watch,
             began,
-            hosts: new.hosts.iter().map(told).collect(),
+            hosts: new.hosts.iter().map(tally).collect(),
             batches: BTreeMap::new(),
             total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
             done: Progress::default(),
@@ -118,7 +103,7 @@ impl Report {
         };
         let below = manifest.entries.iter().filter(counts);
         self.below += below.count() as u64;
-        self.batches.insert(number, Open { manifest, marks });
+        self.batches.insert(number, MarkedBatch { manifest, marks });
     }
 
     /// A dry run: what a target would need.
@@ -299,8 +284,8 @@ impl Report {
             lines.push(error.about("", reply::shown(&order.path)).into());
         }
         for (target, tally) in tallies {
-            let told = &mut self.hosts[target.index()];
-            let (name, DeletionTally { spooled, entries, .. }) = (&told.report.name, *tally);
+            let host = &mut self.hosts[target.index()];
+            let (name, DeletionTally { spooled, entries, .. }) = (&host.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
             let free = order.mode.path_is_gone() || order.force;
             let why = if let Some(most) = over {
@@ -316,12 +301,12 @@ impl Report {
             };
             let error = ErrorLine::new(Code::TooMuchToDelete, why);
             let error = error.about(name, reply::shown(&order.path));
-            told.report.error(error.report.clone());
+            host.report.error(error.report.clone());
             lines.push(error.into());
         }
         if !lines.is_empty() {
             self.total.errors += lines.len() as u64;
-            self.hosts.iter_mut().for_each(|told| told.worsen(HostStatus::Failed));
+            self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
             self.say(shared, lines);
             self.over_limit = true;
             return (false, failed);
@@ -342,12 +327,12 @@ impl Report {
 
     /// A target has deleted what it had spooled.
     pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
-        let told = &mut self.hosts[target.index()];
-        told.report.deleted = deleted;
+        let tally = &mut self.hosts[target.index()];
+        tally.report.deleted = deleted;
         // Hosts have much the same too much: the most of one is what went, as far as one number tells.
         self.total.deleted = self.total.deleted.max(deleted);
         if failed > 0 {
-            told.worsen(HostStatus::Failed);
+            tally.worsen(HostStatus::Failed);
         }
         self.total.errors += failed;
     }
@@ -364,13 +349,13 @@ impl Report {
         let dry_run = order.mode.changes_nothing();
         let mut lines = Vec::new();
         for (code, path) in names {
-            let told = &mut self.hosts[target.index()];
-            let host = &told.report.name;
+            let tally = &mut self.hosts[target.index()];
+            let host = &tally.report.name;
             match code {
                 SpoolCode::Spooled if self.over_limit => {}
                 SpoolCode::Spooled if order.mode.is_check() => {
                     lines.push(Said::Line(1, reply::check_extra(host, path)));
-                    told.report.check.get_or_insert_default().extra += 1;
+                    tally.report.check.get_or_insert_default().extra += 1;
                 }
                 SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
                     if !self.named.contains(path) {
@@ -387,18 +372,11 @@ impl Report {
                     lines.push(Said::Line(level, reply::delete(host, path, false)))
                 }
                 SpoolCode::Failed(reason) => {
-                    told.errors += 1;
                     let error = match level {
                         0 => ErrorLine::not_deleted(host, path, *reason),
                         _ => ErrorLine::on(host, path, *reason),
                     };
-                    told.report.error(error.report.clone());
-                    if told.errors <= MOST_ERRORS {
-                        lines.push(error.into());
-                    }
-                    if let Some(count) = &mut told.report.check {
-                        count.errors += 1;
-                    }
+                    lines.extend(tally.not_deleted(error));
                 }
                 SpoolCode::Spooled | SpoolCode::Kept => {}
             }
@@ -424,10 +402,10 @@ impl Report {
 
     /// A host has left the transfer.
     pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
-        let told = &mut self.hosts[target.index()];
-        told.gone = true;
+        let tally = &mut self.hosts[target.index()];
+        tally.gone = true;
         self.total.errors += 1;
-        let (name, address) = (&told.report.name, told.report.address);
+        let (name, address) = (&tally.report.name, tally.report.address);
         let left = |code, why| (HostStatus::Timeout, ErrorLine::gone(name, address, code, why));
         let (status, error) = match why {
             Gone::Silent => left(Code::Timeout, "receive time out"),
@@ -439,8 +417,8 @@ impl Report {
                 (HostStatus::Refused, ErrorLine::refused(name, Escaped(path), *reason))
             }
         };
-        told.worsen(status);
-        told.report.error(error.report.clone());
+        tally.worsen(status);
+        tally.report.error(error.report.clone());
         log::notice(format_args!("{}", error.text()));
         self.say(shared, vec![error.into()]);
     }
@@ -455,7 +433,7 @@ impl Report {
     ) {
         let mut progress = self.done;
         progress.bytes_done += streaming;
-        progress.hosts = self.hosts.iter().filter(|told| !told.gone).count() as u32;
+        progress.hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
         let took = now.since(self.last.0).secs_f64();
         let moved = progress.bytes_done.saturating_sub(self.last.1);
         progress.rate = if took > 0.0 { (moved as f64 / took) as u64 } else { 0 };
@@ -476,87 +454,30 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
-        let more = |told: &&Told| told.errors > MOST_ERRORS;
-        let lines = self.hosts.iter().filter(more).map(|told| {
-            let (name, more) = (&told.report.name, told.errors - MOST_ERRORS);
+        let more = self.hosts.iter().filter(|tally| tally.more_errors() > 0);
+        let lines = more.map(|tally| {
+            let (name, more) = (&tally.report.name, tally.more_errors());
             let why = format!("{more} more errors {name}");
             ErrorLine::new(Code::MoreErrors, why).about(name, "").into()
         });
-        let readonly = self.hosts.iter().filter(|told| told.readonly > 0).map(|told| {
-            let (name, count) = (&told.report.name, told.readonly);
+        let readonly = self.hosts.iter().filter(|tally| tally.readonly > 0).map(|tally| {
+            let (name, count) = (&tally.report.name, tally.readonly);
             let why = format!("{name} is read-only: {count} entries differ there");
             ErrorLine::new(Code::ReadOnly, why).about(name, "").into()
         });
-        let counts = self
-            .hosts
-            .iter()
-            .filter(|told| !told.gone)
-            .filter_map(|told| Some(Said::Line(1, told.report.check?.line(&told.report.name))));
+        let counts =
+            self.hosts.iter().filter(|tally| !tally.gone).filter_map(|tally| {
+                Some(Said::Line(1, tally.report.check?.line(&tally.report.name)))
+            });
         let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
         self.say(shared, lines);
-        let failed = |told: &&Told| told.report.status != HostStatus::Ok;
+        let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
-        let hosts = self.hosts.iter().map(|told| told.report.clone()).collect();
+        let hosts = self.hosts.iter().map(|tally| tally.report.clone()).collect();
         let (client, total) = (self.client, self.total);
         shared.control.send(ToControl::Over { client, number, hosts, total });
-    }
-}
-
-impl Told {
-    fn worsen(&mut self, status: HostStatus) {
-        self.report.status = self.report.status.max(status);
-    }
-
-    /// What a comparison has shown of an entry; whether the host does not have it as it is here.
-    fn compared(
-        &mut self,
-        total: &mut Total,
-        lines: &mut Vec<Said>,
-        entry: &Entry,
-        need: Need,
-    ) -> bool {
-        let path = &entry.path;
-        let shown = entry.is_object() && entry.kind != Kind::Open;
-        let count = self.report.check.get_or_insert_default();
-        let host = &self.report.name;
-        match need {
-            Need::Skip | Need::Attributes => {
-                if shown {
-                    count.ok += 1;
-                    lines.push(Said::Line(1, reply::check_ok(host, path)));
-                }
-                if need == Need::Attributes {
-                    count.attr += 1;
-                    lines.push(Said::Line(1, reply::check_attr(host, path)));
-                }
-                false
-            }
-            Need::All | Need::ReadOnly => {
-                count.ng += 1;
-                lines.push(Said::Line(0, reply::check_ng(host, path)));
-                self.worsen(HostStatus::Failed);
-                true
-            }
-            Need::Failed(reason) => {
-                count.errors += 1;
-                self.error(total, lines, path, &reason);
-                true
-            }
-            Need::Silent => true,
-        }
-    }
-
-    fn error(&mut self, total: &mut Total, lines: &mut Vec<Said>, path: &RelPath, reason: &Reason) {
-        self.worsen(HostStatus::Failed);
-        self.errors += 1;
-        total.errors += 1;
-        let error = ErrorLine::on(&self.report.name, path, *reason);
-        self.report.error(error.report.clone());
-        if self.errors <= MOST_ERRORS {
-            lines.push(error.into());
-        }
     }
 }

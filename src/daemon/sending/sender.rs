@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::outgoing_transfer::OutgoingTransfer;
-use super::packets_out::Wire;
+use super::outgoing_transfer::{OutgoingTransfer, Turn};
+use super::packets_out::PacketsOut;
 use crate::daemon::clock;
 use crate::daemon::messages::{ToControl, ToSender};
 use crate::daemon::shared::{Shared, lock};
+use crate::ids::TransferNo;
 use crate::time::Time;
 
 /// So many sends of one transfer before the next has its turn.
@@ -14,16 +15,22 @@ const TURN: usize = 4;
 
 pub(crate) struct Sender {
     shared: Arc<Shared>,
-    transfers: Vec<OutgoingTransfer>,
-    wire: Wire,
+    transfers: Vec<Driven>,
+    out: PacketsOut,
     stopping: bool,
+}
+
+/// A transfer, and how its last turn ended.
+struct Driven {
+    transfer: OutgoingTransfer,
+    turn: Turn,
 }
 
 impl Sender {
     /// `rate`: bytes a second at the most.
     pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
-        let wire = Wire::new(Arc::clone(&shared), rate);
-        Sender { shared, transfers: Vec::new(), wire, stopping: false }
+        let out = PacketsOut::new(Arc::clone(&shared), rate);
+        Sender { shared, transfers: Vec::new(), out, stopping: false }
     }
 
     /// Runs until it is told to stop; then it aborts everything.
@@ -36,13 +43,11 @@ impl Sender {
             for message in messages {
                 self.message(now, message);
             }
-            for transfer in &mut self.transfers {
-                transfer.timeout(now);
+            self.all().for_each(|transfer| transfer.timeout(now));
+            for driven in &mut self.transfers {
+                driven.turn = driven.transfer.drive(now, &mut self.out, TURN);
             }
-            for transfer in &mut self.transfers {
-                transfer.drive(now, &mut self.wire, TURN);
-            }
-            self.wire.flush(now);
+            self.out.flush(now);
             self.reap();
             if self.stopping {
                 // Nobody hears the answers any more; who misses this hears BYE.
@@ -53,14 +58,14 @@ impl Sender {
 
     /// When something is to be done: at once while any transfer has more to send.
     fn next(&self, now: Time) -> Option<Time> {
-        let open = self.wire.next();
+        let open = self.out.next();
         self.transfers
             .iter()
-            .filter_map(|transfer| {
-                if transfer.has_more() && self.wire.open(now) {
+            .filter_map(|driven| {
+                if driven.turn == Turn::More && self.out.open(now) {
                     return Some(now);
                 }
-                let at = transfer.poll_timeout()?;
+                let at = driven.transfer.poll_timeout()?;
                 // A full bucket holds back blocks, and everything that is not yet due.
                 Some(if at <= now { open.unwrap_or(now).max(at) } else { at })
             })
@@ -70,38 +75,40 @@ impl Sender {
     fn message(&mut self, now: Time, message: ToSender) {
         match message {
             ToSender::Start(new) => {
-                let shared = Arc::clone(&self.shared);
-                self.transfers.push(OutgoingTransfer::new(shared, *new, now));
+                let transfer = OutgoingTransfer::new(Arc::clone(&self.shared), *new, now);
+                self.transfers.push(Driven { transfer, turn: Turn::More });
             }
             ToSender::Feedback { node, number, batch, feedback } => {
-                if let Some(transfer) =
-                    self.transfers.iter_mut().find(|transfer| transfer.number() == number)
-                {
+                if let Some(transfer) = self.find(number) {
                     transfer.feedback(now, node, batch, feedback);
                 }
             }
             ToSender::Abort(number) => {
-                if let Some(transfer) =
-                    self.transfers.iter_mut().find(|transfer| transfer.number() == number)
-                {
+                if let Some(transfer) = self.find(number) {
                     transfer.abort(now);
                 }
             }
-            ToSender::Gone(node) => {
-                self.transfers.iter_mut().for_each(|transfer| transfer.member_gone(now, node))
-            }
+            ToSender::Gone(node) => self.all().for_each(|transfer| transfer.member_gone(now, node)),
             ToSender::Walked | ToSender::Resume => {}
             ToSender::Stop => {
                 self.stopping = true;
-                self.transfers.iter_mut().for_each(|transfer| transfer.abort(now));
+                self.all().for_each(|transfer| transfer.abort(now));
             }
         }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut OutgoingTransfer> {
+        self.transfers.iter_mut().map(|driven| &mut driven.transfer)
+    }
+
+    fn find(&mut self, number: TransferNo) -> Option<&mut OutgoingTransfer> {
+        self.all().find(|transfer| transfer.number() == number)
     }
 
     /// Lets go of the transfers that are over.
     fn reap(&mut self) {
         let shared = &self.shared;
-        self.transfers.retain_mut(|transfer| {
+        self.transfers.retain(|Driven { transfer, .. }| {
             if transfer.is_over() {
                 lock(&shared.sends).remove(&transfer.number());
                 lock(&shared.open).remove(&transfer.number());

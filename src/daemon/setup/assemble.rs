@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::confine::{Places, confine};
+use super::error::{StartError, failed};
 use super::identity::Identity;
 use super::running::Daemon;
 use crate::cli::daemon::Config;
@@ -43,14 +44,14 @@ const OPEN_FILES: u64 = 4_096;
 /// that has started the daemon, and waits for it, never has them.)
 ///
 /// # Errors
-/// What does not work, in words that begin with the option it is about.
+/// What does not work.
 pub(super) fn assemble(
     config: &Config,
     identity: &Identity,
     name: HostName,
     root: Root,
     password: Option<Secret>,
-) -> Result<Daemon, String> {
+) -> Result<Daemon, StartError> {
     if !config.privileges.chroot {
         fsat::hold_proc();
     }
@@ -62,8 +63,8 @@ pub(super) fn assemble(
     let no_devices = config.roles.no_devices;
     let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices };
     let disk = Disk::new(Arc::clone(&root), how);
-    let disk =
-        disk.map_err(|e| format!("-b {}: {}", config.files.base.display(), ErrorText(&e)))?;
+    let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
+    let disk = disk.map_err(of_base)?;
     let confined = confine(&opened.places(config.privileges.chroot, &root, !readonly));
 
     let me = NodeId(random::u64().map_err(failed("random numbers"))?);
@@ -145,7 +146,7 @@ pub(super) fn assemble(
 ///
 /// # Errors
 /// Why they cannot be had.
-pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, String> {
+pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, StartError> {
     if config.files.keys.is_empty() {
         return Ok(None);
     }
@@ -153,7 +154,7 @@ pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, Strin
         // Before there is anything in memory that must not be in one.
         ids::set_core_dumps(false).map_err(failed("core dumps"))?;
     }
-    keyfile::keyring(&config.files.keys, us).map(Some)
+    keyfile::keyring(&config.files.keys, us).map(Some).map_err(StartError::Key)
 }
 
 /// What is opened while the daemon still has all its rights.
@@ -170,14 +171,14 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(config: &Config, identity: &Identity) -> Result<Self, String> {
+    fn open(config: &Config, identity: &Identity) -> Result<Self, StartError> {
         let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
         let signals = SignalFd::new(&wanted).map_err(failed("signals"))?;
         // First of all: of two daemons with the same options, the second is told of the first.
         let take = |path: &PathBuf| {
             let place = identity.place("--pidfile", path)?;
             PidFile::take(place.dir().as_fd(), place.name(), place.path())
-                .map_err(|error| format!("--pidfile {error}"))
+                .map_err(StartError::PidFile)
         };
         let pidfile = config.files.pidfile.as_ref().map(take).transpose()?;
         let net = Net::open(&NetConfig {
@@ -188,7 +189,7 @@ impl Opened {
             rcvbuf: config.network.rcvbuf.map(|bytes| bytes as usize),
             sndbuf: config.network.sndbuf.map(|bytes| bytes as usize),
         })
-        .map_err(|error| error.to_string())?;
+        .map_err(StartError::Net)?;
         if let Err(error) = net.join() {
             log::notice(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
         }
@@ -204,7 +205,7 @@ impl Opened {
             Some(path) => {
                 identity.place("-U", path)?;
                 let listener =
-                    unixsock::listen(path, SOCKET_MODE, owner).map_err(|e| format!("-U: {e}"))?;
+                    unixsock::listen(path, SOCKET_MODE, owner).map_err(StartError::Unix)?;
                 listener.set_nonblocking(true).map_err(failed("-U"))?;
                 Some(listener)
             }
@@ -234,7 +235,7 @@ fn give_up_rights(
     identity: &Identity,
     keyed: bool,
     root: Root,
-) -> Result<Root, String> {
+) -> Result<Root, StartError> {
     let root = match config.privileges.chroot {
         true => change_root(&root).map_err(failed("-c"))?,
         false => root,
@@ -257,15 +258,9 @@ fn change_root(root: &Root) -> std::io::Result<Root> {
     Root::open(Path::new("/"))
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    let failed =
-        |error: std::io::Error| format!("cannot listen on {address}: {}", ErrorText(&error));
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |error| StartError::Listen(address, error);
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
-}
-
-/// Says what an error is about.
-fn failed(what: &'static str) -> impl Fn(std::io::Error) -> String {
-    move |error| format!("{what}: {}", ErrorText(&error))
 }

@@ -3,6 +3,7 @@
 mod assemble;
 mod check_config;
 mod confine;
+mod error;
 mod hazards;
 mod identity;
 mod password_file;

@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::assemble::{assemble, keyring};
+use super::error::{StartError, failed};
 use super::identity::{host_name, identity};
 use super::{check_config, hazards, password_file};
 use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
 use crate::daemon::{clock, keyfile};
-use crate::errno::ErrorText;
 use crate::fs::root::Root;
 use crate::log;
 use crate::sys::daemonize;
@@ -40,18 +40,18 @@ fn complain(what: std::fmt::Arguments<'_>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn start(config: Config) -> Result<ExitCode, String> {
+fn start(config: Config) -> Result<ExitCode, StartError> {
     if let Some(path) = &config.genkey {
-        return keyfile::make(path).map(|()| ExitCode::SUCCESS);
+        return keyfile::make(path).map(|()| ExitCode::SUCCESS).map_err(StartError::Genkey);
     }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
     let root = Root::open_trusted(&config.files.base, identity.uid)
-        .map_err(|why| format!("-b {}: {why}", config.files.base.display()))?;
+        .map_err(|why| StartError::Path("-b", config.files.base.clone(), why))?;
     let secret = match &config.console.password {
         Some(path) => {
             let secret = password_file::read(path, identity.uid);
-            Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
+            Some(secret.map_err(|why| StartError::Password(path.clone(), why))?)
         }
         None => None,
     };
@@ -73,8 +73,7 @@ fn start(config: Config) -> Result<ExitCode, String> {
     memory::keep_small();
     let readiness = match config.foreground {
         true => daemonize::foreground(),
-        false => daemonize::detach()
-            .map_err(|e| format!("cannot go to the background: {}", ErrorText(&e)))?,
+        false => daemonize::detach().map_err(failed("cannot go to the background"))?,
     };
     match assemble(&config, &identity, name, root, secret) {
         Ok(daemon) => {

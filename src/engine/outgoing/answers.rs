@@ -8,7 +8,7 @@ use super::{Outgoing, Phase};
 use crate::ids::{BatchNo, TargetNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::feedback::{Feedback, Spool, Status, Verdict};
+use crate::wire::feedback::{Deleted, Feedback, Status, Verdict};
 use crate::wire::header::PacketKind;
 use crate::wire::outcome::{Need, Outcome, Runs};
 
@@ -36,7 +36,7 @@ impl Outgoing {
                 // It has closed what is not over: it took somebody's word for ours, or gave up.
                 _ => self.drop_target(target, Gone::Left),
             },
-            Feedback::Spool(spool) => self.spooled(now, target, spool),
+            Feedback::Deleted(report) => self.deleted(now, target, report),
             Feedback::Busy => {}
         }
         if self.targets[target].presence() == Presence::Active {
@@ -93,9 +93,9 @@ impl Outgoing {
     }
 
     /// A target says what it has spooled, or what became of it.
-    fn spooled(&mut self, now: Time, target: TargetNo, spool: Spool) {
+    fn deleted(&mut self, now: Time, target: TargetNo, report: Deleted) {
         let Phase::Deleting(deletion) = &mut self.phase else { return };
-        let Some(event) = deletion.answer(target, spool) else { return };
+        let Some(event) = deletion.answer(target, report) else { return };
         if let (Event::Page(..), Some((to, order))) =
             (&event, deletion.page_order(&self.targets, target))
         {
@@ -154,5 +154,103 @@ impl Outgoing {
             self.sending.flow.end_round(round, self.targets.smallest_grant());
             self.sending.repairs.settle(self.targets.all_answered());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::disk_job::Mode;
+    use crate::engine::outgoing::testing::{A, B, Driver, FIRST, runs};
+    use crate::wire::feedback::State;
+    use crate::wire::outcome::Reason;
+
+    const FIRST_TARGET: TargetNo = TargetNo::ZERO;
+
+    fn refused() -> Feedback {
+        let verdict = Verdict::Refused { reason: Reason::Held, path: Vec::new() };
+        Feedback::Accept { verdict, grant: 0 }
+    }
+
+    #[test]
+    fn a_target_that_refuses_is_gone_and_told_so_when_it_speaks() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.sent();
+        driver.hear(A, refused());
+        let why = Gone::Refused(Reason::Held, Vec::new());
+        assert_eq!(driver.events(), [Event::Gone(FIRST_TARGET, why)]);
+        driver.now += Span::from_millis(20);
+        driver.hear(A, Feedback::Ended);
+        driver.hear(A, Feedback::Ended);
+        assert_eq!((driver.kinds(), driver.events()), (vec![PacketKind::Abort], vec![]));
+    }
+
+    #[test]
+    fn a_target_that_ends_before_the_end_has_left() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.hear(A, Feedback::Ended);
+        assert_eq!(driver.events(), [Event::Gone(FIRST_TARGET, Gone::Left)]);
+        // Nobody knows this one.
+        driver.hear(NodeId(99), Feedback::Ended);
+        assert_eq!(driver.events(), []);
+    }
+
+    #[test]
+    fn in_a_dry_run_needs_are_all_there_is() {
+        let dry_run = Mode::Send { delete: false, ignore_times: false, dry_run: true };
+        let mut driver = Driver::new(2, dry_run);
+        driver.batch(3_000);
+        driver.sent();
+        driver.need(A);
+        assert_eq!(driver.events(), [Event::Needs(FIRST, FIRST_TARGET, runs(Need::All))]);
+        driver.need(B);
+        assert!(matches!(driver.events()[..], [Event::Needs(..), Event::Closed(..)]));
+        assert!(driver.sent().is_empty());
+    }
+
+    #[test]
+    fn a_commit_that_was_lost_is_sent_again_to_that_target_alone() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.batch(3_000);
+        driver.sent();
+        [A, B].into_iter().for_each(|target| driver.need(target));
+        driver.sent();
+        [A, B].into_iter().for_each(|target| driver.status(target, State::Staged));
+        driver.outgoing.verified(driver.now, FIRST, &[]);
+        driver.sent();
+        driver.done(B);
+        // It answers a poll that left before COMMIT.
+        driver.status(A, State::Staged);
+        assert!(driver.sent().is_empty());
+        driver.now += Span::from_millis(30);
+        driver.outgoing.timeout(driver.now);
+        driver.sent();
+        driver.status(A, State::Staged);
+        let alone = driver.outgoing.targets[FIRST_TARGET].to();
+        assert_eq!(driver.sent(), [(PacketKind::Commit, alone)]);
+    }
+
+    #[test]
+    fn an_answer_to_a_poll_that_was_never_sent_says_nothing() {
+        let mut driver = Driver::new(1, Mode::default());
+        driver.batch(3_000);
+        driver.need(A);
+        driver.status(A, State::Staged);
+        assert!(
+            driver.events().contains(&Event::Verify(FIRST)),
+            "poll 0 is the one before the first"
+        );
+        let status = Status {
+            poll: crate::ids::PollNo::new(9),
+            asked: true,
+            held: 0,
+            grant: 1,
+            received: 0,
+            first: FIRST.after(1_000),
+            batches: Vec::new(),
+        };
+        driver.hear(A, Feedback::Status(status));
+        let target = &driver.outgoing.targets[FIRST_TARGET];
+        assert_eq!(target.answered, crate::ids::PollNo::ZERO);
     }
 }

@@ -135,3 +135,89 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::disk_job::Mode;
+    use crate::engine::outgoing::testing::{A, B, Driver};
+    use crate::engine::outgoing::types::Event;
+    use crate::time::Span;
+    use crate::wire::feedback::{Feedback, State};
+    use crate::wire::header::PacketKind;
+
+    const B_NO: TargetNo = TargetNo::new(1);
+
+    #[test]
+    fn a_silent_target_is_asked_again_suspended_probed_and_given_up() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.batch(3_000);
+        driver.sent();
+        for _ in 0..40 {
+            driver.status(A, State::Offer);
+            driver.wait(Span::from_millis(50));
+        }
+        assert_eq!(driver.events(), [Event::Suspended(B_NO)]);
+        let to = driver.outgoing.targets[B_NO].to();
+        let asked = driver.wait(Span::from_millis(600));
+        assert!(
+            asked.contains(&(PacketKind::Begin, to)) && asked.contains(&(PacketKind::Poll, to))
+        );
+        for _ in 0..40 {
+            driver.status(A, State::Offer);
+            driver.wait(Span::from_millis(200));
+        }
+        assert_eq!(driver.events(), [Event::Gone(B_NO, Gone::Silent)]);
+    }
+
+    #[test]
+    fn a_target_that_speaks_again_takes_part_again() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.batch(3_000);
+        driver.wait(Span::from_secs(3));
+        assert_eq!(driver.events().len(), 2);
+        driver.need(B);
+        assert_eq!(driver.events(), [Event::Resumed(B_NO)]);
+    }
+
+    #[test]
+    fn all_hear_something_each_second_though_nothing_is_sent() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.sent();
+        [A, B].into_iter().for_each(|target| driver.status(target, State::Done));
+        for _ in 0..3 {
+            let sent = driver.wait(Span::from_secs(1));
+            let everyone = driver.outgoing.targets.everyone();
+            assert!(sent.contains(&(PacketKind::Poll, everyone)), "{sent:?}");
+            [A, B].into_iter().for_each(|target| driver.status(target, State::Done));
+        }
+        assert_eq!(driver.events(), []);
+    }
+
+    #[test]
+    fn an_end_that_nobody_confirms_is_said_a_few_times() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.sent();
+        driver.outgoing.end_input(driver.now);
+        let sent = driver.wait(Span::from_secs(5));
+        // To all once, then to each by itself.
+        assert_eq!(sent.iter().filter(|(kind, _)| *kind == PacketKind::End).count(), 1 + 5 * 2);
+        assert!(driver.outgoing.is_over());
+    }
+
+    #[test]
+    fn a_target_that_is_silent_while_others_delete_is_waited_for_and_then_given_up() {
+        let delete = Mode::Send { delete: true, ignore_times: false, dry_run: false };
+        let mut driver = Driver::new(1, delete);
+        driver.sent();
+        driver.outgoing.end_input(driver.now);
+        let sent = driver.wait(Span::from_secs(9));
+        assert!(sent.iter().filter(|(kind, _)| *kind == PacketKind::Delete).count() > 10);
+        assert_eq!(driver.events(), []);
+        driver.hear(A, Feedback::Busy);
+        driver.wait(Span::from_secs(5));
+        assert_eq!(driver.events(), [], "it lives");
+        driver.wait(Span::from_secs(20));
+        assert_eq!(driver.events()[0], Event::Gone(TargetNo::ZERO, Gone::Silent));
+    }
+}

@@ -46,6 +46,8 @@ mod progress;
 mod repair;
 mod sending;
 mod target;
+#[cfg(test)]
+mod testing;
 mod types;
 
 use std::ops::Range;
@@ -472,5 +474,135 @@ impl Outgoing {
             }
             Stream::Data => Transmit::Data { to, header, blocks },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{A, B, Driver, FIRST};
+    use super::*;
+    use crate::engine::disk_job::{DeletionTally, Mode};
+    use crate::wire::feedback::{Deleted, Feedback, State};
+
+    const FILE: EntryNo = EntryNo::new(1);
+
+    fn staged(driver: &mut Driver) {
+        for target in [A, B] {
+            driver.need(target);
+        }
+        driver.sent();
+        for target in [A, B] {
+            driver.status(target, State::Staged);
+        }
+    }
+
+    fn finish(driver: &mut Driver) {
+        for target in [A, B] {
+            driver.hear(target, Feedback::Ended);
+        }
+    }
+
+    #[test]
+    fn a_transfer_offers_sends_verifies_commits_and_ends() {
+        let mut driver = Driver::new(2, Mode::default());
+        assert!(driver.outgoing.wants_batch());
+        assert_eq!(driver.batch(3_000), FIRST);
+        use PacketKind::{Begin, Commit, Data, End, Offer, Poll};
+        assert_eq!(driver.kinds(), [Begin, Offer, Poll, Poll]);
+        driver.need(A);
+        assert!(driver.sent().is_empty(), "the other may need it, too");
+        driver.need(B);
+        assert!(driver.outgoing.is_wanted(FIRST, FILE) && driver.outgoing.is_sent(FIRST, FILE));
+        assert_eq!(driver.kinds(), [Data, Poll, Poll]);
+        driver.status(A, State::Staged);
+        assert!(driver.events().is_empty());
+        driver.status(B, State::Staged);
+        assert_eq!(driver.events(), [Event::Verify(FIRST)]);
+        driver.outgoing.verified(driver.now, FIRST, &[]);
+        assert_eq!(driver.kinds(), [Commit]);
+        driver.done(A);
+        driver.done(B);
+        assert!(matches!(
+            driver.events()[..],
+            [Event::Outcomes(..), Event::Outcomes(..), Event::Closed(..)]
+        ));
+        driver.outgoing.end_input(driver.now);
+        assert_eq!((driver.events(), driver.kinds()), (vec![Event::Finished], vec![End]));
+        finish(&mut driver);
+        assert!(driver.outgoing.is_over() && driver.outgoing.poll_timeout(true).is_none());
+    }
+
+    #[test]
+    fn what_changes_before_the_commit_is_left_out_and_reported() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.batch(3_000);
+        staged(&mut driver);
+        driver.events();
+        let changed = [(FILE, Reason::Changed)];
+        driver.outgoing.verified(driver.now, FIRST, &changed);
+        assert_eq!(driver.events(), [Event::Struck(FIRST, changed.to_vec())]);
+        // Once.
+        driver.outgoing.strike(driver.now, FIRST, &changed);
+        assert_eq!(driver.events(), []);
+    }
+
+    #[test]
+    fn a_long_file_that_changes_is_committed_without_waiting_for_the_rest() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.batch(crate::wire::layout::STREAM_OVER + 1);
+        driver.sent();
+        [A, B].into_iter().for_each(|target| driver.need(target));
+        assert_eq!(driver.kinds().first(), Some(&PacketKind::Data));
+        driver.outgoing.strike(driver.now, FIRST, &[(FILE, Reason::Changed)]);
+        assert_eq!(driver.kinds().first(), Some(&PacketKind::Commit));
+        assert!(matches!(driver.events()[..], [Event::Struck(..)]));
+    }
+
+    #[test]
+    fn what_only_targets_have_is_counted_decided_and_deleted_at_the_end() {
+        let delete = Mode::Send { delete: true, ignore_times: false, dry_run: false };
+        let mut driver = Driver::new(2, delete);
+        driver.sent();
+        driver.outgoing.end_input(driver.now);
+        assert_eq!(driver.kinds(), [PacketKind::Delete; 2]);
+        let tally = DeletionTally { spooled: 1, failed: 0, entries: 9 };
+        for target in [A, B] {
+            driver.hear(target, Feedback::Deleted(Deleted::Tally(tally)));
+        }
+        let tallies = [0, 1].map(|at| (TargetNo::new(at), tally)).to_vec();
+        assert_eq!(driver.events(), [Event::Tallied(tallies)]);
+        driver.outgoing.decide(driver.now, true, false);
+        assert_eq!(driver.kinds(), [PacketKind::Delete; 2]);
+        for target in [A, B] {
+            driver.hear(target, Feedback::Deleted(Deleted::Ran { deleted: 1, failed: 0 }));
+        }
+        assert_eq!(driver.kinds(), [PacketKind::End]);
+        assert_eq!(driver.events().last(), Some(&Event::Finished));
+    }
+
+    #[test]
+    fn an_abort_drops_what_waits_and_takes_nothing_more() {
+        let mut driver = Driver::new(2, Mode::default());
+        driver.batch(3_000);
+        driver.outgoing.abort(driver.now);
+        assert_eq!(driver.kinds(), [PacketKind::Abort]);
+        assert!(!driver.outgoing.wants_batch() && !driver.outgoing.is_over());
+        driver.outgoing.abort(driver.now);
+        assert_eq!(driver.events(), [Event::Finished]);
+        finish(&mut driver);
+        assert!(driver.outgoing.is_over());
+    }
+
+    #[test]
+    fn without_targets_it_is_over_when_all_have_left() {
+        let mut driver = Driver::new(1, Mode::default());
+        driver.batch(3_000);
+        driver.sent();
+        driver.outgoing.member_gone(driver.now, B);
+        assert_eq!(driver.events(), []);
+        driver.outgoing.member_gone(driver.now, A);
+        let gone = Event::Gone(TargetNo::ZERO, Gone::Left);
+        assert_eq!(driver.events(), [gone, Event::Finished]);
+        assert!(driver.sent().is_empty() && driver.outgoing.is_over());
     }
 }

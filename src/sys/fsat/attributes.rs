@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_long};
 
+use super::call::{Optional, errno, with_nul};
 use super::reopen::by_number;
-use super::{FileType, Optional, cvt, errno, open_at, stat_fd, with_nul};
+use super::{FileType, cvt, open_at, stat_fd};
 use crate::wire::manifest::Stamp;
 
 static FCHMODAT2: Optional = Optional::new();

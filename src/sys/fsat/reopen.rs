@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 
 use libc::c_int;
 
-use super::{FileType, cvt, cvt_r, open_at, stat_fd, with_nul};
+use super::call::with_nul;
+use super::{FileType, cvt, cvt_r, open_at, stat_fd};
 
 /// `/proc/self/fd` of this process.
 static HELD: OnceLock<OwnedFd> = OnceLock::new();

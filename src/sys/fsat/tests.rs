@@ -4,6 +4,7 @@ use super::reopen::reopen_by_name;
 use super::stat::{by_fstatat, by_statx};
 use super::*;
 use crate::wire::manifest::Stamp;
+use std::ffi::CString;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 

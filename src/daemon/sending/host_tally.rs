@@ -1,0 +1,110 @@
+//! What a transfer has come to on one host.
+
+use crate::console::error::ErrorLine;
+use crate::console::reply::{self, CheckCount, HostReport, HostStatus, Said, Total};
+use crate::daemon::messages::Host;
+use crate::name::RelPath;
+use crate::wire::manifest::{Entry, Kind};
+use crate::wire::outcome::{Need, Reason};
+
+/// A host's further errors are only counted.
+const MOST_ERRORS: u64 = 100;
+
+/// What a transfer has come to on one host.
+#[derive(Debug)]
+pub(super) struct HostTally {
+    pub(super) report: HostReport,
+    /// Errors that were shown, and that were not.
+    errors: u64,
+    /// Entries that differ on a host that is never written to.
+    pub(super) readonly: u64,
+    /// The host has left the transfer.
+    pub(super) gone: bool,
+}
+
+impl HostTally {
+    /// `check`: a comparison counts what it shows.
+    pub(super) fn new(host: &Host, check: bool) -> Self {
+        let check = check.then(CheckCount::default);
+        let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
+        HostTally { report, errors: 0, readonly: 0, gone: false }
+    }
+
+    /// The status is this one, if it was none as bad.
+    pub(super) fn worsen(&mut self, status: HostStatus) {
+        self.report.status = self.report.status.max(status);
+    }
+
+    /// What a comparison has shown of an entry; whether the host does not have it as it is here.
+    pub(super) fn compared(
+        &mut self,
+        total: &mut Total,
+        lines: &mut Vec<Said>,
+        entry: &Entry,
+        need: Need,
+    ) -> bool {
+        let path = &entry.path;
+        let shown = entry.is_object() && entry.kind != Kind::Open;
+        let count = self.report.check.get_or_insert_default();
+        let host = &self.report.name;
+        match need {
+            Need::Skip | Need::Attributes => {
+                if shown {
+                    count.ok += 1;
+                    lines.push(Said::Line(1, reply::check_ok(host, path)));
+                }
+                if need == Need::Attributes {
+                    count.attr += 1;
+                    lines.push(Said::Line(1, reply::check_attr(host, path)));
+                }
+                false
+            }
+            Need::All | Need::ReadOnly => {
+                count.ng += 1;
+                lines.push(Said::Line(0, reply::check_ng(host, path)));
+                self.worsen(HostStatus::Failed);
+                true
+            }
+            Need::Failed(reason) => {
+                count.errors += 1;
+                self.error(total, lines, path, &reason);
+                true
+            }
+            Need::Silent => true,
+        }
+    }
+
+    /// An entry fails on the host.
+    pub(super) fn error(
+        &mut self,
+        total: &mut Total,
+        lines: &mut Vec<Said>,
+        path: &RelPath,
+        reason: &Reason,
+    ) {
+        self.worsen(HostStatus::Failed);
+        self.errors += 1;
+        total.errors += 1;
+        let error = ErrorLine::on(&self.report.name, path, *reason);
+        self.report.error(error.report.clone());
+        if self.errors <= MOST_ERRORS {
+            lines.push(error.into());
+        }
+    }
+
+    /// Something that the host had too much could not be deleted; the line to say so, if there is
+    /// still room for one.
+    pub(super) fn not_deleted(&mut self, error: ErrorLine) -> Option<Said> {
+        self.errors += 1;
+        self.report.error(error.report.clone());
+        if let Some(count) = &mut self.report.check {
+            count.errors += 1;
+        }
+        (self.errors <= MOST_ERRORS).then(|| error.into())
+    }
+
+    /// How many errors were counted and not shown.
+    pub(super) fn more_errors(&self) -> u64 {
+        self.errors.saturating_sub(MOST_ERRORS)
+    }
+}

@@ -1,0 +1,145 @@
+//! How far a transfer that goes out has come.
+
+/// How far a transfer has come, as its driver sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// The walker is at work.
+    Walking,
+    /// The walker has handed in all there was; files that change while they are sent may send it out
+    /// again.
+    Walked,
+    /// No further batch will come.
+    Complete,
+    /// Given up: this host, by its address, holds the path.
+    Held(String),
+    /// Given up: the client has gone, or the daemon ends.
+    Cancelled,
+    /// Nothing is left to do here. The targets may still have to be told that it is over.
+    Finished,
+}
+
+/// What is to be said of a transfer that has finished.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// What it came to.
+    Report,
+    /// That this host holds the path.
+    Held(String),
+    /// Nothing: nobody listens.
+    Silent,
+}
+
+impl State {
+    /// The walker has handed in all there was.
+    pub(super) fn walked(&mut self) {
+        if *self == State::Walking {
+            *self = State::Walked;
+        }
+    }
+
+    /// The walker is sent out again.
+    pub(super) fn walk_again(&mut self) {
+        if *self == State::Walked {
+            *self = State::Walking;
+        }
+    }
+
+    /// All batches are done, and no further one will come.
+    pub(super) fn complete(&mut self) {
+        if *self == State::Walked {
+            *self = State::Complete;
+        }
+    }
+
+    /// Another host holds the path; whether the transfer is to be given up for that.
+    pub(super) fn hold(&mut self, who: String) -> bool {
+        let running = matches!(self, State::Walking | State::Walked | State::Complete);
+        if running {
+            *self = State::Held(who);
+        }
+        running
+    }
+
+    /// Nobody wants it any more.
+    pub(super) fn cancel(&mut self) {
+        if *self != State::Finished {
+            *self = State::Cancelled;
+        }
+    }
+
+    /// Everything is done; what is to be said of it, the first time.
+    pub(super) fn finish(&mut self) -> Option<Ending> {
+        match std::mem::replace(self, State::Finished) {
+            State::Walking | State::Walked | State::Complete => Some(Ending::Report),
+            State::Held(who) => Some(Ending::Held(who)),
+            State::Cancelled => Some(Ending::Silent),
+            State::Finished => None,
+        }
+    }
+
+    /// Whether nobody listens to reports any more.
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self, State::Cancelled | State::Finished)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "10.0.0.1";
+
+    fn held() -> State {
+        State::Held(HOST.to_owned())
+    }
+
+    fn all() -> [State; 6] {
+        use State::{Cancelled, Complete, Finished, Walked, Walking};
+        [Walking, Walked, Complete, held(), Cancelled, Finished]
+    }
+
+    /// What becomes of each state, in the order of [`all`].
+    fn after(change: impl Fn(&mut State)) -> [State; 6] {
+        all().map(|mut state| {
+            change(&mut state);
+            state
+        })
+    }
+
+    #[test]
+    fn a_walk_ends_and_may_begin_again_until_the_input_is_complete() {
+        use State::{Cancelled, Complete, Finished, Walked, Walking};
+        assert_eq!(after(State::walked), [Walked, Walked, Complete, held(), Cancelled, Finished]);
+        let again = after(State::walk_again);
+        assert_eq!(again, [Walking, Walking, Complete, held(), Cancelled, Finished]);
+        let complete = after(State::complete);
+        assert_eq!(complete, [Walking, Complete, Complete, held(), Cancelled, Finished]);
+    }
+
+    #[test]
+    fn what_is_given_up_stays_given_up() {
+        for mut state in all() {
+            let running = !matches!(state, State::Held(_)) && !state.is_unheard();
+            let before = state.clone();
+            assert_eq!(state.hold(HOST.to_owned()), running, "{before:?}");
+            assert_eq!(state, if running { held() } else { before });
+        }
+        let cancelled = after(State::cancel);
+        assert!(cancelled[..5].iter().all(|state| *state == State::Cancelled));
+        assert_eq!(cancelled[5], State::Finished);
+    }
+
+    #[test]
+    fn the_ending_is_said_once() {
+        for mut state in all() {
+            let expected = match &state {
+                State::Held(who) => Some(Ending::Held(who.clone())),
+                State::Cancelled => Some(Ending::Silent),
+                State::Finished => None,
+                _ => Some(Ending::Report),
+            };
+            assert_eq!(state.finish(), expected);
+            assert_eq!((state.finish(), state), (None, State::Finished));
+        }
+    }
+}
