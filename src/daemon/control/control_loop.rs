@@ -35,8 +35,8 @@ use crate::time::{Span, Time};
 
 /// One client more is told so and closed.
 const MOST_CLIENTS: usize = 64;
-/// How the line begins that says that a key file was not read again.
-const KEPT_KEY: &str = "the key stays as it is";
+/// The beginning of the line that says that a key file could not be read again.
+const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
 /// A path that another host's transfer holds is waited for so long.
 const PATIENCE: Span = Span::from_secs(30);
@@ -108,7 +108,7 @@ impl Control {
             let ready = match self.wait(timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    log::error(format_args!("cannot wait: {}", ErrorText(&error)));
+                    log::error(format_args!("cannot wait for events: {}", ErrorText(&error)));
                     return self.stop(ExitCode::FAILURE);
                 }
             };
@@ -204,23 +204,27 @@ impl Control {
         true
     }
 
-    /// SIGHUP: what is outside may be another now.
+    /// SIGHUP: reopens the log and reads the key files again.
     fn hang_up(&self) {
         log::reconnect();
         let Some(keys) = &self.shared.keys else { return };
         if self.settings.chroot {
-            let why = "the root directory is another";
-            return log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed"));
+            let why = "it is outside the chroot: restart the daemon to read it";
+            return log::error(format_args!("{KEPT_KEY}: {why}"));
         }
         match keyfile::keyring(&self.settings.keys) {
             Ok(ring) if ring.is_same(&keys.ring()) => {
-                log::notice(format_args!("the key is as it was"))
+                log::notice(format_args!("key file reloaded: no change"))
             }
             Ok(ring) => {
-                log::notice(format_args!("the key is another now ({} to open with)", ring.count()));
+                let accepted = match ring.count() {
+                    1 => "1 key accepted".to_owned(),
+                    count => format!("{count} keys accepted"),
+                };
+                log::notice(format_args!("key file reloaded: {accepted}"));
                 keys.replace(ring);
             }
-            Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed")),
+            Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: the old keys stay in use")),
         }
     }
 
@@ -258,7 +262,7 @@ impl Control {
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
-                    log::error(format_args!("the {thread} thread has died"));
+                    log::error(format_args!("the {thread} thread ended unexpectedly"));
                     return false;
                 }
             }
@@ -408,7 +412,7 @@ impl Control {
             return;
         }
         client.work = Work::Idle;
-        let why = format!("{} is held by a transfer of {who}", order.path_shown());
+        let why = format!("{} is in use by a transfer from {who}", order.path_shown());
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
         client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });

@@ -1,4 +1,4 @@
-//! Who is let in to the console: everybody, or those that know the password.
+//! Access to the console: open, or with a password.
 
 use super::client::Client;
 use crate::console::password::{Gate, Secret};
@@ -6,7 +6,7 @@ use crate::console::{Offer, Session};
 use crate::log;
 use crate::time::Time;
 
-/// Lets clients in: all of them, or those that know the password.
+/// Admits clients: all of them, or those that know the password.
 #[derive(Debug)]
 pub(crate) struct Door {
     secret: Option<Secret>,
@@ -18,7 +18,7 @@ impl Door {
         Door { secret, gate: Gate::new() }
     }
 
-    /// A session for a new client.
+    /// Opens the session of a new client.
     pub(crate) fn session(&self, offer: Offer) -> Session {
         match self.secret {
             Some(secret) => Session::guarded(offer, secret),
@@ -26,7 +26,7 @@ impl Door {
         }
     }
 
-    /// Answers the passwords that may be answered now, in the order of the clients.
+    /// Answers the passwords that are due for an answer, in the order of the clients.
     pub(crate) fn answer(&mut self, now: Time, clients: &mut [Client]) {
         let waiting = clients.iter_mut().filter(|client| client.session.wants_answer());
         for client in waiting {
@@ -36,12 +36,12 @@ impl Door {
             let Some(right) = client.session.answer() else { continue };
             self.gate.answered(now, right);
             if !right {
-                log::notice(format_args!("client {} gives a wrong password", client.id));
+                log::notice(format_args!("client {}: wrong password", client.id));
             }
         }
     }
 
-    /// When the next password may be answered, if one waits.
+    /// When the next password is due for an answer, if one is waiting.
     pub(crate) fn opens(&self, clients: &[Client]) -> Option<Time> {
         let waits = clients.iter().any(|client| client.session.wants_answer());
         waits.then(|| self.gate.opens())

@@ -1,34 +1,34 @@
-//! Who the daemon is: the user and groups that it runs as, and its host's name.
+//! The user and groups that the daemon runs as, and the name of its host.
 
 use crate::cli::daemon::Config;
 use crate::errno::ErrorText;
 use crate::name::HostName;
 use crate::sys::{host, ids, user};
 
-/// Whom the daemon runs as.
+/// The user and groups that the daemon runs as.
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) groups: Vec<u32>,
-    /// Whether that is to be changed.
+    /// Whether they differ from those it was started with.
     pub(super) drops: bool,
 }
 
 impl Identity {
-    /// Becomes that user, for good.
+    /// Switches to this user, irrevocably.
     ///
     /// # Errors
-    /// It may not.
+    /// If that is not permitted.
     pub(super) fn assume(&self) -> Result<(), String> {
         ids::drop_privileges(self.uid, self.gid, &self.groups)
-            .map_err(|error| format!("cannot become user {}: {}", self.uid, ErrorText(&error)))
+            .map_err(|error| format!("cannot switch to user {}: {}", self.uid, ErrorText(&error)))
     }
 }
 
-/// Whom the options say that the daemon is to run as.
+/// The user and groups that the options ask for.
 ///
 /// # Errors
-/// There is no such user or group, in words that begin with the option.
+/// There is no such user or group; the text begins with the option.
 pub(super) fn identity(config: &Config) -> Result<Identity, String> {
     let now = ids::effective();
     let mut gid = now.gid;
@@ -60,15 +60,17 @@ pub(super) fn identity(config: &Config) -> Result<Identity, String> {
     Ok(Identity { uid, gid, groups: groups.unwrap_or_else(|| vec![gid]), drops })
 }
 
-/// The name of this host among the members.
+/// This host's name among the members.
 ///
 /// # Errors
-/// There is none that will do.
+/// The machine's name is not valid here and `-N` is missing.
 pub(super) fn host_name(config: &Config) -> Result<HostName, String> {
     if let Some(name) = &config.network.name {
         return Ok(name.clone());
     }
-    let name = host::hostname().map_err(|error| format!("no host name: {}", ErrorText(&error)))?;
-    HostName::parse(&name)
-        .map_err(|error| format!("this host's name will not do (give -N): {error}"))
+    let name = host::hostname()
+        .map_err(|error| format!("cannot get the machine's name: {}", ErrorText(&error)))?;
+    HostName::parse(&name).map_err(|error| {
+        format!("the machine's name is not usable here (set one with -N): {error}")
+    })
 }
