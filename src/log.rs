@@ -10,11 +10,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod level;
 mod limit;
 
 use crate::sys::localtime;
-use crate::sys::syslog::{Severity, Syslog};
+use crate::sys::syslog::Syslog;
 use crate::time::Time;
+pub use level::Level;
 use limit::{Key, Limiter};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -26,50 +28,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// enough.
 const MAX_LINE: usize = 8_192;
 static LOG: OnceLock<Log> = OnceLock::new();
-
-/// How much it takes for a line to be shown: 0 is always shown, 9 only when all is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Level(u8);
-
-impl Level {
-    /// Something failed that somebody has to see to.
-    pub const ERROR: Level = Level(0);
-    /// Start and stop, members that come and go: what an operator asks for afterwards.
-    pub const NOTICE: Level = Level(1);
-    /// Transfers and console commands.
-    pub const INFO: Level = Level(2);
-    /// What helps to find a fault.
-    pub const DEBUG: Level = Level(5);
-    /// Everything.
-    pub const TRACE: Level = Level(9);
-    /// What is shown unless told otherwise.
-    pub const DEFAULT: Level = Level::NOTICE;
-
-    /// The level `number`; 9 for all above.
-    pub fn new(number: u8) -> Level {
-        Level(number.min(9))
-    }
-
-    /// The number, 0 to 9.
-    pub fn number(self) -> u8 {
-        self.0
-    }
-
-    fn severity(self) -> Severity {
-        match self.0 {
-            0 => Severity::Error,
-            1 => Severity::Notice,
-            2..=4 => Severity::Info,
-            _ => Severity::Debug,
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// How the log tells the time.
 #[derive(Clone, Copy, Debug)]
@@ -122,19 +80,19 @@ pub fn level() -> Level {
 /// Shows levels up to `level` from now on.
 pub fn set_level(level: Level) {
     if let Some(log) = LOG.get() {
-        log.level.store(level.0, Ordering::Relaxed);
+        log.level.store(level.number(), Ordering::Relaxed);
     }
 }
 
 /// Shows one level more, and gives the highest that is shown now.
 pub fn more() -> Level {
-    set_level(Level::new(level().0.saturating_add(1)));
+    set_level(Level::new(level().number().saturating_add(1)));
     level()
 }
 
 /// Shows one level less, and gives the highest that is shown now.
 pub fn less() -> Level {
-    set_level(Level::new(level().0.saturating_sub(1)));
+    set_level(Level::new(level().number().saturating_sub(1)));
     level()
 }
 
@@ -217,7 +175,7 @@ struct Log {
 impl Log {
     fn new(setup: Setup) -> Log {
         Log {
-            level: AtomicU8::new(setup.level.0),
+            level: AtomicU8::new(setup.level.number()),
             stderr: AtomicBool::new(setup.stderr),
             syslog: setup.syslog.map(Mutex::new),
             clock: setup.clock,
@@ -226,7 +184,7 @@ impl Log {
     }
 
     fn level(&self) -> Level {
-        Level(self.level.load(Ordering::Relaxed))
+        Level::new(self.level.load(Ordering::Relaxed))
     }
 
     fn shows(&self, level: Level) -> bool {

@@ -18,8 +18,8 @@ mod value;
 /// The UDP port of the group, and the TCP port of the console, unless an option says otherwise.
 pub const DEFAULT_PORT: u16 = 5000;
 
-/// One option of a program. Every option may be given more than once; the last one wins, unless
-/// its text says that they add up.
+/// One option of a program. Every option may be repeated; the last one wins, unless its text says
+/// that they add up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flag {
     /// The one-letter name, without its dash.
@@ -66,14 +66,13 @@ pub enum Asked<C> {
     Print(String),
 }
 
-/// A command line that cannot be obeyed. Its text is what to write on standard error, without the
-/// last newline: one line that begins with the program's name, or the program's usage. The exit
-/// status is 1.
+/// An invalid command line. Its text is for standard error, without the last newline: one line that
+/// begins with the program's name, or the program's help. The exit status is 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// Nothing was typed: the program's help.
+    /// There are no arguments: the program's help.
     Nothing(String),
-    /// Something is wrong with what was typed.
+    /// An argument is wrong.
     Usage {
         /// The program.
         program: &'static str,
@@ -87,7 +86,7 @@ impl Error {
         Error::Usage { program, why: why.to_string() }
     }
 
-    /// A value that an option (or a variable of the environment) cannot have.
+    /// An invalid value of an option or an environment variable.
     fn bad_value(program: &'static str, name: &str, value: &OsStr, why: impl fmt::Display) -> Self {
         let shown = crate::name::Escaped(value.as_bytes());
         let between = if name.starts_with('-') { ' ' } else { '=' };
@@ -114,7 +113,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What was typed, against a table, before any value is understood.
+/// The arguments, parsed by a table of flags; values are not interpreted yet.
 struct Typed {
     matches: getopts::Matches,
 }
@@ -172,8 +171,8 @@ impl Typed {
     }
 }
 
-/// `getopts` takes text only, but a path is bytes. Each byte becomes the character of its number,
-/// which keeps the bytes apart and the ASCII ones, all that options are made of, as they are.
+/// `getopts` accepts only text, but a path is bytes. Each byte becomes the character of the same
+/// number; ASCII, which options consist of, stays the same.
 fn widen(arg: &OsStr) -> String {
     arg.as_bytes().iter().map(|&byte| char::from(byte)).collect()
 }

@@ -1,10 +1,10 @@
-//! Values of options: each is one type, with one sentence that says what it may be.
+//! Parsing values of options.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::ops::RangeInclusive;
 
-/// A decimal number within `range`; None if it is anything else (signs and spaces too).
+/// A decimal number within `range`; None for anything else, including signs and spaces.
 pub fn number(value: &OsStr, range: RangeInclusive<u64>) -> Option<u64> {
     let text = value.to_str()?;
     if !text.bytes().all(|b| b.is_ascii_digit()) {
@@ -13,7 +13,7 @@ pub fn number(value: &OsStr, range: RangeInclusive<u64>) -> Option<u64> {
     text.parse().ok().filter(|number| range.contains(number))
 }
 
-/// A number of bytes within `range`, with `k`, `m` or `g` (2^10, 2^20, 2^30) after it if so wished.
+/// A number of bytes within `range`, optionally followed by `k`, `m` or `g` (2^10, 2^20, 2^30).
 pub fn bytes(value: &OsStr, range: RangeInclusive<u64>) -> Option<u64> {
     let text = value.to_str()?;
     let (digits, unit) = match text.as_bytes().last()?.to_ascii_lowercase() {

@@ -1,7 +1,7 @@
-//! What a line of words means.
+//! Parsing a command line that has been split into words.
 //!
-//! A line becomes a `Line`: a [`Command`] that the daemon must do, something the session does by
-//! itself, or a text to answer with. A command that the daemon's [`Offer`] does not have is unknown.
+//! A line becomes a `Line`: a [`Command`] for the daemon, something the session does by itself, or
+//! a text to answer with. A command that is not in the daemon's [`Offer`] is unknown.
 #![forbid(unsafe_code)]
 
 use super::error::{Code, ErrorLine};
@@ -13,7 +13,7 @@ use crate::name::{Escaped, RelPath};
 use crate::pattern::Rule;
 use crate::wire::mode::Mode;
 
-/// A command that the daemon must do.
+/// A command for the daemon.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// `send`, `sync`, `dsync`, `check` and `md5`.
@@ -25,7 +25,7 @@ pub enum Command {
         /// `status json`.
         json: bool,
     },
-    /// `quit`, `exit`, `bye`: write what is left to write, and close.
+    /// `quit`, `exit`, `bye`: write the pending output, then close.
     Quit,
 }
 
@@ -34,25 +34,25 @@ pub enum Command {
 pub struct Transfer {
     /// What to do at the targets.
     pub mode: Mode,
-    /// What of the path to look at.
+    /// How much of the path it is about.
     pub scope: Scope,
     /// `--checksum`: files count as changed by their contents, not by time and size.
     pub checksum: bool,
-    /// `--force`: delete however much that is, also where all is gone here.
+    /// `--force`: delete no matter how much that is, also if the path is empty here.
     pub force: bool,
-    /// `--max-delete`: delete nothing if it is more than this on a host.
+    /// `--max-delete`: delete nothing if more than this would go on a host.
     pub max_delete: Option<u64>,
-    /// `-t`, in the order given, each once; empty for every member. They are what was typed, not
-    /// checked against anything, but made fit to be shown by [`Escaped`].
+    /// `-t`, in the order given, without duplicates; empty for every member. As typed and
+    /// unchecked, but escaped by [`Escaped`].
     pub targets: Vec<String>,
-    /// `-g`: the group that the targets shall give what they write; as [`Transfer::targets`].
+    /// `-g`: the group that targets set for what they write; escaped like [`Transfer::targets`].
     pub group: Option<String>,
-    /// What it is about; the base directory (only as a [`Scope::Tree`]) if none was given.
+    /// The path; the base directory (only with [`Scope::Tree`]) if none was given.
     pub path: RelPath,
 }
 
 impl Transfer {
-    /// What `mode` says with one path, for every member.
+    /// A transfer of one path to every member.
     pub fn new(mode: Mode, path: RelPath) -> Transfer {
         Transfer {
             mode,
@@ -79,18 +79,18 @@ pub enum Scope {
     Tree,
 }
 
-/// How a list of members shall look.
+/// The format of the list of members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// `members`: the table that old clients read.
     Table,
-    /// `members -v`: with what is known of each member's link.
+    /// `members -v`: with statistics of the link to each member.
     Verbose,
     /// `members json`: one line.
     Json,
 }
 
-/// How much a connection wants to know of a transfer while it works.
+/// What a connection wants to be told about a running transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Watch {
     /// Nothing: what old clients expect.
@@ -120,13 +120,13 @@ pub(super) enum Line {
     Loglevel(Option<u8>),
     Progress(Option<Watch>),
     Report(Option<bool>),
-    /// To be answered so: lines, parted by newlines. Nothing if empty.
+    /// A text to answer with: lines separated by newlines; nothing if empty.
     Say(String),
-    /// It cannot be obeyed.
+    /// The line cannot be carried out.
     Error(ErrorLine),
 }
 
-/// Understands a line.
+/// Parses a line.
 pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
     let Some((name, rest)) = words.split_first() else { return Line::Say(String::new()) };
     let Some(verb) = Verb::named(&name.bytes, offer) else {
@@ -215,8 +215,8 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         Ok(read) => read,
         Err(why) => return Line::Error(why.line()),
     };
-    // An old client that wants the whole base deleted from says `dsync -r ` or `dsync`, and the
-    // latter without a word more has always been a question.
+    // Old clients say `dsync -r ` for the whole base directory. `dsync` without any word has always
+    // shown its help.
     let whole = args.recursive || (verb == Verb::Dsync && !words.is_empty());
     let path = match path {
         Some(path) => path,
@@ -233,7 +233,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let mode = match verb {
         Verb::Check => Mode::Check,
         Verb::Dsync => Mode::DeleteOnly { gone: false, dry_run },
-        // One path alone can only be gone as a whole.
+        // Without -r there is nothing below the path that could be surplus.
         _ => Mode::Send { delete: delete && scope == Scope::Tree, ignore_times, dry_run },
     };
     let Args { force, max_delete, targets, group, .. } = args;

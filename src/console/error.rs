@@ -1,7 +1,7 @@
-//! Errors, as lines that people and old clients read, and as objects of JSON with a code for programs.
+//! Errors: as text lines for people and old clients, and as JSON objects with a code for programs.
 //!
-//! A client that has said `report on` gets, after each line of an error, another one: `error `, and
-//! an object that says the same. The line itself is the same for everybody.
+//! Every client gets the same text line. A client that has said `report on` gets a second line
+//! after it: `error ` and a JSON object with the same error.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -13,20 +13,19 @@ use crate::errno;
 use crate::name::{HostName, RelPath};
 use crate::wire::outcome::Reason;
 
-/// How every line of an error begins, but for those below.
+/// The prefix of error lines, except those of the two constants below.
 const ERROR: &str = "error:";
 
-/// How a line begins that says what `dsync` could not delete.
+/// The prefix of lines about what `dsync` could not delete.
 pub const DELETE_ERROR: &str = "delete error (";
 
-/// What an unknown command is answered with, before its name in single quotes.
+/// The prefix of the answer to an unknown command; the command follows in single quotes.
 pub const UNKNOWN: &str = "mexec: command error";
 
-/// What every "no such member" line holds, with or without `error:` before it (old daemons say it
-/// without).
+/// The suffix of lines about an unknown host. Old daemons do not put `error:` in front.
 pub const UNKNOWN_HOST: &str = " is not contained in members";
 
-/// Whether a line says what is wrong.
+/// Whether a line is an error line.
 pub fn is_error(line: &[u8]) -> bool {
     [ERROR, DELETE_ERROR, UNKNOWN].iter().any(|start| line.starts_with(start.as_bytes()))
 }
@@ -40,25 +39,25 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// What kind of error it is. Its text never changes, and is what programs should go by; msync(1)
-/// lists them all.
+/// The kind of an error. Its text form never changes, so programs can rely on it; msync(1) lists
+/// all of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Code {
-    /// An error of the system, by its number; its text is its name (`ENOENT`).
+    /// A system error by its number; the text form is its name (`ENOENT`).
     Os(u16),
     /// A command, option or value that is not understood.
     Usage,
     /// A command that the daemon does not know.
     UnknownCommand,
-    /// A path that cannot be sent, whatever is there.
+    /// A path that can never be sent.
     InvalidPath,
-    /// A pattern that is none, or one too many.
+    /// A pattern that is not understood, or too many of them.
     InvalidPattern,
-    /// There is nobody to send to or to compare with.
+    /// There are no members to send to or to compare with.
     NoMembers,
     /// `-t` names no member.
     UnknownHost,
-    /// `-t` is the name of several members.
+    /// `-t` is the name of more than one member.
     AmbiguousHost,
     /// `-t` names a member that never receives.
     NeverReceives,
@@ -66,52 +65,54 @@ pub enum Code {
     UnknownGroup,
     /// The daemon never sends.
     CannotSend,
-    /// Nothing is left here of what is there, and it is not forced.
+    /// The path is empty on the sender, and `--force` was not given.
     EmptySource,
     /// More would be deleted than is allowed.
     TooMuchToDelete,
-    /// Another host's transfer has the path.
+    /// Another host's transfer holds the path.
     Held,
-    /// A host does not answer any more.
+    /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
     Left,
-    /// A host gets small packets only.
+    /// Only small packets reach a host.
     NoData,
-    /// A host writes nothing.
+    /// A host is read-only.
     ReadOnly,
-    /// A directory on the way is a symbolic link.
+    /// A directory in the path is a symbolic link.
     LinkInPath,
-    /// A directory that is not empty is in the way.
+    /// A non-empty directory stands in the place of something else.
     DirectoryInPlace,
-    /// Something that is no directory is in a directory's place.
+    /// Something else stands in the place of a directory.
     NotADirectoryInPlace,
-    /// The daemon's own directory on a host is not its own.
+    /// `.makuosan` on a host does not belong to the daemon.
     StagingNotOurs,
-    /// A file went on changing while it was read.
+    /// A host accepts no devices.
+    DeviceRefused,
+    /// A file kept changing while it was read.
     Changed,
-    /// How many more errors a host has than were shown.
+    /// The number of errors of a host that were left out.
     MoreErrors,
-    /// The daemon cannot be reached, for another reason than one of the system.
+    /// The daemon cannot be reached, and there is no system error that says why.
     Unreachable,
-    /// The daemon serves no further client.
+    /// The daemon refused the connection.
     Refused,
-    /// The daemon wants a password.
+    /// The daemon requires a password.
     PasswordWanted,
-    /// The daemon does not take the password.
+    /// The daemon rejected the password.
     PasswordWrong,
-    /// The daemon has closed the connection.
+    /// The daemon closed the connection.
     Lost,
-    /// What answers is no daemon.
+    /// What answers is not a makuosan daemon.
     NotADaemon,
-    /// The daemon is too old for what it is asked.
+    /// The daemon is too old for the request.
     TooOld,
     /// Any other error.
     Other,
 }
 
 impl Code {
-    /// All but those of the system.
+    /// Every code and its text form, except system errors.
     pub const ALL: &[(Code, &str)] = &[
         (Code::Usage, "usage"),
         (Code::UnknownCommand, "unknown_command"),
@@ -134,6 +135,7 @@ impl Code {
         (Code::DirectoryInPlace, "directory_in_place"),
         (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
         (Code::StagingNotOurs, "staging_not_ours"),
+        (Code::DeviceRefused, "device_refused"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
         (Code::Unreachable, "unreachable"),
@@ -146,7 +148,7 @@ impl Code {
         (Code::Other, "other"),
     ];
 
-    /// The code of an error of the system.
+    /// The code of a system error.
     pub fn of_io(error: &io::Error) -> Code {
         let number = error.raw_os_error().and_then(|number| u16::try_from(number).ok());
         number.map_or(Code::Other, Code::Os)
@@ -174,27 +176,28 @@ impl From<Reason> for Code {
             Reason::Changed => Code::Changed,
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
+            Reason::DeviceRefused => Code::DeviceRefused,
             Reason::Unknown(_) => Code::Other,
         }
     }
 }
 
-/// An error, as programs read it.
+/// An error in the form for programs.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct ErrorReport {
-    /// The host where it happened; empty if that is the sending one, or it is about none.
+    /// The host it happened on; empty for the sending host, or if it is not about a host.
     pub host: String,
-    /// The path that it is about, as [`crate::name::Escaped`] shows it; empty if there is none.
+    /// The path it is about, escaped by [`crate::name::Escaped`]; empty if there is none.
     pub path: String,
-    /// What is wrong, in words.
+    /// The text for people.
     pub error: String,
-    /// What kind of error it is: the text of a [`Code`], or one of a newer daemon; empty if the daemon
-    /// is too old to say.
+    /// The text form of a [`Code`], perhaps of one that only a newer daemon knows; empty if the
+    /// daemon is too old to send codes.
     pub code: String,
 }
 
 impl ErrorReport {
-    /// An error that is about no host and no path.
+    /// An error that is not about a host or a path.
     pub fn new(code: Code, error: impl fmt::Display) -> ErrorReport {
         ErrorReport { error: error.to_string(), code: code.to_string(), ..ErrorReport::default() }
     }
@@ -211,17 +214,17 @@ impl ErrorReport {
         ErrorReport { host: host.to_string(), ..self }
     }
 
-    /// How many bytes its texts take.
+    /// The number of bytes in its texts.
     pub fn size(&self) -> usize {
         self.host.len() + self.path.len() + self.error.len() + self.code.len()
     }
 
-    /// As an object of JSON among those of a host.
+    /// As a JSON object for the list of a host's errors.
     pub fn json(&self) -> String {
         format!("{{{}}}", self.members())
     }
 
-    /// As an object of JSON on a line of its own.
+    /// As a JSON object on a line of its own.
     pub fn json_line(&self) -> String {
         format!("{{\"type\":\"error\",{}}}", self.members())
     }
@@ -232,7 +235,7 @@ impl ErrorReport {
         format!("\"path\":{path},\"error\":{error},\"host\":{host},\"code\":{code}")
     }
 
-    /// The line that follows that of the error.
+    /// The line that follows the text line.
     pub fn emit(&self) -> String {
         format!("{MARK}{}", self.json_line())
     }
@@ -257,31 +260,31 @@ impl ErrorReport {
     }
 }
 
-/// How the line begins that says an error in JSON.
+/// The prefix of a line with an error in JSON.
 const MARK: &str = "error ";
 
-/// An error, as a line of the console, and what programs are told of it.
+/// An error as a line of the console and in the form for programs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ErrorLine {
     line: String,
-    /// The same for programs.
+    /// The form for programs.
     pub report: ErrorReport,
 }
 
 impl ErrorLine {
-    /// What is wrong, and nothing else.
+    /// An error whose line is only its text.
     pub fn new(code: Code, error: impl fmt::Display) -> ErrorLine {
         let report = ErrorReport::new(code, error);
         ErrorLine { line: format!("{ERROR} {}", report.error), report }
     }
 
-    /// The same, where the words name what it is about.
+    /// The same; its text names the host and the path already.
     #[must_use]
     pub fn about(self, host: impl fmt::Display, path: impl fmt::Display) -> ErrorLine {
         ErrorLine { report: self.report.of_host(host).of_path(path), ..self }
     }
 
-    /// Trouble with a path here, on the sender.
+    /// An error with a path on the sender.
     pub fn here(path: impl fmt::Display, code: Code, why: impl fmt::Display) -> ErrorLine {
         let report = ErrorReport::new(code, why).of_path(path);
         ErrorLine { line: format!("{ERROR} {} {}", report.error, report.path), report }
@@ -292,12 +295,12 @@ impl ErrorLine {
         ErrorLine::here(Shown(path), reason.into(), reason)
     }
 
-    /// Trouble with a path on a host.
+    /// An error with a path on a host.
     pub fn on(host: &HostName, path: &RelPath, reason: Reason) -> ErrorLine {
         ErrorLine::refused(host, Shown(path), reason)
     }
 
-    /// A host takes no further part; `path`, where that happened, is fit to be shown.
+    /// A host takes no further part; `path`, where that happened, is escaped already.
     pub fn refused(host: &HostName, path: impl fmt::Display, reason: Reason) -> ErrorLine {
         let report = ErrorReport::new(reason.into(), reason).of_host(host).of_path(path);
         ErrorLine { line: format!("{ERROR} {} {host}:{}", report.error, report.path), report }
@@ -323,13 +326,13 @@ impl ErrorLine {
         ErrorLine { line: format!("{ERROR} {}: {address}({host})", report.error), report }
     }
 
-    /// `-t` names no member; `host` is fit to be shown.
+    /// `-t` names no member; `host` is escaped already.
     pub fn unknown_host(host: &str) -> ErrorLine {
         let error = ErrorLine::new(Code::UnknownHost, format_args!("{host}{UNKNOWN_HOST}"));
         error.about(host, "")
     }
 
-    /// There is no such command; `name` is fit to be shown.
+    /// There is no such command; `name` is escaped already.
     pub fn unknown_command(name: impl fmt::Display) -> ErrorLine {
         let report = ErrorReport::new(Code::UnknownCommand, format_args!("{UNKNOWN} '{name}'"));
         ErrorLine { line: report.error.clone(), report }
@@ -340,7 +343,7 @@ impl ErrorLine {
         &self.line
     }
 
-    /// The line without its beginning that says that it is of an error.
+    /// The line without its `error:` prefix.
     pub fn text(&self) -> &str {
         self.line.strip_prefix(ERROR).map_or(&*self.line, str::trim_start)
     }
@@ -434,6 +437,7 @@ mod tests {
             Reason::Changed,
             Reason::Held,
             Reason::StagingNotOurs,
+            Reason::DeviceRefused,
         ];
         assert!(reasons.iter().all(|&reason| Code::from(reason) != Code::Other));
     }

@@ -1,36 +1,39 @@
-//! What `help` says.
+//! The output of `help`.
 #![forbid(unsafe_code)]
 
 use super::options;
 use super::verb::{Offer, VERBS, Verb};
 
-/// The words after a command's name and options, and what the command does.
+/// A command's name with its arguments, and what it does.
 fn text(verb: Verb) -> (&'static str, &'static str) {
     match verb {
         Verb::Send => ("send [PATH]", "send PATH"),
-        Verb::Sync => ("sync [PATH]", "send PATH; if it is gone here, delete it there"),
-        Verb::Dsync => ("dsync [PATH]", "delete there what is not here, below PATH"),
+        Verb::Sync => ("sync [PATH]", "send PATH; if it does not exist here, delete it there"),
+        Verb::Dsync => ("dsync [PATH]", "only delete, below PATH, what does not exist here"),
         Verb::Check => ("check [PATH]", "compare contents"),
         Verb::Members => ("members [-v|json]", "list the other members of the group"),
         Verb::Status => ("status [json]", "show what the daemon is doing"),
-        Verb::Exclude => {
-            ("exclude add PATTERN|del PATTERN|list|clear", "what this connection does not send")
-        }
+        Verb::Exclude => (
+            "exclude add PATTERN|del PATTERN|list|clear",
+            "patterns of what this connection does not send",
+        ),
         Verb::Include => (
             "include add PATTERN|del PATTERN|list|clear",
-            "what it does send; of all patterns, the first that matches counts",
+            "patterns of what it sends; the first pattern that matches decides",
         ),
         Verb::Alive => ("alive [on|off]", "a line 'alive' every second while a command works"),
-        Verb::Loglevel => ("loglevel [0-9]", "which lines to show: 1 updates, 2 skips"),
-        Verb::Progress => ("progress [on|total|off]", "lines that tell how far a transfer is"),
-        Verb::Report => ("report [on|off]", "a line of JSON for each host when it is over"),
+        Verb::Loglevel => ("loglevel [0-9]", "which lines to show: 0 errors, 1 updates, 2 skips"),
+        Verb::Progress => ("progress [on|total|off]", "lines that show the progress of a transfer"),
+        Verb::Report => {
+            ("report [on|off]", "lines of JSON for errors, and for each host at the end")
+        }
         Verb::Echo => ("echo WORDS", "say WORDS"),
         Verb::Help => ("help [COMMAND]", "show this"),
         Verb::Quit => ("quit", "close the connection (also exit, bye)"),
     }
 }
 
-/// How a command is written: lines of 80 characters at most, the later ones indented.
+/// The synopsis of a command: lines of at most 80 characters, continuation lines indented.
 fn synopsis(verb: Verb, offer: &Offer, indent: &str) -> String {
     let (words, _) = text(verb);
     let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
@@ -53,7 +56,7 @@ fn synopsis(verb: Verb, offer: &Offer, indent: &str) -> String {
     lines.join("\n")
 }
 
-/// Every command that is offered, one a line.
+/// The synopses of all offered commands.
 pub fn all(offer: &Offer) -> String {
     let mut lines = String::from("commands:\n");
     let mut seen: Vec<Verb> = Vec::new();
@@ -69,7 +72,7 @@ pub fn all(offer: &Offer) -> String {
     lines
 }
 
-/// One command: how it is written, what it does, its options.
+/// One command: synopsis, description, options.
 pub fn of(verb: Verb, offer: &Offer) -> String {
     let mut lines = format!("{}\n  {}\n", synopsis(verb, offer, "usage: "), text(verb).1);
     let width = options::of(verb, offer).map(|opt| opt.synopsis().len()).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What a transfer came to on one host, as a line `host {JSON}` for programs.
+//! The result of a transfer on one host, as a line `host {JSON}` for programs.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -8,23 +8,23 @@ use super::error::ErrorReport;
 use super::json::{Value, quoted};
 use crate::name::HostName;
 
-/// Errors that one report tells of; more are only counted.
+/// The most errors in one report; further ones are only counted.
 const MOST_ERRORS: usize = 100;
 
-/// Bytes of paths and words in the errors of one report, so that a line stays a line.
+/// The most bytes of text in the errors of one report, so that the line stays short enough.
 const MOST_BYTES: usize = 64 << 10;
 
-/// How it went on a host. What is further down is worse.
+/// The result on a host, from best to worst.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum HostStatus {
-    /// Everything is there.
+    /// The host has everything.
     #[default]
     Ok,
     /// The host is read-only.
     ReadOnly,
-    /// Something is not there.
+    /// The host lacks something.
     Failed,
-    /// The host took no part.
+    /// The host refused to take part.
     Refused,
     /// The host stopped answering, or left.
     Timeout,
@@ -51,56 +51,56 @@ impl fmt::Display for HostStatus {
     }
 }
 
-/// What a `check` found on one host.
+/// The result of a `check` on one host.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CheckCount {
     /// Files with the same contents.
     pub ok: u64,
     /// Files with other contents.
     pub ng: u64,
-    /// What is there and not here.
+    /// Entries that only the host has.
     pub extra: u64,
-    /// What has another mode, owner, or time there.
+    /// Entries with another mode, owner or time.
     pub attr: u64,
-    /// What could not be compared.
+    /// Entries that could not be compared.
     pub errors: u64,
 }
 
 impl CheckCount {
-    /// Level 1, at the end of a check.
+    /// The line at level 1 at the end of a check.
     pub fn line(&self, host: &HostName) -> String {
         let CheckCount { ok, ng, extra, attr, errors } = self;
         format!("{host}: {ok} OK, {ng} NG, {extra} extra, {attr} attr, {errors} errors")
     }
 }
 
-/// What a transfer came to on one host.
+/// The result of a transfer on one host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostReport {
     /// Its name.
     pub name: HostName,
     /// Its address.
     pub address: Ipv4Addr,
-    /// How it went.
+    /// The overall result.
     pub status: HostStatus,
     /// Entries that were written there.
     pub files: u64,
     /// Bytes of their contents.
     pub bytes: u64,
-    /// Entries that were there already.
+    /// Entries that were up to date already.
     pub unchanged: u64,
     /// Entries that were deleted there.
     pub deleted: u64,
-    /// What went wrong. Use [`HostReport::error`] to add one.
+    /// Errors. Use [`HostReport::error`] to add one.
     pub errors: Vec<ErrorReport>,
-    /// Further errors.
+    /// How many more errors there were.
     pub more_errors: u64,
-    /// For a `check`.
+    /// Counts of a `check`.
     pub check: Option<CheckCount>,
 }
 
 impl HostReport {
-    /// A report of a host where nothing has happened yet.
+    /// An empty report.
     pub fn new(name: HostName, address: Ipv4Addr) -> HostReport {
         HostReport {
             name,
@@ -116,7 +116,7 @@ impl HostReport {
         }
     }
 
-    /// Adds an error, or only counts it if there are very many. The status is not changed.
+    /// Adds an error, or only counts it if there are too many. Does not change the status.
     pub fn error(&mut self, error: ErrorReport) {
         let held: usize = self.errors.iter().map(ErrorReport::size).sum();
         if self.errors.len() < MOST_ERRORS && held + error.size() <= MOST_BYTES {
@@ -126,7 +126,7 @@ impl HostReport {
         }
     }
 
-    /// Adds what came of another transfer on the same host.
+    /// Adds the result of another transfer on the same host.
     pub fn add(&mut self, other: &HostReport) {
         self.status = self.status.max(other.status);
         self.files += other.files;

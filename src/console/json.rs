@@ -1,12 +1,12 @@
-//! As much of JSON (RFC 8259) as the console's lines need: strings written, and values read.
+//! The part of JSON (RFC 8259) that the console needs: writing strings and reading values.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
 
-/// No value that is read is nested deeper.
+/// The deepest nesting of values that is read.
 const MAX_DEPTH: usize = 8;
 
-/// A string of JSON (RFC 8259, section 7). It has no byte that a line of the console must not have.
+/// A JSON string (RFC 8259, section 7) without control characters, so that it fits a console line.
 pub fn quoted(text: &str) -> String {
     let mut json = String::from("\"");
     for c in text.chars() {
@@ -23,7 +23,7 @@ pub fn quoted(text: &str) -> String {
     json
 }
 
-/// A value. Numbers are those that the console writes: no sign, no fraction, no exponent.
+/// A value. Only numbers as the console writes them are read: no sign, fraction or exponent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {
     /// `null`.
@@ -41,8 +41,8 @@ pub enum Value {
 }
 
 impl Value {
-    /// Reads a text that is one value. None if it is none, or one beyond what is said of
-    /// [`Value`], or one nested in more than eight others.
+    /// Parses a text that consists of one value. None if it is not valid, has a number that
+    /// [`Value`] cannot hold, or is nested more than eight levels deep.
     pub fn parse(text: &str) -> Option<Value> {
         let (value, rest) = value(text, MAX_DEPTH)?;
         skip(rest).is_empty().then_some(value)
@@ -114,7 +114,7 @@ fn value(text: &str, depth: usize) -> Option<(Value, &str)> {
     }
 }
 
-/// What is between the brackets of an array or object, from after the first one.
+/// The items of an array or object, from after the opening bracket.
 fn items<'a>(
     text: &'a str,
     end: char,

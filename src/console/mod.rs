@@ -1,18 +1,18 @@
 //! The console: the line protocol between the daemon and its clients.
 //!
-//! It is text, one command a line, and older than this implementation: telnet, scripts and old
-//! clients go on working. The daemon writes the prompt `> ` whenever it will obey the next line; a
-//! line that begins with `error:` is an error; everything else is output of the command at work.
+//! It is text with one command per line, and older than this implementation: telnet, scripts and
+//! old clients keep working. The daemon writes the prompt `> ` when it is ready for the next line;
+//! a line that begins with `error:` is an error; everything else is output of the running command.
 //!
-//! - [`words`]: how a line is split into words, and how a name is said so that it survives that.
-//! - [`verb`]: every command by its name, and which of them a daemon offers.
-//! - [`command`]: what a line of words means.
-//! - [`session`]: one connection, seen by the daemon: bytes in, commands and bytes out. No socket.
-//! - [`password`]: the password of the console, and how guesses are slowed down.
-//! - [`error`]: errors, as lines and as objects of JSON.
-//! - [`reply`]: the other lines that answer, made and (for the client) read.
-//! - [`json`]: the little of JSON that these need.
-//! - [`report`]: the longer answers: members and status, as tables and as JSON.
+//! - [`words`]: splitting a line into words, and quoting a name so that it stays one word.
+//! - [`verb`]: the names of all commands, and which of them a daemon offers.
+//! - [`command`]: parsing a line.
+//! - [`session`]: the daemon's side of one connection, without its socket.
+//! - [`password`]: the console's password, and the delay after wrong ones.
+//! - [`error`]: errors as lines and as JSON objects.
+//! - [`reply`]: the other lines of answers, written and (for the client) parsed.
+//! - [`json`]: the part of JSON that these need.
+//! - [`report`]: the lists of members and status, as tables and as JSON.
 #![forbid(unsafe_code)]
 
 pub mod command;
@@ -21,6 +21,7 @@ mod help;
 mod host;
 pub mod json;
 mod options;
+mod output;
 pub mod password;
 pub mod reply;
 pub mod report;

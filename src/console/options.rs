@@ -1,5 +1,5 @@
-//! The options of the commands that work on files: what each is called, which commands have it,
-//! and what it means. The parser and `help` read the same table.
+//! The options of the commands that work on files: names, commands, meaning. The parser and `help`
+//! use the same table.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -28,7 +28,7 @@ pub(super) struct Opt {
     means: Means,
     letter: Option<u8>,
     long: Option<&'static str>,
-    /// What its value is called.
+    /// The name of its value.
     value: Option<&'static str>,
     verbs: &'static [Verb],
     offered: fn(&Offer, Verb) -> bool,
@@ -71,7 +71,7 @@ const OPTIONS: &[Opt] = &[
         value: Some("HOST"),
         verbs: ALL,
         offered: always,
-        help: "this member alone; many add up",
+        help: "this member only; may be repeated",
     },
     Opt {
         means: Means::Group,
@@ -80,7 +80,7 @@ const OPTIONS: &[Opt] = &[
         value: Some("GROUP"),
         verbs: SENDS,
         offered: |offer, _| offer.group,
-        help: "the group that the receivers give what they write",
+        help: "group that receivers set for what they write",
     },
     Opt {
         means: Means::Delete,
@@ -89,7 +89,7 @@ const OPTIONS: &[Opt] = &[
         value: None,
         verbs: SENDS,
         offered: |offer, _| offer.delete,
-        help: "then delete there what is not here",
+        help: "then delete on members what does not exist here",
     },
     Opt {
         means: Means::Force,
@@ -98,7 +98,7 @@ const OPTIONS: &[Opt] = &[
         value: None,
         verbs: DELETES,
         offered: |offer, verb| offer.delete || verb == Verb::Dsync,
-        help: "delete however much that is",
+        help: "delete no matter how much that is",
     },
     Opt {
         means: Means::MaxDelete,
@@ -107,7 +107,7 @@ const OPTIONS: &[Opt] = &[
         value: Some("N"),
         verbs: DELETES,
         offered: |offer, verb| offer.delete || verb == Verb::Dsync,
-        help: "delete nothing if it is more than N on a host",
+        help: "delete nothing if more than N would go on a host",
     },
     Opt {
         means: Means::IgnoreTimes,
@@ -116,7 +116,7 @@ const OPTIONS: &[Opt] = &[
         value: None,
         verbs: SENDS,
         offered: |offer, _| offer.compare,
-        help: "take every file for changed",
+        help: "treat every file as changed",
     },
     Opt {
         means: Means::Checksum,
@@ -130,7 +130,7 @@ const OPTIONS: &[Opt] = &[
 ];
 
 impl Opt {
-    /// How it is written: `-r`, `-t HOST`, `--max-delete N`; by its letter if it has one.
+    /// Its synopsis: `-r`, `-t HOST`, `--max-delete N`; by its letter if it has one.
     pub(super) fn synopsis(&self) -> String {
         let name = match (self.letter, self.long) {
             (Some(letter), _) => format!("-{}", char::from(letter)),
@@ -143,7 +143,7 @@ impl Opt {
         }
     }
 
-    /// Whether it may be given more than once, to another effect than once.
+    /// Whether repeating it adds up.
     pub(super) fn adds_up(&self) -> bool {
         self.means == Means::Host
     }
@@ -155,10 +155,10 @@ pub(super) fn of(verb: Verb, offer: &Offer) -> impl Iterator<Item = &'static Opt
     OPTIONS.iter().filter(move |o| o.verbs.contains(&verb) && (o.offered)(&offer, verb))
 }
 
-/// Why words are no options and paths of a command. Texts of the client are fit to be shown.
+/// Why the words after a command are not valid. Texts from the client are escaped already.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum UsageError {
-    /// Something after the path that is no option.
+    /// A second path.
     SecondPath,
     UnknownOption(String),
     /// A value for an option that takes none.
@@ -166,12 +166,12 @@ pub(super) enum UsageError {
     NoHost,
     NoGroup,
     NoNumber,
-    /// A path that none can be, and why; None for one that is absolute.
+    /// An invalid path, and why; None for an absolute one.
     Path(Option<PathError>, String),
 }
 
 impl UsageError {
-    /// What the client is told.
+    /// The error for the client.
     pub(super) fn line(&self) -> ErrorLine {
         match self {
             UsageError::Path(why, path) => {
@@ -202,7 +202,7 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// What the words after a command that works on files say.
+/// The parsed words after a command that works on files.
 #[derive(Default, Debug)]
 pub(super) struct Args {
     pub(super) recursive: bool,
@@ -218,8 +218,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Reads `words`. Options may come after the path; those of one letter may be joined (`-rn`)
-    /// and have their value in the same word (`-thost`), as long ones after a `=`; `--` ends them.
+    /// Parses `words`. Options may come after the path; those of one letter may be joined (`-rn`)
+    /// and followed by their value (`-thost`), long ones by `=` and a value; `--` ends the options.
     pub(super) fn read(words: &[Word], verb: Verb, offer: &Offer) -> Result<Args, UsageError> {
         let mut args = Args::default();
         let mut words = words.iter();
@@ -309,8 +309,8 @@ impl Args {
         Ok(())
     }
 
-    /// The path, cut as it always was (a trailing `/`) and where it changes nothing (a leading
-    /// `./`, a doubled `/`). None if there is none, or it is empty.
+    /// The path, without a trailing `/`, a leading `./` and doubled `/`. None if there is none, or
+    /// it is empty.
     pub(super) fn path(&self) -> Result<Option<RelPath>, UsageError> {
         let Some(typed) = self.path.as_deref().filter(|path| !path.is_empty()) else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The console's password: how it is kept and compared, and when the next guess is answered.
+//! The console's password: comparing it, and delaying answers after wrong ones.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -6,20 +6,19 @@ use std::fmt;
 use crate::crypto::{HmacKey, equal};
 use crate::time::{Span, Time};
 
-/// What is written to a new client of a daemon that has a password, instead of the first prompt.
+/// The prompt for the password, instead of the first prompt.
 pub const ASK: &[u8] = b"password: \x1b]E";
 
-/// After so many wrong passwords, each further one waits.
+/// After this many wrong passwords, answers are delayed.
 const FREE: u32 = 3;
 
-/// Between two answers, once there were too many wrong passwords.
+/// The time between two answers after too many wrong passwords.
 const PAUSE: Span = Span::from_secs(2);
 
-/// Wrong passwords are forgotten when there was none for so long.
+/// Wrong passwords are forgotten after this time without another one.
 const FORGET: Span = Span::from_secs(60);
 
-/// A password, as a digest: so that it is compared in a time that says nothing of how much of a
-/// guess is right, or how long it is.
+/// The digest of a password, so that the time of a comparison reveals nothing about it.
 #[derive(Clone, Copy)]
 pub struct Secret([u8; 16]);
 
@@ -35,16 +34,16 @@ impl Secret {
     }
 }
 
-/// Says nothing of the password.
+/// Does not reveal the password.
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
 }
 
-/// When passwords are answered, right and wrong ones alike: at once, until there were three wrong
-/// ones from anywhere; from then on one every two seconds, those that wait in the order they came,
-/// until there was no wrong one for a minute.
+/// When passwords are answered, whether right or wrong: at once, until there were three wrong ones
+/// from any clients; then one every two seconds, in the order of arrival, until there was no wrong
+/// one for a minute.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Gate {
     wrong: u32,
@@ -55,7 +54,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate that nobody came to yet.
+    /// A gate without wrong passwords.
     pub fn new() -> Gate {
         Gate::default()
     }

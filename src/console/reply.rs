@@ -102,11 +102,11 @@ fn dry(dry_run: bool) -> &'static str {
     if dry_run { "(dryrun) " } else { "" }
 }
 
-/// How far a transfer is: a line `progress BYTES_DONE BYTES_TOTAL ENTRIES_DONE ENTRIES_TOTAL HOSTS
-/// RATE`, about five times a second while it works.
+/// The progress of a transfer: a line `progress BYTES_DONE BYTES_TOTAL ENTRIES_DONE ENTRIES_TOTAL
+/// HOSTS RATE`, about five times a second.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
-    /// Bytes of file contents that every host has that is still taking part.
+    /// Bytes of file contents that all hosts have that still take part.
     pub bytes_done: u64,
     /// Bytes in all; None (a `-` in the line) until the walk has found everything.
     pub bytes_total: Option<u64>,
@@ -116,7 +116,7 @@ pub struct Progress {
     pub entries_total: Option<u64>,
     /// Hosts that take part.
     pub hosts: u32,
-    /// Bytes a second, lately.
+    /// The current rate in bytes per second.
     pub rate: u64,
 }
 

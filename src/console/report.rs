@@ -1,7 +1,7 @@
-//! The longer answers: members and status, as text and as JSON.
+//! The lists of members and status, as text and as JSON.
 //!
-//! The text is what old clients read: nothing may be added to it. The JSON is one object on one
-//! line, so that it passes the console like any other line.
+//! Old clients read the text: nothing may be added to it. The JSON is one object on one line, so
+//! that it passes through the console like any other line.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use super::command::Form;
 use super::json::quoted;
 use crate::name::{Escaped, HostName, NodeId};
 
-/// One member, as the daemon that answers sees it.
+/// One member as seen by the answering daemon.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemberRow {
     /// Its name.
     pub name: HostName,
-    /// Where its packets come from.
+    /// The address that its packets come from.
     pub address: Ipv4Addr,
     /// The version it runs.
     pub version: String,
@@ -28,7 +28,7 @@ pub struct MemberRow {
     pub lost: u64,
     /// Blocks it asked for again.
     pub repairs: u64,
-    /// Its receive buffer, in bytes, as it said; 0 if it has not.
+    /// Its receive buffer in bytes, as it announced; 0 if it has not.
     pub rcvbuf: u64,
     /// In how many transfers it was the slowest.
     pub slowest: u64,
@@ -36,10 +36,10 @@ pub struct MemberRow {
     pub last_heard_s: u64,
 }
 
-/// A daemon on the segment that is no member, because its key is another.
+/// A daemon that was heard but is not a member, because it has a different key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StrangerRow {
-    /// Where its packets come from.
+    /// The address that its packets come from.
     pub address: Ipv4Addr,
     /// What it has: "a key", "no key", "another key".
     pub has: &'static str,
@@ -47,8 +47,8 @@ pub struct StrangerRow {
     pub last_heard_s: u64,
 }
 
-/// The members in any order (but not the daemon itself), in the form asked for: lines, each with
-/// its newline. Strangers are not in the table that old clients read.
+/// The list of members, without the daemon itself, in the requested form; `rows` may be in any
+/// order. Strangers are not in the table that old clients read.
 pub fn members(rows: &[MemberRow], strangers: &[StrangerRow], form: Form) -> String {
     let mut rows: Vec<&MemberRow> = rows.iter().collect();
     rows.sort_by(|a, b| (&a.name, a.address, a.node).cmp(&(&b.name, b.address, b.node)));
@@ -137,18 +137,19 @@ fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow]) -> String {
     format!("{{\"members\":[{}],\"strangers\":[{}]}}\n", rows.join(","), strangers.join(","))
 }
 
-/// Packets that were dropped since the start, by why.
+/// Packets dropped since the start, by reason.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Dropped {
-    /// Cut short, of another version or an unknown kind.
+    /// Truncated, of another version, or of an unknown kind.
     pub invalid: u64,
     /// With a wrong checksum or MAC.
     pub damaged: u64,
-    /// Sealed with another key than ours, or not as we do.
+    /// Sealed with another key, or sealed where this daemon has no key, or not sealed where it has
+    /// one.
     pub other_key: u64,
-    /// Came before.
+    /// Received before.
     pub replayed: u64,
-    /// From nodes that are no members.
+    /// From nodes that are not members.
     pub strangers: u64,
     /// From another subnet.
     pub foreign: u64,
@@ -167,7 +168,7 @@ impl Dropped {
     }
 }
 
-/// What `status` tells. An idle daemon must tell the same twice in a row.
+/// The contents of `status`. For an idle daemon, two in a row must be equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StatusReport {
     /// The daemon's process id.
@@ -178,28 +179,28 @@ pub struct StatusReport {
     pub base: Vec<u8>,
     /// Whether the base directory is the daemon's root (`-c`).
     pub chroot: bool,
-    /// What the daemon has given up since it started, in words.
+    /// The restrictions that the daemon has put on itself, as text.
     pub confined: String,
-    /// Transfers ever open at once.
+    /// The most transfers that were ever open at once.
     pub mfalloc: u64,
-    /// The receive buffer, in bytes, as the kernel tells it.
+    /// The receive buffer in bytes, as reported by the kernel.
     pub recvsize: u64,
-    /// The send buffer, in bytes, as the kernel tells it.
+    /// The send buffer in bytes, as reported by the kernel.
     pub sendsize: u64,
-    /// With `-T`: what is sent now, and the limit, in Mbit/s.
+    /// With `-T`: the current rate and the limit, in Mbit/s.
     pub sendrate: Option<(u64, u64)>,
-    /// Other clients at work: their number, and the command line as [`Escaped`] shows it.
+    /// Other clients with a running command: their number, and the line escaped by [`Escaped`].
     pub commands: Vec<(u32, String)>,
-    /// Outgoing transfers, each in words.
+    /// Outgoing transfers, each as text.
     pub sends: Vec<String>,
-    /// Incoming transfers, each in words.
+    /// Incoming transfers, each as text.
     pub recvs: Vec<String>,
     /// Packets that were dropped.
     pub dropped: Dropped,
 }
 
 impl StatusReport {
-    /// The block that old clients read: lines, each with its newline.
+    /// The text that old clients read: lines, each with its newline.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |key: &str, value: &str| {
@@ -225,7 +226,7 @@ impl StatusReport {
             }
         }
         let _ = writeln!(text, "confined: {}", self.confined);
-        // Old clients do not know the line: it is there only where something is to be said.
+        // Old clients do not know this line, so it is left out if there is nothing to report.
         let dropped: Vec<String> = self
             .dropped
             .named()

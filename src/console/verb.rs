@@ -1,7 +1,7 @@
-//! Every command by its name, and which of them a daemon offers.
+//! The names of all commands, and which of them a daemon offers.
 #![forbid(unsafe_code)]
 
-/// What the daemon can do, beyond what a session does by itself.
+/// What a daemon offers, beyond what a session does by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Offer {
     /// `send`.
@@ -22,9 +22,9 @@ pub struct Offer {
     pub members: bool,
     /// `status`.
     pub status: bool,
-    /// `exclude` and `include`: the daemon heeds [`super::Session::patterns`].
+    /// `exclude` and `include`: the daemon applies [`super::Session::patterns`].
     pub exclude: bool,
-    /// `report`: the daemon tells of each host by [`super::Session::host`].
+    /// `report`: the daemon reports each host by [`super::Session::host`].
     pub report: bool,
 }
 
@@ -80,7 +80,7 @@ pub(super) enum Verb {
     Quit,
 }
 
-/// Each name with its command; the first name of a command is the one that help shows.
+/// The names of all commands; help shows the first name of each.
 pub(super) const VERBS: &[(&str, Verb)] = &[
     ("send", Verb::Send),
     ("sync", Verb::Sync),

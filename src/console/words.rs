@@ -1,14 +1,14 @@
 //! Words of a line.
 //!
-//! Words are parted by spaces; a backslash before a space makes it part of the word; any other
-//! backslash is itself. That much is old. A word that begins with a double quote runs to the next
-//! one, and inside `\"`, `\\` and `\ooo` (a byte in octal) are understood: so every name can be
-//! said, whatever bytes it is made of.
+//! Words are separated by spaces; a backslash before a space makes it part of the word; any other
+//! backslash is literal. Old clients rely on this much. A word that begins with a double quote ends
+//! at the next one, and may contain `\"`, `\\` and `\ooo` (a byte in octal), so that names of any
+//! bytes can be written.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
-/// The longest line that a client may write, in bytes, without its end.
+/// The most bytes in a line of a client, without its end.
 pub const MAX_LINE: usize = 8_192;
 
 /// One word of a line.
@@ -20,12 +20,12 @@ pub struct Word {
     pub quoted: bool,
 }
 
-/// Why a line has no words.
+/// Why a line cannot be split.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WordError {
-    /// A double quote was opened and not closed.
+    /// A double quote is not closed.
     Unclosed,
-    /// A closing double quote is followed by something else than a space.
+    /// A closing double quote is not followed by a space.
     Glued,
     /// A backslash inside double quotes that is not `\"`, `\\` or three octal digits up to `\377`.
     Escape,
@@ -46,7 +46,7 @@ impl std::error::Error for WordError {}
 /// Splits a line, without its end.
 ///
 /// # Errors
-/// The first thing wrong with its quotes; a line without quotes always has words.
+/// The first error in its quotes; a line without quotes can always be split.
 pub fn split(line: &[u8]) -> Result<Vec<Word>, WordError> {
     let mut words = Vec::new();
     let mut rest = line;
@@ -109,8 +109,8 @@ fn octal(text: &[u8]) -> Option<(u8, &[u8])> {
     Some(((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), rest))
 }
 
-/// Appends `name` to `line` as one word that [`split`] gives back: as it is where that is plain,
-/// else in double quotes.
+/// Appends `name` to `line` as one word that [`split`] gives back; in double quotes where
+/// necessary.
 pub fn push_quoted(line: &mut Vec<u8>, name: &[u8]) {
     let odd = |&b: &u8| b.is_ascii_control() || b == b' ' || b == b'\\';
     if !name.is_empty() && !matches!(name[0], b'"' | b'-') && !name.iter().any(odd) {
@@ -130,7 +130,7 @@ pub fn push_quoted(line: &mut Vec<u8>, name: &[u8]) {
     line.push(b'"');
 }
 
-/// Undoes [`crate::name::Escaped`]: every `\ooo` becomes its byte; any other backslash stays.
+/// Reverses [`crate::name::Escaped`]: every `\ooo` becomes its byte; any other backslash stays.
 pub fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

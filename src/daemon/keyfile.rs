@@ -1,14 +1,16 @@
 //! Files with the group's key: read, and made.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::crypto::Wiped;
-use crate::errno::ErrorText;
+use crate::daemon::secret_file::{self, Kind, SecretFileError};
+use crate::fs::resolve::{self, ResolveError};
 use crate::seal::{Keyring, Master};
-use crate::sys::random;
+use crate::sys::{fsat, ids, random};
 
 /// The fewest and the most characters of a secret.
 const SHORTEST: usize = 8;
@@ -18,65 +20,93 @@ const READ: usize = 4 * LONGEST + 3;
 /// Random bytes of a secret that is made here; 128 bits are what the keys derived of it have.
 const MADE: usize = 32;
 
-/// The keys in these files, the first one's to seal with.
+/// Why a file has no key that can be used.
+#[derive(Debug)]
+enum KeyError {
+    /// It cannot be read, or is not safe.
+    File(SecretFileError),
+    /// Its first line is empty.
+    Empty,
+    /// The secret has so many characters: too few.
+    Short(usize),
+    /// The secret is too long.
+    Long,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::File(why) => why.fmt(f),
+            KeyError::Empty => f.write_str("no key in its first line"),
+            KeyError::Short(few) => {
+                write!(f, "the key in its first line has {few} characters, fewer than {SHORTEST}")
+            }
+            KeyError::Long => {
+                write!(f, "the key in its first line has more than {LONGEST} characters")
+            }
+        }
+    }
+}
+
+/// What is wrong with a key file, in words that begin with `-k FILE`.
+#[derive(Debug)]
+pub(crate) struct KeyFileError {
+    path: PathBuf,
+    why: KeyError,
+}
+
+impl fmt::Display for KeyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "-k {}: {}", self.path.display(), self.why)
+    }
+}
+
+impl std::error::Error for KeyFileError {}
+
+/// Why no key file could be made, in words that begin with `--genkey FILE`.
+#[derive(Debug)]
+pub(crate) struct GenkeyError {
+    path: PathBuf,
+    why: ResolveError,
+}
+
+impl fmt::Display for GenkeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--genkey {}: {}", self.path.display(), self.why)
+    }
+}
+
+impl std::error::Error for GenkeyError {}
+
+/// The keys in these files, the first one's to seal with, for a daemon of user `us`.
 ///
 /// # Errors
-/// What is wrong with the first file that something is wrong with, in words that begin with `-k FILE`.
-pub(super) fn keyring(paths: &[PathBuf]) -> Result<Keyring, String> {
-    let masters: Result<Vec<Master>, String> = paths
+/// What is wrong with the first file that something is wrong with.
+pub(super) fn keyring(paths: &[PathBuf], us: u32) -> Result<Keyring, KeyFileError> {
+    let masters: Result<Vec<Master>, KeyFileError> = paths
         .iter()
-        .map(|path| master(path).map_err(|why| format!("-k {}: {why}", path.display())))
+        .map(|path| master(path, us).map_err(|why| KeyFileError { path: path.clone(), why }))
         .collect();
     masters.map(Keyring::new)
 }
 
-fn master(path: &Path) -> Result<Master, String> {
+fn master(path: &Path, us: u32) -> Result<Master, KeyError> {
     let mut bytes = Wiped::new([0; READ]);
-    let got = read(path, bytes.bytes_mut())?;
+    let got = secret_file::read(Kind::Key, path, us, bytes.bytes_mut());
+    let got = got.map_err(KeyError::File)?;
     let secret = secret(&bytes.bytes()[..got])?;
     Ok(Master::new(secret))
 }
 
-fn read(path: &Path, into: &mut [u8]) -> Result<usize, String> {
-    let failed = |error: std::io::Error| ErrorText(&error).to_string();
-    // A FIFO would wait for somebody to write to it.
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    if !about.is_file() {
-        return Err(if about.is_dir() { "is a directory" } else { "is no file" }.to_owned());
-    }
-    let mode = about.mode() & 0o777;
-    if mode & 0o066 != 0 {
-        return Err(format!(
-            "its group or others can read or write it (mode {mode:04o}): chmod 600"
-        ));
-    }
-    let mut got = 0;
-    while got < into.len() {
-        match file.read(&mut into[got..]) {
-            Ok(0) => break,
-            Ok(some) => got += some,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Ok(got)
-}
-
 /// The first line, without its end (LF or CRLF).
-fn secret(bytes: &[u8]) -> Result<&[u8], String> {
+fn secret(bytes: &[u8]) -> Result<&[u8], KeyError> {
     let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     // In UTF-8 all bytes of a character but the first begin with these two bits.
     match line.iter().filter(|&&byte| byte & 0xc0 != 0x80).count() {
-        0 => Err("no key in its first line".to_owned()),
-        few if few < SHORTEST => {
-            Err(format!("the key in its first line has {few} characters, fewer than {SHORTEST}"))
-        }
-        many if many > LONGEST => {
-            Err(format!("the key in its first line has more than {LONGEST} characters"))
-        }
+        0 => Err(KeyError::Empty),
+        few if few < SHORTEST => Err(KeyError::Short(few)),
+        many if many > LONGEST => Err(KeyError::Long),
         _ => Ok(line),
     }
 }
@@ -84,10 +114,10 @@ fn secret(bytes: &[u8]) -> Result<&[u8], String> {
 /// Makes a file with a new key that only its owner can read.
 ///
 /// # Errors
-/// The file is there already, or cannot be written; in words that begin with `--genkey FILE`.
-pub(super) fn make(path: &Path) -> Result<(), String> {
-    let failed =
-        |error: std::io::Error| format!("--genkey {}: {}", path.display(), ErrorText(&error));
+/// The file is there already, or cannot be written.
+pub(super) fn make(path: &Path) -> Result<(), GenkeyError> {
+    let refused = |why| GenkeyError { path: path.to_owned(), why };
+    let failed = |error| refused(ResolveError::Io(error));
     let mut key = Wiped::new([0; MADE]);
     random::fill(key.bytes_mut()).map_err(failed)?;
     let mut text = Wiped::new([b'\n'; 2 * MADE + 1]);
@@ -95,11 +125,13 @@ pub(super) fn make(path: &Path) -> Result<(), String> {
         digits[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
         digits[1] = b"0123456789abcdef"[usize::from(byte & 15)];
     }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let place = resolve::place(path, ids::effective().uid).map_err(refused)?;
+    let (dir, name) = (place.dir().as_fd(), place.name());
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+    let mut file = fsat::open_at(dir, name, flags, 0o600).map(File::from).map_err(failed)?;
     write(&mut file, text.bytes()).map_err(|error| {
         // Half a key would be refused, or worse, would not.
-        let _ = std::fs::remove_file(path);
+        let _ = fsat::unlink_at(dir, name);
         failed(error)
     })
 }
@@ -116,16 +148,16 @@ mod tests {
     #[test]
     fn the_first_line_is_the_secret() {
         for file in [&b"12345678"[..], b"12345678\n", b"12345678\r\n", b"12345678\nmore\n"] {
-            assert_eq!(secret(file), Ok(&b"12345678"[..]));
+            assert_eq!(secret(file).unwrap(), b"12345678");
         }
         let most = "\u{20ac}".repeat(LONGEST);
-        assert_eq!(secret(format!("{most}\r\n").as_bytes()), Ok(most.as_bytes()));
+        assert_eq!(secret(format!("{most}\r\n").as_bytes()).unwrap(), most.as_bytes());
         assert!(most.len() + 2 < READ);
     }
 
     #[test]
     fn a_secret_has_8_to_1024_characters() {
-        let why = |file: &[u8]| secret(file).unwrap_err();
+        let why = |file: &[u8]| secret(file).unwrap_err().to_string();
         for empty in [&b""[..], b"\n", b"\r\n", b"\nlate enough"] {
             assert_eq!(why(empty), "no key in its first line");
         }

@@ -21,6 +21,7 @@ mod mailbox;
 mod messages;
 mod order;
 mod receiving;
+mod secret_file;
 mod sending;
 mod setup;
 mod shared;

@@ -108,7 +108,7 @@ pub(super) fn apply(
     let grain = staging.map_or(Grain::EXACT, |staging| staging.grain(&stat));
     let timely = stat.kind != FileType::File || proven;
     if timely && !grain.same(stat.mtime, entry.mtime) {
-        fsat::set_mtime_at(dir.as_fd(), name, entry.mtime)?;
+        fsat::set_mtime_path(dir.as_fd(), name, fd.as_fd(), entry.mtime)?;
         applied.mtime = true;
     }
     applied.lacks_owner_access = rights.lacks_owner_access(&Stat { uid, gid, mode, ..stat });

@@ -8,8 +8,7 @@ use super::attributes::{self, Applied, Examined};
 use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
 use super::errors::{is_fatal, reason};
 use super::identity::ObjectId;
-use super::paths::above;
-use super::paths::split;
+use super::paths::{above, split};
 use super::staging::Staged;
 use super::surplus::Within;
 use super::sweep;
@@ -43,7 +42,7 @@ impl Disk {
         let Some(mut transfer) = self.transfers.remove(&key) else {
             return never_planned(key, batch);
         };
-        if let Some(needs) = transfer.only_needs.get(&batch) {
+        if let Some(needs) = transfer.only_needs.remove(&batch) {
             let mut outcomes: Vec<Outcome> = needs.iter().map(|&n| self.untouched(n)).collect();
             for &strike in strikes {
                 if let Some(outcome) = outcomes.get_mut(strike.index()) {
@@ -370,7 +369,7 @@ impl Disk {
             let synced = match &planned.file {
                 Some(file) => fsat::sync_fd(file.as_fd()),
                 None => staging.find(staged).and_then(|(dir, name)| {
-                    match fsat::open_at(dir, &name, libc::O_RDONLY | libc::O_NONBLOCK, 0) {
+                    match fsat::open_regular_at(dir, &name, libc::O_RDONLY) {
                         Ok(fd) => fsat::sync_fd(fd.as_fd()),
                         // Its final mode does not let this process open it.
                         Err(_) => staging.sync_all(),

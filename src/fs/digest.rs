@@ -32,7 +32,12 @@ impl Digester {
         cancelled: &dyn Fn() -> bool,
     ) -> io::Result<Option<Digest>> {
         self.buf.resize(CHUNK, 0);
-        let mut file = File::from(open_to_read(dir, name)?);
+        let mut file = match open_to_read(dir, name).map_err(|e| (e.raw_os_error(), e)) {
+            Ok(fd) => File::from(fd),
+            // Something else has taken its place.
+            Err((Some(libc::EISDIR | libc::ENXIO | libc::ESTALE), _)) => return Ok(None),
+            Err((_, e)) => return Err(e),
+        };
         if !identity.is_still(&file)? {
             return Ok(None);
         }

@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::allowance::Allowance;
 use super::attributes::{self, Examined};
 use super::claim;
 use super::digest::Digester;
@@ -37,6 +38,8 @@ pub struct DiskConfig {
     pub readonly: bool,
     /// Sync everything that belongs to a batch before its [`DiskAnswer::Done`].
     pub fsync: bool,
+    /// Device nodes are neither created nor changed.
+    pub no_devices: bool,
 }
 
 /// A file in staging that has its final length, to be written in any order. Clones share the file.
@@ -87,6 +90,7 @@ pub struct Disk {
     pub(super) digester: Digester,
     pub(super) closing: Closing,
     pub(super) transfers: BTreeMap<TransferKey, DiskTransfer>,
+    allowance: Allowance,
 }
 
 /// One incoming transfer.
@@ -100,6 +104,16 @@ pub(super) struct DiskTransfer {
     pub surplus: Surplus,
     /// The digest of the file that was announced last, computed ahead of its entry.
     pub ahead: Option<Ahead>,
+    /// The memory that is charged for it, in bytes.
+    charged: usize,
+}
+
+impl DiskTransfer {
+    /// The memory that it keeps beyond the batches that are planned, in bytes.
+    fn memory(&self) -> usize {
+        let needs = self.only_needs.values().map(|needs| 64 + size_of_val(needs.as_slice()));
+        needs.sum::<usize>() + self.opened.memory() + self.surplus.memory()
+    }
 }
 
 /// The digest of a file that was announced.
@@ -143,7 +157,8 @@ impl Disk {
         let dirs = Dirs::new(root);
         let digester = Digester::default();
         let (closing, transfers) = (Closing::default(), BTreeMap::new());
-        Ok(Disk { config, rights, staging, dirs, digester, closing, transfers })
+        let allowance = Allowance::default();
+        Ok(Disk { config, rights, staging, dirs, digester, closing, transfers, allowance })
     }
 
     /// Where to announce that a transfer will be closed, before its [`DiskJob::Close`].
@@ -160,15 +175,20 @@ impl Disk {
         self.dirs.forget();
         let answer = match job {
             DiskJob::Plan { key, batch, manifest, layout, mode } => {
-                Some(self.plan(key, batch, manifest, layout, mode))
+                let answer = self.plan(key, batch, manifest, layout, mode);
+                Some(self.charge(key, batch).unwrap_or(answer))
             }
             DiskJob::Stage { key, batch, body } => Some(self.stage(key, batch, body)),
-            DiskJob::Commit { key, batch, strikes } => Some(self.commit(key, batch, &strikes)),
+            DiskJob::Commit { key, batch, strikes } => {
+                let answer = self.commit(key, batch, &strikes);
+                Some(self.charge(key, batch).unwrap_or(answer))
+            }
             DiskJob::Tally { key } => Some(self.tally(key)),
             DiskJob::Delete { key } => Some(self.delete(key)),
             DiskJob::Page { key, skip, room } => Some(self.page(key, skip, room)),
             DiskJob::Close { key, .. } => {
-                self.close(key);
+                self.closing.remove(key);
+                self.forget(key);
                 Some(DiskAnswer::Closed { key })
             }
         };
@@ -176,11 +196,24 @@ impl Disk {
         answer
     }
 
+    /// Charges what a transfer keeps after a job. If that is too much, nothing of it stays.
+    fn charge(&mut self, key: TransferKey, batch: BatchNo) -> Option<DiskAnswer<StagedFile>> {
+        let transfer = self.transfers.get_mut(&key)?;
+        let now = transfer.memory();
+        let before = std::mem::replace(&mut transfer.charged, now);
+        if self.allowance.charge(key.node, before, now) {
+            return None;
+        }
+        self.forget(key);
+        let reason = Reason::Os(errno::ENOMEM);
+        Some(DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason })
+    }
+
     /// Forgets a transfer and removes what it has staged. A directory that it opened and did not close
     /// gets its original permission bits back, or if the transfer created it, the attributes sent.
-    fn close(&mut self, key: TransferKey) {
-        self.closing.remove(key);
+    fn forget(&mut self, key: TransferKey) {
         let Some(mut transfer) = self.transfers.remove(&key) else { return };
+        self.allowance.charge(key.node, transfer.charged, 0);
         for planned in transfer.batches.values_mut() {
             self.discard(planned);
         }

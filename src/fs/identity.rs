@@ -99,16 +99,16 @@ impl Seen {
     }
 }
 
-/// Opens what should be a regular file, without updating its atime where that is permitted.
+/// Opens what should be a regular file, without updating its atime where that is permitted. If anything
+/// else has taken its place, that is not opened.
 ///
 /// # Errors
-/// Those of openat(2); ELOOP for a symbolic link.
+/// Those of [`fsat::open_regular_at`].
 pub(super) fn open_to_read(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    // If a FIFO has taken the file's place, opening it must not block.
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    fsat::open_at(dir, name, flags | libc::O_NOATIME, 0).or_else(|e| match e.raw_os_error() {
+    let flags = libc::O_RDONLY;
+    fsat::open_regular_at(dir, name, flags | libc::O_NOATIME).or_else(|e| match e.raw_os_error() {
         // O_NOATIME is for the owner alone.
-        Some(libc::EPERM) => fsat::open_at(dir, name, flags, 0),
+        Some(libc::EPERM) => fsat::open_regular_at(dir, name, flags),
         _ => Err(e),
     })
 }

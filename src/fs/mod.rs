@@ -11,10 +11,13 @@
 //! - Deletion: `surplus` collects what only the target has, `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
+//! [`resolve`] judges the symbolic links in the paths of options.
+//!
 //! Both sides use `identity` (is it still the same file?), `digest`, `grain` (how exactly times are
 //! kept), `names`, `paths` and `errors`. Files import each other in one direction only.
 #![forbid(unsafe_code)]
 
+mod allowance;
 mod attributes;
 pub mod batch;
 mod claim;
@@ -27,10 +30,12 @@ mod extents;
 pub mod found;
 mod grain;
 mod identity;
+mod name_set;
 mod names;
 mod opened;
 mod paths;
 mod plan;
+pub mod resolve;
 mod rights;
 pub mod root;
 pub mod source;

@@ -39,6 +39,8 @@ pub(super) struct OpenDir {
 pub(super) struct Opened {
     dirs: HashMap<Vec<u8>, OpenDir>,
     failed: usize,
+    /// The bytes of all their paths.
+    paths: usize,
 }
 
 impl Opened {
@@ -58,17 +60,21 @@ impl Opened {
         self.set_failed(path, false);
         // If it is opened again before it is closed, what was found first stays: by now this
         // transfer may have changed it.
-        let known = self.dirs.entry(path.to_vec()).or_insert_with(|| OpenDir {
-            entry: entry.clone(),
-            existed: id.is_some(),
-            id,
-            differs,
-            dirty: false,
-            lacks_owner_access: false,
-            created: false,
-            original_mode: None,
-            failed: false,
-            opens: 0,
+        let paths = &mut self.paths;
+        let known = self.dirs.entry(path.to_vec()).or_insert_with(|| {
+            *paths += path.len();
+            OpenDir {
+                entry: entry.clone(),
+                existed: id.is_some(),
+                id,
+                differs,
+                dirty: false,
+                lacks_owner_access: false,
+                created: false,
+                original_mode: None,
+                failed: false,
+                opens: 0,
+            }
         });
         known.entry = entry.clone();
         known.lacks_owner_access |= lacks_owner_access;
@@ -125,12 +131,19 @@ impl Opened {
         if known.opens == 0 {
             self.failed -= usize::from(known.failed);
             self.dirs.remove(path);
+            self.paths -= path.len();
         }
+    }
+
+    /// The memory that they take, in bytes.
+    pub fn memory(&self) -> usize {
+        // Each path is the key, and part of the entry.
+        self.dirs.len() * (size_of::<OpenDir>() + 2 * size_of::<Vec<u8>>()) + 2 * self.paths
     }
 
     /// Removes and returns all directories, deepest first.
     pub fn drain(&mut self) -> Vec<OpenDir> {
-        self.failed = 0;
+        (self.failed, self.paths) = (0, 0);
         let mut all: Vec<OpenDir> = self.dirs.drain().map(|(_, dir)| dir).collect();
         all.sort_unstable_by_key(|dir| std::cmp::Reverse(dir.entry.path.as_bytes().len()));
         all
@@ -167,6 +180,7 @@ mod tests {
         assert!(!opened.is_below_failed(b"a/b/c"));
         assert_eq!(opened.failed, 0);
         assert_eq!(opened.drain().len(), 1);
+        assert_eq!((opened.paths, opened.memory()), (0, 0));
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Disk {
             cancelled: &|| closing.contains(key),
             examined: BTreeMap::new(),
             readonly: self.config.readonly,
+            no_devices: self.config.no_devices,
             mode,
         };
         let needs: Vec<Need> = match mode.names_only() {
@@ -102,7 +103,10 @@ impl Disk {
                 return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
-        transfer.only_needs.insert(batch, needs.clone());
+        // A transfer that changes nothing ends here: nothing is staged or committed.
+        if !transfer.surplus.mode.changes_nothing() {
+            transfer.only_needs.insert(batch, needs.clone());
+        }
         DiskAnswer::Planned { key, batch, needs, file: None }
     }
 
@@ -163,6 +167,7 @@ struct Planner<'a> {
     /// As in [`PlannedBatch`].
     examined: BTreeMap<EntryNo, Examined>,
     readonly: bool,
+    no_devices: bool,
     mode: Mode,
 }
 
@@ -183,6 +188,16 @@ impl Planner<'_> {
             Kind::Keep => Need::Skip,
             Kind::Ahead { size } => self.announced(&entry.path, size),
             _ => self.object(entry, digest, at),
+        };
+        let device = matches!(entry.kind, Kind::Char(..) | Kind::Block(..));
+        let need = match need {
+            // To be compared they need not be taken.
+            Need::All | Need::Attributes
+                if device && self.no_devices && !self.readonly && !self.mode.is_check() =>
+            {
+                Need::Failed(Reason::DeviceRefused)
+            }
+            need => need,
         };
         if need == Need::All {
             if let Some(parent) = self.opened.get(split(path).0) {

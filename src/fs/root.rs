@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::paths::split;
+use super::resolve::{self, ResolveError};
 use crate::name::RelPath;
 use crate::sys::fsat;
 
@@ -41,6 +42,19 @@ impl Root {
             return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
         }
         Ok(Root { fd: file.into(), path, held: AtomicUsize::new(0), by_steps: false })
+    }
+
+    /// Opens the base directory for a daemon of user `us`. Only symbolic links of root and of that user
+    /// are followed in `path`.
+    ///
+    /// # Errors
+    /// Those of [`resolve::follow`] and open(2); ENOTDIR.
+    pub fn open_trusted(path: &Path, us: u32) -> Result<Self, ResolveError> {
+        let resolved = resolve::follow(path, us)?;
+        let (fd, _) = resolved.found()?;
+        let fd = fsat::open_at(fd.as_fd(), b".", fsat::LISTING, 0)?;
+        let path = resolved.path().to_owned();
+        Ok(Root { fd, path, held: AtomicUsize::new(0), by_steps: false })
     }
 
     /// As [`Root::open`], but never uses openat2.

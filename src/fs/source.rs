@@ -180,7 +180,9 @@ fn still(file: &impl AsFd, identity: &Identity) -> Result<(), Reason> {
 /// error is reported as such.
 fn gone_or(error: &io::Error) -> Reason {
     match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO) => Reason::Changed,
+        Some(
+            libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ESTALE,
+        ) => Reason::Changed,
         _ => reason(error),
     }
 }

@@ -58,6 +58,11 @@ impl Spool {
         self.count
     }
 
+    /// The memory that it takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.unwritten.capacity() + size_of_val(self.marks.as_slice())
+    }
+
     /// Appends a record.
     ///
     /// # Errors

@@ -180,14 +180,20 @@ fn make_node(
     if kind != FileType::Symlink {
         fsat::mknod_at(dir, name, kind, 0o600, rdev)?;
     }
+    // Only what was created is changed, whatever has that name by then.
+    let fd = fsat::open_at(dir, name, libc::O_PATH, 0)?;
+    let stat = fsat::stat_fd(fd.as_fd())?;
+    let is_device = matches!(kind, FileType::Char | FileType::Block);
+    if stat.kind != kind || (is_device && stat.rdev != rdev) || stat.uid != fresh.uid {
+        return Err(io::Error::from_raw_os_error(libc::ESTALE));
+    }
     let wanted = rights.wanted(entry, fresh.uid, fresh.gid);
     let (uid, gid) = changes(wanted, fresh.uid, fresh.gid);
     if uid.is_some() || gid.is_some() {
-        fsat::chown_at(dir, name, uid, gid)?;
+        fsat::chown_fd(fd.as_fd(), uid, gid)?;
     }
     if kind != FileType::Symlink {
-        // Only this process can create names in staging, so this is not a link.
-        fsat::chmod_private(dir, name, wanted.mode)?;
+        fsat::chmod_at(dir, name, fd.as_fd(), wanted.mode)?;
     }
-    fsat::set_mtime_at(dir, name, entry.mtime)
+    fsat::set_mtime_path(dir, name, fd.as_fd(), entry.mtime)
 }

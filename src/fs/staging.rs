@@ -389,7 +389,7 @@ fn clear_recorded(root: &Root, home: &OwnedFd, rights: &Rights) -> io::Result<Ve
 }
 
 fn read(dir: &OwnedFd, name: &[u8]) -> io::Result<Vec<u8>> {
-    let file = fsat::open_at(dir.as_fd(), name, libc::O_RDONLY | libc::O_NONBLOCK, 0)?;
+    let file = fsat::open_regular_at(dir.as_fd(), name, libc::O_RDONLY)?;
     let mut bytes = Vec::new();
     File::from(file).take(MAX_PATH as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -19,17 +19,18 @@
 //! on: when they are committed, so that failures are taken into account, or if the transfer commits
 //! nothing, when they are planned.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::errors::reason;
+use super::errors::{leads_nowhere, reason};
 use super::identity::{ObjectId, Seen};
+use super::name_set::NameSet;
 use super::names::Names;
 use super::opened::MOST;
-use super::paths::above;
-use super::paths::split;
+use super::paths::{above, post_order, split};
 use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::{Record, Spool};
@@ -65,6 +66,11 @@ pub(super) struct Surplus {
     /// How many entries all listed directories have together.
     entries: u64,
     tallied: bool,
+    /// The directory that was listed last. A walk lists each once, in one order, so that nothing is on
+    /// the spool twice.
+    last_listed: Option<RelPath>,
+    /// The bytes of the paths and the names in `dirs`, and of the manifests in `early`.
+    named_bytes: usize,
     /// How many objects were deleted and how many could not be, once that was done.
     pub ran: Option<(u64, u64)>,
 }
@@ -72,7 +78,7 @@ pub(super) struct Surplus {
 /// An open directory, with the names in it that the sender has.
 #[derive(Debug, Default)]
 struct Named {
-    names: Names,
+    names: NameSet,
     opens: u32,
     failed: bool,
 }
@@ -152,6 +158,13 @@ impl Surplus {
         self.tallied && self.mode.deletes()
     }
 
+    /// The memory that it takes, in bytes.
+    pub fn memory(&self) -> usize {
+        let dirs = self.dirs.len() * (size_of::<Named>() + size_of::<Vec<u8>>());
+        let spool = self.spool.as_ref().map_or(0, Spool::memory);
+        dirs + self.named_bytes + spool
+    }
+
     /// The spool, unless it is empty or incomplete.
     pub fn spool(&mut self) -> Option<&mut Spool> {
         self.spool.as_mut().filter(|_| !self.broken)
@@ -169,10 +182,13 @@ impl Surplus {
         manifest: &Arc<Manifest>,
         failed: Vec<bool>,
     ) -> io::Result<()> {
-        if self.next.is_none_or(|next| next <= batch) {
-            self.early.insert(batch, (manifest.clone(), failed));
+        if !self.broken && self.next.is_none_or(|next| next <= batch) {
+            let before = self.early.insert(batch, (manifest.clone(), failed));
+            let before = before.map_or(0, |(manifest, _)| early_memory(&manifest));
+            self.named_bytes = self.named_bytes.saturating_sub(before) + early_memory(manifest);
         }
         while let Some((manifest, failed)) = self.next.and_then(|next| self.early.remove(&next)) {
+            self.named_bytes = self.named_bytes.saturating_sub(early_memory(&manifest));
             self.next = self.next.map(BatchNo::next);
             for (entry, failed) in manifest.entries.iter().zip(failed) {
                 match entry.kind {
@@ -184,10 +200,14 @@ impl Surplus {
         Ok(())
     }
 
-    /// `batch` is about to be committed.
+    /// `batch` is about to be evaluated: all of them must be, in order.
     pub fn committing(&mut self, batch: BatchNo) {
         self.broken |= self.next != Some(batch);
         self.next = Some(batch.next());
+        if self.broken {
+            (self.dirs, self.early, self.spool) = Default::default();
+            self.named_bytes = 0;
+        }
     }
 
     /// Something exists at the sender. If `entry` opens a directory, that is open from now on.
@@ -195,13 +215,19 @@ impl Surplus {
         let path = entry.path.as_bytes();
         let (dir, name) = split(path);
         if let Some(named) = self.dirs.get_mut(dir) {
-            named.failed |= !named.names.push(name, FileType::Unknown);
+            let before = named.names.memory();
+            named.names.insert(name);
+            self.named_bytes += named.names.memory().saturating_sub(before);
         }
-        if entry.kind != Kind::Open {
+        if entry.kind != Kind::Open || self.broken {
             return;
         }
         if self.dirs.len() < MOST || self.dirs.contains_key(path) {
-            let named = self.dirs.entry(path.to_vec()).or_default();
+            let named_bytes = &mut self.named_bytes;
+            let named = self.dirs.entry(path.to_vec()).or_insert_with(|| {
+                *named_bytes += path.len();
+                Named::default()
+            });
             named.opens += 1;
             named.failed |= failed;
         }
@@ -226,8 +252,16 @@ impl Surplus {
             Some(_) => {
                 let below_failed = above(path).any(|dir| self.has_failed(dir));
                 let named = self.dirs.remove(path).unwrap_or_default();
+                let bytes = path.len() + named.names.memory();
+                self.named_bytes = self.named_bytes.saturating_sub(bytes);
                 let is_ours = self.about.as_ref().is_some_and(|about| entry.path.is_under(about));
-                if listed && is_ours && !named.failed && !below_failed && !self.tallied {
+                let in_order = self
+                    .last_listed
+                    .as_ref()
+                    .is_none_or(|last| post_order(last.as_bytes(), path) == Ordering::Less);
+                let sound = !named.failed && !below_failed && in_order;
+                if listed && is_ours && sound && !self.tallied {
+                    self.last_listed = Some(entry.path.clone());
                     match closed_to_us {
                         true => self.not_listed(within, &entry.path, &denied())?,
                         false => self.list(within, &entry.path, named.names)?,
@@ -269,7 +303,12 @@ impl Surplus {
     }
 
     /// Spools what is in a directory and not in `names`.
-    fn list(&mut self, within: &mut Within<'_>, dir: &RelPath, mut names: Names) -> io::Result<()> {
+    fn list(
+        &mut self,
+        within: &mut Within<'_>,
+        dir: &RelPath,
+        mut names: NameSet,
+    ) -> io::Result<()> {
         let opened = within.dirs.root().open_dir(dir.as_bytes(), fsat::LISTING);
         let listed = opened.and_then(|fd| Ok((fsat::stat_fd(fd.as_fd())?, Names::list(&fd)?, fd)));
         let (stat, mut there, fd) = match listed {
@@ -282,7 +321,7 @@ impl Surplus {
         }
         within.dirs.hold(dir.as_bytes(), fd);
         self.entries += there.len() as u64;
-        names.sort();
+        names.settle();
         // No transfer sets attributes of the base directory.
         let here = Parent::of(&stat, self.mode.sends_and_deletes() && !dir.is_base());
         while let Some((name, _)) = there.next() {
@@ -305,7 +344,7 @@ impl Surplus {
         dir: &RelPath,
         error: &io::Error,
     ) -> io::Result<()> {
-        if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) {
+        if leads_nowhere(error) {
             return Ok(());
         }
         let record = Record { code: failed(error), ..blank(dir.clone()) };
@@ -439,6 +478,11 @@ impl Surplus {
         self.failed += u64::from(record.code != SpoolCode::Spooled);
         spool.push(record)
     }
+}
+
+/// What a batch takes that was planned before its turn, in bytes.
+fn early_memory(manifest: &Manifest) -> usize {
+    manifest.memory() + manifest.entries.len()
 }
 
 fn denied() -> io::Error {

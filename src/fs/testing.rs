@@ -23,7 +23,7 @@ use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::{Kind, Setup, Stamp};
+use crate::wire::manifest::{Entry, Kind, Setup, Stamp};
 use crate::wire::outcome::{Need, Outcome, SpoolCode};
 
 /// A directory of a test's own, removed when the test is over.
@@ -220,22 +220,32 @@ impl Transfer {
     /// All of one batch.
     pub fn batch(&mut self, disk: &mut Disk, source: &Arc<Root>, batch: &SourceBatch) -> Vec<Line> {
         let (number, needs, file) = self.plan(disk, batch);
+        if self.mode.changes_nothing() {
+            let outcome = |need| match need {
+                Need::Failed(reason) => Outcome::Failed(reason),
+                Need::Silent => Outcome::Silent,
+                Need::ReadOnly => Outcome::ReadOnly,
+                Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
+            };
+            let paths = batch.manifest.entries.iter().map(signed);
+            return paths.zip(needs).map(|(path, need)| (path, need, outcome(need))).collect();
+        }
         let staged = self.stage(disk, source, batch, (number, &needs, file));
         assert!(matches!(staged, DiskAnswer::Staged { .. }), "{staged:?}");
         let outcomes = self.commit(disk, number, &[]);
         assert_eq!((needs.len(), outcomes.len()), (batch.manifest.entries.len(), needs.len()));
         let entries = batch.manifest.entries.iter().zip(needs).zip(outcomes);
-        entries
-            .map(|((entry, need), outcome)| {
-                let sign = match entry.kind {
-                    Kind::Open => "+",
-                    Kind::Close { .. } => "-",
-                    _ => "",
-                };
-                (format!("{sign}{}", entry.path), need, outcome)
-            })
-            .collect()
+        entries.map(|((entry, need), outcome)| (signed(entry), need, outcome)).collect()
     }
+}
+
+fn signed(entry: &Entry) -> String {
+    let sign = match entry.kind {
+        Kind::Open => "+",
+        Kind::Close { .. } => "-",
+        _ => "",
+    };
+    format!("{sign}{}", entry.path)
 }
 
 /// Copies where the manifest says that there is data, 100,000 bytes at a time.

@@ -364,7 +364,7 @@ fn data(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Option<Vec<Extent>> {
     if stat.size <= STREAM_OVER || stat.blocks.saturating_mul(512) >= stat.size {
         return None;
     }
-    let fd = fsat::open_at(dir.as_fd(), name, libc::O_RDONLY | libc::O_NONBLOCK, 0).ok()?;
+    let fd = fsat::open_regular_at(dir.as_fd(), name, libc::O_RDONLY).ok()?;
     extents::of(fd.as_fd(), stat.size).ok()?
 }
 

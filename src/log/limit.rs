@@ -1,7 +1,7 @@
 //! The limit on log lines that other hosts can cause: counting by key, in windows of a minute, with a
 //! bounded number of keys.
 
-use super::Level;
+use super::level::Level;
 use crate::time::{Span, Time};
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a line of the daemon says, while it works on files.
+//! Parsing the daemon's lines during a transfer.
 #![forbid(unsafe_code)]
 
 use crate::console::error::{self, ErrorReport};
@@ -6,36 +6,36 @@ use crate::console::reply::{HostReport, Progress, Total, is_ng};
 
 use super::old;
 
-/// What the daemon at the other end understands, beyond what the oldest does.
+/// What the daemon supports beyond the oldest version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Daemon {
     /// It knows `progress`, double quotes, and many hosts at once.
     pub new: bool,
-    /// It was told `report on`, and tells of each host, and of each error, in JSON.
+    /// It was told `report on`: it reports each host, and each error, in JSON.
     pub reports: bool,
 }
 
-/// What a line says.
+/// The kind of a line, with its contents where they are needed.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// What is wrong.
+    /// A text line about an error.
     Error,
-    /// What the line before, an [`Answer::Error`], is to programs.
+    /// The error of the preceding [`Answer::Error`] line in the form for programs.
     Report(ErrorReport),
-    /// How far the transfer is.
+    /// The progress of the transfer.
     Progress(Progress),
-    /// What the transfer came to.
+    /// The result of the transfer.
     Total(Total),
-    /// What the transfer came to on one host.
+    /// The result of the transfer on one host.
     Host(HostReport),
-    /// Contents differ.
+    /// A file's contents differ.
     Differs,
     /// Anything else.
     Other,
 }
 
 impl Answer {
-    /// Reads a line; `checks`: contents are compared.
+    /// Parses a line; `checks`: the command is a `check`.
     pub fn read(line: &[u8], daemon: Daemon, checks: bool) -> Answer {
         if error::is_error(line) || (!daemon.new && old::is_unknown_host(line)) {
             return Answer::Error;

@@ -1,8 +1,8 @@
-//! The client's side of one connection: what is said to the daemon before all else, and how its
-//! answers come.
+//! The client's side of one connection: the start of the dialogue, sending a line, waiting for its
+//! answer.
 //!
-//! The daemon may be old: it then does not know `progress`, and the client gets by without what
-//! only new daemons tell or do.
+//! The daemon may be old: it then does not know `progress`, and the client works without what only
+//! new daemons report or do.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -12,14 +12,14 @@ use super::link::{Event, Link, LinkError};
 use super::show::Screen;
 use crate::console::error::UNKNOWN;
 
-/// How long to wait for a sign of life.
+/// How long to wait for the daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// For the first prompt.
     pub prompt: Duration,
-    /// For the answer to a password: a daemon that was told too many wrong ones takes its time.
+    /// For the answer to a password: the daemon delays it after too many wrong ones.
     pub password: Duration,
-    /// From a daemon that promised to say `alive` every second.
+    /// For the next line of a daemon that writes `alive` every second.
     pub silence: Duration,
 }
 
@@ -41,12 +41,12 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// A client on a connection over which nothing was said yet.
+    /// A client on a new connection.
     pub fn new(link: Link, screen: &'a mut Screen, patience: Patience) -> Self {
         Client { link, screen, patience }
     }
 
-    /// Comes to the point where the daemon does what it is told.
+    /// Waits for the first prompt, sends the password if necessary, and turns on `alive`.
     pub(super) fn begin(&mut self, password: Option<&[u8]>) -> Result<(), Failure> {
         self.set_patience(Some(self.patience.prompt))?;
         self.greet(password)?;
@@ -57,7 +57,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Takes leave.
+    /// Ends the dialogue.
     pub(super) fn end(mut self) {
         // Whether the daemon hears this makes no difference: the connection ends.
         let _ = self.link.say(b"quit");
@@ -67,7 +67,7 @@ impl<'a> Client<'a> {
         self.link.set_patience(patience).map_err(LinkError::Io)
     }
 
-    /// The next event, with all that came before it shown first.
+    /// The next event. Before waiting, everything so far is shown.
     fn event(&mut self) -> Result<Event, LinkError> {
         if let Some(event) = self.link.ready() {
             return Ok(event);
@@ -76,7 +76,7 @@ impl<'a> Client<'a> {
         self.link.event()
     }
 
-    /// Waits for the first prompt; says the password if that is what the daemon wants.
+    /// Waits for the first prompt; sends the password if the daemon asks for it.
     fn greet(&mut self, password: Option<&[u8]>) -> Result<(), Failure> {
         let mut refused = false;
         let mut said = false;
@@ -92,7 +92,7 @@ impl<'a> Client<'a> {
                     self.set_patience(Some(self.patience.password))?;
                     self.link.say(password)?;
                 }
-                // What it says instead of the prompt then is how sorry it is.
+                // Instead of a prompt: the password was wrong.
                 Ok(Event::Line(_)) if said => return Err(Failure::WrongPassword),
                 Ok(Event::Line(line)) => {
                     refused = true;
@@ -105,7 +105,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Says a line, and hands what is answered, but for `alive`, to `take`.
+    /// Sends a line and passes the lines of the answer, except `alive`, to `take`.
     pub(super) fn ask(
         &mut self,
         line: &[u8],
@@ -122,7 +122,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Says a line that is answered by nothing, and tells whether the daemon knows it.
+    /// Sends a command without an answer, and returns whether the daemon knows it.
     pub(super) fn understood(&mut self, line: &[u8]) -> Result<bool, Failure> {
         let mut known = true;
         self.ask(line, |_, answer| known &= !answer.starts_with(UNKNOWN.as_bytes()))?;

@@ -1,4 +1,4 @@
-//! Why the client ends before it has done what it was called for.
+//! Why the client ends early.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -16,31 +16,31 @@ use crate::name::Escaped;
 /// Why the client ends early, always with [`super::status::UNUSABLE`].
 #[derive(Debug)]
 pub enum Failure {
-    /// What is to be read before the daemon is called cannot be.
+    /// A file that is needed before connecting cannot be used.
     Input(InputError),
     /// There is no connection.
     Connect(io::Error),
     /// The connection failed.
     Link(LinkError),
-    /// The daemon's first words were no prompt; they are its own, and were shown if there were any.
+    /// The daemon did not start with a prompt; what it said was shown.
     Refused,
-    /// It wants a password, and there is none.
+    /// The daemon requires a password, and there is none.
     NoPassword,
-    /// It does not take the password.
+    /// The daemon rejected the password.
     WrongPassword,
-    /// A path that means nothing below the base directory, as typed.
+    /// A path that is not one below the base directory, as typed.
     Place(Vec<u8>, PlaceError),
     /// The base directory itself, without `-r`; as typed.
     WholeBase(Vec<u8>),
-    /// A path that cannot be said to the daemon.
+    /// A path that cannot be sent to this daemon as part of a command.
     Path(Vec<u8>, LineError),
-    /// A pattern that the daemon does not take, and what it says.
+    /// A pattern that the daemon rejected, and its answer.
     Pattern(Vec<u8>, String),
     /// The daemon is too old for this option.
     TooOld(&'static str),
     /// The script cannot be read.
     Script(io::Error),
-    /// A pattern of the script was refused, as was shown.
+    /// A pattern in the script was refused; the reason was shown.
     ScriptPattern,
 }
 
@@ -57,7 +57,7 @@ impl From<InputError> for Failure {
 }
 
 impl Failure {
-    /// What it is to programs.
+    /// The error in the form for programs.
     pub fn report(&self, target: &Target) -> ErrorReport {
         let report = ErrorReport::new(self.code(), self.text(target));
         match self {
@@ -68,7 +68,7 @@ impl Failure {
         }
     }
 
-    /// What the user is told.
+    /// The message for the user.
     pub fn text<'a>(&'a self, target: &'a Target) -> impl fmt::Display + 'a {
         Text { failure: self, target }
     }
@@ -112,20 +112,20 @@ impl fmt::Display for Text<'_> {
                 write!(f, "the daemon at {target} wants a password (-K FILE)")
             }
             Failure::WrongPassword => {
-                write!(f, "the daemon at {target} does not take the password of -K")
+                write!(f, "the daemon at {target} rejects the password of -K")
             }
             Failure::Place(path, why) => write!(f, "{}: {why}", Escaped(path)),
             Failure::WholeBase(path) => {
-                write!(f, "{}: the base directory itself is meant with -r alone", Escaped(path))
+                write!(f, "{}: the base directory itself needs -r", Escaped(path))
             }
             Failure::Path(path, why) => write!(f, "{}: {why}", Escaped(path)),
             Failure::Pattern(pattern, why) => {
                 let pattern = Escaped(pattern);
-                write!(f, "the daemon at {target} does not take the pattern {pattern}: {why}")
+                write!(f, "the daemon at {target} rejects the pattern {pattern}: {why}")
             }
             Failure::TooOld(option) => write!(f, "the daemon at {target} is too old for {option}"),
             Failure::Script(error) => write!(f, "-f: {}", ErrorText(error)),
-            Failure::ScriptPattern => f.write_str("-f: ends at a pattern that was refused"),
+            Failure::ScriptPattern => f.write_str("-f: stopped at a pattern that was refused"),
         }
     }
 }
@@ -150,6 +150,6 @@ mod tests {
         assert_eq!(told(Failure::Connect(io::Error::other("x"))).2, "unreachable");
         let (error, path, code) = told(Failure::WholeBase(b".".to_vec()));
         assert_eq!((path.as_str(), code.as_str()), (".", "invalid_path"));
-        assert_eq!(error, ".: the base directory itself is meant with -r alone");
+        assert_eq!(error, ".: the base directory itself needs -r");
     }
 }

@@ -1,4 +1,4 @@
-//! What is read from files and standard input: the password, patterns, a script.
+//! Input from files and standard input: the password, patterns, a script.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -13,12 +13,12 @@ use crate::errno::ErrorText;
 use crate::name::Escaped;
 use crate::pattern::{self, MAX_PATTERN, MAX_RULES, PatternError, Rule};
 
-/// What is to be known before the daemon is called.
+/// What is read before connecting to the daemon.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Input {
     /// The console's password.
     pub password: Option<Vec<u8>>,
-    /// What to leave out and what not, in order.
+    /// Patterns, in order.
     pub rules: Vec<Rule>,
 }
 
@@ -26,7 +26,7 @@ impl Input {
     /// Reads what `config` names.
     ///
     /// # Errors
-    /// The first thing that cannot be read or understood.
+    /// The first file that cannot be used.
     pub fn read(config: &Config) -> Result<Input, InputError> {
         let password = config.password.as_deref().map(password).transpose()?;
         let mut rules = Vec::new();
@@ -47,23 +47,23 @@ fn open(text: &Text) -> io::Result<Box<dyn BufRead>> {
     })
 }
 
-/// What cannot be read or understood, before the daemon is called.
+/// Why the input cannot be used.
 #[derive(Debug)]
 pub enum InputError {
-    /// The file with the password cannot be read.
+    /// The password file cannot be read.
     Password(PathBuf, io::Error),
-    /// There is no password in its first line.
+    /// The first line of the password file is empty.
     NoPassword(PathBuf),
-    /// A text of patterns cannot be read.
+    /// A file of patterns cannot be read.
     Patterns(Text, io::Error),
-    /// A line of it, by its number, is no pattern.
+    /// A line of such a file, by its number, is not a pattern.
     Pattern(Text, u64, PatternError),
-    /// It has too many.
+    /// Such a file has too many patterns.
     TooMany(Text),
 }
 
 impl InputError {
-    /// What it is to programs.
+    /// The code for programs.
     pub fn code(&self) -> Code {
         match self {
             InputError::Password(_, error) | InputError::Patterns(_, error) => Code::of_io(error),
@@ -110,7 +110,7 @@ impl std::error::Error for InputError {
     }
 }
 
-/// The first line of a file, which is all that is read of it.
+/// The first line of a file.
 fn password(path: &Path) -> Result<Vec<u8>, InputError> {
     let first = |file: &Text| Lines::open(file)?.next_line();
     match first(&Text::File(path.to_owned())) {

@@ -1,4 +1,4 @@
-//! The lines that are said to the daemon.
+//! The command lines that are sent to the daemon.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -8,17 +8,17 @@ use crate::console::error::Code;
 use crate::console::words::{self, MAX_LINE};
 use crate::name::RelPath;
 
-/// Why something cannot be said to the daemon.
+/// Why a command line cannot be sent to the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LineError {
     /// An old daemon would not understand the name.
     TooOld,
-    /// The line would be longer than any that a daemon takes.
+    /// The line would be longer than the daemon accepts.
     TooLong,
 }
 
 impl LineError {
-    /// What it is to programs.
+    /// The code for programs.
     pub fn code(self) -> Code {
         match self {
             LineError::TooOld => Code::TooOld,
@@ -30,7 +30,7 @@ impl LineError {
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            LineError::TooOld => "this daemon is too old to be told such a name",
+            LineError::TooOld => "this daemon is too old for such a name",
             LineError::TooLong => "too long for one command line",
         })
     }
@@ -38,10 +38,10 @@ impl fmt::Display for LineError {
 
 impl std::error::Error for LineError {}
 
-/// One command; `hosts` are options that name them.
+/// A command line; `hosts` are its `-t` options.
 ///
 /// # Errors
-/// Why the daemon cannot be told this path.
+/// The daemon would not understand this path.
 pub fn command(
     verb: Verb,
     files: &Files,
@@ -79,7 +79,7 @@ pub fn command(
 /// Appends a path to a command line, with the space before it; nothing for the base itself.
 ///
 /// # Errors
-/// Why an old daemon cannot be told this path.
+/// An old daemon would not understand this path.
 fn push_path(line: &mut Vec<u8>, path: &RelPath, new: bool) -> Result<(), LineError> {
     let bytes = path.as_bytes();
     if bytes.is_empty() {
@@ -94,15 +94,15 @@ fn push_path(line: &mut Vec<u8>, path: &RelPath, new: bool) -> Result<(), LineEr
 /// Appends a word to a command line, with the space before it.
 ///
 /// # Errors
-/// Why an old daemon cannot be told this word.
+/// An old daemon would not understand this word.
 pub fn push_word(line: &mut Vec<u8>, bytes: &[u8], new: bool) -> Result<(), LineError> {
     line.push(b' ');
     if new {
         words::push_quoted(line, bytes);
         return Ok(());
     }
-    // It splits at the ends of lines and at spaces, of which a backslash saves all but the last;
-    // and it takes any backslash before a space for that.
+    // An old daemon splits at line ends and at spaces. A backslash escapes a space, except at the
+    // end of the line, and any backslash before a space counts as such an escape.
     let odd = |&b: &u8| b == b'\n' || b == b'\r';
     if bytes.iter().any(odd) || bytes.ends_with(b" ") || bytes.windows(2).any(|w| w == b"\\ ") {
         return Err(LineError::TooOld);

@@ -13,32 +13,32 @@ use crate::console::error::Code;
 use crate::console::password::ASK;
 use crate::errno::ErrorText;
 
-/// How long a connection may take to be made.
+/// The timeout for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The longest line that is taken from a daemon, in bytes.
+/// The longest line that is accepted from a daemon, in bytes.
 const MAX_LINE: usize = 1 << 20;
 
-/// What is written before the prompt when a password was right.
+/// The prompt after a correct password.
 const RIGHT: &[u8] = b"\r> ";
 
-/// What came from the daemon.
+/// Something the daemon sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// It will obey the next line.
+    /// It is ready for the next line.
     Prompt,
-    /// It wants a password.
+    /// It asks for the password.
     Password,
     /// A line, without its end (LF or CRLF).
     Line(Vec<u8>),
 }
 
-/// Why nothing more comes.
+/// Why the connection cannot be used any more.
 #[derive(Debug)]
 pub enum LinkError {
     /// The daemon closed the connection.
     Closed,
-    /// Nothing came for so long.
+    /// Nothing arrived for this long.
     Silent(Duration),
     /// A line is longer than any daemon writes.
     Endless,
@@ -50,8 +50,8 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkError::Closed => f.write_str("it closed the connection"),
-            LinkError::Silent(time) => write!(f, "nothing from it for {} s", time.as_secs_f32()),
-            LinkError::Endless => f.write_str("what it says is not the console's language"),
+            LinkError::Silent(time) => write!(f, "no answer for {} s", time.as_secs_f32()),
+            LinkError::Endless => f.write_str("it does not speak the console protocol"),
             LinkError::Io(error) => ErrorText(error).fmt(f),
         }
     }
@@ -60,7 +60,7 @@ impl fmt::Display for LinkError {
 impl std::error::Error for LinkError {}
 
 impl LinkError {
-    /// What it is to programs.
+    /// The code for programs.
     pub fn code(&self) -> Code {
         match self {
             LinkError::Closed => Code::Lost,
@@ -85,7 +85,7 @@ impl Socket {
     }
 }
 
-/// What both kinds of socket can do.
+/// The operations of both kinds of socket.
 trait Stream: Read + Write {}
 impl Stream for TcpStream {}
 impl Stream for UnixStream {}
@@ -96,10 +96,10 @@ pub struct Link {
     patience: Option<Duration>,
     /// Whether the daemon is on this host, so that both see the same files.
     local: bool,
-    /// What came; the part before `taken` was given out.
+    /// Received bytes; those before `taken` were returned.
     buffer: Vec<u8>,
     taken: usize,
-    /// Up to here there is no newline after `taken`.
+    /// There is no newline between `taken` and here.
     searched: usize,
 }
 
@@ -119,7 +119,7 @@ impl Link {
                 Ok(stream) => {
                     let own = stream.local_addr()?.ip();
                     let local = address.ip().is_loopback() || address.ip() == own;
-                    // The dialogue is short lines, each waited for.
+                    // The dialogue consists of short lines, each of which is waited for.
                     stream.set_nodelay(true)?;
                     return Ok(Link::over(Socket::Tcp(stream), local));
                 }
@@ -129,7 +129,7 @@ impl Link {
         Err(last)
     }
 
-    /// A connection that is already there.
+    /// A connection over an existing socket.
     pub fn over_unix(stream: UnixStream) -> Link {
         Link::over(Socket::Unix(stream), true)
     }
@@ -143,7 +143,7 @@ impl Link {
         self.local
     }
 
-    /// How long [`Link::event`] waits for the daemon to say anything; None for ever.
+    /// How long [`Link::event`] waits for the daemon; None for ever.
     ///
     /// # Errors
     /// The socket's.
@@ -172,7 +172,7 @@ impl Link {
         self.socket.stream().write_all(&bytes).map_err(|error| self.failure(error))
     }
 
-    /// What came and was not given out yet; None if more must be read first.
+    /// The next event that was received already; None if more must be read first.
     pub fn ready(&mut self) -> Option<Event> {
         let rest = &self.buffer[self.taken..];
         for (prefix, event) in

@@ -1,4 +1,4 @@
-//! The commands that list something: members and status.
+//! The commands `members` and `status`.
 #![forbid(unsafe_code)]
 
 use super::dialogue::Client;
@@ -37,7 +37,7 @@ impl Client<'_> {
         Ok(SUCCESS)
     }
 
-    /// The members, from the table, and whether it says that there is none.
+    /// The members in the table, and whether it says that there are none.
     pub(super) fn rows(&mut self) -> Result<(Vec<Row>, bool), Failure> {
         let mut rows = Vec::new();
         let mut none = false;
@@ -48,7 +48,7 @@ impl Client<'_> {
         Ok((rows, none))
     }
 
-    /// Has the daemon list something, for standard output.
+    /// Runs a command and writes its answer to standard output.
     fn list(&mut self, command: &[u8], json: bool) -> Result<u8, Failure> {
         let mut status = SUCCESS;
         self.ask(command, |screen, line| {

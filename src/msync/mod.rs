@@ -1,16 +1,17 @@
-//! The client, `msync`: tells the daemon what to do, and shows what it answers.
+//! The client, `msync`: sends commands to the daemon and shows the answers.
 //!
 //! - `run`: from the command line to the exit status.
 //! - `link`: the connection, as prompts and lines.
-//! - `dialogue`: the daemon is greeted, told a line, and its answer awaited.
+//! - `dialogue`: the start of a connection, sending a line, waiting for the answer.
 //! - `lists`: the commands that list something.
-//! - `transfer`: the commands that work on files; `line`: how they are said; `answer`: what is answered.
-//! - `summary`: what these came to, in all and on each host.
-//! - `old`: what is made of the answers of daemons that know no JSON.
-//! - `input`: what is read from files and standard input.
-//! - `place`: which path below the base directory a typed path is.
+//! - `transfer`: the commands that work on files; `line`: writing them; `answer`: parsing the
+//!   answers.
+//! - `summary`: their results, in total and for each host.
+//! - `old`: answers of daemons without JSON, turned into JSON as far as possible.
+//! - `input`: files and standard input.
+//! - `place`: the path below the base directory that a typed path means.
 //! - `show`: standard output, standard error, the progress line and the summary.
-//! - `failure`: why the client ends early; `status`: how it ends.
+//! - `failure`: why the client ends early; `status`: the exit statuses.
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -1,5 +1,5 @@
-//! What is made of the answers of daemons that know no JSON: the same, as far as they tell. This is
-//! the one place where the words of an error are read.
+//! Answers of daemons without JSON, turned into JSON as far as possible. This is the only place
+//! where the text of an error is interpreted.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
@@ -10,7 +10,7 @@ use crate::errno;
 use crate::name::{Escaped, HostName};
 use crate::wire::outcome::Reason;
 
-/// A row of the table of members: `NAME ADDRESS (VerVERSION)`.
+/// A row of the members table: `NAME ADDRESS (VerVERSION)`.
 pub struct Row {
     /// The member's name.
     pub name: HostName,
@@ -43,14 +43,14 @@ pub fn members(rows: &[Row]) -> String {
     format!("{{\"members\":[{}]}}", rows.join(","))
 }
 
-/// The lines of `status` as one line of JSON: keys as they are, without the spaces after them, and
-/// values as numbers where they are such.
+/// The lines of `status` as one line of JSON: keys without trailing spaces, numeric values as
+/// numbers.
 pub fn status(lines: &[Vec<u8>]) -> String {
     let mut members = Vec::new();
     for line in lines {
         let Some(at) = line.iter().position(|&b| b == b':') else { continue };
         let (key, value) = (line[..at].trim_ascii_end(), line[at + 1..].trim_ascii());
-        // What is indented belongs to the line before.
+        // Indented lines belong to the line before.
         if key.is_empty() || key.starts_with(b" ") {
             continue;
         }
@@ -62,15 +62,15 @@ pub fn status(lines: &[Vec<u8>]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// Whether a line says that `-t` names no member: 1.3 says that without `error:` before it.
+/// Whether a line is about an unknown host: 1.3 writes no `error:` before it.
 pub fn is_unknown_host(line: &[u8]) -> bool {
     line.ends_with(UNKNOWN_HOST.as_bytes())
 }
 
-/// How it is said that `-g` names no group.
+/// The prefix of the error about an unknown group.
 const UNKNOWN_GROUP: &str = "not found group ";
 
-/// What is said of a host that takes no further part, and what that is.
+/// The texts about a host that takes no further part, with their codes.
 const GONE: [(&str, Code); 4] = [
     ("receive time out", Code::Timeout),
     ("pong time out", Code::Timeout),
@@ -78,7 +78,7 @@ const GONE: [(&str, Code); 4] = [
     ("receives control but no data: check MTU and firewall", Code::NoData),
 ];
 
-/// What a line of an error says; `is_host` tells whether a word is the name of a host.
+/// Interprets an error line; `is_host` tells whether a word is the name of a host.
 pub fn error(line: &[u8], is_host: impl Fn(&str) -> bool) -> ErrorReport {
     let line = String::from_utf8_lossy(line);
     let deletion = line.strip_prefix(DELETE_ERROR);
@@ -99,7 +99,7 @@ pub fn error(line: &[u8], is_host: impl Fn(&str) -> bool) -> ErrorReport {
             return ErrorReport::new(code, start).of_host(host);
         }
     }
-    // The words of the error have no colon, so that the first one is after the host's name.
+    // The texts of errors have no colon, so the first one follows the host's name.
     let on_host = text.split_once(':').and_then(|(before, path)| {
         let (why, host) = before.rsplit_once(' ')?;
         is_host(host).then_some((why, host, path))
@@ -108,7 +108,7 @@ pub fn error(line: &[u8], is_host: impl Fn(&str) -> bool) -> ErrorReport {
         let why = if deletion.is_some() { why.trim_end_matches(')') } else { why };
         return ErrorReport::new(code_of(why), why).of_host(host).of_path(path);
     }
-    // Else a path follows, or nothing: what comes before it is known only where the words are.
+    // Otherwise a path may follow: known texts show where it begins.
     let ends = text.match_indices(' ').map(|(at, _)| at);
     for at in ends.collect::<Vec<_>>().into_iter().rev() {
         let (why, path) = (&text[..at], &text[at + 1..]);
@@ -119,7 +119,7 @@ pub fn error(line: &[u8], is_host: impl Fn(&str) -> bool) -> ErrorReport {
     ErrorReport::new(code_of(text), text)
 }
 
-/// What kind of error these words are.
+/// The code of an error with this text.
 pub fn code_of(text: &str) -> Code {
     const OWN: [Reason; 7] = [
         Reason::LinkInPath,

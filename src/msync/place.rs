@@ -1,10 +1,10 @@
-//! Which path below the daemon's base directory a typed path is.
+//! The path below the daemon's base directory that a typed path means.
 //!
-//! A relative path is relative to the base directory. Only if there is no such thing, and the
-//! current directory is itself below the base, it is relative to that; so `cd` into the tree and
-//! naming what is there works, and a script that names paths from the base never changes its
-//! meaning by where it runs, as long as they exist. An absolute path must be below the base. What
-//! depends on looking at files is left out when the daemon is on another host.
+//! A relative path is relative to the base directory. Only if it does not exist there, and the
+//! current directory is below the base, it is relative to the current directory. So one can `cd`
+//! into the tree and name what is there, and a script with paths relative to the base means the
+//! same wherever it runs, as long as they exist. An absolute path must be below the base. If the
+//! daemon is on another host, files are not looked at.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -15,16 +15,16 @@ use std::path::{Path, PathBuf};
 
 use crate::name::{Escaped, PathError, RelPath};
 
-/// Why a typed path is none below the base directory. Its text fits after the path.
+/// Why a typed path is not one below the base directory. The text is meant to follow the path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PlaceError {
     /// It has a `..`, and the current directory is not below the base.
     Elsewhere,
     /// It is not below the base, which is this.
     Outside(PathBuf),
-    /// It is absolute, and the daemon does not tell its base directory.
+    /// It is absolute, and the daemon does not report its base directory.
     UnknownBase,
-    /// No path can be so.
+    /// It is not a valid path.
     Path(PathError),
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for PlaceError {
                 let base = Escaped(base.as_os_str().as_bytes());
                 write!(f, "not below the base directory {base}")
             }
-            PlaceError::UnknownBase => f.write_str("the daemon does not tell its base directory"),
+            PlaceError::UnknownBase => f.write_str("the daemon does not report its base directory"),
             PlaceError::Path(why) => why.fmt(f),
         }
     }
@@ -48,7 +48,7 @@ impl std::error::Error for PlaceError {}
 
 /// The base directory, as far as this process can see it.
 pub struct Base {
-    /// As the daemon names it.
+    /// As reported by the daemon.
     dir: PathBuf,
     seen: Option<Seen>,
 }
@@ -61,7 +61,7 @@ struct Seen {
 }
 
 impl Base {
-    /// `dir`: what the daemon says, absolute; `local`: the daemon is on this host; `cwd`: the
+    /// `dir`: as reported by the daemon, absolute; `local`: the daemon is on this host; `cwd`: the
     /// current directory, if there is one.
     pub fn new(dir: &[u8], local: bool, cwd: Option<PathBuf>) -> Base {
         let dir = PathBuf::from(OsStr::from_bytes(dir));
@@ -73,14 +73,14 @@ impl Base {
     /// The path below the base that `typed` means; the base itself for an empty one.
     ///
     /// # Errors
-    /// Why it means none.
+    /// It is not a path below the base.
     pub fn locate(&self, typed: &[u8]) -> Result<RelPath, PlaceError> {
         if typed.starts_with(b"/") {
             return self.below(Path::new(OsStr::from_bytes(typed)));
         }
         let parts: Vec<&[u8]> = plain_parts(typed);
         let cwd = self.seen.as_ref().and_then(|seen| seen.cwd.as_ref());
-        // These two can only mean the current directory, where that means anything.
+        // `.` and `..` are relative to the current directory, if that is below the base.
         let dot = parts.is_empty() && !typed.is_empty();
         let up = parts.contains(&&b".."[..]);
         match cwd {
@@ -105,7 +105,7 @@ impl Base {
         if let (Some(rest), false) = (parts.strip_prefix(&base[..]), parts.contains(&&b".."[..])) {
             return checked(rest);
         }
-        // By another way, then: through a link, or up and down.
+        // It may still lead there through a link or a `..`.
         let found = self.seen.as_ref().and_then(|seen| {
             let real = real_place(path).ok()?;
             Some(real.strip_prefix(&seen.real).ok()?.to_owned())
@@ -116,8 +116,8 @@ impl Base {
         }
     }
 
-    /// What to tell about a path of which a directory is a symbolic link: the daemons follow none,
-    /// but it may be that the user only did not know. None if it has none, or nothing can be seen.
+    /// Advice about a path with a directory that is a symbolic link, as the daemon does not follow
+    /// it. None if there is no such link, or the files cannot be seen.
     pub fn advice(&self, path: &RelPath) -> Option<String> {
         let seen = self.seen.as_ref()?;
         let place = seen.real.join(OsStr::from_bytes(path.as_bytes()));
@@ -132,7 +132,7 @@ impl Base {
     }
 }
 
-/// The path below the base when nothing is known of the base.
+/// The path below the base when the base is not known.
 ///
 /// # Errors
 /// As [`Base::locate`].
@@ -143,7 +143,7 @@ pub fn locate_blind(typed: &[u8]) -> Result<RelPath, PlaceError> {
     checked(&plain_parts(typed))
 }
 
-/// The components without those that change nothing.
+/// The components, without empty ones and `.`.
 fn plain_parts(path: &[u8]) -> Vec<&[u8]> {
     path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").collect()
 }
@@ -155,8 +155,7 @@ fn checked(parts: &[&[u8]]) -> Result<RelPath, PlaceError> {
     }
 }
 
-/// Where the thing itself is: its directory without symbolic links, and its own name, which may
-/// be a link.
+/// The path with symbolic links resolved, except in its last component.
 fn real_place(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
@@ -164,7 +163,7 @@ fn real_place(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Whether there is surely nothing at `path`.
+/// Whether `path` certainly does not exist.
 fn is_missing(path: &Path) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     let look = path.symlink_metadata();
@@ -272,7 +271,7 @@ mod tests {
         assert!(shown(far.locate(b"/var/www2/a")).starts_with("not below"));
         assert!(shown(far.locate(b"/var/www/../a")).starts_with("not below"));
         assert_eq!(shown(locate_blind(b"./a//b/")), "/a/b");
-        assert!(shown(locate_blind(b"/a")).contains("does not tell"));
+        assert!(shown(locate_blind(b"/a")).contains("does not report"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What the user sees: lines on standard output, trouble on standard error, and where wished a
-//! line of progress that is drawn over itself, and a summary.
+//! The output: lines on standard output, errors on standard error and, if wanted, a progress line
+//! that is redrawn in place, and a summary.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufWriter, Write};
@@ -9,18 +9,18 @@ use crate::console::reply::{Progress, Total};
 use crate::errno::ErrorText;
 use crate::time::Span;
 
-/// No line of progress is longer, in characters: it must not wrap, or it could not be drawn over.
+/// The most characters in the progress line: if it wrapped, it could not be redrawn.
 const WIDTH: usize = 79;
 
 /// Standard output and standard error.
 pub struct Screen {
     out: BufWriter<Box<dyn Write>>,
     err: Box<dyn Write>,
-    /// Why standard output takes nothing more.
+    /// The error that ended standard output.
     broken: Option<io::Error>,
     draw: bool,
     summary: bool,
-    /// Whether a line of progress is on the screen.
+    /// Whether a progress line is on the screen.
     drawn: bool,
 }
 
@@ -41,7 +41,7 @@ impl Screen {
         self.draw
     }
 
-    /// A line for standard output.
+    /// Writes a line to standard output.
     pub fn line(&mut self, line: &[u8]) {
         self.clear();
         if self.broken.is_none() {
@@ -50,29 +50,29 @@ impl Screen {
         }
     }
 
-    /// A line of the daemon for standard error.
+    /// Writes a line of the daemon to standard error.
     pub fn trouble(&mut self, line: &[u8]) {
         self.flush();
         self.clear();
         let mut bytes = line.to_vec();
         bytes.push(b'\n');
-        // There is nowhere left to say that this failed.
+        // There is no place left to report a failure of this.
         let _ = self.err.write_all(&bytes);
     }
 
-    /// A line of the client's own for standard error.
+    /// Writes a line of the client itself to standard error.
     pub fn say(&mut self, text: &str) {
         self.trouble(text.as_bytes());
     }
 
-    /// Hands on what was written so far: to be called before a wait.
+    /// Flushes standard output; to be called before waiting.
     pub fn flush(&mut self) {
         if self.broken.is_none() {
             self.broken = self.out.flush().err();
         }
     }
 
-    /// Draws how far the transfer is.
+    /// Draws the progress line.
     pub fn progress(&mut self, progress: &Progress) {
         if self.draw {
             self.flush();
@@ -82,7 +82,7 @@ impl Screen {
         }
     }
 
-    /// Says what it all came to.
+    /// Writes the summary.
     pub fn summary(&mut self, verb: Verb, total: &Total, dry_run: bool) {
         if self.summary {
             let text = summary_line(verb, total);
@@ -93,8 +93,8 @@ impl Screen {
     /// Ends all output.
     ///
     /// # Errors
-    /// Why not all of standard output could be written; a closed pipe is none, since whoever
-    /// closed it has read enough.
+    /// Not all of standard output could be written. A closed pipe is no error: the reader has read
+    /// enough.
     pub fn finish(mut self) -> io::Result<()> {
         self.clear();
         self.flush();
@@ -114,8 +114,8 @@ impl Screen {
     }
 }
 
-/// `45%  39.6 MB/88.1 MB  1,204/2,300 files  144 MB/s  0:12 left  3 hosts`, as far as it is known
-/// and fits.
+/// `45%  39.6 MB/88.1 MB  1,204/2,300 files  144 MB/s  0:12 left  3 hosts`, as far as known and as
+/// it fits.
 fn progress_line(progress: &Progress) -> String {
     let Progress { bytes_done, bytes_total, entries_done, entries_total, hosts, rate } = *progress;
     let mut parts = Vec::new();
@@ -144,8 +144,8 @@ fn progress_line(progress: &Progress) -> String {
     line
 }
 
-/// `1,204 files, 88.1 MB to 3 hosts in 0.61 s (144 MB/s); 17 unchanged`, or what another command has
-/// to say.
+/// `1,204 files, 88.1 MB to 3 hosts in 0.61 s (144 MB/s); 17 unchanged`, or that of another
+/// command.
 fn summary_line(verb: Verb, total: &Total) -> String {
     let micros = total.time.micros();
     let hosts = counted(total.hosts, "host");
@@ -201,7 +201,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// Three digits, as many of them after the point as that leaves.
+/// Three significant digits.
 fn three_digits(value: f64) -> String {
     match value {
         v if v < 9.995 => format!("{v:.2}"),

@@ -1,9 +1,9 @@
-//! How the client ends: its exit statuses.
+//! The exit statuses of the client.
 #![forbid(unsafe_code)]
 
-/// Everything is everywhere.
+/// All hosts have everything.
 pub const SUCCESS: u8 = 0;
-/// Wrong usage, or no daemon.
+/// Wrong usage, or no connection to the daemon.
 pub const UNUSABLE: u8 = 1;
-/// Something failed or differs on some host, or there is no member.
+/// Something failed or differs on some host, or there are no members.
 pub const INCOMPLETE: u8 = 2;

@@ -1,4 +1,4 @@
-//! What the transfers of one call came to, in all and on each host.
+//! The results of all transfers of one call, in total and for each host.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
@@ -8,25 +8,25 @@ use crate::console::error::{Code, ErrorReport};
 use crate::console::reply::{CheckCount, HostReport, HostStatus, Total};
 use crate::name::HostName;
 
-/// Errors that are about no host, or about one that has no report; more are only counted.
+/// The most errors, apart from those in reports of hosts; further ones are only counted.
 const MOST_ERRORS: usize = 1_000;
 
-/// An error, as far as it is known.
+/// An error.
 #[derive(Debug)]
 enum Known {
-    /// By its line: which words name a host shows when all hosts are known.
+    /// Its text line; it is interpreted when the names of all hosts are known.
     Line(Vec<u8>),
     Report(ErrorReport),
 }
 
-/// What all transfers came to.
+/// The results of all transfers.
 #[derive(Default)]
 pub struct Summary {
     /// Whether anything failed anywhere.
     pub failed: bool,
-    /// Whether a transfer found nobody.
+    /// Whether a transfer had no members to send to.
     pub alone: bool,
-    /// All totals together; None if there was none.
+    /// The sum of all totals; None if there was none.
     pub total: Option<Total>,
     hosts: Vec<HostReport>,
     errors: Vec<Known>,
@@ -49,7 +49,7 @@ impl Summary {
         sum.time = sum.time + total.time;
     }
 
-    /// Adds an error by its line.
+    /// Adds an error by its text line.
     pub fn error_line(&mut self, line: &[u8]) {
         self.add_error(Known::Line(line.to_vec()));
     }
@@ -59,7 +59,7 @@ impl Summary {
         self.add_error(Known::Report(report));
     }
 
-    /// The last error that was added by its line is this one.
+    /// Replaces the last error, if it was added by its text line, by its form for programs.
     pub fn error_was(&mut self, report: ErrorReport) {
         match self.errors.last_mut() {
             Some(last @ Known::Line(_)) if self.more_errors == 0 => *last = Known::Report(report),
@@ -75,7 +75,7 @@ impl Summary {
         }
     }
 
-    /// Adds what a transfer came to on one host.
+    /// Adds the result of a transfer on one host.
     pub fn host(&mut self, report: &HostReport) {
         let mut report = report.clone();
         for error in report.errors.iter_mut().filter(|error| error.code.is_empty()) {
@@ -89,13 +89,13 @@ impl Summary {
         }
     }
 
-    /// A host that takes part, of a daemon that tells nothing of each host.
+    /// Adds a host that takes part, for a daemon that does not report hosts.
     pub fn expect(&mut self, name: HostName, address: Ipv4Addr) {
         self.host(&HostReport::new(name, address));
     }
 
-    /// Learns from a line, of which none is of an error, what it says of a host, for a daemon that
-    /// tells nothing else. Hosts of one name are counted as the first of them.
+    /// Counts what a line, other than an error, says about a host, for a daemon that does not
+    /// report hosts. Hosts of the same name are counted as the first of them.
     pub fn learn(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.strip_prefix("(dryrun) ").unwrap_or(&line);
@@ -123,7 +123,7 @@ impl Summary {
         }
     }
 
-    /// Learns from the line of an error, as [`Summary::learn`].
+    /// The same for an error line.
     pub fn learn_error(&mut self, line: &[u8]) {
         let report = old::error(line, |name| self.hosts.iter().any(|h| h.name.as_str() == name));
         let gone = [Code::Timeout, Code::Left].iter().any(|code| code.to_string() == report.code);
@@ -141,7 +141,7 @@ impl Summary {
         self.hosts.iter_mut().find(|host| host.name.as_str() == name)
     }
 
-    /// The errors that no host's report has, those of the sending side above all, as lines of JSON.
+    /// The errors that are not in a host's report, as lines of JSON.
     fn error_lines(&self) -> Vec<String> {
         let is_host = |name: &str| self.hosts.iter().any(|host| host.name.as_str() == name);
         let mut lines = Vec::new();
@@ -161,7 +161,7 @@ impl Summary {
         lines
     }
 
-    /// The lines of JSON: those of errors, one for each host, by name, and one for the whole.
+    /// The lines of JSON: one for each error, one for each host, by name, and the total.
     pub fn json(mut self) -> Vec<String> {
         let total = self.total.unwrap_or_else(|| Total {
             hosts: self.hosts.len() as u64,
@@ -177,7 +177,7 @@ impl Summary {
         lines
     }
 
-    /// The same of what did not come to its end: without the line for the whole.
+    /// The same without the total, for transfers that were cut off.
     pub fn json_so_far(&mut self) -> Vec<String> {
         let mut lines = self.error_lines();
         self.hosts.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));

@@ -1,8 +1,8 @@
-//! The commands that work on files: what is said, and what the answers mean.
+//! The commands that work on files.
 //!
-//! A new daemon is told the whole in one command. An old one is told one host at a time, deletes
-//! before it sends, and knows neither names that need double quotes nor what is newer than it: where
-//! leaving that out would do something else than was asked for, nothing is done.
+//! A new daemon gets one command for everything. An old one gets one command per host, deletes
+//! before it sends, and supports neither names that need double quotes nor newer options: if
+//! leaving such an option out would change the meaning, nothing is done.
 #![forbid(unsafe_code)]
 
 use super::answer::{Answer, Daemon};
@@ -20,18 +20,18 @@ use crate::console::words;
 use crate::name::{Escaped, RelPath};
 use crate::pattern::Rule;
 
-/// What is known of the daemon, and how its lines are to be shown.
+/// What the daemon supports, and how its lines are shown.
 #[derive(Clone, Copy)]
 struct Manner {
     daemon: Daemon,
-    /// Only what went wrong is shown.
+    /// Only errors and differences are shown.
     quiet: bool,
-    /// Standard output is for JSON alone.
+    /// Standard output is only JSON.
     json: bool,
 }
 
 impl Client<'_> {
-    /// Does something with files.
+    /// Runs a command on files.
     pub(super) fn files(
         &mut self,
         files: &Files,
@@ -43,11 +43,11 @@ impl Client<'_> {
             refuse_what_is_newer(files)?;
         }
         let mut summary = Summary::default();
-        // All paths are understood before the first is sent.
+        // All paths are checked before the first one is sent.
         let commands = self.commands(files, manner.daemon.new)?;
         if !manner.daemon.new || (manner.json && !manner.daemon.reports) {
             let (rows, none) = self.rows()?;
-            // An old daemon sends to nobody in silence.
+            // An old daemon does not say that there are no members.
             summary.alone = none && !manner.daemon.new;
             let is_meant = |row: &&super::old::Row| {
                 let address = row.address.to_string();
@@ -71,7 +71,7 @@ impl Client<'_> {
         Ok(self.finish(files.verb, files.dry_run, config.json, summary))
     }
 
-    /// Says the lines of a script.
+    /// Sends the lines of a script.
     pub(super) fn script(
         &mut self,
         script: &Text,
@@ -102,8 +102,8 @@ impl Client<'_> {
         Ok(self.finish(Verb::Send, false, false, summary))
     }
 
-    /// A line of a script that adds a pattern. One that is not heeded ends the script: what it was to
-    /// protect would go with what comes next.
+    /// Sends a line of a script that adds a pattern. If it is refused, the script ends: a later
+    /// command could delete what the pattern was to protect.
     fn pattern_of_script(&mut self, line: &[u8]) -> Result<(), Failure> {
         let mut refused = false;
         self.ask(line, |screen, answer| {
@@ -113,14 +113,14 @@ impl Client<'_> {
         if refused { Err(Failure::ScriptPattern) } else { Ok(()) }
     }
 
-    /// Makes the connection what `config` says.
+    /// Sets up the connection as `config` says.
     fn settle(&mut self, config: &Config, rules: &[Rule]) -> Result<Manner, Failure> {
         self.understood(format!("loglevel {}", config.loglevel).as_bytes())?;
         let watch = if self.screen.draws() { "progress on" } else { "progress total" };
         let new = self.understood(watch.as_bytes())?;
         let reports = config.json && new && self.understood(b"report on")?;
         if config.json && !reports {
-            // Then the lines have to tell.
+            // Then the result has to be taken from the lines.
             self.understood(b"loglevel 2")?;
         }
         for rule in rules {
@@ -130,8 +130,7 @@ impl Client<'_> {
         Ok(Manner { daemon, quiet: config.show == Show::Quiet, json: config.json })
     }
 
-    /// Has the daemon heed a pattern. One that it does not heed ends everything: what was not to be
-    /// touched would be.
+    /// Adds a pattern. If it is refused, nothing is done: it was to protect something.
     fn pattern(&mut self, rule: &Rule, new: bool) -> Result<(), Failure> {
         if rule.include && !new {
             return Err(Failure::TooOld("--include"));
@@ -147,7 +146,7 @@ impl Client<'_> {
         }
     }
 
-    /// Shows what it all came to; the exit status.
+    /// Shows the result, and returns the exit status.
     fn finish(&mut self, verb: Verb, dry_run: bool, json: bool, mut summary: Summary) -> u8 {
         if let Some(total) = summary.total.filter(|total| total.hosts > 0) {
             self.screen.summary(verb, &total, dry_run);
@@ -171,7 +170,7 @@ impl Client<'_> {
         lines.iter().for_each(|line| self.screen.line(line.as_bytes()));
     }
 
-    /// The lines that have the daemon do what is asked for.
+    /// The command lines for the daemon.
     fn commands(&mut self, files: &Files, new: bool) -> Result<Vec<Vec<u8>>, Failure> {
         let mut paths = Vec::new();
         if files.paths.is_empty() {
@@ -211,7 +210,7 @@ impl Client<'_> {
         Ok(commands)
     }
 
-    /// The daemon's base directory, if it tells.
+    /// The daemon's base directory, if it reports that.
     fn base(&mut self, new: bool) -> Result<Option<Base>, Failure> {
         let mut dir = None;
         self.ask(b"status", |_, line| {
@@ -228,7 +227,7 @@ impl Client<'_> {
         Ok(dir.map(|dir| Base::new(&dir, self.link.is_local(), cwd)))
     }
 
-    /// Runs one transfer, or whatever a script says, and shows what comes.
+    /// Sends one command and shows the answer.
     fn transfer(
         &mut self,
         command: &[u8],
@@ -272,8 +271,7 @@ impl Client<'_> {
         summary.failed |= errors > 0 || differs;
         if let Some(total) = total {
             summary.failed |= total.failed > 0 || total.errors > 0;
-            // With an error the transfer did not even look for somebody to send to, or found
-            // that `-t` names nobody; the error says so better.
+            // After an error, 0 hosts does not mean that there are no members.
             summary.alone |= total.hosts == 0 && total.errors == 0 && errors == 0;
             summary.add(total);
         }
@@ -281,7 +279,8 @@ impl Client<'_> {
     }
 }
 
-/// An old daemon does not know these. It has no guards either, so that it needs no `--force`.
+/// Refuses options that an old daemon does not have. It has no limits either, so `--force` can be
+/// left out.
 fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     let newer = [
         (files.max_delete.is_some(), "--max-delete"),

@@ -25,11 +25,13 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod which;
 
 pub use crate::sys::Waker;
 pub use error::NetError;
 pub use offload::{RecvMode, SendMode};
-pub use receive::{RecvBatch, Which};
+pub use receive::RecvBatch;
 pub use send::Transmit;
 pub use socket::{Net, NetConfig};
 pub use wait::{Ready, wait};
+pub use which::Which;

@@ -4,17 +4,8 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
 
-use super::Net;
+use super::{Net, Which};
 use crate::sys::mmsg::{self, Received};
-
-/// One of the two sockets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Which {
-    /// That of the group.
-    Group,
-    /// Our own.
-    Unicast,
-}
 
 /// Room for what the kernel has joined (`UDP_GRO`): up to 64 KiB each time.
 const JOINED: (usize, usize) = (16, 64 << 10);

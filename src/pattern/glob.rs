@@ -6,7 +6,7 @@
 //! most) and its pattern, whatever the pattern.
 #![forbid(unsafe_code)]
 
-use super::{MAX_PATTERN, MAX_SETS, PatternError};
+use super::error::{MAX_PATTERN, MAX_SETS, PatternError};
 use crate::name::RelPath;
 
 /// What is noted of a pattern that means something, but hardly what it was written for.

@@ -5,16 +5,17 @@
 //! calls do the same. They are called by number, because libc's wrappers would require a newer C
 //! library than the rest of the program does.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::OnceLock;
 
 use libc::{c_char, c_int, c_long, c_uint};
 
 use super::{cvt, cvt_r};
+use call::{Optional, errno, with_nul};
 
 mod attributes;
+mod call;
 mod content;
 mod mount;
 mod reopen;
@@ -23,10 +24,10 @@ mod stat;
 mod tests;
 
 pub use attributes::{
-    chmod_at, chmod_fd, chmod_private, chown_at, chown_fd, remove_acls, set_mtime_at, set_mtime_fd,
+    chmod_at, chmod_fd, chown_fd, remove_acls, set_mtime_at, set_mtime_fd, set_mtime_path,
 };
 pub use content::{list, seek_data, seek_hole, start_writeback, sync_fd, sync_fs};
-pub use reopen::{hold_proc, open_regular_at, reopen_regular};
+pub use reopen::{hold_proc, open_regular_at, reopen};
 pub use stat::{FileType, Stat, stat_at, stat_fd};
 
 /// Flags to open a directory as a starting point for paths, without permission to read it (open(2)).
@@ -43,41 +44,6 @@ pub enum Rename {
     NoReplace,
     /// The two are exchanged; both names must exist.
     Exchange,
-}
-
-fn errno(error: &io::Error) -> c_int {
-    error.raw_os_error().unwrap_or(0)
-}
-
-/// Calls `f` with `bytes` as a C string, on the stack if it is short.
-fn with_nul<T>(bytes: &[u8], f: impl FnOnce(&CStr) -> io::Result<T>) -> io::Result<T> {
-    const SHORT: usize = 384;
-    let inner_nul = || io::Error::from_raw_os_error(libc::EINVAL);
-    let mut short = [0u8; SHORT];
-    match short.get_mut(..bytes.len()) {
-        Some(room) if bytes.len() < SHORT => {
-            room.copy_from_slice(bytes);
-            let whole = short.get(..=bytes.len()).unwrap_or(&[]);
-            f(CStr::from_bytes_with_nul(whole).map_err(|_| inner_nul())?)
-        }
-        _ => f(&CString::new(bytes).map_err(|_| inner_nul())?),
-    }
-}
-
-/// A system call that the kernel may not have, or that a seccomp filter may refuse.
-struct Optional(OnceLock<bool>);
-
-impl Optional {
-    const fn new() -> Self {
-        Optional(OnceLock::new())
-    }
-
-    /// Whether the call exists: only then it fails with EBADF for the descriptor -1.
-    fn usable(&self, probe: impl FnOnce(c_int) -> c_long) -> bool {
-        *self.0.get_or_init(|| {
-            probe(-1) < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
-        })
-    }
 }
 
 static OPENAT2: Optional = Optional::new();

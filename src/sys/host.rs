@@ -1,7 +1,8 @@
-//! The machine's own name.
+//! The machine's own name, and the root directory.
 
 use super::cvt::cvt;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Linux's limit is 64 bytes (`__NEW_UTS_LEN` in the kernel's uapi/linux/utsname.h); this leaves room.
 const ROOM: usize = 256;
@@ -19,6 +20,17 @@ pub fn hostname() -> io::Result<Vec<u8>> {
     let end = name.iter().position(|&b| b == 0).unwrap_or(ROOM);
     name.truncate(end);
     Ok(name)
+}
+
+/// Makes the directory that `fd` is open on, if only for its path, the root directory and the current one.
+///
+/// # Errors
+/// What fchdir(2) and chroot(2) say.
+pub fn change_root(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    cvt(unsafe { libc::fchdir(fd.as_raw_fd()) })?;
+    // SAFETY: the path is a constant that ends with NUL.
+    cvt(unsafe { libc::chroot(c".".as_ptr()) }).map(drop)
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 
 use super::fsat;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Who reads it is not root in general.
@@ -63,16 +63,16 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Takes the file at `path`, made with mode 0644 if it is not there, and empties it. One that a
-    /// dead daemon left behind is taken over.
+    /// Takes the file `name` in `dir`, made with mode 0644 if it is not there, and empties it. One that
+    /// a dead daemon left behind is taken over. `path` is its absolute path, by which it is removed.
     ///
     /// # Errors
     /// See [`PidFileError`]; what was there is left as it was.
-    pub fn take(path: &Path) -> Result<PidFile, PidFileError> {
+    pub fn take(dir: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<PidFile, PidFileError> {
         let failed = |what, why| PidFileError::Failed(path.to_owned(), what, why);
-        let path = std::path::absolute(path).map_err(|why| failed("path", why))?;
+        let path = path.to_owned();
         loop {
-            let mut pen = open(&path)?;
+            let mut pen = open(dir, name, &path)?;
             let mut text = Vec::new();
             (&mut pen).take(LONGEST).read_to_end(&mut text).map_err(|why| failed("read", why))?;
             let text = String::from_utf8_lossy(&text).trim_ascii().to_owned();
@@ -80,9 +80,9 @@ impl PidFile {
                 return Err(PidFileError::Foreign(path));
             }
             // A lock belongs to an opening of a file, so it takes one that cannot write.
-            let lock = match File::open(&path) {
+            let lock = match fsat::open_regular_at(dir, name, libc::O_RDONLY) {
                 Err(why) if why.kind() == ErrorKind::NotFound => continue,
-                opened => opened.map_err(|why| failed("open", why))?,
+                opened => opened.map(File::from).map_err(|why| failed("open", why))?,
             };
             match fsat::lock(lock.as_fd()) {
                 Err(why) if why.kind() == ErrorKind::WouldBlock => {
@@ -126,22 +126,16 @@ impl Drop for PidFile {
 }
 
 /// Opens a regular file to read and write, or makes one.
-fn open(path: &Path) -> Result<File, PidFileError> {
+fn open(dir: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<File, PidFileError> {
     let foreign = || PidFileError::Foreign(path.to_owned());
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(MODE)
-        // A symbolic link could lead root's daemon to any file.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|why| match why.raw_os_error() {
-            // A symbolic link; a directory; a socket.
-            Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => foreign(),
-            _ => PidFileError::Failed(path.to_owned(), "open", why),
-        })?;
+    // A symbolic link, which is not followed, could lead root's daemon to any file.
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NONBLOCK;
+    let opened = fsat::open_at(dir, name, flags, MODE).map_err(|why| match why.raw_os_error() {
+        // A symbolic link; a directory; a socket.
+        Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => foreign(),
+        _ => PidFileError::Failed(path.to_owned(), "open", why),
+    });
+    let file = File::from(opened?);
     match file.metadata() {
         Ok(meta) if meta.file_type().is_file() => Ok(file),
         Ok(_) => Err(foreign()),
@@ -164,6 +158,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
 
+    fn take(path: &Path) -> Result<PidFile, PidFileError> {
+        let dir = File::open(path.parent().unwrap()).unwrap();
+        PidFile::take(dir.as_fd(), path.file_name().unwrap().as_encoded_bytes(), path)
+    }
+
     fn own() -> String {
         format!("{}\n", std::process::id())
     }
@@ -172,14 +171,14 @@ mod tests {
     fn it_is_there_while_it_is_held() {
         let dir = TempDir::new("pidfile");
         let path = dir.path().join("pid");
-        let mut file = PidFile::take(&path).unwrap();
+        let mut file = take(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
         file.write().unwrap();
         file.write().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), own());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7133, 0o000);
         // Another opening is another lock, even in one process.
-        let held = PidFile::take(&path).unwrap_err();
+        let held = take(&path).unwrap_err();
         assert!(matches!(&held, PidFileError::Held(_, pid) if *pid == own().trim_ascii()));
         assert!(held.to_string().ends_with(&format!("process {}", std::process::id())), "{held}");
         assert_eq!(fs::read_to_string(&path).unwrap(), own());
@@ -193,7 +192,7 @@ mod tests {
         let path = dir.path().join("pid");
         for stale in ["", "1\n", "4194304999\n", " 77 "] {
             fs::write(&path, stale).unwrap();
-            let mut file = PidFile::take(&path).unwrap();
+            let mut file = take(&path).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), "");
             file.write().unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), own());
@@ -208,7 +207,7 @@ mod tests {
         fs::write(&precious, "root:x:0:0\n").unwrap();
         symlink("precious", &path).unwrap();
         let foreign = |path: &Path| {
-            let why = PidFile::take(path).unwrap_err();
+            let why = take(path).unwrap_err();
             assert!(matches!(why, PidFileError::Foreign(_)), "{why}");
         };
         foreign(&path);
@@ -217,17 +216,15 @@ mod tests {
         let _socket = UnixListener::bind(dir.path().join("socket")).unwrap();
         foreign(&dir.path().join("socket"));
         assert_eq!(fs::read_to_string(&precious).unwrap(), "root:x:0:0\n");
-        let why = PidFile::take(&dir.path().join("nowhere/pid")).unwrap_err();
-        assert!(matches!(why, PidFileError::Failed(_, "open", _)), "{why}");
     }
 
     #[test]
     fn one_that_is_not_ours_any_more_stays() {
         let dir = TempDir::new("pidfile");
         let path = dir.path().join("pid");
-        let first = PidFile::take(&path).unwrap();
+        let first = take(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        let mut second = PidFile::take(&path).unwrap();
+        let mut second = take(&path).unwrap();
         second.write().unwrap();
         drop(first);
         assert_eq!(fs::read_to_string(&path).unwrap(), own());

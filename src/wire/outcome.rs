@@ -30,6 +30,8 @@ pub enum Reason {
     Held,
     /// What is called `.makuosan` on the file system of the path is not the target's.
     StagingNotOurs,
+    /// The target was started so that it takes no devices.
+    DeviceRefused,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -55,6 +57,7 @@ impl Reason {
             Reason::Changed => OWN + 4,
             Reason::Held => OWN + 5,
             Reason::StagingNotOurs => OWN + 6,
+            Reason::DeviceRefused => OWN + 7,
         }
     }
 
@@ -68,6 +71,7 @@ impl Reason {
             4_100 => Reason::Changed,
             4_101 => Reason::Held,
             4_102 => Reason::StagingNotOurs,
+            4_103 => Reason::DeviceRefused,
             _ => Reason::Unknown(code),
         }
     }
@@ -86,6 +90,7 @@ impl fmt::Display for Reason {
             Reason::Changed => f.write_str("File changed while it was read"),
             Reason::Held => f.write_str("Path held by another transfer"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
+            Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
     }
@@ -128,6 +133,13 @@ pub struct DeletionTally {
     pub failed: u64,
     /// How many entries the listed directories of the target have in all, those included.
     pub entries: u64,
+}
+
+impl DeletionTally {
+    /// How many names the target has to tell.
+    pub fn names(&self) -> u64 {
+        self.spooled.saturating_add(self.failed)
+    }
 }
 
 /// What became of something spooled for deletion.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId};
-use makuosan::wire::begin::{Begin, Bits, Commit, Offer};
+use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
 use makuosan::wire::feedback::{Feedback, State, Status};
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 use makuosan::wire::hello::{Challenge, Hello};
@@ -104,8 +104,12 @@ impl Enemy {
     }
 
     pub fn begin(&mut self, number: u32) {
+        self.begin_with(number, Mode::SEND);
+    }
+
+    pub fn begin_with(&mut self, number: u32, mode: Mode) {
         let begin = Begin {
-            mode: Mode::SEND,
+            mode,
             block: BLOCK,
             oldest: TransferNo::ZERO,
             total: 1,
@@ -120,6 +124,10 @@ impl Enemy {
             let offer = Offer { manifest_len: manifest.len() as u32, slice };
             self.send(PacketKind::Offer, number, batch, block as u32, &offer.emit());
         }
+    }
+
+    pub fn delete(&mut self, number: u32, order: &Delete) {
+        self.send(PacketKind::Delete, number, 0, 0, &order.emit());
     }
 
     /// A body of one batch, which is one block at the most.
@@ -148,10 +156,27 @@ impl Enemy {
 
     /// Polls until some answer is what is waited for.
     #[track_caller]
-    pub fn until(&mut self, number: u32, mut wanted: impl FnMut(&Feedback) -> bool) {
+    pub fn until(&mut self, number: u32, wanted: impl FnMut(&Feedback) -> bool) {
+        self.until_at(number, 1, Self::sent_before(2), wanted);
+    }
+
+    /// What a sender says that has sent everything before `batch`.
+    pub fn sent_before(batch: u32) -> Mark {
+        Mark { batch: BatchNo::new(batch), block: BlockNo::ZERO }
+    }
+
+    /// As [`Enemy::until`], for a sender whose batches below `low` are done everywhere.
+    #[track_caller]
+    pub fn until_at(
+        &mut self,
+        number: u32,
+        low: u32,
+        sent: Mark,
+        mut wanted: impl FnMut(&Feedback) -> bool,
+    ) {
         let mut last = now();
         eventually("the victim's answer", || {
-            self.poll(number, 1, Mark { batch: BatchNo::new(2), block: BlockNo::ZERO });
+            self.poll(number, low, sent);
             while let Some((header, payload)) = self.receive() {
                 if header.transfer == TransferNo::new(number) {
                     let answer = Feedback::parse(header.kind, &payload);

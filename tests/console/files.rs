@@ -106,7 +106,7 @@ fn patterns_are_said_before_anything_is_sent() {
             Daemon::script("> ", new_daemon(0, &[("exclude add x", &format!("{answer}\n> "))]));
         let target = daemon.target.clone();
         let done = finish(msync(&target).args(["-r", "--exclude=x"]));
-        let why = format!("does not take the pattern x: {answer}\n");
+        let why = format!("rejects the pattern x: {answer}\n");
         assert_eq!(done, ran(1, "", &format!("msync: the daemon at {target} {why}")));
         assert_eq!(daemon.told().last().map(String::as_str), Some("quit"));
     }

@@ -104,7 +104,7 @@ fn an_old_daemon_is_served_as_far_as_it_goes() {
     assert_eq!(against(old_daemon(0, &steps), &["-r", "-t", "web1", "-t", "web9"]), expected);
 
     let steps = [("status", STATUS)];
-    let expected = "msync: a\\012: this daemon is too old to be told such a name\n";
+    let expected = "msync: a\\012: this daemon is too old for such a name\n";
     assert_eq!(against(old_daemon(0, &steps), &["a\n"]), ran(1, "", expected));
 }
 
@@ -171,7 +171,7 @@ fn paths_are_found_from_the_base_and_from_where_one_is() {
     let outside = format!("msync: /etc/motd: not below the base directory {shown}/\n");
     let steps = [("status", status.as_str())];
     assert_eq!(against(new_daemon(0, &steps), &["both", "/etc/motd"]), ran(1, "", &outside));
-    let whole = "msync: .: the base directory itself is meant with -r alone\n";
+    let whole = "msync: .: the base directory itself needs -r\n";
     assert_eq!(against(new_daemon(0, &steps), &["."]), ran(1, "", whole));
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::common::{Console, Fleet, now};
+use crate::common::{Console, Fleet, now, tree};
 use crate::played::*;
 
 const ASK: &str = "password: \x1b]E";
@@ -30,7 +30,7 @@ fn the_password_is_said_when_it_is_asked_for() {
     let (told, done) = with("> ", script(&steps[1..]), &["members", "-K", file]);
     assert_eq!((told.len(), done.status), (3, 0));
 
-    let wrong = "msync: the daemon at TARGET does not take the password of -K\n";
+    let wrong = "msync: the daemon at TARGET rejects the password of -K\n";
     for answer in ["\rsorry.\n", ASK] {
         let (told, done) = with(ASK, script(&[(password, answer)]), &["members", "-K", file]);
         assert_eq!((told, done), (vec![password.to_owned(), "quit".to_owned()], ran(1, "", wrong)));
@@ -57,6 +57,7 @@ fn the_daemon_lets_in_who_knows_the_password() {
     let mut fleet = Fleet::idle("password", 1);
     let file = fleet.dir().join("password");
     fs::write(&file, "open sesame\n").unwrap();
+    tree::set_mode(&file, 0o600);
     let file = file.to_str().unwrap().to_owned();
     fleet.start(0, &["-K", &file]);
     let address = fleet.address(0);

@@ -16,7 +16,7 @@ fn a_hundred_clients_one_after_another_and_sixty_four_at_once() {
     tree::write(fleet.path(0, "file"), "x");
     for at in 0..100 {
         let mut console = fleet.console(0);
-        let line = ["members", "send -r", "status", "check -r", "nonsense"][at % 5];
+        let line = ["members", "send -r", "status", "check -r", "echo x"][at % 5];
         assert!(!console.ask(line).starts_with("error"), "{line}");
         if at % 2 == 0 {
             console.write(b"quit\n");
@@ -130,6 +130,7 @@ fn a_password_lets_in_and_wrong_ones_slow_down() {
     let mut fleet = Fleet::idle("password", 2);
     let (right, wrong) = (fleet.dir().join("right"), fleet.dir().join("wrong"));
     fs::write(&right, "open sesame\n").unwrap();
+    tree::set_mode(&right, 0o600);
     fs::write(&wrong, "open barley\n").unwrap();
     let right_name = right.to_str().unwrap().to_owned();
     fleet.start(0, &["-K", &right_name]);

@@ -111,4 +111,6 @@ pub struct Roles {
     pub no_recv: bool,
     /// `-O`: sends only what its user owns.
     pub own_only: bool,
+    /// `--no-devices`: takes no device nodes.
+    pub no_devices: bool,
 }

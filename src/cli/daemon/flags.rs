@@ -176,6 +176,13 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "no-devices",
+        value: None,
+        help: "take no device nodes from other hosts",
+        more: "A device that a member sends is an error of its own; the rest is taken.",
+    },
+    Flag {
+        short: None,
         long: "pidfile",
         value: Some("FILE"),
         help: "write the process id there, and remove it at the end",

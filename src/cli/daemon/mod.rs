@@ -29,8 +29,7 @@ const MAX_KEYS: usize = 2;
 /// environment.
 ///
 /// # Errors
-/// The first thing wrong, in one line; the whole help if there is neither an argument nor a base
-/// directory.
+/// The first error, in one line; the help if there is neither an argument nor a base directory.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<OsString>,
@@ -80,7 +79,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The value of an option, and what to call its source in a message.
+    /// The value of an option, and the name of its source for messages.
     fn value(&self, long: &str) -> Option<(String, OsString)> {
         if let Some(value) = self.typed.last(long) {
             let flag = FLAGS.iter().find(|flag| flag.long == long);
@@ -91,7 +90,7 @@ impl Source<'_> {
         Some(((*variable).to_owned(), value))
     }
 
-    /// The value of an option, understood by `read`; or the error that says what it must be.
+    /// The value of an option, parsed by `read`; `must` says in an error what it must be.
     fn read<T>(
         &self,
         long: &str,
@@ -116,7 +115,7 @@ impl Source<'_> {
     }
 }
 
-/// A user or group: neither empty nor with a byte that none can have.
+/// The name or number of a user or group.
 fn account(value: &OsStr) -> Option<String> {
     let text = value.to_str()?;
     let odd = |c: char| c.is_control() || c.is_whitespace() || c == ':' || c == ',';
@@ -139,15 +138,15 @@ fn text<T: std::str::FromStr>(value: &OsStr) -> Option<T> {
 impl Config {
     fn resolve(source: &Source<'_>) -> Result<Config, Error> {
         let typed = &source.typed;
-        let genkey = source.read("genkey", "a file has a name", some_path)?;
-        let base = match source.read("base", "a directory has a name", some_path)? {
+        let genkey = source.read("genkey", "must not be empty", some_path)?;
+        let base = match source.read("base", "must not be empty", some_path)? {
             Some(base) => base,
             None if genkey.is_some() => PathBuf::new(),
             None => return Err(Error::new(PROGRAM, "-b DIR: a base directory is required")),
         };
         let keys: Vec<PathBuf> = typed.all("key").into_iter().map(PathBuf::from).collect();
         if keys.iter().any(|path| path.as_os_str().is_empty()) {
-            return Err(Error::bad_value(PROGRAM, "-k", OsStr::new(""), "a file has a name"));
+            return Err(Error::bad_value(PROGRAM, "-k", OsStr::new(""), "must not be empty"));
         }
         if keys.len() > MAX_KEYS {
             return Err(Error::new(PROGRAM, format_args!("-k: at most {MAX_KEYS} keys")));
@@ -168,11 +167,12 @@ impl Config {
         let unix = source.read("unix", "a socket's path has 1 to 107 bytes", |v| {
             some_path(v).filter(|path| path.as_os_str().len() < 108)
         })?;
-        let account_is = "a name or a number, without spaces";
-        let groups = source.read("groups", "names or numbers, with commas between", |v| {
-            v.to_str()?.split(',').map(|one| account(OsStr::new(one))).collect()
-        })?;
-        let bytes_are = "a number of bytes, 1 to 2147483647; k, m, g may follow";
+        let account_is = "must be a name or a number, without spaces";
+        let groups =
+            source.read("groups", "must be names or numbers, separated by commas", |v| {
+                v.to_str()?.split(',').map(|one| account(OsStr::new(one))).collect()
+            })?;
+        let bytes_are = "must be a number of bytes, 1 to 2147483647; k, m, g may follow";
         let seconds = source.number("timeout", "a timeout in seconds", 1, 3_600_u32)?;
         let network = Network {
             multicast: multicast.unwrap_or(DEFAULT_GROUP),
@@ -192,12 +192,12 @@ impl Config {
                 unix.is_none().then(|| SocketAddr::new(address.into(), port))
             }),
             unix,
-            password: source.read("password", "a file has a name", some_path)?,
+            password: source.read("password", "must not be empty", some_path)?,
         };
         let files = Files {
             base,
             keys,
-            pidfile: source.read("pidfile", "a file has a name", some_path)?,
+            pidfile: source.read("pidfile", "must not be empty", some_path)?,
             fsync: typed.has("fsync"),
         };
         let privileges = Privileges {
@@ -220,6 +220,7 @@ impl Config {
             no_send: typed.has("no-send"),
             no_recv: typed.has("no-recv"),
             own_only: typed.has("own-only"),
+            no_devices: typed.has("no-devices"),
         };
         Ok(Config {
             network,

@@ -156,7 +156,7 @@ pub const FLAGS: &[Flag] = &[
         short: None,
         long: "json",
         value: None,
-        help: "print the result in JSON, one line for each host",
+        help: "print errors and results in JSON, one object per line",
         more: "",
     },
     Flag { short: None, long: "sync", value: None, help: "the same as the command sync", more: "" },

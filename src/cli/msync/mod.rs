@@ -1,9 +1,8 @@
 //! The options of the client, `msync`.
 //!
-//! Two spellings mean the same: `msync send -r dir`, and the older `msync -r dir`, where the
-//! command is `send` unless `--sync`, `--check`, `--members` or `--status` says otherwise. The first
-//! word is a command if it is one of [`COMMANDS`]; a file of such a name is `./send`, or comes after
-//! `--`.
+//! There are two forms: `msync send -r dir`, and the older `msync -r dir`, where the command is
+//! `send` unless `--sync`, `--check`, `--members` or `--status` is given. The first word is a
+//! command if it is one of [`COMMANDS`]; a file of such a name is written `./send`, or after `--`.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -22,22 +21,22 @@ pub use target::Target;
 
 const PROGRAM: &str = "msync";
 
-/// The variable of the environment that names the daemon when `-c` does not.
+/// The environment variable that names the daemon if `-c` is not given.
 pub const VARIABLE: &str = "MSYNC_TARGET";
 
-/// What to have the daemon do.
+/// A command for the daemon.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Something with files.
+    /// A command on files.
     Files(Files),
     /// List the members.
     Members {
-        /// `-v`: with what is known of each.
+        /// `-v`: with statistics.
         verbose: bool,
     },
     /// Show the daemon's state.
     Status,
-    /// `-f`: what the lines of a text say.
+    /// `-f`: the lines of a script.
     Script(Text),
 }
 
@@ -47,16 +46,16 @@ pub enum Verb {
     /// Send them.
     #[default]
     Send,
-    /// Send them, or delete there what is gone here.
+    /// Send them; what does not exist here is deleted there.
     Sync,
-    /// Delete there what is not here.
+    /// Only delete there what does not exist here.
     Dsync,
     /// Compare contents.
     Check,
 }
 
 impl Verb {
-    /// What the console calls it.
+    /// Its name on the console.
     pub fn name(self) -> &'static str {
         match self {
             Verb::Send => "send",
@@ -94,7 +93,7 @@ pub struct Files {
     pub paths: Vec<Vec<u8>>,
 }
 
-/// A text to be read.
+/// A file or standard input.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Text {
     /// `-`: standard input.
@@ -125,7 +124,7 @@ pub enum Filter {
 /// When to show progress and a summary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Show {
-    /// `-q`: never, and no lines of a transfer that tell of nothing wrong either.
+    /// `-q`: never, and of a transfer's lines only errors and differences.
     Quiet,
     /// `--no-progress`: no progress; the summary as with [`Show::Auto`].
     NoProgress,
@@ -144,7 +143,7 @@ pub struct Config {
     pub password: Option<PathBuf>,
     /// What to do.
     pub command: Command,
-    /// What to leave out and what not, in order.
+    /// Patterns, in order.
     pub filters: Vec<Filter>,
     /// 0 to 9: which lines the daemon shows.
     pub loglevel: u8,
@@ -159,7 +158,7 @@ pub struct Config {
 /// Reads the arguments (without the program's name) and [`VARIABLE`].
 ///
 /// # Errors
-/// The first thing wrong, in one line; the whole help if there is no argument.
+/// The first error, in one line; the help if there is no argument.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<OsString>,
@@ -189,7 +188,7 @@ pub fn parse(
     let loglevel = if quiet { 0 } else { loglevel as u8 };
     let password = match typed.last("password") {
         Some(file) if file.is_empty() => {
-            return Err(Error::bad_value(PROGRAM, "-K", &file, "a file has a name"));
+            return Err(Error::bad_value(PROGRAM, "-K", &file, "must not be empty"));
         }
         file => file.map(PathBuf::from),
     };
@@ -198,7 +197,7 @@ pub fn parse(
     let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
         + usize::from(command == Command::Script(Text::Input));
     if inputs > 1 {
-        return Err(Error::new(PROGRAM, "-: standard input can be read once"));
+        return Err(Error::new(PROGRAM, "-: standard input can be read only once"));
     }
     Ok(Asked::Run(Config {
         target,
@@ -217,7 +216,7 @@ pub fn parse(
     }))
 }
 
-/// Whether `--json` is among the arguments, also of a command line that cannot be obeyed.
+/// Whether `--json` is among the arguments, also if the command line is invalid.
 pub fn wants_json(args: &[OsString]) -> bool {
     args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")
 }
@@ -259,7 +258,7 @@ fn filters(typed: &Typed) -> Result<Vec<Filter>, Error> {
         }
     }
     for (at, file) in typed.all_at("exclude-from") {
-        let why = "a file has a name";
+        let why = "must not be empty";
         let from = Text::read(&file)
             .ok_or_else(|| Error::bad_value(PROGRAM, "--exclude-from", &file, why))?;
         filters.push((at, Filter::From(from)));
@@ -268,7 +267,7 @@ fn filters(typed: &Typed) -> Result<Vec<Filter>, Error> {
     Ok(filters.into_iter().map(|(_, filter)| filter).collect())
 }
 
-/// The options that only some commands have, and which these are.
+/// The options that only some commands have, with these commands.
 const ONLY: &[(&str, &[&str])] = &[
     ("host", &["send", "sync", "dsync", "check"]),
     ("recursive", &["send", "sync", "dsync", "check"]),
@@ -285,7 +284,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("json", &["send", "sync", "dsync", "check", "members", "status"]),
 ];
 
-/// The command, from the first word or from an option that says the same, with its options.
+/// The command, from the first word or an equivalent option, with its options.
 fn command(typed: &Typed) -> Result<Command, Error> {
     let (mut words, before) = typed.words();
     let first = words.first().filter(|_| before > 0).and_then(|word| word.to_str());
@@ -304,7 +303,7 @@ fn command(typed: &Typed) -> Result<Command, Error> {
         [one, other, ..] => {
             return Err(Error::new(
                 PROGRAM,
-                format_args!("{one} and {other}: one command, please"),
+                format_args!("{one} and {other}: one command at a time"),
             ));
         }
     };
@@ -331,7 +330,7 @@ fn command(typed: &Typed) -> Result<Command, Error> {
                 (_, script) => {
                     let script = script.unwrap_or_default();
                     Text::read(&script).map(Command::Script).ok_or_else(|| {
-                        Error::bad_value(PROGRAM, "-f", &script, "a file has a name")
+                        Error::bad_value(PROGRAM, "-f", &script, "must not be empty")
                     })
                 }
             };
@@ -362,7 +361,7 @@ fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error
     };
     let max_delete = match typed.last("max-delete") {
         Some(text) => Some(value::number(&text, 0..=u64::MAX).ok_or_else(|| {
-            Error::bad_value(PROGRAM, "--max-delete", &text, "a number of entries, from 0")
+            Error::bad_value(PROGRAM, "--max-delete", &text, "a number of entries, 0 or more")
         })?),
         None => None,
     };

@@ -127,7 +127,7 @@ fn what_cannot_be_obeyed_is_one_clear_line() {
     assert_eq!(error(&["members", "x"]), "msync: x: members takes no path");
     assert_eq!(error(&["status", "-r"]), "msync: -r: not an option of status");
     assert_eq!(error(&["--members", "-t", "a"]), "msync: -t: not an option of members");
-    assert_eq!(error(&["send", "--status", "x"]), "msync: send and status: one command, please");
+    assert_eq!(error(&["send", "--status", "x"]), "msync: send and status: one command at a time");
     assert!(error(&["-r", "-t", "a b"]).starts_with("msync: -t a b: a host name has"));
     assert_eq!(error(&["-r", "-x"]), "msync: -x: no such option");
     assert!(error(&[]).starts_with("Usage: msync"));
@@ -135,9 +135,9 @@ fn what_cannot_be_obeyed_is_one_clear_line() {
         (&["-r", "-g", "a b"][..], "-g a b: a group is"),
         (&["-r", "-g", ""], "-g : a group is"),
         (&["-r", "--max-delete", "-1"], "--max-delete -1: a number"),
-        (&["-r", "-K", ""], "-K : a file has a name"),
-        (&["-f", ""], "-f : a file has a name"),
-        (&["-r", "--exclude-from", ""], "--exclude-from : a file has a name"),
+        (&["-r", "-K", ""], "-K : must not be empty"),
+        (&["-f", ""], "-f : must not be empty"),
+        (&["-r", "--exclude-from", ""], "--exclude-from : must not be empty"),
         (&["-r", "--exclude", ""], "--exclude : empty pattern"),
         (&["-r", "--include", "x\\"], "--include x\\134: a pattern cannot end"),
         (&["check", "-rn"], "-n: not an option of check"),
@@ -151,7 +151,7 @@ fn what_cannot_be_obeyed_is_one_clear_line() {
         (&["send", "-f", "x"], "send and -f: one command"),
         (&["sync", "--check", "x"], "sync and check: one command"),
         (&["dsync"], "dsync: a PATH is missing"),
-        (&["-f", "-", "--exclude-from=-"], "-: standard input can be read once"),
+        (&["-f", "-", "--exclude-from=-"], "-: standard input can be read only once"),
     ] {
         let text = error(args);
         assert!(text.starts_with(&format!("msync: {why}")), "{text}");

@@ -1,30 +1,30 @@
-//! What a client has written: bytes become lines, which wait for their turn.
+//! The input of a client: bytes become lines, which are queued.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
 use crate::console::words::MAX_LINE;
 
-/// With so many bytes of lines that wait, no more are read.
+/// With this many bytes of queued lines, no more input is read.
 pub(super) const FULL: usize = 64 * 1_024;
 
-/// What a waiting line takes beside its bytes, so that empty ones are bounded too.
+/// What a queued line counts in addition to its bytes, so that empty ones are limited too.
 pub(super) const LINE_COST: usize = 32;
 
-/// A line that waits.
+/// A queued line.
 #[derive(Debug)]
 pub(super) enum Waiting {
     Line(Vec<u8>),
-    /// A line over [`MAX_LINE`], which was thrown away; whether it was to add a pattern.
+    /// A line over [`MAX_LINE`], which was dropped; whether it was to add a pattern.
     TooLong(bool),
 }
 
-/// What has arrived and was not obeyed yet.
+/// The input that was not processed yet.
 #[derive(Default, Debug)]
 pub(super) struct Arrived {
     /// The beginning of a line whose end has not arrived.
     partial: Vec<u8>,
-    /// The rest of the line that is arriving is to be thrown away; whether it adds a pattern.
+    /// The rest of the incoming line is to be dropped; whether it was to add a pattern.
     overlong: Option<bool>,
     waiting: VecDeque<Waiting>,
     /// The bytes of all of `waiting`, and [`LINE_COST`] for each.
@@ -32,7 +32,7 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
-    /// Takes what has arrived.
+    /// Adds input.
     pub(super) fn take(&mut self, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
             self.append(&bytes[..end]);
@@ -42,12 +42,12 @@ impl Arrived {
         self.append(bytes);
     }
 
-    /// Nothing more arrives: a line without an end is dropped.
+    /// The input has ended: an unfinished line is dropped.
     pub(super) fn end(&mut self) {
         self.partial.clear();
     }
 
-    /// The line whose turn it is.
+    /// The next line.
     pub(super) fn next(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.pop_front()?;
         self.bytes -= LINE_COST;
@@ -57,12 +57,12 @@ impl Arrived {
         Some(waiting)
     }
 
-    /// Whether no line waits.
+    /// Whether no line is queued.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Whether no more should be read for now.
+    /// Whether no more input should be read for now.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= FULL
     }
@@ -71,7 +71,7 @@ impl Arrived {
         if self.overlong.is_some() {
             return;
         }
-        // One byte more, as it may be the CR before the LF.
+        // One more byte: it may be the CR before the LF.
         if self.partial.len() + bytes.len() > MAX_LINE + 1 {
             let mut line = std::mem::take(&mut self.partial);
             line.extend_from_slice(&bytes[..bytes.len().min(MAX_LINE)]);
@@ -98,16 +98,15 @@ impl Arrived {
     }
 }
 
-/// Whether a line is to add a pattern, as far as that can be told of one that is not understood.
+/// Whether a line was meant to add a pattern, also if it cannot be parsed.
 pub(super) fn adds_pattern(line: &[u8]) -> bool {
     let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
     let edits = matches!(words.next(), Some(b"exclude" | b"include"));
     edits && !matches!(words.next(), None | Some(b"list" | b"del" | b"clear"))
 }
 
-/// Whether the first line of a connection is from a program that speaks something else: a browser
-/// that a hostile page made connect (HTTP, or the binary start of TLS) must not command a daemon
-/// by what comes after.
+/// Whether the first line of a connection belongs to another protocol (HTTP, or the binary start of
+/// TLS). A hostile page can make a browser connect; what it sends must not command the daemon.
 pub(super) fn is_foreign(line: &[u8]) -> bool {
     const METHODS: [&str; 9] =
         ["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"];

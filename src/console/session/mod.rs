@@ -1,41 +1,46 @@
-//! One connection, seen by the daemon: bytes in, commands and bytes out. There is no socket here.
+//! The daemon's side of one connection: bytes in, commands and bytes out. There is no socket here.
 //!
-//! The owner hands in what arrives ([`Session::input`]) and then asks for commands
-//! ([`Session::next_command`]) until there is none. A command given out keeps the session busy:
-//! the owner answers with [`Session::line`] and its kind, and when all the work is done calls
-//! [`Session::finish`], and asks again. Lines that arrive meanwhile wait their turn.
+//! The owner passes input to [`Session::input`] and then calls [`Session::next_command`] until
+//! there is none. The session is busy until the command is finished: the owner answers with
+//! [`Session::line`] and similar calls, then calls [`Session::finish`], and asks for the next
+//! command. Lines that arrive in the meantime are queued.
 //!
-//! After every call the owner writes what [`Session::output`] has, tells with
-//! [`Session::consume`] how much of it went out, and closes the connection once
-//! [`Session::is_closed`] and nothing is left. It reads only while [`Session::wants_input`], and
-//! may pause a client's transfer by what [`Session::unread`] says.
+//! After every call the owner writes [`Session::output`], passes the number of written bytes to
+//! [`Session::consume`], and closes the connection once [`Session::is_closed`] and all output is
+//! written. It reads only while [`Session::wants_input`], and may pause a client's transfer
+//! depending on [`Session::unread`].
 #![forbid(unsafe_code)]
 
 mod arrived;
 
 use super::command::{self, Command, Edit, Line, Watch};
 use super::error::{Code, ErrorLine};
+use super::output::Output;
 use super::password::{ASK, Secret};
 use super::reply::{HostReport, PROMPT, Progress, Said, Total};
-use super::verb::Offer;
+use super::verb::{Offer, Verb};
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
 use crate::pattern::{self, Patterns, Rule};
 use arrived::{Arrived, Waiting, adds_pattern, is_foreign};
 
+/// With so many bytes unread, no more lines are obeyed: those that have come wait until the client has
+/// read some.
+const FULL_OUTPUT: usize = 64 * 1_024;
+
 /// With so many bytes unread, lines that a later one replaces (`alive`, `progress`) are left out.
 const BEHIND: usize = 4_096;
 
-/// What the session is doing.
+/// The state of a session.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// The next line is the password.
     Asked(Secret),
-    /// The next line will be obeyed.
+    /// Ready for the next line.
     Idle,
-    /// A command was given out and is not finished.
+    /// A command is running.
     Busy,
-    /// No line will be obeyed any more.
+    /// No further line is processed.
     Closed,
 }
 
@@ -45,21 +50,23 @@ pub struct Session {
     offer: Offer,
     state: State,
     arrived: Arrived,
-    /// Whether no line has been looked at yet.
+    /// Whether no line has been processed yet.
     first: bool,
+    /// Whether the first line must be a command, or the session is closed.
+    strict: bool,
     ended: bool,
+    /// How many prompts were written.
+    prompts: u64,
     current: String,
     loglevel: u8,
     alive: bool,
     watch: Watch,
     patterns: Patterns,
-    /// A pattern was refused. What it was to protect would go with the next transfer, so there is
-    /// none until all patterns are cleared.
+    /// A pattern was refused. The next transfer would delete what it was to protect, so no transfer
+    /// starts until all patterns are cleared.
     unheeded: bool,
     report: bool,
-    output: Vec<u8>,
-    /// How much of `output` is consumed.
-    written: usize,
+    output: Output,
 }
 
 impl Session {
@@ -70,7 +77,9 @@ impl Session {
             state: State::Idle,
             arrived: Arrived::default(),
             first: true,
+            strict: false,
             ended: false,
+            prompts: 0,
             current: String::new(),
             loglevel: 0,
             alive: false,
@@ -78,37 +87,47 @@ impl Session {
             patterns: Patterns::default(),
             unheeded: false,
             report: false,
-            output: PROMPT.to_vec(),
-            written: 0,
+            output: Output::new(PROMPT),
         }
     }
 
-    /// A new connection that must say the password first.
+    /// A new connection that must send the password first.
     pub fn guarded(offer: Offer, secret: Secret) -> Self {
         let mut session = Session::new(offer);
         session.state = State::Asked(secret);
-        session.output = ASK.to_vec();
+        session.output = Output::new(ASK);
         session
     }
 
-    /// A connection too many: says so, and is closed.
+    /// The same session, closed if its first line is no command: for connections over a network, which
+    /// other programs can be made to open and to say something over, line after line.
+    pub fn strict(self) -> Self {
+        Session { strict: true, ..self }
+    }
+
+    /// A connection beyond the limit: it is told so and closed.
     pub fn refused() -> Self {
         let mut session = Session::new(Offer::default());
-        session.output.clear();
-        session.error(&ErrorLine::new(Code::Refused, "too many clients"));
-        session.state = State::Closed;
+        session.output = Output::default();
+        session.dismiss();
         session
     }
 
-    /// Takes what has arrived. After this, ask for commands.
+    /// Says that there are too many, and closes the session, whatever is under way.
+    pub fn dismiss(&mut self) {
+        self.error(&ErrorLine::new(Code::Refused, "too many clients"));
+        self.close();
+    }
+
+    /// Adds input. Call [`Session::next_command`] afterwards.
     pub fn input(&mut self, bytes: &[u8]) {
         if !self.is_closed() {
             self.arrived.take(bytes);
         }
     }
 
-    /// The client will write nothing more. Lines that wait are still obeyed; then the session is
-    /// closed. A line without an end is not obeyed: its end may be missing for a reason.
+    /// The client will send nothing more. Queued lines are still processed; then the session is
+    /// closed. An unfinished line is dropped: it may have been cut off.
     pub fn end_of_input(&mut self) {
         self.ended = true;
         self.arrived.end();
@@ -117,21 +136,21 @@ impl Session {
         }
     }
 
-    /// Whether a password has come that is not answered: the owner calls [`Session::answer`] when
-    /// its [`super::password::Gate`] lets it, and then asks for commands.
+    /// Whether a password has arrived and is not answered yet: the owner calls [`Session::answer`]
+    /// when its [`super::password::Gate`] allows that, and then asks for commands.
     pub fn wants_answer(&self) -> bool {
         matches!(self.state, State::Asked(_)) && !self.arrived.is_empty()
     }
 
-    /// Answers the password that has come, and says whether it was right. With a wrong one the
-    /// session is closed. None if there is nothing to answer.
+    /// Answers the password that has arrived, and returns whether it was right. A wrong one closes
+    /// the session. None if there is nothing to answer.
     pub fn answer(&mut self) -> Option<bool> {
         let State::Asked(secret) = self.state else { return None };
         let right = matches!(self.arrived.next()?, Waiting::Line(line) if secret.is(&line));
-        self.output.push(b'\r');
+        self.output.raw(b"\r");
         if right {
             self.state = State::Idle;
-            // Nothing that speaks something else knows the password.
+            // Clients of other protocols do not know the password.
             self.first = false;
             self.prompt();
         } else {
@@ -141,10 +160,10 @@ impl Session {
         Some(right)
     }
 
-    /// Obeys waiting lines until one of them needs the daemon, and gives that out. None if the
-    /// session is busy or closed, or no line waits.
+    /// Processes queued lines up to the next command for the daemon, and returns that. None if the
+    /// session is busy or closed, if no line is queued, or if the client has too much unread output.
     pub fn next_command(&mut self) -> Option<Command> {
-        while matches!(self.state, State::Idle) {
+        while matches!(self.state, State::Idle) && !self.is_behind() {
             let Some(waiting) = self.arrived.next() else {
                 if self.ended {
                     self.state = State::Closed;
@@ -153,7 +172,7 @@ impl Session {
             };
             let line = match waiting {
                 Waiting::Line(line) => line,
-                // What a browser was made to send does not become harmless by its length.
+                // A request of a browser may be longer than a line.
                 Waiting::TooLong(_) if std::mem::take(&mut self.first) => {
                     self.close();
                     return None;
@@ -166,9 +185,23 @@ impl Session {
                     continue;
                 }
             };
-            if std::mem::take(&mut self.first) && is_foreign(&line) {
-                self.close();
-                return None;
+            if std::mem::take(&mut self.first) {
+                if is_foreign(&line) {
+                    self.close();
+                    return None;
+                }
+                if self.strict && !self.is_command(&line) {
+                    let error = match words::split(&line) {
+                        Ok(words) => {
+                            let name = words.first().map_or(&[][..], |word| &word.bytes);
+                            ErrorLine::unknown_command(Escaped(name))
+                        }
+                        Err(why) => ErrorLine::new(Code::Usage, why),
+                    };
+                    self.error(&error);
+                    self.close();
+                    return None;
+                }
             }
             if let Some(command) = self.obey(&line) {
                 return Some(command);
@@ -177,7 +210,7 @@ impl Session {
         None
     }
 
-    /// Writes a line of the command at work, unless it is above the connection's log level. Bytes
+    /// Writes a line of the running command, unless it is above the connection's log level. Bytes
     /// that would end the line, or make it look like a prompt, are escaped.
     pub fn line(&mut self, level: u8, text: &str) {
         if level <= self.loglevel {
@@ -185,14 +218,14 @@ impl Session {
         }
     }
 
-    /// Writes several lines, parted by newlines, as [`Session::line`] does.
+    /// Writes lines separated by newlines, as [`Session::line`] does.
     pub fn lines(&mut self, level: u8, text: &str) {
         for line in text.lines() {
             self.line(level, line);
         }
     }
 
-    /// Writes what is wrong; for a client that wants to know of each host, also as JSON.
+    /// Writes an error; if the client has asked for reports, also as JSON.
     pub fn error(&mut self, error: &ErrorLine) {
         self.put(error.line());
         if self.report {
@@ -208,40 +241,42 @@ impl Session {
         }
     }
 
-    /// Tells how far the transfer is, if the client wants that and keeps up.
+    /// Writes the progress of the transfer, if the client asked for that and keeps up.
     pub fn progress(&mut self, progress: &Progress) {
         if self.watch == Watch::Progress && self.unread() < BEHIND {
             self.put(&progress.emit());
         }
     }
 
-    /// Tells what the transfer came to on one host, if the client wants that.
+    /// Writes the result of the transfer on one host, if the client asked for that.
     pub fn host(&mut self, report: &HostReport) {
         if self.report {
             self.put(&report.emit());
         }
     }
 
-    /// Tells what the transfer came to, if the client wants that; after all [`Session::host`].
+    /// Writes the result of the transfer, if the client asked for that; after all
+    /// [`Session::host`].
     pub fn total(&mut self, total: &Total) {
         if self.watch != Watch::Off || self.report {
             self.put(&total.emit());
         }
     }
 
-    /// To be called every second: writes `alive` if a command works and the client wants that.
+    /// To be called every second: writes `alive` if a command is running and the client asked for
+    /// that.
     pub fn alive_tick(&mut self) {
         if self.alive && self.is_busy() && self.unread() < BEHIND {
             self.put("alive");
         }
     }
 
-    /// Whether the client wants to hear that the daemon lives, and so is there to hear it.
+    /// Whether the client asked for `alive` lines.
     pub fn is_alive_on(&self) -> bool {
         self.alive
     }
 
-    /// The command at work is over: writes the prompt. After this, ask for commands.
+    /// The running command has ended: writes the prompt. Call [`Session::next_command`] afterwards.
     pub fn finish(&mut self) {
         if self.is_busy() {
             self.state = State::Idle;
@@ -250,34 +285,53 @@ impl Session {
         }
     }
 
-    /// What is to be written to the client.
+    /// The pending output.
     pub fn output(&self) -> &[u8] {
-        &self.output[self.written..]
+        self.output.rest()
     }
 
     /// `count` bytes of [`Session::output`] were written.
     pub fn consume(&mut self, count: usize) {
-        self.written = self.written.saturating_add(count).min(self.output.len());
-        if self.written == self.output.len() {
-            self.output.clear();
-            self.written = 0;
-        } else if self.written > self.output.len() / 2 {
-            self.output.drain(..self.written);
-            self.written = 0;
-        }
+        self.output.consume(count);
     }
 
-    /// Bytes that the client has not taken yet.
+    /// The number of bytes of pending output.
     pub fn unread(&self) -> usize {
-        self.output.len() - self.written
+        self.output.len()
     }
 
-    /// Whether to read from the client. While this is false it is enough to watch for a hang-up.
+    /// Whether to read from the client. While this is false, only watch for a hang-up.
     pub fn wants_input(&self) -> bool {
-        !self.is_closed() && !self.ended && !self.arrived.is_full()
+        let full = self.arrived.is_full() || (!self.is_busy() && self.is_behind());
+        !self.is_closed() && !self.ended && !full
     }
 
-    /// Whether a command was given out and is not finished.
+    /// Whether the client has so much to read that no line is obeyed before it has.
+    fn is_behind(&self) -> bool {
+        self.unread() >= FULL_OUTPUT
+    }
+
+    /// Whether [`Session::next_command`] has something to do.
+    pub fn can_obey(&self) -> bool {
+        matches!(self.state, State::Idle) && !self.arrived.is_empty() && !self.is_behind()
+    }
+
+    /// Whether the client has yet to say anything: the password, or if there is none, a line.
+    pub fn awaits_first(&self) -> bool {
+        self.first && self.arrived.is_empty() && !self.is_closed()
+    }
+
+    /// Whether the client has yet to give the password.
+    pub fn is_locked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
+    /// How many prompts the client was shown: one more for each line that was done.
+    pub fn prompts(&self) -> u64 {
+        self.prompts
+    }
+
+    /// Whether a command is running.
     pub fn is_busy(&self) -> bool {
         matches!(self.state, State::Busy)
     }
@@ -287,7 +341,7 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
-    /// The line of the command at work, as [`Escaped`] shows it; empty if there is none.
+    /// The line of the running command, escaped by [`Escaped`]; empty if there is none.
     pub fn current(&self) -> &str {
         &self.current
     }
@@ -297,22 +351,28 @@ impl Session {
         self.loglevel
     }
 
-    /// What the client wants to know of a transfer beyond its lines.
+    /// What else the client wants to be told about a transfer.
     pub fn watch(&self) -> Watch {
         self.watch
     }
 
-    /// Whether the client wants to know of each host.
+    /// Whether the client asked for reports.
     pub fn reports(&self) -> bool {
         self.report
     }
 
-    /// What this connection sends and does not send, in the order added.
+    /// The patterns of this connection, in the order added.
     pub fn patterns(&self) -> &Patterns {
         &self.patterns
     }
 
-    /// Does what a line says, or gives out the command that it is.
+    /// Whether the first word of a line is a command that is offered, or there is none.
+    fn is_command(&self, line: &[u8]) -> bool {
+        let named = |word: &words::Word| Verb::named(&word.bytes, &self.offer).is_some();
+        words::split(line).is_ok_and(|words| words.first().is_none_or(named))
+    }
+
+    /// Processes a line, or returns the command for the daemon.
     fn obey(&mut self, line: &[u8]) -> Option<Command> {
         let adds = adds_pattern(line);
         let line = match words::split(line) {
@@ -328,7 +388,7 @@ impl Session {
                 return Some(Command::Quit);
             }
             Line::Do(Command::Transfer(_)) if self.unheeded => {
-                let why = "a pattern was refused: nothing is done before 'exclude clear'";
+                let why = "a pattern was refused: no transfer starts before 'exclude clear'";
                 self.error(&ErrorLine::new(Code::InvalidPattern, why));
             }
             Line::Do(command) => {
@@ -395,7 +455,7 @@ impl Session {
         }
         match Patterns::new(rules) {
             Ok(patterns) => self.patterns = patterns,
-            // Each of them is one: there are too many.
+            // Each single pattern was checked before: there are too many.
             Err(why) => {
                 self.unheeded = true;
                 self.error(&ErrorLine::new(Code::InvalidPattern, why));
@@ -410,7 +470,8 @@ impl Session {
     }
 
     fn prompt(&mut self) {
-        self.output.extend_from_slice(PROMPT);
+        self.output.raw(PROMPT);
+        self.prompts += 1;
     }
 
     fn say(&mut self, text: &str) {
@@ -419,26 +480,9 @@ impl Session {
         }
     }
 
-    /// Writes one line, whatever its level. Names in it were escaped where the line was made; this
-    /// keeps any other text from ending the line early, or from looking like a prompt.
+    /// Writes one line, whatever its level.
     fn put(&mut self, text: &str) {
-        let rest = match text.strip_prefix("> ") {
-            Some(rest) => {
-                self.output.extend_from_slice(b"\\076 ");
-                rest
-            }
-            None => text,
-        };
-        for c in rest.chars() {
-            if c.is_control() {
-                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    self.output.extend_from_slice(format!("\\{byte:03o}").as_bytes());
-                }
-            } else {
-                self.output.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        }
-        self.output.push(b'\n');
+        self.output.line(text);
     }
 }
 

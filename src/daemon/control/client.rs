@@ -12,8 +12,12 @@ use crate::daemon::unread::Unread;
 use crate::ids::TransferNo;
 use crate::time::{Span, Time};
 
-/// A client that takes nothing of its output for so long is closed.
+/// A client that takes nothing of its output for so long is closed: while a command works for it, and
+/// otherwise.
 const DEAF: Span = Span::from_secs(600);
+const DEAF_AT_PROMPT: Span = Span::from_secs(60);
+/// A client that has given no whole line, or no password, for so long is closed.
+const SILENT: Span = Span::from_secs(60);
 
 /// A connection of either kind.
 #[derive(Debug)]
@@ -69,6 +73,10 @@ pub(crate) struct Client {
     stream: Stream,
     /// When the client last took something, or had nothing to take.
     took: Time,
+    /// When it connected.
+    since: Time,
+    /// How many prompts it had when this was looked at last, and since when it has been so.
+    prompt: (u64, Time),
     gone: bool,
 }
 
@@ -83,7 +91,17 @@ impl Client {
             Stream::Unix(stream) => stream.set_nonblocking(true)?,
         }
         let unread = Unread::default();
-        Ok(Client { id, session, work: Work::Idle, unread, stream, took: now, gone: false })
+        Ok(Client {
+            id,
+            session,
+            work: Work::Idle,
+            unread,
+            stream,
+            took: now,
+            since: now,
+            prompt: (0, now),
+            gone: false,
+        })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -95,14 +113,53 @@ impl Client {
         self.gone || (self.session.is_closed() && self.session.unread() == 0)
     }
 
-    /// Whether the client has been deaf for too long.
-    pub(crate) fn is_deaf(&self, now: Time) -> bool {
-        self.session.unread() > 0 && now >= self.took + DEAF
+    /// Why the client is to be closed by now, though it has not said so.
+    pub(crate) fn is_late(&self, now: Time) -> Option<&'static str> {
+        match (self.deaf_at(), self.silent_at()) {
+            (Some(at), _) if now >= at => Some("reads nothing"),
+            (_, Some(at)) if now >= at && self.session.is_locked() => Some("gives no password"),
+            (_, Some(at)) if now >= at => Some("says nothing"),
+            _ => None,
+        }
     }
 
-    /// When it will have been.
-    pub(crate) fn deaf_at(&self) -> Option<Time> {
-        (self.session.unread() > 0).then(|| self.took + DEAF)
+    /// When it will be, if nothing happens.
+    pub(crate) fn late_at(&self) -> Option<Time> {
+        self.deaf_at().into_iter().chain(self.silent_at()).min()
+    }
+
+    fn deaf_at(&self) -> Option<Time> {
+        let patience = if self.session.is_busy() { DEAF } else { DEAF_AT_PROMPT };
+        (self.session.unread() > 0).then(|| self.took + patience)
+    }
+
+    fn silent_at(&self) -> Option<Time> {
+        self.session.awaits_first().then(|| self.since + SILENT)
+    }
+
+    /// How well the client can be done without, if it can be: one that has no command, for as long as
+    /// that; first those that have not given the password. A command whose client reads nothing does not
+    /// work either.
+    pub(crate) fn spare(&self, now: Time) -> Option<(bool, Span)> {
+        let stuck = self.session.unread() > 0 && now >= self.took + DEAF_AT_PROMPT;
+        match self.session.is_busy() || self.session.can_obey() {
+            true => stuck.then_some((false, Span::default())),
+            false => Some((self.session.is_locked(), now.since(self.prompt.1))),
+        }
+    }
+
+    /// Notes whether the client is still at the same prompt.
+    pub(crate) fn note_prompt(&mut self, now: Time) {
+        if self.session.is_busy() || self.session.prompts() != self.prompt.0 {
+            self.prompt = (self.session.prompts(), now);
+        }
+    }
+
+    /// Closes the connection, to make room, with a word if that can be written.
+    pub(crate) fn dismiss(&mut self, now: Time) {
+        self.session.dismiss();
+        self.write(now);
+        self.gone = true;
     }
 
     /// Reads what is there; `hung_up`: nobody is at the other end any more.

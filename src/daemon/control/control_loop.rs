@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::membership::Membership;
+use super::places::{self, Room};
 use super::settings::Settings;
 use super::status;
 use super::status::Figures;
@@ -33,8 +34,6 @@ use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::time::{Span, Time};
 
-/// One client more is told so and closed.
-const MOST_CLIENTS: usize = 64;
 /// The beginning of the line that says that a key file could not be read again.
 const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
@@ -183,9 +182,11 @@ impl Control {
             Work::Idle | Work::Transfer(..) => None,
         });
         let retry = retry.min();
-        let deaf = self.clients.iter().filter_map(Client::deaf_at).min();
+        let late = self.clients.iter().filter_map(Client::late_at).min();
         let door = self.door.opens(&self.clients);
-        let timers = [members, tick, retry, deaf, door];
+        // Lines that came while the client had too much to read.
+        let obey = self.clients.iter().any(|client| client.session.can_obey()).then_some(now);
+        let timers = [members, tick, retry, late, door, obey];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -212,7 +213,7 @@ impl Control {
             let why = "it is outside the chroot: restart the daemon to read it";
             return log::error(format_args!("{KEPT_KEY}: {why}"));
         }
-        match keyfile::keyring(&self.settings.keys) {
+        match keyfile::keyring(&self.settings.keys, crate::sys::ids::effective().uid) {
             Ok(ring) if ring.is_same(&keys.ring()) => {
                 log::notice(format_args!("key file reloaded: no change"))
             }
@@ -280,21 +281,25 @@ impl Control {
             (false, _, Some(listener)) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
             _ => return,
         };
-        let session = match self.clients.len() < MOST_CLIENTS {
-            true => self.door.session(OFFER),
-            false => Session::refused(),
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            Err(error) => return cannot_accept(&error),
         };
         let id = self.next_client;
         self.next_client = self.next_client.wrapping_add(1);
-        match stream.and_then(|stream| Client::new(id, stream, session, now)) {
+        let session = match places::make_room(&mut self.clients, id, now) {
+            Room::Free => self.door.session(OFFER, tcp),
+            Room::Left(transfer) => {
+                let abort = transfer.map(ToSender::Abort);
+                abort.into_iter().for_each(|message| self.shared.sender.send(message));
+                self.door.session(OFFER, tcp)
+            }
+            Room::Full => Session::refused(),
+        };
+        match Client::new(id, stream, session, now) {
             Ok(client) => self.clients.push(client),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => log::limited(
-                log::Level::NOTICE,
-                "accept",
-                None,
-                format_args!("cannot accept a client: {}", ErrorText(&error)),
-            ),
+            Err(error) => cannot_accept(&error),
         }
     }
 
@@ -412,7 +417,7 @@ impl Control {
             return;
         }
         client.work = Work::Idle;
-        let why = format!("{} is in use by a transfer from {who}", order.path_shown());
+        let why = format!("{} is held by a transfer of {who}", order.path_shown());
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
         client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
@@ -445,11 +450,8 @@ impl Control {
             if client.write(now) {
                 sender.send(ToSender::Resume);
             }
-            let deaf = client.is_deaf(now);
-            if deaf {
-                log::notice(format_args!("client {} reads nothing; closed", client.id));
-            }
-            let over = deaf || client.is_over();
+            client.note_prompt(now);
+            let over = client.is_over() || places::is_late(client, now);
             if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
                 sender.send(ToSender::Abort(*number));
             }
@@ -464,6 +466,11 @@ impl Control {
         self.shared.receiver.send(ToReceiver::Stop);
         status
     }
+}
+
+fn cannot_accept(error: &std::io::Error) {
+    let text = format_args!("cannot accept a client: {}", ErrorText(error));
+    log::limited(log::Level::NOTICE, "accept", None, text);
 }
 
 struct Ready {

@@ -18,12 +18,13 @@ impl Door {
         Door { secret, gate: Gate::new() }
     }
 
-    /// Opens the session of a new client.
-    pub(crate) fn session(&self, offer: Offer) -> Session {
-        match self.secret {
+    /// A session for a new client, which came over a network or not.
+    pub(crate) fn session(&self, offer: Offer, network: bool) -> Session {
+        let session = match self.secret {
             Some(secret) => Session::guarded(offer, secret),
             None => Session::new(offer),
-        }
+        };
+        if network { session.strict() } else { session }
     }
 
     /// Answers the passwords that are due for an answer, in the order of the clients.

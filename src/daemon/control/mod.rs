@@ -4,6 +4,7 @@ mod client;
 pub(super) mod control_loop;
 pub(super) mod door;
 pub(super) mod membership;
+mod places;
 pub(super) mod settings;
 mod status;
 mod targets;

@@ -1,12 +1,14 @@
 //! Opening all that a daemon needs, and giving up the rights that this took.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::confine::{Places, confine};
+use super::error::{StartError, failed};
 use super::identity::Identity;
 use super::running::Daemon;
 use crate::cli::daemon::Config;
@@ -29,7 +31,7 @@ use crate::net::{Net, NetConfig};
 use crate::seal::{Keyring, Keys};
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
-use crate::sys::{Waker, ids, random, unixsock};
+use crate::sys::{Waker, fsat, host, ids, random, unixsock};
 
 /// The memory for incoming transfers, in bytes.
 const BUDGET: usize = 32 << 20;
@@ -42,22 +44,27 @@ const OPEN_FILES: u64 = 4_096;
 /// that has started the daemon, and waits for it, never has them.)
 ///
 /// # Errors
-/// What does not work, in words that begin with the option it is about.
+/// What does not work.
 pub(super) fn assemble(
     config: &Config,
     identity: &Identity,
     name: HostName,
     root: Root,
     password: Option<Secret>,
-) -> Result<Daemon, String> {
-    let keys = keyring(config)?;
+) -> Result<Daemon, StartError> {
+    if !config.privileges.chroot {
+        fsat::hold_proc();
+    }
+    let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
     let base = root.path().to_owned();
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
-    let disk = Disk::new(Arc::clone(&root), DiskConfig { readonly, fsync: config.files.fsync });
-    let disk =
-        disk.map_err(|e| format!("-b {}: {}", config.files.base.display(), ErrorText(&e)))?;
+    let no_devices = config.roles.no_devices;
+    let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices };
+    let disk = Disk::new(Arc::clone(&root), how);
+    let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
+    let disk = disk.map_err(of_base)?;
     let confined = confine(&opened.places(config.privileges.chroot, &root, !readonly));
 
     let me = NodeId(random::u64().map_err(failed("random numbers"))?);
@@ -135,11 +142,11 @@ pub(super) fn assemble(
     })
 }
 
-/// The keys, if the daemon is to have any.
+/// The keys, if the daemon, of user `us`, is to have any.
 ///
 /// # Errors
 /// Why they cannot be had.
-pub(super) fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
+pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, StartError> {
     if config.files.keys.is_empty() {
         return Ok(None);
     }
@@ -147,7 +154,7 @@ pub(super) fn keyring(config: &Config) -> Result<Option<Keyring>, String> {
         // Before there is anything in memory that must not be in one.
         ids::set_core_dumps(false).map_err(failed("core dumps"))?;
     }
-    keyfile::keyring(&config.files.keys).map(Some)
+    keyfile::keyring(&config.files.keys, us).map(Some).map_err(StartError::Key)
 }
 
 /// What is opened while the daemon still has all its rights.
@@ -164,12 +171,16 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(config: &Config, identity: &Identity) -> Result<Self, String> {
+    fn open(config: &Config, identity: &Identity) -> Result<Self, StartError> {
         let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
         let signals = SignalFd::new(&wanted).map_err(failed("signals"))?;
         // First of all: of two daemons with the same options, the second is told of the first.
-        let pidfile = config.files.pidfile.as_deref().map(PidFile::take).transpose();
-        let pidfile = pidfile.map_err(|error| format!("--pidfile {error}"))?;
+        let take = |path: &PathBuf| {
+            let place = identity.place("--pidfile", path)?;
+            PidFile::take(place.dir().as_fd(), place.name(), place.path())
+                .map_err(StartError::PidFile)
+        };
+        let pidfile = config.files.pidfile.as_ref().map(take).transpose()?;
         let net = Net::open(&NetConfig {
             group: config.network.multicast,
             port: config.network.port,
@@ -178,7 +189,7 @@ impl Opened {
             rcvbuf: config.network.rcvbuf.map(|bytes| bytes as usize),
             sndbuf: config.network.sndbuf.map(|bytes| bytes as usize),
         })
-        .map_err(|error| error.to_string())?;
+        .map_err(StartError::Net)?;
         if let Err(error) = net.join() {
             log::notice(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
         }
@@ -192,8 +203,9 @@ impl Opened {
         let keys = keys.map_err(failed("-k"))?;
         let unix = match &config.console.unix {
             Some(path) => {
+                identity.place("-U", path)?;
                 let listener =
-                    unixsock::listen(path, SOCKET_MODE, owner).map_err(|e| format!("-U: {e}"))?;
+                    unixsock::listen(path, SOCKET_MODE, owner).map_err(StartError::Unix)?;
                 listener.set_nonblocking(true).map_err(failed("-U"))?;
                 Some(listener)
             }
@@ -223,7 +235,7 @@ fn give_up_rights(
     identity: &Identity,
     keyed: bool,
     root: Root,
-) -> Result<Root, String> {
+) -> Result<Root, StartError> {
     let root = match config.privileges.chroot {
         true => change_root(&root).map_err(failed("-c"))?,
         false => root,
@@ -242,20 +254,13 @@ fn give_up_rights(
 
 /// Makes the base directory the root directory, and opens it as that.
 fn change_root(root: &Root) -> std::io::Result<Root> {
-    std::os::unix::fs::chroot(root.path())?;
-    std::env::set_current_dir("/")?;
+    host::change_root(root.as_fd())?;
     Root::open(Path::new("/"))
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    let failed =
-        |error: std::io::Error| format!("cannot listen on {address}: {}", ErrorText(&error));
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |error| StartError::Listen(address, error);
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
-}
-
-/// Says what an error is about.
-fn failed(what: &'static str) -> impl Fn(std::io::Error) -> String {
-    move |error| format!("{what}: {}", ErrorText(&error))
 }

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
+use super::error::StartError;
+use super::hazards;
 use super::identity::Identity;
 use crate::cli::daemon::Config;
-use crate::errno::ErrorText;
 use crate::fs::disk;
 use crate::fs::root::Root;
 use crate::name::HostName;
@@ -14,13 +15,13 @@ use crate::sys::ids;
 /// What the daemon would do, in lines; nothing is opened for good, written, or sent.
 ///
 /// # Errors
-/// What it could not do, in one line.
+/// What it could not do.
 pub(crate) fn describe(
     config: &Config,
     identity: &Identity,
     name: &HostName,
     root: &Root,
-) -> Result<String, String> {
+) -> Result<String, StartError> {
     if let Some(address) = config.network.interface {
         probe(|| UdpSocket::bind((address, 0)).map(drop), "-i", &address.to_string())?;
     }
@@ -30,15 +31,17 @@ pub(crate) fn describe(
     }
     if let Some(path) = &config.console.unix {
         probe_directory_of(path, "-U")?;
+        identity.place("-U", path)?;
     }
     if let Some(path) = &config.files.pidfile {
         // That a daemon holds it is no obstacle.
         probe_directory_of(path, "--pidfile")?;
+        identity.place("--pidfile", path)?;
     }
     if let (false, Some(why)) =
         (config.roles.readonly || config.roles.no_recv, disk::refusal(root, identity.uid))
     {
-        return Err(format!("-b {}: {why}", config.files.base.display()));
+        return Err(StartError::Option("-b", config.files.base.display().to_string(), why));
     }
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
@@ -46,21 +49,21 @@ pub(crate) fn describe(
         identity.assume()?;
     }
     if config.privileges.chroot && !root_now {
-        return Err("-c: only root may change its root directory".to_owned());
+        return Err(StartError::NotRoot);
     }
     Ok(text(config, identity, name, root))
 }
 
 fn probe(
     call: impl FnOnce() -> std::io::Result<()>,
-    option: &str,
+    option: &'static str,
     value: &str,
-) -> Result<(), String> {
-    call().map_err(|error| format!("{option} {value}: {}", ErrorText(&error)))
+) -> Result<(), StartError> {
+    call().map_err(|error| StartError::Option(option, value.to_owned(), error))
 }
 
 /// Whether the directory is there that the file of an option will be in.
-fn probe_directory_of(path: &Path, option: &str) -> Result<(), String> {
+fn probe_directory_of(path: &Path, option: &'static str) -> Result<(), StartError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let value = format!("{}: its directory", path.display());
@@ -118,6 +121,7 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         (config.roles.no_send, "no-send"),
         (config.roles.no_recv, "no-recv"),
         (config.roles.own_only, "own-only"),
+        (config.roles.no_devices, "no-devices"),
         (config.files.fsync, "fsync"),
         (config.privileges.core_dumps, "core"),
     ];
@@ -126,5 +130,8 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         line("pidfile", path.display().to_string());
     }
     line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });
+    if let Some(warning) = hazards::warning(config, identity, root) {
+        line("warning", warning);
+    }
     lines.concat()
 }

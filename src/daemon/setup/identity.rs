@@ -1,9 +1,13 @@
 //! The user and groups that the daemon runs as, and the name of its host.
 
+use std::path::Path;
+
+use super::error::StartError;
 use crate::cli::daemon::Config;
-use crate::errno::ErrorText;
+use crate::fs::resolve::{self, Resolved};
 use crate::name::HostName;
-use crate::sys::{host, ids, user};
+use crate::sys::user::{self, LookupError};
+use crate::sys::{host, ids};
 
 /// The user and groups that the daemon runs as.
 pub(super) struct Identity {
@@ -15,43 +19,49 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// Where the file of an option is, or will be.
+    ///
+    /// # Errors
+    /// Nowhere that may be used.
+    pub(super) fn place(&self, option: &'static str, path: &Path) -> Result<Resolved, StartError> {
+        let place = resolve::place(path, self.uid);
+        place.map_err(|why| StartError::Path(option, path.to_owned(), why))
+    }
+
     /// Switches to this user, irrevocably.
     ///
     /// # Errors
     /// If that is not permitted.
-    pub(super) fn assume(&self) -> Result<(), String> {
+    pub(super) fn assume(&self) -> Result<(), StartError> {
         ids::drop_privileges(self.uid, self.gid, &self.groups)
-            .map_err(|error| format!("cannot switch to user {}: {}", self.uid, ErrorText(&error)))
+            .map_err(|error| StartError::User(self.uid, error))
     }
 }
 
 /// The user and groups that the options ask for.
 ///
 /// # Errors
-/// There is no such user or group; the text begins with the option.
-pub(super) fn identity(config: &Config) -> Result<Identity, String> {
+/// There is no such user or group.
+pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     let now = ids::effective();
     let mut gid = now.gid;
     let mut uid = now.uid;
     let mut groups = None;
     if let Some(name) = &config.privileges.user {
-        let found = user::user(name).map_err(|error| format!("-u {name}: {error}"))?;
+        let found = user::user(name).map_err(account("-u", name))?;
         uid = found.uid;
         gid = found.gid.unwrap_or(gid);
         if let Some(known) = &found.name {
-            groups = Some(
-                user::groups_of(known, gid).map_err(|e| format!("-u {name}: {}", ErrorText(&e)))?,
-            );
+            let failed = |error| StartError::Option("-u", name.clone(), error);
+            groups = Some(user::groups_of(known, gid).map_err(failed)?);
         }
     }
     if let Some(name) = &config.privileges.group {
-        gid = user::group(name).map_err(|error| format!("-g {name}: {error}"))?;
+        gid = user::group(name).map_err(account("-g", name))?;
     }
     if let Some(names) = &config.privileges.groups {
-        let found: Result<Vec<u32>, String> = names
-            .iter()
-            .map(|name| user::group(name).map_err(|error| format!("-G {name}: {error}")))
-            .collect();
+        let found: Result<Vec<u32>, StartError> =
+            names.iter().map(|name| user::group(name).map_err(account("-G", name))).collect();
         groups = Some(found?);
     }
     let drops = config.privileges.user.is_some()
@@ -60,17 +70,19 @@ pub(super) fn identity(config: &Config) -> Result<Identity, String> {
     Ok(Identity { uid, gid, groups: groups.unwrap_or_else(|| vec![gid]), drops })
 }
 
+/// Says which option names an account that was looked for.
+fn account(option: &'static str, name: &str) -> impl FnOnce(LookupError) -> StartError {
+    move |why| StartError::Account(option, name.to_owned(), why)
+}
+
 /// This host's name among the members.
 ///
 /// # Errors
 /// The machine's name is not valid here and `-N` is missing.
-pub(super) fn host_name(config: &Config) -> Result<HostName, String> {
+pub(super) fn host_name(config: &Config) -> Result<HostName, StartError> {
     if let Some(name) = &config.network.name {
         return Ok(name.clone());
     }
-    let name = host::hostname()
-        .map_err(|error| format!("cannot get the machine's name: {}", ErrorText(&error)))?;
-    HostName::parse(&name).map_err(|error| {
-        format!("the machine's name is not usable here (set one with -N): {error}")
-    })
+    let name = host::hostname().map_err(StartError::NoHostName)?;
+    HostName::parse(&name).map_err(StartError::BadHostName)
 }

@@ -3,6 +3,8 @@
 mod assemble;
 mod check_config;
 mod confine;
+mod error;
+mod hazards;
 mod identity;
 mod password_file;
 mod running;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use super::error::{StartError, failed};
 use crate::daemon::control::control_loop::Control;
 use crate::daemon::messages::ToControl;
 use crate::daemon::receiving::disk;
@@ -38,7 +39,11 @@ impl Daemon {
     ///
     /// # Errors
     /// If it cannot go to the background.
-    pub(super) fn run(self, readiness: Readiness, foreground: bool) -> Result<ExitCode, String> {
+    pub(super) fn run(
+        self,
+        readiness: Readiness,
+        foreground: bool,
+    ) -> Result<ExitCode, StartError> {
         let Daemon { control, sender, receiver, disk, jobs, shared, unix, mut pidfile } = self;
         let spawned = (|| -> std::io::Result<Vec<JoinHandle<()>>> {
             let answers = Arc::clone(&shared);
@@ -69,7 +74,7 @@ impl Daemon {
             shared.net.group(),
             control.base().display()
         ));
-        readiness.up().map_err(|error| format!("cannot detach: {}", ErrorText(&error)))?;
+        readiness.up().map_err(failed("cannot detach"))?;
         if !foreground {
             log::leave_stderr();
             // So that the directory it was started in can be unmounted.

@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::assemble::{assemble, keyring};
+use super::error::{StartError, failed};
 use super::identity::{host_name, identity};
-use super::{check_config, password_file};
+use super::{check_config, hazards, password_file};
 use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
 use crate::daemon::{clock, keyfile};
-use crate::errno::ErrorText;
 use crate::fs::root::Root;
 use crate::log;
 use crate::sys::daemonize;
@@ -40,28 +40,29 @@ fn complain(what: std::fmt::Arguments<'_>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn start(config: Config) -> Result<ExitCode, String> {
+fn start(config: Config) -> Result<ExitCode, StartError> {
     if let Some(path) = &config.genkey {
-        return keyfile::make(path).map(|()| ExitCode::SUCCESS);
+        return keyfile::make(path).map(|()| ExitCode::SUCCESS).map_err(StartError::Genkey);
     }
     let identity = identity(&config)?;
     let name = host_name(&config)?;
-    let root = Root::open(&config.files.base)
-        .map_err(|error| format!("-b {}: {}", config.files.base.display(), ErrorText(&error)))?;
+    let root = Root::open_trusted(&config.files.base, identity.uid)
+        .map_err(|why| StartError::Path("-b", config.files.base.clone(), why))?;
     let secret = match &config.console.password {
         Some(path) => {
-            let secret = password_file::read(path);
-            Some(secret.map_err(|why| format!("-K {}: {why}", path.display()))?)
+            let secret = password_file::read(path, identity.uid);
+            Some(secret.map_err(|why| StartError::Password(path.clone(), why))?)
         }
         None => None,
     };
     if config.check_config {
-        keyring(&config)?;
+        keyring(&config, identity.uid)?;
         let text = check_config::describe(&config, &identity, &name, &root)?;
         // A closed pipe is no failure.
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
+    let warning = hazards::warning(&config, &identity, &root);
     log::init(log::Setup {
         level: log::Level::new(config.loglevel),
         stderr: true,
@@ -72,11 +73,15 @@ fn start(config: Config) -> Result<ExitCode, String> {
     memory::keep_small();
     let readiness = match config.foreground {
         true => daemonize::foreground(),
-        false => daemonize::detach()
-            .map_err(|e| format!("cannot go to the background: {}", ErrorText(&e)))?,
+        false => daemonize::detach().map_err(failed("cannot go to the background"))?,
     };
     match assemble(&config, &identity, name, root, secret) {
-        Ok(daemon) => daemon.run(readiness, config.foreground),
+        Ok(daemon) => {
+            if let Some(warning) = warning {
+                log::error(format_args!("warning: {warning}"));
+            }
+            daemon.run(readiness, config.foreground)
+        }
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
 }

@@ -24,6 +24,11 @@ const MANIFEST_FACTOR: usize = 3;
 /// A body with more separate gaps than this takes only the block that it misses first, so that the
 /// number of gaps does not grow further.
 const MAX_GAPS: usize = 1 << 16;
+/// So many gaps are not charged to the budget. More are, [`GAPS_EACH`] at a time.
+const GAPS_FREE: usize = 512;
+const GAPS_EACH: usize = 2_048;
+/// What a gap takes in a vector that may be half empty, in bytes.
+const GAP_MEMORY: usize = 2 * size_of::<BlockRange>();
 /// More ranges than a STATUS has room for.
 const MAX_RANGES: usize = MAX_BLOCK as usize / 2;
 
@@ -84,6 +89,8 @@ pub(super) struct IncomingBatch<H> {
     reserved: usize,
     /// What its body takes of the budget, in bytes.
     reserved_body: usize,
+    /// How many gaps in the body that pays for, beyond [`GAPS_FREE`].
+    gaps_paid: usize,
 }
 
 impl<H> IncomingBatch<H> {
@@ -97,6 +104,7 @@ impl<H> IncomingBatch<H> {
             strikes: None,
             reserved: 0,
             reserved_body: 0,
+            gaps_paid: 0,
         }
     }
 
@@ -266,19 +274,32 @@ impl<H> IncomingBatch<H> {
     ) -> Option<Range<u64>> {
         let bytes = self.plan.as_ref()?.layout.bytes_of(block);
         let fits = bytes.end - bytes.start == len as u64;
-        if !fits || !matches!(self.stage, Stage::Body(_)) || !self.wants(block) {
+        if !fits || !matches!(self.stage, Stage::Body(_)) {
             return None;
         }
-        if !self.make_room(shared, rank) {
+        if !self.wants(shared, rank, block) || !self.make_room(shared, rank) {
             return None;
         }
         self.missing.remove(BlockRange::one(block));
         Some(bytes)
     }
 
-    fn wants(&self, block: BlockNo) -> bool {
-        let fragmented = self.missing.range_count() >= MAX_GAPS;
-        self.missing.contains(block) && (!fragmented || self.missing.first() == Some(block))
+    /// Whether a block is wanted now. Without memory for one more gap, only the first one that is
+    /// missing is.
+    fn wants(&mut self, shared: &mut Shared, rank: Rank, block: BlockNo) -> bool {
+        if !self.missing.contains(block) {
+            return false;
+        }
+        let count = self.missing.range_count();
+        if count >= self.gaps_paid + GAPS_FREE && count < MAX_GAPS {
+            let bytes = GAPS_EACH * GAP_MEMORY;
+            if shared.budget.reserve(self.node, rank, bytes) {
+                self.reserved_body += bytes;
+                self.gaps_paid += GAPS_EACH;
+            }
+        }
+        let has_room = count < MAX_GAPS && count < self.gaps_paid + GAPS_FREE;
+        has_room || self.missing.first() == Some(block)
     }
 
     /// Where these bytes of the body belong.
@@ -302,7 +323,7 @@ impl<H> IncomingBatch<H> {
             *content = Content::Refused;
             return false;
         }
-        self.reserved_body = memory;
+        self.reserved_body += memory;
         *content = Content::Memory(shared.buffer(memory));
         true
     }
@@ -444,6 +465,7 @@ impl<H> IncomingBatch<H> {
 
     fn free_body(&mut self, shared: &mut Shared) {
         shared.budget.release(self.node, std::mem::take(&mut self.reserved_body));
+        self.gaps_paid = 0;
     }
 
     #[cfg(test)]

@@ -16,16 +16,37 @@ pub(super) enum Deletion {
     /// How much they have spooled; by target.
     Counting(Vec<Option<DeletionTally>>),
     /// Nothing: the driver decides.
-    Deciding,
+    Deciding {
+        /// How many names each target has.
+        counts: Vec<u64>,
+    },
     /// To delete it.
     Deleting {
+        /// How many names each target has.
+        counts: Vec<u64>,
         /// Who has.
         ran: Bits<TargetNo>,
         /// Whether the names are wanted.
         names: bool,
     },
-    /// What it is, page by page: by target, how many names are here; `None` when all are.
-    Naming(Vec<Option<u64>>),
+    /// What it is, page by page.
+    Naming(Vec<Pages>),
+}
+
+/// The names of one target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pages {
+    /// How many are here.
+    here: u64,
+    /// How many there are, as the target has counted them: it is asked for no more.
+    count: u64,
+}
+
+impl Pages {
+    /// How many names the next page is to pass over; `None` if all are here.
+    fn next(self) -> Option<u64> {
+        (self.here < self.count).then_some(self.here)
+    }
 }
 
 /// What comes next when all targets that are left have answered.
@@ -45,20 +66,26 @@ impl Deletion {
         Deletion::Counting(vec![None; targets.len()])
     }
 
-    fn naming(targets: &Targets) -> Self {
-        Deletion::Naming(vec![Some(0); targets.len()])
+    /// Asks for all names, if there are any.
+    fn name(&mut self, targets: &Targets, counts: &[u64]) -> Next {
+        let pages = counts.iter().map(|&count| Pages { here: 0, count });
+        *self = Deletion::Naming(pages.collect());
+        if self.awaited(targets).next().is_some() { Next::Ask } else { Next::End }
     }
 
     /// The driver has decided whether to delete, and whether the names are wanted. `None` if it was
     /// not asked.
     pub(super) fn decide(&mut self, targets: &Targets, delete: bool, names: bool) -> Option<Next> {
-        let Deletion::Deciding = self else { return None };
-        *self = match (delete, names) {
-            (true, names) => Deletion::Deleting { ran: Bits::default(), names },
-            (false, true) => Deletion::naming(targets),
-            (false, false) => return Some(Next::End),
-        };
-        Some(Next::Ask)
+        let Deletion::Deciding { counts } = self else { return None };
+        let counts = std::mem::take(counts);
+        Some(match (delete, names) {
+            (true, names) => {
+                *self = Deletion::Deleting { counts, ran: Bits::default(), names };
+                Next::Ask
+            }
+            (false, true) => self.name(targets, &counts),
+            (false, false) => Next::End,
+        })
     }
 
     /// A target's answer: what the driver has to know of it.
@@ -68,7 +95,7 @@ impl Deletion {
                 *tallies.get_mut(at.index())? = Some(tally);
                 None
             }
-            (Deletion::Deleting { ran, names }, Spool::Ran { deleted, failed }) => {
+            (Deletion::Deleting { ran, names, .. }, Spool::Ran { deleted, failed }) => {
                 if ran.contains(at) {
                     return None;
                 }
@@ -77,13 +104,19 @@ impl Deletion {
                 *names |= failed > 0;
                 Some(Event::Ran(at, deleted, failed))
             }
-            (Deletion::Naming(pages), Spool::Page { skip, names }) => {
-                let page = pages.get_mut(at.index())?;
-                if *page != Some(skip) {
+            (Deletion::Naming(pages), Spool::Page { skip, mut names }) => {
+                let pages = pages.get_mut(at.index())?;
+                if pages.next() != Some(skip) {
                     return None;
                 }
-                *page = (!names.is_empty()).then_some(skip.saturating_add(names.len() as u64));
-                page.map(|_| Event::Page(at, names))
+                let left = usize::try_from(pages.count - pages.here).unwrap_or(usize::MAX);
+                names.truncate(left);
+                pages.here += names.len() as u64;
+                if names.is_empty() {
+                    pages.count = pages.here;
+                    return None;
+                }
+                Some(Event::Page(at, names))
             }
             _ => None,
         }
@@ -95,7 +128,7 @@ impl Deletion {
         !target.is_gone()
             && match self {
                 Deletion::Counting(tallies) => tallies.get(at.index()).is_some_and(Option::is_none),
-                Deletion::Deciding => false,
+                Deletion::Deciding { .. } => false,
                 Deletion::Deleting { ran, .. } => !ran.contains(at),
                 Deletion::Naming(_) => self.page(at).is_some(),
             }
@@ -108,7 +141,7 @@ impl Deletion {
 
     /// Whether the driver decides, and nothing is asked of the targets.
     pub(super) fn is_deciding(&self) -> bool {
-        matches!(self, Deletion::Deciding)
+        matches!(self, Deletion::Deciding { .. })
     }
 
     /// Goes on to the next step if all that are left have answered.
@@ -119,15 +152,16 @@ impl Deletion {
         match self {
             Deletion::Counting(tallies) => {
                 let left = targets.iter().filter(|(_, target)| !target.is_gone());
-                let tallies = left.filter_map(|(at, _)| Some((at, (*tallies.get(at.index())?)?)));
-                let tallies = tallies.collect();
-                *self = Deletion::Deciding;
-                Some(Next::Decide(tallies))
+                let left = left.filter_map(|(at, _)| Some((at, (*tallies.get(at.index())?)?)));
+                let left = left.collect();
+                let counts = tallies.iter().map(|tally| tally.map_or(0, |tally| tally.names()));
+                *self = Deletion::Deciding { counts: counts.collect() };
+                Some(Next::Decide(left))
             }
-            Deletion::Deciding => None,
-            Deletion::Deleting { names: true, .. } => {
-                *self = Deletion::naming(targets);
-                Some(Next::Ask)
+            Deletion::Deciding { .. } => None,
+            Deletion::Deleting { names: true, counts, .. } => {
+                let counts = std::mem::take(counts);
+                Some(self.name(targets, &counts))
             }
             Deletion::Deleting { names: false, .. } | Deletion::Naming(_) => Some(Next::End),
         }
@@ -137,7 +171,7 @@ impl Deletion {
     pub(super) fn orders(&self, targets: &Targets) -> Vec<(Destination, Delete)> {
         let order = match self {
             Deletion::Counting(_) => Delete::Tally,
-            Deletion::Deciding => return Vec::new(),
+            Deletion::Deciding { .. } => return Vec::new(),
             Deletion::Deleting { .. } => Delete::Run,
             Deletion::Naming(_) => {
                 let awaited = self.awaited(targets);
@@ -160,7 +194,7 @@ impl Deletion {
 
     fn page(&self, at: TargetNo) -> Option<u64> {
         let Deletion::Naming(pages) = self else { return None };
-        pages.get(at.index()).copied().flatten()
+        pages.get(at.index()).copied().and_then(Pages::next)
     }
 }
 
@@ -185,7 +219,7 @@ mod tests {
     }
 
     fn decided(targets: &Targets, delete: bool, names: bool) -> (Deletion, Option<Next>) {
-        let mut deletion = Deletion::Deciding;
+        let mut deletion = Deletion::Deciding { counts: vec![TALLY.names(); targets.len()] };
         let next = deletion.decide(targets, delete, names);
         (deletion, next)
     }
@@ -253,6 +287,21 @@ mod tests {
         assert_eq!(deletion.answer(A, page(2, 0)), None);
         assert_eq!(deletion.page_order(&targets, A), None);
         assert_eq!(deletion.advance(&targets), Some(Next::End));
+    }
+
+    #[test]
+    fn no_more_names_are_asked_for_and_told_than_were_counted() {
+        let targets = target::some(1);
+        let (mut deletion, _) = decided(&targets, false, true);
+        assert!(
+            matches!(deletion.answer(A, page(0, 9)), Some(Event::Page(A, names)) if names.len() == 3)
+        );
+        assert_eq!(deletion.page_order(&targets, A), None);
+        assert_eq!(deletion.answer(A, page(3, 9)), None);
+        assert_eq!(deletion.advance(&targets), Some(Next::End));
+        // Where nothing was counted, nothing is asked.
+        let mut deletion = Deletion::Deciding { counts: vec![0] };
+        assert_eq!(deletion.decide(&targets, false, true), Some(Next::End));
     }
 
     #[test]

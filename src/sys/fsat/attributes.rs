@@ -5,31 +5,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_long};
 
-use super::{FileType, Optional, cvt, errno, open_at, stat_fd, with_nul};
+use super::call::{Optional, errno, with_nul};
+use super::reopen::by_number;
+use super::{FileType, cvt, open_at, stat_fd};
 use crate::wire::manifest::Stamp;
 
 static FCHMODAT2: Optional = Optional::new();
 
 fn id(id: Option<u32>) -> u32 {
     id.unwrap_or(u32::MAX) // -1: unchanged
-}
-
-/// Changes the owner and the group of `name` in `dir`, those that are given.
-///
-/// # Errors
-/// Those of `fchownat`.
-pub fn chown_at(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    uid: Option<u32>,
-    gid: Option<u32>,
-) -> io::Result<()> {
-    with_nul(name, |name| {
-        let flags = libc::AT_SYMLINK_NOFOLLOW;
-        // SAFETY: `name` ends with NUL.
-        cvt(unsafe { libc::fchownat(dir.as_raw_fd(), name.as_ptr(), id(uid), id(gid), flags) })
-            .map(drop)
-    })
 }
 
 /// Changes the owner and the group of what `fd` is open on (O_PATH is enough), those that are given.
@@ -63,17 +47,14 @@ pub fn chmod_at(dir: BorrowedFd<'_>, name: &[u8], fd: BorrowedFd<'_>, mode: u32)
     if FCHMODAT2.usable(|fd| fchmodat2(fd, mode)) {
         return cvt(fchmodat2(fd.as_raw_fd(), mode)).map(drop);
     }
-    let by_proc = chmod_by_proc(fd, mode);
-    match &by_proc {
-        Err(e) if errno(e) == libc::ENOENT => chmod_by_opening(dir, name, fd, mode),
-        _ => by_proc,
-    }
+    chmod_by_number(fd, mode).unwrap_or_else(|| chmod_by_opening(dir, name, fd, mode))
 }
 
-pub(super) fn chmod_by_proc(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
-    with_nul(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_bytes(), |path| {
-        // SAFETY: `path` ends with NUL.
-        cvt(unsafe { libc::chmod(path.as_ptr(), mode) }).map(drop)
+/// None if there is no `/proc`.
+pub(super) fn chmod_by_number(fd: BorrowedFd<'_>, mode: u32) -> Option<io::Result<()>> {
+    by_number(fd, |numbers, number| {
+        // SAFETY: `number` ends with NUL.
+        cvt(unsafe { libc::fchmodat(numbers, number.as_ptr(), mode, 0) }).map(drop)
     })
 }
 
@@ -95,18 +76,6 @@ pub(super) fn chmod_by_opening(
         return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
     chmod_fd(opened.as_fd(), mode)
-}
-
-/// Sets the permission bits of `name` in `dir`. Only for a directory in which nobody else can create
-/// names, because this follows symbolic links.
-///
-/// # Errors
-/// Those of `fchmodat`.
-pub fn chmod_private(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<()> {
-    with_nul(name, |name| {
-        // SAFETY: `name` ends with NUL.
-        cvt(unsafe { libc::fchmodat(dir.as_raw_fd(), name.as_ptr(), mode, 0) }).map(drop)
-    })
 }
 
 /// Takes the access control lists from what `fd` is open on for reading or writing: who may do what is
@@ -152,6 +121,28 @@ pub fn set_mtime_at(dir: BorrowedFd<'_>, name: &[u8], mtime: Stamp) -> io::Resul
         cvt(unsafe { libc::utimensat(dir.as_raw_fd(), name.as_ptr(), times.as_ptr(), flags) })
             .map(drop)
     })
+}
+
+/// Sets the mtime of what `fd` is open on (O_PATH is enough), and no other time; it was found as `name` in
+/// `dir`, which is used where the kernel needs a name.
+///
+/// # Errors
+/// Those of `utimensat`.
+pub fn set_mtime_path(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    fd: BorrowedFd<'_>,
+    mtime: Stamp,
+) -> io::Result<()> {
+    let times = times(mtime);
+    let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: the path is a constant that ends with NUL; `times` has the two elements that are read.
+    match cvt(unsafe { libc::utimensat(fd.as_raw_fd(), empty, times.as_ptr(), flags) }) {
+        Err(e) if matches!(errno(&e), libc::EINVAL | libc::ENOENT) => {
+            set_mtime_at(dir, name, mtime)
+        }
+        done => done.map(drop),
+    }
 }
 
 /// Sets the mtime of what `fd` is open on for reading or writing, and no other time.

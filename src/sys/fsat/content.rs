@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::c_int;
 
-use super::{FileType, cvt, cvt_r, errno};
+use super::call::errno;
+use super::{FileType, cvt, cvt_r};
 
 /// Calls `each` with every name in the directory `fd` except `.` and `..`, in the order of the file
 /// system, and the type as far as the listing gives it. Starts at the current offset of `fd`.

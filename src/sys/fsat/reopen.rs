@@ -8,13 +8,15 @@ use std::sync::OnceLock;
 
 use libc::c_int;
 
-use super::{FileType, cvt, cvt_r, open_at, stat_fd, with_nul};
+use super::call::with_nul;
+use super::{FileType, cvt, cvt_r, open_at, stat_fd};
 
 /// `/proc/self/fd` of this process.
 static HELD: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Keeps `/proc/self/fd` open, so that it can be reached in a chroot too. To be called when this
-/// process is the one that will go on, as the directory stays that of the process that opened it.
+/// Keeps `/proc/self/fd` open, which saves time. To be called once this process is the one that will go
+/// on, as the directory stays that of the process that opened it; and not before a chroot, which it
+/// would lead out of.
 pub fn hold_proc() {
     if let Ok(fd) = descriptors() {
         let _ = HELD.set(fd);
@@ -70,7 +72,7 @@ pub fn open_regular_at(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
     let path = open_at(dir, name, libc::O_PATH, 0)?;
     let stat = stat_fd(path.as_fd())?;
     let code = match stat.kind {
-        FileType::File => return reopen_regular(dir, name, path.as_fd(), flags),
+        FileType::File => return reopen(dir, name, path.as_fd(), flags),
         FileType::Symlink => libc::ELOOP,
         FileType::Directory => libc::EISDIR,
         _ => libc::ENXIO,
@@ -78,12 +80,12 @@ pub fn open_regular_at(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
     Err(io::Error::from_raw_os_error(code))
 }
 
-/// Opens with `flags` the regular file that `path` is open on for its path only; it was found as `name`
-/// in `dir`.
+/// Opens with `flags`, and without waiting, what `path` is open on for its path only; it was found as
+/// `name` in `dir`.
 ///
 /// # Errors
 /// As [`open_regular_at`].
-pub fn reopen_regular(
+pub fn reopen(
     dir: BorrowedFd<'_>,
     name: &[u8],
     path: BorrowedFd<'_>,

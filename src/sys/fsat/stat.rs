@@ -7,8 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_long};
 
+use super::call::{Optional, with_nul};
 use super::mount::mount_of;
-use super::{Optional, cvt, with_nul};
+use crate::sys::cvt::cvt;
 use crate::wire::manifest::Stamp;
 
 static STATX: Optional = Optional::new();

@@ -1,8 +1,10 @@
-use super::attributes::{chmod_by_opening, chmod_by_proc};
+use super::attributes::{chmod_by_number, chmod_by_opening};
 use super::mount::{by_handle, by_proc, mount_of};
+use super::reopen::reopen_by_name;
 use super::stat::{by_fstatat, by_statx};
 use super::*;
 use crate::wire::manifest::Stamp;
+use std::ffi::CString;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
@@ -121,7 +123,7 @@ fn no_way_to_set_a_mode_goes_through_a_link() {
     let (file, link, sub) = (path(b"f"), path(b"l"), path(b"d"));
     chmod_at(at, b"f", file.as_fd(), 0o640).unwrap();
     let _ = chmod_at(at, b"l", link.as_fd(), 0o777);
-    let _ = chmod_by_proc(link.as_fd(), 0o777);
+    let _ = chmod_by_number(link.as_fd(), 0o777);
     let _ = chmod_by_opening(at, b"l", link.as_fd(), 0o777);
     // As if a link, or something else, had taken its place.
     let taken = chmod_by_opening(at, b"l", file.as_fd(), 0o777).unwrap_err();
@@ -129,14 +131,12 @@ fn no_way_to_set_a_mode_goes_through_a_link() {
     let taken = chmod_by_opening(at, b"other", file.as_fd(), 0o777).unwrap_err();
     assert_eq!(errno(&taken), libc::ESTALE);
     assert_eq!(stat_at(at, b"f").unwrap().mode, 0o640);
-    chmod_by_proc(file.as_fd(), 0o604).unwrap();
+    chmod_by_number(file.as_fd(), 0o604).unwrap().unwrap();
     assert_eq!(stat_fd(file.as_fd()).unwrap().mode, 0o604);
     chmod_by_opening(at, b"f", file.as_fd(), 0o614).unwrap();
     assert_eq!(stat_fd(file.as_fd()).unwrap().mode, 0o614);
     chmod_by_opening(at, b"d", sub.as_fd(), 0o711).unwrap();
     assert_eq!(stat_fd(sub.as_fd()).unwrap().mode, 0o711);
-    chmod_private(at, b"f", 0o600).unwrap();
-    assert_eq!(stat_fd(file.as_fd()).unwrap().mode, 0o600);
 }
 
 #[test]
@@ -167,4 +167,49 @@ fn times_keep_their_nanoseconds_and_names_their_bounds() {
     assert_eq!(errno(&stat_at(dir.1.as_fd(), b"a\0b").unwrap_err()), libc::EINVAL);
     assert_eq!(errno(&stat_at(dir.1.as_fd(), &[b'x'; 383]).unwrap_err()), libc::ENAMETOOLONG);
     assert_eq!(errno(&stat_at(dir.1.as_fd(), &[b'x'; 384]).unwrap_err()), libc::ENAMETOOLONG);
+}
+
+#[test]
+fn only_a_regular_file_is_opened_and_a_fifo_has_nobody_wait() {
+    let dir = Dir::new("regular");
+    let at = dir.1.as_fd();
+    std::fs::write(dir.0.join("f"), b"content").unwrap();
+    std::fs::write(dir.0.join("other"), b"").unwrap();
+    std::fs::create_dir(dir.0.join("d")).unwrap();
+    symlink("f", dir.0.join("l")).unwrap();
+    mknod_at(at, b"fifo", FileType::Fifo, 0o600, (0, 0)).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.0.join("s")).unwrap();
+    for (name, code) in [
+        (&b"l"[..], libc::ELOOP),
+        (b"d", libc::EISDIR),
+        (b"fifo", libc::ENXIO),
+        (b"s", libc::ENXIO),
+        (b"none", libc::ENOENT),
+    ] {
+        let error = open_regular_at(at, name, libc::O_RDONLY).unwrap_err();
+        assert_eq!(errno(&error), code, "{}", String::from_utf8_lossy(name));
+    }
+    let file = open_regular_at(at, b"f", libc::O_RDONLY).unwrap();
+    assert_eq!(std::io::read_to_string(std::fs::File::from(file)).unwrap(), "content");
+    // Both ways, with and without `/proc`, when something else takes its name.
+    let path = open_at(at, b"f", libc::O_PATH, 0).unwrap();
+    std::fs::rename(dir.0.join("other"), dir.0.join("f")).unwrap();
+    let file = reopen(at, b"f", path.as_fd(), libc::O_RDONLY).unwrap();
+    assert_eq!(std::io::read_to_string(std::fs::File::from(file)).unwrap(), "content");
+    let error = reopen_by_name(at, b"f", path.as_fd(), libc::O_RDONLY).unwrap_err();
+    assert_eq!(errno(&error), libc::ESTALE);
+}
+
+#[test]
+fn times_are_set_of_what_was_opened() {
+    let dir = Dir::new("opened-times");
+    let at = dir.1.as_fd();
+    symlink("nowhere", dir.0.join("l")).unwrap();
+    std::fs::write(dir.0.join("f"), b"").unwrap();
+    for name in [&b"l"[..], b"f"] {
+        let path = open_at(at, name, libc::O_PATH, 0).unwrap();
+        let stamp = Stamp { secs: 1_234_567_890, nanos: 0 };
+        set_mtime_path(at, name, path.as_fd(), stamp).unwrap();
+        assert_eq!(stat_at(at, name).unwrap().mtime, stamp);
+    }
 }

@@ -1,0 +1,86 @@
+//! Why a daemon does not start.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::password_file::PasswordError;
+use crate::daemon::keyfile::{GenkeyError, KeyFileError};
+use crate::errno::ErrorText;
+use crate::fs::resolve::ResolveError;
+use crate::name::HostNameError;
+use crate::net::NetError;
+use crate::sys::pidfile::PidFileError;
+use crate::sys::unixsock::ListenError;
+use crate::sys::user::LookupError;
+
+/// Why a daemon does not start, in words that begin with the option that it is about, if there is one.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// What an option names cannot be used: the option, its value, why.
+    Option(&'static str, String, io::Error),
+    /// The path of an option leads to no place that may be used.
+    Path(&'static str, PathBuf, ResolveError),
+    /// The user or group of an option: the option, its value, why.
+    Account(&'static str, String, LookupError),
+    /// See [`KeyFileError`].
+    Key(KeyFileError),
+    /// See [`GenkeyError`].
+    Genkey(GenkeyError),
+    /// The password file of `-K`.
+    Password(PathBuf, PasswordError),
+    /// The file of `--pidfile`.
+    PidFile(PidFileError),
+    /// The sockets of the group.
+    Net(NetError),
+    /// The Unix socket of `-U`.
+    Unix(ListenError),
+    /// The TCP address of the console.
+    Listen(SocketAddr, io::Error),
+    /// This host has no name.
+    NoHostName(io::Error),
+    /// This host's own name is none for a member.
+    BadHostName(HostNameError),
+    /// `-c` without the rights of root.
+    NotRoot,
+    /// The process may not become this user.
+    User(u32, io::Error),
+    /// Something of the system that every daemon needs: what, and why not.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Option(option, value, why) => {
+                write!(f, "{option} {value}: {}", ErrorText(why))
+            }
+            StartError::Path(option, path, why) => write!(f, "{option} {}: {why}", path.display()),
+            StartError::Account(option, name, why) => write!(f, "{option} {name}: {why}"),
+            StartError::Key(why) => why.fmt(f),
+            StartError::Genkey(why) => why.fmt(f),
+            StartError::Password(path, why) => write!(f, "-K {}: {why}", path.display()),
+            StartError::PidFile(why) => write!(f, "--pidfile {why}"),
+            StartError::Net(why) => why.fmt(f),
+            StartError::Unix(why) => write!(f, "-U: {why}"),
+            StartError::Listen(address, why) => {
+                write!(f, "cannot listen on {address}: {}", ErrorText(why))
+            }
+            StartError::NoHostName(why) => write!(f, "no host name: {}", ErrorText(why)),
+            StartError::BadHostName(why) => {
+                write!(f, "this host's name cannot be used (give -N): {why}")
+            }
+            StartError::NotRoot => f.write_str("-c: only root may change its root directory"),
+            StartError::User(uid, why) => write!(f, "cannot become user {uid}: {}", ErrorText(why)),
+            StartError::System(what, why) => write!(f, "{what}: {}", ErrorText(why)),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Says what an error of the system is about.
+pub(super) fn failed(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |error| StartError::System(what, error)
+}
