@@ -19,10 +19,10 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Where the file of an option is, or will be.
+    /// Resolves the path of a file that an option names, whether or not it exists.
     ///
     /// # Errors
-    /// Nowhere that may be used.
+    /// If the path may not be used.
     pub(super) fn place(&self, option: &'static str, path: &Path) -> Result<Resolved, StartError> {
         let place = resolve::place(path, self.uid);
         place.map_err(|why| StartError::Path(option, path.to_owned(), why))
@@ -70,7 +70,7 @@ pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     Ok(Identity { uid, gid, groups: groups.unwrap_or_else(|| vec![gid]), drops })
 }
 
-/// Says which option names an account that was looked for.
+/// Adds the option to the error of an account.
 fn account(option: &'static str, name: &str) -> impl FnOnce(LookupError) -> StartError {
     move |why| StartError::Account(option, name.to_owned(), why)
 }
