@@ -1,13 +1,12 @@
 //! BEGIN, and the payloads of OFFER, COMMIT and DELETE: what a sender says of its transfer.
 
-use std::marker::PhantomData;
-
 use super::Error;
+use super::bits::Bits;
 use super::bytes::{Put, Reader};
 use super::header::{MAX_BLOCK, MIN_BLOCK};
 use super::manifest::{MAX_ENTRIES, MAX_MANIFEST};
 use super::mode::Mode;
-use crate::ids::{EntryNo, Index, TargetNo, TransferNo};
+use crate::ids::{EntryNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 
 /// The most targets of a transfer.
@@ -170,77 +169,6 @@ impl<'a> Offer<'a> {
         out.put_u32(self.manifest_len);
         out.extend_from_slice(self.slice);
         out
-    }
-}
-
-/// A set of entries or of targets, one bit each.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Bits<N> {
-    bytes: Vec<u8>,
-    numbers: PhantomData<N>,
-}
-
-impl<N> Default for Bits<N> {
-    fn default() -> Self {
-        Bits { bytes: Vec::new(), numbers: PhantomData }
-    }
-}
-
-impl<N: Index> Bits<N> {
-    /// The set of `numbers`.
-    pub fn of(numbers: impl IntoIterator<Item = N>) -> Self {
-        let mut bits = Bits::default();
-        for number in numbers {
-            bits.insert(number);
-        }
-        bits
-    }
-
-    /// Adds a number.
-    pub fn insert(&mut self, number: N) {
-        let index = number.index();
-        if self.bytes.len() <= index / 8 {
-            self.bytes.resize(index / 8 + 1, 0);
-        }
-        self.bytes[index / 8] |= 1 << (index % 8);
-    }
-
-    /// Takes a number out.
-    pub fn remove(&mut self, number: N) {
-        let index = number.index();
-        if let Some(byte) = self.bytes.get_mut(index / 8) {
-            *byte &= !(1 << (index % 8));
-        }
-    }
-
-    /// Whether a number is in it.
-    pub fn contains(&self, number: N) -> bool {
-        let index = number.index();
-        self.bytes.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 != 0)
-    }
-
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.iter().all(|&byte| byte == 0)
-    }
-
-    /// The numbers, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = N> + '_ {
-        (0..self.bytes.len() * 8).map(N::of).filter(|&number| self.contains(number))
-    }
-
-    /// Reads a counted set of numbers under `bound`.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] if it has room for more; [`Error::Truncated`].
-    pub fn parse(reader: &mut Reader<'_>, bound: usize) -> Result<Self, Error> {
-        let bytes = reader.counted(bound.div_ceil(8))?.to_vec();
-        Ok(Bits { bytes, numbers: PhantomData })
-    }
-
-    /// Writes it with its count.
-    pub fn emit(&self, out: &mut Vec<u8>) {
-        out.put_counted(&self.bytes);
     }
 }
 

@@ -99,7 +99,7 @@ pub struct Status {
 
 /// What a target says of what it has spooled for deletion.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Spool {
+pub enum Deleted {
     /// How much it is.
     Tally(DeletionTally),
     /// How much was deleted, and how much could not be.
@@ -118,9 +118,9 @@ pub enum Spool {
     },
 }
 
-/// How many bytes a name takes in a [`Spool::Page`] at the most, beside its own.
+/// How many bytes a name takes in a [`Deleted::Page`] at the most, beside its own.
 pub const PAGE_EACH: usize = 6;
-/// How many bytes of a [`Spool::Page`] are no names.
+/// How many bytes of a [`Deleted::Page`] are no names.
 pub const PAGE_AROUND: usize = 8 + 1 + 10;
 
 /// What a target answers.
@@ -140,7 +140,7 @@ pub enum Feedback {
     /// DONE, for the batch in the header.
     Done(Runs<Outcome>),
     /// DELETED.
-    Spool(Spool),
+    Deleted(Deleted),
     /// ENDED.
     Ended,
     /// BUSY.
@@ -158,7 +158,7 @@ impl Feedback {
             Feedback::Need(_) => PacketKind::Need,
             Feedback::Status(_) => PacketKind::Status,
             Feedback::Done(_) => PacketKind::Done,
-            Feedback::Spool(_) => PacketKind::Deleted,
+            Feedback::Deleted(_) => PacketKind::Deleted,
             Feedback::Ended => PacketKind::Ended,
             Feedback::Busy => PacketKind::Busy,
         }
@@ -176,7 +176,7 @@ impl Feedback {
             PacketKind::Need => Feedback::Need(Runs::parse(&mut reader)?),
             PacketKind::Status => Feedback::Status(parse_status(&mut reader)?),
             PacketKind::Done => Feedback::Done(Runs::parse(&mut reader)?),
-            PacketKind::Deleted => Feedback::Spool(parse_spool(&mut reader)?),
+            PacketKind::Deleted => Feedback::Deleted(parse_deleted(&mut reader)?),
             PacketKind::Ended => Feedback::Ended,
             PacketKind::Busy => Feedback::Busy,
             _ => return Err(Error::Invalid),
@@ -207,7 +207,7 @@ impl Feedback {
             }
             Feedback::Need(runs) => runs.emit(&mut out),
             Feedback::Done(runs) => runs.emit(&mut out),
-            Feedback::Spool(spool) => emit_spool(spool, &mut out),
+            Feedback::Deleted(deleted) => emit_deleted(deleted, &mut out),
             Feedback::Status(status) => emit_status(status, room, &mut out),
             Feedback::Ended | Feedback::Busy => {}
         }
@@ -231,13 +231,13 @@ fn parse_accept(reader: &mut Reader<'_>) -> Result<Feedback, Error> {
     Ok(Feedback::Accept { verdict, grant })
 }
 
-fn parse_spool(reader: &mut Reader<'_>) -> Result<Spool, Error> {
+fn parse_deleted(reader: &mut Reader<'_>) -> Result<Deleted, Error> {
     Ok(match reader.u8()? {
         0 => {
             let (spooled, failed) = (reader.varint()?, reader.varint()?);
-            Spool::Tally(DeletionTally { spooled, failed, entries: reader.varint()? })
+            Deleted::Tally(DeletionTally { spooled, failed, entries: reader.varint()? })
         }
-        1 => Spool::Ran { deleted: reader.varint()?, failed: reader.varint()? },
+        1 => Deleted::Ran { deleted: reader.varint()?, failed: reader.varint()? },
         2 => {
             let skip = reader.varint()?;
             let mut names = Vec::new();
@@ -247,26 +247,26 @@ fn parse_spool(reader: &mut Reader<'_>) -> Result<Spool, Error> {
                 let path = path.map_err(|_| Error::Invalid)?;
                 names.push((code, path));
             }
-            Spool::Page { skip, names }
+            Deleted::Page { skip, names }
         }
         _ => return Err(Error::Invalid),
     })
 }
 
-fn emit_spool(spool: &Spool, out: &mut Vec<u8>) {
-    match spool {
-        Spool::Tally(DeletionTally { spooled, failed, entries }) => {
+fn emit_deleted(deleted: &Deleted, out: &mut Vec<u8>) {
+    match deleted {
+        Deleted::Tally(DeletionTally { spooled, failed, entries }) => {
             out.push(0);
             out.put_varint(*spooled);
             out.put_varint(*failed);
             out.put_varint(*entries);
         }
-        Spool::Ran { deleted, failed } => {
+        Deleted::Ran { deleted, failed } => {
             out.push(1);
             out.put_varint(*deleted);
             out.put_varint(*failed);
         }
-        Spool::Page { skip, names } => {
+        Deleted::Page { skip, names } => {
             out.push(2);
             out.put_varint(*skip);
             for (code, path) in names {
@@ -393,13 +393,13 @@ mod tests {
             }),
             Feedback::Status(status(5)),
             Feedback::Accept { verdict: Verdict::Shared(b"10.0.0.1".to_vec()), grant: 9 },
-            Feedback::Spool(Spool::Tally(DeletionTally {
+            Feedback::Deleted(Deleted::Tally(DeletionTally {
                 spooled: 5,
                 failed: 1,
                 entries: u64::MAX,
             })),
-            Feedback::Spool(Spool::Ran { deleted: 3, failed: 2 }),
-            Feedback::Spool(Spool::Page {
+            Feedback::Deleted(Deleted::Ran { deleted: 3, failed: 2 }),
+            Feedback::Deleted(Deleted::Page {
                 skip: 7,
                 names: vec![
                     (SpoolCode::Deleted, RelPath::parse(b"a/b").unwrap()),
@@ -430,7 +430,7 @@ mod tests {
                     cut.is_err()
                         || matches!(
                             cut,
-                            Ok((_, Feedback::Need(_) | Feedback::Done(_) | Feedback::Spool(_)))
+                            Ok((_, Feedback::Need(_) | Feedback::Done(_) | Feedback::Deleted(_)))
                         )
                 );
             }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod begin;
+pub mod bits;
 pub mod bytes;
 pub mod feedback;
 pub mod header;

@@ -1,7 +1,8 @@
 //! POLL: how far the sender has got, and who must answer.
 
 use super::Error;
-use super::begin::{Bits, MAX_TARGETS};
+use super::begin::MAX_TARGETS;
+use super::bits::Bits;
 use super::bytes::{Put, Reader};
 use crate::ids::{BatchNo, BlockNo, TargetNo};
 

@@ -9,8 +9,9 @@ use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
-use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
-use makuosan::wire::feedback::{BatchStatus, Feedback, Spool, State, Status, Verdict};
+use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
+use makuosan::wire::bits::Bits;
+use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
@@ -105,7 +106,7 @@ fn taken() -> Vec<Vec<u8>> {
             first: EntryNo::new(2),
             runs: vec![(Outcome::Failed(Reason::Held), 2)],
         })),
-        answer(Feedback::Spool(Spool::Page { skip: 0, names })),
+        answer(Feedback::Deleted(Deleted::Page { skip: 0, names })),
         answer(Feedback::Ended),
         answer(Feedback::Busy),
         patterns,
@@ -120,12 +121,12 @@ fn taken() -> Vec<Vec<u8>> {
 }
 
 fn more() -> Vec<(usize, Vec<u8>)> {
-    let spool = |spool| Feedback::Spool(spool).emit(NodeId(9), 1_424);
+    let spool = |spool| Feedback::Deleted(spool).emit(NodeId(9), 1_424);
     vec![
         (6, Delete::Tally.emit()),
         (6, Delete::Run.emit()),
-        (13, spool(Spool::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
-        (13, spool(Spool::Ran { deleted: 1, failed: 2 })),
+        (13, spool(Deleted::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
+        (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
     ]
 }
 

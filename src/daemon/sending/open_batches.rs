@@ -12,7 +12,7 @@ use crate::fs::source::Source;
 use crate::ids::{BatchNo, BlockRange, EntryNo};
 use crate::name::RelPath;
 use crate::time::Time;
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::header::Header;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;

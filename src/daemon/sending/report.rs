@@ -19,7 +19,7 @@ use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
 use crate::time::Time;
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 

@@ -4,7 +4,7 @@
 use crate::engine::disk_job::{DeletionTally, DiskJob, Mode, TransferKey};
 use crate::name::RelPath;
 use crate::wire::begin::Delete;
-use crate::wire::feedback::{PAGE_AROUND, PAGE_EACH, Spool};
+use crate::wire::feedback::{Deleted, PAGE_AROUND, PAGE_EACH};
 use crate::wire::outcome::SpoolCode;
 
 /// How far the disk is with what is spooled. Nothing is counted or deleted twice, however often the
@@ -41,7 +41,7 @@ pub(super) enum Reaction {
     /// The disk has something to do.
     Job(DiskJob),
     /// The disk has done it already.
-    Report(Spool),
+    Report(Deleted),
     /// The disk is at work, or has to do something else first.
     Working,
     /// The transfer is not of the kind that deletes.
@@ -71,11 +71,11 @@ impl Deletion {
                 Reaction::Job(DiskJob::Tally { key })
             }
             (Delete::Tally, stage) => match stage.tally() {
-                Some(tally) => Reaction::Report(Spool::Tally(tally)),
+                Some(tally) => Reaction::Report(Deleted::Tally(tally)),
                 None => Reaction::Working,
             },
             (Delete::Run, Stage::Deleted { deleted, failed, .. }) => {
-                Reaction::Report(Spool::Ran { deleted, failed })
+                Reaction::Report(Deleted::Ran { deleted, failed })
             }
             (Delete::Run, _) if mode.changes_nothing() => Reaction::Ignore,
             (Delete::Run, Stage::Untouched | Stage::Counting) => Reaction::Ignore,
@@ -94,22 +94,22 @@ impl Deletion {
     }
 
     /// The disk has done one of these jobs; what is to be said of it in a block of `block` bytes.
-    pub(super) fn done(&mut self, block: u16, spool: Spool) -> Spool {
-        match (spool, self.stage) {
-            (Spool::Tally(tally), Stage::Untouched | Stage::Counting) => {
+    pub(super) fn done(&mut self, block: u16, report: Deleted) -> Deleted {
+        match (report, self.stage) {
+            (Deleted::Tally(tally), Stage::Untouched | Stage::Counting) => {
                 self.stage = Stage::Counted(tally);
-                Spool::Tally(tally)
+                Deleted::Tally(tally)
             }
-            (Spool::Ran { deleted, failed }, Stage::Deleting(tally)) => {
+            (Deleted::Ran { deleted, failed }, Stage::Deleting(tally)) => {
                 self.stage = Stage::Deleted { tally, deleted, failed };
-                Spool::Ran { deleted, failed }
+                Deleted::Ran { deleted, failed }
             }
-            (Spool::Page { skip, names }, _) => {
+            (Deleted::Page { skip, names }, _) => {
                 self.naming = false;
                 let room = usize::from(block).saturating_sub(PAGE_AROUND + PAGE_EACH);
-                Spool::Page { skip, names: fitting(names, room) }
+                Deleted::Page { skip, names: fitting(names, room) }
             }
-            (spool, _) => spool,
+            (report, _) => report,
         }
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     fn counted() -> Deletion {
         let mut deletion = Deletion::default();
         order(&mut deletion, Delete::Tally);
-        deletion.done(1_424, Spool::Tally(tally()));
+        deletion.done(1_424, Deleted::Tally(tally()));
         deletion
     }
 
@@ -157,19 +157,19 @@ mod tests {
         let mut deletion = Deletion::default();
         assert!(matches!(order(&mut deletion, Delete::Tally), Job(DiskJob::Tally { key: KEY })));
         assert!(matches!(order(&mut deletion, Delete::Tally), Working));
-        assert_eq!(deletion.done(1_424, Spool::Tally(tally())), Spool::Tally(tally()));
+        assert_eq!(deletion.done(1_424, Deleted::Tally(tally())), Deleted::Tally(tally()));
         for _ in 0..2 {
             let again = order(&mut deletion, Delete::Tally);
-            assert!(matches!(again, Report(Spool::Tally(said)) if said == tally()));
+            assert!(matches!(again, Report(Deleted::Tally(said)) if said == tally()));
         }
         assert!(matches!(order(&mut deletion, Delete::Run), Job(DiskJob::Delete { key: KEY })));
         assert!(matches!(order(&mut deletion, Delete::Run), Working));
-        deletion.done(1_424, Spool::Ran { deleted: 2, failed: 1 });
+        deletion.done(1_424, Deleted::Ran { deleted: 2, failed: 1 });
         for _ in 0..2 {
             let again = order(&mut deletion, Delete::Run);
-            assert!(matches!(again, Report(Spool::Ran { deleted: 2, failed: 1 })), "{again:?}");
+            assert!(matches!(again, Report(Deleted::Ran { deleted: 2, failed: 1 })), "{again:?}");
         }
-        assert!(matches!(order(&mut deletion, Delete::Tally), Report(Spool::Tally(_))));
+        assert!(matches!(order(&mut deletion, Delete::Tally), Report(Deleted::Tally(_))));
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         let room = 1_424 - PAGE_AROUND;
         assert!(matches!(job, Reaction::Job(DiskJob::Page { skip: 7, room: r, .. }) if r == room));
         assert!(matches!(order(&mut deletion, Delete::Page(7)), Reaction::Working));
-        deletion.done(1_424, Spool::Page { skip: 7, names: Vec::new() });
+        deletion.done(1_424, Deleted::Page { skip: 7, names: Vec::new() });
         assert!(matches!(order(&mut deletion, Delete::Page(8)), Reaction::Job(_)));
     }
 
@@ -203,8 +203,8 @@ mod tests {
         let room = 480 - PAGE_AROUND - PAGE_EACH;
         assert!(long.as_bytes().len() > room);
         let names = vec![(SpoolCode::Spooled, long.clone())];
-        let page = counted().done(480, Spool::Page { skip: 0, names });
-        let Spool::Page { names, .. } = page else { panic!("{page:?}") };
+        let page = counted().done(480, Deleted::Page { skip: 0, names });
+        let Deleted::Page { names, .. } = page else { panic!("{page:?}") };
         let cut = names[0].1.as_bytes();
         assert!(cut.len() <= room && long.as_bytes().starts_with(cut), "{}", cut.len());
     }

@@ -13,7 +13,7 @@ use crate::ids::{BatchNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::wire::begin::Begin;
-use crate::wire::feedback::{Feedback, Spool, Verdict};
+use crate::wire::feedback::{Deleted, Feedback, Verdict};
 use crate::wire::header::{Header, MIN_BLOCK, PacketKind};
 use crate::wire::outcome::Reason;
 
@@ -139,12 +139,14 @@ impl<H> Reception<H> {
                 let freed = self.closing.remove(&key).unwrap_or(0);
                 self.shared.budget.release(key.node, freed);
             }
-            DiskAnswer::Tallied { key, tally } => self.spooled(now, key, Spool::Tally(tally)),
+            DiskAnswer::Tallied { key, tally } => {
+                self.deletion_done(now, key, Deleted::Tally(tally))
+            }
             DiskAnswer::Deleted { key, deleted, failed } => {
-                self.spooled(now, key, Spool::Ran { deleted, failed });
+                self.deletion_done(now, key, Deleted::Ran { deleted, failed });
             }
             DiskAnswer::Page { key, skip, names } => {
-                self.spooled(now, key, Spool::Page { skip, names });
+                self.deletion_done(now, key, Deleted::Page { skip, names });
             }
             DiskAnswer::Fatal { key, batch, entry, reason } => {
                 let path = self.position(key).and_then(|at| self.transfers[at].path(batch, entry));
@@ -154,9 +156,9 @@ impl<H> Reception<H> {
         self.readmit(now);
     }
 
-    fn spooled(&mut self, now: Time, key: TransferKey, spool: Spool) {
+    fn deletion_done(&mut self, now: Time, key: TransferKey, report: Deleted) {
         if let Some(at) = self.position(key) {
-            self.transfers[at].spooled(&mut self.shared, now, spool);
+            self.transfers[at].deletion_done(&mut self.shared, now, report);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::engine::disk_job::{Body, DiskJob, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TargetNo};
 use crate::time::Time;
 use crate::wire::begin::{Begin, Commit, Delete, Offer};
-use crate::wire::feedback::{Feedback, MAX_OPEN, Spool, Status, Verdict};
+use crate::wire::feedback::{Deleted, Feedback, MAX_OPEN, Status, Verdict};
 use crate::wire::header::Header;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
@@ -324,7 +324,7 @@ impl<H> IncomingTransfer<H> {
         let feedback = match self.deletion.order(self.key, mode, block, order) {
             Reaction::Job(job) => return shared.jobs.push_back(job),
             Reaction::Ignore => return,
-            Reaction::Report(spool) => Feedback::Spool(spool),
+            Reaction::Report(report) => Feedback::Deleted(report),
             // That this daemon lives is all there is to say.
             Reaction::Working => shared.accept(Verdict::Accepted),
         };
@@ -332,9 +332,9 @@ impl<H> IncomingTransfer<H> {
     }
 
     /// The disk has counted, deleted or named what is spooled.
-    pub(super) fn spooled(&mut self, shared: &mut Shared, now: Time, spool: Spool) {
-        let spool = self.deletion.done(self.terms.block, spool);
-        self.replies.ready(self.progress.soon(shared, now), Feedback::Spool(spool));
+    pub(super) fn deletion_done(&mut self, shared: &mut Shared, now: Time, report: Deleted) {
+        let report = self.deletion.done(self.terms.block, report);
+        self.replies.ready(self.progress.soon(shared, now), Feedback::Deleted(report));
     }
 
     fn status_soon(&mut self, shared: &mut Shared, now: Time) {

@@ -159,8 +159,9 @@ mod tests {
             strangers.add(peer(node, 7), None, at(0));
         }
         // Those of other sources come with the time; of the crowd of one source, most never do.
-        let later = std::iter::from_fn(|| strangers.next(at(5_000), &mut dropped)).count();
-        assert!(later >= 100 && dropped >= 100, "{later} {dropped}");
-        assert!(strangers.len() <= CROWD);
+        let mut answered = |now| std::iter::from_fn(|| strangers.next(now, &mut dropped)).count();
+        assert_eq!([answered(at(1_000)), answered(at(9_000))], [100, SOURCE.burst as usize]);
+        assert_eq!(strangers.len(), CROWD);
+        assert_eq!(dropped as usize, 500 - SOURCE.burst as usize - CROWD);
     }
 }

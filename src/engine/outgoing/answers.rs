@@ -8,7 +8,7 @@ use super::{Outgoing, Phase};
 use crate::ids::{BatchNo, TargetNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::feedback::{Feedback, Spool, Status, Verdict};
+use crate::wire::feedback::{Deleted, Feedback, Status, Verdict};
 use crate::wire::header::PacketKind;
 use crate::wire::outcome::{Need, Outcome, Runs};
 
@@ -36,7 +36,7 @@ impl Outgoing {
                 // It has closed what is not over: it took somebody's word for ours, or gave up.
                 _ => self.drop_target(target, Gone::Left),
             },
-            Feedback::Spool(spool) => self.spooled(now, target, spool),
+            Feedback::Deleted(report) => self.deleted(now, target, report),
             Feedback::Busy => {}
         }
         if self.targets[target].presence() == Presence::Active {
@@ -93,9 +93,9 @@ impl Outgoing {
     }
 
     /// A target says what it has spooled, or what became of it.
-    fn spooled(&mut self, now: Time, target: TargetNo, spool: Spool) {
+    fn deleted(&mut self, now: Time, target: TargetNo, report: Deleted) {
         let Phase::Deleting(deletion) = &mut self.phase else { return };
-        let Some(event) = deletion.answer(target, spool) else { return };
+        let Some(event) = deletion.answer(target, report) else { return };
         if let (Event::Page(..), Some((to, order))) =
             (&event, deletion.page_order(&self.targets, target))
         {

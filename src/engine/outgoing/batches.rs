@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use super::batch::OutgoingBatch;
 use super::target::Presence;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo};
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::poll::Mark;
 
 /// The most batches kept for targets that lag.

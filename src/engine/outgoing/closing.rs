@@ -4,7 +4,7 @@ use super::polling::ONE_BY_ONE;
 use super::target::Targets;
 use crate::engine::destination::Destination;
 use crate::ids::TargetNo;
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::header::PacketKind;
 
 /// END and ABORT are said so many times.

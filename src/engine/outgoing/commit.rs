@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::progress::{Stage, TargetProgress};
 use crate::ids::{EntryNo, PollNo, TargetNo};
-use crate::wire::begin::{Bits, Commit};
+use crate::wire::begin::Commit;
+use crate::wire::bits::Bits;
 use crate::wire::outcome::Reason;
 
 /// The commit of one batch.

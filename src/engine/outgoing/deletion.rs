@@ -7,8 +7,9 @@ use super::types::Event;
 use crate::engine::destination::Destination;
 use crate::engine::disk_job::DeletionTally;
 use crate::ids::TargetNo;
-use crate::wire::begin::{Bits, Delete};
-use crate::wire::feedback::Spool;
+use crate::wire::begin::Delete;
+use crate::wire::bits::Bits;
+use crate::wire::feedback::Deleted;
 
 /// What the targets are asked for, and who has answered.
 #[derive(Debug)]
@@ -89,13 +90,13 @@ impl Deletion {
     }
 
     /// A target's answer: what the driver has to know of it.
-    pub(super) fn answer(&mut self, at: TargetNo, spool: Spool) -> Option<Event> {
-        match (self, spool) {
-            (Deletion::Counting(tallies), Spool::Tally(tally)) => {
+    pub(super) fn answer(&mut self, at: TargetNo, report: Deleted) -> Option<Event> {
+        match (self, report) {
+            (Deletion::Counting(tallies), Deleted::Tally(tally)) => {
                 *tallies.get_mut(at.index())? = Some(tally);
                 None
             }
-            (Deletion::Deleting { ran, names, .. }, Spool::Ran { deleted, failed }) => {
+            (Deletion::Deleting { ran, names, .. }, Deleted::Ran { deleted, failed }) => {
                 if ran.contains(at) {
                     return None;
                 }
@@ -104,7 +105,7 @@ impl Deletion {
                 *names |= failed > 0;
                 Some(Event::Ran(at, deleted, failed))
             }
-            (Deletion::Naming(pages), Spool::Page { skip, mut names }) => {
+            (Deletion::Naming(pages), Deleted::Page { skip, mut names }) => {
                 let pages = pages.get_mut(at.index())?;
                 if pages.next() != Some(skip) {
                     return None;
@@ -209,13 +210,13 @@ mod tests {
     const B: TargetNo = TargetNo::new(1);
     const TALLY: DeletionTally = DeletionTally { spooled: 3, entries: 10, failed: 0 };
 
-    fn ran(failed: u64) -> Spool {
-        Spool::Ran { deleted: 3, failed }
+    fn ran(failed: u64) -> Deleted {
+        Deleted::Ran { deleted: 3, failed }
     }
 
-    fn page(skip: u64, count: usize) -> Spool {
+    fn page(skip: u64, count: usize) -> Deleted {
         let name = RelPath::parse(b"d/gone").unwrap();
-        Spool::Page { skip, names: vec![(SpoolCode::Deleted, name); count] }
+        Deleted::Page { skip, names: vec![(SpoolCode::Deleted, name); count] }
     }
 
     fn decided(targets: &Targets, delete: bool, names: bool) -> (Deletion, Option<Next>) {
@@ -229,7 +230,7 @@ mod tests {
         let mut targets = target::some(3);
         let mut deletion = Deletion::new(&targets);
         assert_eq!(deletion.decide(&targets, true, true), None);
-        assert_eq!(deletion.answer(A, Spool::Tally(TALLY)), None);
+        assert_eq!(deletion.answer(A, Deleted::Tally(TALLY)), None);
         assert_eq!(deletion.answer(B, ran(0)), None);
         assert_eq!(deletion.advance(&targets), None);
         let orders = [B, TargetNo::new(2)].map(|at| (targets[at].to(), Delete::Tally));
@@ -238,7 +239,7 @@ mod tests {
         targets.set_presence(B, Presence::Suspended);
         targets.set_presence(TargetNo::new(2), Presence::Gone);
         assert_eq!(deletion.advance(&targets), None);
-        deletion.answer(B, Spool::Tally(TALLY));
+        deletion.answer(B, Deleted::Tally(TALLY));
         let next = deletion.advance(&targets);
         assert_eq!(next, Some(Next::Decide(vec![(A, TALLY), (B, TALLY)])));
         assert!(deletion.is_deciding() && deletion.advance(&targets).is_none());

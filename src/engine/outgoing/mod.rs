@@ -482,7 +482,7 @@ mod tests {
     use super::testing::{A, B, Driver, FIRST};
     use super::*;
     use crate::engine::disk_job::{DeletionTally, Mode};
-    use crate::wire::feedback::{Feedback, Spool, State};
+    use crate::wire::feedback::{Deleted, Feedback, State};
 
     const FILE: EntryNo = EntryNo::new(1);
 
@@ -567,14 +567,14 @@ mod tests {
         assert_eq!(driver.kinds(), [PacketKind::Delete; 2]);
         let tally = DeletionTally { spooled: 1, failed: 0, entries: 9 };
         for target in [A, B] {
-            driver.hear(target, Feedback::Spool(Spool::Tally(tally)));
+            driver.hear(target, Feedback::Deleted(Deleted::Tally(tally)));
         }
         let tallies = [0, 1].map(|at| (TargetNo::new(at), tally)).to_vec();
         assert_eq!(driver.events(), [Event::Tallied(tallies)]);
         driver.outgoing.decide(driver.now, true, false);
         assert_eq!(driver.kinds(), [PacketKind::Delete; 2]);
         for target in [A, B] {
-            driver.hear(target, Feedback::Spool(Spool::Ran { deleted: 1, failed: 0 }));
+            driver.hear(target, Feedback::Deleted(Deleted::Ran { deleted: 1, failed: 0 }));
         }
         assert_eq!(driver.kinds(), [PacketKind::End]);
         assert_eq!(driver.events().last(), Some(&Event::Finished));

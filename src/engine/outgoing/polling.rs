@@ -5,7 +5,7 @@ use super::target::{Presence, Targets};
 use crate::engine::destination::Destination;
 use crate::ids::{PollNo, TargetNo};
 use crate::time::{Span, Time};
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::poll::Asked;
 
 /// Transfers to more targets than this ask slices of them in turn, and spread their answers.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::ids::{PollNo, TargetNo};
 use crate::time::{Span, Time};
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 
 /// Old records are kept so that late answers still find theirs.
 const MAX_RECORDS: usize = 256;

@@ -6,7 +6,7 @@ use super::repair::{Block, Repairs, Run, Stream, Who};
 use super::target::Presence;
 use crate::ids::{BatchNo, BlockRange, EntryNo, PollNo, TargetNo};
 use crate::time::Time;
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::feedback::Status;
 
 /// The batches, and what of them is on its way.

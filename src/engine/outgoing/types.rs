@@ -7,7 +7,7 @@ use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::ids::{BatchNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::time::Span;
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::header::Header;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 

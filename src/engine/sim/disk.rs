@@ -12,7 +12,7 @@ use crate::engine::ranges::RangeSet;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo};
 use crate::name::RelPath;
 use crate::time::{Span, Time};
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::feedback::PAGE_EACH;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};

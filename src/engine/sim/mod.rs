@@ -22,7 +22,7 @@ use crate::engine::disk_job::DiskAnswer;
 use crate::engine::rng::Rng;
 use crate::ids::EntryNo;
 use crate::time::{Span, Time};
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::feedback::Feedback;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::layout::Layout;

@@ -12,7 +12,7 @@ use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::header::Header;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Kind, Manifest};

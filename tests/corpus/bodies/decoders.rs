@@ -10,7 +10,7 @@ use makuosan::name::{Escaped, HostName, MAX_PATH, RelPath};
 use makuosan::pattern::{Patterns, check};
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
 use makuosan::wire::bytes::{Put, Reader};
-use makuosan::wire::feedback::{Feedback, MAX_OPEN, Spool};
+use makuosan::wire::feedback::{Deleted, Feedback, MAX_OPEN};
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, TRAILER_LEN};
 use makuosan::wire::hello::{Hello, parse_bye};
 use makuosan::wire::layout::Layout;
@@ -144,7 +144,7 @@ fn feedback(kind: PacketKind, bytes: &[u8]) -> bool {
             }
             Feedback::Need(runs) => assert!(runs.iter().count() <= MAX_ENTRIES),
             Feedback::Done(runs) => assert!(runs.iter().count() <= MAX_ENTRIES),
-            Feedback::Spool(Spool::Page { names, .. }) => assert!(names.len() <= bytes.len()),
+            Feedback::Deleted(Deleted::Page { names, .. }) => assert!(names.len() <= bytes.len()),
             _ => {}
         }
         let room = bytes.len() + 100;

@@ -11,7 +11,8 @@ use makuosan::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Outbound, Place,
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
-use makuosan::wire::begin::{Begin, Bits, Commit, Delete, Offer};
+use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
+use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{Feedback, PAGE_EACH};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::layout::Layout;

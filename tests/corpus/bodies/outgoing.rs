@@ -12,7 +12,7 @@ use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
-use makuosan::wire::feedback::{BatchStatus, Feedback, MAX_OPEN, Spool, State, Status, Verdict};
+use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, MAX_OPEN, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::layout::Layout;
 use makuosan::wire::manifest::Manifest;
@@ -192,17 +192,17 @@ impl World {
             }
             5 => Feedback::Busy,
             6 if input.below(8) == 0 => Feedback::Ended,
-            6 | 7 => Feedback::Spool(match input.below(4) {
-                0 | 1 => Spool::Tally(DeletionTally {
+            6 | 7 => Feedback::Deleted(match input.below(4) {
+                0 | 1 => Deleted::Tally(DeletionTally {
                     spooled: input.u8().into(),
                     failed: 0,
                     entries: 1_000,
                 }),
-                2 => Spool::Ran { deleted: input.u64(), failed: input.u8().into() },
+                2 => Deleted::Ran { deleted: input.u64(), failed: input.u8().into() },
                 _ => {
                     let name = RelPath::parse(b"d/gone").unwrap();
                     let names = vec![(SpoolCode::Deleted, name); input.below(4) as usize];
-                    Spool::Page { skip: input.number().into(), names }
+                    Deleted::Page { skip: input.number().into(), names }
                 }
             }),
             _ => self.status(input, grant),

@@ -2,7 +2,7 @@ use super::*;
 use crate::engine::incoming::testing::{KEY, manifest, shared};
 use crate::ids::{BlockNo, PollNo, TransferNo};
 use crate::name::NodeId;
-use crate::wire::begin::Bits;
+use crate::wire::bits::Bits;
 use crate::wire::feedback::State;
 use crate::wire::header::{PacketKind, Role};
 use crate::wire::manifest::Setup;
@@ -240,8 +240,8 @@ fn what_is_spooled_is_dealt_with_when_all_batches_are_done() {
     let working = shared.accept(Verdict::Accepted);
     assert_eq!(said(&mut transfer, &shared), [(BatchNo::ZERO, working)]);
     let names = vec![(SpoolCode::Deleted, manifest(&[1]).entries[0].path.clone())];
-    for spool in [Spool::Ran { deleted: 1, failed: 0 }, Spool::Page { skip: 0, names }] {
-        transfer.spooled(&mut shared, NOW, spool.clone());
-        assert_eq!(said(&mut transfer, &shared), [(BatchNo::ZERO, Feedback::Spool(spool))]);
+    for report in [Deleted::Ran { deleted: 1, failed: 0 }, Deleted::Page { skip: 0, names }] {
+        transfer.deletion_done(&mut shared, NOW, report.clone());
+        assert_eq!(said(&mut transfer, &shared), [(BatchNo::ZERO, Feedback::Deleted(report))]);
     }
 }
