@@ -29,7 +29,8 @@ pub(crate) fn make_room(clients: &mut Vec<Client>, id: u32, now: Time) -> Room {
     }
     let spare = clients.iter().enumerate().filter_map(|(at, one)| Some((one.spare(now)?, at)));
     let Some((_, at)) = spare.max_by_key(|&(spare, at)| (spare, Reverse(at))) else {
-        let text = format_args!("client {id} refused: all {MOST} connected clients are running commands");
+        let text =
+            format_args!("client {id} refused: all {MOST} connected clients are running commands");
         log::limited(log::Level::NOTICE, "full", None, text);
         return Room::Full;
     };

@@ -67,12 +67,16 @@ impl fmt::Display for StartError {
             StartError::Listen(address, why) => {
                 write!(f, "cannot listen on {address}: {}", ErrorText(why))
             }
-            StartError::NoHostName(why) => write!(f, "cannot get the machine's name: {}", ErrorText(why)),
+            StartError::NoHostName(why) => {
+                write!(f, "cannot get the machine's name: {}", ErrorText(why))
+            }
             StartError::BadHostName(why) => {
                 write!(f, "the machine's name is not usable here (set one with -N): {why}")
             }
             StartError::NotRoot => f.write_str("-c: only root may change its root directory"),
-            StartError::User(uid, why) => write!(f, "cannot switch to user {uid}: {}", ErrorText(why)),
+            StartError::User(uid, why) => {
+                write!(f, "cannot switch to user {uid}: {}", ErrorText(why))
+            }
             StartError::System(what, why) => write!(f, "{what}: {}", ErrorText(why)),
         }
     }
