@@ -1,4 +1,4 @@
-//! The clock: the only place that reads it. Everything else is told the time.
+//! The only place that reads the clock. Everything else is given the time.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods)]
 
@@ -16,7 +16,7 @@ pub fn now() -> Time {
 }
 
 /// The wall clock: seconds since 1970-01-01 00:00 UTC, and nanoseconds (below 1,000,000,000) to add
-/// to them, also where the seconds are negative.
+/// to them, even where the seconds are negative.
 pub fn wall() -> (i64, u32) {
     match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => (seconds(after), after.subsec_nanos()),

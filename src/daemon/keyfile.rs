@@ -1,4 +1,4 @@
-//! Files with the group's key: read, and made.
+//! Key files: reading and creating them.
 
 use std::fmt;
 use std::fs::File;
@@ -12,22 +12,22 @@ use crate::fs::resolve::{self, ResolveError};
 use crate::seal::{Keyring, Master};
 use crate::sys::{fsat, ids, random};
 
-/// The fewest and the most characters of a secret.
+/// The minimum and maximum length of a secret, in characters.
 const SHORTEST: usize = 8;
 const LONGEST: usize = 1_024;
-/// Bytes that are read: a character of UTF-8 has at most four; then the end of the line, and one more.
+/// How many bytes are read: at most four per UTF-8 character, the end of the line, and one more.
 const READ: usize = 4 * LONGEST + 3;
-/// Random bytes of a secret that is made here; 128 bits are what the keys derived of it have.
+/// Random bytes of a generated secret. (The keys derived from it have 128 bits.)
 const MADE: usize = 32;
 
-/// Why a file has no key that can be used.
+/// Why a key file cannot be used.
 #[derive(Debug)]
 enum KeyError {
-    /// It cannot be read, or is not safe.
+    /// It cannot be read, or others have access to it.
     File(SecretFileError),
     /// Its first line is empty.
     Empty,
-    /// The secret has so many characters: too few.
+    /// The secret is too short, with this many characters.
     Short(usize),
     /// The secret is too long.
     Long,
@@ -48,7 +48,7 @@ impl fmt::Display for KeyError {
     }
 }
 
-/// What is wrong with a key file, in words that begin with `-k FILE`.
+/// An error of a key file; the text begins with `-k FILE`.
 #[derive(Debug)]
 pub(crate) struct KeyFileError {
     path: PathBuf,
@@ -63,7 +63,7 @@ impl fmt::Display for KeyFileError {
 
 impl std::error::Error for KeyFileError {}
 
-/// Why no key file could be made, in words that begin with `--genkey FILE`.
+/// Why a key file could not be created; the text begins with `--genkey FILE`.
 #[derive(Debug)]
 pub(crate) struct GenkeyError {
     path: PathBuf,
@@ -78,10 +78,10 @@ impl fmt::Display for GenkeyError {
 
 impl std::error::Error for GenkeyError {}
 
-/// The keys in these files, the first one's to seal with, for a daemon of user `us`.
+/// Reads the keys from these files, for a daemon of user `us`. The first key seals.
 ///
 /// # Errors
-/// What is wrong with the first file that something is wrong with.
+/// The first error.
 pub(super) fn keyring(paths: &[PathBuf], us: u32) -> Result<Keyring, KeyFileError> {
     let masters: Result<Vec<Master>, KeyFileError> = paths
         .iter()
@@ -98,11 +98,10 @@ fn master(path: &Path, us: u32) -> Result<Master, KeyError> {
     Ok(Master::new(secret))
 }
 
-/// The first line, without its end (LF or CRLF).
+/// The secret: the first line.
 fn secret(bytes: &[u8]) -> Result<&[u8], KeyError> {
-    let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // In UTF-8 all bytes of a character but the first begin with these two bits.
+    let line = secret_file::first_line(bytes);
+    // In UTF-8, these two bits mark the continuation bytes of a character.
     match line.iter().filter(|&&byte| byte & 0xc0 != 0x80).count() {
         0 => Err(KeyError::Empty),
         few if few < SHORTEST => Err(KeyError::Short(few)),
@@ -111,10 +110,10 @@ fn secret(bytes: &[u8]) -> Result<&[u8], KeyError> {
     }
 }
 
-/// Makes a file with a new key that only its owner can read.
+/// Creates a file with a new key, readable only by its owner.
 ///
 /// # Errors
-/// The file is there already, or cannot be written.
+/// The file already exists, or cannot be written.
 pub(super) fn make(path: &Path) -> Result<(), GenkeyError> {
     let refused = |why| GenkeyError { path: path.to_owned(), why };
     let failed = |error| refused(ResolveError::Io(error));
@@ -130,7 +129,7 @@ pub(super) fn make(path: &Path) -> Result<(), GenkeyError> {
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
     let mut file = fsat::open_at(dir, name, flags, 0o600).map(File::from).map_err(failed)?;
     write(&mut file, text.bytes()).map_err(|error| {
-        // Half a key would be refused, or worse, would not.
+        // Half a key might be accepted.
         let _ = fsat::unlink_at(dir, name);
         failed(error)
     })

@@ -1,4 +1,4 @@
-//! Queues between the threads. A full one drops what a network may lose anyway, never anything else.
+//! Message queues between the threads. A full queue drops only what the network may lose as well.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::sys::Waker;
 use crate::time::Span;
 
-/// Feedback and HELLOs beyond so many are dropped.
+/// When this many messages are queued, further feedback and HELLOs are dropped.
 const MOST_LOSSY: usize = 8_192;
 
 #[derive(Debug)]
@@ -17,7 +17,7 @@ struct Inner<T> {
     waker: Option<Waker>,
 }
 
-/// A queue that one thread takes from.
+/// A queue with one reading thread.
 #[derive(Debug)]
 pub(super) struct Mailbox<T>(Arc<Inner<T>>);
 
@@ -28,19 +28,19 @@ impl<T> Clone for Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// For a thread that waits for nothing else.
+    /// For a thread that waits on this queue only.
     pub(super) fn new() -> Self {
         Mailbox(Arc::new(Inner { queue: Mutex::default(), arrived: Condvar::new(), waker: None }))
     }
 
-    /// For a thread that waits for descriptors too.
+    /// For a thread that also waits on file descriptors.
     pub(super) fn waking(waker: Waker) -> Self {
         let waker = Some(waker);
         Mailbox(Arc::new(Inner { queue: Mutex::default(), arrived: Condvar::new(), waker }))
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
-        // A thread that panicked ends the daemon; until then the queue itself is whole.
+        // A panic ends the daemon anyway, and no operation leaves the queue half-changed.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,7 +53,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Puts something in.
+    /// Queues a message.
     pub(super) fn send(&self, message: T) {
         let mut queue = self.lock();
         let was_empty = queue.is_empty();
@@ -62,7 +62,7 @@ impl<T> Mailbox<T> {
         self.notify(was_empty);
     }
 
-    /// Puts something in that may as well be lost, if there is room.
+    /// Queues a message that may be lost; drops it if the queue is full.
     pub(super) fn send_lossy(&self, message: T) {
         let mut queue = self.lock();
         if queue.len() < MOST_LOSSY {
@@ -73,12 +73,12 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Takes everything that is there.
+    /// Takes all queued messages.
     pub(super) fn take(&self) -> VecDeque<T> {
         std::mem::take(&mut *self.lock())
     }
 
-    /// Waits until something is there, but no longer than `timeout` (None: forever), and takes it.
+    /// Waits for messages, at most for `timeout` (None: no limit), and takes them all.
     pub(super) fn wait(&self, timeout: Option<Span>) -> VecDeque<T> {
         let mut queue = self.lock();
         if queue.is_empty() && timeout != Some(Span::ZERO) {

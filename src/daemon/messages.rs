@@ -1,4 +1,4 @@
-//! What the threads tell each other, and what they share of one transfer.
+//! Messages between the threads, and the parts of a transfer that several threads hold.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -18,106 +18,107 @@ use crate::name::{HostName, NodeId, RelPath};
 use crate::wire::feedback::Feedback;
 use crate::wire::hello::Hello;
 
-/// Something for the control thread.
+/// A message to the control thread.
 #[derive(Debug)]
 pub(super) enum ToControl {
-    /// A HELLO came.
+    /// A HELLO arrived.
     Hello { from: NodeId, addr: SocketAddrV4, counter: u64, hello: Hello },
-    /// A BYE came.
+    /// A BYE arrived.
     Bye { from: NodeId, addr: SocketAddrV4, counter: u64 },
-    /// Another packet of a member came.
+    /// Any other packet arrived from this member.
     Heard(NodeId),
-    /// Lines for a client.
+    /// Output lines for a client.
     Lines { client: u32, lines: Vec<Said> },
-    /// How far a client's transfer is.
+    /// The progress of a client's transfer.
     Progress { client: u32, progress: Progress },
-    /// A client's transfer is over.
+    /// A client's transfer has finished.
     Over { client: u32, number: TransferNo, hosts: Vec<HostReport>, total: Total },
-    /// A client's transfer was given up: this host, by its address, holds the path.
+    /// A client's transfer was abandoned because the host with this address holds the path.
     Held { client: u32, number: TransferNo, who: String },
-    /// A member was silent in a transfer for too long.
+    /// This member timed out in a transfer.
     Drop(NodeId),
-    /// A thread has ended that never should.
+    /// This thread ended unexpectedly.
     Died(&'static str),
 }
 
-/// Something for the sender thread.
+/// A message to the sender thread.
 pub(super) enum ToSender {
-    /// A new transfer.
+    /// Starts a transfer.
     Start(Box<NewTransfer>),
-    /// A target's answer, from its own address.
+    /// An answer from a target; its source address has been checked.
     Feedback { node: NodeId, number: TransferNo, batch: BatchNo, feedback: Feedback },
-    /// A walker has something.
+    /// A walker has queued a batch.
     Walked,
-    /// A client's unread output has become less.
+    /// A client has read enough of its output for its transfer to continue.
     Resume,
-    /// A transfer's client has gone.
+    /// The client of this transfer has disconnected.
     Abort(TransferNo),
     /// A member has left.
     Gone(NodeId),
-    /// The daemon ends: abort everything.
+    /// The daemon is stopping: abort all transfers.
     Stop,
 }
 
-/// Something for the receiver thread.
+/// A message to the receiver thread.
 #[derive(Debug)]
 pub(super) enum ToReceiver {
-    /// The disk has done a job.
+    /// The disk thread has finished a job.
     Answer(DiskAnswer<StagedFile>),
     /// A member has left.
     Gone(NodeId),
-    /// A member's transfers before this one are closed.
+    /// All transfers of this member before this one are closed.
     Oldest(NodeId, TransferNo),
-    /// The daemon ends.
+    /// The daemon is stopping.
     Stop,
 }
 
-/// What a walker hands to the sender thread.
+/// What a walker passes to the sender thread.
 #[derive(Debug)]
 pub(super) enum Walked {
     /// The next batch.
     Batch(SourceBatch),
-    /// That was all; or all of what was to be offered again.
+    /// The end of the walk, or of the files to be offered again.
     End,
 }
 
-/// A transfer for the sender thread, with its ends of what ties it to its client and its walker.
+/// Everything the sender thread needs for a new transfer, including its ends of the channels to the
+/// client and the walker.
 pub(super) struct NewTransfer {
     pub(super) outgoing: Outgoing,
     pub(super) order: Arc<Order>,
     pub(super) client: u32,
-    /// The level of the client's lines.
+    /// The client's log level.
     pub(super) level: u8,
     pub(super) watch: Watch,
-    /// The targets, in the order in which `outgoing` numbers them.
+    /// The targets, in the order of their numbers in `outgoing`.
     pub(super) hosts: Vec<Host>,
-    /// What the client has not read.
+    /// The client's unread output.
     pub(super) unread: Unread,
-    /// `error:` lines that the walker has written.
+    /// How many `error:` lines the walker has written.
     pub(super) errors: Arc<AtomicU64>,
-    /// Tells the walker, and who counts for the progress, to stop.
+    /// Tells the walker and the progress counter to stop.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
-    /// Files for the walker to look at once more: they changed while they were sent.
+    /// Files that changed while they were sent, for the walker to read again.
     pub(super) again: Sender<Vec<RelPath>>,
-    /// What there is in all, if the client watches.
+    /// The totals, if the client watches the progress.
     pub(super) totals: Option<Arc<Totals>>,
-    /// The payload of a block, in bytes.
+    /// Payload bytes per block.
     pub(super) block: u16,
 }
 
-/// A host that a transfer is for.
+/// A target of a transfer.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) name: HostName,
     pub(super) address: Ipv4Addr,
 }
 
-/// How much there is to send in all, for those who watch the progress of a transfer.
+/// How much there is to send in total, for progress reports.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
-    /// Everything is counted.
+    /// Whether counting has finished.
     pub(super) whole: AtomicBool,
 }

@@ -1,14 +1,17 @@
-//! `makuosan`: the threads, and what they say to each other.
+//! `makuosan`: its threads and the messages between them.
 //!
-//! - *control* (the main thread): one `poll` over the console's listeners and clients, signals and
-//!   timers; commands; members.
-//! - *receiver*: takes packets off the sockets, drives the incoming transfers, writes the blocks of
-//!   streamed files.
-//! - *sender*: drives the outgoing transfers, reads file data, sends.
-//! - *disk*: plans, stages and commits, one job after another.
-//! - a *walker* for each running transfer.
+//! - *control* (the main thread): waits in one `poll` for clients, signals and timers; executes
+//!   commands; keeps the list of members.
+//! - *receiver*: reads the sockets, drives the incoming transfers, writes the blocks of streamed
+//!   files.
+//! - *sender*: drives the outgoing transfers, reads file data and sends it.
+//! - *disk*: plans, stages and commits incoming batches, one job after another.
+//! - a *walker* for each outgoing transfer: reads the directory tree.
 //!
-//! Each state machine has one owner. The threads share mailboxes, counters and a table of members.
+//! Each state machine is owned by one thread. Shared are mailboxes, counters and a table of members.
+//!
+//! A room (a folder) uses only itself, the rooms before it in the order `receiving`, `sending`,
+//! `control`, `setup`, and the files beside them.
 #![forbid(unsafe_code)]
 
 pub mod clock;

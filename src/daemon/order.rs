@@ -1,4 +1,4 @@
-//! What a client has asked for, in terms of a transfer.
+//! A client's command, in terms of a transfer.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::sys::user;
 use crate::wire::manifest::Setup;
 use crate::wire::mode::Mode;
 
-/// To read so much and digest it takes about a tenth of a second: from there on, all hosts do it at
-/// once.
+/// Reading and digesting this many bytes takes about a tenth of a second. Larger files are announced
+/// first, so that all hosts digest them at the same time.
 const ANNOUNCED_OVER: u64 = 64 << 20;
 
-/// A group that `-g` names and that is not there.
+/// The group named by `-g` does not exist here.
 #[derive(Debug)]
 pub(super) struct UnknownGroup<'a>(&'a str);
 
 impl UnknownGroup<'_> {
-    /// What the client is told.
+    /// The error as the client sees it.
     pub(super) fn line(&self) -> ErrorLine {
         ErrorLine::new(Code::UnknownGroup, format_args!("not found group {}", self.0))
     }
 }
 
-/// One `send`, `sync`, `dsync` or `check`.
+/// A `send`, `sync`, `dsync` or `check` command.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) path: RelPath,
@@ -48,17 +48,17 @@ impl Order {
         Order { path, scope, targets, mode, force, max_delete, checksum, group, patterns }
     }
 
-    /// The same where the path is gone here.
+    /// The same command for a path that no longer exists here.
     pub(super) fn of_what_is_gone(&self) -> Self {
         Order { mode: self.mode.of_gone_path(), ..self.clone() }
     }
 
-    /// The path, as a line names it.
+    /// The path, as shown in messages.
     pub(super) fn path_shown(&self) -> String {
         if self.path.is_base() { "the base directory".to_owned() } else { self.path.to_string() }
     }
 
-    /// What comes with the first batch.
+    /// The setup that is sent with the first batch.
     pub(super) fn setup(&self) -> Setup {
         let mut patterns = Vec::new();
         if !self.patterns.is_empty() {
@@ -67,16 +67,16 @@ impl Order {
         Setup { path: self.path.clone(), patterns }
     }
 
-    /// The group that targets are to give what they write.
+    /// The group that targets assign to the files they write.
     ///
     /// # Errors
-    /// There is no such group here.
+    /// The group does not exist here.
     pub(super) fn gid(&self) -> Result<Option<u32>, UnknownGroup<'_>> {
         let Some(name) = &self.group else { return Ok(None) };
         user::group(name).map(Some).map_err(|_| UnknownGroup(name))
     }
 
-    /// How the walk is to be done.
+    /// The options of the walk.
     pub(super) fn walk(&self, own_only: Option<u32>, gid: Option<u32>) -> WalkOptions {
         let patterns = self.patterns.clone();
         WalkOptions {

@@ -1,4 +1,4 @@
-//! Reading files with a secret in them: keys and the console's password.
+//! Reading files that contain a secret: keys, and the console's password.
 
 use std::fmt;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::fs::resolve::{self, ResolveError};
 use crate::sys::fsat::{self, FileType, Stat};
 
-/// What is in the file.
+/// The kind of secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// A key of the group.
@@ -18,10 +18,10 @@ pub(super) enum Kind {
     Password,
 }
 
-/// Why such a file is not used, in words that fit after its name.
+/// Why a secret file is not used; the text follows the file's name.
 #[derive(Debug)]
 pub(crate) enum SecretFileError {
-    /// It cannot be found or read, or a symbolic link leads there that is not trusted.
+    /// It cannot be found or read, or an untrusted symbolic link leads to it.
     Path(ResolveError),
     /// It is a directory.
     Directory,
@@ -29,7 +29,7 @@ pub(crate) enum SecretFileError {
     NoFile,
     /// It belongs to this user, who is neither root nor the daemon's user.
     Owner(u32),
-    /// Its mode lets others read or write it.
+    /// Its mode allows others to read or write it.
     Mode(u32),
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for SecretFileError {
         match self {
             SecretFileError::Path(why) => why.fmt(f),
             SecretFileError::Directory => f.write_str("is a directory"),
-            SecretFileError::NoFile => f.write_str("is no file"),
+            SecretFileError::NoFile => f.write_str("is not a regular file"),
             SecretFileError::Owner(uid) => write!(
                 f,
                 "belongs to user {uid}, neither root nor the daemon's user: chown it to one of them"
@@ -64,8 +64,8 @@ impl From<io::Error> for SecretFileError {
     }
 }
 
-/// Reads the beginning of a file, as much as there is room for, and returns how much that was. Only
-/// symbolic links of root and of `us`, the daemon's user, are followed.
+/// Reads the beginning of a file, as much as fits, and returns how much that was. Only symbolic links
+/// owned by root or `us`, the daemon's user, are followed.
 ///
 /// # Errors
 /// See [`SecretFileError`].
@@ -79,10 +79,10 @@ pub(super) fn read(
     let (fd, stat) = resolved.found()?;
     match stat.kind {
         FileType::File => check(stat, us)?,
-        // Whoever names a device knows what it gives.
+        // A device was named on purpose.
         FileType::Char if kind == Kind::Password => {}
         FileType::Directory => return Err(SecretFileError::Directory),
-        // To read a FIFO would be to wait for somebody who writes to it.
+        // Reading a FIFO would block until somebody writes to it.
         _ => return Err(SecretFileError::NoFile),
     }
     let (dir, name) = (resolved.dir().as_fd(), resolved.name());
@@ -90,7 +90,13 @@ pub(super) fn read(
     Ok(fill(&mut File::from(file), into)?)
 }
 
-/// Whether nobody else can have it, or can have put it there.
+/// The first line of what was read, without its end (LF or CRLF).
+pub(super) fn first_line(bytes: &[u8]) -> &[u8] {
+    let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Checks that only root and the daemon's user can have written or read the file.
 fn check(stat: &Stat, us: u32) -> Result<(), SecretFileError> {
     if stat.uid != 0 && stat.uid != us {
         return Err(SecretFileError::Owner(stat.uid));
@@ -113,4 +119,20 @@ fn fill(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(got)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_ends_with_lf_or_crlf_or_the_file() {
+        for file in [&b"a b"[..], b"a b\n", b"a b\r\n", b"a b\nmore", b"a b\n\xff"] {
+            assert_eq!(first_line(file), b"a b");
+        }
+        for file in [&b""[..], b"\n", b"\r\n", b"\nlate"] {
+            assert_eq!(first_line(file), b"");
+        }
+        assert_eq!(first_line(b"a\rb\r\r\n"), b"a\rb\r");
+    }
 }

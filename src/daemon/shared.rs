@@ -1,4 +1,4 @@
-//! What the threads of the daemon share.
+//! The state shared by the daemon's threads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,13 +18,13 @@ use crate::seal::Keys;
 use crate::sys::Waker;
 use crate::time::Time;
 
-/// A member, as the receiver and the sender have to know it.
+/// What the receiver and the sender need to know of a member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Peer {
     pub(super) addr: SocketAddrV4,
 }
 
-/// Packets by what became of them.
+/// Counts of received and dropped packets.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) received: AtomicU64,
@@ -32,13 +32,13 @@ pub(super) struct Counters {
     pub(super) bad_trailer: AtomicU64,
     pub(super) strangers: AtomicU64,
     pub(super) foreign: AtomicU64,
-    /// Sealed with another key than ours, or not as we do.
+    /// Sealed with another key, sealed while we have no key, or unsealed while we have one.
     pub(super) other_key: AtomicU64,
-    /// Sealed with our key, and here before.
+    /// Sealed with our key, but received before.
     pub(super) replayed: AtomicU64,
 }
 
-/// Adds one.
+/// Increments a counter.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -46,7 +46,7 @@ pub(super) fn count(counter: &AtomicU64) {
 pub(super) struct Shared {
     pub(super) me: NodeId,
     pub(super) net: Net,
-    /// The keys, if the daemon has any.
+    /// The group's keys, if any.
     pub(super) keys: Option<Arc<Keys>>,
     pub(super) root: Arc<Root>,
     pub(super) control: Mailbox<ToControl>,
@@ -55,27 +55,27 @@ pub(super) struct Shared {
     pub(super) peers: RwLock<HashMap<NodeId, Peer>>,
     pub(super) counters: Counters,
     pub(super) strangers: Mutex<Strangers>,
-    /// What the last transfers showed of each member.
+    /// Statistics of each member from past transfers.
     pub(super) stats: Mutex<HashMap<NodeId, Stats>>,
-    /// The numbers of the transfers that go out, from before their first packet until after their last.
+    /// The outgoing transfers, from before their first packet until after their last.
     pub(super) open: Mutex<BTreeSet<TransferNo>>,
-    /// A line for `status` for each transfer that goes out, by its number.
+    /// A description of each outgoing transfer, for `status`.
     pub(super) sends: Mutex<BTreeMap<TransferNo, String>>,
-    /// The transfers that come in.
+    /// The incoming transfers.
     pub(super) recvs: Mutex<Vec<(TransferKey, SocketAddrV4)>>,
-    /// When the receiver began to write to a disk, in microseconds; 0 while it does not.
+    /// Since when the receiver has been writing to a disk, in microseconds; 0 if it is not.
     pub(super) writing_since: AtomicU64,
-    /// Bytes of packets that went out, for `status`.
+    /// Bytes sent, for `status`.
     pub(super) sent_bytes: AtomicU64,
 }
 
-/// Locks what no thread leaves half-changed.
+/// Locks a mutex even if a thread panicked while holding it: no thread leaves the data half-changed.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    /// `control` and `receiver` wake those threads.
+    /// `control` and `receiver` wake up the threads of that name.
     pub(super) fn new(
         me: NodeId,
         net: Net,
@@ -104,18 +104,18 @@ impl Shared {
         }
     }
 
-    /// Whether a packet of `node` may come from `addr`.
+    /// Whether `node` is a member with this address.
     pub(super) fn is_member(&self, node: NodeId, addr: SocketAddrV4) -> bool {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         peers.get(&node).is_some_and(|peer| peer.addr == addr)
     }
 
-    /// Whether a node is a member.
+    /// Whether `node` is a member.
     pub(super) fn knows(&self, node: NodeId) -> bool {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
     }
 
-    /// Whether a member has this address.
+    /// Whether any member has this address.
     pub(super) fn is_member_address(&self, addr: Ipv4Addr) -> bool {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         peers.values().any(|peer| *peer.addr.ip() == addr)
@@ -129,7 +129,7 @@ impl Shared {
         };
     }
 
-    /// The receiver writes to a disk until the guard is gone.
+    /// Marks the receiver as writing to a disk until the guard is dropped.
     pub(super) fn writing(&self, now: Time) -> Writing<'_> {
         self.writing_since.store(now.micros(), Ordering::Relaxed);
         Writing(self)

@@ -1,4 +1,4 @@
-//! Daemons on the segment that are none of ours: without a key, with another one, or of another
+//! Daemons on the same network that cannot take part: they have no key, another key, or another
 //! version of the protocol.
 
 use std::collections::BTreeMap;
@@ -6,16 +6,17 @@ use std::net::Ipv4Addr;
 
 use crate::time::{Span, Time};
 
-/// So many are known by address; nobody needs to know more.
+/// The most addresses that are remembered.
 const MOST: usize = 64;
-/// One that was not heard for so long is not there any more.
+/// A daemon not heard for this long is no longer shown.
 const ABOUT: Span = Span::from_secs(60);
-/// One that was not heard for so long gives its place to another.
+/// A daemon not heard for this long may be replaced by another.
 const KEPT: Span = Span::from_secs(600);
-/// After so many HELLOs with a key marked as ours, and a MAC that is not, it is taken for another key.
+/// After this many HELLOs with our key's mark but a wrong MAC, the sender is taken to have another
+/// key.
 const SUSPECT: u8 = 3;
 
-/// What makes it a stranger.
+/// Why a daemon cannot take part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Strange {
     /// It has no key, and this daemon has one.
@@ -29,7 +30,7 @@ pub(super) enum Strange {
 }
 
 impl Strange {
-    /// In words that follow "has".
+    /// In words that follow "it has".
     pub(super) fn words(self) -> &'static str {
         match self {
             Strange::Unkeyed => "no key",
@@ -40,7 +41,7 @@ impl Strange {
     }
 }
 
-/// The strangers by address.
+/// The strangers, by address.
 #[derive(Default, Debug)]
 pub(super) struct Strangers {
     known: BTreeMap<Ipv4Addr, (Strange, Time)>,
@@ -48,12 +49,12 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
-    /// Whether this address is known.
+    /// Whether this address is a known stranger's.
     pub(super) fn knows(&self, addr: Ipv4Addr) -> bool {
         self.known.contains_key(&addr)
     }
 
-    /// A packet of a stranger came; true if that is to be said, which it is once.
+    /// Notes a packet from a stranger. True the first time, when it is to be logged.
     pub(super) fn seen(&mut self, now: Time, addr: Ipv4Addr, strange: Strange) -> bool {
         if let Some(known) = self.known.get_mut(&addr) {
             *known = (strange, now);
@@ -70,7 +71,7 @@ impl Strangers {
         true
     }
 
-    /// A HELLO came whose MAC is wrong; true once there were several.
+    /// Notes a HELLO with a wrong MAC. True once there have been several.
     pub(super) fn suspect(&mut self, addr: Ipv4Addr) -> bool {
         if self.suspects.len() >= MOST && !self.suspects.contains_key(&addr) {
             self.suspects.clear();
@@ -80,13 +81,13 @@ impl Strangers {
         *count >= SUSPECT
     }
 
-    /// A member is there.
+    /// This address has become a member.
     pub(super) fn joined(&mut self, addr: Ipv4Addr) {
         self.known.remove(&addr);
         self.suspects.remove(&addr);
     }
 
-    /// All that were heard lately, and how long ago.
+    /// The strangers heard recently, and how long ago.
     pub(super) fn about(&self, now: Time) -> Vec<(Ipv4Addr, Strange, Span)> {
         let about = self.known.iter().filter(|(_, (_, heard))| now < *heard + ABOUT);
         about.map(|(addr, (strange, heard))| (*addr, *strange, now.since(*heard))).collect()
@@ -126,7 +127,7 @@ mod tests {
             said += usize::from(strangers.seen(at(n.into()), addr(n), Strange::Unkeyed));
             assert!(strangers.known.len() <= MOST);
         }
-        // The first 64, and those that found the place of one who had been silent for ten minutes.
+        // The first 64, and those that replaced one not heard for ten minutes.
         assert_eq!(said, MOST + MOST);
         for n in 0..1_000 {
             assert!(!strangers.suspect(addr(n)));

@@ -1,20 +1,20 @@
-//! How much of its output a client has not read: what keeps a transfer from running ahead of it.
+//! A client's unread output, by which a transfer is slowed to the speed of its client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A client that has not read so many bytes pauses its transfer.
+/// A client with more unread bytes than this pauses its transfer.
 const MOST: usize = 256 << 10;
 
-/// Bytes of output on their way to one client. The sender and the walker add to them; the control
-/// thread, which writes them, says how many are left.
+/// The number of bytes that one client has still to read. The sender and the walker add to it; the
+/// control thread, which writes the output, sets it to what remains.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Unread(Arc<AtomicUsize>);
 
 impl Unread {
     /// Adds lines of these lengths.
     pub(super) fn add(&self, lines: impl Iterator<Item = usize>) {
-        // A line has a level before it and its end behind it.
+        // Plus two bytes: the log level in front and the newline.
         self.0.fetch_add(lines.map(|len| len + 2).sum(), Ordering::Relaxed);
     }
 
@@ -22,13 +22,13 @@ impl Unread {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Whether the transfer is to wait.
+    /// Whether the transfer has to pause.
     pub(super) fn is_too_much(&self) -> bool {
         self.get() > MOST
     }
 
-    /// Says how much is left; whether that is not too much any more, and was when it was `before`, or
-    /// has been since.
+    /// Sets what remains unread. True if the transfer was paused, at `before` bytes or since then, and
+    /// can now continue.
     pub(super) fn set(&self, before: usize, left: usize) -> bool {
         let before = before.max(self.0.swap(left, Ordering::Relaxed));
         before > MOST && left <= MOST
@@ -48,7 +48,7 @@ mod tests {
         assert!(!unread.set(before, MOST + 1));
         assert!(unread.set(before, MOST) && !unread.is_too_much());
         assert!(!unread.set(MOST, 0));
-        // Others may have added meanwhile.
+        // What was added in between counts.
         unread.clone().add([MOST - 2, 1].into_iter());
         assert!(unread.is_too_much() && unread.set(0, 7));
         assert_eq!(unread.get(), 7);

@@ -78,7 +78,7 @@ fn the_daemon_lets_in_who_knows_the_password() {
     for password in [&b"open sesam\n"[..], b"\n", b"GET / HTTP/1.1\r\n"] {
         assert_eq!(guess(password).0, sorry.as_bytes());
     }
-    fleet.daemon(0).wait_for_log("gives a wrong password");
+    fleet.daemon(0).wait_for_log(": wrong password");
     // Three were wrong, so that two more from anywhere, at the same time, take their time; so does
     // the right one, which otherwise could be told by that.
     let mut both: Vec<Console> = (0..2).map(|_| Console::connect(address)).collect();

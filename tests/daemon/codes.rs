@@ -73,7 +73,7 @@ fn every_error_of_a_host_has_a_code_in_its_object() {
     std::fs::remove_file(fleet.path(1, "dir")).unwrap();
     let ran = fleet.msync(0, &["--json", "send", "-r", "--delete", "--max-delete", "3"]);
     assert_eq!(host(&ran.out), [["h1", ".", "too_much_to_delete"]], "{ran:?}");
-    assert!(ran.err.contains("5 entries of h1 would go, over the limit of 3"), "{ran:?}");
+    assert!(ran.err.contains("5 entries would be deleted on h1, over the limit of 3"), "{ran:?}");
     assert_eq!(ran.code, Some(2));
 }
 

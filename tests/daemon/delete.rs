@@ -125,7 +125,10 @@ fn over_a_limit_the_data_is_sent_and_nothing_goes() {
         let ran = fleet.msync(0, args);
         assert_eq!(ran.code, Some(2), "{ran:?}");
         let line = ran.errors().join("\n");
-        assert!(line.starts_with("error: 6 entries of h1 would go, over the limit of "), "{line}");
+        assert!(
+            line.starts_with("error: 6 entries would be deleted on h1, over the limit of "),
+            "{line}"
+        );
         assert!(fleet.path(1, "top").exists() && fleet.path(1, "dir/deep/er").exists());
         assert!(fleet.path(1, "new").exists() && fleet.path(2, "new").exists());
     }
@@ -137,7 +140,7 @@ fn over_a_limit_the_data_is_sent_and_nothing_goes() {
     }
     let ran = fleet.msync(0, &["--delete", "-r"]);
     assert_eq!((ran.code, ran.errors().len()), (Some(2), 1), "{ran:?}");
-    assert!(ran.err.contains("entries of h1 would go: nothing is deleted without --force"));
+    assert!(ran.err.contains("entries would be deleted on h1: nothing is deleted without --force"));
     assert_eq!(fs::read_dir(fleet.path(1, "many")).unwrap().count(), 100);
     fleet.msync(0, &["--delete", "-r", "--force"]).ok();
     tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));

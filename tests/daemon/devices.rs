@@ -161,9 +161,9 @@ fn a_key_that_is_a_fifo_or_a_device_has_nobody_wait() {
     let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
     for option in ["-k", "-K"] {
         for (name, why) in [
-            ("fifo", "is no file"),
-            ("link", "is no file"),
-            ("socket", "is no file"),
+            ("fifo", "is not a regular file"),
+            ("link", "is not a regular file"),
+            ("socket", "is not a regular file"),
             (".", "is a directory"),
         ] {
             let path = dir.join(name);

@@ -131,7 +131,7 @@ fn a_keyed_fleet_sends_and_shows_neither_text_nor_path() {
     }
     for at in 0..3 {
         let log = fleet.daemon(at).log();
-        assert!(!log.contains(secret) && !log.contains("is ignored"), "{log}");
+        assert!(!log.contains(secret) && !log.contains("ignoring"), "{log}");
         // Nothing of the key is where another process of its user could look.
         let pid = fleet.daemon(at).pid();
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
@@ -181,7 +181,7 @@ fn strangers_share_the_segment_and_are_named_once() {
             .map(|other| {
                 (
                     ip(other),
-                    format!("a makuosan at {} has {}: it is ignored", ip(other), has(at, other)),
+                    format!("ignoring the daemon at {}: it has {}", ip(other), has(at, other)),
                 )
             })
             .collect()
@@ -214,7 +214,7 @@ fn strangers_share_the_segment_and_are_named_once() {
         for (_, line) in expected {
             assert_eq!(log.matches(line.as_str()).count(), 1, "{log}");
         }
-        assert_eq!(log.matches("it is ignored").count(), 4);
+        assert_eq!(log.matches("ignoring the daemon").count(), 4);
     }
 }
 
@@ -400,7 +400,7 @@ fn a_key_is_replaced_under_running_transfers() {
     let late = fleet.idle_host();
     let old = key(&fleet, "late", old);
     fleet.start(late, &["-k", &old]);
-    let line = format!("a makuosan at {} has another key", fleet.ip(late));
+    let line = format!("ignoring the daemon at {}: it has another key", fleet.ip(late));
     fleet.daemon(0).wait_for_log(&line);
     assert_eq!(fleet.members(late), [""; 0]);
 }
@@ -410,17 +410,17 @@ fn a_key_that_cannot_be_read_again_stays() {
     let (mut fleet, key) = keyed("hangup", 2, "a key that stays\n");
     let log = |fleet: &mut Fleet| fleet.daemon(0).log();
     fleet.daemon(0).signal("HUP");
-    fleet.daemon(0).wait_for_log("key file reloaded: unchanged");
+    fleet.daemon(0).wait_for_log("key file reloaded: no change");
     replace_key(Path::new(&key), "short\n");
     fleet.daemon(0).signal("HUP");
     let line = format!(
         "key file not reloaded: -k {key}: the key in its first line has 5 characters, fewer than 8: \
-         a restart is needed"
+         the old keys stay in use"
     );
     fleet.daemon(0).wait_for_log(&line);
     fs::remove_file(&key).unwrap();
     fleet.daemon(0).signal("HUP");
-    fleet.daemon(0).wait_for_log("No such file or directory: a restart is needed");
+    fleet.daemon(0).wait_for_log("No such file or directory: the old keys stay in use");
     assert!(!log(&mut fleet).contains("short"));
     tree::write(fleet.path(0, "file"), "x");
     fleet.msync(0, &["send", "-r"]).well();
@@ -447,10 +447,8 @@ fn under_chroot_or_as_another_user_the_key_stays() {
     for at in 0..2 {
         fleet.daemon(at).signal("HUP");
     }
-    fleet
-        .daemon(0)
-        .wait_for_log("key file not reloaded: it is outside of the chroot: a restart is needed");
-    fleet.daemon(1).wait_for_log(&format!("-k {key}: Permission denied: a restart is needed"));
+    fleet.daemon(0).wait_for_log("key file not reloaded: it is outside the chroot");
+    fleet.daemon(1).wait_for_log(&format!("-k {key}: Permission denied: the old keys stay in use"));
     tree::write(fleet.path(0, "file"), "x");
     fleet.msync(0, &["send", "-r"]).well();
 }

@@ -76,7 +76,7 @@ fn whoever_stops_is_out_at_once() {
         let status = fleet.daemon(2).wait(SECOND * 5);
         assert_eq!(status.code(), Some(0), "{signal}: {status}");
         fleet.daemon(0).wait_for_log("h2 (");
-        assert!(fleet.daemon(0).log().contains(&format!("h2 ({}) leaves", fleet.ip(2))));
+        assert!(fleet.daemon(0).log().contains(&format!("h2 ({}) left", fleet.ip(2))));
         assert!(fleet.daemon(2).log().contains("stopping"));
     }
 }
@@ -93,7 +93,7 @@ fn whoever_is_killed_and_started_anew_replaces_its_old_self() {
         within(SECOND, "a new node id", || Some(nodes(&fleet, 0)).filter(|now| *now != before));
     assert_eq!((before.len(), after.len()), (1, 1));
     fleet.wait_for_members();
-    let line = format!("h1 ({}) was started anew", fleet.ip(1));
+    let line = format!("h1 ({}) restarted", fleet.ip(1));
     fleet.daemon(0).wait_for_log(&line);
 }
 

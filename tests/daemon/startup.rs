@@ -251,7 +251,7 @@ fn rights_that_cannot_be_dropped_are_no_start() {
     if !is_root() {
         let fleet = Fleet::idle("no-rights", 1);
         let ran = process::run(&mut fleet.command(0, &["-u", "0"]));
-        assert_refused(&ran, &["cannot become user 0"]);
+        assert_refused(&ran, &["cannot switch to user 0"]);
         return;
     }
     // A directory that the user may not write to.
@@ -444,7 +444,7 @@ fn what_is_not_needed_is_given_up() {
         fs::remove_file(&key).unwrap();
         std::os::unix::fs::symlink("../elsewhere/key", &key).unwrap();
         fleet.daemon(at).signal("HUP");
-        fleet.daemon(at).wait_for_log("Permission denied: a restart is needed");
+        fleet.daemon(at).wait_for_log("Permission denied: the old keys stay in use");
     }
     // All that it is for goes on.
     tree::write(fleet.path(0, "dir/file"), "x");

@@ -22,7 +22,7 @@ fn two_plain_sends_both_complete_and_one_is_told() {
     let first = first.end();
     assert_eq!([first.code, second.code], [Some(0); 2], "{first:?} {second:?}");
     assert!(first.errors().is_empty() && second.errors().is_empty(), "{first:?} {second:?}");
-    let warning = format!("warning: {} is sending to the base directory of h2 too\n", fleet.ip(0));
+    let warning = format!("warning: {} is also sending to the base directory on h2\n", fleet.ip(0));
     let told = format!("{}{}", second.out, second.err);
     assert!(told.contains(&warning), "{second:?}");
     for at in 0..3 {
@@ -74,7 +74,7 @@ fn who_waits_in_vain_is_told_for_whom() {
     let ran = fleet.msync(1, &["dsync", "-r", "dir"]);
     let took = began.elapsed();
     assert!((25..40).contains(&took.as_secs()), "{took:?}");
-    let line = format!("error: dir is held by a transfer of {}", fleet.ip(0));
+    let line = format!("error: dir is in use by a transfer from {}", fleet.ip(0));
     assert_eq!((ran.code, ran.errors()), (Some(2), vec![line.as_str()]), "{ran:?}");
     assert!(fleet.path(2, "dir/extra").exists());
     // Who leaves lets go of it.

@@ -35,7 +35,7 @@ fn a_daemon_of_another_version_is_named_once_and_ignored() {
     for version in [8, VERSION + 1, 8, 8] {
         hear(&packet(version, PacketKind::Hello, Role::Control));
     }
-    let line = "a makuosan at 127.9.9.9 has another version of the protocol: it is ignored";
+    let line = "ignoring the daemon at 127.9.9.9: it has another version of the protocol";
     fleet.daemon(1).wait_for_log(line);
     assert_eq!(log(&mut fleet), 1, "{}", fleet.daemon(1).log());
     let members = fleet.console(1).ask("members -v");

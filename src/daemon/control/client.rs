@@ -1,4 +1,4 @@
-//! One connection to the console: its socket, its session, and what it waits for.
+//! A connection to the console: its socket, its session, and what its command waits for.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,14 +12,14 @@ use crate::daemon::unread::Unread;
 use crate::ids::TransferNo;
 use crate::time::{Span, Time};
 
-/// A client that takes nothing of its output for so long is closed: while a command works for it, and
+/// A client that reads nothing of its output for this long is closed: while its command runs, and
 /// otherwise.
 const DEAF: Span = Span::from_secs(600);
 const DEAF_AT_PROMPT: Span = Span::from_secs(60);
-/// A client that has given no whole line, or no password, for so long is closed.
+/// A client that has sent no complete line, or no password, within this time is closed.
 const SILENT: Span = Span::from_secs(60);
 
-/// A connection of either kind.
+/// A TCP or Unix connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -54,13 +54,13 @@ impl AsFd for Stream {
 /// What a client's command waits for.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// Nothing: it has no command.
+    /// Nothing: there is no command.
     Idle,
-    /// The members of a young daemon to be known.
+    /// A daemon that has just started to know its members.
     Unsettled(Arc<Order>),
-    /// This transfer. If somebody else holds its path, it is tried again until the time given.
+    /// This transfer. If another host's transfer holds the path, it is retried until the given time.
     Transfer(TransferNo, Arc<Order>, Time),
-    /// Somebody else's transfer to end: when to try again, and until when.
+    /// Another host's transfer to end: when to retry next, and until when.
     Held(Arc<Order>, Time, Time),
 }
 
@@ -68,14 +68,14 @@ pub(crate) struct Client {
     pub(crate) id: u32,
     pub(crate) session: Session,
     pub(crate) work: Work,
-    /// What the client has not read, for the sender.
+    /// The client's unread output, shared with its transfer.
     pub(crate) unread: Unread,
     stream: Stream,
-    /// When the client last took something, or had nothing to take.
+    /// When the client last read something, or had nothing to read.
     took: Time,
     /// When it connected.
     since: Time,
-    /// How many prompts it had when this was looked at last, and since when it has been so.
+    /// How many prompts it has had, and since when.
     prompt: (u64, Time),
     gone: bool,
 }
@@ -85,7 +85,7 @@ impl Client {
         match &stream {
             Stream::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
-                // Short answers should not wait for more.
+                // Send short answers immediately.
                 stream.set_nodelay(true)?;
             }
             Stream::Unix(stream) => stream.set_nonblocking(true)?,
@@ -108,22 +108,22 @@ impl Client {
         self.stream.as_fd()
     }
 
-    /// Whether the connection is to be closed now.
+    /// Whether the connection can be closed now.
     pub(crate) fn is_over(&self) -> bool {
         self.gone || (self.session.is_closed() && self.session.unread() == 0)
     }
 
-    /// Why the client is to be closed by now, though it has not said so.
+    /// If the client has timed out, why.
     pub(crate) fn is_late(&self, now: Time) -> Option<&'static str> {
         match (self.deaf_at(), self.silent_at()) {
-            (Some(at), _) if now >= at => Some("reads nothing"),
-            (_, Some(at)) if now >= at && self.session.is_locked() => Some("gives no password"),
-            (_, Some(at)) if now >= at => Some("says nothing"),
+            (Some(at), _) if now >= at => Some("it did not read its output"),
+            (_, Some(at)) if now >= at && self.session.is_locked() => Some("it gave no password"),
+            (_, Some(at)) if now >= at => Some("it sent no command"),
             _ => None,
         }
     }
 
-    /// When it will be, if nothing happens.
+    /// When the client will time out.
     pub(crate) fn late_at(&self) -> Option<Time> {
         self.deaf_at().into_iter().chain(self.silent_at()).min()
     }
@@ -137,9 +137,9 @@ impl Client {
         self.session.awaits_first().then(|| self.since + SILENT)
     }
 
-    /// How well the client can be done without, if it can be: one that has no command, for as long as
-    /// that; first those that have not given the password. A command whose client reads nothing does not
-    /// work either.
+    /// If the client can be closed to make room, its rank: clients that have not given the password
+    /// come first, then by how long they have been idle. A client with a command counts as idle if
+    /// it does not read.
     pub(crate) fn spare(&self, now: Time) -> Option<(bool, Span)> {
         let stuck = self.session.unread() > 0 && now >= self.took + DEAF_AT_PROMPT;
         match self.session.is_busy() || self.session.can_obey() {
@@ -148,28 +148,28 @@ impl Client {
         }
     }
 
-    /// Notes whether the client is still at the same prompt.
+    /// Notes since when the client has been at the same prompt.
     pub(crate) fn note_prompt(&mut self, now: Time) {
         if self.session.is_busy() || self.session.prompts() != self.prompt.0 {
             self.prompt = (self.session.prompts(), now);
         }
     }
 
-    /// Closes the connection, to make room, with a word if that can be written.
+    /// Closes the connection to make room, with a message if it can be written.
     pub(crate) fn dismiss(&mut self, now: Time) {
         self.session.dismiss();
         self.write(now);
         self.gone = true;
     }
 
-    /// Reads what is there; `hung_up`: nobody is at the other end any more.
+    /// Reads available input; `hung_up`: the other end is closed.
     pub(crate) fn read(&mut self, hung_up: bool) {
         let mut buffer = [0; 8_192];
         match self.stream.read(&mut buffer) {
             Ok(0) => {
                 self.session.end_of_input();
-                // A script may end its input and wait for the answers. A client that asked for signs
-                // of life writes `quit` before it goes: without that, nobody is there any more.
+                // A script may end its input and wait for the answers. A client that asked for
+                // keepalives sends `quit` first: without that, it has gone.
                 self.gone = hung_up || self.session.is_alive_on();
             }
             Ok(got) => self.session.input(&buffer[..got]),
@@ -179,7 +179,8 @@ impl Client {
         }
     }
 
-    /// Writes what the client takes; whether it was too much unread before and is not any more.
+    /// Writes as much output as possible. True if a transfer that was paused for this client can
+    /// continue.
     pub(crate) fn write(&mut self, now: Time) -> bool {
         let before = self.unread.get();
         while self.session.unread() > 0 && !self.gone {
@@ -197,7 +198,7 @@ impl Client {
         if self.session.unread() == 0 {
             self.took = now;
         }
-        // What the sender has added meanwhile may have been the bit too much.
+        // The sender may have added more in the meantime.
         self.unread.set(before, self.session.unread())
     }
 }

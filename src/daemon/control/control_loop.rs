@@ -34,12 +34,12 @@ use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::time::{Span, Time};
 
-/// How the line begins that says that a key file was not read again.
+/// The beginning of the line that says that a key file could not be read again.
 const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
-/// A path that another host's transfer holds is waited for so long.
+/// How long a path that another host's transfer holds is waited for.
 const PATIENCE: Span = Span::from_secs(30);
-/// What this daemon's console does.
+/// What this daemon's console offers.
 const OFFER: Offer = Offer::ALL;
 
 pub(crate) struct Control {
@@ -56,7 +56,7 @@ pub(crate) struct Control {
     figures: Figures,
 }
 
-/// What the control thread waits for, beside its clients.
+/// What the control thread waits for, besides its clients.
 pub(crate) struct Inputs {
     pub(crate) waker: Waker,
     pub(crate) signals: SignalFd,
@@ -83,7 +83,7 @@ impl Control {
             door,
             clients: Vec::new(),
             next_client: 1,
-            // Any number will do to start from.
+            // The first number is arbitrary.
             next_number: TransferNo::new((seed as u32 >> 2).max(1)),
             rng: Rng::new(seed),
             ticked: now,
@@ -91,12 +91,12 @@ impl Control {
         }
     }
 
-    /// The base directory as it is outside a chroot.
+    /// The base directory as seen from outside a chroot.
     pub(crate) fn base(&self) -> &Path {
         &self.settings.base
     }
 
-    /// Runs until a signal says stop.
+    /// Runs until a signal ends the daemon.
     pub(crate) fn run(mut self) -> ExitCode {
         loop {
             let now = clock::now();
@@ -107,7 +107,7 @@ impl Control {
             let ready = match self.wait(timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    log::error(format_args!("cannot wait: {}", ErrorText(&error)));
+                    log::error(format_args!("cannot wait for events: {}", ErrorText(&error)));
                     return self.stop(ExitCode::FAILURE);
                 }
             };
@@ -169,11 +169,11 @@ impl Control {
         })
     }
 
-    /// When something is to be done though nothing happens.
+    /// When the next timer is due.
     fn next(&self, now: Time) -> Option<Time> {
         let busy = self.clients.iter().any(|client| client.session.is_busy());
         let receiving = !lock(&self.shared.recvs).is_empty();
-        // An idle daemon wakes up for its log alone.
+        // An idle daemon wakes up only for its log.
         let tick = Some(self.ticked + if busy || receiving { SECOND } else { SECOND * 10 });
         let members = Some(self.membership.next());
         let retry = self.clients.iter().filter_map(|client| match client.work {
@@ -184,7 +184,7 @@ impl Control {
         let retry = retry.min();
         let late = self.clients.iter().filter_map(Client::late_at).min();
         let door = self.door.opens(&self.clients);
-        // Lines that came while the client had too much to read.
+        // Commands that arrived while the client had too much output to read.
         let obey = self.clients.iter().any(|client| client.session.can_obey()).then_some(now);
         let timers = [members, tick, retry, late, door, obey];
         timers.into_iter().flatten().min().map(|at| at.max(now))
@@ -205,25 +205,27 @@ impl Control {
         true
     }
 
-    /// SIGHUP: what is outside may be another now.
+    /// SIGHUP: reopens the log and reads the key files again.
     fn hang_up(&self) {
         log::reconnect();
         let Some(keys) = &self.shared.keys else { return };
         if self.settings.chroot {
-            let why = "it is outside of the chroot";
-            return log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed"));
+            let why = "it is outside the chroot: restart the daemon to read it";
+            return log::error(format_args!("{KEPT_KEY}: {why}"));
         }
         match keyfile::keyring(&self.settings.keys, crate::sys::ids::effective().uid) {
             Ok(ring) if ring.is_same(&keys.ring()) => {
-                log::notice(format_args!("key file reloaded: unchanged"))
+                log::notice(format_args!("key file reloaded: no change"))
             }
             Ok(ring) => {
-                let count = ring.count();
-                let keys_are = if count == 1 { "key" } else { "keys" };
-                log::notice(format_args!("key file reloaded: {count} {keys_are} accepted"));
+                let accepted = match ring.count() {
+                    1 => "1 key accepted".to_owned(),
+                    count => format!("{count} keys accepted"),
+                };
+                log::notice(format_args!("key file reloaded: {accepted}"));
                 keys.replace(ring);
             }
-            Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: a restart is needed")),
+            Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: the old keys stay in use")),
         }
     }
 
@@ -311,12 +313,12 @@ impl Control {
         self.membership.keep_joined(now);
     }
 
-    /// Every transfer before this one is closed.
+    /// All transfers before this one are closed.
     pub(crate) fn oldest_open(&self) -> TransferNo {
         lock(&self.shared.open).first().copied().unwrap_or(self.next_number)
     }
 
-    /// Obeys the commands that clients have given.
+    /// Executes the clients' commands.
     fn commands(&mut self, now: Time) {
         self.door.answer(now, &mut self.clients);
         for at in 0..self.clients.len() {
@@ -363,8 +365,8 @@ impl Control {
         }
     }
 
-    /// Starts what a client asks for, or answers why not. If somebody else holds its path, it is
-    /// tried again until the time given.
+    /// Starts the transfer that a client asks for, or answers why not. If another host's transfer
+    /// holds the path, this is retried until the given time.
     fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         let number = self.next_number;
         let client = &self.clients[at];
@@ -400,8 +402,8 @@ impl Control {
         }
     }
 
-    /// Another host has the path of a client's transfer: it is tried again after a random while, or
-    /// given up.
+    /// Another host's transfer holds the path of a client's transfer: retries after a random time, or
+    /// gives up.
     fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
         let Some(client) = self.client(client) else { return };
@@ -440,7 +442,7 @@ impl Control {
         self.figures.status(now, &self.shared, members, &self.settings, commands)
     }
 
-    /// Writes to clients, and lets go of those that are through.
+    /// Writes output to clients, and removes those that are finished.
     fn tidy(&mut self, now: Time) {
         let sender = &self.shared.sender;
         self.figures.note_open(&self.shared);
@@ -457,7 +459,7 @@ impl Control {
         });
     }
 
-    /// Says goodbye and waits for the threads to undo what is under way.
+    /// Announces that this host leaves, and tells the threads to stop.
     fn stop(mut self, status: ExitCode) -> ExitCode {
         self.membership.leave();
         self.shared.sender.send(ToSender::Stop);
@@ -476,6 +478,6 @@ struct Ready {
     woken: bool,
     tcp: bool,
     unix: bool,
-    /// Clients by their place, and whether they have hung up.
+    /// Clients by their index, and whether they have hung up.
     readable: Vec<(usize, bool)>,
 }

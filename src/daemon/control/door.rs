@@ -1,4 +1,4 @@
-//! Who may use the console: everybody, or those that know the password.
+//! Access to the console: open, or with a password.
 
 use super::client::Client;
 use crate::console::password::{Gate, Secret};
@@ -6,7 +6,7 @@ use crate::console::{Offer, Session};
 use crate::log;
 use crate::time::Time;
 
-/// Lets clients in: all of them, or those that know the password.
+/// Admits clients: all of them, or those that know the password.
 #[derive(Debug)]
 pub(crate) struct Door {
     secret: Option<Secret>,
@@ -27,7 +27,7 @@ impl Door {
         if network { session.strict() } else { session }
     }
 
-    /// Answers the passwords that may be answered now, in the order of the clients.
+    /// Answers the passwords that are due for an answer, in the order of the clients.
     pub(crate) fn answer(&mut self, now: Time, clients: &mut [Client]) {
         let waiting = clients.iter_mut().filter(|client| client.session.wants_answer());
         for client in waiting {
@@ -37,12 +37,12 @@ impl Door {
             let Some(right) = client.session.answer() else { continue };
             self.gate.answered(now, right);
             if !right {
-                log::notice(format_args!("client {} gives a wrong password", client.id));
+                log::notice(format_args!("client {}: wrong password", client.id));
             }
         }
     }
 
-    /// When the next password may be answered, if one waits.
+    /// When the next password is due for an answer, if one is waiting.
     pub(crate) fn opens(&self, clients: &[Client]) -> Option<Time> {
         let waits = clients.iter().any(|client| client.session.wants_answer());
         waits.then(|| self.gate.opens())

@@ -1,4 +1,4 @@
-//! The members of the group: what they send, what they are sent, and who is told of them.
+//! Membership: joins the group, exchanges HELLO and BYE, and tells the other threads of changes.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::wire::feedback::Feedback;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::Hello;
 
-/// While the group is not joined, it is tried so often.
+/// How often joining the group is retried.
 const JOIN_EVERY: Span = Span::from_secs(2);
-/// An interface may go and come back, and its memberships with it: so often the group is joined again.
+/// How often the group is joined again, as an interface that went down loses its memberships.
 const REJOIN_EVERY: Span = Span::from_secs(30);
-/// A receiver that has been writing for so long is spoken for.
+/// After writing for this long, the receiver is reported as busy.
 const BUSY_AFTER: Span = Span::from_secs(1);
 
-/// The table of members, with all that it takes to keep it.
+/// The table of members, and what is needed to maintain it.
 pub(crate) struct Membership {
     pub(super) members: Members,
     shared: Arc<Shared>,
     seal: Seal,
-    /// When the group was last joined, or tried to.
+    /// When joining the group was last tried.
     joined_at: Time,
 }
 
@@ -39,14 +39,14 @@ impl Membership {
         Membership { members, shared, seal, joined_at: now }
     }
 
-    /// When something is to be done though nothing comes.
+    /// When the next action is due.
     pub(super) fn next(&self) -> Time {
         let join = self.join_at();
         self.members.poll_timeout().map_or(join, |at| at.min(join))
     }
 
-    /// Lets the table do what is due, and tells everyone what has changed. All transfers before
-    /// `oldest` are closed.
+    /// Does what is due and tells the other threads of changes. All own transfers before `oldest` are
+    /// closed.
     pub(super) fn drive(&mut self, now: Time, oldest: TransferNo) {
         self.members.set_oldest_open(oldest);
         self.members.timeout(now);
@@ -56,13 +56,13 @@ impl Membership {
         }
     }
 
-    /// Says goodbye.
+    /// Announces that this host leaves.
     pub(super) fn leave(&mut self) {
         self.members.leave();
         self.transmit();
     }
 
-    /// Joins the group, now and then again.
+    /// Joins the group if that is due.
     pub(super) fn keep_joined(&mut self, now: Time) {
         if now < self.join_at() {
             return;
@@ -90,7 +90,7 @@ impl Membership {
         self.joined_at + if self.shared.net.joined() { REJOIN_EVERY } else { JOIN_EVERY }
     }
 
-    /// While a disk holds up the receiver, this says for it that the daemon lives.
+    /// Tells senders that this host is busy, while the receiver is blocked by a disk and cannot answer.
     pub(super) fn say_busy(&mut self, now: Time) {
         let since = self.shared.writing_since.load(Ordering::Relaxed);
         if since == 0 || now.micros() < since + BUSY_AFTER.micros() {
@@ -109,7 +109,7 @@ impl Membership {
         match event {
             Event::Joined(member) => {
                 let (name, ip) = (&member.name, member.addr.ip());
-                log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) joins"));
+                log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) joined"));
                 lock(&self.shared.strangers).joined(*ip);
                 self.shared.set_peer(member.node, Some(Peer { addr: member.addr }));
             }
@@ -118,10 +118,12 @@ impl Membership {
             }
             Event::Left { member, reason } => {
                 let how = match reason {
-                    DepartureReason::Bye => "leaves",
-                    DepartureReason::Silent => "is silent, and no member any more",
-                    DepartureReason::Replaced { .. } => "was started anew",
-                    DepartureReason::Dropped => "did not answer, and is no member any more",
+                    DepartureReason::Bye => "left",
+                    DepartureReason::Silent => "timed out and is no longer a member",
+                    DepartureReason::Replaced { .. } => "restarted",
+                    DepartureReason::Dropped => {
+                        "did not answer in a transfer and is no longer a member"
+                    }
                 };
                 let (name, ip) = (&member.name, member.addr.ip());
                 log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));

@@ -1,4 +1,4 @@
-//! The control thread: the clients of the console and what they ask for, members, signals.
+//! The control thread: console clients and their commands, membership, signals.
 
 mod client;
 pub(super) mod control_loop;

@@ -1,4 +1,4 @@
-//! The places for clients: how many there are, and who has to leave one.
+//! The limit on clients, and which of them are closed.
 
 use std::cmp::Reverse;
 
@@ -7,29 +7,30 @@ use crate::ids::TransferNo;
 use crate::log;
 use crate::time::Time;
 
-/// How many clients there can be.
+/// The most clients at a time.
 const MOST: usize = 64;
 
-/// Whether there is room for one client more.
+/// Whether there is room for another client.
 #[derive(Debug)]
 pub(crate) enum Room {
-    /// There was.
+    /// There was room.
     Free,
-    /// There is, as one has left. Its transfer, if it had one, is to be called off.
+    /// A client was closed to make room. Its transfer, if it had one, has to be aborted.
     Left(Option<TransferNo>),
-    /// There is none: all have commands at work.
+    /// There is no room: all clients are running commands.
     Full,
 }
 
-/// Makes room for the client that will be `id`. If all places are taken, whoever has been longest at the
-/// prompt leaves: connections that are opened and say nothing shut nobody out.
+/// Makes room for the new client `id`. At the limit, the client that has been idle the longest is
+/// closed, so that idle connections cannot keep others out.
 pub(crate) fn make_room(clients: &mut Vec<Client>, id: u32, now: Time) -> Room {
     if clients.len() < MOST {
         return Room::Free;
     }
     let spare = clients.iter().enumerate().filter_map(|(at, one)| Some((one.spare(now)?, at)));
     let Some((_, at)) = spare.max_by_key(|&(spare, at)| (spare, Reverse(at))) else {
-        let text = format_args!("client {id} is refused: {MOST} have commands at work");
+        let text =
+            format_args!("client {id} refused: all {MOST} connected clients are running commands");
         log::limited(log::Level::NOTICE, "full", None, text);
         return Room::Full;
     };
@@ -40,8 +41,8 @@ pub(crate) fn make_room(clients: &mut Vec<Client>, id: u32, now: Time) -> Room {
         "room",
         None,
         format_args!(
-            "client {} makes room for client {id}: {MOST} were connected, and it was longest at the \
-             prompt",
+            "client {} closed to make room for client {id}: {MOST} clients were connected, and it was \
+             idle the longest",
             client.id
         ),
     );
@@ -51,10 +52,10 @@ pub(crate) fn make_room(clients: &mut Vec<Client>, id: u32, now: Time) -> Room {
     })
 }
 
-/// Whether a client is to be closed because it is late with something, which is said in the log.
+/// Whether a client has timed out and has to be closed; logs why.
 pub(crate) fn is_late(client: &Client, now: Time) -> bool {
     let Some(why) = client.is_late(now) else { return false };
-    let text = format_args!("client {} {why}; closed", client.id);
+    let text = format_args!("client {} closed: {why}", client.id);
     log::limited(log::Level::NOTICE, "late", None, text);
     true
 }
@@ -105,7 +106,7 @@ mod tests {
     fn who_says_nothing_is_closed_after_a_minute_and_who_has_spoken_is_not() {
         let mut silent = client(1, open(), at(0));
         assert_eq!((silent.0.is_late(at(59)), silent.0.late_at()), (None, Some(at(60))));
-        assert_eq!(silent.0.is_late(at(60)), Some("says nothing"));
+        assert_eq!(silent.0.is_late(at(60)), Some("it sent no command"));
         // Half a line is none.
         say(&mut silent, "statu", at(1));
         assert!(silent.0.is_late(at(60)).is_some());
@@ -114,7 +115,7 @@ mod tests {
         silent.0.write(at(2));
         assert_eq!((silent.0.is_late(at(100_000)), silent.0.late_at()), (None, None));
         let mut locked = client(2, guarded(), at(0));
-        assert_eq!(locked.0.is_late(at(60)), Some("gives no password"));
+        assert_eq!(locked.0.is_late(at(60)), Some("it gave no password"));
         say(&mut locked, "secret\n", at(2));
         assert_eq!(locked.0.is_late(at(100_000)), None);
     }
@@ -131,7 +132,7 @@ mod tests {
             lines += 1;
         }
         assert_eq!(deaf.0.is_late(at(60)), None);
-        assert_eq!(deaf.0.is_late(at(61)), Some("reads nothing"));
+        assert_eq!(deaf.0.is_late(at(61)), Some("it did not read its output"));
         // What is obeyed waits until there is room.
         let before = deaf.0.session.unread();
         for _ in 0..1_000 {
@@ -161,7 +162,7 @@ mod tests {
         }
         assert_eq!(
             (busy.0.is_late(at(599)), busy.0.is_late(at(600))),
-            (None, Some("reads nothing"))
+            (None, Some("it did not read its output"))
         );
     }
 

@@ -1,10 +1,10 @@
-//! What the control thread has to know of the configuration.
+//! The part of the configuration that the control thread needs.
 
 use std::path::PathBuf;
 
 use crate::time::Span;
 
-/// What the control loop has to know of the configuration.
+/// The part of the configuration that the control thread needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) no_send: bool,
@@ -13,11 +13,11 @@ pub(crate) struct Settings {
     pub(crate) timeout: Span,
     pub(crate) rate: Option<u32>,
     pub(crate) sendsize: u64,
-    /// The base directory as it is outside a chroot.
+    /// The base directory as seen from outside a chroot.
     pub(crate) base: PathBuf,
     pub(crate) chroot: bool,
-    /// What the daemon has given up.
+    /// The restrictions in force, as shown by `status`.
     pub(crate) confined: String,
-    /// The key files, by paths that hold wherever the daemon is.
+    /// The absolute paths of the key files.
     pub(crate) keys: Vec<PathBuf>,
 }

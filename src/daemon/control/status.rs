@@ -9,12 +9,12 @@ use crate::daemon::shared::{Shared, lock};
 use crate::engine::members::Members;
 use crate::time::{Span, Time};
 
-/// What `status` shows of what has been.
+/// Figures that `status` shows over time.
 #[derive(Debug)]
 pub(super) struct Figures {
-    /// The most transfers that were open at once, both ways.
+    /// The most transfers, in and out, that were open at the same time.
     most_open: u64,
-    /// Bytes sent when `status` last asked, and when that was.
+    /// The bytes sent at the last `status`, and its time.
     asked: (u64, Time),
 }
 
@@ -23,13 +23,13 @@ impl Figures {
         Figures { most_open: 0, asked: (0, now) }
     }
 
-    /// Takes note of how many transfers are open now.
+    /// Notes how many transfers are open now.
     pub(super) fn note_open(&mut self, shared: &Shared) {
         let open = lock(&shared.sends).len() + lock(&shared.recvs).len();
         self.most_open = self.most_open.max(open as u64);
     }
 
-    /// The answer to `status`; `commands` are those of other clients.
+    /// The answer to `status`; `commands` are the running commands of other clients.
     pub(super) fn status(
         &mut self,
         now: Time,
@@ -103,7 +103,7 @@ pub(super) fn members(now: Time, shared: &Shared, members: &Members, form: Form)
     report::members(&rows, &strangers, form)
 }
 
-/// What was received and not used, by reason.
+/// The counts of dropped packets, by reason.
 fn dropped(shared: &Shared, members: &Members) -> Dropped {
     let counters = &shared.counters;
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Whom a command is for.
+//! The targets of a command.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::daemon::sending::launch::Refusal;
 use crate::engine::members::{Member, Members};
 use crate::name::{Escaped, NodeId};
 
-/// The members that a transfer is for: those named, or all that receive.
+/// The targets of a transfer: the members named, or all members that receive.
 ///
 /// # Errors
-/// One for each name that is not that of one member that receives.
+/// One for each name that does not stand for exactly one member that receives.
 pub(super) fn targets(members: &Members, named: &[String]) -> Result<Vec<Member>, Refusal> {
     let receiving = || members.members().filter(|member| member.receives);
     if named.is_empty() {

@@ -1,4 +1,4 @@
-//! The disk thread: plans, stages and commits what comes in.
+//! The disk thread: plans, stages and commits incoming batches.
 
 use std::collections::VecDeque;
 use std::sync::mpsc;
@@ -8,8 +8,8 @@ use crate::daemon::shared::Shared;
 use crate::engine::disk_job::DiskJob;
 use crate::fs::disk::Disk;
 
-/// Does one job after another, until the receiver has ended. A commit passes the stages of
-/// later batches, which need not be there before it: what is complete shows as soon as it can.
+/// Runs one job after another until the receiver has ended. Commits go first: they do not depend on
+/// jobs of later batches, and finished files should appear as early as possible.
 pub(crate) fn run(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Shared) {
     let mut waiting: VecDeque<DiskJob> = VecDeque::new();
     loop {

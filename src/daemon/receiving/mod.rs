@@ -1,4 +1,4 @@
-//! The receiver thread: packets off the sockets, and the transfers that come in.
+//! Incoming packets and transfers: the receiver thread and the disk thread.
 
 pub(super) mod disk;
 pub(super) mod receiver;

@@ -1,4 +1,4 @@
-//! The receiver thread: takes packets off the sockets, routes them, writes blocks of streamed files.
+//! The receiver thread: reads the sockets, routes packets, and writes the blocks of streamed files.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSlice};
@@ -26,13 +26,13 @@ use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role};
 use crate::wire::hello::Hello;
 use crate::wire::outcome::Reason;
 
-/// So many times both sockets are read before anything is answered.
+/// How many times both sockets are read before answers are sent.
 const TURNS: usize = 4;
-/// A member's packets are reported to the control loop so often.
+/// How often packets of a member are reported to the control thread.
 const HEARD_EVERY: Span = Span::from_secs(1);
-/// The version of the C makuosan's packets.
+/// The protocol version of makuosan 1.
 const OLD_VERSION: u8 = 7;
-/// So many old daemons are named; nobody needs the names of more.
+/// At most this many daemons of version 1 are logged.
 const MOST_OLD: usize = 64;
 
 pub(crate) struct Receiver {
@@ -46,11 +46,11 @@ pub(crate) struct Receiver {
     replays: Replays,
     receives: bool,
     heard: HashMap<NodeId, Time>,
-    /// Old daemons that were named.
+    /// Daemons of version 1 that were logged.
     old: BTreeSet<Ipv4Addr>,
 }
 
-/// Neighbouring blocks of a streamed file, written at once.
+/// Consecutive blocks of a streamed file, written in one call.
 struct Run<'a> {
     key: TransferKey,
     batch: BatchNo,
@@ -95,7 +95,7 @@ impl Receiver {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until told to stop.
     pub(crate) fn run(mut self) {
         let mut batch = RecvBatch::new(&self.shared.net);
         loop {
@@ -119,7 +119,7 @@ impl Receiver {
         }
     }
 
-    /// Takes the messages; false if one of them says stop.
+    /// Handles the queued messages; false if told to stop.
     fn messages(&mut self) -> bool {
         self.waker.drain();
         let now = clock::now();
@@ -147,8 +147,8 @@ impl Receiver {
         true
     }
 
-    /// Reads both sockets. Repairs come by one, polls by the other: what was sent before a poll should
-    /// be in before the poll is answered.
+    /// Reads both sockets. Repairs and polls may arrive on different sockets, and what was sent before a
+    /// poll should be read before the poll is answered.
     fn receive(&mut self, batch: &mut RecvBatch) {
         for _ in 0..TURNS {
             let mut got = 0;
@@ -251,10 +251,10 @@ impl Receiver {
                     self.stranger(now, *from.ip(), Strange::OtherVersion);
                 }
                 let old = packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION;
-                // They go on sending for as long as they live; once is enough.
+                // They keep sending; logging it once is enough.
                 if old && self.old.len() < MOST_OLD && self.old.insert(*from.ip()) {
                     log::notice(format_args!(
-                        "{} seems to run a makuosan of version 1, which is ignored",
+                        "ignoring packets of makuosan version 1 from {}",
                         from.ip()
                     ));
                 }
@@ -262,19 +262,19 @@ impl Receiver {
         }
     }
 
-    /// A packet came that a daemon with another key has sent, or somebody in its name.
+    /// Notes a packet of a daemon that cannot take part, or of somebody pretending to be one.
     fn stranger(&self, now: Time, addr: Ipv4Addr, strange: Strange) {
         let mut strangers = lock(&self.shared.strangers);
         if !self.shared.net.subnet_contains(addr) {
             return;
         }
-        // A member's packet that was damaged does not make it a stranger.
+        // A damaged packet does not turn a member into a stranger.
         if !strangers.knows(addr) && self.shared.is_member_address(addr) {
             return;
         }
         if strangers.seen(now, addr, strange) {
             let has = strange.words();
-            log::notice(format_args!("a makuosan at {addr} has {has}: it is ignored"));
+            log::notice(format_args!("ignoring the daemon at {addr}: it has {has}"));
         }
     }
 
@@ -297,7 +297,7 @@ impl Receiver {
         }
     }
 
-    /// A block of a body: into memory at once, into a file together with its neighbours.
+    /// Takes a block of a body: into memory immediately, into a file together with adjacent blocks.
     fn block<'a>(
         &mut self,
         now: Time,
@@ -366,7 +366,7 @@ impl Receiver {
         }
     }
 
-    /// Hands on what the packets have led to.
+    /// Passes on the results: disk jobs, answers, log lines.
     fn act(&mut self, now: Time) {
         while let Some(job) = self.reception.poll_job() {
             if let DiskJob::Close { key, .. } = job {
@@ -394,13 +394,13 @@ impl Receiver {
                 log::many(log::Level::INFO, "transfers", text);
             };
             match event {
-                Event::Opened(key) => many(format_args!("transfer {key} begins")),
-                Event::Ended(key) => many(format_args!("transfer {key} is complete")),
+                Event::Opened(key) => many(format_args!("transfer {key} started")),
+                Event::Ended(key) => many(format_args!("transfer {key} completed")),
                 Event::Aborted(key, why) => log::limited(
                     log::Level::NOTICE,
                     "aborted",
                     None,
-                    format_args!("transfer {key} ended early: {why}"),
+                    format_args!("transfer {key} aborted: {why}"),
                 ),
             }
         }

@@ -1,4 +1,4 @@
-//! What a transfer has come to on one host.
+//! The results of a transfer on one host.
 
 use crate::console::error::ErrorLine;
 use crate::console::reply::{self, CheckCount, HostReport, HostStatus, Said, Total};
@@ -7,35 +7,35 @@ use crate::name::RelPath;
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::outcome::{Need, Reason};
 
-/// A host's further errors are only counted.
+/// After this many errors of a host, further ones are only counted.
 const MOST_ERRORS: u64 = 100;
 
-/// What a transfer has come to on one host.
+/// The results of a transfer on one host.
 #[derive(Debug)]
 pub(super) struct HostTally {
     pub(super) report: HostReport,
-    /// Errors that were shown, and that were not.
+    /// All errors, whether shown or not.
     errors: u64,
-    /// Entries that differ on a host that is never written to.
+    /// Entries that differ on a read-only host.
     pub(super) readonly: u64,
     /// The host has left the transfer.
     pub(super) gone: bool,
 }
 
 impl HostTally {
-    /// `check`: a comparison counts what it shows.
+    /// `check`: this is a comparison, and its results are counted.
     pub(super) fn new(host: &Host, check: bool) -> Self {
         let check = check.then(CheckCount::default);
         let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
         HostTally { report, errors: 0, readonly: 0, gone: false }
     }
 
-    /// The status is this one, if it was none as bad.
+    /// Sets the status, unless it is already worse.
     pub(super) fn worsen(&mut self, status: HostStatus) {
         self.report.status = self.report.status.max(status);
     }
 
-    /// What a comparison has shown of an entry; whether the host does not have it as it is here.
+    /// Notes the comparison of an entry. True if the host's copy differs or could not be compared.
     pub(super) fn compared(
         &mut self,
         total: &mut Total,
@@ -74,7 +74,7 @@ impl HostTally {
         }
     }
 
-    /// An entry fails on the host.
+    /// Notes that an entry failed on the host.
     pub(super) fn error(
         &mut self,
         total: &mut Total,
@@ -92,8 +92,8 @@ impl HostTally {
         }
     }
 
-    /// Something that the host had too much could not be deleted; the line to say so, if there is
-    /// still room for one.
+    /// Notes that something could not be deleted. Gives the line to show, unless there have been too
+    /// many.
     pub(super) fn not_deleted(&mut self, error: ErrorLine) -> Option<Said> {
         self.errors += 1;
         self.report.error(error.report.clone());
@@ -103,7 +103,7 @@ impl HostTally {
         (self.errors <= MOST_ERRORS).then(|| error.into())
     }
 
-    /// How many errors were counted and not shown.
+    /// How many errors were counted but not shown.
     pub(super) fn more_errors(&self) -> u64 {
         self.errors.saturating_sub(MOST_ERRORS)
     }

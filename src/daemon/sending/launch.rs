@@ -1,4 +1,4 @@
-//! Starting a transfer: its walker, and what the sender thread is told of it.
+//! Starting a transfer: checks, the walker thread, and the message to the sender thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -22,31 +22,31 @@ use crate::ids::TransferNo;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
-/// The stack of a walker: its memory grows with the depth of a tree on the heap, not here.
+/// The stack size of a walker thread. (The depth of a tree costs heap, not stack.)
 const WALKER_STACK: usize = 256 << 10;
 
-/// A transfer that is to be started.
+/// A transfer to be started.
 pub(crate) struct Launch {
     pub(crate) number: TransferNo,
-    /// The first transfer that is open now.
+    /// The oldest transfer that is still open.
     pub(crate) oldest: TransferNo,
     pub(crate) order: Arc<Order>,
     pub(crate) targets: Vec<Member>,
-    /// The client that asks for it, the level of its lines, and whether it watches the progress.
+    /// The client that asks for it, its log level, and whether it watches the progress.
     pub(crate) client: u32,
     pub(crate) level: u8,
     pub(crate) watch: Watch,
-    /// What the client has not read.
+    /// The client's unread output.
     pub(crate) unread: Unread,
-    /// The command, as the client wrote it.
+    /// The command as the client wrote it.
     pub(crate) command: String,
-    /// The only user whose files are sent.
+    /// If set, only files of this user are sent.
     pub(crate) own_only: Option<u32>,
     pub(crate) parallel: usize,
     pub(crate) timeout: Span,
 }
 
-/// Why a transfer does not start: lines for the client, and what it comes to.
+/// Why a transfer does not start: the errors for the client, and the totals.
 pub(crate) struct Refusal {
     pub(crate) errors: Vec<ErrorLine>,
     pub(crate) total: Total,
@@ -60,10 +60,11 @@ impl Refusal {
 }
 
 impl Launch {
-    /// Starts the transfer, and gives its order: the path may have been found gone.
+    /// Starts the transfer. Returns the order, which is a different one if the path turns out to be
+    /// gone.
     ///
     /// # Errors
-    /// Why it does not start.
+    /// If the transfer cannot start.
     pub(crate) fn start(self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
         let hosts = self.targets.len();
         let refused = |error: ErrorLine| Refusal::one(error, hosts);
@@ -80,7 +81,7 @@ impl Launch {
         };
         let count = match (self.watch, &walk) {
             (Watch::Progress, Some(_)) => {
-                // Only to know how much there is: nothing is read.
+                // Only counts: no file is read.
                 let options = WalkOptions { digests: false, ..self.order.walk(self.own_only, gid) };
                 self.walker(shared, options).ok()
             }
@@ -134,7 +135,7 @@ impl Launch {
             refused(ErrorLine::new(Code::of_io(&error), why))
         })?;
         if let Some((totals, walk)) = totals {
-            // Without it, the progress shows no total.
+            // If this fails, the progress shows no totals.
             let _ = spawn("counter", move || walker::count(&totals, walk, &cancelled));
         }
         lock(&shared.open).insert(self.number);
@@ -147,7 +148,7 @@ impl Launch {
         Walker::new(Arc::clone(&shared.root), self.order.path.clone(), options)
     }
 
-    /// Whether a `sync` finds that its path is gone here.
+    /// Whether this is a `sync` whose path no longer exists here.
     fn is_gone(&self, error: &WalkError) -> bool {
         let WalkError::Io { error, .. } = error else { return false };
         let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));

@@ -1,4 +1,4 @@
-//! The sender thread and the walkers: the transfers that go out.
+//! Outgoing transfers: the sender thread and the walkers.
 
 mod host_tally;
 pub(super) mod launch;

@@ -1,4 +1,4 @@
-//! What the sender thread sends: packets put end to end, so that many leave in one call.
+//! The sender thread's packets, collected so that many are sent in one system call.
 
 use std::io::IoSliceMut;
 use std::net::SocketAddrV4;
@@ -16,9 +16,9 @@ use crate::time::Time;
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;
 
-/// What one segmented send takes: an IP packet less its headers, as the kernel counts (`ip(7)`).
+/// The most bytes of one segmented send: the largest IP packet less its headers.
 const ROOM: usize = 65_489;
-/// The most segments of one send (`UDP_MAX_SEGMENTS` of `include/linux/udp.h`).
+/// The most segments of one send (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`).
 const MOST_SEGMENTS: usize = 64;
 
 pub(crate) struct PacketsOut {
@@ -29,13 +29,13 @@ pub(crate) struct PacketsOut {
     end: usize,
     to: Option<SocketAddrV4>,
     segment: usize,
-    /// Nothing may follow a packet that is shorter than the first.
+    /// The last packet is shorter than the others, so nothing can follow it in the same send.
     full: bool,
     now: Time,
 }
 
 impl PacketsOut {
-    /// Sends at `rate` bytes a second at the most.
+    /// Sends at most `rate` bytes a second.
     pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         PacketsOut {
             seal: Seal::new(shared.me, Role::Sender, shared.keys.as_ref()),
@@ -50,22 +50,22 @@ impl PacketsOut {
         }
     }
 
-    /// When blocks may leave again, if a rate is set.
+    /// When blocks may be sent again, if there is a rate limit.
     pub(crate) fn next(&self) -> Option<Time> {
         self.bucket.as_ref().map(TokenBucket::next)
     }
 
-    /// Whether blocks may leave now.
+    /// Whether blocks may be sent now.
     pub(crate) fn open(&self, now: Time) -> bool {
         self.next().is_none_or(|next| next <= now)
     }
 
-    /// How many blocks of this size leave in one call.
+    /// How many blocks of this size fit in one send.
     pub(crate) fn most(block: u32) -> u32 {
         (ROOM / (AROUND + block as usize)).min(MOST_SEGMENTS) as u32
     }
 
-    /// Puts a packet behind the others.
+    /// Adds a packet.
     pub(crate) fn packet(&mut self, now: Time, to: Destination, header: Header, payload: &[u8]) {
         let len = AROUND + payload.len();
         if len > ROOM {
@@ -77,11 +77,11 @@ impl PacketsOut {
         self.seal.seal(header, packet);
     }
 
-    /// Puts neighbouring blocks of a body behind the others; `fill` gives their bytes, from the first
-    /// one's place in the body on.
+    /// Adds consecutive blocks of a body. `fill` is given the first block's offset in the body, and
+    /// provides the bytes.
     ///
     /// # Errors
-    /// What `fill` says; then nothing is sent.
+    /// The error of `fill`; nothing is added then.
     pub(crate) fn blocks<E>(
         &mut self,
         now: Time,
@@ -117,7 +117,8 @@ impl PacketsOut {
         Ok(())
     }
 
-    /// Makes room for `len` bytes of packets of `segment` bytes each (the last may be shorter).
+    /// Reserves `len` bytes for packets of `segment` bytes each (the last may be shorter), after sending
+    /// what cannot go into the same call.
     fn room(&mut self, now: Time, to: Destination, len: usize, segment: usize) -> usize {
         let to = match to {
             Destination::Group => self.shared.net.group(),
@@ -141,7 +142,7 @@ impl PacketsOut {
         at
     }
 
-    /// Sends what is there.
+    /// Sends the collected packets.
     pub(crate) fn flush(&mut self, now: Time) {
         let bytes = &self.buffer[..std::mem::take(&mut self.end)];
         self.full = false;
@@ -153,7 +154,7 @@ impl PacketsOut {
         self.shared.sent_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         match self.shared.net.send(&transmit) {
             Ok(()) => {}
-            // What could not be sent counts as lost, and is asked for again.
+            // Packets that could not be sent count as lost, and will be requested again.
             Err(error) => log::limited(
                 log::Level::NOTICE,
                 "send",

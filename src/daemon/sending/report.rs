@@ -1,4 +1,4 @@
-//! What a client is told of its transfer.
+//! The lines and results that a client gets of its transfer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::wire::bits::Bits;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 
-/// Fewer entries than this may go without `--force`, even if they are more than half.
+/// Deleting fewer entries than this needs no `--force`, even if they are more than half.
 const FEW: u64 = 100;
-/// A dry run names each path once, whatever the number of hosts; it remembers so many.
+/// A dry run names each path once, whatever the number of hosts. It remembers this many paths.
 const MOST_NAMED: usize = 100_000;
 
-/// What has been said of each entry of a batch.
+/// A batch, with marks of what was reported of each entry.
 #[derive(Debug)]
 struct MarkedBatch {
     manifest: Arc<Manifest>,
@@ -53,11 +53,11 @@ pub(super) struct Report {
     done: Progress,
     last: (Time, u64),
     order: Arc<Order>,
-    /// Entries below the path.
+    /// Entries below the path that were offered.
     below: u64,
-    /// Paths that a dry run has named for deletion.
+    /// Paths that a dry run has listed as to be deleted.
     named: HashSet<RelPath>,
-    /// Nothing is deleted, as it would be too much.
+    /// Nothing is deleted, because it would be too much.
     over_limit: bool,
 }
 
@@ -82,7 +82,7 @@ impl Report {
         }
     }
 
-    /// Whether the client wants to know how far it is.
+    /// Whether the client watches the progress.
     pub(super) fn watches(&self) -> bool {
         self.watch == Watch::Progress
     }
@@ -106,7 +106,7 @@ impl Report {
         self.batches.insert(number, MarkedBatch { manifest, marks });
     }
 
-    /// A dry run: what a target would need.
+    /// Reports what a target would need, in a dry run or comparison.
     pub(super) fn needs(
         &mut self,
         shared: &Shared,
@@ -126,7 +126,7 @@ impl Report {
             let closes = !entry.is_object();
             if self.order.mode.is_check() {
                 if host.compared(&mut self.total, &mut lines, entry, need) {
-                    // The total of a comparison counts as files what differs somewhere.
+                    // In a comparison, `files` of the total counts what differs on any host.
                     *mark |= if need == Need::All { UPDATED } else { FAILED };
                 }
                 continue;
@@ -163,7 +163,7 @@ impl Report {
         self.say(shared, lines);
     }
 
-    /// What a target did; `wanted` are the entries whose bytes anyone needed.
+    /// Reports what a target did; `wanted` are the entries whose bytes any target needed.
     pub(super) fn outcomes(
         &mut self,
         shared: &Shared,
@@ -231,7 +231,7 @@ impl Report {
         self.say(shared, lines);
     }
 
-    /// A batch is done by all that are left; the bytes of the `wanted` entries were sent.
+    /// A batch is done on all remaining targets; the bytes of the `wanted` entries were sent.
     pub(super) fn close(&mut self, number: BatchNo, wanted: &Bits<EntryNo>) {
         let Some(open) = self.batches.remove(&number) else { return };
         let entries = open.manifest.entries.iter().zip(open.marks);
@@ -250,20 +250,20 @@ impl Report {
         }
     }
 
-    /// The client that it is for.
+    /// The client of the transfer.
     pub(super) fn client(&self) -> u32 {
         self.client
     }
 
-    /// Another host sends to the same path.
+    /// Another host is sending to the same path.
     pub(super) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
-        let line = format!("warning: {with} is sending to {path} of {name} too");
+        let line = format!("warning: {with} is also sending to {path} on {name}");
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
-    /// What the targets have spooled: whether it is to be deleted, and whether its names are wanted.
+    /// Checks how much the targets would delete: whether to delete it, and whether to ask for the names.
     pub(super) fn tallied(
         &mut self,
         shared: &Shared,
@@ -271,7 +271,7 @@ impl Report {
     ) -> (bool, bool) {
         let order = Arc::clone(&self.order);
         let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
-        // What could not be listed is always named.
+        // The names of what could not be listed are always asked for.
         let failed = self.not_listed(tallies);
         if order.mode.is_check() {
             return (false, most > 0 || failed);
@@ -290,11 +290,11 @@ impl Report {
             let free = order.mode.path_is_gone() || order.force;
             let why = if let Some(most) = over {
                 format!(
-                    "{spooled} entries of {name} would go, over the limit of {most}: nothing is deleted"
+                    "{spooled} entries would be deleted on {name}, over the limit of {most}: nothing is deleted"
                 )
             } else if spooled >= FEW && spooled > entries / 2 && !free {
                 format!(
-                    "{spooled} of {entries} entries of {name} would go: nothing is deleted without --force"
+                    "{spooled} of {entries} entries would be deleted on {name}: nothing is deleted without --force"
                 )
             } else {
                 continue;
@@ -316,7 +316,7 @@ impl Report {
         (!dry_run && most > 0, (shown && most > 0) || failed)
     }
 
-    /// Takes in what targets could not list, or cannot delete; whether there is any.
+    /// Counts what targets could not list, or cannot delete. True if there is any.
     fn not_listed(&mut self, tallies: &[(TargetNo, DeletionTally)]) -> bool {
         for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
             self.hosts[target.index()].worsen(HostStatus::Failed);
@@ -325,11 +325,11 @@ impl Report {
         tallies.iter().any(|(_, tally)| tally.failed > 0)
     }
 
-    /// A target has deleted what it had spooled.
+    /// A target has finished deleting.
     pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let tally = &mut self.hosts[target.index()];
         tally.report.deleted = deleted;
-        // Hosts have much the same too much: the most of one is what went, as far as one number tells.
+        // Hosts usually delete the same files, so the total is the most that any one of them deleted.
         self.total.deleted = self.total.deleted.max(deleted);
         if failed > 0 {
             tally.worsen(HostStatus::Failed);
@@ -337,7 +337,7 @@ impl Report {
         self.total.errors += failed;
     }
 
-    /// Some of what a target has spooled, and what became of it.
+    /// Reports entries that a target deleted, would delete, or could not delete.
     pub(super) fn page(
         &mut self,
         shared: &Shared,
@@ -384,7 +384,7 @@ impl Report {
         self.say(shared, lines);
     }
 
-    /// Something is wrong here.
+    /// Reports an error on this host.
     pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
         self.say(shared, vec![error.into()]);
@@ -392,15 +392,18 @@ impl Report {
 
     pub(super) fn suspended(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
-        log::info(format_args!("{} ({}) is silent; going on without it", host.name, host.address));
+        log::info(format_args!(
+            "{} ({}) is not responding; continuing without it",
+            host.name, host.address
+        ));
     }
 
     pub(super) fn resumed(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
-        log::info(format_args!("{} ({}) answers again", host.name, host.address));
+        log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
-    /// A host has left the transfer.
+    /// A target has left the transfer.
     pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
@@ -423,7 +426,7 @@ impl Report {
         self.say(shared, vec![error.into()]);
     }
 
-    /// Tells how far it is; `streaming` is what has left of long files that are on their way.
+    /// Reports progress; `streaming` is how much has been sent of large files still under way.
     pub(super) fn progress(
         &mut self,
         shared: &Shared,
@@ -445,7 +448,7 @@ impl Report {
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
     }
 
-    /// It is over.
+    /// Reports the end of the transfer.
     pub(super) fn over(
         &mut self,
         shared: &Shared,

@@ -1,4 +1,4 @@
-//! The sender thread: drives the outgoing transfers, fairly, and sends what they give.
+//! The sender thread: drives the outgoing transfers in turn, and sends their packets.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::daemon::shared::{Shared, lock};
 use crate::ids::TransferNo;
 use crate::time::Time;
 
-/// So many sends of one transfer before the next has its turn.
+/// The most sends of one transfer before it is the next one's turn.
 const TURN: usize = 4;
 
 pub(crate) struct Sender {
@@ -27,13 +27,13 @@ struct Driven {
 }
 
 impl Sender {
-    /// `rate`: bytes a second at the most.
+    /// `rate`: the most bytes a second.
     pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         let out = PacketsOut::new(Arc::clone(&shared), rate);
         Sender { shared, transfers: Vec::new(), out, stopping: false }
     }
 
-    /// Runs until it is told to stop; then it aborts everything.
+    /// Runs until told to stop, then aborts all transfers.
     pub(crate) fn run(mut self) {
         loop {
             let now = clock::now();
@@ -50,13 +50,13 @@ impl Sender {
             self.out.flush(now);
             self.reap();
             if self.stopping {
-                // Nobody hears the answers any more; who misses this hears BYE.
+                // No answers are read any more. Targets that miss the abort will see the BYE.
                 return;
             }
         }
     }
 
-    /// When something is to be done: at once while any transfer has more to send.
+    /// When the next action is due: immediately while any transfer has more to send.
     fn next(&self, now: Time) -> Option<Time> {
         let open = self.out.next();
         self.transfers
@@ -66,7 +66,7 @@ impl Sender {
                     return Some(now);
                 }
                 let at = driven.transfer.poll_timeout()?;
-                // A full bucket holds back blocks, and everything that is not yet due.
+                // Under the rate limit, blocks wait, and what is due wakes up with them.
                 Some(if at <= now { open.unwrap_or(now).max(at) } else { at })
             })
             .min()
@@ -105,7 +105,7 @@ impl Sender {
         self.all().find(|transfer| transfer.number() == number)
     }
 
-    /// Lets go of the transfers that are over.
+    /// Removes finished transfers.
     fn reap(&mut self) {
         let shared = &self.shared;
         self.transfers.retain(|Driven { transfer, .. }| {

@@ -1,4 +1,5 @@
-//! The walker of one transfer: looks at files and hands in batches, ahead of the sender by a few.
+//! The walker thread of a transfer: reads the directory tree and makes batches, a few ahead of the
+//! sender.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,37 +20,37 @@ use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Kind, Setup};
 
-/// How many batches wait for the sender.
+/// How many batches may be queued for the sender.
 pub(super) const AHEAD: usize = 2;
 
-/// A walk whose client reads nothing looks so often whether it does.
+/// How often a walk that waits for its client checks whether the client reads again.
 const WHILE_PAUSED: Duration = Duration::from_millis(50);
 
-/// What a walk is to do.
+/// A walk to be done.
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
     pub(super) client: u32,
-    /// What the client has not read.
+    /// The client's unread output.
     pub(super) unread: Unread,
     pub(super) walked: SyncSender<Walked>,
     /// Files that changed while they were sent, to be offered again.
     pub(super) again: Receiver<Vec<RelPath>>,
-    /// `error:` lines written.
+    /// How many `error:` lines were written.
     pub(super) errors: Arc<AtomicU64>,
     pub(super) order: Arc<Order>,
-    /// Nobody wants what is walked any more.
+    /// Set when the result is no longer needed.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) own_only: Option<u32>,
     pub(super) gid: Option<u32>,
-    /// What comes with the first batch.
+    /// Sent with the first batch.
     pub(super) setup: Option<Setup>,
 }
 
-/// What an abandoned walk says: the sender is not interested any more.
+/// The sender has dropped the transfer, so the walk ends.
 struct Abandoned;
 
 impl Task {
-    /// Walks to the end, then what is to be offered again, until the transfer is over. Without a
+    /// Walks the tree, then any files to be offered again, until the transfer is over. Without a
     /// walker, only the setup is sent.
     pub(super) fn run(mut self, walker: Option<Walker>) {
         let walked = match walker {
@@ -108,7 +109,7 @@ impl Task {
         self.rest(&mut batcher)
     }
 
-    /// For what is to be sent; the first one takes the setup along.
+    /// A new batcher; the first one includes the setup.
     fn batcher(&mut self) -> Batcher {
         self.setup.take().map_or_else(Batcher::new, Batcher::with_setup)
     }
@@ -133,8 +134,8 @@ impl Task {
     }
 
     fn say(&self, said: Said) {
-        // As long as the client reads nothing, the walk stands still. Its errors are counted by the
-        // transfer too, while there is one.
+        // Waits for the client to read. The transfer holds the other reference to `errors`: once
+        // that is gone, there is no reason to wait.
         while self.unread.is_too_much() && Arc::strong_count(&self.errors) > 1 {
             thread::sleep(WHILE_PAUSED);
         }
@@ -144,7 +145,7 @@ impl Task {
     }
 }
 
-/// What the client is told of a walk that cannot begin.
+/// The error line for a walk that cannot begin.
 pub(super) fn error_line(error: &WalkError) -> ErrorLine {
     match error {
         WalkError::Link { path, .. } => ErrorLine::new(Code::LinkInPath, error).about("", path),
@@ -154,7 +155,7 @@ pub(super) fn error_line(error: &WalkError) -> ErrorLine {
     }
 }
 
-/// Counts what a walker finds, until it is through or nobody wants to know.
+/// Counts what a walker finds, until it is finished or cancelled.
 pub(super) fn count(totals: &Totals, walker: Walker, cancelled: &AtomicBool) {
     for item in walker {
         if cancelled.load(Ordering::Relaxed) {

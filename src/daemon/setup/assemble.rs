@@ -1,4 +1,4 @@
-//! Opening all that a daemon needs, and giving up the rights that this took.
+//! Opens everything that the daemon needs, then drops privileges.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
@@ -33,15 +33,15 @@ use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Waker, fsat, host, ids, random, unixsock};
 
-/// The memory for incoming transfers, in bytes.
+/// The memory limit for incoming transfers, in bytes.
 const BUDGET: usize = 32 << 20;
 /// The mode of the console's Unix socket.
 const SOCKET_MODE: u32 = 0o660;
-/// Open files: cached directories, staged files, clients, and room to spare.
+/// The limit on open files: cached directories, staged files, clients, and some to spare.
 const OPEN_FILES: u64 = 4_096;
 
-/// Opens everything, then gives up the rights that this took. (The keys are read here: the process
-/// that has started the daemon, and waits for it, never has them.)
+/// Opens everything, then drops privileges. (The keys are read only here, so that the process that
+/// started the daemon in the background never has them.)
 ///
 /// # Errors
 /// What does not work.
@@ -136,37 +136,37 @@ pub(super) fn assemble(
         disk,
         jobs,
         shared,
-        // In a chroot that path is another one.
+        // In a chroot, the path would mean another file.
         unix: opened.unix_path.filter(|_| !config.privileges.chroot),
         pidfile: opened.pidfile,
     })
 }
 
-/// The keys, if the daemon, of user `us`, is to have any.
+/// Reads the keys, if there are any, for a daemon of user `us`.
 ///
 /// # Errors
-/// Why they cannot be had.
+/// If they cannot be read.
 pub(super) fn keyring(config: &Config, us: u32) -> Result<Option<Keyring>, StartError> {
     if config.files.keys.is_empty() {
         return Ok(None);
     }
     if !config.privileges.core_dumps {
-        // Before there is anything in memory that must not be in one.
+        // Before there are secrets in memory.
         ids::set_core_dumps(false).map_err(failed("core dumps"))?;
     }
     keyfile::keyring(&config.files.keys, us).map(Some).map_err(StartError::Key)
 }
 
-/// What is opened while the daemon still has all its rights.
+/// What is opened before privileges are dropped.
 struct Opened {
     signals: SignalFd,
     pidfile: Option<PidFile>,
     net: Net,
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
-    /// Where the console's Unix socket is.
+    /// The absolute path of the console's Unix socket.
     unix_path: Option<PathBuf>,
-    /// Where the key files are.
+    /// The absolute paths of the key files.
     keys: Vec<PathBuf>,
 }
 
@@ -174,7 +174,7 @@ impl Opened {
     fn open(config: &Config, identity: &Identity) -> Result<Self, StartError> {
         let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
         let signals = SignalFd::new(&wanted).map_err(failed("signals"))?;
-        // First of all: of two daemons with the same options, the second is told of the first.
+        // First, so that a second daemon with the same options says that one is already running.
         let take = |path: &PathBuf| {
             let place = identity.place("--pidfile", path)?;
             PidFile::take(place.dir().as_fd(), place.name(), place.path())
@@ -195,10 +195,10 @@ impl Opened {
         }
         let tcp = config.console.listen.map(listen).transpose()?;
         let owner = identity.drops.then_some((identity.uid, identity.gid));
-        // It is removed at the end, when the daemon is in another directory.
+        // Absolute, because it is removed on exit, from another working directory.
         let unix_path = config.console.unix.as_ref().map(std::path::absolute).transpose();
         let unix_path = unix_path.map_err(failed("-U"))?;
-        // They may be read again from there.
+        // Absolute, because they may be read again from another working directory.
         let keys: std::io::Result<_> = config.files.keys.iter().map(std::path::absolute).collect();
         let keys = keys.map_err(failed("-k"))?;
         let unix = match &config.console.unix {
@@ -211,12 +211,12 @@ impl Opened {
             }
             None => None,
         };
-        // More is better, but not needed.
+        // A higher limit is better but not required.
         let _ = ids::raise_nofile(OPEN_FILES);
         Ok(Opened { signals, pidfile, net, tcp, unix, unix_path, keys })
     }
 
-    /// The places that are still needed. In a chroot, paths from outside lead somewhere else.
+    /// The files that are still needed. In a chroot, outside paths do not apply.
     fn places(&self, chroot: bool, root: &Root, writes: bool) -> Places {
         let outside = |paths: Vec<PathBuf>| if chroot { Vec::new() } else { paths };
         let pidfile = self.pidfile.iter().map(|file| file.path().to_owned());
@@ -229,7 +229,7 @@ impl Opened {
     }
 }
 
-/// Gives up the rights of root, and gives the base directory as it is seen from then on.
+/// Drops privileges. Returns the base directory as seen from then on.
 fn give_up_rights(
     config: &Config,
     identity: &Identity,
@@ -243,7 +243,7 @@ fn give_up_rights(
     if identity.drops {
         identity.assume()?;
     }
-    // The kernel forbids it to whoever has changed its ids.
+    // The kernel turned core dumps off when the user changed.
     if config.privileges.core_dumps {
         ids::set_core_dumps(true).map_err(failed("-C"))?;
     } else if identity.drops || keyed {
@@ -252,7 +252,7 @@ fn give_up_rights(
     Ok(root)
 }
 
-/// Makes the base directory the root directory, and opens it as that.
+/// Makes the base directory the root directory, and opens it as such.
 fn change_root(root: &Root) -> std::io::Result<Root> {
     host::change_root(root.as_fd())?;
     Root::open(Path::new("/"))

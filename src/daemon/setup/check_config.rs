@@ -1,4 +1,4 @@
-//! `--check-config`: what the daemon would do, and whether it could.
+//! `--check-config`: what the daemon would do, and whether it could start.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::fs::root::Root;
 use crate::name::HostName;
 use crate::sys::ids;
 
-/// What the daemon would do, in lines; nothing is opened for good, written, or sent.
+/// Describes what the daemon would do. Nothing is written, sent or left open.
 ///
 /// # Errors
 /// What it could not do.
@@ -26,7 +26,7 @@ pub(crate) fn describe(
         probe(|| UdpSocket::bind((address, 0)).map(drop), "-i", &address.to_string())?;
     }
     if let Some(address) = config.console.listen {
-        // Any port: the daemon's own may be in use by the daemon that is to be replaced.
+        // Any port will do: the configured one may be in use by the daemon to be replaced.
         probe(|| TcpListener::bind((address.ip(), 0)).map(drop), "-l", &address.to_string())?;
     }
     if let Some(path) = &config.console.unix {
@@ -34,7 +34,7 @@ pub(crate) fn describe(
         identity.place("-U", path)?;
     }
     if let Some(path) = &config.files.pidfile {
-        // That a daemon holds it is no obstacle.
+        // A pid file held by a running daemon is no obstacle.
         probe_directory_of(path, "--pidfile")?;
         identity.place("--pidfile", path)?;
     }
@@ -45,7 +45,7 @@ pub(crate) fn describe(
     }
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
-        // Without root's rights this changes nothing.
+        // Without root's rights, this has no effect.
         identity.assume()?;
     }
     if config.privileges.chroot && !root_now {
@@ -62,7 +62,7 @@ fn probe(
     call().map_err(|error| StartError::Option(option, value.to_owned(), error))
 }
 
-/// Whether the directory is there that the file of an option will be in.
+/// Checks that the directory exists in which the file of an option will be created.
 fn probe_directory_of(path: &Path, option: &'static str) -> Result<(), StartError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -100,7 +100,7 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         match config.files.keys.len() {
             0 => "none".to_owned(),
             1 => "yes".to_owned(),
-            many => format!("{many}, the first of which seals"),
+            many => format!("{many}, the first one seals"),
         },
     );
     let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();

@@ -1,5 +1,5 @@
-//! What the daemon gives up once everything is open: rights that it does not need, and files that it
-//! has nothing to do with. A kernel that cannot do it goes without.
+//! Restrictions once everything is open: the daemon drops the capabilities it does not need, and access
+//! to files outside the base directory. Where the kernel cannot do this, the daemon runs without.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,8 @@ use crate::log;
 use crate::sys::caps::{self, Cap};
 use crate::sys::landlock::{Access, Ruleset};
 
-/// What the system's libraries read while the daemon runs: who is in which group (`-g` of `msync`),
-/// and the time zone. The files of /etc are replaced when they change, so that it has to be the
-/// directory.
+/// Directories that system libraries read while the daemon runs, for group names (`-g` of `msync`) and
+/// the time zone. Files in /etc are replaced when they change, so the whole directory is needed.
 const SYSTEM: [&str; 8] = [
     "/etc",
     "/lib",
@@ -22,20 +21,20 @@ const SYSTEM: [&str; 8] = [
     "/run/nscd",
 ];
 
-/// The places that the daemon still has to do with.
+/// The files that the daemon still needs.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     /// The base directory.
     pub(crate) base: PathBuf,
-    /// Files that may be read again.
+    /// Files that may be read again (on SIGHUP).
     pub(crate) read: Vec<PathBuf>,
-    /// Files to be removed at the end.
+    /// Files to be removed on exit.
     pub(crate) removed: Vec<PathBuf>,
-    /// Whether any file is ever written.
+    /// Whether the daemon ever writes below the base directory.
     pub(crate) writes: bool,
 }
 
-/// Gives up the rest, before any other thread is there; what is in force, for `status`.
+/// Applies the restrictions, before any other thread runs. Returns those in force, for `status`.
 pub(crate) fn confine(places: &Places) -> String {
     let needed: &[Cap] = match places.writes {
         true => &[
@@ -46,7 +45,7 @@ pub(crate) fn confine(places: &Places) -> String {
             Cap::Fsetid,
             Cap::Mknod,
         ],
-        // To remove the socket and the pid file takes the right to write to their directories.
+        // Removing the socket and the pid file requires write access to their directories.
         false if places.removed.is_empty() => &[Cap::DacReadSearch],
         false => &[Cap::DacOverride, Cap::DacReadSearch],
     };
@@ -54,14 +53,17 @@ pub(crate) fn confine(places: &Places) -> String {
     let gains = caps::forbid_gain();
     match &gains {
         Ok(()) => said.push("no new privileges".to_owned()),
-        Err(error) => log::info(format_args!("no new privileges: {}", ErrorText(error))),
+        Err(error) => log::info(format_args!("cannot forbid new privileges: {}", ErrorText(error))),
     }
     match gains.and_then(|()| files(places)) {
         Ok(Some(abi)) => said.push(format!("Landlock {abi}")),
-        Ok(None) => {
-            log::info(format_args!("this kernel has no Landlock: the rights alone confine"))
-        }
-        Err(error) => log::notice(format_args!("Landlock: {}", ErrorText(&error))),
+        Ok(None) => log::info(format_args!(
+            "this kernel has no Landlock: only permissions restrict file access"
+        )),
+        Err(error) => log::notice(format_args!(
+            "cannot restrict file access with Landlock: {}",
+            ErrorText(&error)
+        )),
     }
     match caps::keep_only(needed) {
         Ok(left) => {
@@ -71,12 +73,12 @@ pub(crate) fn confine(places: &Places) -> String {
                 false => format!("capabilities {}", names.join(" ")),
             });
         }
-        Err(error) => log::notice(format_args!("capabilities: {}", ErrorText(&error))),
+        Err(error) => log::notice(format_args!("cannot drop capabilities: {}", ErrorText(&error))),
     }
     if said.is_empty() { "not at all".to_owned() } else { said.join(", ") }
 }
 
-/// Gives up all other files; the ABI, if the kernel has one that will do.
+/// Restricts file access with Landlock. Returns the ABI version, if the kernel supports it.
 fn files(places: &Places) -> std::io::Result<Option<u32>> {
     let Some(rules) = Ruleset::new() else { return Ok(None) };
     rules.allow(&places.base, if places.writes { Access::Change } else { Access::Read })?;
@@ -88,7 +90,7 @@ fn files(places: &Places) -> std::io::Result<Option<u32>> {
         rules.allow(&dir, Access::Remove)?;
     }
     for path in SYSTEM.map(Path::new) {
-        // Not every system has all of them.
+        // Not every system has all of these.
         let _ = rules.allow(path, Access::Read);
     }
     let abi = rules.abi();

@@ -15,14 +15,14 @@ use crate::sys::pidfile::PidFileError;
 use crate::sys::unixsock::ListenError;
 use crate::sys::user::LookupError;
 
-/// Why a daemon does not start, in words that begin with the option that it is about, if there is one.
+/// Why a daemon does not start. The text begins with the option it is about, if there is one.
 #[derive(Debug)]
 pub(super) enum StartError {
-    /// What an option names cannot be used: the option, its value, why.
+    /// What an option names cannot be used: the option, its value, the error.
     Option(&'static str, String, io::Error),
-    /// The path of an option leads to no place that may be used.
+    /// The path of an option may not be used.
     Path(&'static str, PathBuf, ResolveError),
-    /// The user or group of an option: the option, its value, why.
+    /// The user or group of an option cannot be found: the option, its value, the error.
     Account(&'static str, String, LookupError),
     /// See [`KeyFileError`].
     Key(KeyFileError),
@@ -38,15 +38,15 @@ pub(super) enum StartError {
     Unix(ListenError),
     /// The TCP address of the console.
     Listen(SocketAddr, io::Error),
-    /// This host has no name.
+    /// The machine's name is unknown.
     NoHostName(io::Error),
-    /// This host's own name is none for a member.
+    /// The machine's name is not valid as a member's name.
     BadHostName(HostNameError),
     /// `-c` without the rights of root.
     NotRoot,
-    /// The process may not become this user.
+    /// Switching to this user failed.
     User(u32, io::Error),
-    /// Something of the system that every daemon needs: what, and why not.
+    /// A system call that every daemon needs failed: what it was for, and the error.
     System(&'static str, io::Error),
 }
 
@@ -67,12 +67,16 @@ impl fmt::Display for StartError {
             StartError::Listen(address, why) => {
                 write!(f, "cannot listen on {address}: {}", ErrorText(why))
             }
-            StartError::NoHostName(why) => write!(f, "no host name: {}", ErrorText(why)),
+            StartError::NoHostName(why) => {
+                write!(f, "cannot get the machine's name: {}", ErrorText(why))
+            }
             StartError::BadHostName(why) => {
-                write!(f, "this host's name cannot be used (give -N): {why}")
+                write!(f, "the machine's name is not usable here (set one with -N): {why}")
             }
             StartError::NotRoot => f.write_str("-c: only root may change its root directory"),
-            StartError::User(uid, why) => write!(f, "cannot become user {uid}: {}", ErrorText(why)),
+            StartError::User(uid, why) => {
+                write!(f, "cannot switch to user {uid}: {}", ErrorText(why))
+            }
             StartError::System(what, why) => write!(f, "{what}: {}", ErrorText(why)),
         }
     }
@@ -80,7 +84,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Says what an error of the system is about.
+/// Adds to a system error what the call was for.
 pub(super) fn failed(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |error| StartError::System(what, error)
 }

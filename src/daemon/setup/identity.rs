@@ -1,4 +1,4 @@
-//! Who the daemon is: the user and groups that it runs as, and its host's name.
+//! The user and groups that the daemon runs as, and the name of its host.
 
 use std::path::Path;
 
@@ -9,36 +9,36 @@ use crate::name::HostName;
 use crate::sys::user::{self, LookupError};
 use crate::sys::{host, ids};
 
-/// Whom the daemon runs as.
+/// The user and groups that the daemon runs as.
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) groups: Vec<u32>,
-    /// Whether that is to be changed.
+    /// Whether they differ from those it was started with.
     pub(super) drops: bool,
 }
 
 impl Identity {
-    /// Where the file of an option is, or will be.
+    /// Resolves the path of a file that an option names, whether or not it exists.
     ///
     /// # Errors
-    /// Nowhere that may be used.
+    /// If the path may not be used.
     pub(super) fn place(&self, option: &'static str, path: &Path) -> Result<Resolved, StartError> {
         let place = resolve::place(path, self.uid);
         place.map_err(|why| StartError::Path(option, path.to_owned(), why))
     }
 
-    /// Becomes that user, for good.
+    /// Switches to this user, irrevocably.
     ///
     /// # Errors
-    /// It may not.
+    /// If that is not permitted.
     pub(super) fn assume(&self) -> Result<(), StartError> {
         ids::drop_privileges(self.uid, self.gid, &self.groups)
             .map_err(|error| StartError::User(self.uid, error))
     }
 }
 
-/// Whom the options say that the daemon is to run as.
+/// The user and groups that the options ask for.
 ///
 /// # Errors
 /// There is no such user or group.
@@ -70,15 +70,15 @@ pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     Ok(Identity { uid, gid, groups: groups.unwrap_or_else(|| vec![gid]), drops })
 }
 
-/// Says which option names an account that was looked for.
+/// Adds the option to the error of an account.
 fn account(option: &'static str, name: &str) -> impl FnOnce(LookupError) -> StartError {
     move |why| StartError::Account(option, name.to_owned(), why)
 }
 
-/// The name of this host among the members.
+/// This host's name among the members.
 ///
 /// # Errors
-/// There is none that will do.
+/// The machine's name is not valid here and `-N` is missing.
 pub(super) fn host_name(config: &Config) -> Result<HostName, StartError> {
     if let Some(name) = &config.network.name {
         return Ok(name.clone());

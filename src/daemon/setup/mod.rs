@@ -1,4 +1,4 @@
-//! From the command line to the running threads: what is checked, opened and given up before.
+//! From the command line to the running threads.
 
 mod assemble;
 mod check_config;

@@ -9,10 +9,10 @@ use crate::daemon::secret_file::{self, Kind, SecretFileError};
 /// The longest password, in bytes.
 const LONGEST: usize = 1_024;
 
-/// Why a file has no password that can be used, in words that fit after its name.
+/// Why a password file cannot be used; the text follows the file's name.
 #[derive(Debug)]
 pub(crate) enum PasswordError {
-    /// It cannot be read, or is not safe.
+    /// It cannot be read, or others have access to it.
     File(SecretFileError),
     /// Its first line is empty.
     Empty,
@@ -30,21 +30,20 @@ impl fmt::Display for PasswordError {
     }
 }
 
-/// The password in a file, for a daemon of user `us`: its first line, without its end (LF or CRLF).
+/// Reads the password, the first line of a file, for a daemon of user `us`.
 ///
 /// # Errors
 /// See [`PasswordError`].
 pub(crate) fn read(path: &Path, us: u32) -> Result<Secret, PasswordError> {
-    // One more than a password and its end: enough to see that it is too long.
+    // The end of the line, and one more byte to detect a password that is too long.
     let mut bytes = [0; LONGEST + 3];
     let got = secret_file::read(Kind::Password, path, us, &mut bytes);
     let got = got.map_err(PasswordError::File)?;
-    first_line(&bytes[..got]).map(Secret::new)
+    password(&bytes[..got]).map(Secret::new)
 }
 
-fn first_line(bytes: &[u8]) -> Result<&[u8], PasswordError> {
-    let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-    match line.strip_suffix(b"\r").unwrap_or(line) {
+fn password(bytes: &[u8]) -> Result<&[u8], PasswordError> {
+    match secret_file::first_line(bytes) {
         [] => Err(PasswordError::Empty),
         line if line.len() > LONGEST => Err(PasswordError::Long),
         line => Ok(line),
@@ -58,13 +57,13 @@ mod tests {
     #[test]
     fn the_first_line_is_the_password() {
         for file in [&b"a b"[..], b"a b\n", b"a b\r\n", b"a b\nmore", b"a b\n\xff"] {
-            assert_eq!(first_line(file).unwrap(), b"a b");
+            assert_eq!(password(file).unwrap(), b"a b");
         }
         for file in [&b""[..], b"\n", b"\r\n", b"\nlate"] {
-            assert!(first_line(file).is_err());
+            assert!(password(file).is_err());
         }
         let longest = [b'x'; LONGEST];
-        assert_eq!(first_line(&longest).unwrap(), longest);
-        assert!(first_line(&[b'x'; LONGEST + 1]).is_err());
+        assert_eq!(password(&longest).unwrap(), longest);
+        assert!(password(&[b'x'; LONGEST + 1]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon from the start of its threads to its end.
+//! The running daemon, from the start of its threads to its end.
 
 use std::io::Write as _;
 use std::net::SocketAddrV4;
@@ -22,7 +22,7 @@ use crate::log;
 use crate::sys::daemonize::{self, Readiness};
 use crate::sys::pidfile::PidFile;
 
-/// A daemon with everything open, and its threads not started yet.
+/// A daemon with everything opened, whose threads have not been started.
 pub(super) struct Daemon {
     pub(super) control: Control,
     pub(super) sender: Sender,
@@ -35,10 +35,10 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the threads, and returns when they have ended.
+    /// Starts the threads, runs the control loop, and returns when all threads have ended.
     ///
     /// # Errors
-    /// Why it cannot go to the background.
+    /// If it cannot go to the background.
     pub(super) fn run(
         self,
         readiness: Readiness,
@@ -56,19 +56,19 @@ impl Daemon {
         let threads = match spawned {
             Ok(threads) => threads,
             Err(error) => {
-                // This ends the process, which drops nothing.
+                // `failed` ends the process without running destructors.
                 drop(pidfile);
-                readiness.failed(&format!("makuosan: no thread: {}", ErrorText(&error)))
+                readiness.failed(&format!("makuosan: cannot start a thread: {}", ErrorText(&error)))
             }
         };
         if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
             drop(pidfile);
             readiness.failed(&format!("makuosan: --pidfile {error}"));
         }
-        // Nobody may be listening.
+        // Standard error may be closed.
         let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());
         log::notice(format_args!(
-            "version {} starts: {}, group {}, base directory {}",
+            "version {} started: {}, group {}, base directory {}",
             crate::VERSION,
             shown(shared.net.local()),
             shared.net.group(),
@@ -77,19 +77,19 @@ impl Daemon {
         readiness.up().map_err(failed("cannot detach"))?;
         if !foreground {
             log::leave_stderr();
-            // The directory it was started in may have to be unmounted one day.
+            // So that the directory it was started in can be unmounted.
             let _ = daemonize::leave_directory();
         }
         let status = control.run();
         for thread in threads {
-            // A thread that panicked has said so.
+            // A panic has been logged.
             let _ = thread.join();
         }
         if let Some(path) = unix {
-            // Its directory may not be ours to change any more.
+            // May fail if write access to its directory was given up.
             let _ = std::fs::remove_file(path);
         }
-        // Last: who waits for this file to go may start the next daemon at once.
+        // Last, because whoever waits for the pid file to vanish may start the next daemon immediately.
         drop(pidfile);
         Ok(status)
     }
@@ -102,7 +102,7 @@ fn shown(local: SocketAddrV4) -> String {
     }
 }
 
-/// Starts a thread whose panic ends the daemon.
+/// Starts a thread; if it panics, the daemon ends.
 fn spawn(
     shared: &Arc<Shared>,
     name: &'static str,

@@ -16,13 +16,13 @@ use crate::sys::daemonize;
 use crate::sys::memory;
 use crate::sys::syslog::Syslog;
 
-/// Runs the daemon; its exit status.
+/// Runs the daemon. Returns its exit status.
 pub(crate) fn main() -> ExitCode {
     let asked = cli::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
     let config = match asked {
         Ok(Asked::Run(config)) => config,
         Ok(Asked::Print(text)) => {
-            // A closed pipe is no failure.
+            // A closed pipe is not an error.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -34,7 +34,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Says on standard error what is wrong, if anybody listens there.
+/// Prints an error to standard error, if that is open.
 fn complain(what: std::fmt::Arguments<'_>) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{what}");
     ExitCode::FAILURE
@@ -58,7 +58,7 @@ fn start(config: Config) -> Result<ExitCode, StartError> {
     if config.check_config {
         keyring(&config, identity.uid)?;
         let text = check_config::describe(&config, &identity, &name, &root)?;
-        // A closed pipe is no failure.
+        // A closed pipe is not an error.
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
