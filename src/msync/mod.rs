@@ -23,10 +23,10 @@ mod link;
 mod lists;
 mod old;
 mod place;
+mod request;
 mod run;
 mod show;
 mod status;
 mod summary;
-mod transfer;
 
 pub use run::main;
