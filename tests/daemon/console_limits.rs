@@ -119,7 +119,7 @@ fn idle_connections_shut_nobody_out() {
     for _ in 0..3 {
         assert_eq!(fleet.msync(0, &["members"]).ok().out.lines().last(), Some("Total: 1 members"));
     }
-    fleet.daemon(0).wait_for_log("longest at the prompt");
+    fleet.daemon(0).wait_for_log("idle the longest");
     // Who was first at the prompt has gone, and was told.
     let said = rest(idle.remove(0), LONG);
     assert_eq!(said.as_deref(), Some("error: too many clients\n"));

@@ -417,7 +417,7 @@ impl Control {
             return;
         }
         client.work = Work::Idle;
-        let why = format!("{} is held by a transfer of {who}", order.path_shown());
+        let why = format!("{} is in use by a transfer from {who}", order.path_shown());
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
         client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
