@@ -18,8 +18,11 @@ fn fleet_of_nobody(name: &str, setup: impl FnOnce(&Fleet)) -> Option<Fleet> {
     }
     let mut fleet = Fleet::idle(name, 2);
     for at in ["closed/file", "open/file", "file"] {
-        tree::write(fleet.path(0, at), "x");
-        tree::write(fleet.path(1, at), "x");
+        // Of one time: there is nothing to write, where the member may not.
+        for host in [0, 1] {
+            tree::write(fleet.path(host, at), "x");
+            tree::set_mtime(&fleet.path(host, at), 1_700_000_000, 0);
+        }
     }
     for at in ["closed/extra", "closed/sub/extra", "open/extra", "extra"] {
         tree::write(fleet.path(1, at), "y");
