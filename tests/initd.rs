@@ -324,7 +324,7 @@ fn settings_that_will_not_do() {
 #[test]
 fn every_setting_is_an_option_of_the_daemon() {
     let Some(system) = System::new(Kind::Debian, SHELLS[0]) else { return };
-    system.sh("mkdir /srv/base && chown daemon /srv/base && printf 'word\\n' >/srv/password");
+    system.sh("mkdir /srv/base && chown daemon /srv/base && printf 'word\\n' >/srv/password && chmod 600 /srv/password");
     let settings = format!(
         "DAEMON='{MAKUOSAN}'\nMAKUOSAN_BASE=/srv/base\nMAKUOSAN_PORT=5001\n\
          SOCKET='/run/a socket'\nMCAST_ADDRESS=239.1.2.3\nIP_ADDRESS=127.0.0.9\n\
