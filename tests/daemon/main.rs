@@ -27,6 +27,7 @@ mod membership;
 mod mounts;
 mod options;
 mod patterns;
+mod redirected;
 mod secrets;
 mod send;
 mod staging_owner;
