@@ -35,6 +35,7 @@ mod names;
 mod opened;
 mod paths;
 mod plan;
+pub mod regroup;
 pub mod resolve;
 mod rights;
 pub mod root;
