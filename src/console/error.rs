@@ -63,6 +63,10 @@ pub enum Code {
     NeverReceives,
     /// `-g` names no group.
     UnknownGroup,
+    /// The caller does not belong to the group that `-g` names.
+    NotYourGroup,
+    /// It is not known which user asks for `-g`.
+    UnknownCaller,
     /// The daemon never sends.
     CannotSend,
     /// The path is empty on the sender, and `--force` was not given.
@@ -125,6 +129,8 @@ impl Code {
         (Code::AmbiguousHost, "ambiguous_host"),
         (Code::NeverReceives, "never_receives"),
         (Code::UnknownGroup, "unknown_group"),
+        (Code::NotYourGroup, "not_your_group"),
+        (Code::UnknownCaller, "unknown_caller"),
         (Code::CannotSend, "cannot_send"),
         (Code::EmptySource, "empty_source"),
         (Code::TooMuchToDelete, "too_much_to_delete"),

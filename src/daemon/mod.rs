@@ -14,6 +14,7 @@
 //! `control`, `setup`, and the files beside them.
 #![forbid(unsafe_code)]
 
+mod caller;
 pub mod clock;
 mod control;
 mod keyfile;

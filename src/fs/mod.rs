@@ -39,6 +39,7 @@ mod names;
 mod opened;
 mod paths;
 mod plan;
+pub mod regroup;
 pub mod resolve;
 mod rights;
 pub mod root;

@@ -16,6 +16,7 @@ pub mod landlock;
 pub mod localtime;
 pub mod memory;
 pub mod mmsg;
+pub mod peer;
 pub mod pidfile;
 pub mod poll;
 pub mod random;

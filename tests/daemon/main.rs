@@ -19,6 +19,7 @@ mod faults_attributes;
 mod faults_memory;
 mod faults_more;
 mod garbage;
+mod groups;
 mod hazards;
 mod hostile;
 mod keys;
