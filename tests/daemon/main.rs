@@ -26,6 +26,7 @@ mod keys;
 mod killed;
 mod membership;
 mod mounts;
+mod one_name;
 mod options;
 mod patterns;
 mod redirected;
