@@ -83,6 +83,7 @@ pub(super) fn assemble(
     ));
     let now = clock::now();
     let members = members::Config {
+        authentic: shared.keys.is_some(),
         me,
         name,
         version: crate::VERSION.to_owned(),
