@@ -89,6 +89,12 @@ pub enum Code {
     StagingNotOurs,
     /// A host accepts no devices.
     DeviceRefused,
+    /// The base directory of a host was replaced, and its daemon has to be restarted.
+    BaseReplaced,
+    /// The base directory of a host is not there.
+    BaseMissing,
+    /// The base directory of a host was replaced during the transfer.
+    BaseChanged,
     /// A file kept changing while it was read.
     Changed,
     /// The number of errors of a host that were left out.
@@ -136,6 +142,9 @@ impl Code {
         (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
         (Code::StagingNotOurs, "staging_not_ours"),
         (Code::DeviceRefused, "device_refused"),
+        (Code::BaseReplaced, "base_replaced"),
+        (Code::BaseMissing, "base_missing"),
+        (Code::BaseChanged, "base_changed"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
         (Code::Unreachable, "unreachable"),
@@ -177,6 +186,9 @@ impl From<Reason> for Code {
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
             Reason::DeviceRefused => Code::DeviceRefused,
+            Reason::BaseReplaced => Code::BaseReplaced,
+            Reason::BaseMissing => Code::BaseMissing,
+            Reason::BaseChanged => Code::BaseChanged,
             Reason::Unknown(_) => Code::Other,
         }
     }

@@ -14,7 +14,8 @@
 //! `control`, `setup`, and the files beside them.
 #![forbid(unsafe_code)]
 
-pub mod clock;
+pub mod base;
+mod clock;
 mod control;
 mod keyfile;
 mod mailbox;

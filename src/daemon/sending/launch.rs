@@ -17,8 +17,10 @@ use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
 use crate::fs::found::WalkError;
+use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::ids::TransferNo;
+use crate::name::HostName;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
@@ -30,6 +32,8 @@ pub(crate) struct Launch {
     pub(crate) number: TransferNo,
     /// The oldest transfer that is still open.
     pub(crate) oldest: TransferNo,
+    /// This host.
+    pub(crate) me: HostName,
     pub(crate) order: Arc<Order>,
     pub(crate) targets: Vec<Member>,
     /// The client that asks for it, its log level, and whether it watches the progress.
@@ -69,12 +73,16 @@ impl Launch {
         let hosts = self.targets.len();
         let refused = |error: ErrorLine| Refusal::one(error, hosts);
         let gid = self.order.gid().map_err(|error| refused(error.line()))?;
+        let root = shared
+            .base
+            .look()
+            .map_err(|reason| refused(ErrorLine::refused(&self.me, "", reason)))?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
             ..self.order.walk(self.own_only, gid)
         };
-        let walk = match self.walker(shared, options) {
+        let walk = match self.walker(&root, options) {
             Ok(walk) => Some(walk),
             Err(error) if self.is_gone(&error) => None,
             Err(error) => return Err(refused(walker::error_line(&error))),
@@ -83,7 +91,7 @@ impl Launch {
             (Watch::Progress, Some(_)) => {
                 // Only counts: no file is read.
                 let options = WalkOptions { digests: false, ..self.order.walk(self.own_only, gid) };
-                self.walker(shared, options).ok()
+                self.walker(&root, options).ok()
             }
             _ => None,
         };
@@ -100,6 +108,7 @@ impl Launch {
         let (again, to_walker) = mpsc::channel();
         let task = Task {
             shared: Arc::clone(shared),
+            root: Arc::clone(&root),
             client: self.client,
             unread: self.unread.clone(),
             walked,
@@ -113,6 +122,7 @@ impl Launch {
         };
         let new = NewTransfer {
             outgoing: Outgoing::new(self.config(shared, &order), now),
+            root,
             order: Arc::clone(&order),
             client: self.client,
             level: self.level,
@@ -144,8 +154,8 @@ impl Launch {
         Ok(order)
     }
 
-    fn walker(&self, shared: &Shared, options: WalkOptions) -> Result<Walker, WalkError> {
-        Walker::new(Arc::clone(&shared.root), self.order.path.clone(), options)
+    fn walker(&self, root: &Arc<Root>, options: WalkOptions) -> Result<Walker, WalkError> {
+        Walker::new(Arc::clone(root), self.order.path.clone(), options)
     }
 
     /// Whether this is a `sync` whose path no longer exists here.
