@@ -203,3 +203,25 @@ fn privileges_are_dropped_for_good() {
     let meta = fs::metadata(hosts.base(1).join("big")).unwrap();
     assert_eq!(meta.uid(), nobody);
 }
+
+/// Not even root of another host, nor a connection by an address that another host could have.
+#[test]
+fn a_group_is_named_on_the_own_host_only() {
+    let Some(_turn) = turn("-g from another host") else { return };
+    let mut hosts = Hosts::new(1);
+    hosts.start(1, &["-l", "0.0.0.0:5000"]);
+    fs::write(hosts.base(0).join("f"), "x").unwrap();
+    let target = format!("tcp:{}:5000", hosts.address(0));
+    for host in [1, 0] {
+        let mut msync = hosts.command(host, env!("CARGO_BIN_EXE_msync"));
+        let out = msync.args(["-c", &target, "--json", "-g", "4242", "f"]).output().unwrap();
+        let (said, words) = (String::from_utf8(out.stdout).unwrap(), out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{said}");
+        assert!(said.contains("\"code\":\"unknown_caller\""), "{said}");
+        assert!(words.starts_with(b"error: -g 4242: it is not known which user asks for this"));
+        assert!(!hosts.base(1).join("f").exists());
+    }
+    let ended = hosts.msync(&["-g", "4242", "f"], Duration::from_secs(10));
+    assert!(ended.status.success(), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(fs::metadata(hosts.base(1).join("f")).unwrap().gid(), 4_242);
+}

@@ -63,6 +63,10 @@ pub enum Code {
     NeverReceives,
     /// `-g` names no group.
     UnknownGroup,
+    /// The caller does not belong to the group that `-g` names.
+    NotYourGroup,
+    /// It is not known which user asks for `-g`.
+    UnknownCaller,
     /// The daemon never sends.
     CannotSend,
     /// The path is empty on the sender, and `--force` was not given.
@@ -95,6 +99,8 @@ pub enum Code {
     BaseMissing,
     /// The base directory of a host was replaced during the transfer.
     BaseChanged,
+    /// Two names are one entry on a host.
+    SameName,
     /// A file kept changing while it was read.
     Changed,
     /// The number of errors of a host that were left out.
@@ -129,6 +135,8 @@ impl Code {
         (Code::AmbiguousHost, "ambiguous_host"),
         (Code::NeverReceives, "never_receives"),
         (Code::UnknownGroup, "unknown_group"),
+        (Code::NotYourGroup, "not_your_group"),
+        (Code::UnknownCaller, "unknown_caller"),
         (Code::CannotSend, "cannot_send"),
         (Code::EmptySource, "empty_source"),
         (Code::TooMuchToDelete, "too_much_to_delete"),
@@ -145,6 +153,7 @@ impl Code {
         (Code::BaseReplaced, "base_replaced"),
         (Code::BaseMissing, "base_missing"),
         (Code::BaseChanged, "base_changed"),
+        (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
         (Code::Unreachable, "unreachable"),
@@ -189,6 +198,7 @@ impl From<Reason> for Code {
             Reason::BaseReplaced => Code::BaseReplaced,
             Reason::BaseMissing => Code::BaseMissing,
             Reason::BaseChanged => Code::BaseChanged,
+            Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }
     }
@@ -312,6 +322,15 @@ impl ErrorLine {
         ErrorLine::refused(host, Shown(path), reason)
     }
 
+    /// On a host `path` is the same entry as `other`, if that is known.
+    pub fn same_name(host: &HostName, path: &RelPath, other: Option<&RelPath>) -> ErrorLine {
+        let error = ErrorLine::on(host, path, Reason::SameName(0));
+        let Some(other) = other else { return error };
+        let why = format!("Same name there as {other}");
+        let line = format!("{ERROR} {why} {host}:{}", error.report.path);
+        ErrorLine { line, report: ErrorReport { error: why, ..error.report } }
+    }
+
     /// A host takes no further part; `path`, where that happened, is escaped already.
     pub fn refused(host: &HostName, path: impl fmt::Display, reason: Reason) -> ErrorLine {
         let report = ErrorReport::new(reason.into(), reason).of_host(host).of_path(path);
@@ -398,6 +417,11 @@ mod tests {
                 r#""path":"","error":"receive time out","host":"web1","code":"timeout""#,
             ),
             (
+                ErrorLine::same_name(&host, &path, Some(&RelPath::parse(b"a/B").unwrap())),
+                "error: Same name there as a/B web1:a/b\\012",
+                r#""path":"a/b\\012","error":"Same name there as a/B","host":"web1","code":"same_name""#,
+            ),
+            (
                 ErrorLine::unknown_host("x"),
                 "error: x is not contained in members",
                 r#""path":"","error":"x is not contained in members","host":"x","code":"unknown_host""#,
@@ -450,6 +474,7 @@ mod tests {
             Reason::Held,
             Reason::StagingNotOurs,
             Reason::DeviceRefused,
+            Reason::SameName(1),
         ];
         assert!(reasons.iter().all(|&reason| Code::from(reason) != Code::Other));
     }

@@ -15,7 +15,8 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
-mod clock;
+mod caller;
+pub mod clock;
 mod control;
 mod keyfile;
 mod mailbox;

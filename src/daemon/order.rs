@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::caller::Caller;
 use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::{Code, ErrorLine};
+use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::name::RelPath;
 use crate::pattern::Patterns;
@@ -15,17 +17,6 @@ use crate::wire::mode::Mode;
 /// Reading and digesting this many bytes takes about a tenth of a second. Larger files are announced
 /// first, so that all hosts digest them at the same time.
 const ANNOUNCED_OVER: u64 = 64 << 20;
-
-/// The group named by `-g` does not exist here.
-#[derive(Debug)]
-pub(super) struct UnknownGroup<'a>(&'a str);
-
-impl UnknownGroup<'_> {
-    /// The error as the client sees it.
-    pub(super) fn line(&self) -> ErrorLine {
-        ErrorLine::new(Code::UnknownGroup, format_args!("not found group {}", self.0))
-    }
-}
 
 /// A `send`, `sync`, `dsync` or `check` command.
 #[derive(Clone, Debug)]
@@ -39,13 +30,14 @@ pub(super) struct Order {
     checksum: bool,
     group: Option<String>,
     patterns: Patterns,
+    caller: Caller,
 }
 
 impl Order {
-    pub(super) fn new(command: Transfer, patterns: &Patterns) -> Self {
+    pub(super) fn new(command: Transfer, patterns: &Patterns, caller: Caller) -> Self {
         let Transfer { mode, scope, checksum, force, max_delete, targets, group, path } = command;
         let patterns = patterns.clone();
-        Order { path, scope, targets, mode, force, max_delete, checksum, group, patterns }
+        Order { path, scope, targets, mode, force, max_delete, checksum, group, patterns, caller }
     }
 
     /// The same command for a path that no longer exists here.
@@ -67,17 +59,21 @@ impl Order {
         Setup { path: self.path.clone(), patterns }
     }
 
-    /// The group that targets assign to the files they write.
+    /// The group that targets assign to the files they write. `databases`: whether the system's
+    /// users and groups can be looked up.
     ///
     /// # Errors
-    /// The group does not exist here.
-    pub(super) fn gid(&self) -> Result<Option<u32>, UnknownGroup<'_>> {
+    /// The group does not exist here, or is not one that the caller may name.
+    pub(super) fn regroup(&self, databases: bool) -> Result<Option<Regroup>, ErrorLine> {
         let Some(name) = &self.group else { return Ok(None) };
-        user::group(name).map(Some).map_err(|_| UnknownGroup(name))
+        let unknown =
+            |_| ErrorLine::new(Code::UnknownGroup, format_args!("not found group {name}"));
+        let gid = user::group(name).map_err(unknown)?;
+        self.caller.regroup(name, gid, databases).map(Some)
     }
 
     /// The options of the walk.
-    pub(super) fn walk(&self, own_only: Option<u32>, gid: Option<u32>) -> WalkOptions {
+    pub(super) fn walk(&self, own_only: Option<u32>, regroup: Option<Regroup>) -> WalkOptions {
         let patterns = self.patterns.clone();
         WalkOptions {
             recursive: self.scope == Scope::Tree,
@@ -88,7 +84,7 @@ impl Order {
             keep: self.mode.spools(),
             names_only: self.mode.names_only(),
             digests: self.mode.is_check() || self.checksum,
-            gid,
+            regroup,
             now: clock::wall,
             announced_over: ANNOUNCED_OVER,
             cancelled: Arc::default(),

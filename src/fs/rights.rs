@@ -9,7 +9,7 @@ use super::grain::Grain;
 use crate::sys::fsat::{self, FileType, ProcessIds, Stat};
 use crate::wire::manifest::{Entry, Kind};
 
-const SET_IDS: u32 = 0o6000;
+pub(super) const SET_IDS: u32 = 0o6000;
 
 /// The identity of this process, which decides what it may set.
 #[derive(Debug)]

@@ -99,7 +99,7 @@ pub fn whole() -> WalkOptions {
         keep: false,
         names_only: false,
         digests: false,
-        gid: None,
+        regroup: None,
         announced_over: u64::MAX,
         cancelled: Arc::default(),
     }

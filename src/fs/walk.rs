@@ -23,6 +23,7 @@ use super::extents;
 use super::found::{FoundEntry, WalkError, WalkItem};
 use super::identity::Identity;
 use super::names::Names;
+use super::regroup::Regroup;
 use super::root::{Dirs, Root};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
@@ -59,7 +60,7 @@ pub struct WalkOptions {
     /// Set when the result of the walk is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
     /// If set, the group that entries are sent with. Directories above the start keep their own.
-    pub gid: Option<u32>,
+    pub regroup: Option<Regroup>,
 }
 
 /// Whether to skip a path; the second argument says whether it is a directory.
@@ -231,7 +232,7 @@ impl Walker {
                 if self.is_to_be_announced(path, stat.size) {
                     self.announced = Some((path.clone(), listed_as));
                     let kind = Kind::Ahead { size: stat.size };
-                    let entry = entry(path, kind, &stat, self.options.gid);
+                    let entry = entry(path, kind, &stat, self.options.regroup.as_ref());
                     self.ready.push_back(FoundEntry::without_content(entry));
                     return Ok(true);
                 }
@@ -253,7 +254,7 @@ impl Walker {
             }
         };
         let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));
-        let entry = entry(path, kind, &stat, self.options.gid);
+        let entry = entry(path, kind, &stat, self.options.regroup.as_ref());
         self.ready.push_back(WalkItem::Found(FoundEntry { entry, identity, digest }));
         Ok(true)
     }
@@ -272,14 +273,15 @@ impl Walker {
         let names = name.map(Names::one).unwrap_or_default();
         // One of another user is passed through, but not sent.
         let sent = self.options.own_only.is_none_or(|want| want == stat.uid);
-        let close = sent.then(|| self.found_directory(path, stat, None));
+        let close = sent.then(|| self.found_directory(entry(path, Kind::Open, stat, None)));
         self.open.push(Frame { path: path.clone(), names, close, listed: false });
         Ok(true)
     }
 
     /// Enters a directory that is sent, with its contents if the walk is recursive.
     fn enter(&mut self, path: &RelPath, dir: &OwnedFd, name: &[u8], stat: &Stat) {
-        let close = Some(self.found_directory(path, stat, self.options.gid));
+        let entry = entry(path, Kind::Open, stat, self.options.regroup.as_ref());
+        let close = Some(self.found_directory(entry));
         let mut frame = Frame { path: path.clone(), names: Names::default(), close, listed: false };
         if self.options.recursive {
             let fd = fsat::open_at(dir.as_fd(), name, fsat::LISTING, 0);
@@ -297,8 +299,7 @@ impl Walker {
         self.open.push(frame);
     }
 
-    fn found_directory(&mut self, path: &RelPath, stat: &Stat, gid: Option<u32>) -> Entry {
-        let entry = entry(path, Kind::Open, stat, gid);
+    fn found_directory(&mut self, entry: Entry) -> Entry {
         self.ready.push_back(FoundEntry::without_content(entry.clone()));
         entry
     }
@@ -354,9 +355,13 @@ impl Iterator for Walker {
     }
 }
 
-fn entry(path: &RelPath, kind: Kind, stat: &Stat, gid: Option<u32>) -> Entry {
-    let Stat { mode, uid, mtime, .. } = *stat;
-    Entry { path: path.clone(), kind, mode, uid, gid: gid.unwrap_or(stat.gid), mtime }
+fn entry(path: &RelPath, kind: Kind, stat: &Stat, regroup: Option<&Regroup>) -> Entry {
+    let Stat { uid, mtime, .. } = *stat;
+    let (mode, gid) = match regroup {
+        Some(regroup) => (regroup.mode(stat), regroup.gid),
+        None => (stat.mode, stat.gid),
+    };
+    Entry { path: path.clone(), kind, mode, uid, gid, mtime }
 }
 
 /// Where a long sparse file has data. If it cannot be opened, reading it will report that.

@@ -17,6 +17,7 @@ pub mod localtime;
 pub mod lookout;
 pub mod memory;
 pub mod mmsg;
+pub mod peer;
 pub mod pidfile;
 pub mod poll;
 pub mod random;

@@ -8,13 +8,6 @@ use super::{root, rust_files};
 /// The most lines of a file, those of its tests aside.
 const MOST_LINES: usize = 500;
 
-/// Circles that are still to be dissolved. Files of one may stand in smaller circles by now, but it
-/// has to go from this list when there are none left.
-const KNOWN_CIRCLES: &[&[&str]] = &[];
-
-/// Files that are still too long.
-const KNOWN_LONG: &[&str] = &[];
-
 /// The rooms of the daemon: each uses only itself, what stands before it, and the files beside them.
 const ROOMS: [&str; 4] = ["receiving", "sending", "control", "setup"];
 
@@ -30,18 +23,9 @@ fn source() -> Vec<(String, String)> {
 #[test]
 fn no_two_files_import_each_other() {
     let imports = imports(&source());
-    let circles = circles(&imports);
-    for circle in &circles {
-        let known = KNOWN_CIRCLES
-            .iter()
-            .any(|known| circle.iter().all(|file| known.contains(&file.as_str())));
-        assert!(known, "these files import each other:\n{}", shown(&imports, circle));
-    }
-    for known in KNOWN_CIRCLES {
-        let left =
-            circles.iter().any(|circle| circle.iter().all(|file| known.contains(&file.as_str())));
-        assert!(left, "no circle is left: take it from the list of known ones: {known:?}");
-    }
+    let shown: Vec<String> =
+        circles(&imports).iter().map(|circle| shown(&imports, circle)).collect();
+    assert!(shown.is_empty(), "these files import each other:\n{}", shown.join("\n"));
 }
 
 #[test]
@@ -50,11 +34,8 @@ fn no_file_is_too_long() {
     let code = imports(&source);
     for (file, text) in source.iter().filter(|(file, _)| code.contains_key(file)) {
         let lines = lines_of_code(text);
-        let known = KNOWN_LONG.contains(&file.as_str());
-        assert!(lines <= MOST_LINES || known, "{file} has {lines} lines without its tests");
-        assert!(lines > MOST_LINES || !known, "{file} is short enough: take it from the list");
+        assert!(lines <= MOST_LINES, "{file} has {lines} lines without its tests");
     }
-    assert!(KNOWN_LONG.iter().all(|known| code.contains_key(*known)));
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use super::socket_owners::SocketOwners;
 use crate::console::Session;
+use crate::daemon::caller::Caller;
 use crate::daemon::order::Order;
 use crate::daemon::unread::Unread;
 use crate::ids::TransferNo;
@@ -78,6 +80,7 @@ pub(crate) struct Client {
     /// How many prompts it has had, and since when.
     prompt: (u64, Time),
     gone: bool,
+    caller: Option<Caller>,
 }
 
 impl Client {
@@ -101,11 +104,25 @@ impl Client {
             since: now,
             prompt: (0, now),
             gone: false,
+            caller: None,
         })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+
+    /// Who is behind the connection, found out once.
+    pub(crate) fn caller(&mut self, owners: &SocketOwners) -> Caller {
+        let stream = &self.stream;
+        let found = || match stream {
+            Stream::Unix(stream) => Caller::unix(stream),
+            Stream::Tcp(stream) => match (stream.peer_addr(), stream.local_addr()) {
+                (Ok(peer), Ok(own)) => Caller::tcp(peer, owners.of(peer, own)),
+                _ => Caller::tcp("a closed connection", None),
+            },
+        };
+        self.caller.get_or_insert_with(found).clone()
     }
 
     /// Whether the connection can be closed now.

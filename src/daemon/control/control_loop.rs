@@ -11,6 +11,7 @@ use super::door::Door;
 use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
+use super::socket_owners::SocketOwners;
 use super::status;
 use super::status::Figures;
 use super::targets::targets;
@@ -61,6 +62,7 @@ pub(crate) struct Inputs {
     pub(crate) signals: SignalFd,
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<UnixListener>,
+    pub(crate) owners: SocketOwners,
 }
 
 impl Control {
@@ -330,7 +332,9 @@ impl Control {
             while let Some(command) = self.clients[at].session.next_command() {
                 match command {
                     Command::Transfer(transfer) => {
-                        let order = Order::new(transfer, self.clients[at].session.patterns());
+                        let client = &mut self.clients[at];
+                        let caller = client.caller(&self.inputs.owners);
+                        let order = Order::new(transfer, client.session.patterns(), caller);
                         self.order(now, at, order);
                     }
                     Command::Members(form) => {
@@ -377,6 +381,7 @@ impl Control {
                 unread: client.unread.clone(),
                 command: client.session.current().to_owned(),
                 own_only: self.settings.own_only,
+                databases: !self.settings.chroot,
                 parallel: self.settings.parallel,
                 timeout: self.settings.timeout,
             };

@@ -6,5 +6,6 @@ pub(super) mod door;
 pub(super) mod membership;
 mod places;
 pub(super) mod settings;
+pub(super) mod socket_owners;
 mod status;
 mod targets;

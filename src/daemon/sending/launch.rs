@@ -46,6 +46,8 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     /// If set, only files of this user are sent.
     pub(crate) own_only: Option<u32>,
+    /// Whether the system's users and groups can be looked up.
+    pub(crate) databases: bool,
     pub(crate) parallel: usize,
     pub(crate) timeout: Span,
 }
@@ -72,7 +74,7 @@ impl Launch {
     pub(crate) fn start(self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
         let hosts = self.targets.len();
         let refused = |error: ErrorLine| Refusal::one(error, hosts);
-        let gid = self.order.gid().map_err(|error| refused(error.line()))?;
+        let regroup = self.order.regroup(self.databases).map_err(refused)?;
         let root = shared
             .base
             .look()
@@ -80,7 +82,7 @@ impl Launch {
         let cancelled = Arc::new(AtomicBool::new(false));
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
-            ..self.order.walk(self.own_only, gid)
+            ..self.order.walk(self.own_only, regroup.clone())
         };
         let walk = match self.walker(&root, options) {
             Ok(walk) => Some(walk),
@@ -90,7 +92,8 @@ impl Launch {
         let count = match (self.watch, &walk) {
             (Watch::Progress, Some(_)) => {
                 // Only counts: no file is read.
-                let options = WalkOptions { digests: false, ..self.order.walk(self.own_only, gid) };
+                let options = self.order.walk(self.own_only, regroup.clone());
+                let options = WalkOptions { digests: false, ..options };
                 self.walker(&root, options).ok()
             }
             _ => None,
@@ -118,7 +121,7 @@ impl Launch {
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             own_only: self.own_only,
-            gid,
+            regroup,
         };
         let new = NewTransfer {
             outgoing: Outgoing::new(self.config(shared, &order), now),

@@ -16,6 +16,7 @@ use crate::daemon::unread::Unread;
 use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
 use crate::fs::found::{WalkError, WalkItem};
+use crate::fs::regroup::Regroup;
 use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
@@ -43,7 +44,7 @@ pub(super) struct Task {
     /// Set when the result is no longer needed.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) own_only: Option<u32>,
-    pub(super) gid: Option<u32>,
+    pub(super) regroup: Option<Regroup>,
     /// Sent with the first batch.
     pub(super) setup: Option<Setup>,
 }
@@ -70,7 +71,7 @@ impl Task {
                 let options = WalkOptions {
                     recursive: false,
                     cancelled: Arc::clone(&self.cancelled),
-                    ..self.order.walk(self.own_only, self.gid)
+                    ..self.order.walk(self.own_only, self.regroup.clone())
                 };
                 let walked = match Walker::new(Arc::clone(&self.root), path, options) {
                     Ok(walker) => self.walk(walker),

@@ -18,6 +18,7 @@ use crate::daemon::control::control_loop::{Control, Inputs};
 use crate::daemon::control::door::Door;
 use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
+use crate::daemon::control::socket_owners::SocketOwners;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
@@ -127,6 +128,7 @@ pub(super) fn assemble(
             signals: opened.signals,
             tcp: opened.tcp,
             unix: opened.unix,
+            owners: opened.owners,
         },
         Membership::new(Arc::clone(&shared), Members::new(members, now), now),
         settings,
@@ -179,6 +181,7 @@ struct Opened {
     net: Net,
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
+    owners: SocketOwners,
     /// The absolute path of the console's Unix socket.
     unix_path: Option<PathBuf>,
     /// The absolute paths of the key files.
@@ -228,7 +231,8 @@ impl Opened {
         };
         // A higher limit is better but not required.
         let _ = ids::raise_nofile(OPEN_FILES);
-        Ok(Opened { signals, pidfile, net, tcp, unix, unix_path, keys })
+        let owners = SocketOwners::open();
+        Ok(Opened { signals, pidfile, net, tcp, unix, owners, unix_path, keys })
     }
 
     /// The files that are still needed. In a chroot, outside paths do not apply.

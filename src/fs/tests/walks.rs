@@ -1,6 +1,7 @@
 //! What a walk finds, and in which order.
 
 use super::super::found::WalkItem;
+use super::super::regroup::Regroup;
 use super::super::testing::*;
 use super::super::walk::{WalkOptions, Walker};
 use crate::ids::EntryNo;
@@ -304,7 +305,8 @@ fn a_file_whose_digest_cannot_be_had_is_said_and_kept() {
 fn the_group_of_what_is_sent_but_not_of_the_way_can_be_another() {
     let dir = tree();
     let gid = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(dir.path()).unwrap());
-    let options = WalkOptions { gid: Some(4_321), ..whole() };
+    let regroup = Some(Regroup { gid: 4_321, by: None });
+    let options = WalkOptions { regroup, ..whole() };
     let groups: Vec<u32> = walk(&dir.root(), &path("b/a"), options)
         .into_iter()
         .filter_map(|item| match item {
@@ -313,4 +315,36 @@ fn the_group_of_what_is_sent_but_not_of_the_way_can_be_another() {
         })
         .collect();
     assert_eq!(groups, [gid, 4_321, 4_321, 4_321, gid]);
+}
+
+#[test]
+fn another_group_gets_no_set_id_bits_and_no_rights_that_its_user_cannot_give() {
+    let dir = TempDir::new("regroup");
+    for (name, mode) in [("a", 0o6755), ("b", 0o640), ("c", 0o4664)] {
+        dir.write(name, "x");
+        chmod(&dir.join(name), mode);
+    }
+    std::fs::create_dir(dir.join("d")).unwrap();
+    chmod(&dir.join("d"), 0o2775);
+    let own = std::fs::metadata(dir.join("b")).unwrap();
+    let (uid, gid) = {
+        use std::os::unix::fs::MetadataExt;
+        (own.uid(), own.gid())
+    };
+    let modes = |by: Option<(u32, Vec<u32>)>| {
+        let regroup = Some(Regroup { gid: 4_321, by });
+        let items = walk(&dir.root(), &RelPath::base(), WalkOptions { regroup, ..whole() });
+        let modes = items.into_iter().filter_map(|item| match item {
+            WalkItem::Found(found) if !found.entry.path.is_base() => {
+                Some((found.entry.path.to_string(), found.entry.mode))
+            }
+            _ => None,
+        });
+        modes.collect::<std::collections::BTreeMap<_, _>>().into_values().collect::<Vec<_>>()
+    };
+    let all = [0o755, 0o640, 0o664, 0o775];
+    assert_eq!(modes(None), all);
+    assert_eq!(modes(Some((uid, vec![4_321]))), all);
+    assert_eq!(modes(Some((uid + 1, vec![gid, 4_321]))), all);
+    assert_eq!(modes(Some((uid + 1, vec![4_321]))), [0o755, 0o600, 0o644, 0o755]);
 }
