@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod base_replaced;
 mod changing;
 mod codes;
 mod compare;

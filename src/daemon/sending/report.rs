@@ -15,6 +15,7 @@ use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::DeletionTally;
 use crate::engine::outgoing::Gone;
+use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
@@ -53,6 +54,7 @@ pub(super) struct Report {
     done: Progress,
     last: (Time, u64),
     order: Arc<Order>,
+    root: Arc<Root>,
     /// Entries below the path that were offered.
     below: u64,
     /// Paths that a dry run has listed as to be deleted.
@@ -76,6 +78,7 @@ impl Report {
             done: Progress::default(),
             last: (began, 0),
             order: Arc::clone(&new.order),
+            root: Arc::clone(&new.root),
             below: 0,
             named: HashSet::new(),
             over_limit: false,
@@ -125,7 +128,7 @@ impl Report {
             let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
             if self.order.mode.is_check() {
-                if host.compared(&shared.root, &mut self.total, &mut lines, entry, need) {
+                if host.compared(&self.root, &mut self.total, &mut lines, entry, need) {
                     // In a comparison, `files` of the total counts what differs on any host.
                     *mark |= if need == Need::All { UPDATED } else { FAILED };
                 }
@@ -155,7 +158,7 @@ impl Report {
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
                 }
                 Need::Skip | Need::Silent => {}
             }
@@ -218,7 +221,7 @@ impl Report {
                 }
                 Outcome::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
                 }
                 Outcome::Silent => {
                     *mark |= FAILED;
