@@ -6,6 +6,7 @@
 mod common;
 
 mod changing;
+mod coarse_times;
 mod codes;
 mod compare;
 mod console;
