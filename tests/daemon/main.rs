@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod base_replaced;
 mod changing;
 mod coarse_times;
 mod codes;
@@ -30,6 +31,7 @@ mod mounts;
 mod one_name;
 mod options;
 mod patterns;
+mod redirected;
 mod secrets;
 mod send;
 mod staging_owner;
