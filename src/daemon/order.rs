@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::caller::Caller;
 use super::clock;
 use crate::console::command::{Scope, Transfer};
-use crate::console::error::{Code, ErrorLine};
+use crate::console::error::ErrorLine;
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::name::RelPath;
@@ -66,8 +66,7 @@ impl Order {
     /// The group does not exist here, or is not one that the caller may name.
     pub(super) fn regroup(&self, databases: bool) -> Result<Option<Regroup>, ErrorLine> {
         let Some(name) = &self.group else { return Ok(None) };
-        let unknown =
-            |_| ErrorLine::new(Code::UnknownGroup, format_args!("not found group {name}"));
+        let unknown = |_| ErrorLine::unknown_group(name);
         let gid = user::group(name).map_err(unknown)?;
         self.caller.regroup(name, gid, databases).map(Some)
     }

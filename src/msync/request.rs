@@ -258,13 +258,20 @@ impl Client<'_> {
                     return;
                 }
                 Answer::Host(report) => return summary.host(&report),
-                Answer::Differs => differs = true,
+                Answer::Difference(found) => return screen.line(found.json().as_bytes()),
+                Answer::Differs(ref found) => {
+                    differs |= found.is_of_contents();
+                    if json && !daemon.reports {
+                        screen.line(found.json().as_bytes());
+                    }
+                }
                 Answer::Other => {}
             }
             if json && !daemon.reports {
                 summary.learn(line);
             }
-            if !json && (!quiet || answer == Answer::Differs) {
+            let always = matches!(answer, Answer::Differs(found) if found.is_of_contents());
+            if !json && (!quiet || always) {
                 screen.line(line);
             }
         })?;

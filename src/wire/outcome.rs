@@ -36,13 +36,26 @@ pub enum Reason {
     Unknown(u16),
 }
 
-const OWN: u16 = 4_096;
+/// The number of the first reason of this program on the wire: above all errnos.
+const FIRST_OWN: u16 = 4_096;
 
 impl Reason {
+    /// The reasons of this program, in the order of their numbers on the wire.
+    pub const OWN: [Reason; 8] = [
+        Reason::LinkInPath,
+        Reason::DirectoryInPlace,
+        Reason::NotADirectoryInPlace,
+        Reason::ReadOnly,
+        Reason::Changed,
+        Reason::Held,
+        Reason::StagingNotOurs,
+        Reason::DeviceRefused,
+    ];
+
     /// The reason for a system error.
     pub fn from_io(error: &std::io::Error) -> Self {
         match error.raw_os_error().and_then(|code| u16::try_from(code).ok()) {
-            Some(code @ 1..OWN) => Reason::Os(code),
+            Some(code @ 1..FIRST_OWN) => Reason::Os(code),
             _ => Reason::Os(errno::EIO),
         }
     }
@@ -50,29 +63,17 @@ impl Reason {
     fn code(self) -> u16 {
         match self {
             Reason::Os(code) | Reason::Unknown(code) => code,
-            Reason::LinkInPath => OWN,
-            Reason::DirectoryInPlace => OWN + 1,
-            Reason::NotADirectoryInPlace => OWN + 2,
-            Reason::ReadOnly => OWN + 3,
-            Reason::Changed => OWN + 4,
-            Reason::Held => OWN + 5,
-            Reason::StagingNotOurs => OWN + 6,
-            Reason::DeviceRefused => OWN + 7,
+            own => {
+                let at = Self::OWN.iter().position(|known| *known == own);
+                FIRST_OWN + at.unwrap_or(Self::OWN.len()) as u16
+            }
         }
     }
 
     fn from_code(code: u16) -> Self {
-        match code {
-            0..OWN => Reason::Os(code),
-            OWN => Reason::LinkInPath,
-            4_097 => Reason::DirectoryInPlace,
-            4_098 => Reason::NotADirectoryInPlace,
-            4_099 => Reason::ReadOnly,
-            4_100 => Reason::Changed,
-            4_101 => Reason::Held,
-            4_102 => Reason::StagingNotOurs,
-            4_103 => Reason::DeviceRefused,
-            _ => Reason::Unknown(code),
+        match code.checked_sub(FIRST_OWN) {
+            None => Reason::Os(code),
+            Some(at) => Self::OWN.get(usize::from(at)).copied().unwrap_or(Reason::Unknown(code)),
         }
     }
 }

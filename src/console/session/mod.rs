@@ -238,6 +238,12 @@ impl Session {
         match said {
             Said::Line(level, line) => self.line(*level, line),
             Said::Error(error) => self.error(error),
+            Said::Differs(found) => {
+                self.line(found.level(), &found.line());
+                if self.report {
+                    self.put(&found.emit());
+                }
+            }
         }
     }
 

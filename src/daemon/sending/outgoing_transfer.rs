@@ -234,7 +234,7 @@ impl OutgoingTransfer {
                 outgoing.verified(now, number, &changed);
             }
             Event::Struck(number, entries) => self.strike(number, &entries),
-            Event::Closed(number, _) => {
+            Event::Closed(number) => {
                 self.batches.close(number);
                 self.pending_reports.push_back(event);
             }
@@ -264,10 +264,8 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         match event {
             Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
-            Event::Outcomes(number, target, runs, wanted) => {
-                report.outcomes(shared, number, target, &runs, &wanted);
-            }
-            Event::Closed(number, wanted) => report.close(number, &wanted),
+            Event::Outcomes(number, target, runs) => report.outcomes(shared, number, target, &runs),
+            Event::Closed(number) => report.close(number),
             Event::Shared(target, with) => report.shared(shared, target, &with),
             Event::Tallied(tallies) => {
                 let (delete, names) = report.tallied(shared, &tallies);
