@@ -108,6 +108,14 @@ pub enum Code {
     StagingNotOurs,
     /// A host accepts no devices.
     DeviceRefused,
+    /// The base directory of a host was replaced, and its daemon has to be restarted.
+    BaseReplaced,
+    /// The base directory of a host is not there.
+    BaseMissing,
+    /// The base directory of a host was replaced during the transfer.
+    BaseChanged,
+    /// Two names are one entry on a host.
+    SameName,
     /// A file kept changing while it was read.
     Changed,
     /// The number of errors of a host that were left out.
@@ -157,6 +165,10 @@ impl Code {
         (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
         (Code::StagingNotOurs, "staging_not_ours"),
         (Code::DeviceRefused, "device_refused"),
+        (Code::BaseReplaced, "base_replaced"),
+        (Code::BaseMissing, "base_missing"),
+        (Code::BaseChanged, "base_changed"),
+        (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
         (Code::Unreachable, "unreachable"),
@@ -198,6 +210,10 @@ impl From<Reason> for Code {
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
             Reason::DeviceRefused => Code::DeviceRefused,
+            Reason::BaseReplaced => Code::BaseReplaced,
+            Reason::BaseMissing => Code::BaseMissing,
+            Reason::BaseChanged => Code::BaseChanged,
+            Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }
     }
@@ -321,6 +337,15 @@ impl ErrorLine {
         ErrorLine::refused(host, Shown(path), reason)
     }
 
+    /// On a host `path` is the same entry as `other`, if that is known.
+    pub fn same_name(host: &HostName, path: &RelPath, other: Option<&RelPath>) -> ErrorLine {
+        let error = ErrorLine::on(host, path, Reason::SameName(0));
+        let Some(other) = other else { return error };
+        let why = format!("Same name there as {other}");
+        let line = format!("{ERROR} {why} {host}:{}", error.report.path);
+        ErrorLine { line, report: ErrorReport { error: why, ..error.report } }
+    }
+
     /// A host takes no further part; `path`, where that happened, is escaped already.
     pub fn refused(host: &HostName, path: impl fmt::Display, reason: Reason) -> ErrorLine {
         let report = ErrorReport::new(reason.into(), reason).of_host(host).of_path(path);
@@ -413,6 +438,11 @@ mod tests {
                 r#""path":"","error":"receive time out","host":"web1","code":"timeout""#,
             ),
             (
+                ErrorLine::same_name(&host, &path, Some(&RelPath::parse(b"a/B").unwrap())),
+                "error: Same name there as a/B web1:a/b\\012",
+                r#""path":"a/b\\012","error":"Same name there as a/B","host":"web1","code":"same_name""#,
+            ),
+            (
                 ErrorLine::unknown_host("x"),
                 "error: x is not contained in members",
                 r#""path":"","error":"x is not contained in members","host":"x","code":"unknown_host""#,
@@ -456,6 +486,8 @@ mod tests {
         assert_eq!(Code::Os(errno::ENOENT).to_string(), "ENOENT");
         assert_eq!(Code::Os(4_000).to_string(), "other");
         assert_eq!(Code::of_io(&io::Error::other("x")), Code::Other);
+        let same = Reason::SameName(1);
+        assert_ne!(Code::from(same), Code::Other);
         assert!(Reason::OWN.iter().all(|&reason| Code::from(reason) != Code::Other));
     }
 }

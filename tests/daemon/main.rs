@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod base_replaced;
 mod changing;
 mod codes;
 mod compare;
@@ -27,8 +28,10 @@ mod keys;
 mod killed;
 mod membership;
 mod mounts;
+mod one_name;
 mod options;
 mod patterns;
+mod redirected;
 mod secrets;
 mod send;
 mod staging_owner;

@@ -5,6 +5,8 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus};
 use crate::console::reply::{Said, Total, What};
 use crate::daemon::messages::Host;
+use crate::fs::folding;
+use crate::fs::root::Root;
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::mode::Mode;
 use crate::wire::outcome::{Need, Outcome, Reason};
@@ -93,6 +95,8 @@ fn is_counted(entry: &Entry) -> bool {
 pub(super) struct Tell<'a> {
     pub(super) total: &'a mut Total,
     pub(super) lines: Vec<Said>,
+    /// The base directory that is sent from.
+    pub(super) root: &'a Root,
     pub(super) mode: Mode,
     /// The highest level of lines that the client sees.
     pub(super) level: u8,
@@ -132,7 +136,7 @@ impl HostTally {
         became: Became,
         content: bool,
     ) {
-        let Tell { total, lines, mode, level } = tell;
+        let Tell { total, lines, root, mode, level } = tell;
         let (mode, level) = (*mode, *level);
         let (path, counted) = (&entry.path, u64::from(is_counted(entry)));
         let name = &self.report.name;
@@ -182,10 +186,16 @@ impl HostTally {
             }
             Became::Failed(reason) => {
                 mark.lacking = true;
-                self.worsen(HostStatus::Failed);
                 total.errors += 1;
-                let error = ErrorLine::on(&self.report.name, path, reason);
+                let error = match reason {
+                    Reason::SameName(number) if self.errors < MOST_ERRORS => {
+                        let other = folding::namesake(root, path, number);
+                        ErrorLine::same_name(name, path, other.as_ref())
+                    }
+                    reason => ErrorLine::on(name, path, reason),
+                };
                 lines.extend(self.error(error));
+                self.worsen(HostStatus::Failed);
             }
             Became::Silent => {
                 mark.lacking = true;

@@ -14,6 +14,7 @@ use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::DeletionTally;
 use crate::engine::outgoing::Gone;
+use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
@@ -50,6 +51,7 @@ pub(super) struct Report {
     done: Progress,
     last: (Time, u64),
     order: Arc<Order>,
+    root: Arc<Root>,
     /// Entries below the path that were offered.
     below: u64,
     /// Paths that a dry run has listed as to be deleted.
@@ -73,6 +75,7 @@ impl Report {
             done: Progress::default(),
             last: (began, 0),
             order: Arc::clone(&new.order),
+            root: Arc::clone(&new.root),
             below: 0,
             named: HashSet::new(),
             over_limit: false,
@@ -147,7 +150,8 @@ impl Report {
         let host = &mut self.hosts[target.index()];
         let wanted = &open.wanted[target.index()];
         let (mode, level) = (self.order.mode, self.level);
-        let mut tell = Tell { total: &mut self.total, lines: Vec::new(), mode, level };
+        let root = &self.root;
+        let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
         for (number, became) in all {
             let at = number.index();
             if let (Some(entry), Some(mark)) =
