@@ -161,6 +161,9 @@ pub enum Need {
     Failed(Reason),
     /// It is below a directory that failed; only the directory itself is reported.
     Silent,
+    /// The target keeps times less exactly, and cannot tell whether it is up to date: it is to be
+    /// offered again with its digest.
+    Unsure,
 }
 
 /// What a target has spooled for deletion, in numbers.
@@ -210,6 +213,8 @@ pub enum Outcome {
     Silent,
     /// The sender has struck it from the commit.
     Struck,
+    /// As [`Need::Unsure`].
+    Unsure,
 }
 
 const FIRST_REASON: u32 = 16;
@@ -226,6 +231,7 @@ impl Code for Need {
             Need::All => 2,
             Need::ReadOnly => 3,
             Need::Silent => 4,
+            Need::Unsure => 6,
             Need::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -237,6 +243,7 @@ impl Code for Need {
             2 => Need::All,
             3 => Need::ReadOnly,
             4 => Need::Silent,
+            6 => Need::Unsure,
             _ => Need::Failed(reason_of(number)?),
         })
     }
@@ -270,6 +277,7 @@ impl Code for Outcome {
             Outcome::ReadOnly => 3,
             Outcome::Silent => 4,
             Outcome::Struck => 5,
+            Outcome::Unsure => 6,
             Outcome::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -281,6 +289,7 @@ impl Code for Outcome {
             3 => Outcome::ReadOnly,
             4 => Outcome::Silent,
             5 => Outcome::Struck,
+            6 => Outcome::Unsure,
             _ => Outcome::Failed(reason_of(number)?),
         })
     }
@@ -427,6 +436,7 @@ mod tests {
             Outcome::ReadOnly,
             Outcome::Silent,
             Outcome::Struck,
+            Outcome::Unsure,
             Outcome::Failed(Reason::Os(28)),
             Outcome::Failed(Reason::SameName(0)),
             Outcome::Failed(Reason::SameName(name_number(b"README"))),

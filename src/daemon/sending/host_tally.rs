@@ -1,13 +1,14 @@
 //! The results of a transfer on one host, and in all: counted here, and nowhere else, for lines,
 //! totals and reports, whether something was done or only would be.
 
+use super::marked_batch::{Mark, is_counted};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus};
 use crate::console::reply::{Said, Total, What};
 use crate::daemon::messages::Host;
 use crate::fs::folding;
 use crate::fs::root::Root;
-use crate::wire::manifest::{Entry, Kind};
+use crate::wire::manifest::Entry;
 use crate::wire::mode::Mode;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
@@ -31,6 +32,8 @@ pub(super) enum Became {
     Silent,
     /// It was left out, and comes again or was reported already.
     Struck,
+    /// The host cannot tell; it comes again, with its digest.
+    Unsure,
 }
 
 impl Became {
@@ -43,6 +46,9 @@ impl Became {
             Need::Attributes | Need::All | Need::ReadOnly => Became::Written,
             Need::Failed(reason) => Became::Failed(reason),
             Need::Silent => Became::Silent,
+            // What is compared comes with its digest.
+            Need::Unsure if mode.is_check() => Became::Silent,
+            Need::Unsure => Became::Unsure,
         }
     }
 }
@@ -56,39 +62,9 @@ impl From<Outcome> for Became {
             Outcome::Failed(reason) => Became::Failed(reason),
             Outcome::Silent => Became::Silent,
             Outcome::Struck => Became::Struck,
+            Outcome::Unsure => Became::Unsure,
         }
     }
-}
-
-/// What is known of an entry on any host.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Mark {
-    /// A host has written it.
-    pub(super) written: bool,
-    /// A host has written its content.
-    pub(super) content: bool,
-    /// A host lacks it still.
-    pub(super) lacking: bool,
-    /// A line of a dry run has named it.
-    named: bool,
-}
-
-impl Mark {
-    /// Counts an entry that is done on all hosts.
-    pub(super) fn count(self, entry: &Entry, total: &mut Total) {
-        let counted = u64::from(is_counted(entry));
-        if self.written {
-            total.files += counted;
-            total.bytes += if self.content { entry.size() } else { 0 };
-        } else if !self.lacking {
-            total.unchanged += counted;
-        }
-    }
-}
-
-/// Whether an entry counts as a file: directories do not.
-fn is_counted(entry: &Entry) -> bool {
-    entry.is_object() && entry.kind != Kind::Open
 }
 
 /// What notes are added to, and how they are told.
@@ -202,6 +178,7 @@ impl HostTally {
                 self.worsen(HostStatus::Failed);
             }
             Became::Struck => mark.lacking = true,
+            Became::Unsure => mark.unsure = true,
         }
     }
 

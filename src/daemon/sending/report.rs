@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::host_tally::{Became, HostTally, Mark, Tell};
+use super::host_tally::{Became, HostTally, Tell};
+use super::marked_batch::MarkedBatch;
+use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
@@ -19,7 +21,6 @@ use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
 use crate::time::Time;
-use crate::wire::bits::Bits;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 
@@ -27,15 +28,6 @@ use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 const FEW: u64 = 100;
 /// A dry run names each path once, whatever the number of hosts. It remembers this many paths.
 const MOST_NAMED: usize = 100_000;
-
-/// A batch, with marks of what was reported of each entry.
-#[derive(Debug)]
-struct MarkedBatch {
-    manifest: Arc<Manifest>,
-    marks: Vec<Mark>,
-    /// The entries whose contents each target needs.
-    wanted: Vec<Bits<EntryNo>>,
-}
 
 /// The report of one transfer.
 #[derive(Debug)]
@@ -56,6 +48,7 @@ pub(super) struct Report {
     below: u64,
     /// Paths that a dry run has listed as to be deleted.
     named: HashSet<RelPath>,
+    unsure: Unsure,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
 }
@@ -78,6 +71,7 @@ impl Report {
             root: Arc::clone(&new.root),
             below: 0,
             named: HashSet::new(),
+            unsure: Unsure::default(),
             over_limit: false,
         }
     }
@@ -96,15 +90,13 @@ impl Report {
     }
 
     pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
-        let marks = vec![Mark::default(); manifest.entries.len()];
-        let wanted = vec![Bits::default(); self.hosts.len()];
         let path = &self.order.path;
         let counts = |e: &&Entry| {
             e.path.is_under(path) && e.path != *path && !matches!(e.kind, Kind::Ahead { .. })
         };
         let below = manifest.entries.iter().filter(counts);
         self.below += below.count() as u64;
-        self.batches.insert(number, MarkedBatch { manifest, marks, wanted });
+        self.batches.insert(number, MarkedBatch::new(manifest, self.hosts.len()));
     }
 
     /// Notes what a target needs; in a dry run or comparison that is all there is to report of it.
@@ -118,8 +110,7 @@ impl Report {
         let mode = self.order.mode;
         let Some(open) = self.batches.get_mut(&number) else { return };
         let contents = runs.iter().filter(|(_, need)| *need == Need::All && !mode.is_check());
-        let wanted = &mut open.wanted[target.index()];
-        contents.for_each(|(entry, _)| wanted.insert(entry));
+        contents.for_each(|(entry, _)| open.want(target, entry));
         if mode.changes_nothing() {
             let became = runs.iter().map(|(entry, need)| (entry, Became::by_need(need, mode)));
             self.note(shared, number, target, became);
@@ -148,17 +139,18 @@ impl Report {
     ) {
         let Some(open) = self.batches.get_mut(&number) else { return };
         let host = &mut self.hosts[target.index()];
-        let wanted = &open.wanted[target.index()];
         let (mode, level) = (self.order.mode, self.level);
         let root = &self.root;
         let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
         for (number, became) in all {
-            let at = number.index();
-            if let (Some(entry), Some(mark)) =
-                (open.manifest.entries.get(at), open.marks.get_mut(at))
-            {
-                host.note(&mut tell, mark, entry, became, wanted.contains(number));
+            let content = open.is_wanted(target, number);
+            let Some((entry, mark, is_first)) = open.entry(number) else { continue };
+            match became {
+                Became::Unsure => self.unsure.add(&entry.path, target),
+                Became::Same if !is_first && self.unsure.has_told(&entry.path, target) => continue,
+                _ => {}
             }
+            host.note(&mut tell, mark, entry, became, content);
         }
         let lines = tell.lines;
         self.say(shared, lines);
@@ -168,9 +160,20 @@ impl Report {
     pub(super) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (entry, mark) in open.manifest.entries.iter().zip(open.marks) {
-            if entry.is_object() {
+            if !entry.is_object() {
+                continue;
+            }
+            let before = if mark.unsure {
+                self.unsure.first_round(&entry.path, mark.written);
+                None
+            } else {
+                self.unsure.second_round(&entry.path)
+            };
+            if before.is_none() {
                 self.done.entries_done += 1;
                 self.done.bytes_done += entry.size();
+            }
+            if before != Some(true) {
                 mark.count(entry, &mut self.total);
             }
         }
