@@ -35,13 +35,12 @@ use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::{Record, Spool};
 use super::staging::{Mount, Staging};
+use super::subject::Subject;
 use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::errno;
 use crate::ids::BatchNo;
 use crate::name::RelPath;
-use crate::pattern::Patterns;
 use crate::sys::fsat::{self, FileType, Stat};
-use crate::wire::bytes::Reader;
 use crate::wire::manifest::{Entry, Kind, Manifest, Setup};
 use crate::wire::outcome::{Reason, SpoolCode};
 
@@ -49,9 +48,7 @@ use crate::wire::outcome::{Reason, SpoolCode};
 #[derive(Debug, Default)]
 pub(super) struct Surplus {
     pub mode: Mode,
-    /// The path that the transfer sends.
-    about: Option<RelPath>,
-    patterns: Patterns,
+    subject: Subject,
     /// The directories that are open, and the base if the transfer sends everything.
     dirs: HashMap<Vec<u8>, Named>,
     /// The batch to evaluate next, once the first one is known.
@@ -126,29 +123,21 @@ enum Verdict {
 }
 
 impl Surplus {
-    /// Notes what the transfer sends, from the setup in `batch`, the first one.
+    /// Notes what the transfer sends, from the setup in `batch`, one of the first ones.
     ///
     /// # Errors
-    /// EINVAL if the setup is not valid, or differs from an earlier one.
+    /// EINVAL if the setup is not valid.
     pub fn set_up(&mut self, batch: BatchNo, setup: &Setup) -> Result<(), Reason> {
-        const INVALID: Reason = Reason::Os(errno::EINVAL);
-        let mut reader = Reader::new(&setup.patterns);
-        let patterns = match setup.patterns.is_empty() {
-            true => Patterns::default(),
-            false => Patterns::parse(&mut reader).map_err(|_| INVALID)?,
-        };
-        reader.end().map_err(|_| INVALID)?;
         if self.mode.path_is_gone() && setup.path.is_base() {
-            return Err(INVALID);
+            return Err(Reason::Os(errno::EINVAL));
         }
-        if let Some(known) = &self.about {
-            let same = *known == setup.path && self.patterns.rules() == patterns.rules();
-            return if same { Ok(()) } else { Err(INVALID) };
+        self.subject.add(batch, setup)?;
+        if self.next.is_none() {
+            self.next = self.subject.whole_since();
+            if self.next.is_some() && setup.path.is_base() {
+                self.dirs.insert(Vec::new(), Named::default());
+            }
         }
-        if setup.path.is_base() {
-            self.dirs.insert(Vec::new(), Named::default());
-        }
-        (self.about, self.patterns, self.next) = (Some(setup.path.clone()), patterns, Some(batch));
         Ok(())
     }
 
@@ -162,7 +151,7 @@ impl Surplus {
     pub fn memory(&self) -> usize {
         let dirs = self.dirs.len() * (size_of::<Named>() + size_of::<Vec<u8>>());
         let spool = self.spool.as_ref().map_or(0, Spool::memory);
-        dirs + self.named_bytes + spool
+        dirs + self.named_bytes + spool + self.subject.memory()
     }
 
     /// The spool, unless it is empty or incomplete.
@@ -254,7 +243,7 @@ impl Surplus {
                 let named = self.dirs.remove(path).unwrap_or_default();
                 let bytes = path.len() + named.names.memory();
                 self.named_bytes = self.named_bytes.saturating_sub(bytes);
-                let is_ours = self.about.as_ref().is_some_and(|about| entry.path.is_under(about));
+                let is_ours = self.subject.path().is_some_and(|about| entry.path.is_under(about));
                 let in_order = self
                     .last_listed
                     .as_ref()
@@ -284,7 +273,7 @@ impl Surplus {
     pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<DeletionTally> {
         self.broken |= !self.early.is_empty();
         if !self.tallied && !self.broken && self.mode.spools() {
-            match self.about.clone() {
+            match self.subject.path().cloned() {
                 Some(about) if self.mode.path_is_gone() => self.spool_gone(within, about)?,
                 Some(about) if about.is_base() => {
                     let named = self.dirs.remove(about.as_bytes()).unwrap_or_default();
@@ -423,7 +412,9 @@ impl Surplus {
             Err(e) => return self.unreadable(within, path, &e),
         };
         let is_dir = stat.kind == FileType::Directory;
-        if !Mount::of(&stat).is_same_mount(parent.mount) || self.patterns.excludes(&path, is_dir) {
+        if !Mount::of(&stat).is_same_mount(parent.mount)
+            || self.subject.patterns().excludes(&path, is_dir)
+        {
             return Ok(Verdict::Kept);
         }
         let record = Record {
