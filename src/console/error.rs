@@ -93,6 +93,8 @@ pub enum Code {
     StagingNotOurs,
     /// A host accepts no devices.
     DeviceRefused,
+    /// Two names are one entry on a host.
+    SameName,
     /// A file kept changing while it was read.
     Changed,
     /// The number of errors of a host that were left out.
@@ -142,6 +144,7 @@ impl Code {
         (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
         (Code::StagingNotOurs, "staging_not_ours"),
         (Code::DeviceRefused, "device_refused"),
+        (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
         (Code::Unreachable, "unreachable"),
@@ -183,6 +186,7 @@ impl From<Reason> for Code {
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
             Reason::DeviceRefused => Code::DeviceRefused,
+            Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }
     }
@@ -306,6 +310,15 @@ impl ErrorLine {
         ErrorLine::refused(host, Shown(path), reason)
     }
 
+    /// On a host `path` is the same entry as `other`, if that is known.
+    pub fn same_name(host: &HostName, path: &RelPath, other: Option<&RelPath>) -> ErrorLine {
+        let error = ErrorLine::on(host, path, Reason::SameName(0));
+        let Some(other) = other else { return error };
+        let why = format!("Same name there as {other}");
+        let line = format!("{ERROR} {why} {host}:{}", error.report.path);
+        ErrorLine { line, report: ErrorReport { error: why, ..error.report } }
+    }
+
     /// A host takes no further part; `path`, where that happened, is escaped already.
     pub fn refused(host: &HostName, path: impl fmt::Display, reason: Reason) -> ErrorLine {
         let report = ErrorReport::new(reason.into(), reason).of_host(host).of_path(path);
@@ -392,6 +405,11 @@ mod tests {
                 r#""path":"","error":"receive time out","host":"web1","code":"timeout""#,
             ),
             (
+                ErrorLine::same_name(&host, &path, Some(&RelPath::parse(b"a/B").unwrap())),
+                "error: Same name there as a/B web1:a/b\\012",
+                r#""path":"a/b\\012","error":"Same name there as a/B","host":"web1","code":"same_name""#,
+            ),
+            (
                 ErrorLine::unknown_host("x"),
                 "error: x is not contained in members",
                 r#""path":"","error":"x is not contained in members","host":"x","code":"unknown_host""#,
@@ -444,6 +462,7 @@ mod tests {
             Reason::Held,
             Reason::StagingNotOurs,
             Reason::DeviceRefused,
+            Reason::SameName(1),
         ];
         assert!(reasons.iter().all(|&reason| Code::from(reason) != Code::Other));
     }

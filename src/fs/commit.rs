@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::attributes::{self, Applied, Examined};
+use super::collect::Within;
 use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
 use super::errors::{is_fatal, reason};
 use super::identity::ObjectId;
 use super::paths::{above, split};
 use super::staging::Staged;
-use super::surplus::Within;
 use super::sweep;
 use crate::engine::disk_job::{DiskAnswer, TransferKey};
 use crate::errno;
@@ -117,7 +117,7 @@ impl Disk {
             };
             if spools && !matches!(entry.kind, Kind::Close { .. }) {
                 let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
-                transfer.surplus.named(entry, failed);
+                transfer.surplus.named(&mut self.dirs, entry, failed);
             }
             match outcome {
                 Outcome::Failed(reason) if is_fatal(reason) => {
@@ -220,11 +220,14 @@ impl Disk {
                 made => made.and_then(|()| fsat::stat_at(dir.as_fd(), name)).map(|s| (s, true)),
             }
         });
-        let made = match made {
-            Ok((stat, _)) if stat.kind == FileType::Symlink => Err(Reason::LinkInPath),
-            Ok((stat, _)) if stat.kind != FileType::Directory => Err(Reason::NotADirectoryInPlace),
-            Ok(found) => Ok(found),
-            Err(e) => Err(reason(&e)),
+        let made = match (self.same_name(transfer, &entry.path), made) {
+            (Some(reason), _) => Err(reason),
+            (_, Ok((stat, _))) if stat.kind == FileType::Symlink => Err(Reason::LinkInPath),
+            (_, Ok((stat, _))) if stat.kind != FileType::Directory => {
+                Err(Reason::NotADirectoryInPlace)
+            }
+            (_, Ok(found)) => Ok(found),
+            (_, Err(e)) => Err(reason(&e)),
         };
         self.dirs.forget_at(path);
         let known = transfer.opened.get(path);
@@ -295,6 +298,9 @@ impl Disk {
         entry: &Entry,
         staged: Staged,
     ) -> Result<(), Reason> {
+        if let Some(reason) = self.same_name(transfer, &entry.path) {
+            return Err(reason);
+        }
         let put = self.with_owner_access(transfer, &entry.path, |disk| {
             let Some(staging) = &disk.staging else {
                 return Err(io::Error::from_raw_os_error(libc::EROFS));
@@ -314,7 +320,19 @@ impl Disk {
         put.map_err(|e| match e.raw_os_error() {
             Some(libc::ENOTEMPTY | libc::EEXIST) => Reason::DirectoryInPlace,
             _ => reason(&e),
-        })
+        })?;
+        self.same_name(transfer, &entry.path);
+        Ok(())
+    }
+
+    /// Notes what is found by the sender's name at `path`. If that is the same entry as another of its
+    /// names, this is why it must not be written.
+    fn same_name(&mut self, transfer: &mut DiskTransfer, path: &RelPath) -> Option<Reason> {
+        let (dir, name) = split(path.as_bytes());
+        let folding = transfer.opened.folding(dir).filter(|folding| !folding.is_plain())?;
+        let fd = self.dirs.dir(dir).ok()?;
+        let found = fsat::stat_at(fd.as_fd(), name).ok()?;
+        folding.meet(Some(fd.as_fd()), name, Some(&found)).map(Reason::SameName)
     }
 
     /// Does `work` at `path`. If the permission bits of directories above it forbid that, and they are

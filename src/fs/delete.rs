@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::collect::Within;
 use super::disk::{Disk, StagedFile};
 use super::errors::{leads_nowhere, reason};
 use super::identity::ObjectId;
@@ -16,7 +17,6 @@ use super::paths::split;
 use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::Record;
-use super::surplus::Within;
 use crate::engine::disk_job::{DeletionTally, DiskAnswer, TransferKey};
 use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, Stat};

@@ -8,10 +8,12 @@
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares, `stage` writes
 //!   below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime.
-//! - Deletion: `surplus` collects what only the target has, `spool` keeps that list in a file,
+//! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
 //! [`resolve`] judges the symbolic links in the paths of options.
+//!
+//! `folding` knows about file systems that take several names for one.
 //!
 //! Both sides use `identity` (is it still the same file?), `digest`, `grain` (how exactly times are
 //! kept), `names`, `paths` and `errors`. Files import each other in one direction only.
@@ -21,12 +23,14 @@ mod allowance;
 mod attributes;
 pub mod batch;
 mod claim;
+mod collect;
 mod commit;
 mod delete;
 mod digest;
 pub mod disk;
 mod errors;
 mod extents;
+pub mod folding;
 pub mod found;
 mod grain;
 mod identity;

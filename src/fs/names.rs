@@ -66,6 +66,11 @@ impl Names {
         self.spans.len()
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.spans.iter().map(|span| name_of(&self.bytes, span))
+    }
+
     /// The next name, with the type that the directory listing gave for it.
     pub fn next(&mut self) -> Option<(&[u8], FileType)> {
         let span = self.spans.get(self.next)?;

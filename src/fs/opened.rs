@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::folding::Folding;
 use super::identity::ObjectId;
 use super::paths::above;
 use crate::wire::manifest::Entry;
@@ -30,6 +31,8 @@ pub(super) struct OpenDir {
     pub created: bool,
     /// Its permission bits before they were changed to work in it, if they were.
     pub original_mode: Option<u32>,
+    /// The names in it.
+    pub folding: Folding,
     failed: bool,
     opens: u32,
 }
@@ -38,6 +41,8 @@ pub(super) struct OpenDir {
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     dirs: HashMap<Vec<u8>, OpenDir>,
+    /// The names in the base directory.
+    base: Folding,
     failed: usize,
     /// The bytes of all their paths.
     paths: usize,
@@ -72,6 +77,7 @@ impl Opened {
                 lacks_owner_access: false,
                 created: false,
                 original_mode: None,
+                folding: Folding::default(),
                 failed: false,
                 opens: 0,
             }
@@ -85,6 +91,14 @@ impl Opened {
     /// The directory at `path`, if it is open.
     pub fn get(&mut self, path: &[u8]) -> Option<&mut OpenDir> {
         self.dirs.get_mut(path)
+    }
+
+    /// The names in the directory at `path`, if it is the base directory or open.
+    pub fn folding(&mut self, path: &[u8]) -> Option<&mut Folding> {
+        match path {
+            [] => Some(&mut self.base),
+            _ => self.dirs.get_mut(path).map(|known| &mut known.folding),
+        }
     }
 
     /// The directory at `path` cannot be used: everything below it fails silently from now on.
@@ -138,7 +152,9 @@ impl Opened {
     /// The memory that they take, in bytes.
     pub fn memory(&self) -> usize {
         // Each path is the key, and part of the entry.
-        self.dirs.len() * (size_of::<OpenDir>() + 2 * size_of::<Vec<u8>>()) + 2 * self.paths
+        let dirs = self.dirs.len() * (size_of::<OpenDir>() + 2 * size_of::<Vec<u8>>());
+        let names = self.dirs.values().map(|dir| dir.folding.memory()).sum::<usize>();
+        dirs + 2 * self.paths + names + self.base.memory()
     }
 
     /// Removes and returns all directories, deepest first.

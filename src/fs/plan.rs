@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::attributes::Examined;
+use super::collect::Within;
 use super::digest::Digester;
 use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
 use super::errors::{is_fatal, reason};
@@ -16,12 +17,11 @@ use super::paths::split;
 use super::rights::{PRIVATE, Rights, is_kind};
 use super::root::Dirs;
 use super::staging::{Staging, create};
-use super::surplus::Within;
 use super::sweep;
 use crate::engine::disk_job::{DiskAnswer, Mode, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
-use crate::name::RelPath;
+use crate::name::{RelPath, STAGING};
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Digest, Entry, Kind, Manifest};
@@ -42,10 +42,8 @@ impl Disk {
         }
         let transfer = self.transfers.entry(key).or_default();
         transfer.surplus.mode = mode;
-        if let Some(setup) = &manifest.setup {
-            if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
-            }
+        if let Err(reason) = transfer.surplus.set_up(batch, &manifest) {
+            return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
         }
         let closing = &self.closing;
         let mut planner = Planner {
@@ -236,9 +234,28 @@ impl Planner<'_> {
         self.rights.differ(entry, stat, self.grain(stat), proven)
     }
 
+    /// Why the sender's name at `path`, which is `found` here, cannot be an entry of its own, if it cannot.
+    fn same_name(&mut self, path: &RelPath, found: Option<&Stat>) -> Option<Reason> {
+        let (dir, name) = split(path.as_bytes());
+        let folding = self.opened.folding(dir).filter(|folding| !folding.is_plain())?;
+        let fd = self.dirs.dir(dir).ok();
+        let fd = fd.as_ref().map(|fd| fd.as_fd());
+        if let (Some(fd), true) = (fd, dir.is_empty()) {
+            if let Ok(ours) = fsat::stat_at(fd, STAGING) {
+                folding.test(fd, STAGING, &ours);
+            }
+        }
+        folding.meet(fd, name, found).map(Reason::SameName)
+    }
+
     fn open(&mut self, entry: &Entry) -> Need {
         let found = self.look(&entry.path);
+        let same_name = match &found {
+            Ok(found) => self.same_name(&entry.path, found.as_ref()),
+            Err(_) => None,
+        };
         let failed = match &found {
+            _ if same_name.is_some() => same_name,
             Ok(None) => None,
             Ok(Some(stat)) => match stat.kind {
                 FileType::Directory => None,
@@ -255,9 +272,14 @@ impl Planner<'_> {
         if !self.opened.open(entry, id, differs, lacks_owner_access) {
             return Need::Failed(Reason::Os(errno::ENOMEM));
         }
+        let path = entry.path.as_bytes();
+        let above = self.opened.folding(split(path).0).and_then(|above| above.folds());
+        if let Some(folding) = self.opened.folding(path) {
+            folding.inherit(above, stat.is_some());
+        }
         match failed {
             Some(reason) => {
-                self.opened.fail(entry.path.as_bytes());
+                self.opened.fail(path);
                 Need::Failed(reason)
             }
             None if stat.is_some() => Need::Skip,
@@ -303,11 +325,17 @@ impl Planner<'_> {
     }
 
     fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
-        let stat = match self.look(&entry.path) {
-            Ok(Some(stat)) => stat,
-            Ok(None) if self.mode.is_check() => return MISSING,
-            Ok(None) => return Need::All,
+        let found = match self.look(&entry.path) {
+            Ok(found) => found,
             Err(e) => return Need::Failed(reason(&e)),
+        };
+        if let Some(reason) = self.same_name(&entry.path, found.as_ref()) {
+            return Need::Failed(reason);
+        }
+        let stat = match found {
+            Some(stat) => stat,
+            None if self.mode.is_check() => return MISSING,
+            None => return Need::All,
         };
         let same = self.same_content(entry, &stat, digest);
         let proven = matches!(same, Ok(true)) && digest.is_some();

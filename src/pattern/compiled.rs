@@ -63,6 +63,14 @@ impl Patterns {
         Ok(())
     }
 
+    /// Adds other patterns at the end.
+    ///
+    /// # Errors
+    /// The list is full.
+    pub fn append(&mut self, more: &Patterns) -> Result<(), PatternError> {
+        more.rules().try_for_each(|(include, pattern)| self.push(include, pattern))
+    }
+
     /// The patterns, in order: whether they include, and their text.
     pub fn rules(&self) -> impl Iterator<Item = (bool, &[u8])> {
         let mut start = 0;

@@ -32,11 +32,23 @@ pub enum Reason {
     StagingNotOurs,
     /// The target was started so that it takes no devices.
     DeviceRefused,
+    /// It is one entry there with another name of the sender's directory: the one with this
+    /// [`name_number`].
+    SameName(u32),
     /// A reason that this version does not know.
     Unknown(u16),
 }
 
 const OWN: u16 = 4_096;
+/// Above all codes of 16 bits: [`Reason::SameName`], with the number added.
+const SAME_NAME: u32 = 65_536;
+
+/// The number by which a target names another name in the directory of an entry: FNV-1a, without the
+/// topmost bit.
+pub fn name_number(name: &[u8]) -> u32 {
+    let hash = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    name.iter().fold(2_166_136_261, hash) >> 1
+}
 
 impl Reason {
     /// The reason for a system error.
@@ -47,8 +59,9 @@ impl Reason {
         }
     }
 
-    fn code(self) -> u16 {
-        match self {
+    fn code(self) -> u32 {
+        let code = match self {
+            Reason::SameName(number) => return SAME_NAME + (number & 0x7fff_ffff),
             Reason::Os(code) | Reason::Unknown(code) => code,
             Reason::LinkInPath => OWN,
             Reason::DirectoryInPlace => OWN + 1,
@@ -58,11 +71,20 @@ impl Reason {
             Reason::Held => OWN + 5,
             Reason::StagingNotOurs => OWN + 6,
             Reason::DeviceRefused => OWN + 7,
-        }
+        };
+        code.into()
     }
 
-    fn from_code(code: u16) -> Self {
-        match code {
+    fn from_code(code: u32) -> Result<Self, Error> {
+        let Ok(code) = u16::try_from(code) else {
+            let number = code - SAME_NAME;
+            return if number >> 31 == 0 {
+                Ok(Reason::SameName(number))
+            } else {
+                Err(Error::Invalid)
+            };
+        };
+        Ok(match code {
             0..OWN => Reason::Os(code),
             OWN => Reason::LinkInPath,
             4_097 => Reason::DirectoryInPlace,
@@ -73,7 +95,7 @@ impl Reason {
             4_102 => Reason::StagingNotOurs,
             4_103 => Reason::DeviceRefused,
             _ => Reason::Unknown(code),
-        }
+        })
     }
 }
 
@@ -91,6 +113,7 @@ impl fmt::Display for Reason {
             Reason::Held => f.write_str("Path held by another transfer"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
+            Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
     }
@@ -176,8 +199,7 @@ pub enum Outcome {
 const FIRST_REASON: u32 = 16;
 
 fn reason_of(number: u32) -> Result<Reason, Error> {
-    let code = number.checked_sub(FIRST_REASON).ok_or(Error::Invalid)?;
-    Ok(Reason::from_code(u16::try_from(code).map_err(|_| Error::Invalid)?))
+    Reason::from_code(number.checked_sub(FIRST_REASON).ok_or(Error::Invalid)?)
 }
 
 impl Code for Need {
@@ -188,7 +210,7 @@ impl Code for Need {
             Need::All => 2,
             Need::ReadOnly => 3,
             Need::Silent => 4,
-            Need::Failed(reason) => FIRST_REASON + u32::from(reason.code()),
+            Need::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
 
@@ -210,7 +232,7 @@ impl Code for SpoolCode {
             SpoolCode::Spooled => 0,
             SpoolCode::Deleted => 1,
             SpoolCode::Kept => 2,
-            SpoolCode::Failed(reason) => FIRST_REASON + u32::from(reason.code()),
+            SpoolCode::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
 
@@ -232,7 +254,7 @@ impl Code for Outcome {
             Outcome::ReadOnly => 3,
             Outcome::Silent => 4,
             Outcome::Struck => 5,
-            Outcome::Failed(reason) => FIRST_REASON + u32::from(reason.code()),
+            Outcome::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
 
@@ -390,11 +412,16 @@ mod tests {
             Outcome::Silent,
             Outcome::Struck,
             Outcome::Failed(Reason::Os(28)),
+            Outcome::Failed(Reason::SameName(0)),
+            Outcome::Failed(Reason::SameName(name_number(b"README"))),
+            Outcome::Failed(Reason::SameName(0x7fff_ffff)),
         ] {
             assert_eq!(Outcome::from_number(outcome.number()), Ok(outcome));
         }
         assert_eq!(Outcome::from_number(2), Err(Error::Invalid));
-        assert_eq!(Outcome::from_number(70_000), Err(Error::Invalid));
+        assert_eq!(Outcome::from_number(u32::MAX), Err(Error::Invalid));
+        assert_eq!(name_number(b""), 0x811c_9dc5 >> 1);
+        assert_eq!(name_number(b"foobar"), 0xbf9c_f968 >> 1);
         assert_eq!(Reason::Os(28).to_string(), "No space left on device");
         assert_eq!(Reason::from_io(&std::io::Error::other("x")), Reason::Os(5));
     }

@@ -3,6 +3,8 @@
 use crate::console::error::ErrorLine;
 use crate::console::reply::{self, CheckCount, HostReport, HostStatus, Said, Total};
 use crate::daemon::messages::Host;
+use crate::fs::folding;
+use crate::fs::root::Root;
 use crate::name::RelPath;
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::outcome::{Need, Reason};
@@ -38,6 +40,7 @@ impl HostTally {
     /// Notes the comparison of an entry. True if the host's copy differs or could not be compared.
     pub(super) fn compared(
         &mut self,
+        root: &Root,
         total: &mut Total,
         lines: &mut Vec<Said>,
         entry: &Entry,
@@ -67,7 +70,7 @@ impl HostTally {
             }
             Need::Failed(reason) => {
                 count.errors += 1;
-                self.error(total, lines, path, &reason);
+                self.error(root, total, lines, path, &reason);
                 true
             }
             Need::Silent => true,
@@ -77,6 +80,7 @@ impl HostTally {
     /// Notes that an entry failed on the host.
     pub(super) fn error(
         &mut self,
+        root: &Root,
         total: &mut Total,
         lines: &mut Vec<Said>,
         path: &RelPath,
@@ -85,7 +89,13 @@ impl HostTally {
         self.worsen(HostStatus::Failed);
         self.errors += 1;
         total.errors += 1;
-        let error = ErrorLine::on(&self.report.name, path, *reason);
+        let error = match *reason {
+            Reason::SameName(number) if self.errors <= MOST_ERRORS => {
+                let other = folding::namesake(root, path, number);
+                ErrorLine::same_name(&self.report.name, path, other.as_ref())
+            }
+            reason => ErrorLine::on(&self.report.name, path, reason),
+        };
         self.report.error(error.report.clone());
         if self.errors <= MOST_ERRORS {
             lines.push(error.into());

@@ -125,7 +125,7 @@ impl Report {
             let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
             if self.order.mode.is_check() {
-                if host.compared(&mut self.total, &mut lines, entry, need) {
+                if host.compared(&shared.root, &mut self.total, &mut lines, entry, need) {
                     // In a comparison, `files` of the total counts what differs on any host.
                     *mark |= if need == Need::All { UPDATED } else { FAILED };
                 }
@@ -155,7 +155,7 @@ impl Report {
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
                 }
                 Need::Skip | Need::Silent => {}
             }
@@ -218,7 +218,7 @@ impl Report {
                 }
                 Outcome::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
                 }
                 Outcome::Silent => {
                     *mark |= FAILED;

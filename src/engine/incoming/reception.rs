@@ -301,7 +301,7 @@ impl<H> Reception<H> {
         if self.answers.len() < MAX_ANSWERS {
             let header = self.shared.header(key, feedback.kind(), BatchNo::ZERO);
             let payload = feedback.emit(key.node, MIN_BLOCK.into());
-            self.answers.push_back(Outbound { to, header, payload });
+            self.answers.push_back(Outbound { to_node: key.node, to, header, payload });
         }
     }
 

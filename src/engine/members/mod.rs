@@ -373,7 +373,7 @@ impl Members {
         }
         self.members_limit.take(now, MEMBERS);
         self.counts.answers_to_members += 1;
-        let to = Destination::One(entry.member.addr);
+        let to = Destination::One(node, entry.member.addr);
         let hello = Hello { echo, ..self.plain_hello() };
         self.push(to, hello);
     }
@@ -383,7 +383,7 @@ impl Members {
             self.counts.answers_to_strangers += 1;
             let challenge = Some(self.challenges.issue(now, peer));
             let hello = Hello { asks: true, challenge, echo: answer.echo, ..self.plain_hello() };
-            self.push(Destination::One(peer.addr), hello);
+            self.push(Destination::One(peer.node, peer.addr), hello);
             let spread = spread(self.len());
             self.strangers.sent(now, peer, answer, spread, &mut self.rng);
         }

@@ -144,7 +144,7 @@ impl World {
 
     fn check(&mut self) {
         while let Some((to, packet)) = self.members.poll_transmit() {
-            if let (Destination::One(to), Packet::Hello(hello)) = (to, &packet) {
+            if let (Destination::One(_, to), Packet::Hello(hello)) = (to, &packet) {
                 self.answers += 1;
                 let at = u32::from(*to.ip()).wrapping_sub(0x0a00_0000) as usize;
                 if let Some(known) = self.challenges.get_mut(at) {

@@ -134,7 +134,7 @@ impl Fleet {
                     daemon.sent_to_group += 1;
                     None
                 }
-                Destination::One(addr) => {
+                Destination::One(_, addr) => {
                     daemon.sent_to_one += 1;
                     Some(addr)
                 }
