@@ -13,6 +13,7 @@ use crate::engine::disk_job::DiskAnswer;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
+use crate::fs::root::Root;
 use crate::ids::{BatchNo, TransferNo};
 use crate::name::{HostName, NodeId, RelPath};
 use crate::wire::feedback::Feedback;
@@ -81,10 +82,21 @@ pub(super) enum Walked {
     End,
 }
 
+/// A file that is offered once more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Again {
+    /// It changed while it was sent.
+    Changed(RelPath),
+    /// A target wants its digest.
+    WithDigest(RelPath),
+}
+
 /// Everything the sender thread needs for a new transfer, including its ends of the channels to the
 /// client and the walker.
 pub(super) struct NewTransfer {
     pub(super) outgoing: Outgoing,
+    /// The base directory as it was when the transfer started.
+    pub(super) root: Arc<Root>,
     pub(super) order: Arc<Order>,
     pub(super) client: u32,
     /// The client's log level.
@@ -99,8 +111,8 @@ pub(super) struct NewTransfer {
     /// Tells the walker and the progress counter to stop.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
-    /// Files that changed while they were sent, for the walker to read again.
-    pub(super) again: Sender<Vec<RelPath>>,
+    /// Files for the walker to look at again.
+    pub(super) again: Sender<Vec<Again>>,
     /// The totals, if the client watches the progress.
     pub(super) totals: Option<Arc<Totals>>,
     /// Payload bytes per block.

@@ -44,6 +44,7 @@ impl SourceBatch {
         let is_file =
             |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
+        manifest.ages.retain(|(at, _)| is_file(*at));
         (files, SourceBatch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
     }
 }
@@ -88,8 +89,11 @@ impl Batcher {
         self.manifest_len += len;
         self.body_len += size;
         self.streams |= is_long;
+        let at = EntryNo::of(self.entries.entries.len());
         if let Some(digest) = found.digest {
-            self.entries.digests.push((EntryNo::of(self.entries.entries.len()), digest));
+            self.entries.digests.push((at, digest));
+        } else if let Some(age) = found.age {
+            self.entries.ages.push((at, age));
         }
         let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);
@@ -130,7 +134,7 @@ mod tests {
     fn found(kind: Kind) -> FoundEntry {
         let path = RelPath::parse(b"a/path").unwrap();
         let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
-        FoundEntry { entry, identity: None, digest: None }
+        FoundEntry { entry, identity: None, digest: None, age: None }
     }
 
     fn group(all: Vec<FoundEntry>) -> Vec<SourceBatch> {

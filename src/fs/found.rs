@@ -17,12 +17,14 @@ pub struct FoundEntry {
     pub identity: Option<Identity>,
     /// Of a regular file, if digests are wanted: the digest of its content.
     pub digest: Option<Digest>,
+    /// Of a regular file: how many whole seconds ago it changed last.
+    pub age: Option<u32>,
 }
 
 impl FoundEntry {
     /// An item for an entry that has no content to be read.
     pub(super) fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(FoundEntry { entry, identity: None, digest: None })
+        WalkItem::Found(FoundEntry { entry, identity: None, digest: None, age: None })
     }
 }
 

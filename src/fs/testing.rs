@@ -224,6 +224,7 @@ impl Transfer {
             let outcome = |need| match need {
                 Need::Failed(reason) => Outcome::Failed(reason),
                 Need::Silent => Outcome::Silent,
+                Need::Unsure => Outcome::Unsure,
                 Need::ReadOnly => Outcome::ReadOnly,
                 Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
             };

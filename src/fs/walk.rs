@@ -34,6 +34,9 @@ use crate::wire::outcome::Reason;
 /// A file that changed less than this ago could change again and keep its ctime: timestamps come from
 /// a clock that advances once per timer tick, every 10 ms at worst (CONFIG_HZ=100; inode(7)).
 const YOUNG: Duration = Duration::from_millis(20);
+/// The same where timestamps have no fractions: that clock advances once a second, and that of FAT every
+/// other second.
+const YOUNG_IN_SECONDS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(1)];
 /// How often to wait for a file that keeps changing. After that, reading it will show the change.
 const WAITS: u32 = 5;
 
@@ -255,7 +258,9 @@ impl Walker {
         };
         let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));
         let entry = entry(path, kind, &stat, self.options.regroup.as_ref());
-        self.ready.push_back(WalkItem::Found(FoundEntry { entry, identity, digest }));
+        let now = (self.options.now)().0;
+        let age = identity.map(|_| u32::try_from(now - stat.ctime.secs - 1).unwrap_or(0));
+        self.ready.push_back(WalkItem::Found(FoundEntry { entry, identity, digest, age }));
         Ok(true)
     }
 
@@ -373,11 +378,15 @@ fn data(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Option<Vec<Extent>> {
     extents::of(fd.as_fd(), stat.size).ok()?
 }
 
-/// How long until `ctime` is [`YOUNG`] old; None if it is, or if it lies in the future, where it
+/// How long until `ctime` is [`YOUNG`] old, or a whole second if it is one; None if it is, or if it lies in the future, where it
 /// cannot come from this host's clock.
 fn still_young(ctime: Stamp, (secs, nanos): (i64, u32)) -> Option<Duration> {
     let nanos_of = |secs: i64, nanos: u32| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
     let age = nanos_of(secs, nanos) - nanos_of(ctime.secs, ctime.nanos);
     let age = Duration::from_nanos(u64::try_from(age).ok()?);
-    YOUNG.checked_sub(age).filter(|left| !left.is_zero())
+    let young = match ctime.nanos {
+        0 => YOUNG_IN_SECONDS[(ctime.secs & 1) as usize],
+        _ => YOUNG,
+    };
+    young.checked_sub(age).filter(|left| !left.is_zero())
 }

@@ -132,6 +132,9 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
     /// The digests of regular files by their entries, ascending.
     pub digests: Vec<(EntryNo, Digest)>,
+    /// How many whole seconds ago regular files without digests changed last, by their entries,
+    /// ascending: where a target keeps times less exactly, a file that looks the same may be another.
+    pub ages: Vec<(EntryNo, u32)>,
 }
 
 impl Manifest {
@@ -161,8 +164,13 @@ impl Manifest {
                 reader.u8()?;
                 manifest.digests.push((EntryNo::of(at), reader.array()?));
             }
+            let age = !digest && reader.rest().first() == Some(&AGE);
+            if age {
+                reader.u8()?;
+                manifest.ages.push((EntryNo::of(at), reader.varint32()?));
+            }
             let entry = parse_entry(&mut reader, &mut path)?;
-            if digest && !matches!(entry.kind, Kind::File { .. }) {
+            if (digest || age) && !matches!(entry.kind, Kind::File { .. }) {
                 return Err(Error::Invalid);
             }
             manifest.entries.push(entry);
@@ -182,7 +190,10 @@ impl Manifest {
             size_of::<Entry>() + 64 + entry.path.as_bytes().len() + more
         };
         let setup = self.setup.as_ref().map_or(0, |setup| setup.patterns.len());
-        self.entries.iter().map(of).sum::<usize>() + size_of_val(&*self.digests) + setup
+        self.entries.iter().map(of).sum::<usize>()
+            + size_of_val(&*self.digests)
+            + size_of_val(&*self.ages)
+            + setup
     }
 
     /// Writes all entries.
@@ -195,16 +206,26 @@ impl Manifest {
             out.put_counted(&setup.patterns);
         }
         let mut digests = self.digests.iter().peekable();
+        let mut ages = self.ages.iter().peekable();
         let mut before: &[u8] = &[];
         for (at, entry) in self.entries.iter().enumerate() {
             if let Some((_, digest)) = digests.next_if(|(entry, _)| entry.index() == at) {
                 out.push(DIGEST);
                 out.extend_from_slice(digest);
+            } else if let Some((_, age)) = ages.next_if(|(entry, _)| entry.index() == at) {
+                out.push(AGE);
+                out.put_varint((*age).into());
             }
             emit_entry(entry, before, &mut out);
             before = entry.path.as_bytes();
         }
         out
+    }
+
+    /// How many seconds ago an entry changed last, if it is a regular file without a digest.
+    pub fn age(&self, entry: EntryNo) -> Option<u32> {
+        let at = self.ages.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        self.ages.get(at).map(|(_, age)| *age)
     }
 
     /// The digest of an entry's content.
@@ -216,6 +237,7 @@ impl Manifest {
 
 const SETUP: u8 = 0;
 const DIGEST: u8 = 9;
+const AGE: u8 = 13;
 /// The most bytes of a part of a transfer's patterns.
 pub const MAX_PATTERNS: usize = MAX_MANIFEST / 2;
 
@@ -411,6 +433,7 @@ pub(crate) mod tests {
             setup,
             entries,
             digests: vec![(EntryNo::new(1), [7; 16]), (EntryNo::new(3), [0xff; 16])],
+            ages: vec![(EntryNo::new(2), u32::MAX)],
         }
     }
 
@@ -419,6 +442,10 @@ pub(crate) mod tests {
         let manifest = one_of_each();
         assert_eq!(manifest.digest(EntryNo::new(3)), Some(&[0xff; 16]));
         assert_eq!(manifest.digest(EntryNo::new(2)), None);
+        assert_eq!(
+            (manifest.age(EntryNo::new(2)), manifest.age(EntryNo::new(3))),
+            (Some(u32::MAX), None)
+        );
     }
 
     #[test]

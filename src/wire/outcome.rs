@@ -32,6 +32,12 @@ pub enum Reason {
     StagingNotOurs,
     /// The target was started so that it takes no devices.
     DeviceRefused,
+    /// The path of the host's base directory leads to another directory, which its daemon cannot open.
+    BaseReplaced,
+    /// The path of the host's base directory leads to no directory.
+    BaseMissing,
+    /// Another directory has come to the path of the target's base directory during the transfer.
+    BaseChanged,
     /// It is one entry there with another name of the sender's directory: the one with this
     /// [`name_number`].
     SameName(u32),
@@ -71,6 +77,9 @@ impl Reason {
             Reason::Held => OWN + 5,
             Reason::StagingNotOurs => OWN + 6,
             Reason::DeviceRefused => OWN + 7,
+            Reason::BaseReplaced => OWN + 8,
+            Reason::BaseMissing => OWN + 9,
+            Reason::BaseChanged => OWN + 10,
         };
         code.into()
     }
@@ -94,6 +103,9 @@ impl Reason {
             4_101 => Reason::Held,
             4_102 => Reason::StagingNotOurs,
             4_103 => Reason::DeviceRefused,
+            4_104 => Reason::BaseReplaced,
+            4_105 => Reason::BaseMissing,
+            4_106 => Reason::BaseChanged,
             _ => Reason::Unknown(code),
         })
     }
@@ -113,6 +125,11 @@ impl fmt::Display for Reason {
             Reason::Held => f.write_str("Path held by another transfer"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
+            Reason::BaseReplaced => f.write_str("base directory was replaced: restart makuosan"),
+            Reason::BaseMissing => f.write_str("base directory is not there"),
+            Reason::BaseChanged => {
+                f.write_str("base directory was replaced during the transfer: send again")
+            }
             Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
@@ -145,6 +162,9 @@ pub enum Need {
     Failed(Reason),
     /// It is below a directory that failed; only the directory itself is reported.
     Silent,
+    /// The target keeps times less exactly, and cannot tell whether it is up to date: it is to be
+    /// offered again with its digest.
+    Unsure,
 }
 
 /// What a target has spooled for deletion, in numbers.
@@ -194,6 +214,8 @@ pub enum Outcome {
     Silent,
     /// The sender has struck it from the commit.
     Struck,
+    /// As [`Need::Unsure`].
+    Unsure,
 }
 
 const FIRST_REASON: u32 = 16;
@@ -210,6 +232,7 @@ impl Code for Need {
             Need::All => 2,
             Need::ReadOnly => 3,
             Need::Silent => 4,
+            Need::Unsure => 6,
             Need::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -221,6 +244,7 @@ impl Code for Need {
             2 => Need::All,
             3 => Need::ReadOnly,
             4 => Need::Silent,
+            6 => Need::Unsure,
             _ => Need::Failed(reason_of(number)?),
         })
     }
@@ -254,6 +278,7 @@ impl Code for Outcome {
             Outcome::ReadOnly => 3,
             Outcome::Silent => 4,
             Outcome::Struck => 5,
+            Outcome::Unsure => 6,
             Outcome::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -265,6 +290,7 @@ impl Code for Outcome {
             3 => Outcome::ReadOnly,
             4 => Outcome::Silent,
             5 => Outcome::Struck,
+            6 => Outcome::Unsure,
             _ => Outcome::Failed(reason_of(number)?),
         })
     }
@@ -411,6 +437,7 @@ mod tests {
             Outcome::ReadOnly,
             Outcome::Silent,
             Outcome::Struck,
+            Outcome::Unsure,
             Outcome::Failed(Reason::Os(28)),
             Outcome::Failed(Reason::SameName(0)),
             Outcome::Failed(Reason::SameName(name_number(b"README"))),

@@ -66,6 +66,7 @@ fn taken() -> Vec<Vec<u8>> {
             manifests::entry("d", Kind::Close { listed: true }),
         ],
         digests: vec![(EntryNo::new(2), [9; 16])],
+        ages: vec![(EntryNo::new(1), 70)],
     };
     let blocks = |start, end| BlockRange::new(BlockNo::new(start), BlockNo::new(end));
     let missing = vec![blocks(0, 3), blocks(5, 9)];

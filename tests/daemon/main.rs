@@ -5,7 +5,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod base_replaced;
 mod changing;
+mod coarse_times;
 mod codes;
 mod compare;
 mod console;

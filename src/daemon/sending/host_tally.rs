@@ -73,7 +73,8 @@ impl HostTally {
                 self.error(root, total, lines, path, &reason);
                 true
             }
-            Need::Silent => true,
+            // What is compared comes with its digest.
+            Need::Silent | Need::Unsure => true,
         }
     }
 

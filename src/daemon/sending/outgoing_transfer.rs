@@ -1,6 +1,6 @@
 //! One outgoing transfer with all that belongs to it: its walker, its open batches, its report.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
@@ -10,7 +10,7 @@ use super::packets_out::PacketsOut;
 use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
-use crate::daemon::messages::{NewTransfer, ToControl, Walked};
+use crate::daemon::messages::{Again, NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
@@ -20,7 +20,7 @@ use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
 use crate::wire::layout::Layout;
-use crate::wire::outcome::Reason;
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// A file that changes while it is sent is offered so many times.
 const TRIES: u32 = 3;
@@ -42,11 +42,14 @@ pub(super) struct OutgoingTransfer {
     pending_reports: VecDeque<Event>,
 }
 
-/// Files that changed while they were sent.
+/// Files that are offered again.
 #[derive(Default, Debug)]
 struct Retries {
     /// Those that the walker is to look at once more.
-    paths: Vec<RelPath>,
+    paths: Vec<Again>,
+    /// Of these, the ones with digests.
+    with_digests: HashSet<RelPath>,
+    /// How often each that changed was offered.
     tries: HashMap<RelPath, u32>,
 }
 
@@ -176,6 +179,7 @@ impl OutgoingTransfer {
             return;
         }
         if !self.retries.paths.is_empty() {
+            self.retries.with_digests.clear();
             if self.parts.again.send(std::mem::take(&mut self.retries.paths)).is_ok() {
                 self.state.walk_again();
             }
@@ -206,7 +210,7 @@ impl OutgoingTransfer {
         let number =
             self.parts.outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
         self.report.open(number, Arc::clone(manifest));
-        self.batches.open(number, &self.shared.root, batch, layout);
+        self.batches.open(number, &self.parts.root, batch, layout);
         self.events(now);
     }
 
@@ -234,6 +238,16 @@ impl OutgoingTransfer {
                 outgoing.verified(now, number, &changed);
             }
             Event::Struck(number, entries) => self.strike(number, &entries),
+            Event::Needs(number, _, ref runs) => {
+                let unsure = runs.iter().filter(|(_, need)| *need == Need::Unsure);
+                self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
+                self.pending_reports.push_back(event);
+            }
+            Event::Outcomes(number, _, ref runs, _) => {
+                let unsure = runs.iter().filter(|(_, outcome)| *outcome == Outcome::Unsure);
+                self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
+                self.pending_reports.push_back(event);
+            }
             Event::Closed(number, _) => {
                 self.batches.close(number);
                 self.pending_reports.push_back(event);
@@ -282,6 +296,17 @@ impl OutgoingTransfer {
         }
     }
 
+    /// A target cannot tell whether it has these files as they are: they are offered again with their
+    /// digests, once.
+    fn offer_with_digest(&mut self, number: BatchNo, entries: Vec<EntryNo>) {
+        for entry in entries {
+            let Some(path) = self.batches.without_digest(number, entry).cloned() else { continue };
+            if self.retries.with_digests.insert(path.clone()) {
+                self.retries.paths.push(Again::WithDigest(path));
+            }
+        }
+    }
+
     /// Files that changed are offered again, a few times; what cannot be read is reported.
     fn strike(&mut self, number: BatchNo, entries: &[(EntryNo, Reason)]) {
         for &(entry, reason) in entries {
@@ -289,7 +314,7 @@ impl OutgoingTransfer {
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
             if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
-                self.retries.paths.push(path);
+                self.retries.paths.push(Again::Changed(path));
             } else {
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::host_tally::HostTally;
+use super::marked_batch::{FAILED, MarkedBatch, SAID, UNSURE, UPDATED};
+use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::HostStatus;
@@ -15,6 +17,7 @@ use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::DeletionTally;
 use crate::engine::outgoing::Gone;
+use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
@@ -27,17 +30,6 @@ use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 const FEW: u64 = 100;
 /// A dry run names each path once, whatever the number of hosts. It remembers this many paths.
 const MOST_NAMED: usize = 100_000;
-
-/// A batch, with marks of what was reported of each entry.
-#[derive(Debug)]
-struct MarkedBatch {
-    manifest: Arc<Manifest>,
-    marks: Vec<u8>,
-}
-
-const UPDATED: u8 = 1;
-const FAILED: u8 = 2;
-const SAID: u8 = 4;
 
 /// The report of one transfer.
 #[derive(Debug)]
@@ -53,10 +45,12 @@ pub(super) struct Report {
     done: Progress,
     last: (Time, u64),
     order: Arc<Order>,
+    root: Arc<Root>,
     /// Entries below the path that were offered.
     below: u64,
     /// Paths that a dry run has listed as to be deleted.
     named: HashSet<RelPath>,
+    unsure: Unsure,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
 }
@@ -76,8 +70,10 @@ impl Report {
             done: Progress::default(),
             last: (began, 0),
             order: Arc::clone(&new.order),
+            root: Arc::clone(&new.root),
             below: 0,
             named: HashSet::new(),
+            unsure: Unsure::default(),
             over_limit: false,
         }
     }
@@ -96,14 +92,13 @@ impl Report {
     }
 
     pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
-        let marks = vec![0; manifest.entries.len()];
         let path = &self.order.path;
         let counts = |e: &&Entry| {
             e.path.is_under(path) && e.path != *path && !matches!(e.kind, Kind::Ahead { .. })
         };
         let below = manifest.entries.iter().filter(counts);
         self.below += below.count() as u64;
-        self.batches.insert(number, MarkedBatch { manifest, marks });
+        self.batches.insert(number, MarkedBatch::new(manifest));
     }
 
     /// Reports what a target would need, in a dry run or comparison.
@@ -117,15 +112,12 @@ impl Report {
         let mut lines = Vec::new();
         let Some(open) = self.batches.get_mut(&number) else { return };
         for (number, need) in runs.iter() {
-            let at = number.index();
-            let (Some(entry), Some(mark)) = (open.manifest.entries.get(at), open.marks.get_mut(at))
-            else {
-                continue;
-            };
+            let Some((entry, mark, is_first)) = open.entry(number) else { continue };
             let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
+            let has_told = !is_first && self.unsure.has_told(&entry.path, target);
             if self.order.mode.is_check() {
-                if host.compared(&shared.root, &mut self.total, &mut lines, entry, need) {
+                if host.compared(&self.root, &mut self.total, &mut lines, entry, need) {
                     // In a comparison, `files` of the total counts what differs on any host.
                     *mark |= if need == Need::All { UPDATED } else { FAILED };
                 }
@@ -133,6 +125,7 @@ impl Report {
             }
             match need {
                 _ if closes => {}
+                Need::Skip if has_told => {}
                 Need::Attributes | Need::All => {
                     if self.level == 0 && *mark & SAID == 0 {
                         lines.push(Said::Line(0, reply::would_update(&entry.path)));
@@ -155,7 +148,11 @@ impl Report {
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
+                }
+                Need::Unsure => {
+                    *mark |= UNSURE;
+                    self.unsure.add(&entry.path, target);
                 }
                 Need::Skip | Need::Silent => {}
             }
@@ -175,13 +172,10 @@ impl Report {
         let mut lines = Vec::new();
         let Some(open) = self.batches.get_mut(&number) else { return };
         for (number, outcome) in runs.iter() {
-            let at = number.index();
-            let (Some(entry), Some(mark)) = (open.manifest.entries.get(at), open.marks.get_mut(at))
-            else {
-                continue;
-            };
+            let Some((entry, mark, is_first)) = open.entry(number) else { continue };
             let host = &mut self.hosts[target.index()];
             let closes = !entry.is_object();
+            let has_told = !is_first && self.unsure.has_told(&entry.path, target);
             match outcome {
                 Outcome::Updated => {
                     *mark |= UPDATED;
@@ -195,6 +189,11 @@ impl Report {
                             reply::update(&host.report.name, &entry.path, false),
                         ));
                     }
+                }
+                Outcome::Skipped if has_told => {}
+                Outcome::Unsure => {
+                    *mark |= UNSURE;
+                    self.unsure.add(&entry.path, target);
                 }
                 Outcome::Skipped if !closes && entry.kind != Kind::Open => {
                     host.report.unchanged += 1;
@@ -218,7 +217,7 @@ impl Report {
                 }
                 Outcome::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
                 }
                 Outcome::Silent => {
                     *mark |= FAILED;
@@ -239,8 +238,20 @@ impl Report {
             if !entry.is_object() {
                 continue;
             }
-            self.done.entries_done += 1;
-            self.done.bytes_done += entry.size();
+            let before = match mark & UNSURE {
+                0 => self.unsure.second_round(&entry.path),
+                _ => {
+                    self.unsure.first_round(&entry.path, mark & UPDATED != 0);
+                    None
+                }
+            };
+            if before.is_none() {
+                self.done.entries_done += 1;
+                self.done.bytes_done += entry.size();
+            }
+            if before == Some(true) || mark & (UNSURE | UPDATED) == UNSURE {
+                continue;
+            }
             if mark & UPDATED != 0 {
                 self.total.files += u64::from(entry.kind != Kind::Open);
                 self.total.bytes += if wanted.contains(number) { entry.size() } else { 0 };

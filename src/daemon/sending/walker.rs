@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Said;
-use crate::daemon::messages::{ToControl, ToSender, Totals, Walked};
+use crate::daemon::messages::{Again, ToControl, ToSender, Totals, Walked};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
@@ -18,8 +18,9 @@ use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
 use crate::fs::found::{WalkError, WalkItem};
 use crate::fs::regroup::Regroup;
+use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
-use crate::name::{Escaped, RelPath};
+use crate::name::Escaped;
 use crate::wire::manifest::{Kind, Setup};
 
 /// How many batches may be queued for the sender.
@@ -31,12 +32,13 @@ const WHILE_PAUSED: Duration = Duration::from_millis(50);
 /// A walk to be done.
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
+    pub(super) root: Arc<Root>,
     pub(super) client: u32,
     /// The client's unread output.
     pub(super) unread: Unread,
     pub(super) walked: SyncSender<Walked>,
-    /// Files that changed while they were sent, to be offered again.
-    pub(super) again: Receiver<Vec<RelPath>>,
+    /// Files to be offered again.
+    pub(super) again: Receiver<Vec<Again>>,
     /// How many `error:` lines were written.
     pub(super) errors: Arc<AtomicU64>,
     pub(super) order: Arc<Order>,
@@ -63,31 +65,39 @@ impl Task {
             return;
         }
         while let Ok(paths) = self.again.recv() {
-            for path in paths {
-                let options = WalkOptions {
-                    recursive: false,
-                    cancelled: Arc::clone(&self.cancelled),
-                    ..self.order.walk(self.own_only, self.regroup.clone())
-                };
-                let walked = match Walker::new(Arc::clone(&self.shared.root), path, options) {
-                    Ok(walker) => self.walk(walker),
-                    Err(error) => {
-                        self.error(error_line(&error));
-                        Ok(())
-                    }
-                };
-                if walked.is_err() {
-                    return;
-                }
-            }
-            if self.hand(Walked::End).is_err() {
+            let Ok(mut batcher) = self.batcher() else { return };
+            let walked = paths.into_iter().try_for_each(|path| self.look_again(&mut batcher, path));
+            let walked = walked.and_then(|()| self.rest(&mut batcher));
+            if walked.and_then(|()| self.hand(Walked::End)).is_err() {
                 return;
+            }
+        }
+    }
+
+    fn look_again(&mut self, batcher: &mut Batcher, again: Again) -> Result<(), Abandoned> {
+        let options = self.order.walk(self.own_only, self.regroup.clone());
+        let (path, digests) = match again {
+            Again::Changed(path) => (path, options.digests),
+            Again::WithDigest(path) => (path, true),
+        };
+        let cancelled = Arc::clone(&self.cancelled);
+        let options = WalkOptions { recursive: false, digests, cancelled, ..options };
+        match Walker::new(Arc::clone(&self.root), path, options) {
+            Ok(walker) => self.collect(batcher, walker),
+            Err(error) => {
+                self.error(error_line(&error));
+                Ok(())
             }
         }
     }
 
     fn walk(&mut self, walker: Walker) -> Result<(), Abandoned> {
         let mut batcher = self.batcher()?;
+        self.collect(&mut batcher, walker)?;
+        self.rest(&mut batcher)
+    }
+
+    fn collect(&mut self, batcher: &mut Batcher, walker: Walker) -> Result<(), Abandoned> {
         for item in walker {
             match item {
                 WalkItem::Found(found) => {
@@ -105,7 +115,7 @@ impl Task {
                 }
             }
         }
-        self.rest(&mut batcher)
+        Ok(())
     }
 
     /// A new batcher; the first one includes the setup, or its last part, if earlier ones had to go in

@@ -80,7 +80,7 @@ pub fn choose(input: &mut Input<'_>, may_swell: bool) -> Vec<u8> {
                 entry(&name, kind)
             };
             let entries = (0..count).map(|at| one(at, input)).collect();
-            Manifest { setup, entries, digests: Vec::new() }.emit()
+            Manifest { setup, entries, ..Manifest::default() }.emit()
         }
     }
 }
