@@ -21,6 +21,7 @@ mod faults;
 mod faults_attributes;
 mod faults_memory;
 mod faults_more;
+mod forged;
 mod garbage;
 mod groups;
 mod hazards;
