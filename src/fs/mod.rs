@@ -48,6 +48,7 @@ pub mod source;
 mod spool;
 mod stage;
 mod staging;
+mod subject;
 mod surplus;
 mod sweep;
 pub mod walk;
