@@ -1,4 +1,4 @@
-//! The payloads of BEGIN, OFFER, COMMIT and DELETE: what a sender says of its transfer.
+//! The payloads of BEGIN, OFFER, COMMIT, DELETE and END: what a sender says of its transfer.
 
 use super::Error;
 use super::bits::Bits;
@@ -250,6 +250,33 @@ impl Delete {
     }
 }
 
+/// The payload of END. The batch in its header is the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    /// How many regular files the batches had.
+    pub files: u64,
+}
+
+impl End {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The wrong length.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let files = reader.varint()?;
+        reader.end()?;
+        Ok(End { files })
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_varint(self.files);
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,6 +365,15 @@ mod tests {
         let over = Delete::Run(Bits::of([TargetNo::new(1_001)]));
         assert!(Delete::parse(&over.emit()).is_err());
         assert_eq!(Delete::parse(&[3]), Err(Error::Invalid));
+    }
+
+    #[test]
+    fn end_round_trips() {
+        for files in [0, 24, u64::MAX] {
+            assert_eq!(End::parse(&End { files }.emit()), Ok(End { files }));
+        }
+        assert_eq!(End::parse(&[]), Err(Error::Truncated));
+        assert!(End::parse(&[1, 2]).is_err());
     }
 
     #[test]

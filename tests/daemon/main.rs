@@ -28,6 +28,7 @@ mod hazards;
 mod hostile;
 mod keys;
 mod killed;
+mod left_behind;
 mod membership;
 mod mounts;
 mod one_name;

@@ -206,9 +206,7 @@ impl OutgoingTransfer {
             return;
         };
         let layout = Arc::new(layout);
-        let bytes = manifest.emit().into();
-        let number =
-            self.parts.outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
+        let number = self.parts.outgoing.batch(now, manifest, Arc::clone(&layout));
         self.report.open(number, Arc::clone(manifest));
         self.batches.open(number, &self.parts.root, batch, layout);
         self.events(now);

@@ -7,12 +7,12 @@ use super::claim::Claim;
 use super::closed::{ClosedTransfers, Ending};
 use super::shared::Shared;
 use super::transfer::{IncomingTransfer, Refusal};
-use super::types::{AbortReason, Config, Event, Outbound, Place, SILENCE};
+use super::types::{AbortReason, Arrived, Config, Event, Outbound, Place, SILENCE};
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::ids::{BatchNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::begin::Begin;
+use crate::wire::begin::{Begin, End};
 use crate::wire::feedback::{Deleted, Feedback, Verdict};
 use crate::wire::header::{Header, MIN_BLOCK, PacketKind};
 use crate::wire::outcome::Reason;
@@ -71,8 +71,12 @@ impl<H> Reception<H> {
             }
             PacketKind::Commit => transfer.commit(&mut self.shared, header.batch, payload),
             PacketKind::Delete => transfer.delete(&mut self.shared, now, payload),
-            PacketKind::End => self.close(now, at, None),
-            PacketKind::Abort => self.close(now, at, Some(AbortReason::Sender)),
+            PacketKind::End => {
+                let Ok(end) = End::parse(payload) else { return };
+                let arrived = transfer.arrived(header.batch, end);
+                self.close(now, at, Ok(arrived));
+            }
+            PacketKind::Abort => self.close(now, at, Err(AbortReason::Sender)),
             _ => {}
         }
     }
@@ -165,7 +169,7 @@ impl<H> Reception<H> {
     /// A member has left, or has been replaced by its next life.
     pub fn member_gone(&mut self, now: Time, node: NodeId) {
         while let Some(at) = self.transfers.iter().position(|t| t.key.node == node) {
-            self.close(now, at, Some(AbortReason::Left));
+            self.close(now, at, Err(AbortReason::Left));
         }
         self.closed.member_gone(now, node);
     }
@@ -175,14 +179,14 @@ impl<H> Reception<H> {
     pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: TransferNo) {
         let over = |t: &IncomingTransfer<H>| t.key.node == node && t.key.number.is_before(oldest);
         while let Some(at) = self.transfers.iter().position(over) {
-            self.close(now, at, Some(AbortReason::Sender));
+            self.close(now, at, Err(AbortReason::Sender));
         }
     }
 
     /// A deadline has passed.
     pub fn timeout(&mut self, now: Time) {
         while let Some(at) = self.transfers.iter().position(|t| now >= t.heard + SILENCE) {
-            self.close(now, at, Some(AbortReason::Silence));
+            self.close(now, at, Err(AbortReason::Silence));
         }
         self.closed.timeout(now);
     }
@@ -313,25 +317,25 @@ impl<H> Reception<H> {
         let Some(at) = self.position(key) else { return };
         let from = self.transfers[at].from;
         let verdict = Verdict::Refused { reason, path };
-        self.close(now, at, Some(AbortReason::Failed(reason)));
+        self.close(now, at, Err(AbortReason::Failed(reason)));
         self.closed.set_refused(key, verdict.clone());
         self.verdict(from, key, verdict);
     }
 
-    /// Closes a transfer: complete, or early for this reason.
-    fn close(&mut self, now: Time, at: usize, reason: Option<AbortReason>) {
+    /// Closes a transfer: at its end, or early for this reason.
+    fn close(&mut self, now: Time, at: usize, how: Result<Arrived, AbortReason>) {
         let transfer = self.transfers.remove(at);
         let key = transfer.key;
         // The disk may still have its memory, and gives it back with `DiskAnswer::Closed`.
         *self.closing.entry(key).or_default() += transfer.memory();
-        self.shared.jobs.push_back(DiskJob::Close { key, aborted: reason.is_some() });
+        self.shared.jobs.push_back(DiskJob::Close { key, aborted: how.is_err() });
         self.closed.add(now, key);
-        if matches!(reason, None | Some(AbortReason::Sender)) {
+        if matches!(how, Ok(_) | Err(AbortReason::Sender)) {
             self.say(transfer.from, key, Feedback::Ended);
         }
-        self.events.push_back(match reason {
-            None => Event::Ended(key),
-            Some(reason) => Event::Aborted(key, reason),
+        self.events.push_back(match how {
+            Ok(arrived) => Event::Ended(key, arrived),
+            Err(reason) => Event::Aborted(key, reason),
         });
         self.readmit(now);
     }

@@ -10,11 +10,11 @@ use super::deletion::{Deletion, Reaction};
 use super::progress::Progress;
 use super::replies::{Replies, Reply};
 use super::shared::Shared;
-use super::types::{Outbound, Place};
+use super::types::{Arrived, Outbound, Place};
 use crate::engine::disk_job::{Body, DiskJob, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TargetNo};
 use crate::time::Time;
-use crate::wire::begin::{Begin, Commit, Delete, Offer};
+use crate::wire::begin::{Begin, Commit, Delete, End, Offer};
 use crate::wire::feedback::{Deleted, Feedback, MAX_OPEN, Status, Verdict};
 use crate::wire::header::Header;
 use crate::wire::layout::Layout;
@@ -57,6 +57,8 @@ pub(super) struct IncomingTransfer<H> {
     progress: Progress,
     deletion: Deletion,
     replies: Replies,
+    /// How many regular files are as they were sent, or would be.
+    files: u64,
 }
 
 impl<H> IncomingTransfer<H> {
@@ -78,6 +80,7 @@ impl<H> IncomingTransfer<H> {
             progress: Progress::new(total),
             deletion: Deletion::default(),
             replies: Replies::default(),
+            files: 0,
         }
     }
 
@@ -168,6 +171,7 @@ impl<H> IncomingTransfer<H> {
         let commits = !self.terms.mode.changes_nothing();
         let Some(batch) = self.batches.get_mut(number) else { return };
         if batch.planned(shared, needs, file, commits) {
+            self.files += batch.files();
             self.replies.need(number, self.progress.soon(shared, now));
             self.stage_if_whole(shared, number);
         }
@@ -270,6 +274,7 @@ impl<H> IncomingTransfer<H> {
     ) {
         let Some(batch) = self.batches.get_mut(number) else { return };
         if batch.committed(shared, outcomes) {
+            self.files += batch.files();
             self.replies.done(number, self.progress.soon(shared, now));
             self.commit_next(shared);
         }
@@ -339,6 +344,17 @@ impl<H> IncomingTransfer<H> {
     pub(super) fn deletion_done(&mut self, shared: &mut Shared, now: Time, report: Deleted) {
         let report = self.deletion.done(self.terms.block, report);
         self.replies.ready(self.progress.soon(shared, now), Feedback::Deleted(report));
+    }
+
+    /// END has come: what there is here.
+    pub(super) fn arrived(&self, last: BatchNo, end: End) -> Arrived {
+        let unfinished = self.batches.lowest_open() <= last;
+        Arrived {
+            files: end.files,
+            missing: end.files.saturating_sub(self.files),
+            unfinished,
+            undeleted: self.deletion.is_left(self.terms.mode),
+        }
     }
 
     fn status_soon(&mut self, shared: &mut Shared, now: Time) {

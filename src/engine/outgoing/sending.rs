@@ -164,7 +164,7 @@ mod tests {
 
     fn one_file(size: u64, targets: &Targets, dry_run: bool) -> Sending {
         let mut sending = Sending::new(BLOCK, dry_run);
-        sending.batches.push(batch::of_file(size, BLOCK, targets));
+        sending.batches.push(batch::of_file(size, BLOCK, targets), 1);
         sending
     }
 

@@ -381,8 +381,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
     };
     let mut outgoing = Outgoing::new(config, now);
     for manifest in small_tree(1) {
-        let bytes: Arc<[u8]> = manifest.emit().into();
-        outgoing.batch(now, bytes, manifest.entries.len(), layout(&manifest));
+        outgoing.batch(now, &manifest, layout(&manifest));
     }
     for at in 0..50_000 {
         let now = now + Span::from_micros(at);
