@@ -25,6 +25,7 @@ use crate::daemon::order::Order;
 use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::{clock, keyfile};
+use crate::engine::incoming::SILENCE;
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
@@ -37,8 +38,9 @@ use crate::time::{Span, Time};
 /// The beginning of the line that says that a key file could not be read again.
 const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
-/// How long a path that another host's transfer holds is waited for.
-const PATIENCE: Span = Span::from_secs(30);
+/// How long a path that another host's transfer holds is waited for: longer than a target keeps one of
+/// a sender that is silent.
+const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
 /// What this daemon's console offers.
 const OFFER: Offer = Offer::ALL;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 
-use super::claim::Claim;
+use super::claim::{Claim, Conflict};
 use super::closed::{ClosedTransfers, Ending};
 use super::shared::Shared;
 use super::transfer::{IncomingTransfer, Refusal};
@@ -85,20 +85,38 @@ impl<H> Reception<H> {
         let key = self.transfers[at].key;
         let first = self.is_first(key);
         let others = match header.batch {
-            BatchNo::FIRST => self.others(key),
+            BatchNo::FIRST => self.others(now, key),
             _ => Vec::new(),
         };
         let transfer = &mut self.transfers[at];
         if let Err(Refusal { reason, what }) =
             transfer.offer(&mut self.shared, first, header, payload, &others)
         {
-            self.refuse(now, key, reason, what);
+            return self.refuse(now, key, reason, what);
+        }
+        if header.batch == BatchNo::FIRST {
+            self.bury_dead(now, key);
         }
     }
 
-    /// What the open transfers but this one are about.
-    fn others(&self, key: TransferKey) -> Vec<Claim> {
-        self.transfers.iter().filter(|t| t.key != key).filter_map(|t| t.claim.clone()).collect()
+    /// What the open transfers of live senders, but this one, are about.
+    fn others(&self, now: Time, key: TransferKey) -> Vec<Claim> {
+        let others = self.transfers.iter().filter(|t| t.key != key && !t.is_dead(now));
+        others.filter_map(|t| t.claim.clone()).collect()
+    }
+
+    /// Closes the transfers of dead senders whose path this one has taken.
+    fn bury_dead(&mut self, now: Time, key: TransferKey) {
+        let claim = self.position(key).and_then(|at| self.transfers[at].claim.clone());
+        let Some(claim) = claim else { return };
+        let in_the_way = |t: &IncomingTransfer<H>| {
+            let held =
+                t.claim.as_ref().and_then(|other| claim.conflict(std::slice::from_ref(other)));
+            t.key != key && t.is_dead(now) && matches!(held, Some(Conflict::Held(_)))
+        };
+        while let Some(at) = self.transfers.iter().position(in_the_way) {
+            self.close(now, at, Err(AbortReason::Silence));
+        }
     }
 
     /// A block of a body has come, `len` bytes long: where does it go?

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::types::{Arrived, Outbound, Place};
 use crate::engine::disk_job::{Body, DiskJob, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TargetNo};
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Commit, Delete, End, Offer};
 use crate::wire::feedback::{Deleted, Feedback, MAX_OPEN, Status, Verdict};
 use crate::wire::header::Header;
@@ -36,6 +36,8 @@ struct Terms {
     /// How many bytes of payload a packet carries.
     block: u16,
     mode: Mode,
+    /// A sender that is silent for so long does not hold its path any more.
+    timeout: Span,
 }
 
 /// Why a transfer cannot go on here.
@@ -70,12 +72,13 @@ impl<H> IncomingTransfer<H> {
         begin: &Begin,
     ) -> Self {
         let Begin { total, block, mode, .. } = *begin;
+        let timeout = Span::from_secs(begin.timeout.into());
         IncomingTransfer {
             key,
             from,
             heard: now,
             claim: None,
-            terms: Terms { target, total, block, mode },
+            terms: Terms { target, total, block, mode, timeout },
             batches: Batches::new(key.node),
             progress: Progress::new(total),
             deletion: Deletion::default(),
@@ -88,6 +91,12 @@ impl<H> IncomingTransfer<H> {
     pub(super) fn begin(&mut self, now: Time) {
         self.heard = now;
         self.replies.accept(self.progress.accept_at(now));
+    }
+
+    /// Whether its sender has been silent for so long that it is taken for dead where another one wants
+    /// the path: it says something each second, whatever it waits for.
+    pub(super) fn is_dead(&self, now: Time) -> bool {
+        now >= self.heard + self.terms.timeout
     }
 
     pub(super) fn path(&self, batch: BatchNo, entry: EntryNo) -> Option<Vec<u8>> {
