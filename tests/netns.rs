@@ -225,3 +225,25 @@ fn a_group_is_named_on_the_own_host_only() {
     assert!(ended.status.success(), "{}{}", ended.stdout, ended.stderr);
     assert_eq!(fs::metadata(hosts.base(1).join("f")).unwrap().gid(), 4_242);
 }
+
+#[test]
+fn a_host_that_multicast_does_not_reach_is_named_in_a_warning() {
+    let Some(_turn) = turn("multicast that is lost to one host") else { return };
+    let mut hosts = Hosts::new(3);
+    hosts.start(3, &[]);
+    trees::fill(&hosts.base(0), 3 << 20, 20);
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(60));
+    assert!(ended.status.success() && !ended.stdout.contains("warning"), "{}", ended.stdout);
+    // What is sent to the group comes to all but one.
+    let rule = ["-A", "INPUT", "-i", "e0", "-d", "224.0.0.0/4", "-j", "DROP"];
+    assert!(hosts.command(2, "iptables").args(rule).status().unwrap().success());
+    fs::write(hosts.base(0).join("more"), vec![7; 3 << 20]).unwrap();
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(120));
+    assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+    all_equal(&hosts, 1..=3);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("warning")).collect();
+    let [line] = warnings[..] else { panic!("{said}") };
+    assert!(line.ends_with("and were sent again: see members -v"), "{line}");
+    assert!(line.contains(&format!("({})", hosts.address(2))), "{line}");
+}

@@ -326,7 +326,11 @@ impl OutgoingTransfer {
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);
         let mut stats = lock(&shared.stats);
-        for (node, seen) in outgoing.target_stats().filter(|(node, _)| shared.knows(*node)) {
+        for (target, node, seen) in outgoing.target_stats() {
+            report.lossy(shared, target, &seen);
+            if !shared.knows(node) {
+                continue;
+            }
             let known = stats.entry(node).or_default();
             known.lost += seen.lost;
             known.repairs += seen.repairs;

@@ -240,7 +240,7 @@ impl Outgoing {
     }
 
     /// What each target's line shows: lost blocks, repairs asked for, round trip, times slowest.
-    pub fn target_stats(&self) -> impl Iterator<Item = (NodeId, Stats)> + '_ {
+    pub fn target_stats(&self) -> impl Iterator<Item = (TargetNo, NodeId, Stats)> + '_ {
         self.targets.stats()
     }
 
