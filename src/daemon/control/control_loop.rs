@@ -31,6 +31,7 @@ use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
 use crate::sys::Waker;
+use crate::sys::links::LinkEvents;
 use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::time::{Span, Time};
@@ -62,6 +63,8 @@ pub(crate) struct Control {
 pub(crate) struct Inputs {
     pub(crate) waker: Waker,
     pub(crate) signals: SignalFd,
+    /// What the kernel tells of interfaces.
+    pub(crate) links: Option<LinkEvents>,
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<UnixListener>,
     pub(crate) owners: SocketOwners,
@@ -119,6 +122,9 @@ impl Control {
             for (at, hung_up) in ready.readable {
                 self.clients[at].read(hung_up);
             }
+            if ready.links && self.inputs.links.as_ref().is_some_and(LinkEvents::drain) {
+                self.membership.look_at_network();
+            }
             if ready.tcp {
                 self.accept(now, true);
             }
@@ -140,6 +146,8 @@ impl Control {
         fds.extend(
             self.inputs.unix.iter().map(|listener| PollFd::new(listener.as_fd(), Interest::Read)),
         );
+        let links = self.inputs.links.iter();
+        fds.extend(links.map(|links| PollFd::new(links.as_fd(), Interest::Read)));
         let clients = fds.len();
         for client in &self.clients {
             let interest = match (client.session.wants_input(), client.session.unread() > 0) {
@@ -158,6 +166,7 @@ impl Control {
             woken: fds[1].readable(),
             tcp: self.inputs.tcp.is_some() && listening(2),
             unix: self.inputs.unix.is_some() && listening(after_tcp),
+            links: self.inputs.links.is_some() && listening(clients - 1),
             readable: fds[clients..]
                 .iter()
                 .enumerate()
@@ -237,6 +246,7 @@ impl Control {
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
                 }
+                ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
                 ToControl::Lines { client, lines } => {
@@ -480,6 +490,7 @@ struct Ready {
     woken: bool,
     tcp: bool,
     unix: bool,
+    links: bool,
     /// Clients by their index, and whether they have hung up.
     readable: Vec<(usize, bool)>,
 }

@@ -35,6 +35,8 @@ pub(super) struct OutgoingTransfer {
     batches: OpenBatches,
     retries: Retries,
     report: Report,
+    /// How many bytes of it the kernel has refused.
+    refused: u64,
     /// When progress was last reported.
     progress_at: Time,
     /// What is still to be reported. Before it becomes lines it takes little memory, whatever the
@@ -69,6 +71,7 @@ impl OutgoingTransfer {
             state: State::Walking,
             batches: OpenBatches::default(),
             retries: Retries::default(),
+            refused: 0,
             progress_at: now,
             pending_reports: VecDeque::new(),
         }
@@ -128,6 +131,20 @@ impl OutgoingTransfer {
 
     /// Sends at most `turn` times.
     pub(super) fn drive(&mut self, now: Time, out: &mut PacketsOut, turn: usize) -> Turn {
+        let refused = out.refused();
+        let done = self.send(now, out, turn);
+        // What is still in the buffer is this transfer's.
+        out.flush(now);
+        self.refused += out.refused() - refused;
+        if out.was_too_long() && !self.parts.outgoing.is_over() {
+            self.report.mtu_lowered(&self.shared);
+            self.parts.outgoing.abort(now);
+            self.events(now);
+        }
+        done
+    }
+
+    fn send(&mut self, now: Time, out: &mut PacketsOut, turn: usize) -> Turn {
         self.events(now);
         self.feed(now);
         let most = PacketsOut::most(self.parts.block.into());
@@ -344,7 +361,9 @@ impl OutgoingTransfer {
         match ending {
             Ending::Report => {
                 let errors = errors.load(Ordering::Relaxed);
-                report.over(shared, now, number, outgoing.bytes_sent(), errors);
+                // What the kernel refused was never on the wire.
+                let wire = outgoing.bytes_sent().saturating_sub(self.refused);
+                report.over(shared, now, number, wire, errors);
             }
             Ending::Held(who) => {
                 shared.control.send(ToControl::Held { client: report.client(), number, who });

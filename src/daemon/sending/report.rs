@@ -192,6 +192,13 @@ impl Report {
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
+    /// The MTU of this host's interface has become too small for the blocks: none gets any further.
+    pub(super) fn mtu_lowered(&mut self, shared: &Shared) {
+        let why = "the MTU of this host's interface was lowered during the transfer: send again";
+        self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
+        self.error(shared, ErrorLine::new(Code::Other, why));
+    }
+
     /// What was sent to all came badly to one target, and was sent to it again.
     pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
         let host = &self.hosts[target.index()].report;
