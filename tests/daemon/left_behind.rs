@@ -44,7 +44,9 @@ fn complete_incomplete_and_aborted_are_three_words_in_a_receivers_log() {
     assert_eq!(ran.code, Some(2), "{ran:?}");
     signal(pid, "CONT");
     let line = last_ending(&mut fleet, 2, 2);
-    assert!(line.contains(" incomplete: 21 of 24 files are not as sent"), "{line}");
+    // Whether the first batch was put into place before it stood still is not known.
+    let missing = [21, 24].map(|files| format!(" incomplete: {files} of 24 files are not as sent"));
+    assert!(missing.iter().any(|ending| line.ends_with(ending.as_str())), "{line}");
     let line = last_ending(&mut fleet, 1, 2);
     assert!(line.ends_with(" complete"), "{line}");
     eventually("it is a member again", || fleet.members(0) == ["h1", "h2"]);
