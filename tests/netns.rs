@@ -322,3 +322,24 @@ fn an_own_mtu_that_is_lowered_is_noticed_and_what_is_refused_is_not_counted() {
     assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
     all_equal(&hosts, 1..=2);
 }
+
+#[test]
+fn a_host_that_no_block_reaches_costs_no_more_than_twice_its_share() {
+    let Some(_turn) = turn("an MTU that swallows blocks") else { return };
+    for receivers in [1, 3] {
+        let mut hosts = Hosts::new(receivers);
+        hosts.start(receivers, &[]);
+        hosts.swallow_over(1, 1_000);
+        let size = 3 << 20;
+        fs::write(hosts.base(0).join("file"), vec![7; size]).unwrap();
+        let before = hosts.counter(0, "tx_bytes");
+        let ended = hosts.msync(&["send", "-r"], Duration::from_secs(30));
+        let ratio = (hosts.counter(0, "tx_bytes") - before) as f64 / size as f64;
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        say(&format!("a black hole, {receivers} receivers: {ratio:.2} × the data, {said}"));
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        assert!(said.contains("receives control but no data: check MTU and firewall"), "{said}");
+        assert!(ratio < 2.2, "{ratio:.2} × the data on the wire");
+        all_equal(&hosts, 2..=receivers);
+    }
+}

@@ -129,6 +129,12 @@ impl Hosts {
         run("ip", &["-n", &self.namespace(host), "link", "set", "e0", "mtu", &mtu.to_string()]);
     }
 
+    /// Makes the bridge drop what is longer than this on its way to a host, and tell nobody.
+    pub fn swallow_over(&self, host: usize, mtu: u16) {
+        let (bridge, port) = (format!("{}-br", self.tag), format!("p{host}"));
+        run("ip", &["-n", &bridge, "link", "set", &port, "mtu", &mtu.to_string()]);
+    }
+
     /// A host's log.
     pub fn log(&self, host: usize) -> String {
         text(&fs::read(self.dir.join(format!("log{host}"))).unwrap_or_default())
