@@ -1,11 +1,12 @@
 //! A client's command, in terms of a transfer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::caller::Caller;
 use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::{Code, ErrorLine};
+use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::name::RelPath;
@@ -72,6 +73,12 @@ impl Order {
         self.caller.regroup(name, gid, databases).map(Some)
     }
 
+    /// Where the walk notes what directories were like, if files are deleted for not being in one.
+    pub(super) fn listings(&self) -> Option<SharedListings> {
+        let matters = self.mode.sends_and_deletes() && !self.mode.changes_nothing();
+        matters.then(|| Arc::new(Mutex::new(Listings::new(clock::wall))))
+    }
+
     /// The options of the walk.
     pub(super) fn walk(&self, own_only: Option<u32>, regroup: Option<Regroup>) -> WalkOptions {
         let patterns = self.patterns.clone();
@@ -87,6 +94,7 @@ impl Order {
             regroup,
             now: clock::wall,
             announced_over: ANNOUNCED_OVER,
+            listings: None,
             cancelled: Arc::default(),
         }
     }

@@ -38,6 +38,8 @@ pub enum Reason {
     BaseMissing,
     /// Another directory has come to the path of the target's base directory during the transfer.
     BaseChanged,
+    /// The sender's directory changed for as long as it was looked at.
+    Restless,
     /// It is one entry there with another name of the sender's directory: the one with this
     /// [`name_number`].
     SameName(u32),
@@ -80,6 +82,7 @@ impl Reason {
             Reason::BaseReplaced => OWN + 8,
             Reason::BaseMissing => OWN + 9,
             Reason::BaseChanged => OWN + 10,
+            Reason::Restless => OWN + 11,
         };
         code.into()
     }
@@ -106,6 +109,7 @@ impl Reason {
             4_104 => Reason::BaseReplaced,
             4_105 => Reason::BaseMissing,
             4_106 => Reason::BaseChanged,
+            4_107 => Reason::Restless,
             _ => Reason::Unknown(code),
         })
     }
@@ -130,6 +134,7 @@ impl fmt::Display for Reason {
             Reason::BaseChanged => {
                 f.write_str("base directory was replaced during the transfer: send again")
             }
+            Reason::Restless => f.write_str("Directory kept changing at the sender"),
             Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }

@@ -27,6 +27,7 @@ mod keys;
 mod killed;
 mod membership;
 mod mounts;
+mod moves;
 mod one_name;
 mod options;
 mod patterns;

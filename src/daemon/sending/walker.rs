@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Said;
-use crate::daemon::messages::{ToControl, ToSender, Totals, Walked};
+use crate::daemon::messages::{Again, ToControl, ToSender, Totals, Walked};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
-use crate::fs::found::{WalkError, WalkItem};
+use crate::fs::found::{FoundEntry, WalkError, WalkItem};
+use crate::fs::listings::{self, SharedListings};
 use crate::fs::regroup::Regroup;
-use crate::fs::root::Root;
+use crate::fs::root::{Dirs, Root};
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Kind, Setup};
@@ -28,6 +29,10 @@ pub(super) const AHEAD: usize = 2;
 /// How often a walk that waits for its client checks whether the client reads again.
 const WHILE_PAUSED: Duration = Duration::from_millis(50);
 
+/// How often directories are looked at again. Those that have changed during the transfer keep, after
+/// that, what only the targets have in them.
+const LOOKS: u32 = 8;
+
 /// A walk to be done.
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
@@ -36,8 +41,8 @@ pub(super) struct Task {
     /// The client's unread output.
     pub(super) unread: Unread,
     pub(super) walked: SyncSender<Walked>,
-    /// Files that changed while they were sent, to be offered again.
-    pub(super) again: Receiver<Vec<RelPath>>,
+    /// What is to be done again.
+    pub(super) again: Receiver<Again>,
     /// How many `error:` lines were written.
     pub(super) errors: Arc<AtomicU64>,
     pub(super) order: Arc<Order>,
@@ -45,6 +50,8 @@ pub(super) struct Task {
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) own_only: Option<u32>,
     pub(super) regroup: Option<Regroup>,
+    /// What directories were like when they were listed, if that matters.
+    pub(super) listings: Option<SharedListings>,
     /// Sent with the first batch.
     pub(super) setup: Option<Setup>,
 }
@@ -53,40 +60,101 @@ pub(super) struct Task {
 struct Abandoned;
 
 impl Task {
-    /// Walks the tree, then any files to be offered again, until the transfer is over. Without a
-    /// walker, only the setup is sent.
+    /// Walks the tree, then whatever is to be done again, until the transfer is over. Without a walker,
+    /// only the setup is sent.
     pub(super) fn run(mut self, walker: Option<Walker>) {
-        let walked = match walker {
-            Some(walker) => self.walk(walker),
+        // That nobody wants the rest is no error.
+        let _ = self.walk_until_over(walker);
+    }
+
+    fn walk_until_over(&mut self, walker: Option<Walker>) -> Result<(), Abandoned> {
+        match walker {
+            Some(walker) => self.walk(walker)?,
             None => {
                 let mut batcher = self.batcher();
-                self.rest(&mut batcher)
+                self.rest(&mut batcher)?;
             }
-        };
-        if walked.and_then(|()| self.hand(Walked::End)).is_err() {
-            return;
         }
-        while let Ok(paths) = self.again.recv() {
-            for path in paths {
-                let options = WalkOptions {
-                    recursive: false,
-                    cancelled: Arc::clone(&self.cancelled),
-                    ..self.order.walk(self.own_only, self.regroup.clone())
-                };
-                let walked = match Walker::new(Arc::clone(&self.root), path, options) {
-                    Ok(walker) => self.walk(walker),
-                    Err(error) => {
-                        self.error(error_line(&error));
-                        Ok(())
-                    }
-                };
-                if walked.is_err() {
-                    return;
+        self.hand(Walked::End)?;
+        let mut looks = 0;
+        while let Ok(again) = self.again.recv() {
+            match again {
+                Again::Files(paths) => {
+                    paths.into_iter().try_for_each(|path| self.walk_file(path))?;
+                    self.hand(Walked::End)?;
+                }
+                Again::Look => self.look(&mut looks)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks a file that changed while it was sent.
+    fn walk_file(&mut self, path: RelPath) -> Result<(), Abandoned> {
+        let walker = Walker::new(Arc::clone(&self.root), path.clone(), self.options(false));
+        match (walker, &self.listings) {
+            (Ok(walker), _) => self.walk(walker).map(drop),
+            // It was moved: its directory will tell.
+            (Err(error), Some(listings)) if error.is_gone() => {
+                listings::lock(listings).doubt_parent_of(&path);
+                Ok(())
+            }
+            (Err(error), _) => {
+                self.error(error_line(&error));
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at all directories that were listed, and lists once more those that have changed: a file may
+    /// have been moved there from a directory that was listed after that.
+    fn look(&mut self, looks: &mut u32) -> Result<(), Abandoned> {
+        let Some(listings) = self.listings.clone() else { return self.hand(Walked::Quiet) };
+        let mut dirs = Dirs::new(Arc::clone(&self.root));
+        loop {
+            *looks += 1;
+            let look = listings::lock(&listings).look(&mut dirs, &self.cancelled);
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(Abandoned);
+            }
+            if look.is_quiet {
+                return self.hand(Walked::Quiet);
+            }
+            let is_last = *looks >= LOOKS;
+            if look.changed.is_empty() && !is_last {
+                continue;
+            }
+            for (path, at) in look.changed {
+                listings::lock(&listings).list_again(path.clone(), at);
+                let options =
+                    WalkOptions { listings: Some(Arc::clone(&listings)), ..self.options(true) };
+                match Walker::new(Arc::clone(&self.root), path, options) {
+                    Ok(walker) => self.walk(walker)?,
+                    // The next look will tell where it has gone.
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => self.error(error_line(&error)),
                 }
             }
-            if self.hand(Walked::End).is_err() {
-                return;
+            if is_last {
+                let mut batcher = Batcher::new();
+                let restless = listings::lock(&listings).restless();
+                for path in restless {
+                    if let Some(batch) = batcher.push(FoundEntry::kept(path)) {
+                        self.hand(Walked::Batch(batch))?;
+                    }
+                }
+                self.rest(&mut batcher)?;
+                return self.hand(Walked::Quiet);
             }
+            return self.hand(Walked::End);
+        }
+    }
+
+    fn options(&self, recursive: bool) -> WalkOptions {
+        WalkOptions {
+            recursive,
+            cancelled: Arc::clone(&self.cancelled),
+            ..self.order.walk(self.own_only, self.regroup.clone())
         }
     }
 
