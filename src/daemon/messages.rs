@@ -75,9 +75,9 @@ pub(super) enum ToReceiver {
 
 /// What a walker is to do when it has walked.
 #[derive(Debug)]
-pub(super) enum Again {
-    /// Read these files, which changed while they were sent.
-    Files(Vec<RelPath>),
+pub(super) enum Errand {
+    /// Look at these files again.
+    Files(Vec<Again>),
     /// Look whether directories have changed since they were listed.
     Look,
 }
@@ -91,6 +91,15 @@ pub(super) enum Walked {
     End,
     /// The end, and no directory has to be looked at any more.
     Quiet,
+}
+
+/// A file that is offered once more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Again {
+    /// It changed while it was sent.
+    Changed(RelPath),
+    /// A target wants its digest.
+    WithDigest(RelPath),
 }
 
 /// Everything the sender thread needs for a new transfer, including its ends of the channels to the
@@ -116,7 +125,7 @@ pub(super) struct NewTransfer {
     /// Whether the walker looks at directories again at the end.
     pub(super) looks: bool,
     /// What the walker is to do again.
-    pub(super) again: Sender<Again>,
+    pub(super) errands: Sender<Errand>,
     /// The totals, if the client watches the progress.
     pub(super) totals: Option<Arc<Totals>>,
     /// Payload bytes per block.

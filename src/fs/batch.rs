@@ -44,6 +44,7 @@ impl SourceBatch {
         let is_file =
             |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
+        manifest.ages.retain(|(at, _)| is_file(*at));
         (files, SourceBatch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
     }
 }
@@ -88,8 +89,11 @@ impl Batcher {
         self.manifest_len += len;
         self.body_len += size;
         self.streams |= is_long;
+        let at = EntryNo::of(self.entries.entries.len());
         if let Some(digest) = found.digest {
-            self.entries.digests.push((EntryNo::of(self.entries.entries.len()), digest));
+            self.entries.digests.push((at, digest));
+        } else if let Some(age) = found.age {
+            self.entries.ages.push((at, age));
         }
         let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);
@@ -130,7 +134,7 @@ mod tests {
     fn found(kind: Kind) -> FoundEntry {
         let path = RelPath::parse(b"a/path").unwrap();
         let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
-        FoundEntry { entry, identity: None, digest: None }
+        FoundEntry { entry, identity: None, digest: None, age: None }
     }
 
     fn group(all: Vec<FoundEntry>) -> Vec<SourceBatch> {
@@ -186,7 +190,8 @@ mod tests {
 
     #[test]
     fn the_setup_comes_first_and_only_once_with_or_without_entries() {
-        let setup = || Setup { path: RelPath::base(), patterns: vec![b'x'; MAX_PATTERNS] };
+        let setup =
+            || Setup { path: RelPath::base(), more: false, patterns: vec![b'x'; MAX_PATTERNS] };
         let extents = (0..MAX_EXTENTS as u64).map(|n| Extent { start: n * 9, end: n * 9 + 1 });
         let holey = found(Kind::File { size: 1 << 40, data: Some(extents.collect()) });
         let mut batcher = Batcher::with_setup(setup());

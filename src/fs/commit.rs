@@ -151,6 +151,7 @@ impl Disk {
             Need::Failed(reason) => Outcome::Failed(reason),
             Need::Silent => Outcome::Silent,
             Need::ReadOnly => Outcome::ReadOnly,
+            Need::Unsure => Outcome::Unsure,
             Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
         }
     }
@@ -169,7 +170,7 @@ impl Disk {
             return Outcome::Silent;
         }
         let done = match (&entry.kind, need) {
-            (_, Need::Skip | Need::Failed(_) | Need::Silent | Need::ReadOnly) => {
+            (_, Need::Skip | Need::Failed(_) | Need::Silent | Need::ReadOnly | Need::Unsure) => {
                 return self.untouched(need);
             }
             (Kind::Open, _) => self.open(transfer, entry),

@@ -17,6 +17,8 @@ pub struct FoundEntry {
     pub identity: Option<Identity>,
     /// Of a regular file, if digests are wanted: the digest of its content.
     pub digest: Option<Digest>,
+    /// Of a regular file: how many whole seconds ago it changed last.
+    pub age: Option<u32>,
 }
 
 impl FoundEntry {
@@ -24,12 +26,12 @@ impl FoundEntry {
     pub fn kept(path: RelPath) -> Self {
         let (kind, mtime) = (Kind::Keep, Stamp::default());
         let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
-        FoundEntry { entry, identity: None, digest: None }
+        FoundEntry { entry, identity: None, digest: None, age: None }
     }
 
     /// An item for an entry that has no content to be read.
     pub(super) fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(FoundEntry { entry, identity: None, digest: None })
+        WalkItem::Found(FoundEntry { entry, identity: None, digest: None, age: None })
     }
 }
 

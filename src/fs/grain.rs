@@ -50,6 +50,23 @@ impl Grain {
         })
     }
 
+    /// Whether nothing of `sent` is lost when the file system stores it. What is, is the same for several
+    /// times, and so are the files that have them.
+    pub fn keeps(self, sent: Stamp) -> bool {
+        let exact = Grain { unit: 1, first: i64::MIN, last: i64::MAX };
+        exact == self || (self.in_range(sent) && self.same(sent, sent))
+    }
+
+    /// Whether the file system can store a time of that day.
+    pub fn in_range(self, sent: Stamp) -> bool {
+        (self.first..=self.last).contains(&sent.secs)
+    }
+
+    /// The length in seconds, rounded up, of what it cannot tell apart.
+    pub fn secs(self) -> i64 {
+        self.unit.div_ceil(1_000_000_000) as i64
+    }
+
     /// Whether `kept` is how the file system stores `sent`.
     pub fn same(self, kept: Stamp, sent: Stamp) -> bool {
         let secs = sent.secs.clamp(self.first, self.last);

@@ -25,9 +25,10 @@ use crate::wire::manifest::Stamp;
 
 /// What changed less than this ago could change again and keep its ctime: timestamps come from a clock
 /// that advances once per timer tick, every 10 ms at worst (CONFIG_HZ=100; inode(7)).
-pub(super) const YOUNG: Duration = Duration::from_millis(20);
-/// The same where ctimes seem to have no fractions: FAT keeps every second one.
-const YOUNG_IF_COARSE: Duration = Duration::from_millis(2_020);
+const YOUNG: Duration = Duration::from_millis(20);
+/// The same where timestamps have no fractions: that clock advances once a second, and that of FAT every
+/// other second.
+const YOUNG_IN_SECONDS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(1)];
 /// The stamp of a directory that was gone at the last look; those of others are odd.
 const GONE: u64 = 2;
 /// Where the fixed part of a record has what, and its length. The flag comes first.
@@ -102,7 +103,7 @@ impl Listings {
     pub(super) fn take(&self, fd: &OwnedFd) -> io::Result<(Names, Snapshot)> {
         let stat = fsat::stat_fd(fd.as_fd())?;
         let (names, sum) = Names::list_summed(fd)?;
-        let stamp = match young_directory(stat.ctime, (self.now)()) {
+        let stamp = match still_young(stat.ctime, (self.now)()) {
             // It may have changed meanwhile, or do so, and nothing would show it.
             Some(_) => 0,
             None => self.stamp(&stat),
@@ -234,7 +235,7 @@ impl Listings {
         may_wait: &mut bool,
     ) -> io::Result<Snapshot> {
         if *may_wait {
-            if let Some(wait) = young_directory(stat(dirs, path)?.ctime, (self.now)()) {
+            if let Some(wait) = still_young(stat(dirs, path)?.ctime, (self.now)()) {
                 std::thread::sleep(wait);
                 *may_wait = false;
             }
@@ -320,21 +321,16 @@ fn stat(dirs: &mut Dirs, path: &RelPath) -> io::Result<Stat> {
     }
 }
 
-/// See [`still_young`].
-fn young_directory(ctime: Stamp, now: (i64, u32)) -> Option<Duration> {
-    still_young(ctime, now, if ctime.nanos == 0 { YOUNG_IF_COARSE } else { YOUNG })
-}
-
-/// How long until what changed at `ctime` is `young` no more, so that another change gets another ctime;
-/// None if it is not, or if it lies in the future, where it cannot come from this host's clock.
-pub(super) fn still_young(
-    ctime: Stamp,
-    (secs, nanos): (i64, u32),
-    young: Duration,
-) -> Option<Duration> {
+/// How long until `ctime` is [`YOUNG`] old, or a whole second if it is one; None if it is, or if it lies
+/// in the future, where it cannot come from this host's clock.
+pub(super) fn still_young(ctime: Stamp, (secs, nanos): (i64, u32)) -> Option<Duration> {
     let nanos_of = |secs: i64, nanos: u32| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
     let age = nanos_of(secs, nanos) - nanos_of(ctime.secs, ctime.nanos);
     let age = Duration::from_nanos(u64::try_from(age).ok()?);
+    let young = match ctime.nanos {
+        0 => YOUNG_IN_SECONDS[(ctime.secs & 1) as usize],
+        _ => YOUNG,
+    };
     young.checked_sub(age).filter(|left| !left.is_zero())
 }
 

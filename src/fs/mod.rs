@@ -49,6 +49,7 @@ pub mod source;
 mod spool;
 mod stage;
 mod staging;
+mod subject;
 mod surplus;
 mod sweep;
 pub mod walk;

@@ -42,10 +42,8 @@ impl Disk {
         }
         let transfer = self.transfers.entry(key).or_default();
         transfer.surplus.mode = mode;
-        if let Some(setup) = &manifest.setup {
-            if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
-            }
+        if let Err(reason) = transfer.surplus.set_up(batch, &manifest) {
+            return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
         }
         let closing = &self.closing;
         let mut planner = Planner {
@@ -57,6 +55,7 @@ impl Disk {
             ahead: &mut transfer.ahead,
             cancelled: &|| closing.contains(key),
             examined: BTreeMap::new(),
+            now: None,
             readonly: self.config.readonly,
             no_devices: self.config.no_devices,
             mode,
@@ -65,7 +64,7 @@ impl Disk {
             true => vec![Need::Skip; manifest.entries.len()],
             false => {
                 let entries = EntryNo::ZERO.onwards().zip(&manifest.entries);
-                entries.map(|(at, entry)| planner.need(entry, manifest.digest(at), at)).collect()
+                entries.map(|(at, entry)| planner.need(entry, &manifest, at)).collect()
             }
         };
         let examined = planner.examined;
@@ -166,6 +165,8 @@ struct Planner<'a> {
     cancelled: &'a dyn Fn() -> bool,
     /// As in [`PlannedBatch`].
     examined: BTreeMap<EntryNo, Examined>,
+    /// The time in seconds, once it was looked at.
+    now: Option<i64>,
     readonly: bool,
     no_devices: bool,
     mode: Mode,
@@ -177,7 +178,7 @@ impl Planner<'_> {
         self.readonly || self.mode.commits_nothing()
     }
 
-    fn need(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
+    fn need(&mut self, entry: &Entry, manifest: &Manifest, at: EntryNo) -> Need {
         let path = entry.path.as_bytes();
         if self.opened.is_below_failed(path) {
             return Need::Silent;
@@ -187,7 +188,7 @@ impl Planner<'_> {
             Kind::Close { .. } => self.close(entry, at),
             Kind::Keep => Need::Skip,
             Kind::Ahead { size } => self.announced(&entry.path, size),
-            _ => self.object(entry, digest, at),
+            _ => self.object(entry, manifest, at),
         };
         let device = matches!(entry.kind, Kind::Char(..) | Kind::Block(..));
         let need = match need {
@@ -326,7 +327,8 @@ impl Planner<'_> {
         }
     }
 
-    fn object(&mut self, entry: &Entry, digest: Option<&Digest>, at: EntryNo) -> Need {
+    fn object(&mut self, entry: &Entry, manifest: &Manifest, at: EntryNo) -> Need {
+        let digest = manifest.digest(at);
         let found = match self.look(&entry.path) {
             Ok(found) => found,
             Err(e) => return Need::Failed(reason(&e)),
@@ -351,7 +353,13 @@ impl Planner<'_> {
                 }
             }
             Ok(false) => Need::All,
-            Ok(true) if !self.differ(entry, &stat, proven) => Need::Skip,
+            Ok(true) if self.is_unsure(entry, &stat, manifest.age(at)) => Need::Unsure,
+            Ok(true) if !self.differ(entry, &stat, proven) => {
+                if proven {
+                    self.compared(entry, &stat);
+                }
+                Need::Skip
+            }
             Ok(true) if !self.mode.is_check() && self.rights.must_replace(entry, &stat, proven) => {
                 Need::All
             }
@@ -360,6 +368,29 @@ impl Planner<'_> {
                 self.examined.insert(at, Examined { id: ObjectId::of(&stat), proven });
                 Need::Attributes
             }
+        }
+    }
+
+    /// Whether a file that looks the same may have changed since it was written or compared here: the
+    /// file system has cut its time, and it changed later.
+    fn is_unsure(&mut self, entry: &Entry, stat: &Stat, age: Option<u32>) -> bool {
+        let (true, Some(age)) = (self.cuts_time(entry, stat), age) else { return false };
+        let now = self.staging.map(|staging| *self.now.get_or_insert_with(|| staging.now()));
+        let changed = now.map_or(i64::MAX, |now| now - i64::from(age));
+        changed.saturating_add(self.grain(stat).secs()) >= stat.ctime.secs
+    }
+
+    fn cuts_time(&self, entry: &Entry, stat: &Stat) -> bool {
+        matches!(entry.kind, Kind::File { .. }) && !self.grain(stat).keeps(entry.mtime)
+    }
+
+    /// The digest of a file is known to be the same. Where its time is cut, setting that once more moves
+    /// its ctime, which tells when it was compared.
+    fn compared(&mut self, entry: &Entry, stat: &Stat) {
+        if self.cuts_time(entry, stat) && !self.commits_nothing() {
+            let at = self.dirs.parent(&entry.path);
+            // Without the right to do it, it is compared once more the next time.
+            let _ = at.and_then(|(dir, name)| fsat::set_mtime_at(dir.as_fd(), name, stat.mtime));
         }
     }
 

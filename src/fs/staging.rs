@@ -147,6 +147,14 @@ impl Staging {
         known.map_or(Grain::EXACT, |place| place.measured.grain)
     }
 
+    /// The time in seconds by the clock of the base directory's file system; the end of time if it does
+    /// not tell.
+    pub fn now(&self) -> i64 {
+        let home = self.home.fd.as_fd();
+        let moved = fsat::chmod_fd(home, 0o700).and_then(|()| fsat::stat_fd(home));
+        moved.map_or(i64::MAX, |stat| stat.ctime.secs)
+    }
+
     /// The place for what will be renamed into the directory `parent`, which need not exist yet.
     ///
     /// # Errors

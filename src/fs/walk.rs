@@ -21,7 +21,7 @@ use super::digest::Digester;
 use super::extents;
 use super::found::{FoundEntry, WalkError, WalkItem};
 use super::identity::Identity;
-use super::listings::{self, Clock, Listing, SharedListings, YOUNG, still_young};
+use super::listings::{self, Clock, Listing, SharedListings, still_young};
 use super::names::Names;
 use super::regroup::Regroup;
 use super::root::{Dirs, Root};
@@ -284,7 +284,9 @@ impl Walker {
         };
         let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));
         let entry = entry(path, kind, &stat, self.options.regroup.as_ref());
-        self.ready.push_back(WalkItem::Found(FoundEntry { entry, identity, digest }));
+        let now = (self.options.now)().0;
+        let age = identity.map(|_| u32::try_from(now - stat.ctime.secs - 1).unwrap_or(0));
+        self.ready.push_back(WalkItem::Found(FoundEntry { entry, identity, digest, age }));
         Ok(true)
     }
 
@@ -359,7 +361,7 @@ impl Walker {
     /// If a file changed just now, waits until another change would get another ctime.
     fn settle(&self, dir: &OwnedFd, name: &[u8], mut stat: Stat) -> io::Result<Stat> {
         for _ in 0..WAITS {
-            let Some(wait) = still_young(stat.ctime, (self.options.now)(), YOUNG) else { break };
+            let Some(wait) = still_young(stat.ctime, (self.options.now)()) else { break };
             std::thread::sleep(wait);
             stat = fsat::stat_at(dir.as_fd(), name)?;
             if stat.kind != FileType::File {

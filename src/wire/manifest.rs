@@ -107,12 +107,16 @@ impl Entry {
     }
 }
 
-/// What a transfer is about: which path it claims, and where it may delete. It is in the first batch.
+/// What a transfer is about: which path it claims, and where it may delete. It is in the first
+/// batch; if the patterns are too long for it, the rest of them is in the batches after it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setup {
     /// The path.
     pub path: RelPath,
-    /// The patterns of what is neither sent nor deleted, as `pattern` writes them; empty without any.
+    /// The next batch brings more patterns.
+    pub more: bool,
+    /// The patterns of what is neither sent nor deleted, or a part of them, as `pattern` writes them;
+    /// empty without any.
     pub patterns: Vec<u8>,
 }
 
@@ -128,6 +132,9 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
     /// The digests of regular files by their entries, ascending.
     pub digests: Vec<(EntryNo, Digest)>,
+    /// How many whole seconds ago regular files without digests changed last, by their entries,
+    /// ascending: where a target keeps times less exactly, a file that looks the same may be another.
+    pub ages: Vec<(EntryNo, u32)>,
 }
 
 impl Manifest {
@@ -157,8 +164,13 @@ impl Manifest {
                 reader.u8()?;
                 manifest.digests.push((EntryNo::of(at), reader.array()?));
             }
+            let age = !digest && reader.rest().first() == Some(&AGE);
+            if age {
+                reader.u8()?;
+                manifest.ages.push((EntryNo::of(at), reader.varint32()?));
+            }
             let entry = parse_entry(&mut reader, &mut path)?;
-            if digest && !matches!(entry.kind, Kind::File { .. }) {
+            if (digest || age) && !matches!(entry.kind, Kind::File { .. }) {
                 return Err(Error::Invalid);
             }
             manifest.entries.push(entry);
@@ -178,7 +190,10 @@ impl Manifest {
             size_of::<Entry>() + 64 + entry.path.as_bytes().len() + more
         };
         let setup = self.setup.as_ref().map_or(0, |setup| setup.patterns.len());
-        self.entries.iter().map(of).sum::<usize>() + size_of_val(&*self.digests) + setup
+        self.entries.iter().map(of).sum::<usize>()
+            + size_of_val(&*self.digests)
+            + size_of_val(&*self.ages)
+            + setup
     }
 
     /// Writes all entries.
@@ -187,19 +202,30 @@ impl Manifest {
         if let Some(setup) = &self.setup {
             out.push(SETUP);
             out.put_counted(setup.path.as_bytes());
+            out.push(setup.more.into());
             out.put_counted(&setup.patterns);
         }
         let mut digests = self.digests.iter().peekable();
+        let mut ages = self.ages.iter().peekable();
         let mut before: &[u8] = &[];
         for (at, entry) in self.entries.iter().enumerate() {
             if let Some((_, digest)) = digests.next_if(|(entry, _)| entry.index() == at) {
                 out.push(DIGEST);
                 out.extend_from_slice(digest);
+            } else if let Some((_, age)) = ages.next_if(|(entry, _)| entry.index() == at) {
+                out.push(AGE);
+                out.put_varint((*age).into());
             }
             emit_entry(entry, before, &mut out);
             before = entry.path.as_bytes();
         }
         out
+    }
+
+    /// How many seconds ago an entry changed last, if it is a regular file without a digest.
+    pub fn age(&self, entry: EntryNo) -> Option<u32> {
+        let at = self.ages.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        self.ages.get(at).map(|(_, age)| *age)
     }
 
     /// The digest of an entry's content.
@@ -211,7 +237,8 @@ impl Manifest {
 
 const SETUP: u8 = 0;
 const DIGEST: u8 = 9;
-/// The most bytes of a transfer's patterns.
+const AGE: u8 = 13;
+/// The most bytes of a part of a transfer's patterns.
 pub const MAX_PATTERNS: usize = MAX_MANIFEST / 2;
 
 fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
@@ -219,12 +246,17 @@ fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
         [] => RelPath::base(),
         path => RelPath::parse(path).map_err(|_| Error::Invalid)?,
     };
-    Ok(Setup { path, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
+    let more = match reader.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Error::Invalid),
+    };
+    Ok(Setup { path, more, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
 }
 
 /// The most bytes that `setup` takes in a manifest.
 pub fn setup_len_bound(setup: &Setup) -> usize {
-    const FIXED: usize = 1 + 2 * 4;
+    const FIXED: usize = 2 + 2 * 4;
     FIXED + setup.path.as_bytes().len() + setup.patterns.len()
 }
 
@@ -400,11 +432,12 @@ pub(crate) mod tests {
         ];
         entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
         entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };
-        let setup = Some(Setup { path: path("dir"), patterns: b"xyz".to_vec() });
+        let setup = Some(Setup { path: path("dir"), more: false, patterns: b"xyz".to_vec() });
         Manifest {
             setup,
             entries,
             digests: vec![(EntryNo::new(1), [7; 16]), (EntryNo::new(3), [0xff; 16])],
+            ages: vec![(EntryNo::new(2), u32::MAX)],
         }
     }
 
@@ -413,6 +446,10 @@ pub(crate) mod tests {
         let manifest = one_of_each();
         assert_eq!(manifest.digest(EntryNo::new(3)), Some(&[0xff; 16]));
         assert_eq!(manifest.digest(EntryNo::new(2)), None);
+        assert_eq!(
+            (manifest.age(EntryNo::new(2)), manifest.age(EntryNo::new(3))),
+            (Some(u32::MAX), None)
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Enemy {
     /// Whom its packets are for, if it has a key; and nobody in particular if this is nobody.
     pub to: Option<NodeId>,
     keyed: Option<Keyed>,
+    /// What its HELLOs say of which transfers are closed.
+    pub oldest: TransferNo,
     counter: u64,
     polls: PollNo,
 }
@@ -49,7 +51,8 @@ impl Enemy {
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let victim = fleet.address(victim);
         let (victim_node, to, keyed) = (NodeId(0), None, None);
-        Enemy { socket, node, victim, victim_node, to, keyed, counter: 0, polls: PollNo::ZERO }
+        let (oldest, counter, polls) = (TransferNo::ZERO, 0, PollNo::ZERO);
+        Enemy { socket, node, victim, victim_node, to, keyed, oldest, counter, polls }
     }
 
     /// The same, with the key of the group.
@@ -115,7 +118,7 @@ impl Enemy {
             asks: echo.is_none(),
             mtu: 1_500,
             rcvbuf: 1 << 20,
-            oldest_open: TransferNo::ZERO,
+            oldest_open: self.oldest,
             challenge: Some([9; 16]),
             echo,
             name: HostName::parse(b"evil").unwrap(),
@@ -162,7 +165,7 @@ impl Enemy {
         let begin = Begin {
             mode,
             block: BLOCK,
-            oldest: TransferNo::ZERO,
+            oldest: self.oldest.min(TransferNo::new(number)),
             total: targets.len() as u16,
             first: TargetNo::ZERO,
             targets,

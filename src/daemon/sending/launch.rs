@@ -110,17 +110,17 @@ impl Launch {
         let errors = Arc::new(AtomicU64::new(0));
         let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
-        let (again, to_walker) = mpsc::channel();
+        let (errands, to_walker) = mpsc::channel();
         let task = Task {
             shared: Arc::clone(shared),
             root: Arc::clone(&root),
             client: self.client,
             unread: self.unread.clone(),
             walked,
-            again: to_walker,
+            errands: to_walker,
             errors: Arc::clone(&errors),
             listings,
-            setup: Some(order.setup()),
+            setup: order.setup(),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             own_only: self.own_only,
@@ -143,7 +143,7 @@ impl Launch {
             errors,
             cancelled: Arc::clone(&cancelled),
             walked: from_walker,
-            again,
+            errands,
             totals: totals.as_ref().map(|(totals, _)| Arc::clone(totals)),
             block: self.block(shared),
         };

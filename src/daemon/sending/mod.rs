@@ -2,10 +2,12 @@
 
 mod host_tally;
 pub(super) mod launch;
+mod marked_batch;
 mod open_batches;
 mod outgoing_transfer;
 mod packets_out;
 mod report;
 pub(super) mod sender;
 mod state;
+mod unsure;
 mod walker;

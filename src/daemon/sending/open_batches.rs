@@ -73,6 +73,13 @@ impl OpenBatches {
         }
     }
 
+    /// The path of a file that was offered without its digest.
+    pub(super) fn without_digest(&self, number: BatchNo, entry: EntryNo) -> Option<&RelPath> {
+        let manifest = &self.batches.get(&number)?.manifest;
+        manifest.age(entry)?;
+        manifest.entries.get(entry.index()).map(|entry| &entry.path)
+    }
+
     /// The path of an entry, if its batch is open.
     pub(super) fn path(&self, number: BatchNo, entry: EntryNo) -> Option<&RelPath> {
         let entries = &self.batches.get(&number)?.manifest.entries;

@@ -1,6 +1,6 @@
 //! One outgoing transfer with all that belongs to it: its walker, its open batches, its report.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
@@ -10,7 +10,7 @@ use super::packets_out::PacketsOut;
 use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
-use crate::daemon::messages::{Again, NewTransfer, ToControl, Walked};
+use crate::daemon::messages::{Again, Errand, NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
@@ -20,7 +20,7 @@ use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
 use crate::wire::layout::Layout;
-use crate::wire::outcome::Reason;
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// A file that changes while it is sent is offered so many times.
 const TRIES: u32 = 3;
@@ -44,11 +44,14 @@ pub(super) struct OutgoingTransfer {
     pending_reports: VecDeque<Event>,
 }
 
-/// Files that changed while they were sent.
+/// Files that are offered again.
 #[derive(Default, Debug)]
 struct Retries {
     /// Those that the walker is to look at once more.
-    paths: Vec<RelPath>,
+    paths: Vec<Again>,
+    /// Of these, the ones with digests.
+    with_digests: HashSet<RelPath>,
+    /// How often each that changed was offered.
     tries: HashMap<RelPath, u32>,
 }
 
@@ -184,12 +187,13 @@ impl OutgoingTransfer {
             return;
         }
         if !self.retries.paths.is_empty() {
+            self.retries.with_digests.clear();
             let files = std::mem::take(&mut self.retries.paths);
-            self.walk_again(Again::Files(files));
+            self.walk_again(Errand::Files(files));
         } else if !self.batches.is_empty() {
             // They may still have to be read again.
         } else if !self.is_quiet {
-            self.walk_again(Again::Look);
+            self.walk_again(Errand::Look);
         } else {
             self.state.complete();
             self.parts.outgoing.end_input(now);
@@ -197,8 +201,8 @@ impl OutgoingTransfer {
         }
     }
 
-    fn walk_again(&mut self, what: Again) {
-        match self.parts.again.send(what) {
+    fn walk_again(&mut self, what: Errand) {
+        match self.parts.errands.send(what) {
             Ok(()) => self.state.walk_again(),
             // It has panicked.
             Err(_) => self.is_quiet = true,
@@ -253,7 +257,20 @@ impl OutgoingTransfer {
                 outgoing.verified(now, number, &changed);
             }
             Event::Struck(number, entries) => self.strike(number, &entries),
-            Event::Closed(number, _) => {
+            Event::Needs(number, _, ref runs) => {
+                // Where something is done, its outcome says so.
+                if self.parts.order.mode.changes_nothing() {
+                    let unsure = runs.iter().filter(|(_, need)| *need == Need::Unsure);
+                    self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
+                }
+                self.pending_reports.push_back(event);
+            }
+            Event::Outcomes(number, _, ref runs) => {
+                let unsure = runs.iter().filter(|(_, outcome)| *outcome == Outcome::Unsure);
+                self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
+                self.pending_reports.push_back(event);
+            }
+            Event::Closed(number) => {
                 self.batches.close(number);
                 self.pending_reports.push_back(event);
             }
@@ -283,10 +300,8 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         match event {
             Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
-            Event::Outcomes(number, target, runs, wanted) => {
-                report.outcomes(shared, number, target, &runs, &wanted);
-            }
-            Event::Closed(number, wanted) => report.close(number, &wanted),
+            Event::Outcomes(number, target, runs) => report.outcomes(shared, number, target, &runs),
+            Event::Closed(number) => report.close(number),
             Event::Shared(target, with) => report.shared(shared, target, &with),
             Event::Tallied(tallies) => {
                 let (delete, names) = report.tallied(shared, &tallies);
@@ -301,6 +316,17 @@ impl OutgoingTransfer {
         }
     }
 
+    /// A target cannot tell whether it has these files as they are: they are offered again with their
+    /// digests, once.
+    fn offer_with_digest(&mut self, number: BatchNo, entries: Vec<EntryNo>) {
+        for entry in entries {
+            let Some(path) = self.batches.without_digest(number, entry).cloned() else { continue };
+            if self.retries.with_digests.insert(path.clone()) {
+                self.retries.paths.push(Again::WithDigest(path));
+            }
+        }
+    }
+
     /// Files that changed are offered again, a few times; what cannot be read is reported.
     fn strike(&mut self, number: BatchNo, entries: &[(EntryNo, Reason)]) {
         for &(entry, reason) in entries {
@@ -308,7 +334,7 @@ impl OutgoingTransfer {
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
             if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
-                self.retries.paths.push(path);
+                self.retries.paths.push(Again::Changed(path));
             } else {
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }

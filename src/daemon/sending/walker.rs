@@ -1,6 +1,7 @@
 //! The walker thread of a transfer: reads the directory tree and makes batches, a few ahead of the
 //! sender.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Said;
-use crate::daemon::messages::{Again, ToControl, ToSender, Totals, Walked};
+use crate::daemon::messages::{Again, Errand, ToControl, ToSender, Totals, Walked};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
@@ -20,7 +21,7 @@ use crate::fs::listings::{self, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::root::{Dirs, Root};
 use crate::fs::walk::{WalkOptions, Walker};
-use crate::name::{Escaped, RelPath};
+use crate::name::Escaped;
 use crate::wire::manifest::{Kind, Setup};
 
 /// How many batches may be queued for the sender.
@@ -42,7 +43,7 @@ pub(super) struct Task {
     pub(super) unread: Unread,
     pub(super) walked: SyncSender<Walked>,
     /// What is to be done again.
-    pub(super) again: Receiver<Again>,
+    pub(super) errands: Receiver<Errand>,
     /// How many `error:` lines were written.
     pub(super) errors: Arc<AtomicU64>,
     pub(super) order: Arc<Order>,
@@ -52,8 +53,8 @@ pub(super) struct Task {
     pub(super) regroup: Option<Regroup>,
     /// What directories were like when they were listed, if that matters.
     pub(super) listings: Option<SharedListings>,
-    /// Sent with the first batch.
-    pub(super) setup: Option<Setup>,
+    /// Sent with the first batches.
+    pub(super) setup: VecDeque<Setup>,
 }
 
 /// The sender has dropped the transfer, so the walk ends.
@@ -71,39 +72,42 @@ impl Task {
         match walker {
             Some(walker) => self.walk(walker)?,
             None => {
-                let mut batcher = self.batcher();
+                let mut batcher = self.batcher()?;
                 self.rest(&mut batcher)?;
             }
         }
         self.hand(Walked::End)?;
         let mut looks = 0;
-        while let Ok(again) = self.again.recv() {
-            match again {
-                Again::Files(paths) => {
-                    paths.into_iter().try_for_each(|path| self.walk_file(path))?;
+        while let Ok(errand) = self.errands.recv() {
+            match errand {
+                Errand::Files(files) => {
+                    let mut batcher = self.batcher()?;
+                    files.into_iter().try_for_each(|file| self.look_again(&mut batcher, file))?;
+                    self.rest(&mut batcher)?;
                     self.hand(Walked::End)?;
                 }
-                Again::Look => self.look(&mut looks)?,
+                Errand::Look => self.look(&mut looks)?,
             }
         }
         Ok(())
     }
 
-    /// Walks a file that changed while it was sent.
-    fn walk_file(&mut self, path: RelPath) -> Result<(), Abandoned> {
-        let walker = Walker::new(Arc::clone(&self.root), path.clone(), self.options(false));
-        match (walker, &self.listings) {
-            (Ok(walker), _) => self.walk(walker).map(drop),
+    fn look_again(&mut self, batcher: &mut Batcher, again: Again) -> Result<(), Abandoned> {
+        let options = self.options(false);
+        let (path, digests) = match again {
+            Again::Changed(path) => (path, options.digests),
+            Again::WithDigest(path) => (path, true),
+        };
+        let options = WalkOptions { digests, ..options };
+        match (Walker::new(Arc::clone(&self.root), path.clone(), options), &self.listings) {
+            (Ok(walker), _) => return self.collect(batcher, walker),
             // It was moved: its directory will tell.
             (Err(error), Some(listings)) if error.is_gone() => {
                 listings::lock(listings).doubt_parent_of(&path);
-                Ok(())
             }
-            (Err(error), _) => {
-                self.error(error_line(&error));
-                Ok(())
-            }
+            (Err(error), _) => self.error(error_line(&error)),
         }
+        Ok(())
     }
 
     /// Looks at all directories that were listed, and lists once more those that have changed: a file may
@@ -159,7 +163,12 @@ impl Task {
     }
 
     fn walk(&mut self, walker: Walker) -> Result<(), Abandoned> {
-        let mut batcher = self.batcher();
+        let mut batcher = self.batcher()?;
+        self.collect(&mut batcher, walker)?;
+        self.rest(&mut batcher)
+    }
+
+    fn collect(&mut self, batcher: &mut Batcher, walker: Walker) -> Result<(), Abandoned> {
         for item in walker {
             match item {
                 WalkItem::Found(found) => {
@@ -177,12 +186,18 @@ impl Task {
                 }
             }
         }
-        self.rest(&mut batcher)
+        Ok(())
     }
 
-    /// A new batcher; the first one includes the setup.
-    fn batcher(&mut self) -> Batcher {
-        self.setup.take().map_or_else(Batcher::new, Batcher::with_setup)
+    /// A new batcher; the first one includes the setup, or its last part, if earlier ones had to go in
+    /// batches of their own.
+    fn batcher(&mut self) -> Result<Batcher, Abandoned> {
+        let mut batcher = Batcher::new();
+        while let Some(part) = self.setup.pop_front() {
+            self.rest(&mut batcher)?;
+            batcher = Batcher::with_setup(part);
+        }
+        Ok(batcher)
     }
 
     fn rest(&self, batcher: &mut Batcher) -> Result<(), Abandoned> {

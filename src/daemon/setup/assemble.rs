@@ -98,6 +98,7 @@ pub(super) fn assemble(
     ));
     let now = clock::now();
     let members = members::Config {
+        authentic: shared.keys.is_some(),
         me,
         name: name.clone(),
         version: crate::VERSION.to_owned(),

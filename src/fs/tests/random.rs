@@ -108,7 +108,12 @@ fn crumbled(batches: &[SourceBatch], rng: &mut Rng) -> Vec<SourceBatch> {
                 .filter(|&(n, _)| n < len)
                 .map(|(n, digest)| (EntryNo::of(n), digest))
                 .collect();
-            let manifest = Manifest { setup: setup.take(), entries: some.to_vec(), digests };
+            let manifest = Manifest {
+                setup: setup.take(),
+                entries: some.to_vec(),
+                digests,
+                ..Manifest::default()
+            };
             let identities = vec![None; len];
             small.push(SourceBatch {
                 manifest: Arc::new(manifest),

@@ -27,7 +27,9 @@ struct World {
 
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
+    let seed = input.u8();
     let config = Config {
+        authentic: seed % 2 == 0,
         me: ME,
         name: HostName::parse(b"me").unwrap(),
         version: "2.0.0".to_owned(),
@@ -35,7 +37,7 @@ pub fn run(data: &[u8]) {
         rcvbuf: 1 << 20,
         receives: true,
         secret: [3; 16],
-        seed: input.u8().into(),
+        seed: seed.into(),
         silence: SILENCE,
         keepalive: KEEPALIVE,
     };

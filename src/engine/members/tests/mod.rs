@@ -2,6 +2,7 @@
 
 mod bounds;
 mod fleet;
+mod forged;
 mod rules;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -27,11 +28,19 @@ fn config() -> Config {
         mtu: 9_000,
         rcvbuf: 212_992,
         receives: true,
+        authentic: true,
         secret: [5; 16],
         seed: 5,
         silence: SILENCE,
         keepalive: KEEPALIVE,
     }
+}
+
+/// A machine of a group without a key.
+fn unkeyed() -> Members {
+    let mut members = Members::new(Config { authentic: false, ..config() }, at(0));
+    sent(&mut members);
+    members
 }
 
 fn started() -> Members {
