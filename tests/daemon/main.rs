@@ -33,6 +33,7 @@ mod mounts;
 mod one_name;
 mod options;
 mod patterns;
+mod process_limits;
 mod redirected;
 mod secrets;
 mod send;
