@@ -34,6 +34,7 @@ mod moves;
 mod one_name;
 mod options;
 mod patterns;
+mod process_limits;
 mod redirected;
 mod secrets;
 mod send;
