@@ -12,8 +12,7 @@ use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
 use super::socket_owners::SocketOwners;
-use super::status;
-use super::status::Figures;
+use super::status::{self, Figures};
 use super::targets::targets;
 use crate::console::command::Command;
 use crate::console::error::{Code, ErrorLine};
@@ -39,8 +38,7 @@ use crate::time::{Span, Time};
 /// The beginning of the line that says that a key file could not be read again.
 const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
-/// How long a path that another host's transfer holds is waited for: longer than a target keeps one of
-/// a sender that is silent.
+/// How long a held path is waited for: longer than a target keeps that of a sender that is silent.
 const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
 /// What this daemon's console offers.
 const OFFER: Offer = Offer::ALL;
@@ -122,7 +120,8 @@ impl Control {
             for (at, hung_up) in ready.readable {
                 self.clients[at].read(hung_up);
             }
-            if ready.links && self.inputs.links.as_ref().is_some_and(LinkEvents::drain) {
+            if ready.links {
+                self.inputs.links.as_ref().map(LinkEvents::drain);
                 self.membership.look_at_network();
             }
             if ready.tcp {
@@ -200,8 +199,14 @@ impl Control {
     fn signals(&mut self) -> bool {
         while let Ok(Some(signal)) = self.inputs.signals.read() {
             match signal {
-                Signal::Term | Signal::Int => {
+                Signal::Term | Signal::Int | Signal::Quit => {
                     log::notice(format_args!("stopping"));
+                    return false;
+                }
+                Signal::CpuTime => {
+                    log::error(format_args!(
+                        "stopping: the limit of CPU time (ulimit -t) is reached"
+                    ));
                     return false;
                 }
                 Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),
