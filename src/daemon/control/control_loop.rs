@@ -61,7 +61,6 @@ pub(crate) struct Control {
 pub(crate) struct Inputs {
     pub(crate) waker: Waker,
     pub(crate) signals: SignalFd,
-    /// What the kernel tells of interfaces.
     pub(crate) links: Option<LinkEvents>,
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<UnixListener>,
@@ -135,18 +134,11 @@ impl Control {
     }
 
     fn wait(&self, timeout: Option<Span>) -> std::io::Result<Ready> {
-        let mut fds = vec![
-            PollFd::new(self.inputs.signals.as_fd(), Interest::Read),
-            PollFd::new(self.inputs.waker.as_fd(), Interest::Read),
-        ];
-        fds.extend(
-            self.inputs.tcp.iter().map(|listener| PollFd::new(listener.as_fd(), Interest::Read)),
-        );
-        fds.extend(
-            self.inputs.unix.iter().map(|listener| PollFd::new(listener.as_fd(), Interest::Read)),
-        );
-        let links = self.inputs.links.iter();
-        fds.extend(links.map(|links| PollFd::new(links.as_fd(), Interest::Read)));
+        let read = |fd| PollFd::new(fd, Interest::Read);
+        let mut fds = vec![read(self.inputs.signals.as_fd()), read(self.inputs.waker.as_fd())];
+        fds.extend(self.inputs.tcp.iter().map(|listener| read(listener.as_fd())));
+        fds.extend(self.inputs.unix.iter().map(|listener| read(listener.as_fd())));
+        fds.extend(self.inputs.links.iter().map(|links| read(links.as_fd())));
         let clients = fds.len();
         for client in &self.clients {
             let interest = match (client.session.wants_input(), client.session.unread() > 0) {
