@@ -267,7 +267,7 @@ fn an_interface_that_is_made_anew_is_joined_within_a_second() {
     for host in [0, 1] {
         let joined = count(&hosts, host, "joined 224.");
         hosts.unplug(host);
-        let gone = "cannot reach 224.0.0.108 any more";
+        let gone = "cannot reach 224.0.0.108:5000 any more";
         within_a_second(&hosts, "it is gone", || count(&hosts, host, gone) == 1);
         hosts.plug(host);
         within_a_second(&hosts, "it is back", || count(&hosts, host, "joined 224.") == joined + 1);
