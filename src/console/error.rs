@@ -206,7 +206,7 @@ impl From<Reason> for Code {
             Reason::DirectoryInPlace => Code::DirectoryInPlace,
             Reason::NotADirectoryInPlace => Code::NotADirectoryInPlace,
             Reason::ReadOnly => Code::ReadOnly,
-            Reason::Changed => Code::Changed,
+            Reason::Changed | Reason::Restless => Code::Changed,
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
             Reason::DeviceRefused => Code::DeviceRefused,
