@@ -4,7 +4,7 @@
 //! in any of its components ([`root`], openat2(2)).
 //!
 //! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
-//!   contents.
+//!   contents, [`listings`] tells which directories have changed since they were listed.
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares, `stage` writes
 //!   below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
@@ -34,6 +34,7 @@ pub mod folding;
 pub mod found;
 mod grain;
 mod identity;
+pub mod listings;
 mod name_set;
 mod names;
 mod opened;

@@ -38,6 +38,8 @@ pub enum Reason {
     BaseMissing,
     /// Another directory has come to the path of the target's base directory during the transfer.
     BaseChanged,
+    /// The sender's directory changed for as long as it was looked at.
+    Restless,
     /// It is one entry there with another name of the sender's directory: the one with this
     /// [`name_number`].
     SameName(u32),
@@ -60,7 +62,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 11] = [
+    pub const OWN: [Reason; 12] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -72,6 +74,7 @@ impl Reason {
         Reason::BaseReplaced,
         Reason::BaseMissing,
         Reason::BaseChanged,
+        Reason::Restless,
     ];
 
     /// The reason for a system error.
@@ -129,6 +132,7 @@ impl fmt::Display for Reason {
             Reason::BaseChanged => {
                 f.write_str("base directory was replaced during the transfer: send again")
             }
+            Reason::Restless => f.write_str("Directory kept changing at the sender"),
             Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
