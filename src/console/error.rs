@@ -251,6 +251,16 @@ impl ErrorReport {
         ErrorReport { host: host.to_string(), ..self }
     }
 
+    /// Whether it has this code.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == code.to_string()
+    }
+
+    /// Whether a path was refused as such, and on no other host.
+    pub fn is_about_argument(&self) -> bool {
+        self.host.is_empty() && (self.is(Code::LinkInPath) || self.is(Code::InvalidPath))
+    }
+
     /// The number of bytes in its texts.
     pub fn size(&self) -> usize {
         self.host.len() + self.path.len() + self.error.len() + self.code.len()
