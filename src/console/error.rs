@@ -93,6 +93,8 @@ pub enum Code {
     StagingNotOurs,
     /// A host accepts no devices.
     DeviceRefused,
+    /// The number of entries of a host that were not tried, for want of room.
+    NotTried,
     /// Two names are one entry on a host.
     SameName,
     /// A file kept changing while it was read.
@@ -144,6 +146,7 @@ impl Code {
         (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
         (Code::StagingNotOurs, "staging_not_ours"),
         (Code::DeviceRefused, "device_refused"),
+        (Code::NotTried, "not_tried"),
         (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
@@ -186,6 +189,7 @@ impl From<Reason> for Code {
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
             Reason::DeviceRefused => Code::DeviceRefused,
+            Reason::NotTried => Code::NotTried,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }
@@ -463,6 +467,7 @@ mod tests {
             Reason::StagingNotOurs,
             Reason::DeviceRefused,
             Reason::SameName(1),
+            Reason::NotTried,
         ];
         assert!(reasons.iter().all(|&reason| Code::from(reason) != Code::Other));
     }

@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::errors::{leads_nowhere, reason};
+use super::errors::{is_of_file_system, leads_nowhere, reason};
 use super::identity::{ObjectId, Seen};
 use super::names::Names;
 use super::rights::Rights;
@@ -213,7 +213,10 @@ impl Collected {
     fn push(&mut self, within: &mut Within<'_>, record: &Record) -> io::Result<()> {
         let spool = match &mut self.spool {
             Some(spool) => spool,
-            none => none.insert(Spool::new(within.staging.nameless(within.rights)?)),
+            none => none.insert(match within.staging.nameless(within.rights) {
+                Err(e) if is_of_file_system(reason(&e)) => Spool::in_memory()?,
+                file => Spool::new(file?),
+            }),
         };
         self.failed += u64::from(record.code != SpoolCode::Spooled);
         spool.push(record)

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use super::attributes::{self, Applied, Examined};
 use super::collect::Within;
 use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
-use super::errors::{is_fatal, reason};
+use super::errors::{is_want_of_room, reason};
 use super::identity::ObjectId;
 use super::paths::{above, split};
 use super::staging::Staged;
@@ -98,8 +98,7 @@ impl Disk {
         let mut touched = Touched::default();
         let mut outcomes = Vec::with_capacity(manifest.entries.len());
         let is_whole = planned.is_whole;
-        let staged = planned.staged.iter_mut();
-        for (at, (entry, staged)) in manifest.entries.iter().zip(staged).enumerate() {
+        for (at, entry) in manifest.entries.iter().enumerate() {
             let need = planned.needs.get(at).copied().unwrap_or(Need::Skip);
             if let (&Kind::Close { listed }, true) = (&entry.kind, spools) {
                 // Before setting its mode, which may take away this process's access.
@@ -110,26 +109,51 @@ impl Disk {
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
-                _ => {
-                    let staged = (staged, is_whole);
-                    self.commit_entry(transfer, entry, need, staged, examined, &mut touched)
-                }
+                _ => loop {
+                    let (this, others) =
+                        planned.staged.split_at_mut((at + 1).min(planned.needs.len()));
+                    let (Some(this), staged) = (this.last_mut(), others) else {
+                        break Outcome::Failed(Reason::Os(errno::EINVAL));
+                    };
+                    let this = (this, is_whole);
+                    let done =
+                        self.commit_entry(transfer, entry, need, this, examined, &mut touched);
+                    if entry.kind != Kind::Open || !self.gave_way(&done, staged) {
+                        break done;
+                    }
+                    transfer.opened.try_again(entry.path.as_bytes());
+                },
             };
             if spools && !matches!(entry.kind, Kind::Close { .. }) {
                 let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
                 transfer.surplus.named(&mut self.dirs, entry, failed);
             }
-            match outcome {
-                Outcome::Failed(reason) if is_fatal(reason) => {
-                    return Err((EntryNo::of(at), reason));
+            outcomes.push(match outcome {
+                // Once the whole tree was walked, there may be room.
+                Outcome::Failed(reason)
+                    if is_want_of_room(reason) && manifest.age(EntryNo::of(at)).is_some() =>
+                {
+                    Outcome::Again
                 }
-                _ => outcomes.push(outcome),
-            }
+                outcome => outcome,
+            });
         }
         if fsync {
             self.sync_touched(touched).map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)))?;
         }
         Ok(outcomes)
+    }
+
+    /// Where there was no room for a directory, the last file that is staged gives way to it: without the
+    /// directory there would be none. Whether one did.
+    fn gave_way(&self, done: &Outcome, staged: &mut [Option<Result<Staged, Reason>>]) -> bool {
+        let (Outcome::Failed(reason), Some(staging)) = (done, &self.staging) else { return false };
+        let last = staged.iter_mut().rev().find(|one| matches!(one, Some(Ok(_))));
+        let Some(last) = last.filter(|_| is_want_of_room(*reason)) else { return false };
+        if let Some(Ok(one)) = last.replace(Err(*reason)) {
+            staging.discard(one);
+        }
+        true
     }
 
     /// Adds to the spool what only the target has in a directory that is about to be closed.
@@ -151,7 +175,7 @@ impl Disk {
             Need::Failed(reason) => Outcome::Failed(reason),
             Need::Silent => Outcome::Silent,
             Need::ReadOnly => Outcome::ReadOnly,
-            Need::Unsure => Outcome::Unsure,
+            Need::Unsure => Outcome::Again,
             Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
         }
     }
@@ -169,6 +193,10 @@ impl Disk {
         if transfer.opened.is_below_failed(path) {
             return Outcome::Silent;
         }
+        let is_close = matches!(entry.kind, Kind::Close { .. });
+        let untried = |disk: &mut Self, transfer: &DiskTransfer| {
+            transfer.room.is_out(&mut disk.dirs, split(path).0, need)
+        };
         let done = match (&entry.kind, need) {
             (_, Need::Skip | Need::Failed(_) | Need::Silent | Need::ReadOnly | Need::Unsure) => {
                 return self.untouched(need);
@@ -183,6 +211,7 @@ impl Disk {
                 transfer.opened.release(path);
                 done
             }
+            (_, Need::Attributes) if untried(self, transfer) => Err(Reason::NotTried),
             (_, Need::Attributes) => {
                 touched.others = true;
                 let done = self.apply(transfer, entry, examined);
@@ -200,6 +229,9 @@ impl Disk {
                 _ => Err(Reason::Os(errno::EIO)),
             },
         };
+        if !is_close && !matches!(staged, Some(Err(_))) {
+            transfer.room.note(&mut self.dirs, split(path).0, &done);
+        }
         if self.config.fsync && done.is_ok() {
             touched.dirs.insert(split(path).0.to_vec());
             if matches!(entry.kind, Kind::Open | Kind::Close { .. }) {

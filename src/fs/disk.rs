@@ -19,6 +19,7 @@ use super::digest::Digester;
 use super::identity::{Identity, ObjectId};
 use super::opened::{OpenDir, Opened};
 use super::rights::Rights;
+use super::room::Room;
 use super::root::{Dirs, Root};
 use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
@@ -101,6 +102,7 @@ pub(super) struct DiskTransfer {
     /// For a transfer that commits nothing: the needs of each batch.
     pub only_needs: BTreeMap<BatchNo, Vec<Need>>,
     pub opened: Opened,
+    pub room: Room,
     pub surplus: Surplus,
     /// The digest of the file that was announced last, computed ahead of its entry.
     pub ahead: Option<Ahead>,

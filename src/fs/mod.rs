@@ -42,6 +42,7 @@ mod plan;
 pub mod regroup;
 pub mod resolve;
 mod rights;
+mod room;
 pub mod root;
 pub mod source;
 mod spool;

@@ -106,6 +106,11 @@ impl Opened {
         self.set_failed(path, true);
     }
 
+    /// It is tried once more.
+    pub fn try_again(&mut self, path: &[u8]) {
+        self.set_failed(path, false);
+    }
+
     fn set_failed(&mut self, path: &[u8], failed: bool) {
         if let Some(known) = self.dirs.get_mut(path) {
             self.failed = self.failed + usize::from(failed) - usize::from(known.failed);

@@ -1,6 +1,6 @@
 //! Planning: compares each entry of a batch with what is on disk, and says what it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use super::attributes::Examined;
 use super::collect::Within;
 use super::digest::Digester;
 use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
-use super::errors::{is_fatal, reason};
+use super::errors::reason;
 use super::grain::Grain;
 use super::identity::{Identity, ObjectId};
 use super::opened::Opened;
 use super::paths::split;
 use super::rights::{PRIVATE, Rights, is_kind};
+use super::room::{self, Room};
 use super::root::Dirs;
 use super::staging::{Staging, create};
 use super::sweep;
@@ -53,6 +54,8 @@ impl Disk {
             rights: &self.rights,
             staging: self.staging.as_ref(),
             opened: &mut transfer.opened,
+            room: &transfer.room,
+            free: HashMap::new(),
             digester: &mut self.digester,
             ahead: &mut transfer.ahead,
             cancelled: &|| closing.contains(key),
@@ -76,15 +79,12 @@ impl Disk {
         let staged = vec![None; manifest.entries.len()];
         let mut planned =
             PlannedBatch { manifest, layout, needs, examined, staged, file: None, is_whole: false };
-        let opened = self.open_streamed(&mut planned);
+        self.open_streamed(&mut planned);
         let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
             transfer.batches.insert(batch, planned);
         }
-        match opened {
-            Err((entry, reason)) => DiskAnswer::Fatal { key, batch, entry, reason },
-            Ok(()) => DiskAnswer::Planned { key, batch, needs, file },
-        }
+        DiskAnswer::Planned { key, batch, needs, file }
     }
 
     /// The rest of planning for a transfer that commits nothing.
@@ -112,17 +112,17 @@ impl Disk {
     }
 
     /// Creates the streamed file of a batch in staging, if it has one and needs it. If that fails, the
-    /// entry fails, or the whole transfer if the error is fatal.
-    fn open_streamed(&mut self, planned: &mut PlannedBatch) -> Result<(), (EntryNo, Reason)> {
+    /// entry fails.
+    fn open_streamed(&mut self, planned: &mut PlannedBatch) {
         let slot = match planned.layout.slots() {
             [slot] if planned.layout.streams() => slot,
-            _ => return Ok(()),
+            _ => return,
         };
         let at = slot.entry.index();
         let (Some(staging), Some(entry), Some(Need::All)) =
             (&mut self.staging, planned.manifest.entries.get(at), planned.needs.get(at))
         else {
-            return Ok(());
+            return;
         };
         let parent = split(entry.path.as_bytes()).0;
         let made = staging.place_for(&mut self.dirs, parent, &self.rights).and_then(|place| {
@@ -140,16 +140,11 @@ impl Disk {
                 }
             }
             Err(e) => {
-                let reason = reason(&e);
-                if is_fatal(reason) {
-                    return Err((EntryNo::of(at), reason));
-                }
                 if let Some(need) = planned.needs.get_mut(at) {
-                    *need = Need::Failed(reason);
+                    *need = Need::Failed(reason(&e));
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -161,6 +156,9 @@ struct Planner<'a> {
     rights: &'a Rights,
     staging: Option<&'a Staging>,
     opened: &'a mut Opened,
+    room: &'a Room,
+    /// How many bytes fit into the file systems of directories, as far as that was looked at.
+    free: HashMap<Vec<u8>, Option<u64>>,
     digester: &'a mut Digester,
     ahead: &'a mut Option<Ahead>,
     /// Whether the result is no longer wanted.
@@ -202,6 +200,12 @@ impl Planner<'_> {
             }
             need => need,
         };
+        let need = match need {
+            Need::All | Need::Attributes if !self.commits_nothing() => {
+                self.with_room(entry, need, manifest, at)
+            }
+            need => need,
+        };
         if need == Need::All {
             if let Some(parent) = self.opened.get(split(path).0) {
                 parent.dirty = true;
@@ -213,6 +217,37 @@ impl Planner<'_> {
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
         }
+    }
+
+    /// The need of an entry that is to be written, as far as its file system may take it.
+    fn with_room(&mut self, entry: &Entry, need: Need, manifest: &Manifest, at: EntryNo) -> Need {
+        let path = entry.path.as_bytes();
+        let dir = split(path).0;
+        // What comes again is tried in any case.
+        let comes_again = manifest.digest(at).is_some();
+        let reason = if !comes_again && self.room.is_out(self.dirs, dir, need) {
+            Reason::NotTried
+        } else if need == Need::All
+            && entry.data_len() > 0
+            && self.free(dir).is_some_and(|free| free < entry.data_len())
+        {
+            Reason::Os(errno::ENOSPC)
+        } else {
+            return need;
+        };
+        if entry.kind == Kind::Open {
+            self.opened.fail(path);
+        }
+        Need::Failed(reason)
+    }
+
+    fn free(&mut self, dir: &[u8]) -> Option<u64> {
+        if let Some(free) = self.free.get(dir) {
+            return *free;
+        }
+        let free = room::free(self.dirs, dir, self.rights.is_root());
+        self.free.insert(dir.to_vec(), free);
+        free
     }
 
     fn look(&mut self, path: &RelPath) -> io::Result<Option<Stat>> {

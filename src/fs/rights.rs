@@ -68,7 +68,7 @@ impl Rights {
         fsat::process_ids().map(Rights)
     }
 
-    fn is_root(&self) -> bool {
+    pub fn is_root(&self) -> bool {
         self.0.uid == 0
     }
 

@@ -6,16 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::attributes::set_attributes;
 use super::disk::{Disk, StagedFile, never_planned};
-use super::errors::{is_fatal, reason};
+use super::errors::reason;
 use super::paths::split;
 use super::rights::{Rights, Wanted, changes};
 use super::root::Dirs;
 use super::staging::{PlaceId, Staged, Staging, create};
 use crate::engine::disk_job::{Body, DiskAnswer, TransferKey};
+use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, FileType};
 use crate::wire::manifest::{Entry, Kind};
-use crate::wire::outcome::Need;
+use crate::wire::outcome::{Need, Reason};
 
 impl Disk {
     pub(super) fn stage(
@@ -43,7 +44,7 @@ impl Disk {
         };
         let in_memory = match &body {
             Body::Memory(bytes) => &bytes[..],
-            Body::None | Body::File => &[],
+            Body::None | Body::File | Body::Lost(_) => &[],
         };
         for (at, entry) in manifest.entries.iter().enumerate() {
             let wanted = planned.needs.get(at) == Some(&Need::All);
@@ -51,33 +52,39 @@ impl Disk {
             if !wanted || matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
                 continue;
             }
+            let dir = split(entry.path.as_bytes()).0;
             let made = match (*room, &planned.file) {
                 // The streamed file, which has been written already.
-                (Some(Ok(staged)), Some(file)) if body == Body::File => {
-                    stager.finish(entry, staged, file.as_fd())
-                }
-                (Some(Ok(_)), Some(_)) => Err(io::Error::from_raw_os_error(libc::EIO)),
+                (Some(Ok(staged)), Some(file)) => match body {
+                    Body::File => {
+                        let done = stager.finish(entry, staged, file.as_fd());
+                        done.map_err(|e| reason(&e))
+                    }
+                    Body::Lost(reason) => Err(reason),
+                    Body::None | Body::Memory(_) => Err(Reason::Os(errno::EIO)),
+                },
                 (Some(_), _) => continue,
+                (None, _)
+                    if manifest.digest(EntryNo::of(at)).is_none()
+                        && transfer.room.is_out(stager.dirs, dir, Need::All) =>
+                {
+                    *room = Some(Err(Reason::NotTried));
+                    continue;
+                }
                 (None, _) => {
                     let slot = layout.slot(EntryNo::of(at));
                     let range = slot.map_or(0..0, |slot| slot.start..slot.start + slot.len);
                     match in_memory.get(range.start as usize..range.end as usize) {
-                        Some(bytes) => stager.make(entry, bytes),
-                        None => Err(io::Error::from_raw_os_error(libc::EIO)),
+                        Some(bytes) => stager.make(entry, bytes).map_err(|e| reason(&e)),
+                        None => Err(Reason::Os(errno::EIO)),
                     }
                 }
             };
-            match made.map_err(|e| reason(&e)) {
-                Err(reason) if is_fatal(reason) => {
-                    return DiskAnswer::Fatal { key, batch, entry: EntryNo::of(at), reason };
-                }
-                made => {
-                    if let (Some(Ok(before)), Err(_)) = (*room, made) {
-                        stager.staging.discard(before);
-                    }
-                    *room = Some(made);
-                }
+            transfer.room.note(stager.dirs, dir, &made);
+            if let (Some(Ok(before)), Err(_)) = (*room, made) {
+                stager.staging.discard(before);
             }
+            *room = Some(made);
         }
         planned.is_whole = true;
         if !self.config.fsync {
@@ -90,7 +97,7 @@ impl Disk {
 fn into_buffer(body: Body) -> Option<Vec<u8>> {
     match body {
         Body::Memory(bytes) => Some(bytes),
-        Body::None | Body::File => None,
+        Body::None | Body::File | Body::Lost(_) => None,
     }
 }
 

@@ -56,6 +56,7 @@ pub fn command(
         (files.ignore_times, " -I"),
         (files.checksum, " --checksum"),
         (files.delete && new, " --delete"),
+        (files.delete_before && new, " --delete-before"),
         (files.force && new, " --force"),
     ];
     let mut text = format!("{}{hosts}", verb.name());

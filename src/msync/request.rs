@@ -284,6 +284,7 @@ impl Client<'_> {
 fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     let newer = [
         (files.max_delete.is_some(), "--max-delete"),
+        (files.delete_before, "--delete-before"),
         (files.ignore_times, "-I"),
         (files.checksum, "--checksum"),
     ];

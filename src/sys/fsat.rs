@@ -19,6 +19,7 @@ mod call;
 mod content;
 mod mount;
 mod reopen;
+mod space;
 mod stat;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use attributes::{
 };
 pub use content::{list, seek_data, seek_hole, start_writeback, sync_fd, sync_fs};
 pub use reopen::{hold_proc, open_regular_at, reopen};
+pub use space::{in_memory, space};
 pub use stat::{FileType, Stat, stat_at, stat_fd};
 
 /// Flags to open a directory as a starting point for paths, without permission to read it (open(2)).

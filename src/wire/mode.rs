@@ -57,6 +57,14 @@ impl Mode {
         }
     }
 
+    /// A `send` that deletes as two transfers: one that deletes, and one that sends. None if it does not
+    /// do both.
+    pub fn in_two(self) -> Option<(Mode, Mode)> {
+        let Mode::Send { delete: true, ignore_times, dry_run } = self else { return None };
+        let first = Mode::DeleteOnly { gone: false, dry_run };
+        Some((first, Mode::Send { delete: false, ignore_times, dry_run }))
+    }
+
     /// Whether nothing is changed at the targets: they say what they need, and that is all.
     pub fn changes_nothing(self) -> bool {
         match self {
@@ -161,6 +169,14 @@ mod tests {
             assert_eq!(dry.spools(), does[0], "{mode:?}");
             assert_eq!(dry.dry(), dry);
         }
+    }
+
+    #[test]
+    fn what_deletes_first_is_two() {
+        let sends = Mode::Send { delete: false, ignore_times: true, dry_run: false };
+        assert_eq!(DELETE.in_two(), Some((NAMES, sends)));
+        assert_eq!(DELETE.dry().in_two(), Some((NAMES.dry(), sends.dry())));
+        assert_eq!((Mode::SEND.in_two(), NAMES.in_two(), Mode::Check.in_two()), (None, None, None));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Reason {
     StagingNotOurs,
     /// The target was started so that it takes no devices.
     DeviceRefused,
+    /// Many before it have failed for want of room on its file system.
+    NotTried,
     /// It is one entry there with another name of the sender's directory: the one with this
     /// [`name_number`].
     SameName(u32),
@@ -71,6 +73,7 @@ impl Reason {
             Reason::Held => OWN + 5,
             Reason::StagingNotOurs => OWN + 6,
             Reason::DeviceRefused => OWN + 7,
+            Reason::NotTried => OWN + 11,
         };
         code.into()
     }
@@ -94,6 +97,7 @@ impl Reason {
             4_101 => Reason::Held,
             4_102 => Reason::StagingNotOurs,
             4_103 => Reason::DeviceRefused,
+            4_107 => Reason::NotTried,
             _ => Reason::Unknown(code),
         })
     }
@@ -113,6 +117,7 @@ impl fmt::Display for Reason {
             Reason::Held => f.write_str("Path held by another transfer"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
+            Reason::NotTried => f.write_str("Not tried: no room on its file system"),
             Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
@@ -197,8 +202,9 @@ pub enum Outcome {
     Silent,
     /// The sender has struck it from the commit.
     Struck,
-    /// As [`Need::Unsure`].
-    Unsure,
+    /// It is to be offered again, with its digest: as [`Need::Unsure`] says, or because there was no room
+    /// for it, which others may have made by then.
+    Again,
 }
 
 const FIRST_REASON: u32 = 16;
@@ -261,7 +267,7 @@ impl Code for Outcome {
             Outcome::ReadOnly => 3,
             Outcome::Silent => 4,
             Outcome::Struck => 5,
-            Outcome::Unsure => 6,
+            Outcome::Again => 6,
             Outcome::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -273,7 +279,7 @@ impl Code for Outcome {
             3 => Outcome::ReadOnly,
             4 => Outcome::Silent,
             5 => Outcome::Struck,
-            6 => Outcome::Unsure,
+            6 => Outcome::Again,
             _ => Outcome::Failed(reason_of(number)?),
         })
     }
@@ -420,7 +426,7 @@ mod tests {
             Outcome::ReadOnly,
             Outcome::Silent,
             Outcome::Struck,
-            Outcome::Unsure,
+            Outcome::Again,
             Outcome::Failed(Reason::Os(28)),
             Outcome::Failed(Reason::SameName(0)),
             Outcome::Failed(Reason::SameName(name_number(b"README"))),

@@ -30,6 +30,7 @@ mod mounts;
 mod one_name;
 mod options;
 mod patterns;
+mod room;
 mod secrets;
 mod send;
 mod staging_owner;

@@ -77,6 +77,8 @@ pub struct Files {
     pub dry_run: bool,
     /// `--delete`.
     pub delete: bool,
+    /// `--delete-before`.
+    pub delete_before: bool,
     /// `--force`.
     pub force: bool,
     /// `--max-delete`.
@@ -274,6 +276,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("dry-run", &["send", "sync", "dsync"]),
     ("group", &["send", "sync"]),
     ("delete", &["send", "sync"]),
+    ("delete-before", &["send", "sync"]),
     ("force", &["send", "sync", "dsync"]),
     ("max-delete", &["send", "sync", "dsync"]),
     ("ignore-times", &["send", "sync"]),
@@ -376,7 +379,8 @@ fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error
         verb,
         recursive,
         dry_run: typed.has("dry-run"),
-        delete: typed.has("delete"),
+        delete: typed.has("delete") || typed.has("delete-before"),
+        delete_before: typed.has("delete-before"),
         force: typed.has("force"),
         max_delete,
         ignore_times: typed.has("ignore-times"),

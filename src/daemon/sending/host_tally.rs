@@ -1,6 +1,6 @@
 //! The results of a transfer on one host.
 
-use crate::console::error::ErrorLine;
+use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, CheckCount, HostReport, HostStatus, Said, Total};
 use crate::daemon::messages::Host;
 use crate::fs::folding;
@@ -18,6 +18,8 @@ pub(super) struct HostTally {
     pub(super) report: HostReport,
     /// All errors, whether shown or not.
     errors: u64,
+    /// Entries that were not tried, for want of room.
+    pub(super) untried: u64,
     /// Entries that differ on a read-only host.
     pub(super) readonly: u64,
     /// The host has left the transfer.
@@ -29,7 +31,7 @@ impl HostTally {
     pub(super) fn new(host: &Host, check: bool) -> Self {
         let check = check.then(CheckCount::default);
         let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
-        HostTally { report, errors: 0, readonly: 0, gone: false }
+        HostTally { report, errors: 0, untried: 0, readonly: 0, gone: false }
     }
 
     /// Sets the status, unless it is already worse.
@@ -88,8 +90,12 @@ impl HostTally {
         reason: &Reason,
     ) {
         self.worsen(HostStatus::Failed);
-        self.errors += 1;
         total.errors += 1;
+        if *reason == Reason::NotTried {
+            self.untried += 1;
+            return;
+        }
+        self.errors += 1;
         let error = match *reason {
             Reason::SameName(number) if self.errors <= MOST_ERRORS => {
                 let other = folding::namesake(root, path, number);
@@ -114,8 +120,34 @@ impl HostTally {
         (self.errors <= MOST_ERRORS).then(|| error.into())
     }
 
-    /// How many errors were counted but not shown.
-    pub(super) fn more_errors(&self) -> u64 {
-        self.errors.saturating_sub(MOST_ERRORS)
+    /// What was counted and not shown, at the end.
+    pub(super) fn counted(&mut self) -> Vec<Said> {
+        let name = &self.report.name;
+        let more = self.errors.saturating_sub(MOST_ERRORS);
+        let (untried, readonly) = (self.untried, self.readonly);
+        let mut lines = Vec::new();
+        for (count, code, why) in [
+            (more, Code::MoreErrors, format!("{more} more errors {name}")),
+            (
+                untried,
+                Code::NotTried,
+                format!("{untried} more entries not tried for want of room {name}"),
+            ),
+            (
+                readonly,
+                Code::ReadOnly,
+                format!("{name} is read-only: {readonly} entries differ there"),
+            ),
+        ] {
+            if count > 0 {
+                lines.push(ErrorLine::new(code, why).about(name, ""));
+            }
+        }
+        if untried > 0 {
+            let error = lines.iter().find(|line| line.report.code == Code::NotTried.to_string());
+            let error = error.map(|line| line.report.clone());
+            error.into_iter().for_each(|error| self.report.error(error));
+        }
+        lines.into_iter().map(Said::from).collect()
     }
 }

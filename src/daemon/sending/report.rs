@@ -188,7 +188,7 @@ impl Report {
                     }
                 }
                 Outcome::Skipped if has_told => {}
-                Outcome::Unsure => {
+                Outcome::Again => {
                     *mark |= UNSURE;
                     self.unsure.add(&entry.path, target);
                 }
@@ -320,7 +320,7 @@ impl Report {
             return (false, failed);
         }
         let dry_run = order.mode.changes_nothing();
-        let shown = dry_run || self.level >= 1 || order.mode.only_deletes();
+        let shown = dry_run || self.level >= 1 || order.only_deletes();
         (!dry_run && most > 0, (shown && most > 0) || failed)
     }
 
@@ -353,7 +353,7 @@ impl Report {
         names: &[(SpoolCode, RelPath)],
     ) {
         let order = Arc::clone(&self.order);
-        let level = u8::from(!order.mode.only_deletes());
+        let level = u8::from(!order.only_deletes());
         let dry_run = order.mode.changes_nothing();
         let mut lines = Vec::new();
         for (code, path) in names {
@@ -465,22 +465,13 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
-        let more = self.hosts.iter().filter(|tally| tally.more_errors() > 0);
-        let lines = more.map(|tally| {
-            let (name, more) = (&tally.report.name, tally.more_errors());
-            let why = format!("{more} more errors {name}");
-            ErrorLine::new(Code::MoreErrors, why).about(name, "").into()
-        });
-        let readonly = self.hosts.iter().filter(|tally| tally.readonly > 0).map(|tally| {
-            let (name, count) = (&tally.report.name, tally.readonly);
-            let why = format!("{name} is read-only: {count} entries differ there");
-            ErrorLine::new(Code::ReadOnly, why).about(name, "").into()
-        });
+        let errors_left = self.hosts.iter_mut().flat_map(HostTally::counted);
+        let lines: Vec<Said> = errors_left.collect();
         let counts =
             self.hosts.iter().filter(|tally| !tally.gone).filter_map(|tally| {
                 Some(Said::Line(1, tally.report.check?.line(&tally.report.name)))
             });
-        let lines: Vec<_> = lines.chain(readonly).chain(counts).collect();
+        let lines: Vec<_> = lines.into_iter().chain(counts).collect();
         self.say(shared, lines);
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;

@@ -14,19 +14,6 @@ use crate::wire::outcome::{Need, Outcome, Reason};
 
 const MISSING: Need = Need::Failed(Reason::Os(2));
 
-fn digested(from: &TempDir) -> Vec<SourceBatch> {
-    let options = WalkOptions { digests: true, ..whole() };
-    let items = walk(&from.root(), &RelPath::base(), options).into_iter();
-    batches(
-        items
-            .map(|item| match item {
-                WalkItem::Found(found) => found,
-                other => panic!("{other:?}"),
-            })
-            .collect(),
-    )
-}
-
 /// Sends with digests.
 fn checksum(from: &TempDir, disk: &mut Disk, mode: Mode) -> Vec<Line> {
     let mut transfer = Transfer::new(1, mode);
