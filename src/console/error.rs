@@ -93,6 +93,12 @@ pub enum Code {
     StagingNotOurs,
     /// A host accepts no devices.
     DeviceRefused,
+    /// The base directory of a host was replaced, and its daemon has to be restarted.
+    BaseReplaced,
+    /// The base directory of a host is not there.
+    BaseMissing,
+    /// The base directory of a host was replaced during the transfer.
+    BaseChanged,
     /// The number of entries of a host that were not tried, for want of room.
     NotTried,
     /// Two names are one entry on a host.
@@ -146,6 +152,9 @@ impl Code {
         (Code::NotADirectoryInPlace, "not_a_directory_in_place"),
         (Code::StagingNotOurs, "staging_not_ours"),
         (Code::DeviceRefused, "device_refused"),
+        (Code::BaseReplaced, "base_replaced"),
+        (Code::BaseMissing, "base_missing"),
+        (Code::BaseChanged, "base_changed"),
         (Code::NotTried, "not_tried"),
         (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
@@ -189,6 +198,9 @@ impl From<Reason> for Code {
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
             Reason::DeviceRefused => Code::DeviceRefused,
+            Reason::BaseReplaced => Code::BaseReplaced,
+            Reason::BaseMissing => Code::BaseMissing,
+            Reason::BaseChanged => Code::BaseChanged,
             Reason::NotTried => Code::NotTried,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,

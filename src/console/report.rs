@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use super::command::Form;
 use super::json::quoted;
 use crate::name::{Escaped, HostName, NodeId};
+use crate::wire::outcome::Reason;
 
 /// One member as seen by the answering daemon.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -177,6 +178,8 @@ pub struct StatusReport {
     pub version: String,
     /// The base directory, an absolute path; with or without a slash at its end.
     pub base: Vec<u8>,
+    /// Why transfers are refused for its sake, if they are.
+    pub base_error: Option<Reason>,
     /// Whether the base directory is the daemon's root (`-c`).
     pub chroot: bool,
     /// The restrictions that the daemon has put on itself, as text.
@@ -226,7 +229,10 @@ impl StatusReport {
             }
         }
         let _ = writeln!(text, "confined: {}", self.confined);
-        // Old clients do not know this line, so it is left out if there is nothing to report.
+        // Old clients do not know these lines, so they are left out if there is nothing to report.
+        if let Some(why) = &self.base_error {
+            let _ = writeln!(text, "refusing: {why}");
+        }
         let dropped: Vec<String> = self
             .dropped
             .named()
@@ -258,12 +264,13 @@ impl StatusReport {
             .map(|(number, line)| format!("{{\"client\":{number},\"line\":{}}}", quoted(line)))
             .collect();
         format!(
-            "{{\"process\":{},\"version\":{},\"basedir\":{},\"chroot\":{},\"confined\":{},\"mfalloc\":{},\
+            "{{\"process\":{},\"version\":{},\"basedir\":{},\"basedir_error\":{},\"chroot\":{},\"confined\":{},\"mfalloc\":{},\
              \"recvsize\":{},\"sendsize\":{},\"sendrate_mbps\":{now},\"sendrate_limit_mbps\":{limit},\
              \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}}}}\n",
             self.pid,
             quoted(&self.version),
             quoted(&self.shown_base()),
+            self.base_error.map_or_else(|| "null".to_owned(), |why| quoted(&why.to_string())),
             self.chroot,
             quoted(&self.confined),
             self.mfalloc,
@@ -357,6 +364,7 @@ mod tests {
             pid: 1234,
             version: "2.0.0".to_owned(),
             base: b"/var/www".to_vec(),
+            base_error: None,
             chroot: false,
             confined: "no new privileges, Landlock 7".to_owned(),
             mfalloc: 0,
@@ -381,6 +389,7 @@ mod tests {
         let busy = StatusReport {
             chroot: true,
             base: b"/a\n/".to_vec(),
+            base_error: Some(Reason::BaseReplaced),
             sendrate: Some((7, 100)),
             commands: vec![(2, "send -r x".to_owned())],
             sends: vec!["out".to_owned()],
@@ -393,11 +402,13 @@ mod tests {
             "process : 1234\nversion : 2.0.0\nchroot  : /a\\012/\nmfalloc : 0\n\
              recvsize: 8388608\nsendsize: 8388608\nsendrate: 7/100\ncommand : 1\n  2> send -r x\n\
              send op : 1\n  out\nrecv op : 2\n  in 1\n  in 2\n\
-             confined: no new privileges, Landlock 7\ndropped : 3 damaged, 4 other key\n"
+             confined: no new privileges, Landlock 7\n\
+             refusing: base directory was replaced: restart makuosan\ndropped : 3 damaged, 4 other key\n"
         );
         assert_eq!(
             busy.json(),
-            "{\"process\":1234,\"version\":\"2.0.0\",\"basedir\":\"/a\\\\012/\",\"chroot\":true,\
+            "{\"process\":1234,\"version\":\"2.0.0\",\"basedir\":\"/a\\\\012/\",\
+             \"basedir_error\":\"base directory was replaced: restart makuosan\",\"chroot\":true,\
              \"confined\":\"no new privileges, Landlock 7\",\"mfalloc\":0,\"recvsize\":8388608,\"sendsize\":8388608,\"sendrate_mbps\":7,\
              \"sendrate_limit_mbps\":100,\"commands\":[{\"client\":2,\"line\":\"send -r x\"}],\
              \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"],\"dropped\":\

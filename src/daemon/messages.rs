@@ -13,6 +13,7 @@ use crate::engine::disk_job::DiskAnswer;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
+use crate::fs::root::Root;
 use crate::ids::{BatchNo, TransferNo};
 use crate::name::{HostName, NodeId, RelPath};
 use crate::wire::feedback::Feedback;
@@ -94,6 +95,8 @@ pub(super) enum Again {
 /// client and the walker.
 pub(super) struct NewTransfer {
     pub(super) outgoing: Outgoing,
+    /// The base directory as it was when the transfer started.
+    pub(super) root: Arc<Root>,
     pub(super) order: Arc<Order>,
     pub(super) client: u32,
     /// The client's log level.

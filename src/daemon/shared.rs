@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::base::Base;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
 use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
-use crate::fs::root::Root;
 use crate::ids::TransferNo;
 use crate::name::NodeId;
 use crate::net::Net;
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) net: Net,
     /// The group's keys, if any.
     pub(super) keys: Option<Arc<Keys>>,
-    pub(super) root: Arc<Root>,
+    pub(super) base: Base,
     pub(super) control: Mailbox<ToControl>,
     pub(super) sender: Mailbox<ToSender>,
     pub(super) receiver: Mailbox<ToReceiver>,
@@ -80,7 +80,7 @@ impl Shared {
         me: NodeId,
         net: Net,
         keys: Option<Keys>,
-        root: Arc<Root>,
+        base: Base,
         control: Waker,
         receiver: Waker,
     ) -> Self {
@@ -88,7 +88,7 @@ impl Shared {
             me,
             net,
             keys: keys.map(Arc::new),
-            root,
+            base,
             control: Mailbox::waking(control),
             sender: Mailbox::new(),
             receiver: Mailbox::waking(receiver),

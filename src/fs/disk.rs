@@ -91,6 +91,8 @@ pub struct Disk {
     pub(super) digester: Digester,
     pub(super) closing: Closing,
     pub(super) transfers: BTreeMap<TransferKey, DiskTransfer>,
+    /// The transfers that have begun in another base directory, and are not closed yet.
+    pub(super) left_behind: BTreeSet<TransferKey>,
     allowance: Allowance,
 }
 
@@ -159,8 +161,18 @@ impl Disk {
         let dirs = Dirs::new(root);
         let digester = Digester::default();
         let (closing, transfers) = (Closing::default(), BTreeMap::new());
-        let allowance = Allowance::default();
-        Ok(Disk { config, rights, staging, dirs, digester, closing, transfers, allowance })
+        let (allowance, left_behind) = (Allowance::default(), BTreeSet::new());
+        Ok(Disk {
+            config,
+            rights,
+            staging,
+            dirs,
+            digester,
+            closing,
+            transfers,
+            left_behind,
+            allowance,
+        })
     }
 
     /// Where to announce that a transfer will be closed, before its [`DiskJob::Close`].
@@ -213,7 +225,7 @@ impl Disk {
 
     /// Forgets a transfer and removes what it has staged. A directory that it opened and did not close
     /// gets its original permission bits back, or if the transfer created it, the attributes sent.
-    fn forget(&mut self, key: TransferKey) {
+    pub(super) fn forget(&mut self, key: TransferKey) {
         let Some(mut transfer) = self.transfers.remove(&key) else { return };
         self.allowance.charge(key.node, transfer.charged, 0);
         for planned in transfer.batches.values_mut() {

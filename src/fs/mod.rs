@@ -7,7 +7,7 @@
 //!   contents.
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares, `stage` writes
 //!   below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
-//!   mtime.
+//!   mtime; `rebase` moves all of it to another base directory.
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
@@ -39,6 +39,7 @@ mod names;
 mod opened;
 mod paths;
 mod plan;
+mod rebase;
 pub mod regroup;
 pub mod resolve;
 mod rights;

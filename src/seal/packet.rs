@@ -10,6 +10,30 @@ use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role, TRAILER_LEN};
 /// The bytes of a packet around its payload.
 pub const AROUND: usize = HEADER_LEN + TRAILER_LEN;
 
+/// What a trailer covers before the payload: the header, and the id of the node that an addressed
+/// packet is for. So a packet that was for one node is nothing but damaged to all others.
+struct Covered {
+    bytes: [u8; HEADER_LEN + 8],
+    len: usize,
+}
+
+impl Covered {
+    fn new(head: &[u8; HEADER_LEN], addressed_to: Option<NodeId>) -> Self {
+        let mut bytes = [0; HEADER_LEN + 8];
+        bytes[..HEADER_LEN].copy_from_slice(head);
+        let mut len = HEADER_LEN;
+        if let Some(node) = addressed_to {
+            bytes[HEADER_LEN..].copy_from_slice(&node.0.to_be_bytes());
+            len = bytes.len();
+        }
+        Covered { bytes, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 /// Numbers and seals the packets of one role.
 #[derive(Debug)]
 pub struct Seal {
@@ -36,32 +60,32 @@ impl Seal {
         Seal { node, role, counter: 0, way }
     }
 
-    /// Fills in the header and the trailer of a packet whose payload is in place.
-    pub fn seal(&mut self, header: Header, packet: &mut [u8]) {
+    /// Fills in the header and the trailer of a packet whose payload is in place, and that goes to `to`.
+    pub fn seal(&mut self, to: Option<NodeId>, header: Header, packet: &mut [u8]) {
         self.counter += 1;
-        let mut header =
-            Header { node: self.node, role: self.role, counter: self.counter, ..header };
+        let (node, role, counter) = (self.node, self.role, self.counter);
+        let mut header = Header { node, role, counter, addressed: to.is_some(), ..header };
         let Some((head, rest)) = packet.split_first_chunk_mut::<HEADER_LEN>() else { return };
         let Some((payload, trailer)) = rest.split_last_chunk_mut::<TRAILER_LEN>() else { return };
         *trailer = match &mut self.way {
             Way::Plain => {
                 *head = header.emit();
-                checksum(head, payload)
+                checksum(Covered::new(head, to).bytes(), payload)
             }
             Way::Keyed(sealer) => {
                 header.sealed = true;
                 header.key_check = sealer.check();
                 *head = header.emit();
-                sealer.seal(&header, head, payload)
+                sealer.seal(&header, Covered::new(head, to).bytes(), payload)
             }
         };
     }
 
-    /// A whole packet.
-    pub fn packet(&mut self, header: Header, payload: &[u8]) -> Vec<u8> {
+    /// A whole packet, which goes to `to`.
+    pub fn packet(&mut self, to: Option<NodeId>, header: Header, payload: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; AROUND + payload.len()];
         packet[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(payload);
-        self.seal(header, &mut packet);
+        self.seal(to, header, &mut packet);
         packet
     }
 }
@@ -73,7 +97,7 @@ pub enum Bad {
     Header,
     /// It is from this node.
     Own,
-    /// It was damaged on its way, or whoever made it has no key of ours.
+    /// It was damaged on its way, or is for another node, or whoever made it has no key of ours.
     Trailer,
     /// The same, of a HELLO that says it has a key of ours.
     Hello,
@@ -137,21 +161,28 @@ impl Opens {
         if header.node == self.me {
             return Err(Bad::Own);
         }
+        let covered = Covered::new(head, header.addressed.then_some(self.me));
+        let covered = covered.bytes();
         match &mut self.way {
             Way::Plain if header.sealed => Err(Bad::HasKey),
-            Way::Plain => match equal(&checksum(head, payload), trailer) {
+            Way::Plain => match equal(&checksum(covered, payload), trailer) {
                 true => Ok((header, Checked(None))),
                 false => Err(Bad::Trailer),
             },
             Way::Keyed(opener) if header.sealed => {
-                match opener.check(&header, head, payload, trailer) {
+                match opener.check(&header, covered, payload, trailer) {
                     Ok(proof) => Ok((header, Checked(Some(proof)))),
                     Err(Refused::OtherKey) => Err(Bad::OtherKey),
-                    Err(Refused::BadMac) if header.kind == PacketKind::Hello => Err(Bad::Hello),
+                    // One that is addressed may be for who was at this address before.
+                    Err(Refused::BadMac)
+                        if header.kind == PacketKind::Hello && !header.addressed =>
+                    {
+                        Err(Bad::Hello)
+                    }
                     Err(Refused::BadMac) => Err(Bad::Trailer),
                 }
             }
-            Way::Keyed(_) => match equal(&checksum(head, payload), trailer) {
+            Way::Keyed(_) => match equal(&checksum(covered, payload), trailer) {
                 true => Err(Bad::NoKey),
                 false => Err(Bad::Trailer),
             },
@@ -208,10 +239,11 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_and_no_flipped_bit_of_any_kind_does() {
-        for secrets in [&[][..], &["one secret"], &["one secret", "another one"]] {
+        let secrets = [&[][..], &["one secret"], &["one secret", "another one"]];
+        for (secrets, to) in secrets.into_iter().flat_map(|s| [(s, None), (s, Some(NodeId(8)))]) {
             let mut opens = opens(secrets);
             for kind in PacketKind::ALL {
-                let packet = seal(secrets, Role::Sender).packet(header(kind), TEXT);
+                let packet = seal(secrets, Role::Sender).packet(to, header(kind), TEXT);
                 let (opened, payload) = open(&mut opens, &packet).unwrap();
                 assert_eq!(
                     (opened.node, opened.role, opened.counter, opened.kind),
@@ -238,10 +270,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_one_node_opens_at_no_other() {
+        for secrets in [&[][..], &["one secret"]] {
+            for kind in PacketKind::ALL {
+                for to in [NodeId(0), NodeId(7), NodeId(9)] {
+                    let mut packet =
+                        seal(secrets, Role::Sender).packet(Some(to), header(kind), TEXT);
+                    assert_eq!(open(&mut opens(secrets), &packet), Err(Bad::Trailer), "{kind:?}");
+                    // Nor does it if it says that it is for all.
+                    packet[2] &= 3;
+                    assert!(open(&mut opens(secrets), &packet).is_err(), "{kind:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_payload_but_that_of_hello_is_encrypted() {
         for kind in PacketKind::ALL {
             let mut seal = seal(&["one secret"], Role::Sender);
-            let packets = [seal.packet(header(kind), TEXT), seal.packet(header(kind), TEXT)];
+            let packets =
+                [seal.packet(None, header(kind), TEXT), seal.packet(None, header(kind), TEXT)];
             for packet in &packets {
                 let shown = packet.windows(8).any(|window| window == &TEXT[..8]);
                 assert_eq!(shown, kind == PacketKind::Hello, "{kind:?}");
@@ -262,7 +311,7 @@ mod tests {
         ];
         for (sealing, opening, bad) in cases {
             for kind in PacketKind::ALL {
-                let packet = seal(sealing, Role::Sender).packet(header(kind), TEXT);
+                let packet = seal(sealing, Role::Sender).packet(None, header(kind), TEXT);
                 let refused = open(&mut opens(opening), &packet);
                 assert_eq!(refused, Err(bad), "{sealing:?} {opening:?} {kind:?}");
             }
@@ -271,7 +320,8 @@ mod tests {
         let mut alike = 0;
         for number in 0..1_000 {
             let other = format!("s{number}");
-            let packet = seal(&[&other], Role::Control).packet(header(PacketKind::Hello), TEXT);
+            let packet =
+                seal(&[&other], Role::Control).packet(None, header(PacketKind::Hello), TEXT);
             match open(&mut opens(&["one secret"]), &packet).unwrap_err() {
                 Bad::OtherKey => {}
                 Bad::Hello => alike += 1,
@@ -285,7 +335,7 @@ mod tests {
     fn both_keys_of_a_keyring_open() {
         for sealing in [["old secret", "new secret"], ["new secret", "old secret"]] {
             for kind in PacketKind::ALL {
-                let packet = seal(&sealing, Role::Receiver).packet(header(kind), TEXT);
+                let packet = seal(&sealing, Role::Receiver).packet(None, header(kind), TEXT);
                 for opening in [["old secret", "new secret"], ["new secret", "old secret"]] {
                     assert_eq!(open(&mut opens(&opening), &packet).unwrap().1, TEXT);
                 }
@@ -301,7 +351,7 @@ mod tests {
         let mut own = Opens::new(NodeId(8), keys.as_ref());
         let mut other = Opens::new(NodeId(9), keys.as_ref());
         for number in 1..140_000u64 {
-            let packet = seal.packet(header(PacketKind::Data), b"8 bytes!");
+            let packet = seal.packet(None, header(PacketKind::Data), b"8 bytes!");
             if number % 5_000 < 3 || number % 65_536 < 3 || number % 65_536 > 65_533 {
                 assert_eq!(open(&mut own, &packet), Err(Bad::Own));
                 let (opened, payload) = open(&mut other, &packet).unwrap();

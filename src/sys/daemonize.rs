@@ -147,7 +147,7 @@ fn complain(message: &str) {
 }
 
 /// Whether this thread is the only one; also true where `/proc` cannot be read.
-fn single_threaded() -> bool {
+pub(super) fn single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() <= 1)
 }
 
@@ -162,22 +162,22 @@ pub(super) fn pipe() -> io::Result<(File, File)> {
 }
 
 /// The child's id in the parent, none in the child.
-fn fork() -> io::Result<Option<libc::pid_t>> {
-    // SAFETY: `detach` has made sure that there is one thread, so the child finds no lock held by
+pub(super) fn fork() -> io::Result<Option<libc::pid_t>> {
+    // SAFETY: whoever calls this has made sure that there is one thread, so the child finds no lock held by
     // a thread that it does not have.
     let child = cvt(unsafe { libc::fork() })?;
     Ok((child != 0).then_some(child))
 }
 
 /// Waits for the end of a child that ends at once.
-fn reap(child: libc::pid_t) {
+pub(super) fn reap(child: libc::pid_t) {
     // SAFETY: the status is not asked for. There is no error but that it is gone already.
     let _ = cvt_r(|| unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) });
 }
 
 /// Ends the process without running what was registered for its end, which after a fork is
 /// somebody else's.
-fn exit_now(status: libc::c_int) -> ! {
+pub(super) fn exit_now(status: libc::c_int) -> ! {
     // SAFETY: does not return.
     unsafe { libc::_exit(status) }
 }

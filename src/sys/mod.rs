@@ -14,6 +14,7 @@ pub mod ids;
 pub mod ifaddr;
 pub mod landlock;
 pub mod localtime;
+pub mod lookout;
 pub mod memory;
 pub mod mmsg;
 pub mod peer;

@@ -205,12 +205,12 @@ impl Commit {
 }
 
 /// The payload of DELETE: what a target is to do with the entries that it has spooled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Delete {
     /// Count them.
     Tally,
-    /// Delete them.
-    Run,
+    /// These targets are to delete them.
+    Run(Bits<TargetNo>),
     /// Name them, passing over so many names.
     Page(u64),
 }
@@ -219,12 +219,12 @@ impl Delete {
     /// Reads it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an unknown order, or the wrong length.
+    /// [`Error::Invalid`] for an unknown order; a set over its bound; the wrong length.
     pub fn parse(payload: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(payload);
         let order = match reader.u8()? {
             0 => Delete::Tally,
-            1 => Delete::Run,
+            1 => Delete::Run(Bits::parse(&mut reader, MAX_TARGETS)?),
             2 => Delete::Page(reader.varint()?),
             _ => return Err(Error::Invalid),
         };
@@ -237,7 +237,10 @@ impl Delete {
         let mut out = Vec::new();
         match self {
             Delete::Tally => out.push(0),
-            Delete::Run => out.push(1),
+            Delete::Run(targets) => {
+                out.push(1);
+                targets.emit(&mut out);
+            }
             Delete::Page(skip) => {
                 out.push(2);
                 out.put_varint(*skip);
@@ -326,11 +329,14 @@ mod tests {
 
     #[test]
     fn delete_round_trips() {
-        for order in [Delete::Tally, Delete::Run, Delete::Page(1 << 40)] {
+        let these = Bits::of([0, 7, 999].map(TargetNo::new));
+        for order in [Delete::Tally, Delete::Run(these), Delete::Page(1 << 40)] {
             let bytes = order.emit();
             assert_eq!(Delete::parse(&bytes), Ok(order));
             assert_eq!(Delete::parse(&bytes[..bytes.len() - 1]), Err(Error::Truncated));
         }
+        let over = Delete::Run(Bits::of([TargetNo::new(1_001)]));
+        assert!(Delete::parse(&over.emit()).is_err());
         assert_eq!(Delete::parse(&[3]), Err(Error::Invalid));
     }
 

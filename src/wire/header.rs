@@ -127,6 +127,8 @@ pub struct Header {
     pub sealed: bool,
     /// It was sent to this target alone, although the transfer has several.
     pub alone: bool,
+    /// It is for one node, whose id the trailer covers and which is not sent. No other node takes it.
+    pub addressed: bool,
     /// Tells keys apart; 0 without a key.
     pub key_check: u8,
     /// The sender's number of the transfer; 0 if the packet is about none.
@@ -145,6 +147,8 @@ pub struct Header {
 
 const FLAG_SEALED: u8 = 1;
 const FLAG_ALONE: u8 = 2;
+const FLAG_ADDRESSED: u8 = 4;
+const ALL_FLAGS: u8 = FLAG_SEALED | FLAG_ALONE | FLAG_ADDRESSED;
 
 impl Header {
     /// A header without flags and counter, for a packet that is yet to be sealed.
@@ -153,6 +157,7 @@ impl Header {
             kind,
             sealed: false,
             alone: false,
+            addressed: false,
             key_check: 0,
             transfer: TransferNo::ZERO,
             node,
@@ -186,7 +191,7 @@ impl Header {
     /// [`Error::Invalid`] for another version, an unknown kind, role or flag.
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, Error> {
         let [version, kind, flags, key_check, rest @ ..] = bytes;
-        if *version != VERSION || flags & !(FLAG_SEALED | FLAG_ALONE) != 0 {
+        if *version != VERSION || flags & !ALL_FLAGS != 0 {
             return Err(Error::Invalid);
         }
         let u32_at =
@@ -203,6 +208,7 @@ impl Header {
             kind: PacketKind::from_number(*kind).ok_or(Error::Invalid)?,
             sealed: flags & FLAG_SEALED != 0,
             alone: flags & FLAG_ALONE != 0,
+            addressed: flags & FLAG_ADDRESSED != 0,
             key_check: *key_check,
             transfer: TransferNo::new(u32_at(0)),
             node: NodeId(u64_at(4)),
@@ -229,7 +235,10 @@ impl Header {
     /// Writes a header.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
-        let flags = (u8::from(self.sealed) * FLAG_SEALED) | (u8::from(self.alone) * FLAG_ALONE);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(self.sealed, FLAG_SEALED)
+            | flag(self.alone, FLAG_ALONE)
+            | flag(self.addressed, FLAG_ADDRESSED);
         out[..4].copy_from_slice(&[VERSION, self.kind as u8, flags, self.key_check]);
         out[4..8].copy_from_slice(&self.transfer.get().to_be_bytes());
         out[8..16].copy_from_slice(&self.node.0.to_be_bytes());
@@ -251,6 +260,7 @@ mod tests {
             kind: PacketKind::Data,
             sealed: false,
             alone: true,
+            addressed: true,
             key_check: 9,
             transfer: TransferNo::new(0x0102_0304),
             node: NodeId(0x1112_1314_1516_1718),
@@ -260,7 +270,7 @@ mod tests {
             block: BlockNo::new(0x4142_4344),
         };
         let bytes = [
-            9, 7, 2, 9, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 2, 0x21,
+            9, 7, 6, 9, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 2, 0x21,
             0x22, 0x23, 0x24, 0x25, 0x26, 0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44,
         ];
         assert_eq!(header.emit(), bytes);
@@ -286,7 +296,7 @@ mod tests {
             (1, 0),
             (1, 18),
             (1, 255),
-            (2, 4),
+            (2, 8),
             (2, 0x80),
             (17, 0),
             (17, 4),

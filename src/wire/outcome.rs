@@ -32,6 +32,12 @@ pub enum Reason {
     StagingNotOurs,
     /// The target was started so that it takes no devices.
     DeviceRefused,
+    /// The path of the host's base directory leads to another directory, which its daemon cannot open.
+    BaseReplaced,
+    /// The path of the host's base directory leads to no directory.
+    BaseMissing,
+    /// Another directory has come to the path of the target's base directory during the transfer.
+    BaseChanged,
     /// Many before it have failed for want of room on its file system.
     NotTried,
     /// It is one entry there with another name of the sender's directory: the one with this
@@ -73,6 +79,9 @@ impl Reason {
             Reason::Held => OWN + 5,
             Reason::StagingNotOurs => OWN + 6,
             Reason::DeviceRefused => OWN + 7,
+            Reason::BaseReplaced => OWN + 8,
+            Reason::BaseMissing => OWN + 9,
+            Reason::BaseChanged => OWN + 10,
             Reason::NotTried => OWN + 11,
         };
         code.into()
@@ -97,6 +106,9 @@ impl Reason {
             4_101 => Reason::Held,
             4_102 => Reason::StagingNotOurs,
             4_103 => Reason::DeviceRefused,
+            4_104 => Reason::BaseReplaced,
+            4_105 => Reason::BaseMissing,
+            4_106 => Reason::BaseChanged,
             4_107 => Reason::NotTried,
             _ => Reason::Unknown(code),
         })
@@ -117,6 +129,11 @@ impl fmt::Display for Reason {
             Reason::Held => f.write_str("Path held by another transfer"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
+            Reason::BaseReplaced => f.write_str("base directory was replaced: restart makuosan"),
+            Reason::BaseMissing => f.write_str("base directory is not there"),
+            Reason::BaseChanged => {
+                f.write_str("base directory was replaced during the transfer: send again")
+            }
             Reason::NotTried => f.write_str("Not tried: no room on its file system"),
             Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),

@@ -1,11 +1,14 @@
 //! A member that speaks the protocol and means no good.
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId};
+use makuosan::seal::{Keyring, Keys, Master, Opens, Seal};
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{Feedback, State, Status};
@@ -24,9 +27,21 @@ pub struct Enemy {
     pub socket: UdpSocket,
     pub node: NodeId,
     pub victim: SocketAddr,
-    victim_node: NodeId,
+    pub victim_node: NodeId,
+    /// Whom its packets are for, if it has a key; and nobody in particular if this is nobody.
+    pub to: Option<NodeId>,
+    keyed: Option<Keyed>,
+    /// What its HELLOs say of which transfers are closed.
+    pub oldest: TransferNo,
     counter: u64,
     polls: PollNo,
+}
+
+/// What a member with the group's key seals and opens packets with.
+struct Keyed {
+    /// By role.
+    seals: [Seal; 3],
+    opens: RefCell<Opens>,
 }
 
 impl Enemy {
@@ -35,11 +50,26 @@ impl Enemy {
         let socket = UdpSocket::bind((fleet.ip(host), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let victim = fleet.address(victim);
-        Enemy { socket, node, victim, victim_node: NodeId(0), counter: 0, polls: PollNo::ZERO }
+        let (victim_node, to, keyed) = (NodeId(0), None, None);
+        let (oldest, counter, polls) = (TransferNo::ZERO, 0, PollNo::ZERO);
+        Enemy { socket, node, victim, victim_node, to, keyed, oldest, counter, polls }
+    }
+
+    /// The same, with the key of the group.
+    pub fn keyed(fleet: &Fleet, host: usize, victim: usize, node: NodeId, secret: &str) -> Enemy {
+        let keys = Arc::new(Keys::new(Keyring::new(vec![Master::new(secret.as_bytes())])));
+        let seal = |role| Seal::new(node, role, Some(&keys));
+        let seals = [Role::Sender, Role::Receiver, Role::Control].map(seal);
+        let opens = RefCell::new(Opens::new(node, Some(&keys)));
+        let keyed = Some(Keyed { seals, opens });
+        Enemy { keyed, ..Enemy::new(fleet, host, victim, node) }
     }
 
     /// A packet with the right trailer.
     pub fn seal(&mut self, mut header: Header, payload: &[u8]) -> Vec<u8> {
+        if let Some(keyed) = &mut self.keyed {
+            return keyed.seals[header.role as usize - 1].packet(self.to, header, payload);
+        }
         self.counter += 1;
         header.counter = self.counter;
         let head = header.emit();
@@ -47,17 +77,35 @@ impl Enemy {
     }
 
     pub fn send(&mut self, kind: PacketKind, number: u32, batch: u32, block: u32, payload: &[u8]) {
+        let packet = self.packet(kind, number, batch, block, payload);
+        self.socket.send_to(&packet, self.victim).unwrap();
+    }
+
+    /// A packet of a sender.
+    pub fn packet(
+        &mut self,
+        kind: PacketKind,
+        number: u32,
+        batch: u32,
+        block: u32,
+        payload: &[u8],
+    ) -> Vec<u8> {
         let mut header = Header::new(kind, self.node, Role::Sender);
         header.transfer = TransferNo::new(number);
         (header.batch, header.block) = (BatchNo::new(batch), BlockNo::new(block));
-        let packet = self.seal(header, payload);
-        self.socket.send_to(&packet, self.victim).unwrap();
+        self.seal(header, payload)
     }
 
     /// The next sound packet of the victim, if one comes soon.
     pub fn receive(&self) -> Option<(Header, Vec<u8>)> {
         let mut buffer = [0; 16_384];
         let (len, from) = self.socket.recv_from(&mut buffer).ok()?;
+        if let Some(keyed) = &self.keyed {
+            let mut opens = keyed.opens.borrow_mut();
+            let (header, checked) = opens.check(&buffer[..len]).ok()?;
+            let payload = opens.payload(&header, checked, &mut buffer[..len]).to_vec();
+            return (from == self.victim).then_some((header, payload));
+        }
         let (head, payload, _) = Header::split(&buffer[..len])?;
         let header = Header::parse(head).ok()?;
         (from == self.victim).then(|| (header, payload.to_vec()))
@@ -70,7 +118,7 @@ impl Enemy {
             asks: echo.is_none(),
             mtu: 1_500,
             rcvbuf: 1 << 20,
-            oldest_open: TransferNo::ZERO,
+            oldest_open: self.oldest,
             challenge: Some([9; 16]),
             echo,
             name: HostName::parse(b"evil").unwrap(),
@@ -109,13 +157,18 @@ impl Enemy {
     }
 
     pub fn begin_with(&mut self, number: u32, mode: Mode) {
+        self.begin_for(number, mode, vec![self.victim_node]);
+    }
+
+    /// A transfer for these.
+    pub fn begin_for(&mut self, number: u32, mode: Mode, targets: Vec<NodeId>) {
         let begin = Begin {
             mode,
             block: BLOCK,
-            oldest: TransferNo::ZERO,
-            total: 1,
+            oldest: self.oldest.min(TransferNo::new(number)),
+            total: targets.len() as u16,
             first: TargetNo::ZERO,
-            targets: vec![self.victim_node],
+            targets,
         };
         self.send(PacketKind::Begin, number, 0, 0, &begin.emit());
     }

@@ -125,7 +125,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
     let spool = |spool| Feedback::Deleted(spool).emit(NodeId(9), 1_424);
     vec![
         (6, Delete::Tally.emit()),
-        (6, Delete::Run.emit()),
+        (6, Delete::Run(Bits::of([TargetNo::ZERO])).emit()),
         (13, spool(Deleted::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
         (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
     ]

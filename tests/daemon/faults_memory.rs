@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use makuosan::ids::TargetNo;
 use makuosan::name::{NodeId, RelPath};
 use makuosan::wire::begin::Delete;
+use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{Feedback, State};
 use makuosan::wire::header::PacketKind;
 use makuosan::wire::manifest::{Entry, Kind, Manifest, Setup, Stamp};
@@ -34,6 +36,10 @@ fn deep(below: &str) -> RelPath {
 
 fn entry(path: RelPath, kind: Kind) -> Entry {
     Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: Stamp::default() }
+}
+
+fn run() -> Delete {
+    Delete::Run(Bits::of([TargetNo::ZERO]))
 }
 
 /// What a transfer consists of.
@@ -153,7 +159,7 @@ fn a_daemon_keeps_little_of_what_a_hostile_member_sends() {
                         peak.look(&mut fleet, &what);
                     }
                 }
-                for order in [Delete::Page(3), Delete::Tally, Delete::Page(9), Delete::Run] {
+                for order in [Delete::Page(3), Delete::Tally, Delete::Page(9), run()] {
                     enemy.delete(number, &order);
                 }
                 peak.look(&mut fleet, &what);
@@ -211,7 +217,7 @@ fn a_daemon_keeps_little_of_packets_in_no_order() {
             5 => enemy.commit(number, batch),
             6 => enemy.data(number, batch, &[7; 1_424]),
             7 => {
-                let orders = [Delete::Tally, Delete::Run, Delete::Page(random.below(200))];
+                let orders = [Delete::Tally, run(), Delete::Page(random.below(200))];
                 enemy.delete(number, &orders[random.below(3) as usize]);
             }
             _ => enemy.poll(number, batch, Enemy::sent_before(batch + 1)),

@@ -40,7 +40,7 @@ pub(super) fn keyed(name: &str, hosts: usize, text: &str) -> (Fleet, String) {
 }
 
 /// What `status json` counts of dropped packets.
-fn dropped(fleet: &Fleet, at: usize, why: &str) -> u64 {
+pub(super) fn dropped(fleet: &Fleet, at: usize, why: &str) -> u64 {
     let status = Value::parse(&fleet.console(at).ask("status json")).unwrap();
     status.get("dropped").and_then(|d| d.get(why)).and_then(Value::number).unwrap()
 }

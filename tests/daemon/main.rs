@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod base_replaced;
 mod changing;
 mod coarse_times;
 mod codes;
@@ -19,6 +20,7 @@ mod faults;
 mod faults_attributes;
 mod faults_memory;
 mod faults_more;
+mod forged;
 mod garbage;
 mod groups;
 mod hazards;
@@ -30,6 +32,7 @@ mod mounts;
 mod one_name;
 mod options;
 mod patterns;
+mod redirected;
 mod room;
 mod secrets;
 mod send;

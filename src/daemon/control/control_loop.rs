@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -91,11 +90,6 @@ impl Control {
             ticked: now,
             figures: Figures::new(now),
         }
-    }
-
-    /// The base directory as seen from outside a chroot.
-    pub(crate) fn base(&self) -> &Path {
-        &self.settings.base
     }
 
     /// Runs until a signal ends the daemon.
@@ -385,6 +379,7 @@ impl Control {
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
+                me: self.settings.name.clone(),
                 order: Arc::clone(&order),
                 targets,
                 client: client.id,

@@ -100,7 +100,8 @@ impl Membership {
         for (key, addr) in senders {
             let mut header = Header::new(PacketKind::Busy, self.shared.me, Role::Control);
             header.transfer = key.number;
-            let packet = self.seal.packet(header, &Feedback::Busy.emit(key.node, 64));
+            let packet =
+                self.seal.packet(Some(key.node), header, &Feedback::Busy.emit(key.node, 64));
             self.send(addr, &packet);
         }
     }
@@ -142,10 +143,10 @@ impl Membership {
                 Packet::Bye => (PacketKind::Bye, Vec::new()),
             };
             let header = Header::new(kind, self.shared.me, Role::Control);
-            let packet = self.seal.packet(header, &payload);
+            let packet = self.seal.packet(to.node(), header, &payload);
             let to = match to {
                 Destination::Group => self.shared.net.group(),
-                Destination::One(addr) => addr,
+                Destination::One(_, addr) => addr,
             };
             self.send(to, &packet);
         }

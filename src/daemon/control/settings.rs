@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::name::HostName;
 use crate::time::Span;
 
 /// The part of the configuration that the control thread needs.
@@ -13,8 +14,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Span,
     pub(crate) rate: Option<u32>,
     pub(crate) sendsize: u64,
-    /// The base directory as seen from outside a chroot.
-    pub(crate) base: PathBuf,
+    /// This host's name among the members.
+    pub(crate) name: HostName,
     pub(crate) chroot: bool,
     /// The restrictions in force, as shown by `status`.
     pub(crate) confined: String,

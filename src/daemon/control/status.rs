@@ -1,5 +1,6 @@
 //! The answers to `members` and `status`.
 
+use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::settings::Settings;
@@ -51,10 +52,12 @@ impl Figures {
         let took = now.since(self.asked.1).secs_f64().max(0.001);
         let mbits = ((sent - self.asked.0) as f64 * 8.0 / 1e6 / took) as u64;
         self.asked = (sent, now);
+        let base_error = shared.base.look().err();
         StatusReport {
             pid: std::process::id(),
             version: crate::VERSION.to_owned(),
-            base: settings.base.as_os_str().as_encoded_bytes().to_vec(),
+            base: shared.base.path().into_os_string().into_vec(),
+            base_error,
             chroot: settings.chroot,
             confined: settings.confined.clone(),
             mfalloc: self.most_open,

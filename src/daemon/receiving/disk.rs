@@ -22,7 +22,8 @@ pub(crate) fn run(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Share
         waiting.extend(jobs.try_iter());
         let commit = waiting.iter().position(|job| matches!(job, DiskJob::Commit { .. }));
         let Some(job) = waiting.remove(commit.unwrap_or(0)) else { continue };
-        if let Some(answer) = disk.run(job) {
+        let refused = disk.follow(&job, || shared.base.look());
+        if let Some(answer) = refused.or_else(|| disk.run(job)) {
             shared.receiver.send(ToReceiver::Answer(answer));
         }
     }

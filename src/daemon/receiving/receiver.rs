@@ -377,7 +377,8 @@ impl Receiver {
             }
         }
         while let Some(outbound) = self.reception.poll_transmit(now) {
-            let packet = self.seal.packet(outbound.header, &outbound.payload);
+            let to = Some(outbound.to_node);
+            let packet = self.seal.packet(to, outbound.header, &outbound.payload);
             if let Err(error) = self.shared.net.send_one(outbound.to, &packet) {
                 log::limited(
                     log::Level::INFO,

@@ -17,8 +17,10 @@ use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
 use crate::fs::found::WalkError;
+use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::ids::TransferNo;
+use crate::name::HostName;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
@@ -30,6 +32,8 @@ pub(crate) struct Launch {
     pub(crate) number: TransferNo,
     /// The oldest transfer that is still open.
     pub(crate) oldest: TransferNo,
+    /// This host.
+    pub(crate) me: HostName,
     pub(crate) order: Arc<Order>,
     pub(crate) targets: Vec<Member>,
     /// The client that asks for it, its log level, and whether it watches the progress.
@@ -71,12 +75,16 @@ impl Launch {
         let hosts = self.targets.len();
         let refused = |error: ErrorLine| Refusal::one(error, hosts);
         let regroup = self.order.regroup(self.databases).map_err(refused)?;
+        let root = shared
+            .base
+            .look()
+            .map_err(|reason| refused(ErrorLine::refused(&self.me, "", reason)))?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
             ..self.order.walk(self.own_only, regroup.clone())
         };
-        let walk = match self.walker(shared, options) {
+        let walk = match self.walker(&root, options) {
             Ok(walk) => Some(walk),
             Err(error) if self.is_gone(&error) => None,
             Err(error) => return Err(refused(walker::error_line(&error))),
@@ -86,7 +94,7 @@ impl Launch {
                 // Only counts: no file is read.
                 let options = self.order.walk(self.own_only, regroup.clone());
                 let options = WalkOptions { digests: false, ..options };
-                self.walker(shared, options).ok()
+                self.walker(&root, options).ok()
             }
             _ => None,
         };
@@ -103,6 +111,7 @@ impl Launch {
         let (again, to_walker) = mpsc::channel();
         let task = Task {
             shared: Arc::clone(shared),
+            root: Arc::clone(&root),
             client: self.client,
             unread: self.unread.clone(),
             walked,
@@ -116,6 +125,7 @@ impl Launch {
         };
         let new = NewTransfer {
             outgoing: Outgoing::new(self.config(shared, &order), now),
+            root,
             order: Arc::clone(&order),
             client: self.client,
             level: self.level,
@@ -147,8 +157,8 @@ impl Launch {
         Ok(order)
     }
 
-    fn walker(&self, shared: &Shared, options: WalkOptions) -> Result<Walker, WalkError> {
-        Walker::new(Arc::clone(&shared.root), self.order.path.clone(), options)
+    fn walker(&self, root: &Arc<Root>, options: WalkOptions) -> Result<Walker, WalkError> {
+        Walker::new(Arc::clone(root), self.order.path.clone(), options)
     }
 
     /// Whether this is a `sync` whose path no longer exists here.

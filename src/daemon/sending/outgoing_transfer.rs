@@ -210,7 +210,7 @@ impl OutgoingTransfer {
         let number =
             self.parts.outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
         self.report.open(number, Arc::clone(manifest));
-        self.batches.open(number, &self.shared.root, batch, layout);
+        self.batches.open(number, &self.parts.root, batch, layout);
         self.events(now);
     }
 

@@ -74,7 +74,7 @@ impl PacketsOut {
         let at = self.room(now, to, len, len);
         let packet = &mut self.buffer[at..at + len];
         packet[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(payload);
-        self.seal.seal(header, packet);
+        self.seal.seal(to.node(), header, packet);
     }
 
     /// Adds consecutive blocks of a body. `fill` is given the first block's offset in the body, and
@@ -112,7 +112,7 @@ impl PacketsOut {
             return Err(error);
         }
         for (block, packet) in blocks.iter().zip(region.chunks_mut(block + AROUND)) {
-            self.seal.seal(Header { block, ..header }, packet);
+            self.seal.seal(to.node(), Header { block, ..header }, packet);
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl PacketsOut {
     fn room(&mut self, now: Time, to: Destination, len: usize, segment: usize) -> usize {
         let to = match to {
             Destination::Group => self.shared.net.group(),
-            Destination::One(addr) => addr,
+            Destination::One(_, addr) => addr,
         };
         let fits = self.to == Some(to)
             && !self.full

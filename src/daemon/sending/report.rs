@@ -17,6 +17,7 @@ use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::DeletionTally;
 use crate::engine::outgoing::Gone;
+use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
@@ -44,6 +45,7 @@ pub(super) struct Report {
     done: Progress,
     last: (Time, u64),
     order: Arc<Order>,
+    root: Arc<Root>,
     /// Entries below the path that were offered.
     below: u64,
     /// Paths that a dry run has listed as to be deleted.
@@ -68,6 +70,7 @@ impl Report {
             done: Progress::default(),
             last: (began, 0),
             order: Arc::clone(&new.order),
+            root: Arc::clone(&new.root),
             below: 0,
             named: HashSet::new(),
             unsure: Unsure::default(),
@@ -114,7 +117,7 @@ impl Report {
             let closes = !entry.is_object();
             let has_told = !is_first && self.unsure.has_told(&entry.path, target);
             if self.order.mode.is_check() {
-                if host.compared(&shared.root, &mut self.total, &mut lines, entry, need) {
+                if host.compared(&self.root, &mut self.total, &mut lines, entry, need) {
                     // In a comparison, `files` of the total counts what differs on any host.
                     *mark |= if need == Need::All { UPDATED } else { FAILED };
                 }
@@ -145,7 +148,7 @@ impl Report {
                 }
                 Need::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
                 }
                 Need::Unsure => {
                     *mark |= UNSURE;
@@ -214,7 +217,7 @@ impl Report {
                 }
                 Outcome::Failed(reason) => {
                     *mark |= FAILED;
-                    host.error(&shared.root, &mut self.total, &mut lines, &entry.path, &reason);
+                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
                 }
                 Outcome::Silent => {
                     *mark |= FAILED;

@@ -17,6 +17,7 @@ use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
 use crate::fs::found::{WalkError, WalkItem};
 use crate::fs::regroup::Regroup;
+use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::Escaped;
 use crate::wire::manifest::{Kind, Setup};
@@ -30,6 +31,7 @@ const WHILE_PAUSED: Duration = Duration::from_millis(50);
 /// A walk to be done.
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
+    pub(super) root: Arc<Root>,
     pub(super) client: u32,
     /// The client's unread output.
     pub(super) unread: Unread,
@@ -82,7 +84,7 @@ impl Task {
         };
         let cancelled = Arc::clone(&self.cancelled);
         let options = WalkOptions { recursive: false, digests, cancelled, ..options };
-        match Walker::new(Arc::clone(&self.shared.root), path, options) {
+        match Walker::new(Arc::clone(&self.root), path, options) {
             Ok(walker) => self.collect(batcher, walker),
             Err(error) => {
                 self.error(error_line(&error));

@@ -13,6 +13,7 @@ use super::identity::Identity;
 use super::running::Daemon;
 use crate::cli::daemon::Config;
 use crate::console::password::Secret;
+use crate::daemon::base::{Base, HeldBy};
 use crate::daemon::control::control_loop::{Control, Inputs};
 use crate::daemon::control::door::Door;
 use crate::daemon::control::membership::Membership;
@@ -53,12 +54,20 @@ pub(super) fn assemble(
     root: Root,
     password: Option<Secret>,
 ) -> Result<Daemon, StartError> {
-    if !config.privileges.chroot {
+    let chroot = config.privileges.chroot;
+    if !chroot {
         fsat::hold_proc();
     }
+    // Relative to a directory that the daemon leaves.
+    let path = std::path::absolute(&config.files.base).map_err(failed("-b"))?;
+    // Before it has keys or sockets.
+    let lookout = match chroot || identity.drops {
+        true => Some(Base::lookout(&path, identity.uid).map_err(failed("a process"))?),
+        false => None,
+    };
     let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
-    let base = root.path().to_owned();
+    let first = root.path().to_owned();
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
     let no_devices = config.roles.no_devices;
@@ -66,7 +75,13 @@ pub(super) fn assemble(
     let disk = Disk::new(Arc::clone(&root), how);
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
     let disk = disk.map_err(of_base)?;
-    let confined = confine(&opened.places(config.privileges.chroot, &root, !readonly));
+    let confined = confine(&opened.places(chroot, &root, !readonly));
+    let held_by = match confined.files {
+        _ if chroot => HeldBy::Chroot,
+        true => HeldBy::Landlock,
+        false => HeldBy::Nothing,
+    };
+    let base = Base::new(path, first, identity.uid, root, held_by, lookout);
 
     let me = NodeId(random::u64().map_err(failed("random numbers"))?);
     let secret = random::bytes().map_err(failed("random numbers"))?;
@@ -77,14 +92,15 @@ pub(super) fn assemble(
         me,
         opened.net,
         keys.map(Keys::new),
-        root,
+        base,
         control_waker.clone(),
         receiver_waker.clone(),
     ));
     let now = clock::now();
     let members = members::Config {
+        authentic: shared.keys.is_some(),
         me,
-        name,
+        name: name.clone(),
         version: crate::VERSION.to_owned(),
         mtu: shared.net.mtu(),
         rcvbuf: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
@@ -101,10 +117,10 @@ pub(super) fn assemble(
         timeout: config.limits.timeout,
         rate: config.limits.rate,
         sendsize: shared.net.send_buffer() as u64,
-        base,
-        chroot: config.privileges.chroot,
+        name,
+        chroot,
         keys: opened.keys,
-        confined,
+        confined: confined.said,
     };
     let control = Control::new(
         Arc::clone(&shared),
@@ -139,7 +155,7 @@ pub(super) fn assemble(
         jobs,
         shared,
         // In a chroot, the path would mean another file.
-        unix: opened.unix_path.filter(|_| !config.privileges.chroot),
+        unix: opened.unix_path.filter(|_| !chroot),
         pidfile: opened.pidfile,
     })
 }

@@ -34,8 +34,16 @@ pub(crate) struct Places {
     pub(crate) writes: bool,
 }
 
-/// Applies the restrictions, before any other thread runs. Returns those in force, for `status`.
-pub(crate) fn confine(places: &Places) -> String {
+/// What is in force.
+pub(crate) struct Confined {
+    /// As text, for `status`.
+    pub(crate) said: String,
+    /// Whether files are restricted with Landlock.
+    pub(crate) files: bool,
+}
+
+/// Applies the restrictions, before any other thread runs.
+pub(crate) fn confine(places: &Places) -> Confined {
     let needed: &[Cap] = match places.writes {
         true => &[
             Cap::Chown,
@@ -55,7 +63,9 @@ pub(crate) fn confine(places: &Places) -> String {
         Ok(()) => said.push("no new privileges".to_owned()),
         Err(error) => log::info(format_args!("cannot forbid new privileges: {}", ErrorText(error))),
     }
-    match gains.and_then(|()| files(places)) {
+    let landlock = gains.and_then(|()| files(places));
+    let files = matches!(landlock, Ok(Some(_)));
+    match landlock {
         Ok(Some(abi)) => said.push(format!("Landlock {abi}")),
         Ok(None) => log::info(format_args!(
             "this kernel has no Landlock: only permissions restrict file access"
@@ -75,7 +85,8 @@ pub(crate) fn confine(places: &Places) -> String {
         }
         Err(error) => log::notice(format_args!("cannot drop capabilities: {}", ErrorText(&error))),
     }
-    if said.is_empty() { "not at all".to_owned() } else { said.join(", ") }
+    let said = if said.is_empty() { "not at all".to_owned() } else { said.join(", ") };
+    Confined { said, files }
 }
 
 /// Restricts file access with Landlock. Returns the ABI version, if the kernel supports it.

@@ -72,7 +72,7 @@ impl Daemon {
             crate::VERSION,
             shown(shared.net.local()),
             shared.net.group(),
-            control.base().display()
+            shared.base.path().display()
         ));
         readiness.up().map_err(failed("cannot detach"))?;
         if !foreground {

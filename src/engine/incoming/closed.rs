@@ -1,7 +1,7 @@
 //! Transfers that are closed: their late packets open nothing again, and a sender that has missed how
 //! its transfer ended is told once more.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 use crate::engine::disk_job::TransferKey;
 use crate::ids::TransferNo;
@@ -11,7 +11,7 @@ use crate::wire::feedback::Verdict;
 
 /// How long the transfers of a sender that has left are remembered.
 const LINGER: Span = Span::from_secs(60);
-/// The most transfers of one sender that are remembered one by one; all older ones count as closed.
+/// The most transfers of one sender that are remembered, the last that were closed.
 const MAX_OF_SENDER: usize = 128;
 /// The most senders that are remembered: every member, and as many that left.
 const MAX_SENDERS: usize = 2_048;
@@ -33,9 +33,8 @@ pub(super) struct ClosedTransfers {
 
 #[derive(Default)]
 struct ClosedOfSender {
-    /// All transfers before this one are closed.
-    below: Option<TransferNo>,
-    endings: BTreeMap<TransferNo, Ending>,
+    /// In the order in which they were closed.
+    endings: VecDeque<(TransferNo, Ending)>,
     /// When the sender left.
     left: Option<Time>,
 }
@@ -51,10 +50,9 @@ impl ClosedTransfers {
             }
         }
         let of_sender = self.senders.entry(key.node).or_default();
-        of_sender.endings.insert(key.number, Ending::Ended);
+        of_sender.endings.push_back((key.number, Ending::Ended));
         if of_sender.endings.len() > MAX_OF_SENDER {
-            let Some((number, _)) = of_sender.endings.pop_first() else { return };
-            of_sender.close_below(number.next());
+            of_sender.endings.pop_front();
         }
         if of_sender.left.is_some() {
             of_sender.left = Some(now);
@@ -63,15 +61,10 @@ impl ClosedTransfers {
 
     /// A transfer that has been closed was refused.
     pub(super) fn set_refused(&mut self, key: TransferKey, verdict: Verdict) {
-        if let Some(of_sender) = self.senders.get_mut(&key.node) {
-            of_sender.endings.insert(key.number, Ending::Refused(verdict));
-        }
-    }
-
-    /// All transfers of a sender before `oldest` are closed.
-    pub(super) fn close_below(&mut self, node: NodeId, oldest: TransferNo) {
-        if let Some(of_sender) = self.senders.get_mut(&node) {
-            of_sender.close_below(oldest);
+        let Some(of_sender) = self.senders.get_mut(&key.node) else { return };
+        let last = of_sender.endings.iter_mut().rev().find(|(number, _)| *number == key.number);
+        if let Some((_, ending)) = last {
+            *ending = Ending::Refused(verdict);
         }
     }
 
@@ -82,10 +75,8 @@ impl ClosedTransfers {
 
     /// How a closed transfer ended; None if it is not known to be closed.
     pub(super) fn ending(&self, key: TransferKey) -> Option<Ending> {
-        let of_sender = self.senders.get(&key.node)?;
-        let is_below = of_sender.below.is_some_and(|below| key.number.is_before(below));
-        let ending = of_sender.endings.get(&key.number).cloned();
-        ending.or_else(|| is_below.then_some(Ending::Ended))
+        let mut endings = self.senders.get(&key.node)?.endings.iter().rev();
+        endings.find(|(number, _)| *number == key.number).map(|(_, ending)| ending.clone())
     }
 
     /// A member has left.
@@ -103,15 +94,6 @@ impl ClosedTransfers {
     /// When [`ClosedTransfers::timeout`] has something to do.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.senders.values().filter_map(|of_sender| of_sender.left).min().map(|left| left + LINGER)
-    }
-}
-
-impl ClosedOfSender {
-    fn close_below(&mut self, below: TransferNo) {
-        if self.below.is_none_or(|old| old.is_before(below)) {
-            self.below = Some(below);
-        }
-        self.endings.retain(|&number, _| !number.is_before(below));
     }
 }
 
@@ -151,16 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_old_transfers_stay_closed() {
+    fn what_is_remembered_is_bounded_and_the_last_transfers_stay_closed() {
         let mut closed = ClosedTransfers::default();
         for number in 0..10_000 {
             closed.add(Time::ZERO, key(number));
         }
         assert!(closed.senders[&NodeId(1)].endings.len() <= MAX_OF_SENDER);
-        assert!((0..10_000).all(|number| closed.contains(key(number))));
-        closed.close_below(NodeId(1), TransferNo::new(20_000));
-        assert!(closed.senders[&NodeId(1)].endings.is_empty());
-        assert!(closed.contains(key(19_999)) && !closed.contains(key(20_000)));
+        let last = 10_000 - MAX_OF_SENDER as u32;
+        assert!((last..10_000).all(|number| closed.contains(key(number))));
+        // Whatever numbers come, those of others are not closed by them.
+        closed.add(Time::ZERO, key(u32::MAX));
+        assert!(closed.contains(key(9_999)) && !closed.contains(key(10_000)));
         for node in 0..10_000 {
             let number = TransferNo::new(1);
             closed.add(Time::ZERO, TransferKey { node: NodeId(node), number });

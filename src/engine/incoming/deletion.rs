@@ -74,16 +74,16 @@ impl Deletion {
                 Some(tally) => Reaction::Report(Deleted::Tally(tally)),
                 None => Reaction::Working,
             },
-            (Delete::Run, Stage::Deleted { deleted, failed, .. }) => {
+            (Delete::Run(_), Stage::Deleted { deleted, failed, .. }) => {
                 Reaction::Report(Deleted::Ran { deleted, failed })
             }
-            (Delete::Run, _) if mode.changes_nothing() => Reaction::Ignore,
-            (Delete::Run, Stage::Untouched | Stage::Counting) => Reaction::Ignore,
-            (Delete::Run, Stage::Counted(tally)) => {
+            (Delete::Run(_), _) if mode.changes_nothing() => Reaction::Ignore,
+            (Delete::Run(_), Stage::Untouched | Stage::Counting) => Reaction::Ignore,
+            (Delete::Run(_), Stage::Counted(tally)) => {
                 self.stage = Stage::Deleting(tally);
                 Reaction::Job(DiskJob::Delete { key })
             }
-            (Delete::Run, Stage::Deleting(_)) => Reaction::Working,
+            (Delete::Run(_), Stage::Deleting(_)) => Reaction::Working,
             (Delete::Page(skip), stage) if stage.tally().is_some() && !self.naming => {
                 self.naming = true;
                 let room = usize::from(block).saturating_sub(PAGE_AROUND);
@@ -133,6 +133,7 @@ fn fitting(names: Vec<(SpoolCode, RelPath)>, room: usize) -> Vec<(SpoolCode, Rel
 mod tests {
     use super::*;
     use crate::engine::incoming::testing::KEY;
+    use crate::wire::bits::Bits;
 
     const DELETE: Mode = Mode::Send { delete: true, ignore_times: false, dry_run: false };
 
@@ -142,6 +143,10 @@ mod tests {
 
     fn tally() -> DeletionTally {
         DeletionTally { spooled: 3, entries: 9, ..DeletionTally::default() }
+    }
+
+    fn run() -> Delete {
+        Delete::Run(Bits::default())
     }
 
     fn counted() -> Deletion {
@@ -162,11 +167,11 @@ mod tests {
             let again = order(&mut deletion, Delete::Tally);
             assert!(matches!(again, Report(Deleted::Tally(said)) if said == tally()));
         }
-        assert!(matches!(order(&mut deletion, Delete::Run), Job(DiskJob::Delete { key: KEY })));
-        assert!(matches!(order(&mut deletion, Delete::Run), Working));
+        assert!(matches!(order(&mut deletion, run()), Job(DiskJob::Delete { key: KEY })));
+        assert!(matches!(order(&mut deletion, run()), Working));
         deletion.done(1_424, Deleted::Ran { deleted: 2, failed: 1 });
         for _ in 0..2 {
-            let again = order(&mut deletion, Delete::Run);
+            let again = order(&mut deletion, run());
             assert!(matches!(again, Report(Deleted::Ran { deleted: 2, failed: 1 })), "{again:?}");
         }
         assert!(matches!(order(&mut deletion, Delete::Tally), Report(Deleted::Tally(_))));
@@ -175,11 +180,11 @@ mod tests {
     #[test]
     fn nothing_is_deleted_before_it_was_counted_nor_in_a_dry_run_or_a_check() {
         let mut deletion = Deletion::default();
-        assert!(matches!(order(&mut deletion, Delete::Run), Reaction::Ignore));
+        assert!(matches!(order(&mut deletion, run()), Reaction::Ignore));
         order(&mut deletion, Delete::Tally);
-        assert!(matches!(order(&mut deletion, Delete::Run), Reaction::Ignore));
+        assert!(matches!(order(&mut deletion, run()), Reaction::Ignore));
         for mode in [DELETE.dry(), Mode::Check] {
-            let reaction = counted().order(KEY, mode, 1_424, Delete::Run);
+            let reaction = counted().order(KEY, mode, 1_424, run());
             assert!(matches!(reaction, Reaction::Ignore), "{mode:?}");
         }
     }

@@ -171,13 +171,13 @@ impl<H> Reception<H> {
         self.closed.member_gone(now, node);
     }
 
-    /// A member says that all its transfers before `oldest` are closed.
+    /// A member says that all its transfers before `oldest` are closed. Those that are open here are;
+    /// nothing follows for those that are not known here, since anybody may have said this.
     pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: TransferNo) {
         let over = |t: &IncomingTransfer<H>| t.key.node == node && t.key.number.is_before(oldest);
         while let Some(at) = self.transfers.iter().position(over) {
             self.close(now, at, Some(AbortReason::Sender));
         }
-        self.closed.close_below(node, oldest);
     }
 
     /// A deadline has passed.
@@ -248,6 +248,10 @@ impl<H> Reception<H> {
         let Ok(begin) = Begin::parse(payload) else { return };
         let me = self.shared.config.me;
         let Some(index) = begin.targets.iter().position(|&node| node == me) else { return };
+        // No daemon writes that its transfer is closed.
+        if key.number.is_before(begin.oldest) {
+            return;
+        }
         self.oldest_open(now, key.node, begin.oldest);
         if self.closed.contains(key) {
             return self.confirm_closed(from, key, PacketKind::Begin);
@@ -302,7 +306,7 @@ impl<H> Reception<H> {
         if self.answers.len() < MAX_ANSWERS {
             let header = self.shared.header(key, feedback.kind(), BatchNo::ZERO);
             let payload = feedback.emit(key.node, MIN_BLOCK.into());
-            self.answers.push_back(Outbound { to, header, payload });
+            self.answers.push_back(Outbound { to_node: key.node, to, header, payload });
         }
     }
 

@@ -319,7 +319,11 @@ impl<H> IncomingTransfer<H> {
     /// DELETE has come: count, delete or name what is spooled.
     pub(super) fn delete(&mut self, shared: &mut Shared, now: Time, payload: &[u8]) {
         let Ok(order) = Delete::parse(payload) else { return };
-        let Terms { mode, block, .. } = self.terms;
+        let Terms { target, mode, block, .. } = self.terms;
+        // Whoever is not named was not judged by the sender's limits.
+        if matches!(&order, Delete::Run(named) if !named.contains(target)) {
+            return;
+        }
         // What is spooled is complete only when all batches are done.
         if !mode.spools() || self.batches.iter().any(|(_, batch)| !batch.is_done()) {
             return;
@@ -377,7 +381,7 @@ impl<H> IncomingTransfer<H> {
         };
         let header = shared.header(self.key, feedback.kind(), batch);
         let payload = feedback.emit(self.key.node, self.terms.block.into());
-        Some(Outbound { to: self.from, header, payload })
+        Some(Outbound { to_node: self.key.node, to: self.from, header, payload })
     }
 
     fn status(&self, shared: &Shared, now: Time, asked: bool) -> Status {

@@ -28,6 +28,8 @@ pub struct Config {
 /// A packet to be sealed and sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outbound {
+    /// The node that it is for.
+    pub to_node: NodeId,
     /// The address to send it to.
     pub to: SocketAddrV4,
     /// The header, complete but for its counter.

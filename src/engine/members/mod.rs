@@ -13,6 +13,10 @@
 //! B is a member                         ◀──    HELLO, echo
 //! ```
 //!
+//! Without a key, anybody who knows a member's node id can forge its packets, and does not see what is
+//! answered. So what its BYE says, or what its HELLO says that is new, is believed only when the member
+//! has been asked in the same way, and has echoed the challenge.
+//!
 //! An answer to a stranger, a node that is no member, is repeated a few times until it is one; a
 //! member is answered whenever it asks. So a single HELLO that gets through, in either direction, is
 //! enough for both to become members, whatever is lost after it.
@@ -20,6 +24,7 @@
 
 mod challenge;
 mod departed;
+mod doubts;
 mod limit;
 mod roster;
 mod schedule;
@@ -41,6 +46,7 @@ use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
 use challenge::{Challenges, Peer};
 use departed::Departed;
+use doubts::Doubts;
 use limit::{AnswerLimit, Rate};
 use roster::{Entry, Roster};
 pub use schedule::SETTLE;
@@ -78,6 +84,7 @@ pub struct Members {
     has_left: bool,
     roster: Roster,
     departed: Departed,
+    doubts: Doubts,
     strangers: Strangers,
     members_limit: AnswerLimit,
     out: VecDeque<(Destination, Packet)>,
@@ -97,6 +104,7 @@ impl Members {
             has_left: false,
             roster: Roster::default(),
             departed: Departed::default(),
+            doubts: Doubts::default(),
             strangers: Strangers::default(),
             members_limit: AnswerLimit::default(),
             out: VecDeque::new(),
@@ -153,6 +161,13 @@ impl Members {
         };
         if addr != entry.member.addr {
             self.counts.elsewhere += 1;
+        } else if !self.config.authentic {
+            self.counts.members += 1;
+            let peer = Peer { node: from, addr };
+            // Whoever cannot be asked stays, until its silence has lasted.
+            if self.doubts.begin(now, from) && !self.ask(now, peer) {
+                self.doubts.forget(from);
+            }
         } else if counter <= entry.counter {
             self.counts.replayed += 1;
         } else {
@@ -201,7 +216,8 @@ impl Members {
             return None;
         }
         let (silence, answer) = (self.roster.silence_check(), self.strangers.poll_timeout());
-        [Some(self.schedule.next()), silence, answer].into_iter().flatten().min()
+        let out = self.doubts.poll_timeout();
+        [Some(self.schedule.next()), silence, answer, out].into_iter().flatten().min()
     }
 
     /// A deadline has passed.
@@ -211,6 +227,9 @@ impl Members {
         }
         self.send_due_hello(now);
         self.remove_silent(now);
+        for node in self.doubts.out(now) {
+            self.remove(now, node, DepartureReason::Bye);
+        }
         self.send_due_answers(now);
     }
 
@@ -244,14 +263,15 @@ impl Members {
         self.roster.get(node).map(|entry| &entry.member)
     }
 
-    /// Whether the other daemons have had the time to answer, so that a transfer may start.
+    /// Whether the other daemons have had the time to answer, so that a transfer may start: after the
+    /// first HELLO, and when somebody may just have left.
     pub fn settled(&self, now: Time) -> bool {
         self.settles() <= now
     }
 
     /// When [`settled`](Members::settled) becomes true.
     pub fn settles(&self) -> Time {
-        self.schedule.settles()
+        self.doubts.settles().map_or(self.schedule.settles(), |at| at.max(self.schedule.settles()))
     }
 
     /// How many strangers are about to get an answer, or a repeat of one.
@@ -270,26 +290,50 @@ impl Members {
             self.counts.elsewhere += 1;
             return;
         }
-        if counter <= entry.counter {
+        let authentic = self.config.authentic;
+        let echoes = hello.echo.is_some_and(|echo| self.challenges.is_valid(now, peer, &echo));
+        // Without a key, a counter far ahead may have been forged: then the member's own is lower.
+        if counter <= entry.counter && (authentic || !echoes) {
             self.counts.replayed += 1;
+            // The same again is nothing but a packet that the network has doubled.
+            if !authentic && counter < entry.counter {
+                self.ask(now, peer);
+            }
             return;
         }
         self.counts.members += 1;
         entry.counter = counter;
         let member = &mut entry.member;
         member.heard = member.heard.max(now);
-        let oldest_open = member.oldest_open.max(hello.oldest_open);
-        let known = (member.mtu, member.rcvbuf, member.receives, member.oldest_open);
-        if known != (hello.mtu, hello.rcvbuf, hello.receives, oldest_open) {
-            member.mtu = hello.mtu;
-            member.rcvbuf = hello.rcvbuf;
-            member.receives = hello.receives;
-            member.oldest_open = oldest_open;
+        let known = (member.mtu, member.rcvbuf, member.receives);
+        let is_new = known != (hello.mtu, hello.rcvbuf, hello.receives);
+        let is_believed = authentic || echoes;
+        if is_new && is_believed || member.oldest_open != hello.oldest_open {
+            if is_believed {
+                (member.mtu, member.rcvbuf, member.receives) =
+                    (hello.mtu, hello.rcvbuf, hello.receives);
+            }
+            member.oldest_open = hello.oldest_open;
             self.events.push_back(Event::Changed(member.clone()));
+        }
+        if echoes {
+            self.doubts.refute(now, peer.node);
+            self.strangers.remove(peer);
+        } else if is_new && !is_believed {
+            self.ask(now, peer);
         }
         if hello.asks {
             self.answer_member(now, peer.node, hello.challenge);
         }
+    }
+
+    /// Asks a member whether what was said in its name is so. False: it cannot be asked now.
+    fn ask(&mut self, now: Time, member: Peer) -> bool {
+        let due = now + self.jitter(spread(self.len()));
+        let asked = self.strangers.add(member, None, due);
+        self.counts.limited += u64::from(!asked);
+        self.send_due_answers(now);
+        asked
     }
 
     fn stranger_hello(&mut self, now: Time, peer: Peer, counter: u64, hello: &Hello) {
@@ -347,6 +391,8 @@ impl Members {
 
     fn remove(&mut self, now: Time, node: NodeId, reason: DepartureReason) {
         let Some(Entry { member, counter, .. }) = self.roster.remove(node) else { return };
+        self.doubts.forget(node);
+        self.strangers.remove(Peer { node, addr: member.addr });
         self.departed.add(now, node, counter);
         self.events.push_back(Event::Left { member, reason });
     }
@@ -373,7 +419,7 @@ impl Members {
         }
         self.members_limit.take(now, MEMBERS);
         self.counts.answers_to_members += 1;
-        let to = Destination::One(entry.member.addr);
+        let to = Destination::One(node, entry.member.addr);
         let hello = Hello { echo, ..self.plain_hello() };
         self.push(to, hello);
     }
@@ -381,9 +427,10 @@ impl Members {
     fn send_due_answers(&mut self, now: Time) {
         while let Some((peer, answer)) = self.strangers.next(now, &mut self.counts.limited) {
             self.counts.answers_to_strangers += 1;
+            self.doubts.asked(now, peer.node);
             let challenge = Some(self.challenges.issue(now, peer));
             let hello = Hello { asks: true, challenge, echo: answer.echo, ..self.plain_hello() };
-            self.push(Destination::One(peer.addr), hello);
+            self.push(Destination::One(peer.node, peer.addr), hello);
             let spread = spread(self.len());
             self.strangers.sent(now, peer, answer, spread, &mut self.rng);
         }

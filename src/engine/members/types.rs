@@ -22,6 +22,9 @@ pub struct Config {
     pub rcvbuf: u32,
     /// Whether it can be a target.
     pub receives: bool,
+    /// Whether a packet proves which member sent it: the group has a key. If not, a member is asked
+    /// before anything is believed that others would profit from.
+    pub authentic: bool,
     /// Random bytes, drawn when this process starts and never sent.
     pub secret: [u8; 16],
     /// Seeds the jitter of HELLOs and answers; need not be secret.
@@ -112,7 +115,7 @@ pub struct Counts {
     pub strangers: u64,
     /// With a member's node id, from another address.
     pub elsewhere: u64,
-    /// With a counter that was used before.
+    /// With a counter that was used before, and so perhaps not by who they say.
     pub replayed: u64,
     /// With an echo that is not a challenge of this daemon, or no longer.
     pub bad_echo: u64,

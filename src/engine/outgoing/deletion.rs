@@ -173,7 +173,8 @@ impl Deletion {
         let order = match self {
             Deletion::Counting(_) => Delete::Tally,
             Deletion::Deciding { .. } => return Vec::new(),
-            Deletion::Deleting { .. } => Delete::Run,
+            // Who was lost while it was counted may hear this, and is not to delete what nobody judged.
+            Deletion::Deleting { .. } => Delete::Run(Bits::of(self.awaited(targets))),
             Deletion::Naming(_) => {
                 let awaited = self.awaited(targets);
                 return awaited.filter_map(|at| self.page_order(targets, at)).collect();
@@ -181,7 +182,7 @@ impl Deletion {
         };
         let to: Vec<Destination> = self.awaited(targets).map(|at| targets[at].to()).collect();
         let to = if to.len() > ONE_BY_ONE { vec![targets.everyone()] } else { to };
-        to.into_iter().map(|to| (to, order)).collect()
+        to.into_iter().map(|to| (to, order.clone())).collect()
     }
 
     /// The order for a target's next page of names, if there may be one.
@@ -256,6 +257,28 @@ mod tests {
         assert!(matches!(deletion, Deletion::Naming(_)));
         assert_eq!(next, Some(Next::Ask));
         assert_eq!(decided(&targets, false, false).1, Some(Next::End));
+    }
+
+    #[test]
+    fn only_those_that_were_judged_are_told_to_delete() {
+        let mut targets = target::some(ONE_BY_ONE as u16 + 3);
+        let mut deletion = Deletion::new(&targets);
+        for at in targets.numbers().skip(1) {
+            deletion.answer(at, Deleted::Tally(TALLY));
+        }
+        // The first is lost during the count, and hears what is for all nevertheless.
+        targets.set_presence(A, Presence::Gone);
+        let Some(Next::Decide(judged)) = deletion.advance(&targets) else { panic!("{deletion:?}") };
+        deletion.decide(&targets, true, false);
+        let named = Bits::of(judged.iter().map(|(at, _)| *at));
+        assert!(!named.contains(A) && named.contains(B));
+        assert_eq!(deletion.orders(&targets), [(Destination::Group, Delete::Run(named.clone()))]);
+        // When it is repeated, only those that have not answered are named.
+        deletion.answer(B, ran(0));
+        let [(Destination::Group, Delete::Run(again))] = &deletion.orders(&targets)[..] else {
+            panic!("{deletion:?}")
+        };
+        assert!(!again.contains(B) && again.iter().all(|at| named.contains(at)));
     }
 
     #[test]

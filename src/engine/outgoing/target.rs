@@ -81,7 +81,7 @@ impl Target {
 
     /// Where what is for it alone goes.
     pub(super) fn to(&self) -> Destination {
-        Destination::One(self.addr)
+        Destination::One(self.node, self.addr)
     }
 }
 

@@ -296,6 +296,54 @@ fn one_member_does_not_take_all_places() {
 }
 
 #[test]
+fn numbers_far_ahead_close_nothing_that_is_yet_to_come() {
+    const FAR: u32 = 1 << 30;
+    let honest = (NodeId(99), address(99));
+    let mut reception = reception(32 << 20);
+    let mut next = 5;
+    let mut is_heard = |reception: &mut Reception<()>| {
+        next += 1;
+        begin(reception, honest, next);
+        let key = |(key, _): (crate::engine::disk_job::TransferKey, _)| key.number.get();
+        reception.open().map(key).any(|number| number == next)
+    };
+    assert!(is_heard(&mut reception));
+    // HELLO closes what is open here, and no more.
+    reception.oldest_open(Time::ZERO, honest.0, TransferNo::new(FAR));
+    assert_eq!(reception.open().count(), 0);
+    assert!(is_heard(&mut reception));
+    // So does BEGIN, also of a transfer that is opened and called off.
+    for (number, oldest) in [(FAR, FAR), (9, FAR), (u32::MAX, FAR), (1 << 31, 1 << 31)] {
+        let begin = Begin {
+            mode: Mode::SEND,
+            block: 8_192,
+            oldest: TransferNo::new(oldest),
+            total: 1,
+            first: TargetNo::ZERO,
+            targets: vec![NodeId(1)],
+        };
+        for (kind, payload) in [(PacketKind::Begin, begin.emit()), (PacketKind::Abort, Vec::new())]
+        {
+            let header = header(honest, kind, number, 0, 0);
+            reception.packet(Time::from_micros(1), honest.1, &header, &payload);
+        }
+        assert!(is_heard(&mut reception), "{number} {oldest}");
+    }
+    // However many are closed, with whatever numbers.
+    for number in (FAR..FAR + 1_000).chain((0..1_000).map(|n| n * 4_000_000)) {
+        begin(&mut reception, honest, number);
+        let header = header(honest, PacketKind::Abort, number, 0, 0);
+        reception.packet(Time::from_micros(1), honest.1, &header, &[]);
+        while let Some(job) = reception.poll_job() {
+            if let DiskJob::Close { key, .. } = job {
+                reception.answer(Time::from_micros(1), DiskAnswer::Closed { key });
+            }
+        }
+    }
+    assert!(is_heard(&mut reception));
+}
+
+#[test]
 fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
     let mut rng = Rng::new(5);
     let mut reception = reception(1 << 20);

@@ -367,7 +367,7 @@ impl Sim {
         for after in self.net.out(now, len + OVERHEAD) {
             let what = match to {
                 Destination::Group => Happening::ToAll(packet.clone()),
-                Destination::One(addr) => {
+                Destination::One(_, addr) => {
                     let found = self.targets.iter().position(|host| host.addr() == addr);
                     let Some(target) = found else { continue };
                     if self.net.fan_out().is_none() {

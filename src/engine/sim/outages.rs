@@ -7,6 +7,7 @@ use crate::engine::outgoing::Gone;
 use crate::engine::rng::Rng;
 use crate::ids::BatchNo;
 use crate::time::Span;
+use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::manifest::{Manifest, Stamp};
 use crate::wire::outcome::Reason;
 
@@ -251,6 +252,34 @@ fn a_target_that_takes_minutes_to_delete_loses_no_other() {
         assert!(sim.run(Span::from_secs(200)));
         assert_all_equal(&sim);
         assert_eq!(sim.senders[0].deleted, [300; 3]);
+    }
+}
+
+#[test]
+fn a_target_that_is_lost_during_the_count_deletes_nothing() {
+    // So many that they are all told at once, and the lost one hears it, too.
+    for targets in [3, 20, 40] {
+        seeds(10, |seed| {
+            let mut sim = with_extras(targets);
+            let lost = seed as usize % targets;
+            sim.net.member_loss = 10 * (seed % 3);
+            // It hears all that is said; of its answers, those to the count are lost, and all after.
+            let mut counts = false;
+            sim.filter = Some(Box::new(move |target, header: &Header| {
+                counts |= target == lost && header.kind == PacketKind::Deleted;
+                let answers = header.role != Role::Sender;
+                counts && target == lost && answers
+            }));
+            sim.start();
+            assert!(sim.run(Span::from_secs(100)));
+            assert_eq!(sim.senders[0].gone[lost], Some(Gone::Silent));
+            for target in 0..targets {
+                let files = sim.disk(target).files.keys();
+                let extras = files.filter(|path| path.starts_with(b"extra")).count();
+                let (left, ran) = if target == lost { (300, 0) } else { (0, 300) };
+                assert_eq!((extras, sim.senders[0].deleted[target]), (left, ran), "{target}");
+            }
+        });
     }
 }
 

@@ -110,7 +110,7 @@ impl World {
             13 => {
                 let order = match input.below(3) {
                     0 => Delete::Tally,
-                    1 => Delete::Run,
+                    1 => Delete::Run(Bits::of([TargetNo::ZERO])),
                     _ => Delete::Page(input.number().into()),
                 };
                 let header = header(PacketKind::Delete, key(input), BatchNo::ZERO, BlockNo::ZERO);
@@ -352,10 +352,11 @@ impl World {
     }
 
     fn outbound(&self, outbound: &Outbound) {
-        let Outbound { to, header, payload } = outbound;
+        let Outbound { to_node, to, header, payload } = outbound;
         assert_eq!((header.node, header.role), (ME, Role::Receiver));
         let (sender, feedback) = Feedback::parse(header.kind, payload).unwrap();
         assert!((2..5).contains(&sender.0), "{sender}");
+        assert_eq!(*to_node, sender);
         assert!(*to == address(sender) || *to == address(NodeId(2)));
         let len = payload.len();
         assert!(len <= self.largest.into(), "{len} bytes of {feedback:?}");

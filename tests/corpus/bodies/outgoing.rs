@@ -299,7 +299,7 @@ impl World {
     fn transmit(&mut self, transmit: &Transmit) {
         let known = |to: &Destination| match to {
             Destination::Group => self.targets > 1,
-            Destination::One(addr) => (0..self.targets).any(|at| address(at) == *addr),
+            Destination::One(_, addr) => (0..self.targets).any(|at| address(at) == *addr),
         };
         let (to, header) = match transmit {
             Transmit::Packet { to, header, .. } | Transmit::Data { to, header, .. } => (to, header),

@@ -50,6 +50,8 @@ struct Sealing {
 #[derive(Clone)]
 struct Sent {
     packet: Vec<u8>,
+    /// The one node that it is for.
+    to: Option<NodeId>,
     /// What was sealed.
     header: Header,
     payload: Vec<u8>,
@@ -137,14 +139,15 @@ impl World {
         });
         let sealing = &mut self.sealing[at];
         sealing.sealed += 1;
-        let header = Header { counter: sealing.sealed, ..header };
+        let to = [None, Some(ME), Some(NodeId(9))][header.block.get() as usize % 3];
+        let header = Header { counter: sealing.sealed, addressed: to.is_some(), ..header };
         let payload = any_payload(input);
-        let packet = sealing.seal.packet(header, &payload);
+        let packet = sealing.seal.packet(to, header, &payload);
         assert_eq!(packet.len(), AROUND + payload.len());
         if self.sent.len() == KEPT {
             self.sent.remove(0);
         }
-        self.sent.push(Sent { packet, header, payload, ring });
+        self.sent.push(Sent { packet, to, header, payload, ring });
     }
 
     fn any_sent(&self, input: &mut Input<'_>) -> Option<Sent> {
@@ -154,32 +157,35 @@ impl World {
 
     /// One arrives as it was sealed, for the first time or again.
     fn open_any(&mut self, input: &mut Input<'_>) {
-        let Some(Sent { packet, header, payload, ring }) = self.any_sent(input) else { return };
+        let Some(Sent { packet, to, header, payload, ring }) = self.any_sent(input) else { return };
         let (sealing, opening) = (RINGS[ring], RINGS[self.ring]);
         let opened = self.open(&packet);
         if header.node == ME {
             return assert_eq!(opened, Err(Bad::Own));
         }
+        let is_others = to.is_some_and(|to| to != ME);
         match (sealing.first(), opening.is_empty()) {
+            (Some(_), true) => assert_eq!(opened, Err(Bad::HasKey)),
+            (None, _) if is_others => assert_eq!(opened, Err(Bad::Trailer)),
             (None, true) => assert_eq!(opened, Ok((header, payload))),
             (None, false) => assert_eq!(opened, Err(Bad::NoKey)),
-            (Some(_), true) => assert_eq!(opened, Err(Bad::HasKey)),
-            (Some(key), false) if opening.contains(key) => {
+            (Some(key), false) if opening.contains(key) && !is_others => {
                 let (got, text) = opened.unwrap();
                 let sealed = Header { sealed: true, key_check: got.key_check, ..header };
                 assert_eq!((got, text), (sealed, payload));
             }
             (Some(key), false) => {
                 let other = |one: &&str| [FIRST, ALIKE].contains(one);
-                let bad = match other(key) && opening.iter().any(other) {
+                let marked = opening.contains(key) || other(key) && opening.iter().any(other);
+                let bad = match marked {
                     false => Bad::OtherKey,
-                    true if header.kind == PacketKind::Hello => Bad::Hello,
+                    true if header.kind == PacketKind::Hello && to.is_none() => Bad::Hello,
                     true => Bad::Trailer,
                 };
                 assert_eq!(opened, Err(bad));
             }
         }
-        if opening.iter().any(|key| sealing.first() == Some(key)) {
+        if !is_others && opening.iter().any(|key| sealing.first() == Some(key)) {
             self.take(&header);
         }
     }

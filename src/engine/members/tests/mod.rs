@@ -2,6 +2,7 @@
 
 mod bounds;
 mod fleet;
+mod forged;
 mod rules;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -27,11 +28,19 @@ fn config() -> Config {
         mtu: 9_000,
         rcvbuf: 212_992,
         receives: true,
+        authentic: true,
         secret: [5; 16],
         seed: 5,
         silence: SILENCE,
         keepalive: KEEPALIVE,
     }
+}
+
+/// A machine of a group without a key.
+fn unkeyed() -> Members {
+    let mut members = Members::new(Config { authentic: false, ..config() }, at(0));
+    sent(&mut members);
+    members
 }
 
 fn started() -> Members {
@@ -42,6 +51,11 @@ fn started() -> Members {
 
 fn addr(host: u32) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(0x0a00_0000 + host), 5_000)
+}
+
+/// The node and the address of a host.
+fn to(host: u32) -> Destination {
+    Destination::One(NodeId(host.into()), addr(host))
 }
 
 /// A HELLO to the group.
@@ -96,7 +110,7 @@ fn run(members: &mut Members, end: Time) -> Vec<(Time, Destination, Packet)> {
 fn admit(members: &mut Members, now: Time, node: u64, addr: SocketAddrV4, counter: u64) {
     sent(members);
     members.hello(now, NodeId(node), addr, counter, &asking());
-    let answer = hellos_to(members, Destination::One(addr)).pop().expect("an answer");
+    let answer = hellos_to(members, Destination::One(NodeId(node), addr)).pop().expect("an answer");
     let echo = Hello { echo: answer.challenge, ..plain() };
     members.hello(now, NodeId(node), addr, counter + 1, &echo);
     assert!(members.get(NodeId(node)).is_some());

@@ -1,0 +1,130 @@
+//! Members that are said to have left. Without a key anybody can write BYE in another's name, so a
+//! member is asked first, and is out only if it does not answer.
+
+use std::collections::BTreeMap;
+
+use crate::name::NodeId;
+use crate::time::{Span, Time};
+
+/// A member that does not answer so many questions is out...
+pub(super) const QUESTIONS: u32 = 3;
+/// ...when so much time has passed since the last of them.
+const PATIENCE: Span = Span::from_millis(200);
+/// A transfer that begins waits so long for the answer, but no longer: questions may be late.
+const SETTLE: Span = Span::from_millis(500);
+/// A member that has answered is not asked again for so long.
+const QUIET: Span = Span::from_secs(1);
+
+/// What is known of one member's leaving.
+#[derive(Debug)]
+enum Doubt {
+    /// It is being asked.
+    Asked { since: Time, questions: u32, out: Option<Time> },
+    /// It has answered.
+    Refuted(Time),
+}
+
+/// The members in doubt, each of which is a member still.
+#[derive(Default, Debug)]
+pub(super) struct Doubts(BTreeMap<NodeId, Doubt>);
+
+impl Doubts {
+    /// Somebody says that a member leaves. Whether it is to be asked.
+    pub fn begin(&mut self, now: Time, node: NodeId) -> bool {
+        match self.0.get(&node) {
+            Some(Doubt::Asked { .. }) => false,
+            Some(Doubt::Refuted(at)) if now < *at + QUIET => false,
+            _ => {
+                self.0.insert(node, Doubt::Asked { since: now, questions: 0, out: None });
+                true
+            }
+        }
+    }
+
+    /// A node has been asked.
+    pub fn asked(&mut self, now: Time, node: NodeId) {
+        let Some(Doubt::Asked { questions, out, .. }) = self.0.get_mut(&node) else { return };
+        *questions += 1;
+        if *questions == QUESTIONS {
+            *out = Some(now + PATIENCE);
+        }
+    }
+
+    /// A member has answered.
+    pub fn refute(&mut self, now: Time, node: NodeId) {
+        if let Some(doubt) = self.0.get_mut(&node) {
+            *doubt = Doubt::Refuted(now);
+        }
+    }
+
+    /// A node is no member any more.
+    pub fn forget(&mut self, node: NodeId) {
+        self.0.remove(&node);
+    }
+
+    /// When the next member is out.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let out = self.0.values().filter_map(|doubt| match doubt {
+            Doubt::Asked { out, .. } => *out,
+            Doubt::Refuted(_) => None,
+        });
+        out.min()
+    }
+
+    /// The members that are out now, which the caller removes.
+    pub fn out(&self, now: Time) -> Vec<NodeId> {
+        let is_out =
+            |doubt: &Doubt| matches!(doubt, Doubt::Asked { out: Some(at), .. } if *at <= now);
+        self.0.iter().filter(|(_, doubt)| is_out(doubt)).map(|(node, _)| *node).collect()
+    }
+
+    /// When it is known who is still there, if that is in doubt.
+    pub fn settles(&self) -> Option<Time> {
+        let since = self.0.values().filter_map(|doubt| match doubt {
+            Doubt::Asked { since, .. } => Some(*since + SETTLE),
+            Doubt::Refuted(_) => None,
+        });
+        since.max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId(7);
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(millis * 1_000)
+    }
+
+    #[test]
+    fn who_answers_no_question_is_out_a_moment_after_the_last() {
+        let mut doubts = Doubts::default();
+        assert!(doubts.begin(at(0), NODE) && !doubts.begin(at(1), NODE));
+        assert_eq!((doubts.poll_timeout(), doubts.settles()), (None, Some(at(500))));
+        for question in 0..u64::from(QUESTIONS) {
+            assert_eq!(doubts.out(at(9_000)), []);
+            doubts.asked(at(100 * question), NODE);
+        }
+        assert_eq!(doubts.poll_timeout(), Some(at(400)));
+        assert_eq!((doubts.out(at(399)), doubts.out(at(400))), (vec![], vec![NODE]));
+        doubts.forget(NODE);
+        assert_eq!((doubts.out(at(400)), doubts.settles()), (vec![], None));
+        // Nobody is in doubt of whom nothing was said.
+        doubts.asked(at(500), NODE);
+        doubts.refute(at(500), NODE);
+        assert!(doubts.0.is_empty());
+    }
+
+    #[test]
+    fn who_answers_stays_and_is_left_alone_for_a_while() {
+        let mut doubts = Doubts::default();
+        doubts.begin(at(0), NODE);
+        (0..QUESTIONS).for_each(|_| doubts.asked(at(0), NODE));
+        doubts.refute(at(10), NODE);
+        assert_eq!((doubts.out(at(9_000)), doubts.settles()), (vec![], None));
+        assert!(!doubts.begin(at(1_009), NODE));
+        assert!(doubts.begin(at(1_010), NODE));
+    }
+}
