@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
-use super::super::batch::SourceBatch;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::found::WalkItem;
 use super::super::testing::*;
