@@ -67,11 +67,11 @@ impl Order {
             caller,
             halves,
         };
-        match mode.in_two().filter(|_| command.delete_before) {
+        match mode.deletion().filter(|_| command.delete_before) {
             None => order,
-            Some((first, second)) => {
-                let second = Order { mode: second, ..order.clone() };
-                Order { mode: first, halves: Halves::First(Arc::new(second)), ..order }
+            Some(deletion) => {
+                let halves = Halves::First(Arc::new(order.clone()));
+                Order { mode: deletion, halves, ..order }
             }
         }
     }
@@ -89,8 +89,14 @@ impl Order {
         match &self.halves {
             Halves::None => Ok(results),
             Halves::First(next) => {
+                // What was forbidden once is not asked for again. Else only what takes the place of a
+                // directory has anything left to delete.
+                let mode = match results.1.errors {
+                    0 => next.mode,
+                    _ => next.mode.without_deletion(),
+                };
                 let halves = Halves::Second(Arc::new(results));
-                Err(Order { halves, ..Order::clone(next) })
+                Err(Order { halves, mode, ..Order::clone(next) })
             }
             Halves::Second(before) => Ok(joined(before, results)),
         }

@@ -99,7 +99,7 @@ impl Collected {
         match found {
             Ok((dir, _)) => {
                 self.entries += 1;
-                self.spool_tree(within, path, Parent::of(&dir, false))
+                self.spool_tree(within, path, Parent::of(&dir, false)).map(drop)
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(()),
             Err(e) => {
@@ -110,17 +110,20 @@ impl Collected {
         }
     }
 
-    /// Spools `path`, which is in the directory `parent`, after everything below it.
+    /// Spools `path`, which is in the directory `parent`, after everything below it. Whether it goes
+    /// itself.
     pub fn spool_tree(
         &mut self,
         within: &mut Within<'_>,
         path: RelPath,
         parent: Parent,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut open = match self.examine(within, path, parent)? {
             Verdict::Directory(top) => vec![*top],
-            Verdict::Deleted | Verdict::Kept => return Ok(()),
+            Verdict::Deleted => return Ok(true),
+            Verdict::Kept => return Ok(false),
         };
+        let mut goes = false;
         while let Some(dir) = open.last_mut() {
             if let Some((name, _)) = dir.names.next() {
                 let Ok(path) = dir.record.path.join(name) else {
@@ -136,6 +139,7 @@ impl Collected {
                 if let Some(reason) = fails {
                     record.code = SpoolCode::Failed(reason);
                 }
+                goes = fails.is_none() && !keeps_some;
                 if fails.is_some() || !keeps_some {
                     self.push(within, &record)?;
                 }
@@ -144,7 +148,7 @@ impl Collected {
                 }
             }
         }
-        Ok(())
+        Ok(goes)
     }
 
     /// Examines something that the sender has not. Unless it is a directory, it is spooled at once.

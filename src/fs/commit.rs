@@ -1,6 +1,5 @@
 //! Committing: renames what was staged into place, in the order of the entries.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -10,8 +9,9 @@ use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
 use super::errors::{is_want_of_room, reason};
 use super::identity::ObjectId;
 use super::paths::{above, split};
+use super::replace;
 use super::staging::Staged;
-use super::sweep;
+use super::syncing::Touched;
 use crate::engine::disk_job::{DiskAnswer, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
@@ -19,18 +19,6 @@ use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::outcome::{Need, Outcome, Reason};
-
-/// With this many files or directories, or more, the whole file system is synced instead of each.
-const SYNC_ALL_FROM: usize = 64;
-
-/// What has to be synced after a commit.
-#[derive(Default)]
-struct Touched {
-    /// Directories in which names changed, or whose attributes did.
-    dirs: BTreeSet<Vec<u8>>,
-    /// Attributes of anything else changed.
-    others: bool,
-}
 
 impl Disk {
     pub(super) fn commit(
@@ -124,6 +112,14 @@ impl Disk {
                     transfer.opened.try_again(entry.path.as_bytes());
                 },
             };
+            let outcome = match outcome {
+                Outcome::Failed(Reason::DirectoryInPlace) if spools => {
+                    let staged = planned.staged.get_mut(at).and_then(Option::take);
+                    let late = self.put_later(transfer, entry, staged);
+                    late.map_err(|e| (EntryNo::of(at), reason(&e)))?
+                }
+                outcome => outcome,
+            };
             if spools && !matches!(entry.kind, Kind::Close { .. }) {
                 let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
                 transfer.surplus.named(&mut self.dirs, entry, failed);
@@ -167,6 +163,31 @@ impl Disk {
         let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
         let changed = transfer.opened.is_readable_by_changed_mode(entry.path.as_bytes());
         transfer.surplus.closed(&mut within, entry, listed, changed)
+    }
+
+    /// In the place of a staged object is a directory that is not empty: if the transfer deletes, it goes
+    /// with the rest, and then the object takes its place.
+    fn put_later(
+        &mut self,
+        transfer: &mut DiskTransfer,
+        entry: &Entry,
+        staged: Option<Result<Staged, Reason>>,
+    ) -> io::Result<Outcome> {
+        let (Some(staging), Some(Ok(staged))) = (&mut self.staging, staged) else {
+            return Ok(Outcome::Failed(Reason::DirectoryInPlace));
+        };
+        let deletes = transfer.surplus.mode.sends_and_deletes();
+        let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
+        if deletes && transfer.surplus.in_place(&mut within, &entry.path)? {
+            transfer.late.push((entry.path.clone(), staged));
+            return Ok(Outcome::Updated);
+        }
+        staging.discard(staged);
+        Ok(Outcome::Failed(match deletes {
+            // Something in it stays.
+            true => Reason::Os(errno::ENOTEMPTY),
+            false => Reason::DirectoryInPlace,
+        }))
     }
 
     /// The outcome of an entry that is left as it is.
@@ -244,11 +265,19 @@ impl Disk {
     /// Creates a directory.
     fn open(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> Result<Outcome, Reason> {
         let path = entry.path.as_bytes();
+        let replaces = transfer.opened.get(path).and_then(|known| known.replaces.take());
         let made = self.with_owner_access(transfer, &entry.path, |disk| {
             let (dir, name) = disk.dirs.parent(&entry.path)?;
             match fsat::mkdir_at(dir.as_fd(), name, 0o700) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    fsat::stat_at(dir.as_fd(), name).map(|stat| (stat, false))
+                    let stat = fsat::stat_at(dir.as_fd(), name)?;
+                    match (replaces, &mut disk.staging) {
+                        (Some(what), Some(staging)) if stat.kind != FileType::Directory => {
+                            let by = (&mut disk.dirs, staging, &disk.rights);
+                            replace::by_directory(by, &entry.path, what).map(|stat| (stat, true))
+                        }
+                        _ => Ok((stat, false)),
+                    }
                 }
                 made => made.and_then(|()| fsat::stat_at(dir.as_fd(), name)).map(|s| (s, true)),
             }
@@ -343,7 +372,7 @@ impl Disk {
             let (from, to) = ((from, &number[..]), (dir.as_fd(), name));
             match fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Replace) {
                 Err(e) if e.raw_os_error() == Some(libc::EISDIR) => {
-                    replace_empty_dir(from, to)?;
+                    replace::empty_dir(from, to)?;
                     disk.dirs.forget_at(entry.path.as_bytes());
                     Ok(())
                 }
@@ -397,90 +426,5 @@ impl Disk {
             changed = true;
         }
         if changed { work(self) } else { first }
-    }
-
-    /// Syncs the files that a commit will rename.
-    fn sync_staged(
-        &self,
-        planned: &PlannedBatch,
-        struck: &[bool],
-    ) -> Result<(), (EntryNo, Reason)> {
-        let Some(staging) = &self.staging else { return Ok(()) };
-        let all = planned.manifest.entries.iter().zip(&planned.staged).zip(struck).enumerate();
-        let files: Vec<(usize, Staged)> = all
-            .filter(|(_, ((entry, _), struck))| {
-                !**struck && matches!(entry.kind, Kind::File { .. })
-            })
-            .filter_map(|(at, ((_, staged), _))| staged.and_then(Result::ok).map(|s| (at, s)))
-            .collect();
-        if files.len() >= SYNC_ALL_FROM {
-            return staging.sync_all().map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)));
-        }
-        for (at, staged) in files {
-            let synced = match &planned.file {
-                Some(file) => fsat::sync_fd(file.as_fd()),
-                None => staging.find(staged).and_then(|(dir, name)| {
-                    match fsat::open_regular_at(dir, &name, libc::O_RDONLY) {
-                        Ok(fd) => fsat::sync_fd(fd.as_fd()),
-                        // Its final mode does not let this process open it.
-                        Err(_) => staging.sync_all(),
-                    }
-                }),
-            };
-            synced.map_err(|e| (EntryNo::of(at), Reason::from_io(&e)))?;
-        }
-        Ok(())
-    }
-
-    /// Syncs what a commit has changed.
-    fn sync_touched(&mut self, touched: Touched) -> io::Result<()> {
-        let Some(staging) = &self.staging else { return Ok(()) };
-        let whole = touched.others || touched.dirs.len() >= SYNC_ALL_FROM;
-        if whole {
-            staging.sync_all()?;
-        }
-        let mut synced = BTreeSet::new();
-        for path in &touched.dirs {
-            match self.dirs.root().open_dir(path, fsat::LISTING) {
-                Ok(fd) if !whole => fsat::sync_fd(fd.as_fd())?,
-                // It may be on a mount where nothing was staged.
-                Ok(fd) if synced.insert(fsat::stat_fd(fd.as_fd())?.dev) => {
-                    fsat::sync_fs(fd.as_fd())?;
-                }
-                Ok(_) => {}
-                // Its final mode does not let this process open it, or it is gone by now.
-                Err(_) => staging.sync_all()?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Replaces an empty directory by something that is not a directory.
-///
-/// # Errors
-/// ENOTEMPTY if it is not empty; nothing has changed then.
-fn replace_empty_dir(
-    from: (std::os::fd::BorrowedFd<'_>, &[u8]),
-    to: (std::os::fd::BorrowedFd<'_>, &[u8]),
-) -> io::Result<()> {
-    if !sweep::is_empty(to.0, to.1)? {
-        return Err(io::Error::from_raw_os_error(libc::ENOTEMPTY));
-    }
-    match fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Exchange) {
-        Ok(()) => match fsat::rmdir_at(from.0, from.1) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOTEMPTY) => {
-                // Something was created in it at the last moment: put it back.
-                fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Exchange)?;
-                Err(e)
-            }
-            result => result,
-        },
-        // The file system has no RENAME_EXCHANGE, or the directory may not be moved: there is a
-        // moment in which the name does not exist.
-        Err(_) => {
-            fsat::rmdir_at(to.0, to.1)?;
-            fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Replace)
-        }
     }
 }

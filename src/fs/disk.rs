@@ -105,6 +105,8 @@ pub(super) struct DiskTransfer {
     pub only_needs: BTreeMap<BatchNo, Vec<Need>>,
     pub opened: Opened,
     pub room: Room,
+    /// What is staged and waits for a directory in its place to be deleted.
+    pub late: Vec<(RelPath, Staged)>,
     pub surplus: Surplus,
     /// The digest of the file that was announced last, computed ahead of its entry.
     pub ahead: Option<Ahead>,
@@ -116,7 +118,8 @@ impl DiskTransfer {
     /// The memory that it keeps beyond the batches that are planned, in bytes.
     fn memory(&self) -> usize {
         let needs = self.only_needs.values().map(|needs| 64 + size_of_val(needs.as_slice()));
-        needs.sum::<usize>() + self.opened.memory() + self.surplus.memory()
+        let late = self.late.iter().map(|(path, _)| 64 + path.as_bytes().len());
+        needs.sum::<usize>() + late.sum::<usize>() + self.opened.memory() + self.surplus.memory()
     }
 }
 
@@ -230,6 +233,9 @@ impl Disk {
         self.allowance.charge(key.node, transfer.charged, 0);
         for planned in transfer.batches.values_mut() {
             self.discard(planned);
+        }
+        if let Some(staging) = &self.staging {
+            transfer.late.drain(..).for_each(|(_, staged)| staging.discard(staged));
         }
         for dir in transfer.opened.drain() {
             // There is nobody left to report an error to.

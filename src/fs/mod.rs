@@ -5,7 +5,7 @@
 //!
 //! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
 //!   contents.
-//! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares, `stage` writes
+//! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage` writes
 //!   below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
@@ -39,8 +39,10 @@ mod names;
 mod opened;
 mod paths;
 mod plan;
+mod planner;
 mod rebase;
 pub mod regroup;
+mod replace;
 pub mod resolve;
 mod rights;
 mod room;
@@ -51,6 +53,7 @@ mod stage;
 mod staging;
 mod surplus;
 mod sweep;
+mod syncing;
 pub mod walk;
 
 #[cfg(test)]

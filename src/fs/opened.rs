@@ -29,6 +29,8 @@ pub(super) struct OpenDir {
     pub lacks_owner_access: bool,
     /// This transfer has created it.
     pub created: bool,
+    /// What is in its place, and is no directory.
+    pub replaces: Option<ObjectId>,
     /// Its permission bits before they were changed to work in it, if they were.
     pub original_mode: Option<u32>,
     /// The names in it.
@@ -76,6 +78,7 @@ impl Opened {
                 dirty: false,
                 lacks_owner_access: false,
                 created: false,
+                replaces: None,
                 original_mode: None,
                 folding: Folding::default(),
                 failed: false,
@@ -131,6 +134,11 @@ impl Opened {
     /// Whether `path` is below a directory in which this process lacks permissions.
     pub fn is_below_unusable(&self, path: &[u8]) -> bool {
         above(path).any(|dir| self.dirs.get(dir).is_some_and(|known| known.lacks_owner_access))
+    }
+
+    /// Whether `path` is below a directory in whose place is something else as yet.
+    pub fn is_below_replaced(&self, path: &[u8]) -> bool {
+        above(path).any(|dir| self.dirs.get(dir).is_some_and(|known| known.replaces.is_some()))
     }
 
     /// Whether the open directory `path` can be listed only because this transfer has changed the

@@ -57,12 +57,22 @@ impl Mode {
         }
     }
 
-    /// A `send` that deletes as two transfers: one that deletes, and one that sends. None if it does not
-    /// do both.
-    pub fn in_two(self) -> Option<(Mode, Mode)> {
-        let Mode::Send { delete: true, ignore_times, dry_run } = self else { return None };
-        let first = Mode::DeleteOnly { gone: false, dry_run };
-        Some((first, Mode::Send { delete: false, ignore_times, dry_run }))
+    /// The deletion of a `send` that deletes, as a transfer of its own. None if it does not do both, or
+    /// nothing of it.
+    pub fn deletion(self) -> Option<Mode> {
+        let both = self.sends_and_deletes() && !self.changes_nothing();
+        both.then_some(Mode::DeleteOnly { gone: false, dry_run: false })
+    }
+
+    /// The same without what it deletes.
+    #[must_use]
+    pub fn without_deletion(self) -> Mode {
+        match self {
+            Mode::Send { ignore_times, dry_run, .. } => {
+                Mode::Send { delete: false, ignore_times, dry_run }
+            }
+            other => other,
+        }
     }
 
     /// Whether nothing is changed at the targets: they say what they need, and that is all.
@@ -174,9 +184,10 @@ mod tests {
     #[test]
     fn what_deletes_first_is_two() {
         let sends = Mode::Send { delete: false, ignore_times: true, dry_run: false };
-        assert_eq!(DELETE.in_two(), Some((NAMES, sends)));
-        assert_eq!(DELETE.dry().in_two(), Some((NAMES.dry(), sends.dry())));
-        assert_eq!((Mode::SEND.in_two(), NAMES.in_two(), Mode::Check.in_two()), (None, None, None));
+        assert_eq!((DELETE.deletion(), DELETE.without_deletion()), (Some(NAMES), sends));
+        for one in [DELETE.dry(), Mode::SEND, NAMES, Mode::Check] {
+            assert_eq!(one.deletion(), None, "{one:?}");
+        }
     }
 
     #[test]

@@ -122,7 +122,9 @@ impl fmt::Display for Reason {
                 ErrorText(&std::io::Error::from_raw_os_error((*code).into())).fmt(f)
             }
             Reason::LinkInPath => f.write_str("Symbolic link in path"),
-            Reason::DirectoryInPlace => f.write_str("Directory not empty in its place"),
+            Reason::DirectoryInPlace => {
+                f.write_str("Directory not empty in its place (send -r --delete replaces it)")
+            }
             Reason::NotADirectoryInPlace => f.write_str("Not a directory in its place"),
             Reason::ReadOnly => f.write_str("Read-only member"),
             Reason::Changed => f.write_str("File changed while it was read"),

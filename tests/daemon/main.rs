@@ -39,5 +39,6 @@ mod send;
 mod staging_owner;
 mod startup;
 mod two_senders;
+mod type_changes;
 mod unlistable;
 mod versions;
