@@ -25,6 +25,21 @@ pub const UNKNOWN: &str = "mexec: command error";
 /// The suffix of lines about an unknown host. Old daemons do not put `error:` in front.
 pub const UNKNOWN_HOST: &str = " is not contained in members";
 
+/// The beginning of the error about an unknown group.
+pub const UNKNOWN_GROUP: &str = "not found group ";
+
+/// The error of a daemon that never sends.
+pub const CANNOT_SEND: &str = "this server can't send";
+
+/// The errors about a host that takes no further part, with their codes. (`pong time out` is one of
+/// old daemons.)
+pub const GONE: [(&str, Code); 4] = [
+    ("receive time out", Code::Timeout),
+    ("pong time out", Code::Timeout),
+    ("member exit", Code::Left),
+    ("receives control but no data: check MTU and firewall", Code::NoData),
+];
+
 /// Whether a line is an error line.
 pub fn is_error(line: &[u8]) -> bool {
     [ERROR, DELETE_ERROR, UNKNOWN].iter().any(|start| line.starts_with(start.as_bytes()))
@@ -350,13 +365,9 @@ impl ErrorLine {
         }
     }
 
-    /// A host is not there any more.
-    pub fn gone(
-        host: &HostName,
-        address: Ipv4Addr,
-        code: Code,
-        why: impl fmt::Display,
-    ) -> ErrorLine {
+    /// A host takes no further part, for one of the reasons in [`GONE`].
+    pub fn gone(host: &HostName, address: Ipv4Addr, code: Code) -> ErrorLine {
+        let why = GONE.iter().find(|(_, known)| *known == code).map_or("gone", |(why, _)| why);
         let report = ErrorReport::new(code, why).of_host(host);
         ErrorLine { line: format!("{ERROR} {}: {address}({host})", report.error), report }
     }
@@ -365,6 +376,16 @@ impl ErrorLine {
     pub fn unknown_host(host: &str) -> ErrorLine {
         let error = ErrorLine::new(Code::UnknownHost, format_args!("{host}{UNKNOWN_HOST}"));
         error.about(host, "")
+    }
+
+    /// `-g` names no group; `name` is escaped already.
+    pub fn unknown_group(name: &str) -> ErrorLine {
+        ErrorLine::new(Code::UnknownGroup, format_args!("{UNKNOWN_GROUP}{name}"))
+    }
+
+    /// The daemon never sends.
+    pub fn cannot_send() -> ErrorLine {
+        ErrorLine::new(Code::CannotSend, CANNOT_SEND)
     }
 
     /// There is no such command; `name` is escaped already.
@@ -416,7 +437,7 @@ mod tests {
                 r#""path":"a/b\\012","error":"Directory not empty","host":"web1","code":"ENOTEMPTY""#,
             ),
             (
-                ErrorLine::gone(&host, [10, 0, 0, 1].into(), Code::Timeout, "receive time out"),
+                ErrorLine::gone(&host, [10, 0, 0, 1].into(), Code::Timeout),
                 "error: receive time out: 10.0.0.1(web1)",
                 r#""path":"","error":"receive time out","host":"web1","code":"timeout""#,
             ),
@@ -469,18 +490,8 @@ mod tests {
         assert_eq!(Code::Os(errno::ENOENT).to_string(), "ENOENT");
         assert_eq!(Code::Os(4_000).to_string(), "other");
         assert_eq!(Code::of_io(&io::Error::other("x")), Code::Other);
-        let reasons = [
-            Reason::LinkInPath,
-            Reason::DirectoryInPlace,
-            Reason::NotADirectoryInPlace,
-            Reason::ReadOnly,
-            Reason::Changed,
-            Reason::Held,
-            Reason::StagingNotOurs,
-            Reason::DeviceRefused,
-            Reason::SameName(1),
-            Reason::NotTried,
-        ];
-        assert!(reasons.iter().all(|&reason| Code::from(reason) != Code::Other));
+        let same = Reason::SameName(1);
+        assert_ne!(Code::from(same), Code::Other);
+        assert!(Reason::OWN.iter().all(|&reason| Code::from(reason) != Code::Other));
     }
 }

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod difference;
 pub mod error;
 mod help;
 mod host;

@@ -3,6 +3,7 @@
 //! No line has a newline at its end; [`super::Session`] adds it.
 #![forbid(unsafe_code)]
 
+pub use super::difference::{Difference, What};
 use super::error::{ErrorLine, Shown};
 pub use super::host::{CheckCount, HostReport, HostStatus};
 use crate::name::{HostName, RelPath};
@@ -18,6 +19,8 @@ pub enum Said {
     Line(u8, String),
     /// What is wrong; for every client.
     Error(ErrorLine),
+    /// What a `check` found.
+    Differs(Difference),
 }
 
 impl Said {
@@ -26,7 +29,14 @@ impl Said {
         match self {
             Said::Line(_, line) => line.len(),
             Said::Error(error) => error.line().len(),
+            Said::Differs(found) => found.size(),
         }
+    }
+}
+
+impl From<Difference> for Said {
+    fn from(found: Difference) -> Said {
+        Said::Differs(found)
     }
 }
 
@@ -74,28 +84,6 @@ pub fn would_delete(path: &RelPath) -> String {
 /// Level 1: a member's copy has the same contents.
 pub fn check_ok(host: &HostName, path: &RelPath) -> String {
     format!("{host}: OK {}", Shown(path))
-}
-
-/// Level 0: a member's copy has other contents, or there is none.
-pub fn check_ng(host: &HostName, path: &RelPath) -> String {
-    format!("{host}: NG {}", Shown(path))
-}
-
-/// Level 1: a member has what is not here.
-pub fn check_extra(host: &HostName, path: &RelPath) -> String {
-    format!("{host}: extra {}", Shown(path))
-}
-
-/// Level 1: a member's copy has another mode, owner or time.
-pub fn check_attr(host: &HostName, path: &RelPath) -> String {
-    format!("{host}: attr {}", Shown(path))
-}
-
-/// Whether a line is one of [`check_ng`]; only of the lines that `check` answers with.
-pub fn is_ng(line: &[u8]) -> bool {
-    // No host's name has a space or a colon, so that this is not from within a path.
-    let after = line.iter().position(|&b| b == b' ').map(|at| line.split_at(at));
-    after.is_some_and(|(host, rest)| host.ends_with(b":") && rest.starts_with(b" NG "))
 }
 
 fn dry(dry_run: bool) -> &'static str {
@@ -238,13 +226,6 @@ mod tests {
         assert_eq!(delete(&host, &path, true), "(dryrun) delete web1:a/b\\012");
         assert_eq!(would_delete(&path), "(dryrun) [delete:a/b\\012]");
         assert_eq!(check_ok(&host, &path), "web1: OK a/b\\012");
-        assert_eq!(check_ng(&host, &path), "web1: NG a/b\\012");
-        assert_eq!(check_extra(&host, &path), "web1: extra a/b\\012");
-        assert_eq!(check_attr(&host, &path), "web1: attr a/b\\012");
-        assert!(is_ng(b"web1: NG a"));
-        for other in ["web1: OK a: NG b", "web1: extra : NG x", "update a: NG b", "NG", " NG x"] {
-            assert!(!is_ng(other.as_bytes()), "{other}");
-        }
     }
 
     #[test]

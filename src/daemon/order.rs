@@ -1,18 +1,19 @@
 //! A client's command, in terms of a transfer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::caller::Caller;
 use super::clock;
 use crate::console::command::{Scope, Transfer};
-use crate::console::error::{Code, ErrorLine};
+use crate::console::error::ErrorLine;
 use crate::console::reply::{HostReport, HostStatus, Total};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 use crate::sys::user;
-use crate::wire::manifest::Setup;
+use crate::wire::manifest::{MAX_PATTERNS, Setup};
 use crate::wire::mode::Mode;
 
 /// Reading and digesting this many bytes takes about a tenth of a second. Larger files are announced
@@ -30,7 +31,7 @@ pub(super) struct Order {
     pub(super) max_delete: Option<u64>,
     checksum: bool,
     group: Option<String>,
-    patterns: Patterns,
+    patterns: Arc<Patterns>,
     caller: Caller,
     halves: Halves,
 }
@@ -50,10 +51,10 @@ enum Halves {
 }
 
 impl Order {
-    pub(super) fn new(command: Transfer, patterns: &Patterns, caller: Caller) -> Self {
+    pub(super) fn new(command: Transfer, patterns: &Arc<Patterns>, caller: Caller) -> Self {
         let Transfer { mode, scope, checksum, force, max_delete, targets, group, path, .. } =
             command;
-        let (patterns, halves) = (patterns.clone(), Halves::None);
+        let (patterns, halves) = (Arc::clone(patterns), Halves::None);
         let order = Order {
             path,
             scope,
@@ -117,13 +118,18 @@ impl Order {
         if self.path.is_base() { "the base directory".to_owned() } else { self.path.to_string() }
     }
 
-    /// The setup that is sent with the first batch.
-    pub(super) fn setup(&self) -> Setup {
-        let mut patterns = Vec::new();
-        if !self.patterns.is_empty() {
-            self.patterns.emit(&mut patterns);
+    /// The setup, as the first batches send it. Only those targets that look for what the sender does not
+    /// have need the patterns.
+    pub(super) fn setup(&self) -> VecDeque<Setup> {
+        let mut parts = match self.mode.spools() && !self.patterns.is_empty() {
+            true => VecDeque::from(self.patterns.emit(MAX_PATTERNS)),
+            false => VecDeque::from([Vec::new()]),
+        };
+        let mut setup = VecDeque::new();
+        while let Some(patterns) = parts.pop_front() {
+            setup.push_back(Setup { path: self.path.clone(), patterns, more: !parts.is_empty() });
         }
-        Setup { path: self.path.clone(), patterns }
+        setup
     }
 
     /// The group that targets assign to the files they write. `databases`: whether the system's
@@ -133,15 +139,14 @@ impl Order {
     /// The group does not exist here, or is not one that the caller may name.
     pub(super) fn regroup(&self, databases: bool) -> Result<Option<Regroup>, ErrorLine> {
         let Some(name) = &self.group else { return Ok(None) };
-        let unknown =
-            |_| ErrorLine::new(Code::UnknownGroup, format_args!("not found group {name}"));
+        let unknown = |_| ErrorLine::unknown_group(name);
         let gid = user::group(name).map_err(unknown)?;
         self.caller.regroup(name, gid, databases).map(Some)
     }
 
     /// The options of the walk.
     pub(super) fn walk(&self, own_only: Option<u32>, regroup: Option<Regroup>) -> WalkOptions {
-        let patterns = self.patterns.clone();
+        let patterns = Arc::clone(&self.patterns);
         WalkOptions {
             recursive: self.scope == Scope::Tree,
             own_only,

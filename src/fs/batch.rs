@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn the_setup_comes_first_and_only_once_with_or_without_entries() {
-        let setup = || Setup { path: RelPath::base(), patterns: vec![b'x'; MAX_PATTERNS] };
+        let setup =
+            || Setup { path: RelPath::base(), more: false, patterns: vec![b'x'; MAX_PATTERNS] };
         let extents = (0..MAX_EXTENTS as u64).map(|n| Extent { start: n * 9, end: n * 9 + 1 });
         let holey = found(Kind::File { size: 1 << 40, data: Some(extents.collect()) });
         let mut batcher = Batcher::with_setup(setup());

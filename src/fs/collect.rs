@@ -15,17 +15,17 @@ use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::{Record, Spool};
 use super::staging::{Mount, Staging};
+use super::subject::Subject;
 use crate::errno;
 use crate::name::RelPath;
-use crate::pattern::Patterns;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::outcome::{Reason, SpoolCode};
 
 /// What is collected.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    /// What they exclude stays.
-    pub patterns: Patterns,
+    /// What its patterns exclude stays.
+    pub subject: Subject,
     pub spool: Option<Spool>,
     /// How many records on the spool failed from the start.
     pub failed: u64,
@@ -167,7 +167,9 @@ impl Collected {
             Err(e) => return self.unreadable(within, path, &e),
         };
         let is_dir = stat.kind == FileType::Directory;
-        if !Mount::of(&stat).is_same_mount(parent.mount) || self.patterns.excludes(&path, is_dir) {
+        if !Mount::of(&stat).is_same_mount(parent.mount)
+            || self.subject.patterns().excludes(&path, is_dir)
+        {
             return Ok(Verdict::Kept);
         }
         let record = Record {

@@ -51,6 +51,7 @@ pub mod source;
 mod spool;
 mod stage;
 mod staging;
+mod subject;
 mod surplus;
 mod sweep;
 mod syncing;

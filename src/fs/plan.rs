@@ -33,10 +33,8 @@ impl Disk {
         }
         let transfer = self.transfers.entry(key).or_default();
         transfer.surplus.mode = mode;
-        if let Some(setup) = &manifest.setup {
-            if let Err(reason) = transfer.surplus.set_up(batch, setup) {
-                return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
-            }
+        if let Err(reason) = transfer.surplus.set_up(batch, &manifest) {
+            return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
         }
         let closing = &self.closing;
         let mut planner = Planner {

@@ -33,18 +33,14 @@ use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::errno;
 use crate::ids::BatchNo;
 use crate::name::RelPath;
-use crate::pattern::Patterns;
 use crate::sys::fsat;
-use crate::wire::bytes::Reader;
-use crate::wire::manifest::{Entry, Kind, Manifest, Setup};
+use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::Reason;
 
 /// The search of one transfer for what it would delete.
 #[derive(Debug, Default)]
 pub(super) struct Surplus {
     pub mode: Mode,
-    /// The path that the transfer sends.
-    about: Option<RelPath>,
     /// The directories that are open, and the base if the transfer sends everything.
     dirs: HashMap<Vec<u8>, Named>,
     /// The batch to evaluate next, once the first one is known.
@@ -91,36 +87,29 @@ impl Named {
 }
 
 impl Surplus {
-    /// Notes what the transfer sends, from the setup in `batch`, the first one.
+    /// Notes what the transfer sends, as far as `batch` says it: the first one does, or the first ones.
     ///
     /// # Errors
-    /// EINVAL if the setup is not valid, or differs from an earlier one.
-    pub fn set_up(&mut self, batch: BatchNo, setup: &Setup) -> Result<(), Reason> {
-        const INVALID: Reason = Reason::Os(errno::EINVAL);
-        let mut reader = Reader::new(&setup.patterns);
-        let patterns = match setup.patterns.is_empty() {
-            true => Patterns::default(),
-            false => Patterns::parse(&mut reader).map_err(|_| INVALID)?,
-        };
-        reader.end().map_err(|_| INVALID)?;
-        if self.mode.path_is_gone() && setup.path.is_base() {
-            return Err(INVALID);
+    /// EINVAL if that is not valid.
+    pub fn set_up(&mut self, batch: BatchNo, manifest: &Manifest) -> Result<(), Reason> {
+        let about_base = manifest.setup.as_ref().is_some_and(|setup| setup.path.is_base());
+        if self.mode.path_is_gone() && about_base {
+            return Err(Reason::Os(errno::EINVAL));
         }
-        if let Some(known) = &self.about {
-            let same = *known == setup.path && self.collected.patterns.rules() == patterns.rules();
-            return if same { Ok(()) } else { Err(INVALID) };
+        let is_first = self.collected.subject.path().is_none();
+        self.collected.subject.add(batch, manifest)?;
+        if is_first && self.collected.subject.path().is_some() {
+            self.next = Some(batch);
+            if about_base {
+                self.dirs.insert(Vec::new(), Named::default());
+            }
         }
-        if setup.path.is_base() {
-            self.dirs.insert(Vec::new(), Named::default());
-        }
-        (self.about, self.next) = (Some(setup.path.clone()), Some(batch));
-        self.collected.patterns = patterns;
         Ok(())
     }
 
     /// What the transfer sends, if that is known.
     pub fn about(&self) -> Option<&RelPath> {
-        self.about.as_ref()
+        self.collected.subject.path()
     }
 
     /// Whether what is on the spool may be deleted: it was counted, and the transfer is one that
@@ -133,7 +122,7 @@ impl Surplus {
     pub fn memory(&self) -> usize {
         let dirs = self.dirs.len() * (size_of::<Named>() + size_of::<Vec<u8>>());
         let spool = self.collected.spool.as_ref().map_or(0, Spool::memory);
-        dirs + self.named_bytes + spool
+        dirs + self.named_bytes + spool + self.collected.subject.memory()
     }
 
     /// The spool, unless it is empty or incomplete.
@@ -189,7 +178,7 @@ impl Surplus {
     /// # Errors
     /// It cannot be spooled.
     pub fn in_place(&mut self, within: &mut Within<'_>, path: &RelPath) -> io::Result<bool> {
-        let is_ours = self.about.as_ref().is_some_and(|about| path.is_under(about));
+        let is_ours = self.about().is_some_and(|about| path.is_under(about));
         if self.broken || self.tallied || !is_ours || !self.mode.sends_and_deletes() {
             return Ok(false);
         }
@@ -251,7 +240,8 @@ impl Surplus {
                 let named = self.dirs.remove(path).unwrap_or_default();
                 let bytes = path.len() + named.memory();
                 self.named_bytes = self.named_bytes.saturating_sub(bytes);
-                let is_ours = self.about.as_ref().is_some_and(|about| entry.path.is_under(about));
+                let is_ours =
+                    self.collected.subject.path().is_some_and(|about| entry.path.is_under(about));
                 let in_order = self
                     .last_listed
                     .as_ref()
@@ -281,7 +271,7 @@ impl Surplus {
     pub fn tally(&mut self, within: &mut Within<'_>) -> io::Result<DeletionTally> {
         self.broken |= !self.early.is_empty();
         if !self.tallied && !self.broken && self.mode.spools() {
-            match self.about.clone() {
+            match self.collected.subject.path().cloned() {
                 Some(about) if self.mode.path_is_gone() => {
                     self.collected.spool_gone(within, about)?
                 }

@@ -461,15 +461,13 @@ pub fn patterns(rules: &[&str]) -> Patterns {
         ("+ ", pattern) => Rule::include(pattern.as_bytes()),
         (_, pattern) => Rule::exclude(pattern.as_bytes()),
     });
-    Patterns::new(rules.collect()).unwrap()
+    Patterns::new(&rules.collect::<Vec<_>>()).unwrap()
 }
 
 pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
-    let mut bytes = Vec::new();
-    if !rules.is_empty() {
-        patterns(rules).emit(&mut bytes);
-    }
-    Setup { path: about.clone(), patterns: bytes }
+    let patterns =
+        if rules.is_empty() { Vec::new() } else { patterns(rules).emit(1 << 20).remove(0) };
+    Setup { path: about.clone(), more: false, patterns }
 }
 
 /// The batches of a walk of `start` for a transfer with `mode`, as a sender makes them.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::console::error::{self, ErrorReport};
-use crate::console::reply::{HostReport, Progress, Total, is_ng};
+use crate::console::reply::{Difference, HostReport, Progress, Total};
 
 use super::old;
 
@@ -28,8 +28,10 @@ pub enum Answer {
     Total(Total),
     /// The result of the transfer on one host.
     Host(HostReport),
-    /// A file's contents differ.
-    Differs,
+    /// A text line of a `check` about a difference.
+    Differs(Difference),
+    /// The difference of the preceding [`Answer::Differs`] line in the form for programs.
+    Difference(Difference),
     /// Anything else.
     Other,
 }
@@ -55,8 +57,12 @@ impl Answer {
             if let Some(report) = ErrorReport::parse(line) {
                 return Answer::Report(report);
             }
+            if let Some(found) = Difference::parse(line) {
+                return Answer::Difference(found);
+            }
         }
-        if checks && is_ng(line) { Answer::Differs } else { Answer::Other }
+        let found = if checks { Difference::parse_line(line) } else { None };
+        found.map_or(Answer::Other, Answer::Differs)
     }
 }
 
@@ -75,7 +81,10 @@ mod tests {
                 assert_eq!(read(line, daemon), Answer::Error, "{line}");
             }
             assert_eq!(read("update a:b", daemon), Answer::Other);
-            assert_eq!(Answer::read(b"a: NG b", daemon, true), Answer::Differs);
+            for line in ["a: NG b", "a: attr b", "a: extra b"] {
+                let read = Answer::read(line.as_bytes(), daemon, true);
+                assert!(matches!(read, Answer::Differs(found) if found.line() == line));
+            }
             assert_eq!(Answer::read(b"a: NG b", daemon, false), Answer::Other);
         }
         assert_eq!(read("x is not contained in members", old), Answer::Error);
@@ -90,5 +99,8 @@ mod tests {
         let host = "host {\"name\":\"a\",\"address\":\"10.0.0.1\",\"status\":\"ok\"}";
         assert!(matches!(read(host, reports), Answer::Host(_)));
         assert_eq!(read(host, new), Answer::Other);
+        let object = r#"differs {"type":"difference","host":"a","path":"b","what":"extra"}"#;
+        assert_eq!(read(object, new), Answer::Other);
+        assert!(matches!(read(object, reports), Answer::Difference(_)));
     }
 }

@@ -109,9 +109,17 @@ impl<'a> Client<'a> {
     pub(super) fn ask(
         &mut self,
         line: &[u8],
-        mut take: impl FnMut(&mut Screen, &[u8]),
+        take: impl FnMut(&mut Screen, &[u8]),
     ) -> Result<(), Failure> {
         self.link.say(line)?;
+        self.answer(take)
+    }
+
+    /// Passes the lines of the next answer, except `alive`, to `take`.
+    pub(super) fn answer(
+        &mut self,
+        mut take: impl FnMut(&mut Screen, &[u8]),
+    ) -> Result<(), Failure> {
         loop {
             match self.event()? {
                 Event::Prompt => return Ok(()),

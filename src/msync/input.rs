@@ -11,7 +11,7 @@ use crate::console::MAX_LINE;
 use crate::console::error::Code;
 use crate::errno::ErrorText;
 use crate::name::Escaped;
-use crate::pattern::{self, MAX_PATTERN, MAX_RULES, PatternError, Rule};
+use crate::pattern::{self, MAX_PATTERN, MAX_RULES, MAX_TEXT, PatternError, Rule};
 
 /// What is read before connecting to the daemon.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -58,8 +58,8 @@ pub enum InputError {
     Patterns(Text, io::Error),
     /// A line of such a file, by its number, is not a pattern.
     Pattern(Text, u64, PatternError),
-    /// Such a file has too many patterns.
-    TooMany(Text),
+    /// Such a file has too many patterns, or too long ones.
+    TooMany(Text, PatternError),
 }
 
 impl InputError {
@@ -68,7 +68,7 @@ impl InputError {
         match self {
             InputError::Password(_, error) | InputError::Patterns(_, error) => Code::of_io(error),
             InputError::NoPassword(_) => Code::PasswordWanted,
-            InputError::Pattern(..) | InputError::TooMany(_) => Code::InvalidPattern,
+            InputError::Pattern(..) | InputError::TooMany(..) => Code::InvalidPattern,
         }
     }
 }
@@ -93,8 +93,8 @@ impl fmt::Display for InputError {
             InputError::Pattern(text, number, why) => {
                 write!(f, "--exclude-from {}: line {number}: {why}", name(text))
             }
-            InputError::TooMany(text) => {
-                write!(f, "--exclude-from {}: {}", name(text), PatternError::TooMany)
+            InputError::TooMany(text, why) => {
+                write!(f, "--exclude-from {}: {why}", name(text))
             }
         }
     }
@@ -104,8 +104,8 @@ impl std::error::Error for InputError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             InputError::Password(_, error) | InputError::Patterns(_, error) => Some(error),
-            InputError::Pattern(_, _, error) => Some(error),
-            InputError::NoPassword(_) | InputError::TooMany(_) => None,
+            InputError::Pattern(_, _, error) | InputError::TooMany(_, error) => Some(error),
+            InputError::NoPassword(_) => None,
         }
     }
 }
@@ -124,16 +124,20 @@ fn patterns(text: &Text) -> Result<Vec<Rule>, InputError> {
     let failed = |error: io::Error| InputError::Patterns(text.clone(), error);
     let mut lines = Lines::open(text).map_err(failed)?;
     let mut rules = Vec::new();
-    let mut number = 0_u64;
+    let (mut number, mut bytes) = (0_u64, 0);
     while let Some(line) = lines.next_line().map_err(failed)? {
         number += 1;
         if line.is_empty() {
             continue;
         }
         pattern::check_line(&line).map_err(|why| InputError::Pattern(text.clone(), number, why))?;
+        bytes += line.len();
         rules.push(Rule::exclude(&line));
         if rules.len() > MAX_RULES {
-            return Err(InputError::TooMany(text.clone()));
+            return Err(InputError::TooMany(text.clone(), PatternError::TooMany));
+        }
+        if bytes > MAX_TEXT {
+            return Err(InputError::TooMany(text.clone(), PatternError::TooMuch));
         }
     }
     Ok(rules)

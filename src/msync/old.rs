@@ -4,7 +4,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::console::error::{Code, DELETE_ERROR, ErrorReport, UNKNOWN, UNKNOWN_HOST};
+use crate::console::error::{CANNOT_SEND, Code, DELETE_ERROR, ErrorReport, GONE};
+use crate::console::error::{UNKNOWN, UNKNOWN_GROUP, UNKNOWN_HOST};
 use crate::console::json::quoted;
 use crate::errno;
 use crate::name::{Escaped, HostName};
@@ -67,17 +68,6 @@ pub fn is_unknown_host(line: &[u8]) -> bool {
     line.ends_with(UNKNOWN_HOST.as_bytes())
 }
 
-/// The prefix of the error about an unknown group.
-const UNKNOWN_GROUP: &str = "not found group ";
-
-/// The texts about a host that takes no further part, with their codes.
-const GONE: [(&str, Code); 4] = [
-    ("receive time out", Code::Timeout),
-    ("pong time out", Code::Timeout),
-    ("member exit", Code::Left),
-    ("receives control but no data: check MTU and firewall", Code::NoData),
-];
-
 /// Interprets an error line; `is_host` tells whether a word is the name of a host.
 pub fn error(line: &[u8], is_host: impl Fn(&str) -> bool) -> ErrorReport {
     let line = String::from_utf8_lossy(line);
@@ -121,17 +111,8 @@ pub fn error(line: &[u8], is_host: impl Fn(&str) -> bool) -> ErrorReport {
 
 /// The code of an error with this text.
 pub fn code_of(text: &str) -> Code {
-    const OWN: [Reason; 7] = [
-        Reason::LinkInPath,
-        Reason::DirectoryInPlace,
-        Reason::NotADirectoryInPlace,
-        Reason::ReadOnly,
-        Reason::Changed,
-        Reason::Held,
-        Reason::StagingNotOurs,
-    ];
-    let own = || OWN.into_iter().find(|reason| reason.to_string() == text).map(Code::from);
-    let other = || (text == "this server can't send").then_some(Code::CannotSend);
+    let own = || Reason::OWN.into_iter().find(|reason| reason.to_string() == text).map(Code::from);
+    let other = || (text == CANNOT_SEND).then_some(Code::CannotSend);
     let system = || errno::of_text(text).map(Code::Os);
     other().or_else(own).or_else(system).unwrap_or(Code::Other)
 }

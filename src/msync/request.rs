@@ -20,6 +20,10 @@ use crate::console::words;
 use crate::name::{Escaped, RelPath};
 use crate::pattern::Rule;
 
+/// So many patterns are said before their answers are waited for: together they are shorter than what
+/// each side takes while it waits for the other.
+const PATTERNS_AT_ONCE: usize = 16;
+
 /// What the daemon supports, and how its lines are shown.
 #[derive(Clone, Copy)]
 struct Manner {
@@ -123,27 +127,36 @@ impl Client<'_> {
             // Then the result has to be taken from the lines.
             self.understood(b"loglevel 2")?;
         }
-        for rule in rules {
-            self.pattern(rule, new)?;
-        }
+        // An old daemon gets one line at a time.
+        let most = if new { PATTERNS_AT_ONCE } else { 1 };
+        rules.chunks(most).try_for_each(|some| self.patterns(some, new))?;
         let daemon = Daemon { new, reports };
         Ok(Manner { daemon, quiet: config.show == Show::Quiet, json: config.json })
     }
 
-    /// Adds a pattern. If it is refused, nothing is done: it was to protect something.
-    fn pattern(&mut self, rule: &Rule, new: bool) -> Result<(), Failure> {
-        if rule.include && !new {
-            return Err(Failure::TooOld("--include"));
+    /// Adds patterns. If one is refused, nothing is done: it was to protect something.
+    fn patterns(&mut self, rules: &[Rule], new: bool) -> Result<(), Failure> {
+        let failed = |rule: &Rule, why| Err(Failure::Pattern(rule.pattern.clone(), why));
+        let mut lines = Vec::new();
+        for rule in rules {
+            if rule.include && !new {
+                return Err(Failure::TooOld("--include"));
+            }
+            let mut line =
+                if rule.include { "include add" } else { "exclude add" }.as_bytes().to_vec();
+            if let Err(why) = push_word(&mut line, &rule.pattern, new) {
+                return failed(rule, why.to_string());
+            }
+            lines.push(line);
         }
-        let failed = |why: String| Failure::Pattern(rule.pattern.clone(), why);
-        let mut line = if rule.include { "include add" } else { "exclude add" }.as_bytes().to_vec();
-        push_word(&mut line, &rule.pattern, new).map_err(|why| failed(why.to_string()))?;
-        let mut answer = None;
-        self.ask(&line, |_, said| answer = answer.take().or(Some(said.to_vec())))?;
-        match answer {
-            None => Ok(()),
-            Some(said) => Err(failed(String::from_utf8_lossy(&said).into_owned())),
+        self.link.say(&lines.join(&b'\n'))?;
+        let mut refused = None;
+        for rule in rules {
+            self.answer(|_, said| {
+                refused.get_or_insert_with(|| (rule, String::from_utf8_lossy(said).into_owned()));
+            })?;
         }
+        refused.map_or(Ok(()), |(rule, why)| failed(rule, why))
     }
 
     /// Shows the result, and returns the exit status.
@@ -258,13 +271,20 @@ impl Client<'_> {
                     return;
                 }
                 Answer::Host(report) => return summary.host(&report),
-                Answer::Differs => differs = true,
+                Answer::Difference(found) => return screen.line(found.json().as_bytes()),
+                Answer::Differs(ref found) => {
+                    differs |= found.is_of_contents();
+                    if json && !daemon.reports {
+                        screen.line(found.json().as_bytes());
+                    }
+                }
                 Answer::Other => {}
             }
             if json && !daemon.reports {
                 summary.learn(line);
             }
-            if !json && (!quiet || answer == Answer::Differs) {
+            let always = matches!(answer, Answer::Differs(found) if found.is_of_contents());
+            if !json && (!quiet || always) {
                 screen.line(line);
             }
         })?;

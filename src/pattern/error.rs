@@ -3,13 +3,16 @@
 use std::fmt;
 
 /// The longest list of patterns.
-pub const MAX_RULES: usize = 256;
+pub const MAX_RULES: usize = 65_536;
+
+/// The most bytes of all patterns of a list together.
+pub const MAX_TEXT: usize = 4 << 20;
 
 /// The longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 1_024;
 
-/// Sets in brackets in a whole list, so that a list takes little memory.
-pub(super) const MAX_SETS: usize = 1_024;
+/// The most sets in brackets in a whole list: a token can be one of these.
+pub(super) const MAX_SETS: usize = 65_000;
 
 /// Why bytes are no pattern, or patterns no list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +25,11 @@ pub enum PatternError {
     Backslash,
     /// More than [`MAX_RULES`] patterns.
     TooMany,
-    /// More than 1,024 sets in brackets in all patterns together.
+    /// More than [`MAX_TEXT`] bytes in all patterns together.
+    TooMuch,
+    /// The lists that share a budget have used it up.
+    TooMuchTogether,
+    /// More than 65,000 sets in brackets in all patterns together.
     TooManySets,
     /// It is a comment.
     Comment,
@@ -61,6 +68,12 @@ impl fmt::Display for PatternError {
             PatternError::TooLong => write!(f, "a pattern has at most {MAX_PATTERN} bytes"),
             PatternError::Backslash => f.write_str("a pattern cannot end in a backslash"),
             PatternError::TooMany => write!(f, "at most {MAX_RULES} patterns"),
+            PatternError::TooMuch => {
+                write!(f, "at most {} MiB of patterns", MAX_TEXT >> 20)
+            }
+            PatternError::TooMuchTogether => {
+                f.write_str("all clients together have too many patterns: try again later")
+            }
             PatternError::TooManySets => {
                 write!(f, "at most {MAX_SETS} sets in brackets in all patterns")
             }

@@ -6,8 +6,10 @@
 //! most) and its pattern, whatever the pattern.
 #![forbid(unsafe_code)]
 
+use std::cmp::Reverse;
+use std::ops::Range;
+
 use super::error::{MAX_PATTERN, MAX_SETS, PatternError};
-use crate::name::RelPath;
 
 /// What is noted of a pattern that means something, but hardly what it was written for.
 type Oddity = Option<PatternError>;
@@ -18,57 +20,134 @@ pub(super) type Set = [u64; 4];
 /// A token below this is that byte.
 const ANY: u16 = 256;
 const STAR: u16 = 257;
+/// Between components.
+const SLASH: u16 = 258;
 /// A token from here on is a set, by its place in the list's.
-const SETS: u16 = 258;
+const SETS: u16 = 259;
+const _: () = assert!(SETS as usize + MAX_SETS <= u16::MAX as usize);
 
-/// A pattern as components of tokens.
-#[derive(Clone, Debug)]
+/// What the patterns of a list are compiled to, one after the other.
+#[derive(Clone, Default)]
+pub(super) struct Program {
+    tokens: Vec<u16>,
+    sets: Vec<Set>,
+}
+
+/// One compiled pattern.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Compiled {
-    /// At least one.
-    components: Vec<Vec<u16>>,
+    /// Its tokens in the program, from here
+    start: u32,
+    /// to here: at least one component.
+    end: u32,
     whole: bool,
     dir: bool,
 }
 
-impl Compiled {
-    pub(super) fn new(pattern: &[u8], sets: &mut Vec<Set>) -> Result<Compiled, PatternError> {
-        Compiled::with_oddity(pattern, sets, &mut None)
-    }
+/// What a component of tokens begins or ends with, or is, if that is nothing but ordinary bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Fixed {
+    /// The name ends in them.
+    End,
+    /// The name begins with them.
+    Start,
+    /// They are the name.
+    Whole,
+}
 
-    /// As [`Compiled::new`]; the first oddity of its components goes to `odd`.
-    pub(super) fn with_oddity(
+impl Program {
+    /// Compiles a pattern; the first oddity of its components goes to `odd`.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that there is no room for its sets.
+    pub(super) fn compile(
+        &mut self,
         pattern: &[u8],
-        sets: &mut Vec<Set>,
         odd: &mut Oddity,
     ) -> Result<Compiled, PatternError> {
+        let before = (self.tokens.len(), self.sets.len());
+        let compiled = self.add(pattern, odd);
+        if compiled.is_err() {
+            self.tokens.truncate(before.0);
+            self.sets.truncate(before.1);
+        }
+        compiled
+    }
+
+    fn add(&mut self, pattern: &[u8], odd: &mut Oddity) -> Result<Compiled, PatternError> {
         if pattern.len() > MAX_PATTERN {
             return Err(PatternError::TooLong);
         }
         let parts = split(pattern)?;
         let whole = parts.first().is_some_and(Vec::is_empty);
         let dir = parts.last().is_some_and(Vec::is_empty);
-        let mut components = Vec::new();
+        let start = self.tokens.len();
+        let mut dotted = None;
         // Two slashes in a row are one: no path has two.
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            components.push(tokens(part, sets, odd)?);
+            if self.tokens.len() > start {
+                self.tokens.push(SLASH);
+            }
+            let tokens = tokens(part, &mut self.sets, odd)?;
+            dotted = dotted.or_else(|| dots(&tokens));
+            self.tokens.extend(tokens);
         }
-        if odd.is_none() {
-            *odd = components.iter().find_map(|tokens| dots(tokens));
-        }
-        match components.is_empty() {
-            true => Err(PatternError::Empty),
-            false => Ok(Compiled { components, whole, dir }),
+        *odd = odd.or(dotted);
+        let place = |at: usize| u32::try_from(at).map_err(|_| PatternError::TooMuch);
+        match self.tokens.len() {
+            end if end == start => Err(PatternError::Empty),
+            end => Ok(Compiled { start: place(start)?, end: place(end)?, whole, dir }),
         }
     }
 
-    pub(super) fn matches(&self, path: &RelPath, dir: bool, sets: &[Set]) -> bool {
-        if (self.dir && !dir) || path.is_base() {
-            return false;
-        }
-        let mut names = path.as_bytes().rsplit(|&b| b == b'/');
-        let mut components = self.components.iter().rev();
-        let tail = components.all(|part| names.next().is_some_and(|name| fits(part, name, sets)));
-        tail && (!self.whole || names.next().is_none())
+    /// The memory that it takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<u16>() * self.tokens.capacity() + size_of::<Set>() * self.sets.capacity()
+    }
+
+    /// `len` tokens from `start` on.
+    pub(super) fn slice(&self, start: u32, len: u32) -> &[u16] {
+        let start = start as usize;
+        self.tokens.get(start..start + len as usize).unwrap_or_default()
+    }
+
+    /// The components of a pattern, from the last one on.
+    fn components(&self, pattern: &Compiled) -> impl Iterator<Item = &[u16]> {
+        self.slice(pattern.start, pattern.end - pattern.start).rsplit(|token| *token == SLASH)
+    }
+
+    /// Which component, counted from the last one, says most about the names it takes, how it does, and
+    /// by which tokens, which are ordinary bytes. None if none does.
+    pub(super) fn telling(&self, pattern: &Compiled) -> Option<(Fixed, usize, Range<usize>)> {
+        let mut end = pattern.end as usize;
+        let kinds = self.components(pattern).enumerate().filter_map(|(at, tokens)| {
+            let start = end - tokens.len();
+            let here = start..std::mem::replace(&mut end, start.saturating_sub(1));
+            let ordinary = |token: &&u16| **token < ANY;
+            let first = tokens.iter().take_while(ordinary).count();
+            let last = tokens.iter().rev().take_while(ordinary).count();
+            match (first, last) {
+                (first, _) if first == tokens.len() => Some((Fixed::Whole, at, here)),
+                (1.., _) => Some((Fixed::Start, at, here.start..here.start + first)),
+                (0, 1..) => Some((Fixed::End, at, here.end - last..here.end)),
+                (0, 0) => None,
+            }
+        });
+        // Of equals the last component, which every name has.
+        kinds.max_by_key(|(kind, at, _)| (*kind, Reverse(*at)))
+    }
+
+    /// Whether `pattern` takes a path with these components, from the last one on.
+    pub(super) fn matches<'a>(
+        &self,
+        pattern: &Compiled,
+        mut names: impl Iterator<Item = &'a [u8]>,
+        dir: bool,
+    ) -> bool {
+        let mut parts = self.components(pattern);
+        (dir || !pattern.dir)
+            && parts.all(|part| names.next().is_some_and(|name| fits(part, name, &self.sets)))
+            && (!pattern.whole || names.next().is_none())
     }
 }
 

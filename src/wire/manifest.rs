@@ -117,12 +117,16 @@ impl Entry {
     }
 }
 
-/// What a transfer is about: which path it claims, and where it may delete. It is in the first batch.
+/// What a transfer is about: which path it claims, and where it may delete. It is in the first
+/// batch; if the patterns are too long for it, the rest of them is in the batches after it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setup {
     /// The path.
     pub path: RelPath,
-    /// The patterns of what is neither sent nor deleted, as `pattern` writes them; empty without any.
+    /// The next batch brings more patterns.
+    pub more: bool,
+    /// The patterns of what is neither sent nor deleted, or a part of them, as `pattern` writes them;
+    /// empty without any.
     pub patterns: Vec<u8>,
 }
 
@@ -208,6 +212,7 @@ impl Manifest {
         if let Some(setup) = &self.setup {
             out.push(SETUP);
             out.put_counted(setup.path.as_bytes());
+            out.push(setup.more.into());
             out.put_counted(&setup.patterns);
         }
         let mut digests = self.digests.iter().peekable();
@@ -243,7 +248,7 @@ impl Manifest {
 const SETUP: u8 = 0;
 const DIGEST: u8 = 9;
 const AGE: u8 = 13;
-/// The most bytes of a transfer's patterns.
+/// The most bytes of a part of a transfer's patterns.
 pub const MAX_PATTERNS: usize = MAX_MANIFEST / 2;
 
 fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
@@ -251,12 +256,17 @@ fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
         [] => RelPath::base(),
         path => RelPath::parse(path).map_err(|_| Error::Invalid)?,
     };
-    Ok(Setup { path, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
+    let more = match reader.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Error::Invalid),
+    };
+    Ok(Setup { path, more, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
 }
 
 /// The most bytes that `setup` takes in a manifest.
 pub fn setup_len_bound(setup: &Setup) -> usize {
-    const FIXED: usize = 1 + 2 * 4;
+    const FIXED: usize = 2 + 2 * 4;
     FIXED + setup.path.as_bytes().len() + setup.patterns.len()
 }
 
@@ -428,7 +438,7 @@ pub(crate) mod tests {
         ];
         entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
         entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };
-        let setup = Some(Setup { path: path("dir"), patterns: b"xyz".to_vec() });
+        let setup = Some(Setup { path: path("dir"), more: false, patterns: b"xyz".to_vec() });
         Manifest {
             setup,
             entries,

@@ -47,7 +47,8 @@ pub enum Reason {
     Unknown(u16),
 }
 
-const OWN: u16 = 4_096;
+/// The number of the first reason of this program on the wire: above all errnos.
+const FIRST_OWN: u16 = 4_096;
 /// Above all codes of 16 bits: [`Reason::SameName`], with the number added.
 const SAME_NAME: u32 = 65_536;
 
@@ -59,10 +60,27 @@ pub fn name_number(name: &[u8]) -> u32 {
 }
 
 impl Reason {
+    /// The reasons of this program, in the order of their numbers on the wire; all but
+    /// [`Reason::SameName`].
+    pub const OWN: [Reason; 12] = [
+        Reason::LinkInPath,
+        Reason::DirectoryInPlace,
+        Reason::NotADirectoryInPlace,
+        Reason::ReadOnly,
+        Reason::Changed,
+        Reason::Held,
+        Reason::StagingNotOurs,
+        Reason::DeviceRefused,
+        Reason::BaseReplaced,
+        Reason::BaseMissing,
+        Reason::BaseChanged,
+        Reason::NotTried,
+    ];
+
     /// The reason for a system error.
     pub fn from_io(error: &std::io::Error) -> Self {
         match error.raw_os_error().and_then(|code| u16::try_from(code).ok()) {
-            Some(code @ 1..OWN) => Reason::Os(code),
+            Some(code @ 1..FIRST_OWN) => Reason::Os(code),
             _ => Reason::Os(errno::EIO),
         }
     }
@@ -71,18 +89,10 @@ impl Reason {
         let code = match self {
             Reason::SameName(number) => return SAME_NAME + (number & 0x7fff_ffff),
             Reason::Os(code) | Reason::Unknown(code) => code,
-            Reason::LinkInPath => OWN,
-            Reason::DirectoryInPlace => OWN + 1,
-            Reason::NotADirectoryInPlace => OWN + 2,
-            Reason::ReadOnly => OWN + 3,
-            Reason::Changed => OWN + 4,
-            Reason::Held => OWN + 5,
-            Reason::StagingNotOurs => OWN + 6,
-            Reason::DeviceRefused => OWN + 7,
-            Reason::BaseReplaced => OWN + 8,
-            Reason::BaseMissing => OWN + 9,
-            Reason::BaseChanged => OWN + 10,
-            Reason::NotTried => OWN + 11,
+            own => {
+                let at = Self::OWN.iter().position(|known| *known == own);
+                FIRST_OWN + at.unwrap_or(Self::OWN.len()) as u16
+            }
         };
         code.into()
     }
@@ -96,21 +106,9 @@ impl Reason {
                 Err(Error::Invalid)
             };
         };
-        Ok(match code {
-            0..OWN => Reason::Os(code),
-            OWN => Reason::LinkInPath,
-            4_097 => Reason::DirectoryInPlace,
-            4_098 => Reason::NotADirectoryInPlace,
-            4_099 => Reason::ReadOnly,
-            4_100 => Reason::Changed,
-            4_101 => Reason::Held,
-            4_102 => Reason::StagingNotOurs,
-            4_103 => Reason::DeviceRefused,
-            4_104 => Reason::BaseReplaced,
-            4_105 => Reason::BaseMissing,
-            4_106 => Reason::BaseChanged,
-            4_107 => Reason::NotTried,
-            _ => Reason::Unknown(code),
+        Ok(match code.checked_sub(FIRST_OWN) {
+            None => Reason::Os(code),
+            Some(at) => Self::OWN.get(usize::from(at)).copied().unwrap_or(Reason::Unknown(code)),
         })
     }
 }

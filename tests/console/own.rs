@@ -20,8 +20,8 @@ fn own_console(mut stream: Box<dyn Socket>) -> Vec<String> {
     let mut piece = [0; 7];
     loop {
         while let Some(command) = session.next_command() {
-            if *session.patterns() != patterns {
-                patterns = session.patterns().clone();
+            if **session.patterns() != patterns {
+                patterns = Patterns::clone(session.patterns());
                 told.push(format!("{patterns:?}"));
             }
             match &command {
@@ -130,7 +130,7 @@ fn every_option_reaches_the_console_of_this_package() {
         Rule::exclude(b"a\\ b\""),
     ];
     // The last one again changes nothing.
-    let patterns = Patterns::new(rules[..3].to_vec()).unwrap();
+    let patterns = Patterns::new(&rules[..3]).unwrap();
     let daemon = Daemon::tcp(own_console);
     let mut command = msync(&daemon.target.clone());
     for Rule { include, pattern } in &rules {

@@ -55,7 +55,7 @@ fn taken() -> Vec<Vec<u8>> {
     };
     let data = Some(vec![Extent { start: 0, end: 9 }, Extent { start: 100, end: 140 }]);
     let manifest = Manifest {
-        setup: Some(Setup { path: RelPath::parse(b"d").unwrap(), patterns: vec![0] }),
+        setup: Some(Setup { path: RelPath::parse(b"d").unwrap(), more: true, patterns: vec![0] }),
         entries: vec![
             manifests::entry("d", Kind::Open),
             manifests::entry("d/f", Kind::File { size: 140, data }),
@@ -82,9 +82,8 @@ fn taken() -> Vec<Vec<u8>> {
     let verdict = Verdict::Refused { reason: Reason::Held, path: b"d".to_vec() };
     let names = vec![(SpoolCode::Spooled, RelPath::parse(b"d/x").unwrap())];
     let answer = |feedback: Feedback| feedback.emit(NodeId(9), 1_424);
-    let mut patterns = Vec::new();
-    let rules = vec![Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
-    Patterns::new(rules).unwrap().emit(&mut patterns);
+    let rules = [Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
+    let patterns = Patterns::new(&rules).unwrap().emit(1_000).concat();
     let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
     report.error(ErrorReport::new(Code::Other, "b").of_path("a"));
     vec![

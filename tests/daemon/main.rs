@@ -12,6 +12,7 @@ mod codes;
 mod compare;
 mod console;
 mod console_limits;
+mod counts;
 mod crowd;
 mod delete;
 mod devices;

@@ -236,3 +236,61 @@ fn a_name_that_looks_like_more_can_still_be_said() {
         fleet.msync(0, &["send", "-r", "--exclude", name]).ok();
     }
 }
+
+/// As many patterns as there may be, of all kinds, none of which matches any other name.
+fn long_list() -> String {
+    let pattern = |n: usize| match n % 5 {
+        0 => format!("/kept{n}\n"),
+        1 => format!("*.kept{n}\n"),
+        2 => format!("kept{n}-*\n"),
+        3 => format!("kept{n}/deep/*\n"),
+        _ => format!("kept{n}[0-9]/\n"),
+    };
+    (0..65_536).map(pattern).collect()
+}
+
+#[test]
+fn what_any_of_65536_patterns_protects_stays() {
+    let fleet = Fleet::new("patterns-many", 2);
+    let list = fleet.dir().join("list");
+    fs::write(&list, long_list()).unwrap();
+    let kept = ["kept65535", "x.kept65531", "d/kept65532-1", "d/kept65533/deep/f", "kept655341/f"];
+    for at in kept.iter().chain(&["surplus", "d/kept5"]) {
+        tree::write(fleet.path(1, at), "x");
+    }
+    tree::write(fleet.path(0, "d/file"), "sent");
+    tree::write(fleet.path(0, "d/kept12-x"), "not sent");
+    let from = format!("--exclude-from={}", list.display());
+    let check = fleet.msync(0, &["-v", "check", "-r", &from]);
+    assert_eq!(check.code, Some(2), "{check:?}");
+    assert!(check.out.contains("surplus") && !check.out.contains("kept6553"), "{check:?}");
+    let plain = fleet.msync(0, &["send", "-r", &from]);
+    assert_eq!(plain.code, Some(0), "{plain:?}");
+    let delete = fleet.msync(0, &["-v", "send", "-r", "--delete", &from]);
+    assert_eq!(delete.code, Some(0), "{delete:?}");
+    for at in kept {
+        assert!(fleet.path(1, at).exists(), "{at} was deleted: {delete:?}");
+    }
+    assert!(!fleet.path(1, "surplus").exists() && !fleet.path(1, "d/kept5").exists());
+    assert!(fleet.path(1, "d/file").exists() && !fleet.path(1, "d/kept12-x").exists());
+}
+
+#[test]
+fn more_patterns_than_there_may_be_are_an_error_and_nothing_is_done() {
+    let fleet = fleet_with_kept("patterns-too-many");
+    let list = fleet.dir().join("list");
+    let from = format!("--exclude-from={}", list.display());
+    fs::write(&list, long_list() + "one-more\n").unwrap();
+    let ran = fleet.msync(0, &["send", "-r", "--delete", &from]);
+    let begin = format!("msync: --exclude-from {}: ", list.display());
+    assert_refused(&ran, &begin, "at most 65536 patterns");
+    let long = |n| format!("{n:0>1000}\n");
+    fs::write(&list, (0..4_200).map(long).collect::<String>()).unwrap();
+    let ran = fleet.msync(0, &["send", "-r", "--delete", &from]);
+    assert_refused(&ran, &begin, "at most 4 MiB of patterns");
+    // The limit is one of all files together.
+    fs::write(&list, long_list()).unwrap();
+    let ran = fleet.msync(0, &["send", "-r", "--delete", &from, "--exclude", "one-more"]);
+    assert_refused(&ran, "msync: ", "at most 65536 patterns");
+    assert_untouched(&fleet, "a list that is too long");
+}

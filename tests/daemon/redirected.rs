@@ -25,7 +25,7 @@ fn open(fleet: &Fleet, at: usize) -> usize {
 }
 
 fn all() -> Manifest {
-    let setup = Some(Setup { path: RelPath::base(), patterns: Vec::new() });
+    let setup = Some(Setup { path: RelPath::base(), more: false, patterns: Vec::new() });
     Manifest { setup, ..Manifest::default() }
 }
 

@@ -11,9 +11,12 @@
 //! depending on [`Session::unread`].
 #![forbid(unsafe_code)]
 
-mod arrived;
+use std::sync::Arc;
 
-use super::command::{self, Command, Edit, Line, Watch};
+mod arrived;
+mod patterns;
+
+use super::command::{self, Command, Line, Watch};
 use super::error::{Code, ErrorLine};
 use super::output::Output;
 use super::password::{ASK, Secret};
@@ -21,7 +24,7 @@ use super::reply::{HostReport, PROMPT, Progress, Said, Total};
 use super::verb::{Offer, Verb};
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
-use crate::pattern::{self, Patterns, Rule};
+use crate::pattern::{PatternBudget, PatternList, Patterns};
 use arrived::{Arrived, Waiting, adds_pattern, is_foreign};
 
 /// With so many bytes unread, no more lines are obeyed: those that have come wait until the client has
@@ -38,6 +41,8 @@ enum State {
     Asked(Secret),
     /// Ready for the next line.
     Idle,
+    /// The patterns are being listed: this one is next.
+    Listing(usize),
     /// A command is running.
     Busy,
     /// No further line is processed.
@@ -61,7 +66,7 @@ pub struct Session {
     loglevel: u8,
     alive: bool,
     watch: Watch,
-    patterns: Patterns,
+    patterns: PatternList,
     /// A pattern was refused. The next transfer would delete what it was to protect, so no transfer
     /// starts until all patterns are cleared.
     unheeded: bool,
@@ -84,7 +89,7 @@ impl Session {
             loglevel: 0,
             alive: false,
             watch: Watch::Off,
-            patterns: Patterns::default(),
+            patterns: PatternList::default(),
             unheeded: false,
             report: false,
             output: Output::new(PROMPT),
@@ -103,6 +108,12 @@ impl Session {
     /// other programs can be made to open and to say something over, line after line.
     pub fn strict(self) -> Self {
         Session { strict: true, ..self }
+    }
+
+    /// The same session, whose patterns are charged to a budget that it shares.
+    pub fn sharing(mut self, budget: &PatternBudget) -> Self {
+        self.patterns = PatternList::new(budget.clone());
+        self
     }
 
     /// A connection beyond the limit: it is told so and closed.
@@ -163,7 +174,11 @@ impl Session {
     /// Processes queued lines up to the next command for the daemon, and returns that. None if the
     /// session is busy or closed, if no line is queued, or if the client has too much unread output.
     pub fn next_command(&mut self) -> Option<Command> {
-        while matches!(self.state, State::Idle) && !self.is_behind() {
+        while self.is_between_commands() && !self.is_behind() {
+            if let State::Listing(next) = self.state {
+                self.list_patterns(next);
+                continue;
+            }
             let Some(waiting) = self.arrived.next() else {
                 if self.ended {
                     self.state = State::Closed;
@@ -238,6 +253,12 @@ impl Session {
         match said {
             Said::Line(level, line) => self.line(*level, line),
             Said::Error(error) => self.error(error),
+            Said::Differs(found) => {
+                self.line(found.level(), &found.line());
+                if self.report {
+                    self.put(&found.emit());
+                }
+            }
         }
     }
 
@@ -313,7 +334,13 @@ impl Session {
 
     /// Whether [`Session::next_command`] has something to do.
     pub fn can_obey(&self) -> bool {
-        matches!(self.state, State::Idle) && !self.arrived.is_empty() && !self.is_behind()
+        let listing = matches!(self.state, State::Listing(_));
+        (listing || (matches!(self.state, State::Idle) && !self.arrived.is_empty()))
+            && !self.is_behind()
+    }
+
+    fn is_between_commands(&self) -> bool {
+        matches!(self.state, State::Idle | State::Listing(_))
     }
 
     /// Whether the client has yet to say anything: the password, or if there is none, a line.
@@ -362,8 +389,8 @@ impl Session {
     }
 
     /// The patterns of this connection, in the order added.
-    pub fn patterns(&self) -> &Patterns {
-        &self.patterns
+    pub fn patterns(&self) -> &Arc<Patterns> {
+        self.patterns.patterns()
     }
 
     /// Whether the first word of a line is a command that is offered, or there is none.
@@ -417,50 +444,12 @@ impl Session {
             Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
             Line::Patterns(edit) => self.edit(edit),
         }
+        if matches!(self.state, State::Listing(_)) {
+            return None;
+        }
         self.current.clear();
         self.prompt();
         None
-    }
-
-    fn edit(&mut self, edit: Edit) {
-        let mut rules = self.patterns.rules().to_vec();
-        match edit {
-            Edit::Add(rule) if rules.contains(&rule) => return,
-            Edit::Add(rule) => {
-                if let Err(why) = pattern::check(&rule.pattern) {
-                    self.unheeded = true;
-                    let why = format!("{why} {}", Escaped(&rule.pattern));
-                    return self.error(&ErrorLine::new(Code::InvalidPattern, why));
-                }
-                rules.push(rule);
-            }
-            Edit::Del(rule) => match rules.iter().position(|have| *have == rule) {
-                Some(at) => drop(rules.remove(at)),
-                None => {
-                    let why = format!("pattern not found {}", Escaped(&rule.pattern));
-                    return self.error(&ErrorLine::new(Code::InvalidPattern, why));
-                }
-            },
-            Edit::Clear => {
-                self.unheeded = false;
-                rules.clear();
-            }
-            Edit::List => {
-                for Rule { include, pattern } in rules {
-                    let mark = if include { "+ " } else { "" };
-                    self.put(&format!("{mark}{}", Escaped(&pattern)));
-                }
-                return;
-            }
-        }
-        match Patterns::new(rules) {
-            Ok(patterns) => self.patterns = patterns,
-            // Each single pattern was checked before: there are too many.
-            Err(why) => {
-                self.unheeded = true;
-                self.error(&ErrorLine::new(Code::InvalidPattern, why));
-            }
-        }
     }
 
     fn close(&mut self) {

@@ -78,10 +78,10 @@ fn patterns_belong_to_the_connection() {
     assert_eq!(answer(&mut s, "exclude add *.tmp\nexclude list\n"), "> *.tmp\na b\n> ");
     assert_eq!(answer(&mut s, "exclude del x\n"), "error: pattern not found x\n> ");
     assert_eq!(answer(&mut s, "exclude del *.tmp\n"), "> ");
-    assert_eq!(s.patterns().rules(), [Rule::exclude(b"a b")]);
+    assert!(s.patterns().rules().eq([(false, &b"a b"[..])]));
     assert_eq!(answer(&mut s, "include add a\\ b\nexclude list\n"), "> a b\n+ a b\n> ");
     assert_eq!(answer(&mut s, "include add a\\ b\nexclude del a\\ b\n"), "> > ");
-    assert_eq!(s.patterns().rules(), [Rule::include(b"a b")]);
+    assert!(s.patterns().rules().eq([(true, &b"a b"[..])]));
     assert_eq!(answer(&mut s, "exclude del a\\ b\n"), "error: pattern not found a b\n> ");
     let bad = "error: a pattern cannot end in a backslash x\\134\n> ";
     assert_eq!(answer(&mut s, "exclude add x\\\n"), bad);
@@ -90,6 +90,47 @@ fn patterns_belong_to_the_connection() {
         let said = answer(&mut s, &format!("exclude add {n}\n"));
         assert_eq!(said.starts_with("error: at most"), n == MAX_RULES);
     }
+}
+
+#[test]
+fn a_long_list_is_written_as_the_client_reads_it() {
+    let mut s = session();
+    for n in 0..20_000 {
+        assert_eq!(answer(&mut s, &format!("exclude add some-name-{n}\n")), "> ");
+    }
+    s.input(b"exclude list\nexclude del some-name-19999\necho end\n");
+    let mut all = String::new();
+    while s.can_obey() {
+        assert_eq!(s.next_command(), None);
+        assert!(s.unread() < FULL_OUTPUT + 1_000 && !s.is_busy());
+        all += &taken(&mut s);
+    }
+    let expected: String = (0..20_000).map(|n| format!("some-name-{n}\n")).collect();
+    assert_eq!(all, expected + "> > end\n> ");
+}
+
+#[test]
+fn the_patterns_of_all_clients_together_have_a_limit() {
+    let budget = PatternBudget::default();
+    let mut clients: Vec<Session> =
+        (0..6).map(|_| Session::new(Offer::ALL).sharing(&budget)).collect();
+    let full = |s: &mut Session| {
+        (0..4_100).find(|n| {
+            let line = format!("exclude add {n:0>1000}\n");
+            answer(s, &line).contains("all clients together have too many patterns")
+        })
+    };
+    clients.iter_mut().for_each(|s| drop(taken(s)));
+    let refused: Vec<Option<u32>> = clients.iter_mut().map(full).collect();
+    assert_eq!(refused[..4], [None; 4]);
+    // Those who come too late still have room for a short list.
+    assert!(refused[4..].iter().all(|n| n.is_some_and(|n| (10..200).contains(&n))), "{refused:?}");
+    // What one gives up, or leaves behind, others may have.
+    assert_eq!(answer(&mut clients[0], "exclude clear\n"), "> ");
+    assert_eq!(full(&mut clients[4]), None);
+    assert!(full(&mut clients[5]).is_some());
+    clients.remove(1);
+    assert_eq!(full(&mut clients[4]), None);
 }
 
 #[test]

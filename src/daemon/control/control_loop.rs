@@ -361,7 +361,7 @@ impl Control {
     fn order(&mut self, now: Time, at: usize, order: Order) {
         if self.settings.no_send {
             let session = &mut self.clients[at].session;
-            session.error(&ErrorLine::new(Code::CannotSend, "this server can't send"));
+            session.error(&ErrorLine::cannot_send());
             session.finish();
         } else if self.membership.members.settled(now) {
             self.start(now, at, Arc::new(order), now + PATIENCE);

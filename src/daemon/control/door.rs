@@ -4,6 +4,7 @@ use super::client::Client;
 use crate::console::password::{Gate, Secret};
 use crate::console::{Offer, Session};
 use crate::log;
+use crate::pattern::PatternBudget;
 use crate::time::Time;
 
 /// Admits clients: all of them, or those that know the password.
@@ -11,11 +12,13 @@ use crate::time::Time;
 pub(crate) struct Door {
     secret: Option<Secret>,
     gate: Gate,
+    /// For the patterns of all clients.
+    patterns: PatternBudget,
 }
 
 impl Door {
     pub(crate) fn new(secret: Option<Secret>) -> Self {
-        Door { secret, gate: Gate::new() }
+        Door { secret, gate: Gate::new(), patterns: PatternBudget::default() }
     }
 
     /// A session for a new client, which came over a network or not.
@@ -24,6 +27,7 @@ impl Door {
             Some(secret) => Session::guarded(offer, secret),
             None => Session::new(offer),
         };
+        let session = session.sharing(&self.patterns);
         if network { session.strict() } else { session }
     }
 

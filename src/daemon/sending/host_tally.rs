@@ -1,16 +1,82 @@
-//! The results of a transfer on one host.
+//! The results of a transfer on one host, and in all: counted here, and nowhere else, for lines,
+//! totals and reports, whether something was done or only would be.
 
+use super::marked_batch::{Mark, is_counted};
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::{self, CheckCount, HostReport, HostStatus, Said, Total};
+use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus};
+use crate::console::reply::{Said, Total, What};
 use crate::daemon::messages::Host;
 use crate::fs::folding;
 use crate::fs::root::Root;
-use crate::name::RelPath;
-use crate::wire::manifest::{Entry, Kind};
-use crate::wire::outcome::{Need, Reason};
+use crate::wire::manifest::Entry;
+use crate::wire::mode::Mode;
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// After this many errors of a host, further ones are only counted.
 const MOST_ERRORS: u64 = 100;
+
+/// What became of an entry on a host; in a dry run, what would become of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Became {
+    /// It was written: with its content, or with its attributes alone. In a comparison: the content
+    /// differs.
+    Written,
+    /// It was up to date.
+    Same,
+    /// In a comparison: only the attributes differ.
+    OtherAttributes,
+    /// It differs, and the host never writes.
+    ReadOnly,
+    Failed(Reason),
+    /// It is below a directory that failed; only the directory itself is reported.
+    Silent,
+    /// It was left out, and comes again or was reported already.
+    Struck,
+    /// The host cannot tell; it comes again, with its digest.
+    Unsure,
+}
+
+impl Became {
+    /// What would become of an entry in a dry run, or what a comparison found.
+    pub(super) fn by_need(need: Need, mode: Mode) -> Became {
+        match need {
+            Need::Skip => Became::Same,
+            Need::Attributes if mode.is_check() => Became::OtherAttributes,
+            Need::ReadOnly if !mode.is_check() => Became::ReadOnly,
+            Need::Attributes | Need::All | Need::ReadOnly => Became::Written,
+            Need::Failed(reason) => Became::Failed(reason),
+            Need::Silent => Became::Silent,
+            // What is compared comes with its digest.
+            Need::Unsure if mode.is_check() => Became::Silent,
+            Need::Unsure => Became::Unsure,
+        }
+    }
+}
+
+impl From<Outcome> for Became {
+    fn from(outcome: Outcome) -> Became {
+        match outcome {
+            Outcome::Skipped => Became::Same,
+            Outcome::Updated => Became::Written,
+            Outcome::ReadOnly => Became::ReadOnly,
+            Outcome::Failed(reason) => Became::Failed(reason),
+            Outcome::Silent => Became::Silent,
+            Outcome::Struck => Became::Struck,
+            Outcome::Again => Became::Unsure,
+        }
+    }
+}
+
+/// What notes are added to, and how they are told.
+pub(super) struct Tell<'a> {
+    pub(super) total: &'a mut Total,
+    pub(super) lines: Vec<Said>,
+    /// The base directory that is sent from.
+    pub(super) root: &'a Root,
+    pub(super) mode: Mode,
+    /// The highest level of lines that the client sees.
+    pub(super) level: u8,
+}
 
 /// The results of a transfer on one host.
 #[derive(Debug)]
@@ -21,7 +87,7 @@ pub(super) struct HostTally {
     /// Entries that were not tried, for want of room.
     pub(super) untried: u64,
     /// Entries that differ on a read-only host.
-    pub(super) readonly: u64,
+    readonly: u64,
     /// The host has left the transfer.
     pub(super) gone: bool,
 }
@@ -39,79 +105,92 @@ impl HostTally {
         self.report.status = self.report.status.max(status);
     }
 
-    /// Notes the comparison of an entry. True if the host's copy differs or could not be compared.
-    pub(super) fn compared(
+    /// Notes what became of an entry, of which the host has needed the `content` or not.
+    pub(super) fn note(
         &mut self,
-        root: &Root,
-        total: &mut Total,
-        lines: &mut Vec<Said>,
+        tell: &mut Tell<'_>,
+        mark: &mut Mark,
         entry: &Entry,
-        need: Need,
-    ) -> bool {
-        let path = &entry.path;
-        let shown = entry.is_object() && entry.kind != Kind::Open;
-        let count = self.report.check.get_or_insert_default();
-        let host = &self.report.name;
-        match need {
-            Need::Skip | Need::Attributes => {
-                if shown {
-                    count.ok += 1;
-                    lines.push(Said::Line(1, reply::check_ok(host, path)));
-                }
-                if need == Need::Attributes {
-                    count.attr += 1;
-                    lines.push(Said::Line(1, reply::check_attr(host, path)));
-                }
-                false
-            }
-            Need::All | Need::ReadOnly => {
-                count.ng += 1;
-                lines.push(Said::Line(0, reply::check_ng(host, path)));
-                self.worsen(HostStatus::Failed);
-                true
-            }
-            Need::Failed(reason) => {
-                count.errors += 1;
-                self.error(root, total, lines, path, &reason);
-                true
-            }
-            // What is compared comes with its digest.
-            Need::Silent | Need::Unsure => true,
-        }
-    }
-
-    /// Notes that an entry failed on the host.
-    pub(super) fn error(
-        &mut self,
-        root: &Root,
-        total: &mut Total,
-        lines: &mut Vec<Said>,
-        path: &RelPath,
-        reason: &Reason,
+        became: Became,
+        content: bool,
     ) {
-        self.worsen(HostStatus::Failed);
-        total.errors += 1;
-        if *reason == Reason::NotTried {
-            self.untried += 1;
-            return;
-        }
-        self.errors += 1;
-        let error = match *reason {
-            Reason::SameName(number) if self.errors <= MOST_ERRORS => {
-                let other = folding::namesake(root, path, number);
-                ErrorLine::same_name(&self.report.name, path, other.as_ref())
+        let Tell { total, lines, root, mode, level } = tell;
+        let (mode, level) = (*mode, *level);
+        let (path, counted) = (&entry.path, u64::from(is_counted(entry)));
+        let name = &self.report.name;
+        let mut line = |at: u8, text: &dyn Fn() -> String| {
+            if level >= at && entry.is_object() {
+                lines.push(Said::Line(at, text()));
             }
-            reason => ErrorLine::on(&self.report.name, path, reason),
         };
-        self.report.error(error.report.clone());
-        if self.errors <= MOST_ERRORS {
-            lines.push(error.into());
+        match became {
+            Became::Written => {
+                mark.written = true;
+                mark.content |= content;
+                self.report.files += counted;
+                self.report.bytes += if content { entry.size() } else { 0 };
+                if let Some(count) = &mut self.report.check {
+                    count.ng += 1;
+                    lines.push(Difference::new(What::Contents, name, path).into());
+                    self.worsen(HostStatus::Failed);
+                } else if !mode.changes_nothing() {
+                    line(1, &|| reply::update(name, path, false));
+                } else if level > 0 {
+                    line(1, &|| reply::update(name, path, true));
+                } else if !std::mem::replace(&mut mark.named, true) {
+                    line(0, &|| reply::would_update(path));
+                }
+            }
+            Became::Same | Became::OtherAttributes => {
+                self.report.unchanged += counted;
+                if let Some(count) = &mut self.report.check {
+                    count.ok += counted;
+                    if counted > 0 {
+                        line(1, &|| reply::check_ok(name, path));
+                    }
+                    if became == Became::OtherAttributes {
+                        count.attr += 1;
+                        lines.push(Difference::new(What::Attributes, name, path).into());
+                    }
+                } else if !mode.names_only() {
+                    line(2, &|| reply::skip(name, path));
+                }
+            }
+            Became::ReadOnly => {
+                mark.lacking = true;
+                self.readonly += u64::from(entry.is_object());
+                line(3, &|| reply::skip_readonly(name, path));
+                self.worsen(HostStatus::ReadOnly);
+            }
+            Became::Failed(Reason::NotTried) => {
+                mark.lacking = true;
+                self.untried += 1;
+                self.worsen(HostStatus::Failed);
+            }
+            Became::Failed(reason) => {
+                mark.lacking = true;
+                total.errors += 1;
+                let error = match reason {
+                    Reason::SameName(number) if self.errors < MOST_ERRORS => {
+                        let other = folding::namesake(root, path, number);
+                        ErrorLine::same_name(name, path, other.as_ref())
+                    }
+                    reason => ErrorLine::on(name, path, reason),
+                };
+                lines.extend(self.error(error));
+                self.worsen(HostStatus::Failed);
+            }
+            Became::Silent => {
+                mark.lacking = true;
+                self.worsen(HostStatus::Failed);
+            }
+            Became::Struck => mark.lacking = true,
+            Became::Unsure => mark.unsure = true,
         }
     }
 
-    /// Notes that something could not be deleted. Gives the line to show, unless there have been too
-    /// many.
-    pub(super) fn not_deleted(&mut self, error: ErrorLine) -> Option<Said> {
+    /// Notes that something failed on the host. Gives the line to show, unless there have been too many.
+    pub(super) fn error(&mut self, error: ErrorLine) -> Option<Said> {
         self.errors += 1;
         self.report.error(error.report.clone());
         if let Some(count) = &mut self.report.check {
@@ -120,34 +199,39 @@ impl HostTally {
         (self.errors <= MOST_ERRORS).then(|| error.into())
     }
 
-    /// What was counted and not shown, at the end.
-    pub(super) fn counted(&mut self) -> Vec<Said> {
-        let name = &self.report.name;
-        let more = self.errors.saturating_sub(MOST_ERRORS);
-        let (untried, readonly) = (self.untried, self.readonly);
+    /// Notes how many entries have been, or would be, deleted.
+    pub(super) fn deleted(&mut self, total: &mut Total, deleted: u64) {
+        self.report.deleted = deleted;
+        // Hosts usually delete the same files, so the total is the most that any one of them deleted.
+        total.deleted = total.deleted.max(deleted);
+    }
+
+    /// The lines at the end.
+    pub(super) fn last_lines(&mut self, total: &mut Total) -> Vec<Said> {
+        let name = self.report.name.clone();
         let mut lines = Vec::new();
-        for (count, code, why) in [
-            (more, Code::MoreErrors, format!("{more} more errors {name}")),
-            (
-                untried,
-                Code::NotTried,
-                format!("{untried} more entries not tried for want of room {name}"),
-            ),
-            (
-                readonly,
-                Code::ReadOnly,
-                format!("{name} is read-only: {readonly} entries differ there"),
-            ),
-        ] {
-            if count > 0 {
-                lines.push(ErrorLine::new(code, why).about(name, ""));
-            }
+        let more = self.errors.saturating_sub(MOST_ERRORS);
+        if more > 0 {
+            let error = ErrorLine::new(Code::MoreErrors, format_args!("{more} more errors {name}"));
+            lines.push(error.about(&name, "").into());
         }
-        if untried > 0 {
-            let error = lines.iter().find(|line| line.report.code == Code::NotTried.to_string());
-            let error = error.map(|line| line.report.clone());
-            error.into_iter().for_each(|error| self.report.error(error));
+        if self.untried > 0 {
+            let why = format!("{} more entries not tried for want of room {name}", self.untried);
+            let error = ErrorLine::new(Code::NotTried, why).about(&name, "");
+            total.errors += 1;
+            self.report.error(error.report.clone());
+            lines.push(error.into());
         }
-        lines.into_iter().map(Said::from).collect()
+        if self.readonly > 0 {
+            let why = format!("{name} is read-only: {} entries differ there", self.readonly);
+            let error = ErrorLine::new(Code::ReadOnly, why).about(&name, "");
+            total.errors += 1;
+            self.report.error(error.report.clone());
+            lines.push(error.into());
+        }
+        if let Some(count) = self.report.check.filter(|_| !self.gone) {
+            lines.push(Said::Line(1, count.line(&name)));
+        }
+        lines
     }
 }

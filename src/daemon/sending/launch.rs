@@ -117,7 +117,7 @@ impl Launch {
             walked,
             again: to_walker,
             errors: Arc::clone(&errors),
-            setup: Some(order.setup()),
+            setup: order.setup(),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             own_only: self.own_only,

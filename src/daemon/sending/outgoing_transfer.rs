@@ -239,16 +239,19 @@ impl OutgoingTransfer {
             }
             Event::Struck(number, entries) => self.strike(number, &entries),
             Event::Needs(number, _, ref runs) => {
-                let unsure = runs.iter().filter(|(_, need)| *need == Need::Unsure);
-                self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
+                // Where something is done, its outcome says so.
+                if self.parts.order.mode.changes_nothing() {
+                    let unsure = runs.iter().filter(|(_, need)| *need == Need::Unsure);
+                    self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
+                }
                 self.pending_reports.push_back(event);
             }
-            Event::Outcomes(number, _, ref runs, _) => {
+            Event::Outcomes(number, _, ref runs) => {
                 let unsure = runs.iter().filter(|(_, outcome)| *outcome == Outcome::Again);
                 self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
                 self.pending_reports.push_back(event);
             }
-            Event::Closed(number, _) => {
+            Event::Closed(number) => {
                 self.batches.close(number);
                 self.pending_reports.push_back(event);
             }
@@ -278,10 +281,8 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         match event {
             Event::Needs(number, target, runs) => report.needs(shared, number, target, &runs),
-            Event::Outcomes(number, target, runs, wanted) => {
-                report.outcomes(shared, number, target, &runs, &wanted);
-            }
-            Event::Closed(number, wanted) => report.close(number, &wanted),
+            Event::Outcomes(number, target, runs) => report.outcomes(shared, number, target, &runs),
+            Event::Closed(number) => report.close(number),
             Event::Shared(target, with) => report.shared(shared, target, &with),
             Event::Tallied(tallies) => {
                 let (delete, names) = report.tallied(shared, &tallies);

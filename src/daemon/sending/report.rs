@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::host_tally::HostTally;
-use super::marked_batch::{FAILED, MarkedBatch, SAID, UNSURE, UPDATED};
+use super::host_tally::{Became, HostTally, Tell};
+use super::marked_batch::MarkedBatch;
 use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::HostStatus;
-use crate::console::reply::{self, Progress, Said, Total};
+use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
@@ -22,7 +21,6 @@ use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, RelPath};
 use crate::time::Time;
-use crate::wire::bits::Bits;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 
@@ -98,10 +96,10 @@ impl Report {
         };
         let below = manifest.entries.iter().filter(counts);
         self.below += below.count() as u64;
-        self.batches.insert(number, MarkedBatch::new(manifest));
+        self.batches.insert(number, MarkedBatch::new(manifest, self.hosts.len()));
     }
 
-    /// Reports what a target would need, in a dry run or comparison.
+    /// Notes what a target needs; in a dry run or comparison that is all there is to report of it.
     pub(super) fn needs(
         &mut self,
         shared: &Shared,
@@ -109,154 +107,74 @@ impl Report {
         target: TargetNo,
         runs: &Runs<Need>,
     ) {
-        let mut lines = Vec::new();
+        let mode = self.order.mode;
         let Some(open) = self.batches.get_mut(&number) else { return };
-        for (number, need) in runs.iter() {
-            let Some((entry, mark, is_first)) = open.entry(number) else { continue };
-            let host = &mut self.hosts[target.index()];
-            let closes = !entry.is_object();
-            let has_told = !is_first && self.unsure.has_told(&entry.path, target);
-            if self.order.mode.is_check() {
-                if host.compared(&self.root, &mut self.total, &mut lines, entry, need) {
-                    // In a comparison, `files` of the total counts what differs on any host.
-                    *mark |= if need == Need::All { UPDATED } else { FAILED };
-                }
-                continue;
-            }
-            match need {
-                _ if closes => {}
-                Need::Skip if has_told => {}
-                Need::Attributes | Need::All => {
-                    if self.level == 0 && *mark & SAID == 0 {
-                        lines.push(Said::Line(0, reply::would_update(&entry.path)));
-                    } else if self.level > 0 {
-                        lines.push(Said::Line(
-                            1,
-                            reply::update(&host.report.name, &entry.path, true),
-                        ));
-                    }
-                    *mark |= UPDATED | SAID;
-                }
-                Need::Skip if self.level >= 2 && !self.order.mode.names_only() => {
-                    lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)))
-                }
-                Need::ReadOnly => {
-                    *mark |= FAILED;
-                    host.worsen(HostStatus::ReadOnly);
-                    host.readonly += 1;
-                    lines.push(Said::Line(3, reply::skip_readonly(&host.report.name, &entry.path)));
-                }
-                Need::Failed(reason) => {
-                    *mark |= FAILED;
-                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
-                }
-                Need::Unsure => {
-                    *mark |= UNSURE;
-                    self.unsure.add(&entry.path, target);
-                }
-                Need::Skip | Need::Silent => {}
-            }
+        let contents = runs.iter().filter(|(_, need)| *need == Need::All && !mode.is_check());
+        contents.for_each(|(entry, _)| open.want(target, entry));
+        if mode.changes_nothing() {
+            let became = runs.iter().map(|(entry, need)| (entry, Became::by_need(need, mode)));
+            self.note(shared, number, target, became);
         }
-        self.say(shared, lines);
     }
 
-    /// Reports what a target did; `wanted` are the entries whose bytes any target needed.
+    /// Reports what a target did.
     pub(super) fn outcomes(
         &mut self,
         shared: &Shared,
         number: BatchNo,
         target: TargetNo,
         runs: &Runs<Outcome>,
-        wanted: &Bits<EntryNo>,
     ) {
-        let mut lines = Vec::new();
+        let became = runs.iter().map(|(entry, outcome)| (entry, Became::from(outcome)));
+        self.note(shared, number, target, became);
+    }
+
+    /// Reports what became of entries at a target, or would become of them.
+    fn note(
+        &mut self,
+        shared: &Shared,
+        number: BatchNo,
+        target: TargetNo,
+        all: impl Iterator<Item = (EntryNo, Became)>,
+    ) {
         let Some(open) = self.batches.get_mut(&number) else { return };
-        for (number, outcome) in runs.iter() {
+        let host = &mut self.hosts[target.index()];
+        let (mode, level) = (self.order.mode, self.level);
+        let root = &self.root;
+        let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
+        for (number, became) in all {
+            let content = open.is_wanted(target, number);
             let Some((entry, mark, is_first)) = open.entry(number) else { continue };
-            let host = &mut self.hosts[target.index()];
-            let closes = !entry.is_object();
-            let has_told = !is_first && self.unsure.has_told(&entry.path, target);
-            match outcome {
-                Outcome::Updated => {
-                    *mark |= UPDATED;
-                    if !closes && entry.kind != Kind::Open {
-                        host.report.files += 1;
-                        host.report.bytes += if wanted.contains(number) { entry.size() } else { 0 };
-                    }
-                    if self.level >= 1 && !closes {
-                        lines.push(Said::Line(
-                            1,
-                            reply::update(&host.report.name, &entry.path, false),
-                        ));
-                    }
-                }
-                Outcome::Skipped if has_told => {}
-                Outcome::Again => {
-                    *mark |= UNSURE;
-                    self.unsure.add(&entry.path, target);
-                }
-                Outcome::Skipped if !closes && entry.kind != Kind::Open => {
-                    host.report.unchanged += 1;
-                    if self.level >= 2 && !self.order.mode.names_only() {
-                        lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)));
-                    }
-                }
-                Outcome::Skipped if self.level >= 2 && !closes && !self.order.mode.names_only() => {
-                    lines.push(Said::Line(2, reply::skip(&host.report.name, &entry.path)));
-                }
-                Outcome::ReadOnly => {
-                    *mark |= FAILED;
-                    host.worsen(HostStatus::ReadOnly);
-                    host.readonly += u64::from(!closes);
-                    if self.level >= 3 && !closes {
-                        lines.push(Said::Line(
-                            3,
-                            reply::skip_readonly(&host.report.name, &entry.path),
-                        ));
-                    }
-                }
-                Outcome::Failed(reason) => {
-                    *mark |= FAILED;
-                    host.error(&self.root, &mut self.total, &mut lines, &entry.path, &reason);
-                }
-                Outcome::Silent => {
-                    *mark |= FAILED;
-                    host.worsen(HostStatus::Failed);
-                }
-                Outcome::Skipped => {}
-                Outcome::Struck => *mark |= FAILED,
+            match became {
+                Became::Unsure => self.unsure.add(&entry.path, target),
+                Became::Same if !is_first && self.unsure.has_told(&entry.path, target) => continue,
+                _ => {}
             }
+            host.note(&mut tell, mark, entry, became, content);
         }
+        let lines = tell.lines;
         self.say(shared, lines);
     }
 
-    /// A batch is done on all remaining targets; the bytes of the `wanted` entries were sent.
-    pub(super) fn close(&mut self, number: BatchNo, wanted: &Bits<EntryNo>) {
+    /// A batch is done on all remaining targets.
+    pub(super) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
-        let entries = open.manifest.entries.iter().zip(open.marks);
-        for (number, (entry, mark)) in EntryNo::ZERO.onwards().zip(entries) {
+        for (entry, mark) in open.manifest.entries.iter().zip(open.marks) {
             if !entry.is_object() {
                 continue;
             }
-            let before = match mark & UNSURE {
-                0 => self.unsure.second_round(&entry.path),
-                _ => {
-                    self.unsure.first_round(&entry.path, mark & UPDATED != 0);
-                    None
-                }
+            let before = if mark.unsure {
+                self.unsure.first_round(&entry.path, mark.written);
+                None
+            } else {
+                self.unsure.second_round(&entry.path)
             };
             if before.is_none() {
                 self.done.entries_done += 1;
                 self.done.bytes_done += entry.size();
             }
-            if before == Some(true) || mark & (UNSURE | UPDATED) == UNSURE {
-                continue;
-            }
-            if mark & UPDATED != 0 {
-                self.total.files += u64::from(entry.kind != Kind::Open);
-                self.total.bytes += if wanted.contains(number) { entry.size() } else { 0 };
-            } else if mark & FAILED == 0 {
-                self.total.unchanged += u64::from(entry.kind != Kind::Open);
+            if before != Some(true) {
+                mark.count(entry, &mut self.total);
             }
         }
     }
@@ -285,6 +203,10 @@ impl Report {
         // The names of what could not be listed are always asked for.
         let failed = self.not_listed(tallies);
         if order.mode.is_check() {
+            for (target, tally) in tallies {
+                let check = self.hosts[target.index()].report.check.get_or_insert_default();
+                check.extra = tally.spooled;
+            }
             return (false, most > 0 || failed);
         }
         let mut lines = Vec::new();
@@ -323,6 +245,11 @@ impl Report {
             return (false, failed);
         }
         let dry_run = order.mode.changes_nothing();
+        if dry_run {
+            for (target, tally) in tallies {
+                self.hosts[target.index()].deleted(&mut self.total, tally.spooled);
+            }
+        }
         let shown = dry_run || self.level >= 1 || order.only_deletes();
         (!dry_run && most > 0, (shown && most > 0) || failed)
     }
@@ -339,9 +266,7 @@ impl Report {
     /// A target has finished deleting.
     pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let tally = &mut self.hosts[target.index()];
-        tally.report.deleted = deleted;
-        // Hosts usually delete the same files, so the total is the most that any one of them deleted.
-        self.total.deleted = self.total.deleted.max(deleted);
+        tally.deleted(&mut self.total, deleted);
         if failed > 0 {
             tally.worsen(HostStatus::Failed);
         }
@@ -365,8 +290,7 @@ impl Report {
             match code {
                 SpoolCode::Spooled if self.over_limit => {}
                 SpoolCode::Spooled if order.mode.is_check() => {
-                    lines.push(Said::Line(1, reply::check_extra(host, path)));
-                    tally.report.check.get_or_insert_default().extra += 1;
+                    lines.push(Difference::new(What::Extra, host, path).into());
                 }
                 SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
                     if !self.named.contains(path) {
@@ -387,7 +311,7 @@ impl Report {
                         0 => ErrorLine::not_deleted(host, path, *reason),
                         _ => ErrorLine::on(host, path, *reason),
                     };
-                    lines.extend(tally.not_deleted(error));
+                    lines.extend(tally.error(error));
                 }
                 SpoolCode::Spooled | SpoolCode::Kept => {}
             }
@@ -420,13 +344,11 @@ impl Report {
         tally.gone = true;
         self.total.errors += 1;
         let (name, address) = (&tally.report.name, tally.report.address);
-        let left = |code, why| (HostStatus::Timeout, ErrorLine::gone(name, address, code, why));
+        let left = |code| (HostStatus::Timeout, ErrorLine::gone(name, address, code));
         let (status, error) = match why {
-            Gone::Silent => left(Code::Timeout, "receive time out"),
-            Gone::Left => left(Code::Left, "member exit"),
-            Gone::NoData => {
-                left(Code::NoData, "receives control but no data: check MTU and firewall")
-            }
+            Gone::Silent => left(Code::Timeout),
+            Gone::Left => left(Code::Left),
+            Gone::NoData => left(Code::NoData),
             Gone::Refused(reason, path) => {
                 (HostStatus::Refused, ErrorLine::refused(name, Escaped(path), *reason))
             }
@@ -468,13 +390,8 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
-        let errors_left = self.hosts.iter_mut().flat_map(HostTally::counted);
-        let lines: Vec<Said> = errors_left.collect();
-        let counts =
-            self.hosts.iter().filter(|tally| !tally.gone).filter_map(|tally| {
-                Some(Said::Line(1, tally.report.check?.line(&tally.report.name)))
-            });
-        let lines: Vec<_> = lines.into_iter().chain(counts).collect();
+        let total = &mut self.total;
+        let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total)).collect();
         self.say(shared, lines);
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;

@@ -1,6 +1,7 @@
 //! The walker thread of a transfer: reads the directory tree and makes batches, a few ahead of the
 //! sender.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -45,8 +46,8 @@ pub(super) struct Task {
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) own_only: Option<u32>,
     pub(super) regroup: Option<Regroup>,
-    /// Sent with the first batch.
-    pub(super) setup: Option<Setup>,
+    /// Sent with the first batches.
+    pub(super) setup: VecDeque<Setup>,
 }
 
 /// The sender has dropped the transfer, so the walk ends.
@@ -58,16 +59,13 @@ impl Task {
     pub(super) fn run(mut self, walker: Option<Walker>) {
         let walked = match walker {
             Some(walker) => self.walk(walker),
-            None => {
-                let mut batcher = self.batcher();
-                self.rest(&mut batcher)
-            }
+            None => self.batcher().and_then(|mut batcher| self.rest(&mut batcher)),
         };
         if walked.and_then(|()| self.hand(Walked::End)).is_err() {
             return;
         }
         while let Ok(paths) = self.again.recv() {
-            let mut batcher = self.batcher();
+            let Ok(mut batcher) = self.batcher() else { return };
             let walked = paths.into_iter().try_for_each(|path| self.look_again(&mut batcher, path));
             let walked = walked.and_then(|()| self.rest(&mut batcher));
             if walked.and_then(|()| self.hand(Walked::End)).is_err() {
@@ -94,7 +92,7 @@ impl Task {
     }
 
     fn walk(&mut self, walker: Walker) -> Result<(), Abandoned> {
-        let mut batcher = self.batcher();
+        let mut batcher = self.batcher()?;
         self.collect(&mut batcher, walker)?;
         self.rest(&mut batcher)
     }
@@ -120,9 +118,15 @@ impl Task {
         Ok(())
     }
 
-    /// A new batcher; the first one includes the setup.
-    fn batcher(&mut self) -> Batcher {
-        self.setup.take().map_or_else(Batcher::new, Batcher::with_setup)
+    /// A new batcher; the first one includes the setup, or its last part, if earlier ones had to go in
+    /// batches of their own.
+    fn batcher(&mut self) -> Result<Batcher, Abandoned> {
+        let mut batcher = Batcher::new();
+        while let Some(part) = self.setup.pop_front() {
+            self.rest(&mut batcher)?;
+            batcher = Batcher::with_setup(part);
+        }
+        Ok(batcher)
     }
 
     fn rest(&self, batcher: &mut Batcher) -> Result<(), Abandoned> {

@@ -78,7 +78,7 @@ impl Outgoing {
         let (presence, dry_run) =
             (self.targets[target].presence(), self.config.mode.changes_nothing());
         let Some(batch) = self.sending.batches.get_mut(number) else { return };
-        if batch.need(target, presence, &runs, dry_run) && dry_run {
+        if batch.need(target, presence, &runs, dry_run) {
             self.outbox.event(Event::Needs(number, target, runs));
         }
     }
@@ -87,8 +87,7 @@ impl Outgoing {
         let presence = self.targets[target].presence();
         let Some(batch) = self.sending.batches.get_mut(number) else { return };
         if batch.outcomes(target, presence, &runs) {
-            let wanted = batch.wanted().clone();
-            self.outbox.event(Event::Outcomes(number, target, runs, wanted));
+            self.outbox.event(Event::Outcomes(number, target, runs));
         }
     }
 

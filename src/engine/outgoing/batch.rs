@@ -193,11 +193,6 @@ impl OutgoingBatch {
         self.wanted.contains(entry)
     }
 
-    /// The entries whose bytes anyone needs.
-    pub(super) fn wanted(&self) -> &Bits<EntryNo> {
-        &self.wanted
-    }
-
     /// Whether a block that anyone needs holds bytes of an entry.
     pub(super) fn sends(&self, entry: EntryNo) -> bool {
         let Some(slot) = self.layout.slot(entry) else { return false };

@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 
 use super::batch::OutgoingBatch;
 use super::target::Presence;
-use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo};
-use crate::wire::bits::Bits;
+use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo, TargetNo};
 use crate::wire::poll::Mark;
 
 /// The most batches kept for targets that lag.
@@ -77,16 +76,15 @@ impl Batches {
         number
     }
 
-    /// Takes out the first batch if it is done by all targets that are left; gives its number and the
-    /// entries whose bytes anyone needed.
-    pub(super) fn pop_done(&mut self) -> Option<(BatchNo, Bits<EntryNo>)> {
+    /// Takes out the first batch if it is done by all targets that are left.
+    pub(super) fn pop_done(&mut self) -> Option<BatchNo> {
         if self.list.front()?.awaited().done_by_any > 0 {
             return None;
         }
-        let batch = self.list.pop_front()?;
+        self.list.pop_front()?;
         let number = self.first;
         self.first = number.next();
-        Some((number, batch.wanted().clone()))
+        Some(number)
     }
 
     /// Nothing of them is to be done any more.
@@ -219,6 +217,7 @@ mod tests {
     use super::*;
     use crate::engine::outgoing::batch;
     use crate::engine::outgoing::target::{self, Targets};
+    use crate::ids::EntryNo;
     use crate::wire::feedback::State;
     use crate::wire::outcome::{Need, Outcome, Runs};
 
@@ -325,8 +324,8 @@ mod tests {
         batches.set_presence(B, ACTIVE, Presence::Suspended);
         assert!(!batches.await_anything() && batches.pop_done().is_none());
         batches.set_presence(B, Presence::Suspended, Presence::Gone);
-        assert_eq!(batches.pop_done().map(|(at, _)| at), Some(number(1)));
-        assert_eq!(batches.pop_done().map(|(at, _)| at), Some(number(2)));
+        assert_eq!(batches.pop_done(), Some(number(1)));
+        assert_eq!(batches.pop_done(), Some(number(2)));
         assert!(batches.is_empty() && batches.pop_done().is_none());
         assert_eq!(batches.first(), number(3));
         assert!(batches.get(number(2)).is_none());

@@ -313,8 +313,8 @@ impl Outgoing {
                 self.outbox.event(Event::Verify(number));
             }
         }
-        while let Some((number, wanted)) = self.sending.pop_done() {
-            self.outbox.event(Event::Closed(number, wanted));
+        while let Some(number) = self.sending.pop_done() {
+            self.outbox.event(Event::Closed(number));
         }
         if input == Input::Ended && self.sending.batches.is_empty() {
             if self.config.mode.spools() {

@@ -4,9 +4,8 @@ use super::batches::Batches;
 use super::flow::{Flow, Limits};
 use super::repair::{Block, Repairs, Run, Stream, Who};
 use super::target::Presence;
-use crate::ids::{BatchNo, BlockRange, EntryNo, PollNo, TargetNo};
+use crate::ids::{BatchNo, BlockRange, PollNo, TargetNo};
 use crate::time::Time;
-use crate::wire::bits::Bits;
 use crate::wire::feedback::Status;
 
 /// The batches, and what of them is on its way.
@@ -131,9 +130,8 @@ impl Sending {
         missed
     }
 
-    /// Takes out the first batch if it is done by all targets that are left; gives its number and the
-    /// entries whose bytes anyone needed.
-    pub(super) fn pop_done(&mut self) -> Option<(BatchNo, Bits<EntryNo>)> {
+    /// Takes out the first batch if it is done by all targets that are left.
+    pub(super) fn pop_done(&mut self) -> Option<BatchNo> {
         let done = self.batches.pop_done()?;
         self.repairs.forget_below(self.batches.first());
         Some(done)
@@ -151,6 +149,7 @@ mod tests {
     use super::*;
     use crate::engine::outgoing::batch;
     use crate::engine::outgoing::target::{self, Targets};
+    use crate::ids::EntryNo;
     use crate::ids::{BlockNo, blocks};
     use crate::time::Span;
     use crate::wire::feedback::{BatchStatus, State};

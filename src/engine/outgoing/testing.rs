@@ -55,9 +55,11 @@ impl Driver {
         self.outgoing.batch(self.now, manifest.emit().into(), 2, layout)
     }
 
-    /// All events that there are.
+    /// All events that there are; of what is needed only where nothing else tells what a target said.
     pub(super) fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.outgoing.poll_event()).collect()
+        let dry_run = self.outgoing.config.mode.changes_nothing();
+        let events = std::iter::from_fn(|| self.outgoing.poll_event());
+        events.filter(|event| dry_run || !matches!(event, Event::Needs(..))).collect()
     }
 
     /// Sends all there is to send: the kinds of packets and where they go.

@@ -7,7 +7,6 @@ use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::ids::{BatchNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::time::Span;
-use crate::wire::bits::Bits;
 use crate::wire::header::Header;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
 
@@ -74,14 +73,14 @@ pub enum Event {
     /// Compare the files of this batch with its manifest once more, then call
     /// [`Outgoing::verified`](super::Outgoing::verified).
     Verify(BatchNo),
-    /// What a target needs, in a dry run.
+    /// What a target needs.
     Needs(BatchNo, TargetNo, Runs<Need>),
-    /// What a target did; and the entries whose bytes any target needed.
-    Outcomes(BatchNo, TargetNo, Runs<Outcome>, Bits<EntryNo>),
+    /// What a target did.
+    Outcomes(BatchNo, TargetNo, Runs<Outcome>),
     /// These entries were struck and must be offered again, or given up.
     Struck(BatchNo, Vec<(EntryNo, Reason)>),
-    /// The batch is done, by all that are left. These entries' bytes were needed by any.
-    Closed(BatchNo, Bits<EntryNo>),
+    /// The batch is done, by all that are left.
+    Closed(BatchNo),
     /// A target is silent, and nobody waits for it any more.
     Suspended(TargetNo),
     /// A target answers again.

@@ -231,13 +231,13 @@ impl Sender {
                 outgoing.verified(now, batch, &changed);
                 self.change(batch, When::Committed);
             }
-            Event::Outcomes(_, target, runs, _) => {
+            Event::Outcomes(_, target, runs) => {
                 self.outcomes[target.index()] += runs.iter().count() as u64;
             }
-            Event::Needs(_, target, runs) => {
+            Event::Needs(_, target, runs) if self.dry_run => {
                 self.outcomes[target.index()] += runs.iter().count() as u64
             }
-            Event::Closed(batch, _) => self.open.retain(|open| open.number != batch),
+            Event::Closed(batch) => self.open.retain(|open| open.number != batch),
             Event::Gone(target, why) => self.gone[target.index()] = Some(why),
             Event::Finished => self.finished = Some(now),
             Event::Struck(batch, entries) => self.offer_again(batch, &entries),
@@ -247,7 +247,7 @@ impl Sender {
             }
             Event::Ran(target, deleted, _) => self.deleted[target.index()] += deleted,
             Event::Page(target, names) => self.named[target.index()] += names.len() as u64,
-            Event::Shared(..) => {}
+            Event::Needs(..) | Event::Shared(..) => {}
             Event::Suspended(_) => self.suspended += 1,
             Event::Resumed(_) => self.resumed += 1,
         }

@@ -223,8 +223,8 @@ fn what_a_transfer_cannot_be_about_ends_it() {
     let to = TempDir::new("to");
     to.write("f", "1");
     let mut disk = to.disk();
-    let bad = Setup { path: path("x"), patterns: vec![9, 9, 9] };
-    let trailing = Setup { path: path("x"), patterns: vec![0, 0] };
+    let bad = Setup { path: path("x"), more: false, patterns: vec![9, 9, 9] };
+    let trailing = Setup { path: path("x"), more: false, patterns: vec![0, 0] };
     let base = setup(&RelPath::base(), &[]);
     for (setup, mode) in [(bad, DELETE), (trailing, DELETE), (base, GONE)] {
         let mut transfer = Transfer::new(5, mode);
@@ -238,9 +238,10 @@ fn what_a_transfer_cannot_be_about_ends_it() {
     let mut transfer = Transfer::new(6, GONE);
     let first = Batcher::with_setup(setup(&path("f"), &[])).finish().unwrap();
     transfer.plan(&mut disk, &first);
-    transfer.plan(&mut disk, &first);
     let other = Batcher::with_setup(setup(&path("g"), &[])).finish().unwrap();
-    assert!(matches!(transfer.try_plan(&mut disk, &other).1, DiskAnswer::Fatal { .. }));
+    for later in [first, other] {
+        assert!(matches!(transfer.try_plan(&mut disk, &later).1, DiskAnswer::Fatal { .. }));
+    }
 }
 
 #[test]

@@ -164,9 +164,10 @@ fn patterns(bytes: &[u8]) -> bool {
             patterns.excludes(&path, false);
         }
     }
-    let mut again = Vec::new();
-    patterns.emit(&mut again);
-    same(&patterns, Patterns::parse(&mut Reader::new(&again)))
+    let mut again = Patterns::default();
+    let parts = patterns.emit(2_000);
+    let read = parts.iter().try_for_each(|part| again.extend(&mut Reader::new(part)));
+    same(&patterns, read.map(|()| again))
 }
 
 fn path(bytes: &[u8]) -> bool {

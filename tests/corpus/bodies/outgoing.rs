@@ -263,7 +263,7 @@ impl World {
                 Event::Tallied(_) => {
                     self.outgoing.decide(self.now, input.flag(), input.flag());
                 }
-                Event::Outcomes(number, target, runs, _) => {
+                Event::Outcomes(number, target, runs) => {
                     assert!(target.index() < self.targets.into());
                     let entries = self.entries(number);
                     assert!(runs.iter().all(|(entry, _)| entry.get() < entries));
