@@ -116,6 +116,8 @@ pub enum Code {
     BaseChanged,
     /// The number of entries of a host that were not tried, for want of room.
     NotTried,
+    /// Attributes that a host may not set, or cannot keep.
+    NotSet,
     /// Two names are one entry on a host.
     SameName,
     /// A file kept changing while it was read.
@@ -171,6 +173,7 @@ impl Code {
         (Code::BaseMissing, "base_missing"),
         (Code::BaseChanged, "base_changed"),
         (Code::NotTried, "not_tried"),
+        (Code::NotSet, "not_set"),
         (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),

@@ -22,6 +22,7 @@ enum Means {
     MaxDelete,
     IgnoreTimes,
     Checksum,
+    LaxAttributes,
 }
 
 /// One option.
@@ -137,6 +138,15 @@ const OPTIONS: &[Opt] = &[
         offered: |offer, _| offer.compare,
         help: "compare contents instead of time and size",
     },
+    Opt {
+        means: Means::LaxAttributes,
+        letter: None,
+        long: Some("lax-attributes"),
+        value: None,
+        verbs: SENDS,
+        offered: |offer, _| offer.compare,
+        help: "attributes that cannot be set there are no error",
+    },
 ];
 
 impl Opt {
@@ -223,6 +233,7 @@ pub(super) struct Args {
     pub(super) max_delete: Option<u64>,
     pub(super) ignore_times: bool,
     pub(super) checksum: bool,
+    pub(super) lax_attributes: bool,
     pub(super) targets: Vec<String>,
     pub(super) group: Option<String>,
     path: Option<Vec<u8>>,
@@ -305,6 +316,7 @@ impl Args {
             Means::Force => self.force = true,
             Means::IgnoreTimes => self.ignore_times = true,
             Means::Checksum => self.checksum = true,
+            Means::LaxAttributes => self.lax_attributes = true,
             Means::Host => {
                 let host = text().ok_or(UsageError::NoHost)?;
                 if !self.targets.contains(&host) {

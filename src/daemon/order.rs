@@ -29,6 +29,7 @@ pub(super) struct Order {
     pub(super) mode: Mode,
     pub(super) force: bool,
     pub(super) max_delete: Option<u64>,
+    pub(super) lax_attributes: bool,
     checksum: bool,
     group: Option<String>,
     patterns: Arc<Patterns>,
@@ -52,6 +53,7 @@ enum Halves {
 
 impl Order {
     pub(super) fn new(command: Transfer, patterns: &Arc<Patterns>, caller: Caller) -> Self {
+        let lax_attributes = command.lax_attributes;
         let Transfer { mode, scope, checksum, force, max_delete, targets, group, path, .. } =
             command;
         let (patterns, halves) = (Arc::clone(patterns), Halves::None);
@@ -62,6 +64,7 @@ impl Order {
             mode,
             force,
             max_delete,
+            lax_attributes,
             checksum,
             group,
             patterns,

@@ -18,7 +18,15 @@ use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::manifest::{Entry, Kind};
-use crate::wire::outcome::{Need, Outcome, Reason};
+use crate::wire::outcome::{Lacks, Need, Outcome, Reason};
+
+/// What became of an entry of which attributes were set.
+fn applied(applied: Applied) -> Outcome {
+    match applied.lacks {
+        Lacks::NONE => Outcome::Updated,
+        lacks => Outcome::Lacking { updated: applied.access || applied.mtime, lacks },
+    }
+}
 
 impl Disk {
     pub(super) fn commit(
@@ -112,7 +120,16 @@ impl Disk {
                     transfer.opened.try_again(entry.path.as_bytes());
                 },
             };
+            let lacks = planned.lacks.get(&EntryNo::of(at)).copied().unwrap_or_default();
+            let is_device = matches!(entry.kind, Kind::Char(..) | Kind::Block(..));
             let outcome = match outcome {
+                // Root makes devices; where it may not, as in a container, that is nobody's fault.
+                Outcome::Failed(Reason::Os(errno::EPERM)) if is_device && self.rights.is_root() => {
+                    Outcome::Lacking { updated: false, lacks: Lacks::DEVICE }
+                }
+                Outcome::Updated | Outcome::Skipped if lacks != Lacks::NONE => {
+                    Outcome::Lacking { updated: outcome == Outcome::Updated, lacks }
+                }
                 Outcome::Failed(Reason::DirectoryInPlace) if spools => {
                     let staged = planned.staged.get_mut(at).and_then(Option::take);
                     let late = self.put_later(transfer, entry, staged);
@@ -236,7 +253,7 @@ impl Disk {
             (_, Need::Attributes) => {
                 touched.others = true;
                 let done = self.apply(transfer, entry, examined);
-                done.map(|_| Outcome::Updated).map_err(|e| reason(&e))
+                done.map(applied).map_err(|e| reason(&e))
             }
             (_, Need::All) => match staged {
                 Some(Ok(one)) if is_whole => {
@@ -336,7 +353,12 @@ impl Disk {
                 !known.created && (known.differs || (applied.access && !opened_up))
             }
         };
-        Ok(if news { Outcome::Updated } else { Outcome::Skipped })
+        let (updated, lacks) = (news, applied.lacks);
+        Ok(match (lacks, updated) {
+            (Lacks::NONE, true) => Outcome::Updated,
+            (Lacks::NONE, false) => Outcome::Skipped,
+            _ => Outcome::Lacking { updated, lacks },
+        })
     }
 
     fn apply(

@@ -30,7 +30,7 @@ use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Digest, Manifest};
-use crate::wire::outcome::{Need, Reason};
+use crate::wire::outcome::{Lacks, Need, Reason};
 
 /// How a disk works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -140,6 +140,8 @@ pub(super) struct PlannedBatch {
     pub needs: Vec<Need>,
     /// What was found for the entries whose attributes are to be changed.
     pub examined: BTreeMap<EntryNo, Examined>,
+    /// What entries lack, because this process may not set it.
+    pub lacks: BTreeMap<EntryNo, Lacks>,
     /// What each entry has in staging, or why staging it failed.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, while it is open here.

@@ -7,6 +7,7 @@ use super::folding::Folding;
 use super::identity::ObjectId;
 use super::paths::above;
 use crate::wire::manifest::Entry;
+use crate::wire::outcome::Lacks;
 
 /// The most directories that a transfer can have open. A walk has 2,048 at most, as no path is deeper;
 /// the batches in flight can open and close some more.
@@ -29,6 +30,8 @@ pub(super) struct OpenDir {
     pub lacks_owner_access: bool,
     /// This transfer has created it.
     pub created: bool,
+    /// What it lacks although its attributes need nothing.
+    pub lacks: Lacks,
     /// What is in its place, and is no directory.
     pub replaces: Option<ObjectId>,
     /// Its permission bits before they were changed to work in it, if they were.
@@ -79,6 +82,7 @@ impl Opened {
                 lacks_owner_access: false,
                 created: false,
                 replaces: None,
+                lacks: Lacks::NONE,
                 original_mode: None,
                 folding: Folding::default(),
                 failed: false,

@@ -48,6 +48,7 @@ impl Disk {
             ahead: &mut transfer.ahead,
             cancelled: &|| closing.contains(key),
             examined: BTreeMap::new(),
+            lacks: BTreeMap::new(),
             now: None,
             about: transfer.surplus.about().cloned(),
             in_place: BTreeSet::new(),
@@ -62,13 +63,21 @@ impl Disk {
                 entries.map(|(at, entry)| planner.need(entry, &manifest, at)).collect()
             }
         };
-        let (examined, in_place) = (planner.examined, planner.in_place);
+        let (examined, lacks, in_place) = (planner.examined, planner.lacks, planner.in_place);
         if mode.commits_nothing() {
             return self.plan_without_commit(key, batch, &manifest, needs, &in_place);
         }
         let staged = vec![None; manifest.entries.len()];
-        let mut planned =
-            PlannedBatch { manifest, layout, needs, examined, staged, file: None, is_whole: false };
+        let mut planned = PlannedBatch {
+            manifest,
+            layout,
+            needs,
+            examined,
+            lacks,
+            staged,
+            file: None,
+            is_whole: false,
+        };
         self.open_streamed(&mut planned);
         let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {

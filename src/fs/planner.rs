@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 
-use super::attributes::Examined;
+use super::attributes::{Examined, known_of};
 use super::digest::Digester;
 use super::disk::Ahead;
 use super::errors::reason;
@@ -12,7 +12,7 @@ use super::grain::Grain;
 use super::identity::{Identity, ObjectId};
 use super::opened::Opened;
 use super::paths::split;
-use super::rights::{Rights, is_kind};
+use super::rights::{Rights, Wanted, is_kind};
 use super::room::{self, Room};
 use super::root::Dirs;
 use super::staging::Staging;
@@ -23,7 +23,7 @@ use crate::ids::EntryNo;
 use crate::name::{RelPath, STAGING};
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::manifest::{Digest, Entry, Kind, Manifest};
-use crate::wire::outcome::{Need, Reason};
+use crate::wire::outcome::{Lacks, Need, Reason};
 
 /// What `check` reports for something that is missing.
 const MISSING: Need = Need::Failed(Reason::Os(errno::ENOENT));
@@ -43,6 +43,8 @@ pub(super) struct Planner<'a> {
     pub(super) cancelled: &'a dyn Fn() -> bool,
     /// As in [`PlannedBatch`].
     pub(super) examined: BTreeMap<EntryNo, Examined>,
+    /// What entries lack that need nothing.
+    pub(super) lacks: BTreeMap<EntryNo, Lacks>,
     /// The time in seconds, once it was looked at.
     pub(super) now: Option<i64>,
     /// What the transfer is about, if that is known.
@@ -55,6 +57,20 @@ pub(super) struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Notes what an entry lacks that needs nothing.
+    fn note_lacks(&mut self, entry: &Entry, stat: &Stat, at: EntryNo) {
+        let lacks = self.lacks(entry, stat);
+        if lacks != Lacks::NONE {
+            self.lacks.insert(at, lacks);
+        }
+    }
+
+    fn lacks(&self, entry: &Entry, stat: &Stat) -> Lacks {
+        let (grain, _) = known_of(self.staging, stat);
+        let time = [(Lacks::TIME, !grain.in_range(entry.mtime))];
+        self.rights.lacks(entry, Wanted::of(stat)).and(Lacks::of(time))
+    }
+
     /// Whether nothing that is planned will be carried out.
     fn commits_nothing(&self) -> bool {
         self.readonly || self.mode.commits_nothing()
@@ -156,11 +172,11 @@ impl Planner<'_> {
     }
 
     fn grain(&self, stat: &Stat) -> Grain {
-        self.staging.map_or(Grain::EXACT, |staging| staging.grain(stat))
+        known_of(self.staging, stat).0
     }
 
     fn differ(&self, entry: &Entry, stat: &Stat, proven: bool) -> bool {
-        self.rights.differ(entry, stat, self.grain(stat), proven)
+        self.rights.differ(entry, stat, known_of(self.staging, stat), proven)
     }
 
     /// Why the sender's name at `path`, which is `found` here, cannot be an entry of its own, if it cannot.
@@ -207,7 +223,9 @@ impl Planner<'_> {
         }
         let path = entry.path.as_bytes();
         let above = self.opened.folding(split(path).0).and_then(|above| above.folds());
+        let lacks = stat.as_ref().map_or(Lacks::NONE, |stat| self.lacks(entry, stat));
         if let Some(known) = self.opened.get(path) {
+            known.lacks = lacks;
             known.folding.inherit(above, stat.is_some());
             known.replaces = replaces;
         }
@@ -238,7 +256,12 @@ impl Planner<'_> {
             Some(dir) if !dir.existed && self.mode.is_check() => Need::Silent,
             Some(dir) if dir.existed && dir.differs => Need::Attributes,
             Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
-            Some(_) => Need::Skip,
+            Some(dir) => {
+                if dir.lacks != Lacks::NONE {
+                    self.lacks.insert(at, dir.lacks);
+                }
+                Need::Skip
+            }
             None => self.attributes(entry, at),
         };
         if idle || matches!(need, Need::Skip | Need::Silent) {
@@ -253,6 +276,7 @@ impl Planner<'_> {
         match self.look(&entry.path) {
             Ok(Some(stat)) if stat.kind == FileType::Directory => {
                 if !self.differ(entry, &stat, false) {
+                    self.note_lacks(entry, &stat, at);
                     return Need::Skip;
                 }
                 self.examined.insert(at, Examined::object(ObjectId::of(&stat)));
@@ -296,12 +320,21 @@ impl Planner<'_> {
             Ok(false) => Need::All,
             Ok(true) if self.is_unsure(entry, &stat, manifest.age(at)) => Need::Unsure,
             Ok(true) if !self.differ(entry, &stat, proven) => {
+                self.note_lacks(entry, &stat, at);
                 if proven {
                     self.compared(entry, &stat);
                 }
                 Need::Skip
             }
-            Ok(true) if !self.mode.is_check() && self.rights.must_replace(entry, &stat, proven) => {
+            Ok(true)
+                if !self.mode.is_check()
+                    && self.rights.must_replace(
+                        entry,
+                        &stat,
+                        known_of(self.staging, &stat).1,
+                        proven,
+                    ) =>
+            {
                 Need::All
             }
             Ok(true) => {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::attributes::set_attributes;
+use super::attributes::{give, set_attributes};
 use super::disk::{Disk, StagedFile, never_planned};
 use super::errors::reason;
 use super::paths::split;
-use super::rights::{Rights, Wanted, changes};
+use super::rights::{Keeps, Rights, Wanted};
 use super::root::Dirs;
 use super::staging::{PlaceId, Staged, Staging, create};
 use crate::engine::disk_job::{Body, DiskAnswer, TransferKey};
@@ -16,7 +16,7 @@ use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, FileType};
 use crate::wire::manifest::{Entry, Kind};
-use crate::wire::outcome::{Need, Reason};
+use crate::wire::outcome::{Lacks, Need, Reason};
 
 impl Disk {
     pub(super) fn stage(
@@ -81,10 +81,15 @@ impl Disk {
                 }
             };
             transfer.room.note(stager.dirs, dir, &made);
-            if let (Some(Ok(before)), Err(_)) = (*room, made) {
+            if let (Some(Ok(before)), Err(_)) = (*room, &made) {
                 stager.staging.discard(before);
             }
-            *room = Some(made);
+            *room = Some(made.map(|(staged, lacks)| {
+                if lacks != Lacks::NONE {
+                    planned.lacks.insert(EntryNo::of(at), lacks);
+                }
+                staged
+            }));
         }
         planned.is_whole = true;
         if !self.config.fsync {
@@ -121,22 +126,23 @@ impl Stager<'_> {
     }
 
     /// Creates what `entry` describes; `bytes` are its content if it is a file.
-    fn make(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<Staged> {
+    fn make(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<(Staged, Lacks)> {
         let place = self.place(split(entry.path.as_bytes()).0)?;
-        let fresh = self.staging.fresh(place)?;
+        let (fresh, keeps, grain) = self.staging.fresh(place)?;
         let (rights, fsync) = (self.rights, self.fsync);
-        let (mode, has) = fresh.with(entry, rights);
+        let (mode, has) = fresh.with(entry, rights, keeps);
+        let time = Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]);
         let make = |dir: BorrowedFd<'_>, name: &[u8]| {
             let made = match entry.kind {
                 Kind::File { .. } => create(dir, name, mode).and_then(|file| {
                     (&file).write_all(bytes)?;
-                    set_attributes(&file, entry, rights, has)?;
+                    let lacks = set_attributes(&file, entry, (rights, keeps), has)?;
                     if fsync {
                         fsat::start_writeback(file.as_fd());
                     }
-                    Ok(())
+                    Ok(lacks)
                 }),
-                _ => make_node(dir, name, entry, rights, fresh.private()),
+                _ => make_node(dir, name, entry, (rights, keeps), fresh.private()),
             };
             // Remove what is incomplete, unless the name was taken: then it is not ours.
             made.inspect_err(|e| {
@@ -145,7 +151,7 @@ impl Stager<'_> {
                 }
             })
         };
-        self.staging.make(place, rights, make).map(|(staged, ())| staged)
+        self.staging.make(place, rights, make).map(|(staged, lacks)| (staged, lacks.and(time)))
     }
 
     /// Sets the attributes of the streamed file.
@@ -154,13 +160,13 @@ impl Stager<'_> {
         entry: &Entry,
         staged: Staged,
         file: BorrowedFd<'_>,
-    ) -> io::Result<Staged> {
-        let has = self.staging.fresh(staged.place())?.private();
-        set_attributes(&file, entry, self.rights, has)?;
+    ) -> io::Result<(Staged, Lacks)> {
+        let (fresh, keeps, grain) = self.staging.fresh(staged.place())?;
+        let lacks = set_attributes(&file, entry, (self.rights, keeps), fresh.private())?;
         if self.fsync {
             fsat::start_writeback(file);
         }
-        Ok(staged)
+        Ok((staged, lacks.and(Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]))))
     }
 }
 
@@ -169,9 +175,9 @@ fn make_node(
     dir: BorrowedFd<'_>,
     name: &[u8],
     entry: &Entry,
-    rights: &Rights,
+    (rights, keeps): (&Rights, Keeps),
     fresh: Wanted,
-) -> io::Result<()> {
+) -> io::Result<Lacks> {
     let (kind, rdev) = match &entry.kind {
         Kind::Symlink(target) => {
             fsat::symlink_at(target, dir, name)?;
@@ -194,13 +200,19 @@ fn make_node(
     if stat.kind != kind || (is_device && stat.rdev != rdev) || stat.uid != fresh.uid {
         return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
-    let wanted = rights.wanted(entry, fresh.uid, fresh.gid);
-    let (uid, gid) = changes(wanted, fresh.uid, fresh.gid);
-    if uid.is_some() || gid.is_some() {
-        fsat::chown_fd(fd.as_fd(), uid, gid)?;
+    let wanted = rights.wanted(entry, fresh, keeps);
+    if let Some(wanted) = rights.before_it_goes(wanted, fresh) {
+        if kind != FileType::Symlink && keeps.modes {
+            fsat::chmod_at(dir, name, fd.as_fd(), wanted.mode)?;
+        }
+        fsat::set_mtime_path(dir, name, fd.as_fd(), entry.mtime)?;
+        return Ok(rights.lacks(entry, give(fd.as_fd(), wanted, fresh, rights)?));
     }
-    if kind != FileType::Symlink {
+    let owned = give(fd.as_fd(), wanted, fresh, rights)?;
+    let wanted = if owned == wanted { wanted } else { rights.without_owner(entry, owned, keeps) };
+    if kind != FileType::Symlink && keeps.modes {
         fsat::chmod_at(dir, name, fd.as_fd(), wanted.mode)?;
     }
-    fsat::set_mtime_path(dir, name, fd.as_fd(), entry.mtime)
+    fsat::set_mtime_path(dir, name, fd.as_fd(), entry.mtime)?;
+    Ok(rights.lacks(entry, wanted))
 }

@@ -307,6 +307,7 @@ fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
         (files.delete_before, "--delete-before"),
         (files.ignore_times, "-I"),
         (files.checksum, "--checksum"),
+        (files.lax_attributes, "--lax-attributes"),
     ];
     match newer.iter().find(|(asked, _)| *asked) {
         Some((_, option)) => Err(Failure::TooOld(option)),

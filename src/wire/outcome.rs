@@ -204,6 +204,52 @@ pub enum SpoolCode {
     Failed(Reason),
 }
 
+/// Kinds of attributes that could not be set.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Lacks(u8);
+
+impl Lacks {
+    /// None.
+    pub const NONE: Lacks = Lacks(0);
+    /// Its owner.
+    pub const OWNER: Lacks = Lacks(1);
+    /// Its group.
+    pub const GROUP: Lacks = Lacks(2);
+    /// Its permission bits.
+    pub const MODE: Lacks = Lacks(4);
+    /// Its time.
+    pub const TIME: Lacks = Lacks(8);
+    /// It is a device, and was not made.
+    pub const DEVICE: Lacks = Lacks(16);
+    /// Each kind, with what is said of it.
+    pub const KINDS: [(Lacks, &str); 5] = [
+        (Lacks::OWNER, "owner cannot be set"),
+        (Lacks::GROUP, "group cannot be set"),
+        (Lacks::MODE, "permission bits cannot be set"),
+        (Lacks::TIME, "time cannot be kept"),
+        (Lacks::DEVICE, "devices cannot be made"),
+    ];
+
+    /// Those of the kinds that are lacking.
+    pub fn of(kinds: impl IntoIterator<Item = (Lacks, bool)>) -> Self {
+        kinds
+            .into_iter()
+            .filter(|(_, lacks)| *lacks)
+            .fold(Lacks::NONE, |all, (one, _)| all.and(one))
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Lacks) -> Self {
+        Lacks(self.0 | other.0)
+    }
+
+    /// Whether `kind` is among them.
+    pub fn has(self, kind: Lacks) -> bool {
+        self.0 & kind.0 != 0
+    }
+}
+
 /// What a target did with one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -213,6 +259,13 @@ pub enum Outcome {
     Updated,
     /// The target never receives.
     ReadOnly,
+    /// As one of the first two, but for attributes that the target may not set, or cannot keep.
+    Lacking {
+        /// It was brought up to date in all else.
+        updated: bool,
+        /// What it lacks.
+        lacks: Lacks,
+    },
     /// It failed.
     Failed(Reason),
     /// It is below a directory that failed; only the directory itself is reported.
@@ -225,6 +278,9 @@ pub enum Outcome {
 }
 
 const FIRST_REASON: u32 = 16;
+/// Above all reasons: [`Outcome::Lacking`], with the kinds added.
+const LACKING: u32 = 0xf000_0000;
+const LACKING_UPDATED: u32 = 0x100;
 
 fn reason_of(number: u32) -> Result<Reason, Error> {
     Reason::from_code(number.checked_sub(FIRST_REASON).ok_or(Error::Invalid)?)
@@ -285,6 +341,9 @@ impl Code for Outcome {
             Outcome::Silent => 4,
             Outcome::Struck => 5,
             Outcome::Again => 6,
+            Outcome::Lacking { updated, lacks } => {
+                LACKING + u32::from(updated) * LACKING_UPDATED + u32::from(lacks.0)
+            }
             Outcome::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -297,6 +356,14 @@ impl Code for Outcome {
             4 => Outcome::Silent,
             5 => Outcome::Struck,
             6 => Outcome::Again,
+            LACKING.. => {
+                let updated = number & LACKING_UPDATED != 0;
+                let lacks = number - LACKING - u32::from(updated) * LACKING_UPDATED;
+                match u8::try_from(lacks) {
+                    Ok(lacks @ 1..=31) => Outcome::Lacking { updated, lacks: Lacks(lacks) },
+                    _ => return Err(Error::Invalid),
+                }
+            }
             _ => Outcome::Failed(reason_of(number)?),
         })
     }
@@ -444,6 +511,8 @@ mod tests {
             Outcome::Silent,
             Outcome::Struck,
             Outcome::Again,
+            Outcome::Lacking { updated: false, lacks: Lacks::TIME },
+            Outcome::Lacking { updated: true, lacks: Lacks(31) },
             Outcome::Failed(Reason::Os(28)),
             Outcome::Failed(Reason::SameName(0)),
             Outcome::Failed(Reason::SameName(name_number(b"README"))),

@@ -28,6 +28,7 @@ mod hazards;
 mod hostile;
 mod keys;
 mod killed;
+mod lacking_rights;
 mod membership;
 mod mounts;
 mod one_name;

@@ -103,6 +103,13 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "lax-attributes",
+        value: None,
+        help: "attributes that cannot be set there are no error",
+        more: "Owner, group, permission bits or time, or a device. They are a warning then.",
+    },
+    Flag {
+        short: None,
         long: "exclude",
         value: Some("PATTERN"),
         help: "leave out what matches; may be repeated",

@@ -87,6 +87,8 @@ pub struct Files {
     pub ignore_times: bool,
     /// `--checksum`.
     pub checksum: bool,
+    /// `--lax-attributes`.
+    pub lax_attributes: bool,
     /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
     /// `-g`: without spaces and control characters.
@@ -281,6 +283,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("max-delete", &["send", "sync", "dsync"]),
     ("ignore-times", &["send", "sync"]),
     ("checksum", &["send", "sync"]),
+    ("lax-attributes", &["send", "sync"]),
     ("exclude", &["send", "sync", "dsync", "check", "-f"]),
     ("include", &["send", "sync", "dsync", "check", "-f"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
@@ -385,6 +388,7 @@ fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error
         max_delete,
         ignore_times: typed.has("ignore-times"),
         checksum: typed.has("checksum"),
+        lax_attributes: typed.has("lax-attributes"),
         hosts,
         group,
         paths: words.into_iter().map(OsString::into_vec).collect(),

@@ -125,6 +125,11 @@ impl Report {
         target: TargetNo,
         runs: &Runs<Outcome>,
     ) {
+        for (_, outcome) in runs.iter() {
+            if let Outcome::Lacking { lacks, .. } = outcome {
+                self.hosts[target.index()].lack(lacks);
+            }
+        }
         let became = runs.iter().map(|(entry, outcome)| (entry, Became::from(outcome)));
         self.note(shared, number, target, became);
     }
@@ -390,8 +395,8 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
-        let total = &mut self.total;
-        let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total)).collect();
+        let (total, lax) = (&mut self.total, self.order.lax_attributes);
+        let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total, lax)).collect();
         self.say(shared, lines);
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;
