@@ -33,6 +33,7 @@ mod extents;
 pub mod folding;
 pub mod found;
 mod grain;
+mod heritage;
 mod identity;
 mod name_set;
 mod names;

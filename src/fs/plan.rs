@@ -1,11 +1,13 @@
 //! Planning: compares each entry of a batch with what is on disk, and says what it needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::collect::Within;
 use super::disk::{Disk, PlannedBatch, StagedFile};
 use super::errors::reason;
+use super::heritage;
 use super::paths::split;
 use super::planner::Planner;
 use super::rights::PRIVATE;
@@ -129,9 +131,13 @@ impl Disk {
             return;
         };
         let parent = split(entry.path.as_bytes()).0;
+        let heritage = heritage::of(&mut self.dirs, parent, &self.rights);
         let made = staging.place_for(&mut self.dirs, parent, &self.rights).and_then(|place| {
             staging.make(place, &self.rights, |dir, name| {
-                let file = create(dir, name, PRIVATE)?;
+                let file = match &heritage {
+                    Some(from) => heritage::create_as_in(from.as_fd(), dir, name)?.0,
+                    None => create(dir, name, PRIVATE)?,
+                };
                 file.set_len(slot.len).inspect_err(|_| drop(fsat::unlink_at(dir, name)))?;
                 Ok(file)
             })

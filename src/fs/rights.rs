@@ -130,8 +130,13 @@ impl Rights {
         let uid = if any { entry.uid } else { has.uid };
         let gid = if any || self.has_group(entry.gid) { entry.gid } else { has.gid };
         let as_sent = uid == entry.uid && gid == entry.gid;
+        let is_dir = matches!(entry.kind, Kind::Open | Kind::Close { .. });
         let mut mode = entry.mode & if as_sent { 0o7777 } else { !SET_IDS & 0o7777 };
-        if !self.fsetid && !self.has_group(gid) {
+        if is_dir && gid == entry.gid {
+            // On a directory it says which group new files get, and nothing about users.
+            mode |= entry.mode & SET_GID;
+        }
+        if !self.fsetid && !self.has_group(gid) && has.mode & SET_GID == 0 {
             mode &= !SET_GID;
         }
         Wanted { uid, gid, mode: if keeps.modes { mode } else { has.mode } }
@@ -249,6 +254,9 @@ mod tests {
 
     #[test]
     fn set_ids_come_only_with_their_owner_and_group() {
+        let dir = Entry { kind: Kind::Open, ..entry(0o6775, 9, 7) };
+        assert_eq!(wanted(&rights(1, 7, &[]), &dir, 1, 7).mode, 0o2775, "a group's directory");
+        assert_eq!(wanted(&rights(1, 5, &[]), &dir, 1, 5).mode, 0o775, "of another group");
         let root = rights(0, 0, &[]);
         let sent = entry(0o6755, 65_536, 7);
         assert_eq!(wanted(&root, &sent, 0, 0), Wanted { uid: 65_536, gid: 7, mode: 0o6755 });

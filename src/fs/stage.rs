@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::attributes::{give, set_attributes};
 use super::disk::{Disk, StagedFile, never_planned};
 use super::errors::reason;
+use super::heritage;
 use super::paths::split;
 use super::rights::{Keeps, Rights, Wanted};
 use super::root::Dirs;
@@ -41,6 +43,7 @@ impl Disk {
             rights: &self.rights,
             fsync: self.config.fsync,
             places: HashMap::new(),
+            heritage: HashMap::new(),
         };
         let in_memory = match &body {
             Body::Memory(bytes) => &bytes[..],
@@ -113,6 +116,8 @@ struct Stager<'a> {
     fsync: bool,
     /// By the directory that something will be renamed into.
     places: HashMap<Vec<u8>, PlaceId>,
+    /// By the same: the directory that files inherit from, if that makes a difference.
+    heritage: HashMap<Vec<u8>, Option<Arc<OwnedFd>>>,
 }
 
 impl Stager<'_> {
@@ -125,6 +130,15 @@ impl Stager<'_> {
         Ok(place)
     }
 
+    fn heritage(&mut self, parent: &[u8]) -> Option<Arc<OwnedFd>> {
+        if let Some(known) = self.heritage.get(parent) {
+            return known.clone();
+        }
+        let found = heritage::of(self.dirs, parent, self.rights).map(Arc::new);
+        self.heritage.insert(parent.to_vec(), found.clone());
+        found
+    }
+
     /// Creates what `entry` describes; `bytes` are its content if it is a file.
     fn make(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<(Staged, Lacks)> {
         let place = self.place(split(entry.path.as_bytes()).0)?;
@@ -132,9 +146,14 @@ impl Stager<'_> {
         let (rights, fsync) = (self.rights, self.fsync);
         let (mode, has) = fresh.with(entry, rights, keeps);
         let time = Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]);
+        let heritage = self.heritage(split(entry.path.as_bytes()).0);
+        let made_file = |dir: BorrowedFd<'_>, name: &[u8]| match &heritage {
+            Some(from) => heritage::create_as_in(from.as_fd(), dir, name),
+            None => Ok((create(dir, name, mode)?, has)),
+        };
         let make = |dir: BorrowedFd<'_>, name: &[u8]| {
             let made = match entry.kind {
-                Kind::File { .. } => create(dir, name, mode).and_then(|file| {
+                Kind::File { .. } => made_file(dir, name).and_then(|(file, has)| {
                     (&file).write_all(bytes)?;
                     let lacks = set_attributes(&file, entry, (rights, keeps), has)?;
                     if fsync {
@@ -161,8 +180,9 @@ impl Stager<'_> {
         staged: Staged,
         file: BorrowedFd<'_>,
     ) -> io::Result<(Staged, Lacks)> {
-        let (fresh, keeps, grain) = self.staging.fresh(staged.place())?;
-        let lacks = set_attributes(&file, entry, (self.rights, keeps), fresh.private())?;
+        let (_, keeps, grain) = self.staging.fresh(staged.place())?;
+        let has = Wanted::of(&fsat::stat_fd(file)?);
+        let lacks = set_attributes(&file, entry, (self.rights, keeps), has)?;
         if self.fsync {
             fsat::start_writeback(file);
         }

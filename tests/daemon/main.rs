@@ -25,6 +25,7 @@ mod forged;
 mod garbage;
 mod groups;
 mod hazards;
+mod heritage;
 mod hostile;
 mod keys;
 mod killed;
