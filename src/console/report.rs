@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use super::command::Form;
 use super::json::quoted;
 use crate::name::{Escaped, HostName, NodeId};
+use crate::wire::hello::Foreign;
 use crate::wire::outcome::Reason;
 
 /// One member as seen by the answering daemon.
@@ -37,13 +38,16 @@ pub struct MemberRow {
     pub last_heard_s: u64,
 }
 
-/// A daemon that was heard but is not a member, because it has a different key.
+/// A daemon that was heard but is not a member, because it has a different key or another version of
+/// the protocol.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StrangerRow {
     /// The address that its packets come from.
     pub address: Ipv4Addr,
-    /// What it has: "a key", "no key", "another key".
-    pub has: &'static str,
+    /// What it has: "a key", "no key", "another key", or which version of the protocol.
+    pub has: String,
+    /// What is known of one that has another version of the protocol.
+    pub foreign: Option<Foreign>,
     /// Seconds since the last packet from it.
     pub last_heard_s: u64,
 }
@@ -127,10 +131,16 @@ fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow]) -> String {
     let strangers: Vec<String> = strangers
         .iter()
         .map(|row| {
+            let foreign = row.foreign.as_ref();
+            let text = |text: Option<&str>| text.map_or("null".to_owned(), quoted);
+            let protocol = foreign.map_or("null".to_owned(), |of| of.protocol.to_string());
             format!(
-                "{{\"address\":\"{}\",\"has\":{},\"last_heard_s\":{}}}",
+                "{{\"address\":\"{}\",\"has\":{},\"name\":{},\"version\":{},\"protocol\":{protocol},\
+                 \"last_heard_s\":{}}}",
                 row.address,
-                quoted(row.has),
+                quoted(&row.has),
+                text(foreign.and_then(|of| Some(of.name.as_ref()?.as_str()))),
+                text(foreign.and_then(|of| of.version.as_deref())),
                 row.last_heard_s,
             )
         })
@@ -141,10 +151,12 @@ fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow]) -> String {
 /// Packets dropped since the start, by reason.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Dropped {
-    /// Truncated, of another version, or of an unknown kind.
+    /// Truncated, or of an unknown kind.
     pub invalid: u64,
     /// With a wrong checksum or MAC.
     pub damaged: u64,
+    /// Of daemons with another version of the protocol.
+    pub other_version: u64,
     /// Sealed with another key, or sealed where this daemon has no key, or not sealed where it has
     /// one.
     pub other_key: u64,
@@ -157,10 +169,11 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    fn named(&self) -> [(&'static str, u64); 6] {
+    fn named(&self) -> [(&'static str, u64); 7] {
         [
             ("invalid", self.invalid),
             ("damaged", self.damaged),
+            ("other version", self.other_version),
             ("other key", self.other_key),
             ("replayed", self.replayed),
             ("strangers", self.strangers),
@@ -323,8 +336,12 @@ mod tests {
         let second = text.lines().next().unwrap().split_whitespace().nth(1);
         assert_eq!(second, Some("10.0.0.2"));
         assert_eq!(members(&[], &[], Form::Table), "Total: 0 members\n");
-        let strangers =
-            [StrangerRow { address: [10, 0, 0, 9].into(), has: "no key", last_heard_s: 7 }];
+        let strangers = [StrangerRow {
+            address: [10, 0, 0, 9].into(),
+            has: "no key".to_owned(),
+            foreign: None,
+            last_heard_s: 7,
+        }];
         assert_eq!(members(&rows, &strangers, Form::Table), text);
         assert_eq!(
             members(&[], &strangers, Form::Verbose),
@@ -333,6 +350,7 @@ mod tests {
         assert_eq!(
             members(&[], &strangers, Form::Json),
             "{\"members\":[],\"strangers\":[{\"address\":\"10.0.0.9\",\"has\":\"no key\",\
+             \"name\":null,\"version\":null,\"protocol\":null,\
              \"last_heard_s\":7}]}\n"
         );
     }
@@ -412,7 +430,7 @@ mod tests {
              \"confined\":\"no new privileges, Landlock 7\",\"mfalloc\":0,\"recvsize\":8388608,\"sendsize\":8388608,\"sendrate_mbps\":7,\
              \"sendrate_limit_mbps\":100,\"commands\":[{\"client\":2,\"line\":\"send -r x\"}],\
              \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"],\"dropped\":\
-             {\"invalid\":0,\"damaged\":3,\"other_key\":4,\"replayed\":0,\"strangers\":0,\
+             {\"invalid\":0,\"damaged\":3,\"other_version\":0,\"other_key\":4,\"replayed\":0,\"strangers\":0,\
              \"foreign\":0}}\n"
         );
         assert!(idle().json().contains("\"sendrate_mbps\":null"));

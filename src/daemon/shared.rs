@@ -29,6 +29,8 @@ pub(super) struct Peer {
 pub(super) struct Counters {
     pub(super) received: AtomicU64,
     pub(super) bad_header: AtomicU64,
+    /// Of daemons with another version of the protocol.
+    pub(super) other_version: AtomicU64,
     pub(super) bad_trailer: AtomicU64,
     pub(super) strangers: AtomicU64,
     pub(super) foreign: AtomicU64,

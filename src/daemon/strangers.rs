@@ -2,9 +2,11 @@
 //! version of the protocol.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::time::{Span, Time};
+use crate::wire::hello::Foreign;
 
 /// The most addresses that are remembered.
 const MOST: usize = 64;
@@ -17,7 +19,7 @@ const KEPT: Span = Span::from_secs(600);
 const SUSPECT: u8 = 3;
 
 /// Why a daemon cannot take part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Strange {
     /// It has no key, and this daemon has one.
     Unkeyed,
@@ -26,17 +28,17 @@ pub(super) enum Strange {
     /// It has another key.
     OtherKey,
     /// It speaks another version of the protocol.
-    OtherVersion,
+    OtherVersion(Foreign),
 }
 
-impl Strange {
-    /// In words that follow "it has".
-    pub(super) fn words(self) -> &'static str {
+/// In words that follow "it has".
+impl fmt::Display for Strange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Strange::Unkeyed => "no key",
-            Strange::Keyed => "a key",
-            Strange::OtherKey => "another key",
-            Strange::OtherVersion => "another version of the protocol",
+            Strange::Unkeyed => f.write_str("no key"),
+            Strange::Keyed => f.write_str("a key"),
+            Strange::OtherKey => f.write_str("another key"),
+            Strange::OtherVersion(foreign) => foreign.fmt(f),
         }
     }
 }
@@ -90,7 +92,7 @@ impl Strangers {
     /// The strangers heard recently, and how long ago.
     pub(super) fn about(&self, now: Time) -> Vec<(Ipv4Addr, Strange, Span)> {
         let about = self.known.iter().filter(|(_, (_, heard))| now < *heard + ABOUT);
-        about.map(|(addr, (strange, heard))| (*addr, *strange, now.since(*heard))).collect()
+        about.map(|(addr, (strange, heard))| (*addr, strange.clone(), now.since(*heard))).collect()
     }
 }
 

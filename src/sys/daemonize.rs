@@ -70,6 +70,11 @@ pub fn detach() -> io::Result<Readiness> {
     }
 }
 
+/// Whether this is the first process of its PID namespace: in a container, often.
+pub fn is_first_process() -> bool {
+    std::process::id() == 1
+}
+
 /// What a daemon that stays in the foreground has instead of [`detach`]: nobody waits.
 pub fn foreground() -> Readiness {
     Readiness(None)

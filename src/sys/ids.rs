@@ -174,6 +174,13 @@ pub fn raise_nofile(wanted: u64) -> io::Result<u64> {
     Ok(u64::from(limit_of(libc::RLIMIT_NOFILE)?.rlim_cur))
 }
 
+/// The limit of this process's address space, in bytes; None if there is none.
+#[allow(clippy::useless_conversion)]
+pub fn address_space_limit() -> Option<u64> {
+    let limit = limit_of(libc::RLIMIT_AS).ok()?.rlim_cur;
+    (limit != libc::RLIM_INFINITY).then_some(limit.into())
+}
+
 // The type of a resource's number differs between C libraries.
 #[cfg(target_env = "gnu")]
 type Resource = libc::__rlimit_resource_t;

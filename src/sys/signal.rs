@@ -21,12 +21,36 @@ pub enum Signal {
     Usr1,
     /// `SIGUSR2`.
     Usr2,
+    /// `SIGQUIT`.
+    Quit,
+    /// `SIGXCPU`: the soft limit of CPU time is reached (setrlimit(2)). At the hard one the kernel kills.
+    CpuTime,
 }
+
+/// What would end the process, and is nothing that it should end for (signal(7)): a write error that says
+/// more as an errno, timers that are not ours, what some other program sends by mistake.
+const IGNORED: [libc::c_int; 8] = [
+    libc::SIGPIPE,
+    libc::SIGXFSZ,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+];
 
 impl Signal {
     /// All of them.
-    pub const ALL: [Signal; 5] =
-        [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
+    pub const ALL: [Signal; 7] = [
+        Signal::Term,
+        Signal::Int,
+        Signal::Hup,
+        Signal::Usr1,
+        Signal::Usr2,
+        Signal::Quit,
+        Signal::CpuTime,
+    ];
 
     fn number(self) -> libc::c_int {
         match self {
@@ -35,6 +59,8 @@ impl Signal {
             Signal::Hup => libc::SIGHUP,
             Signal::Usr1 => libc::SIGUSR1,
             Signal::Usr2 => libc::SIGUSR2,
+            Signal::Quit => libc::SIGQUIT,
+            Signal::CpuTime => libc::SIGXCPU,
         }
     }
 
@@ -49,7 +75,7 @@ pub struct SignalFd(OwnedFd);
 
 impl SignalFd {
     /// Blocks `signals` in this thread and in those it will start, and opens a descriptor for them;
-    /// ignores `SIGPIPE`. They stay blocked when this is dropped.
+    /// ignores the others that nothing here asks for, real-time signals included. They stay blocked when this is dropped.
     ///
     /// To be called before any other thread is there, and after [`detach`], whose waiting parent is
     /// to be ended by a `SIGINT`.
@@ -74,11 +100,8 @@ impl SignalFd {
         if errno != 0 {
             return Err(io::Error::from_raw_os_error(errno));
         }
-        // A client that goes away is an errno at the next write, not the end.
-        // SAFETY: no handler is set, only that the signal does nothing.
-        if unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) } == libc::SIG_ERR {
-            return Err(io::Error::last_os_error());
-        }
+        // A client that goes away, or a file that may not grow, is an errno at the next write, not the end.
+        IGNORED.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).try_for_each(ignore)?;
         let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
         // SAFETY: `set` is good for the call, and -1 asks for a new descriptor.
         let fd = cvt(unsafe { libc::signalfd(-1, &set, flags) })?;
@@ -108,6 +131,23 @@ impl SignalFd {
                 return Ok(Some(signal));
             }
         }
+    }
+}
+
+/// From now on the kernel forgets children, own and adopted ones, when they end: to be called by a process
+/// 1, which adopts all that lose their parent. (wait(2), NOTES)
+///
+/// # Errors
+/// What signal(2) says.
+pub fn forget_children() -> io::Result<()> {
+    ignore(libc::SIGCHLD)
+}
+
+fn ignore(signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: no handler is set, only that the signal does nothing.
+    match unsafe { libc::signal(signal, libc::SIG_IGN) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 
@@ -157,7 +197,7 @@ mod tests {
                 while let Some(signal) = fd.read().unwrap() {
                     seen.push(signal);
                 }
-                assert_eq!(seen.len(), 5);
+                assert_eq!(seen.len(), Signal::ALL.len());
             })
             .success();
     }
@@ -186,6 +226,17 @@ mod tests {
             send(libc::SIGUSR2);
         });
         assert_eq!(done.status(), 128 + libc::SIGUSR2);
+    }
+
+    #[test]
+    fn what_others_send_by_mistake_does_nothing() {
+        let alone = Alone::new(module_path!(), "what_others_send_by_mistake_does_nothing");
+        alone
+            .run(|_| {
+                let _fd = SignalFd::new(&Signal::ALL).unwrap();
+                IGNORED.into_iter().chain([libc::SIGRTMIN(), libc::SIGRTMAX()]).for_each(send);
+            })
+            .success();
     }
 
     #[test]

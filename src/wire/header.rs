@@ -219,19 +219,6 @@ impl Header {
         })
     }
 
-    /// Whether a packet that is none of this version is the HELLO of a later one, or of version 8.
-    pub fn is_of_another_version(packet: &[u8]) -> bool {
-        const HELLO: u8 = PacketKind::Hello as u8;
-        const CONTROL: u8 = Role::Control as u8;
-        let Some((header, ..)) = Header::split(packet) else { return false };
-        let (version, kind) = (header[0], header[1]);
-        // A later version is expected to keep these fields where they are.
-        (8..32).contains(&version)
-            && version != VERSION
-            && kind == HELLO
-            && header[16..18] == [0, CONTROL]
-    }
-
     /// Writes a header.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];

@@ -12,8 +12,11 @@
 //! | 43 | 2–255 | host name, counted |
 //! | | 2–33 | version, counted |
 
+use std::fmt;
+
 use super::Error;
 use super::bytes::{Put, Reader};
+use super::header::{HEADER_LEN, Header, PacketKind, Role, VERSION};
 use crate::ids::TransferNo;
 use crate::name::{HostName, MAX_HOST_NAME};
 
@@ -116,6 +119,53 @@ impl Hello {
     }
 }
 
+/// What a daemon says of itself that speaks another version of the protocol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Foreign {
+    /// The version of the protocol.
+    pub protocol: u8,
+    /// Its host name, if its HELLO is like ours.
+    pub name: Option<HostName>,
+    /// Its own version, the same.
+    pub version: Option<String>,
+}
+
+impl Foreign {
+    /// Reads the HELLO of a daemon of version 8 or a later one than this, or any packet of version 7.
+    pub fn parse(packet: &[u8]) -> Option<Self> {
+        const HELLO: u8 = PacketKind::Hello as u8;
+        const CONTROL: u8 = Role::Control as u8;
+        let (header, payload, _) = Header::split(packet)?;
+        match header[0] {
+            // The C program has other packets.
+            7 => Some(Foreign { protocol: 7, name: None, version: None }),
+            // A later version is expected to keep these fields where they are.
+            protocol @ 8..32
+                if protocol != VERSION
+                    && header[1] == HELLO
+                    && header[HEADER_LEN - 16..][..2] == [0, CONTROL] =>
+            {
+                let hello = Hello::parse(payload).ok();
+                let (name, version) = hello.map(|hello| (hello.name, hello.version)).unzip();
+                Some(Foreign { protocol, name, version })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Foreign { protocol, name, version } = self;
+        write!(f, "version {protocol} of the protocol, not {VERSION}")?;
+        match (name, version) {
+            (Some(name), Some(version)) => write!(f, " (host {name}, makuosan {version})"),
+            _ if *protocol == 7 => f.write_str(" (makuosan 1)"),
+            _ => Ok(()),
+        }
+    }
+}
+
 fn optional(there: bool, value: Challenge) -> Result<Option<Challenge>, Error> {
     if !there && value != Challenge::default() {
         return Err(Error::Invalid);
@@ -157,6 +207,28 @@ mod tests {
             name: HostName::parse(b"web-1").unwrap(),
             version: "2.0.0".into(),
         }
+    }
+
+    fn foreign(protocol: u8, kind: PacketKind, payload: &[u8]) -> Option<String> {
+        let mut head = Header::new(kind, crate::name::NodeId(1), Role::Control).emit();
+        head[0] = protocol;
+        Foreign::parse(&[&head, payload, &[0; 16]].concat()).map(|foreign| foreign.to_string())
+    }
+
+    #[test]
+    fn daemons_of_other_versions_are_told_by_their_sample() {
+        let ours = sample().emit();
+        let said = |protocol, payload: &[u8]| foreign(protocol, PacketKind::Hello, payload);
+        let named = format!("(host {}, makuosan {})", sample().name, sample().version);
+        assert_eq!(said(8, &ours), Some(format!("version 8 of the protocol, not 9 {named}")));
+        assert_eq!(said(31, &ours), Some(format!("version 31 of the protocol, not 9 {named}")));
+        assert_eq!(said(10, &[0; 9]).as_deref(), Some("version 10 of the protocol, not 9"));
+        assert_eq!(said(7, &[]).as_deref(), Some("version 7 of the protocol, not 9 (makuosan 1)"));
+        for protocol in [0, 6, VERSION, 32, 200, 255] {
+            assert_eq!(said(protocol, &ours), None, "{protocol}");
+        }
+        assert_eq!(foreign(8, PacketKind::Data, &ours), None);
+        assert_eq!(Foreign::parse(&[7; 47]), None);
     }
 
     #[test]

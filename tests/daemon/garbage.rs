@@ -149,7 +149,7 @@ fn noise_on_both_sockets_changes_nothing() {
 fn an_old_daemon_is_named_once() {
     let mut fleet = Fleet::new("old", 1);
     let old = UdpSocket::bind((fleet.ip(5), 0)).unwrap();
-    let line = format!("ignoring packets of makuosan version 1 from {}", fleet.ip(5));
+    let line = format!("ignoring the daemon at {}: it has version 7 of the protocol", fleet.ip(5));
     let mut packet = vec![0; 200];
     packet[0] = 7;
     for to in [fleet.address(0), (fleet.group(), fleet.address(0).port()).into()] {
@@ -161,7 +161,7 @@ fn an_old_daemon_is_named_once() {
     // It has read them all when it has read what came after them, which another is known by.
     let other = UdpSocket::bind((fleet.ip(6), 0)).unwrap();
     other.send_to(&packet, fleet.address(0)).unwrap();
-    let next = format!("version 1 from {}", fleet.ip(6));
+    let next = format!("the daemon at {}: it has version 7", fleet.ip(6));
     fleet.daemon(0).wait_for_log(&next);
     assert_eq!(fleet.daemon(0).log().matches(&line).count(), 1);
     assert_eq!(fleet.members(0), [""; 0]);

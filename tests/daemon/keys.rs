@@ -237,7 +237,7 @@ fn every_flipped_bit_is_dropped_and_counted() {
     assert!(packets.len() >= 5, "only {} kinds go to the group", packets.len());
     let before = tree::snapshot(&fleet.base(1));
     let total = |why: &[&str]| why.iter().map(|why| dropped(&fleet, 1, why)).sum::<u64>();
-    let all = ["invalid", "damaged", "other_key", "replayed", "strangers"];
+    let all = ["invalid", "damaged", "other_version", "other_key", "replayed", "strangers"];
     let counted = total(&all);
     let socket = UdpSocket::bind((fleet.ip(7), 0)).unwrap();
     let mut sent = 0;

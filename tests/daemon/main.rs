@@ -35,6 +35,7 @@ mod mounts;
 mod one_name;
 mod options;
 mod patterns;
+mod process_limits;
 mod redirected;
 mod room;
 mod secrets;

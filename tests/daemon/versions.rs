@@ -1,45 +1,113 @@
 //! Daemons of other versions of the protocol.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::common::Fleet;
-use makuosan::name::NodeId;
+use crate::common::{Fleet, eventually};
+use makuosan::console::json::Value;
+use makuosan::ids::TransferNo;
+use makuosan::name::{HostName, NodeId};
 use makuosan::wire::header::{Header, PacketKind, Role, TRAILER_LEN, VERSION};
+use makuosan::wire::hello::Hello;
+
+/// A packet as a daemon of this version sends it.
+fn packet(version: u8, kind: PacketKind, role: Role, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Header::new(kind, NodeId(7), role).emit().to_vec();
+    packet[0] = version;
+    packet.extend(payload);
+    packet.extend([0; TRAILER_LEN]);
+    packet
+}
+
+fn hello(version: u8, name: &str) -> Vec<u8> {
+    let hello = Hello {
+        new: true,
+        receives: true,
+        asks: false,
+        mtu: 1_500,
+        rcvbuf: 1 << 20,
+        oldest_open: TransferNo::ZERO,
+        challenge: None,
+        echo: None,
+        name: HostName::parse(name.as_bytes()).unwrap(),
+        version: "2.0.0".to_owned(),
+    };
+    packet(version, PacketKind::Hello, Role::Control, &hello.emit())
+}
+
+/// A host of the loopback interface that has no daemon.
+fn host(last: u8) -> UdpSocket {
+    UdpSocket::bind((Ipv4Addr::new(127, 9, 9, last), 0)).unwrap()
+}
 
 #[test]
 fn a_daemon_of_another_version_is_named_once_and_ignored() {
     let mut fleet = Fleet::new("versions", 2);
     let noisy = UdpSocket::bind((fleet.ip(0), 0)).unwrap();
-    let packet = |version: u8, kind: PacketKind, role: Role| {
-        let mut packet = Header::new(kind, NodeId(7), role).emit().to_vec();
-        packet[0] = version;
-        packet.extend([0; 100 + TRAILER_LEN]);
-        packet
-    };
-    let log = |fleet: &mut Fleet| {
+    let lines = |fleet: &mut Fleet| {
         let log = fleet.daemon(1).log();
-        log.lines().filter(|line| line.contains("version of the protocol")).count()
+        log.lines().filter(|line| line.contains("of the protocol")).count()
     };
-    let address = fleet.address(1);
-    let hear = |packet: &[u8]| assert!(noisy.send_to(packet, address).is_ok());
+    let (address, garbage) = (fleet.address(1), [0; 100]);
+    let hear = |from: &UdpSocket, packet: &[u8]| assert!(from.send_to(packet, address).is_ok());
     // From an address that a member has, or that says something else, it is nothing.
-    hear(&packet(8, PacketKind::Hello, Role::Control));
-    let noisy = UdpSocket::bind((std::net::Ipv4Addr::new(127, 9, 9, 9), 0)).unwrap();
-    let hear = |packet: &[u8]| assert!(noisy.send_to(packet, address).is_ok());
-    hear(&packet(8, PacketKind::Data, Role::Sender));
-    hear(&packet(3, PacketKind::Hello, Role::Control));
-    hear(&packet(200, PacketKind::Hello, Role::Control));
+    hear(&noisy, &hello(8, "liar"));
+    let noisy = host(9);
+    hear(&noisy, &packet(8, PacketKind::Data, Role::Sender, &garbage));
+    hear(&noisy, &packet(3, PacketKind::Hello, Role::Control, &garbage));
+    hear(&noisy, &packet(200, PacketKind::Hello, Role::Control, &garbage));
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(log(&mut fleet), 0, "{}", fleet.daemon(1).log());
+    assert_eq!(lines(&mut fleet), 0, "{}", fleet.daemon(1).log());
     for version in [8, VERSION + 1, 8, 8] {
-        hear(&packet(version, PacketKind::Hello, Role::Control));
+        hear(&noisy, &hello(version, "web8"));
     }
-    let line = "ignoring the daemon at 127.9.9.9: it has another version of the protocol";
-    fleet.daemon(1).wait_for_log(line);
-    assert_eq!(log(&mut fleet), 1, "{}", fleet.daemon(1).log());
-    let members = fleet.console(1).ask("members -v");
-    let row = "127.9.9.9 is a stranger: it has another version of the protocol";
-    assert!(members.contains(row), "{members}");
+    let has = "it has version 8 of the protocol, not 9 (host web8, makuosan 2.0.0)";
+    fleet.daemon(1).wait_for_log(&format!("ignoring the daemon at 127.9.9.9: {has}"));
+    eventually("all were heard", || {
+        fleet.console(1).ask("members -v").contains(&format!("127.9.9.9 is a stranger: {has}"))
+    });
+    assert_eq!(lines(&mut fleet), 1, "{}", fleet.daemon(1).log());
     fleet.msync(0, &["status"]).ok();
+    assert_eq!(fleet.members(1), ["h0"]);
+}
+
+#[test]
+fn every_other_version_is_a_stranger_in_members_and_counted_in_status() {
+    let mut fleet = Fleet::new("many-versions", 1);
+    let group = SocketAddr::from((fleet.group(), fleet.address(0).port()));
+    let unlike = packet(VERSION + 5, PacketKind::Hello, Role::Control, &[0xff; 9]);
+    let c_program = packet(7, PacketKind::Offer, Role::Receiver, &[0; 50]);
+    let cases = [
+        (hello(8, "web8"), "version 8 of the protocol, not 9 (host web8, makuosan 2.0.0)", 8),
+        (hello(10, "web10"), "version 10 of the protocol, not 9 (host web10, makuosan 2.0.0)", 10),
+        (unlike, "version 14 of the protocol, not 9", 14),
+        (c_program, "version 7 of the protocol, not 9 (makuosan 1)", 7),
+    ];
+    for (last, (packet, ..)) in (1..).zip(&cases) {
+        let socket = host(last);
+        for to in [fleet.address(0), group] {
+            let _ = socket.send_to(packet, to);
+        }
+    }
+    let strangers = || {
+        let json = Value::parse(&fleet.console(0).ask("members json")).unwrap();
+        json.get("strangers").unwrap().list().to_vec()
+    };
+    eventually("four strangers", || strangers().len() == 4);
+    for (stranger, (_, has, protocol)) in strangers().iter().zip(&cases) {
+        let text = |name: &str| stranger.get(name).and_then(Value::text).unwrap_or_default();
+        assert_eq!(text("has"), *has);
+        assert_eq!(stranger.get("protocol").and_then(Value::number), Some(*protocol));
+        let name = if has.contains("host") { format!("web{protocol}") } else { String::new() };
+        assert_eq!(text("name"), name);
+        assert_eq!(text("version").is_empty(), name.is_empty());
+    }
+    let status = Value::parse(&fleet.console(0).ask("status json")).unwrap();
+    let dropped = |why| status.get("dropped").unwrap().get(why).and_then(Value::number).unwrap();
+    assert!(dropped("other_version") >= 4 && dropped("invalid") == 0);
+    assert!(fleet.console(0).ask("status").contains(" other version"));
+    // The table that old clients read has members alone.
+    assert_eq!(fleet.console(0).ask("members"), "Total: 0 members\n");
+    let log = fleet.daemon(0).log();
+    assert_eq!(log.matches("ignoring the daemon at").count(), 4, "{log}");
 }

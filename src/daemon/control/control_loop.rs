@@ -189,8 +189,14 @@ impl Control {
     fn signals(&mut self) -> bool {
         while let Ok(Some(signal)) = self.inputs.signals.read() {
             match signal {
-                Signal::Term | Signal::Int => {
+                Signal::Term | Signal::Int | Signal::Quit => {
                     log::notice(format_args!("stopping"));
+                    return false;
+                }
+                Signal::CpuTime => {
+                    log::error(format_args!(
+                        "stopping: the limit of CPU time (ulimit -t) is reached"
+                    ));
                     return false;
                 }
                 Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),

@@ -7,6 +7,7 @@ use super::settings::Settings;
 use crate::console::command::Form;
 use crate::console::report::{self, Dropped, MemberRow, StatusReport, StrangerRow};
 use crate::daemon::shared::{Shared, lock};
+use crate::daemon::strangers::Strange;
 use crate::engine::members::Members;
 use crate::time::{Span, Time};
 
@@ -99,7 +100,11 @@ pub(super) fn members(now: Time, shared: &Shared, members: &Members, form: Form)
         .into_iter()
         .map(|(address, strange, ago)| StrangerRow {
             address,
-            has: strange.words(),
+            has: strange.to_string(),
+            foreign: match strange {
+                Strange::OtherVersion(foreign) => Some(foreign),
+                _ => None,
+            },
             last_heard_s: ago.millis() / 1_000,
         })
         .collect();
@@ -114,6 +119,7 @@ fn dropped(shared: &Shared, members: &Members) -> Dropped {
     Dropped {
         invalid: of(&counters.bad_header),
         damaged: of(&counters.bad_trailer),
+        other_version: of(&counters.other_version),
         other_key: of(&counters.other_key),
         replayed: of(&counters.replayed) + members.replayed,
         strangers: of(&counters.strangers) + members.elsewhere,

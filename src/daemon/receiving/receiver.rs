@@ -1,6 +1,6 @@
 //! The receiver thread: reads the sockets, routes packets, and writes the blocks of streamed files.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
@@ -22,18 +22,14 @@ use crate::seal::{Bad, Opens, Replays, Seal};
 use crate::sys::{Waker, pwritev};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
-use crate::wire::header::{HEADER_LEN, Header, PacketKind, Role};
-use crate::wire::hello::Hello;
+use crate::wire::header::{Header, PacketKind, Role};
+use crate::wire::hello::{Foreign, Hello};
 use crate::wire::outcome::Reason;
 
 /// How many times both sockets are read before answers are sent.
 const TURNS: usize = 4;
 /// How often packets of a member are reported to the control thread.
 const HEARD_EVERY: Span = Span::from_secs(1);
-/// The protocol version of makuosan 1.
-const OLD_VERSION: u8 = 7;
-/// At most this many daemons of version 1 are logged.
-const MOST_OLD: usize = 64;
 
 pub(crate) struct Receiver {
     shared: Arc<Shared>,
@@ -46,8 +42,6 @@ pub(crate) struct Receiver {
     replays: Replays,
     receives: bool,
     heard: HashMap<NodeId, Time>,
-    /// Daemons of version 1 that were logged.
-    old: BTreeSet<Ipv4Addr>,
 }
 
 /// Consecutive blocks of a streamed file, written in one call.
@@ -78,21 +72,9 @@ impl Receiver {
         let seal = Seal::new(shared.me, Role::Receiver, shared.keys.as_ref());
         let opens = Opens::new(shared.me, shared.keys.as_ref());
         let reception = Reception::new(config);
-        let (heard, old) = (HashMap::new(), BTreeSet::new());
+        let heard = HashMap::new();
         let replays = Replays::default();
-        Receiver {
-            shared,
-            waker,
-            reception,
-            disk,
-            closing,
-            seal,
-            opens,
-            replays,
-            receives,
-            heard,
-            old,
-        }
+        Receiver { shared, waker, reception, disk, closing, seal, opens, replays, receives, heard }
     }
 
     /// Runs until told to stop.
@@ -245,20 +227,13 @@ impl Receiver {
                 };
                 self.stranger(now, *from.ip(), strange);
             }
-            Bad::Header => {
-                count(&counters.bad_header);
-                if Header::is_of_another_version(packet) {
-                    self.stranger(now, *from.ip(), Strange::OtherVersion);
+            Bad::Header => match Foreign::parse(packet) {
+                Some(foreign) => {
+                    count(&counters.other_version);
+                    self.stranger(now, *from.ip(), Strange::OtherVersion(foreign));
                 }
-                let old = packet.len() >= HEADER_LEN && packet[0] == OLD_VERSION;
-                // They keep sending; logging it once is enough.
-                if old && self.old.len() < MOST_OLD && self.old.insert(*from.ip()) {
-                    log::notice(format_args!(
-                        "ignoring packets of makuosan version 1 from {}",
-                        from.ip()
-                    ));
-                }
-            }
+                None => count(&counters.bad_header),
+            },
         }
     }
 
@@ -272,9 +247,9 @@ impl Receiver {
         if !strangers.knows(addr) && self.shared.is_member_address(addr) {
             return;
         }
+        let line = format!("ignoring the daemon at {addr}: it has {strange}");
         if strangers.seen(now, addr, strange) {
-            let has = strange.words();
-            log::notice(format_args!("ignoring the daemon at {addr}: it has {has}"));
+            log::notice(format_args!("{line}"));
         }
     }
 

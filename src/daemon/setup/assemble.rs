@@ -39,8 +39,6 @@ use crate::sys::{Waker, fsat, host, ids, random, unixsock};
 const BUDGET: usize = 32 << 20;
 /// The mode of the console's Unix socket.
 const SOCKET_MODE: u32 = 0o660;
-/// The limit on open files: cached directories, staged files, clients, and some to spare.
-const OPEN_FILES: u64 = 4_096;
 
 /// Opens everything, then drops privileges. (The keys are read only here, so that the process that
 /// started the daemon in the background never has them.)
@@ -191,8 +189,7 @@ struct Opened {
 
 impl Opened {
     fn open(config: &Config, identity: &Identity) -> Result<Self, StartError> {
-        let wanted = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1, Signal::Usr2];
-        let signals = SignalFd::new(&wanted).map_err(failed("signals"))?;
+        let signals = SignalFd::new(&Signal::ALL).map_err(failed("signals"))?;
         // First, so that a second daemon with the same options says that one is already running.
         let take = |path: &PathBuf| {
             let place = identity.place("--pidfile", path)?;
@@ -230,8 +227,6 @@ impl Opened {
             }
             None => None,
         };
-        // A higher limit is better but not required.
-        let _ = ids::raise_nofile(OPEN_FILES);
         let owners = SocketOwners::open();
         Ok(Opened { signals, pidfile, net, tcp, unix, owners, unix_path, keys })
     }

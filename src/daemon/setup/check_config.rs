@@ -130,7 +130,7 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         line("pidfile", path.display().to_string());
     }
     line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });
-    if let Some(warning) = hazards::warning(config, identity, root) {
+    for warning in hazards::warnings(config, identity, root) {
         line("warning", warning);
     }
     lines.concat()

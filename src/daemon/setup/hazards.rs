@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::identity::Identity;
+use super::limits;
 use crate::cli::daemon::Config;
 use crate::fs::root::Root;
 
@@ -40,8 +41,13 @@ const SYSTEM: [&str; 27] = [
     "/var/spool/cron",
 ];
 
-/// One line of what this start means, if somebody should think about it again.
-pub(super) fn warning(config: &Config, identity: &Identity, root: &Root) -> Option<String> {
+/// What somebody should think about again before this start, one line each.
+pub(super) fn warnings(config: &Config, identity: &Identity, root: &Root) -> Vec<String> {
+    root_for_others(config, identity, root).into_iter().chain(limits::raise()).collect()
+}
+
+/// What it means that this start has root do what others say.
+fn root_for_others(config: &Config, identity: &Identity, root: &Root) -> Option<String> {
     if identity.uid != 0 {
         return None;
     }

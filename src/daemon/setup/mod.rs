@@ -6,6 +6,7 @@ mod confine;
 mod error;
 mod hazards;
 mod identity;
+mod limits;
 mod password_file;
 mod running;
 pub(super) mod start;

@@ -14,6 +14,7 @@ use crate::fs::root::Root;
 use crate::log;
 use crate::sys::daemonize;
 use crate::sys::memory;
+use crate::sys::signal;
 use crate::sys::syslog::Syslog;
 
 /// Runs the daemon. Returns its exit status.
@@ -62,25 +63,36 @@ fn start(config: Config) -> Result<ExitCode, StartError> {
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
-    let warning = hazards::warning(&config, &identity, &root);
+    let warnings = hazards::warnings(&config, &identity, &root);
+    let is_first = daemonize::is_first_process();
+    // If the first process ends, so do all others of its PID namespace.
+    let foreground = config.foreground || is_first;
     log::init(log::Setup {
         level: log::Level::new(config.loglevel),
         stderr: true,
-        syslog: (!config.foreground).then(|| Syslog::open("makuosan")),
+        syslog: (!foreground).then(|| Syslog::open("makuosan")),
         clock: log::Clock { now: clock::now, wall: clock::wall },
     });
     log::report_panics();
     memory::keep_small();
-    let readiness = match config.foreground {
+    let readiness = match foreground {
         true => daemonize::foreground(),
         false => daemonize::detach().map_err(failed("cannot go to the background"))?,
     };
+    if is_first {
+        signal::forget_children().map_err(failed("signals"))?;
+    }
     match assemble(&config, &identity, name, root, secret) {
         Ok(daemon) => {
-            if let Some(warning) = warning {
+            for warning in warnings {
                 log::error(format_args!("warning: {warning}"));
             }
-            daemon.run(readiness, config.foreground)
+            if foreground && !config.foreground {
+                log::notice(format_args!(
+                    "this is process 1, with which its container ends: stays in the foreground, as with -n"
+                ));
+            }
+            daemon.run(readiness, foreground)
         }
         Err(message) => readiness.failed(&format!("makuosan: {message}")),
     }
