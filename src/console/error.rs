@@ -212,7 +212,7 @@ impl From<Reason> for Code {
             Reason::DirectoryInPlace => Code::DirectoryInPlace,
             Reason::NotADirectoryInPlace => Code::NotADirectoryInPlace,
             Reason::ReadOnly => Code::ReadOnly,
-            Reason::Changed => Code::Changed,
+            Reason::Changed | Reason::Restless => Code::Changed,
             Reason::Held => Code::Held,
             Reason::StagingNotOurs => Code::StagingNotOurs,
             Reason::DeviceRefused => Code::DeviceRefused,
@@ -256,6 +256,16 @@ impl ErrorReport {
     #[must_use]
     pub fn of_host(self, host: impl fmt::Display) -> ErrorReport {
         ErrorReport { host: host.to_string(), ..self }
+    }
+
+    /// Whether it has this code.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == code.to_string()
+    }
+
+    /// Whether a path was refused as such, and on no other host.
+    pub fn is_about_argument(&self) -> bool {
+        self.host.is_empty() && (self.is(Code::LinkInPath) || self.is(Code::InvalidPath))
     }
 
     /// The number of bytes in its texts.

@@ -73,13 +73,24 @@ pub(super) enum ToReceiver {
     Stop,
 }
 
+/// What a walker is to do when it has walked.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// Look at these files again.
+    Files(Vec<Again>),
+    /// Look whether directories have changed since they were listed.
+    Look,
+}
+
 /// What a walker passes to the sender thread.
 #[derive(Debug)]
 pub(super) enum Walked {
     /// The next batch.
     Batch(SourceBatch),
-    /// The end of the walk, or of the files to be offered again.
+    /// The end of the walk, or of what was to be offered again.
     End,
+    /// The end, and no directory has to be looked at any more.
+    Quiet,
 }
 
 /// A file that is offered once more.
@@ -111,8 +122,10 @@ pub(super) struct NewTransfer {
     /// Tells the walker and the progress counter to stop.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
-    /// Files for the walker to look at again.
-    pub(super) again: Sender<Vec<Again>>,
+    /// Whether the walker looks at directories again at the end.
+    pub(super) looks: bool,
+    /// What the walker is to do again.
+    pub(super) errands: Sender<Errand>,
     /// The totals, if the client watches the progress.
     pub(super) totals: Option<Arc<Totals>>,
     /// Payload bytes per block.

@@ -1,13 +1,14 @@
 //! A client's command, in terms of a transfer.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::caller::Caller;
 use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostReport, HostStatus, Total};
+use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::name::RelPath;
@@ -147,6 +148,12 @@ impl Order {
         self.caller.regroup(name, gid, databases).map(Some)
     }
 
+    /// Where the walk notes what directories were like, if files are deleted for not being in one.
+    pub(super) fn listings(&self) -> Option<SharedListings> {
+        let matters = self.mode.sends_and_deletes() && !self.mode.changes_nothing();
+        matters.then(|| Arc::new(Mutex::new(Listings::new(clock::wall))))
+    }
+
     /// The options of the walk.
     pub(super) fn walk(&self, own_only: Option<u32>, regroup: Option<Regroup>) -> WalkOptions {
         let patterns = Arc::clone(&self.patterns);
@@ -162,6 +169,7 @@ impl Order {
             regroup,
             now: clock::wall,
             announced_over: ANNOUNCED_OVER,
+            listings: None,
             cancelled: Arc::default(),
         }
     }

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use super::errors::{is_of_file_system, leads_nowhere, reason};
 use super::identity::{ObjectId, Seen};
 use super::names::Names;
+use super::paths::split;
 use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::{Record, Spool};
@@ -46,11 +47,16 @@ pub(super) struct Parent {
     id: ObjectId,
     mount: Mount,
     keeps_mtime: bool,
+    /// How many bytes the path of the directory has that was listed.
+    listed: u16,
 }
 
 impl Parent {
-    pub fn of(stat: &Stat, keeps_mtime: bool) -> Self {
-        Parent { id: ObjectId::of(stat), mount: Mount::of(stat), keeps_mtime }
+    /// The directory at `path`, which was listed.
+    pub fn of(stat: &Stat, path: &[u8], keeps_mtime: bool) -> Self {
+        // A path has 4,096 bytes at most.
+        let listed = path.len() as u16;
+        Parent { id: ObjectId::of(stat), mount: Mount::of(stat), keeps_mtime, listed }
     }
 }
 
@@ -99,7 +105,8 @@ impl Collected {
         match found {
             Ok((dir, _)) => {
                 self.entries += 1;
-                self.spool_tree(within, path, Parent::of(&dir, false)).map(drop)
+                let above = split(path.as_bytes()).0.to_vec();
+                self.spool_tree(within, path, Parent::of(&dir, &above, false)).map(drop)
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(()),
             Err(e) => {
@@ -176,6 +183,7 @@ impl Collected {
             seen: Seen::of(&stat),
             parent: parent.id,
             keeps_mtime: parent.keeps_mtime,
+            listed: parent.listed,
             ..blank(path.clone())
         };
         if !is_dir {
@@ -194,7 +202,7 @@ impl Collected {
         self.entries += names.len() as u64;
         within.dirs.hold(record.path.as_bytes(), fd);
         let keeps_some = names.has_staging;
-        let here = Parent::of(&here, false);
+        let here = Parent { listed: parent.listed, ..Parent::of(&here, b"", false) };
         Ok(Verdict::Directory(Box::new(Candidate { record, names, here, keeps_some, fails: None })))
     }
 
@@ -216,6 +224,31 @@ impl Collected {
         }
     }
 
+    /// Takes from the spool what `stays`, and what fails now for a reason that it gives.
+    ///
+    /// # Errors
+    /// The spool cannot be read or written.
+    pub fn take_back(
+        &mut self,
+        within: &mut Within<'_>,
+        stays: impl Fn(&Record) -> Option<SpoolCode>,
+    ) -> io::Result<()> {
+        let Some(mut before) = self.spool.take() else { return Ok(()) };
+        self.failed = 0;
+        let mut pushed = Ok(());
+        before.each(|record| {
+            let code = match record.code {
+                SpoolCode::Spooled => stays(record).unwrap_or(SpoolCode::Spooled),
+                failed => failed,
+            };
+            if pushed.is_ok() && code != SpoolCode::Kept {
+                pushed = self.push(within, &Record { code, ..record.clone() });
+            }
+            record.code
+        })?;
+        pushed
+    }
+
     fn push(&mut self, within: &mut Within<'_>, record: &Record) -> io::Result<()> {
         let spool = match &mut self.spool {
             Some(spool) => spool,
@@ -231,7 +264,8 @@ impl Collected {
 
 fn blank(path: RelPath) -> Record {
     let code = SpoolCode::Spooled;
-    Record { path, seen: Seen::default(), parent: ObjectId::default(), keeps_mtime: false, code }
+    let (seen, parent) = (Seen::default(), ObjectId::default());
+    Record { path, seen, parent, keeps_mtime: false, listed: 0, code }
 }
 
 /// The code of an object that cannot be deleted because of `error`.

@@ -133,7 +133,7 @@ impl Folding {
         let mut listed = (false, false);
         let fd = fsat::open_at(dir, b".", fsat::LISTING, 0);
         let done = fd.and_then(|fd| {
-            fsat::list(fd.as_fd(), |name, _| {
+            fsat::list(fd.as_fd(), |name, _, _| {
                 let hash = self.hash(name);
                 listed = (listed.0 || hash == one, listed.1 || hash == other);
             })

@@ -6,7 +6,7 @@ use std::io;
 use super::identity::Identity;
 use crate::errno::ErrorText;
 use crate::name::{Escaped, RelPath};
-use crate::wire::manifest::{Digest, Entry};
+use crate::wire::manifest::{Digest, Entry, Kind, Stamp};
 
 /// An entry to be sent, with what is needed to read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +22,13 @@ pub struct FoundEntry {
 }
 
 impl FoundEntry {
+    /// An item that says that whatever is at `path` stays.
+    pub fn kept(path: RelPath) -> Self {
+        let (kind, mtime) = (Kind::Keep, Stamp::default());
+        let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
+        FoundEntry { entry, identity: None, digest: None, age: None }
+    }
+
     /// An item for an entry that has no content to be read.
     pub(super) fn without_content(entry: Entry) -> WalkItem {
         WalkItem::Found(FoundEntry { entry, identity: None, digest: None, age: None })
@@ -72,6 +79,14 @@ pub enum WalkError {
         /// Why.
         error: io::Error,
     },
+}
+
+impl WalkError {
+    /// Whether nothing is at the path.
+    pub fn is_gone(&self) -> bool {
+        let WalkError::Io { error, .. } = self else { return false };
+        matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+    }
 }
 
 impl fmt::Display for WalkError {

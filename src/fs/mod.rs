@@ -4,9 +4,9 @@
 //! in any of its components ([`root`], openat2(2)).
 //!
 //! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
-//!   contents.
-//! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage` writes
-//!   below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
+//!   contents, [`listings`] tells which directories have changed since they were listed.
+//! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
+//!   writes below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
@@ -35,6 +35,7 @@ pub mod found;
 mod grain;
 mod heritage;
 mod identity;
+pub mod listings;
 mod name_set;
 mod names;
 mod opened;

@@ -31,6 +31,11 @@ impl NameSet {
         self.hashes.dedup();
     }
 
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
     /// Whether `name` is in it, which must be settled.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.hashes.binary_search(&self.key.hash_one(name)).is_ok()

@@ -1,5 +1,6 @@
 //! The names in one directory, stored in two allocations whatever their number.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -29,12 +30,31 @@ impl Names {
     /// # Errors
     /// Those of getdents64(2); EOVERFLOW if the names take 4 GiB or more.
     pub fn list(fd: &OwnedFd) -> io::Result<Self> {
+        Names::list_each(fd, |_, _| {})
+    }
+
+    /// The same, with a sum over names and inode numbers.
+    ///
+    /// # Errors
+    /// As [`Names::list`].
+    pub fn list_summed(fd: &OwnedFd) -> io::Result<(Self, u64)> {
+        let mut sum = 1u64;
+        let names = Names::list_each(fd, |name, ino| {
+            let mut hasher = DefaultHasher::new();
+            (name, ino).hash(&mut hasher);
+            sum = sum.wrapping_add(hasher.finish());
+        })?;
+        Ok((names, sum))
+    }
+
+    fn list_each(fd: &OwnedFd, mut each: impl FnMut(&[u8], u64)) -> io::Result<Self> {
         let mut names = Names::default();
         let mut all_fit = true;
-        fsat::list(fd.as_fd(), |name, kind| {
+        fsat::list(fd.as_fd(), |name, kind, ino| {
             if name == STAGING {
                 names.has_staging = true;
             } else {
+                each(name, ino);
                 all_fit &= names.push(name, kind);
             }
         })?;

@@ -14,7 +14,7 @@ use crate::wire::manifest::Stamp;
 use crate::wire::outcome::{Code, SpoolCode};
 
 /// The bytes of a record before its path. The length of the path comes first, the code at [`CODE`].
-const FIXED: usize = 2 + 4 + 1 + 5 * 8 + 2 * 12;
+const FIXED: usize = 2 + 4 + 1 + 2 + 5 * 8 + 2 * 12;
 const CODE: usize = 2;
 /// How many bytes are written or read at a time.
 const CHUNK: usize = 256 << 10;
@@ -32,6 +32,8 @@ pub(super) struct Record {
     pub parent: ObjectId,
     /// Its directory is one that the transfer sends, so its mtime must not change.
     pub keeps_mtime: bool,
+    /// How many bytes of the path are the directory that was listed.
+    pub listed: u16,
     /// What became of it; a failure from the start if it cannot be deleted.
     pub code: SpoolCode,
 }
@@ -192,11 +194,12 @@ impl Spool {
 }
 
 fn emit(record: &Record, out: &mut Vec<u8>) {
-    let Record { path, seen, parent, keeps_mtime, code } = record;
+    let Record { path, seen, parent, keeps_mtime, listed, code } = record;
     out.put_u16(path.as_bytes().len() as u16);
     out.put_u32(code.number());
     let flags = [seen.is_dir, seen.has_more_names, *keeps_mtime];
     out.push(flags.iter().rev().fold(0, |all, &flag| all << 1 | u8::from(flag)));
+    out.put_u16(*listed);
     for number in [parent.dev, parent.ino, seen.dev, seen.ino, seen.size] {
         out.put_u64(number);
     }
@@ -213,6 +216,7 @@ fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
     let len = usize::from(reader.u16().ok()?);
     let code = SpoolCode::from_number(reader.u32().ok()?).ok()?;
     let flags = reader.u8().ok()?;
+    let listed = reader.u16().ok()?;
     let parent = ObjectId { dev: reader.u64().ok()?, ino: reader.u64().ok()? };
     let (dev, ino, size) = (reader.u64().ok()?, reader.u64().ok()?, reader.u64().ok()?);
     let mut stamp = || Some(Stamp { secs: reader.u64().ok()? as i64, nanos: reader.u32().ok()? });
@@ -220,7 +224,7 @@ fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
     let path = RelPath::parse_or_base(reader.take(len.min(MAX_PATH)).ok()?).ok()?;
     let flag = |bit: u8| flags >> bit & 1 != 0;
     let seen = Seen { is_dir: flag(0), has_more_names: flag(1), dev, ino, size, mtime, ctime };
-    Some((Record { path, seen, parent, keeps_mtime: flag(2), code }, FIXED + len))
+    Some((Record { path, seen, parent, keeps_mtime: flag(2), listed, code }, FIXED + len))
 }
 
 #[cfg(test)]
@@ -252,6 +256,7 @@ mod tests {
             seen,
             parent: ObjectId { dev: number + 1, ino: number + 2 },
             keeps_mtime: number % 5 == 0,
+            listed: number as u16,
             code: codes[number as usize % 3],
         }
     }

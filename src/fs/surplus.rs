@@ -6,6 +6,9 @@
 //! first (`collect`). Before it is deleted, each object is compared with its state at that time. A
 //! directory of the sender's that this host cannot list is on the spool as failed.
 //!
+//! What is named once its directory has been listed, because it was moved there, is taken back from the
+//! spool, and so is what is in a directory of which the sender says then that it is kept.
+//!
 //! Nothing is deleted from a directory that is outside of the transfer's path, that could not be opened
 //! here (or one above it), or that the sender could not list completely. The base directory has no
 //! entries. It is listed at the end of a transfer of everything: had the sender failed to list its
@@ -35,7 +38,7 @@ use crate::ids::BatchNo;
 use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::manifest::{Entry, Kind, Manifest};
-use crate::wire::outcome::Reason;
+use crate::wire::outcome::{Reason, SpoolCode};
 
 /// The search of one transfer for what it would delete.
 #[derive(Debug, Default)]
@@ -51,6 +54,10 @@ pub(super) struct Surplus {
     broken: bool,
     collected: Collected,
     tallied: bool,
+    /// Paths that were named after their directories had been listed.
+    named_late: NameSet,
+    /// Directories in which nothing is deleted, because the sender's did not come to rest.
+    restless: NameSet,
     /// The directory that was listed last. A walk lists each once, in one order, so that nothing is on
     /// the spool twice.
     last_listed: Option<RelPath>,
@@ -122,7 +129,11 @@ impl Surplus {
     pub fn memory(&self) -> usize {
         let dirs = self.dirs.len() * (size_of::<Named>() + size_of::<Vec<u8>>());
         let spool = self.collected.spool.as_ref().map_or(0, Spool::memory);
-        dirs + self.named_bytes + spool + self.collected.subject.memory()
+        dirs + self.named_bytes
+            + spool
+            + self.collected.subject.memory()
+            + self.named_late.memory()
+            + self.restless.memory()
     }
 
     /// The spool, unless it is empty or incomplete.
@@ -183,14 +194,25 @@ impl Surplus {
             return Ok(false);
         }
         let (dir, _) = within.dirs.parent(path)?;
-        let keeps_mtime = !split(path.as_bytes()).0.is_empty();
-        let parent = Parent::of(&fsat::stat_fd(dir.as_fd())?, keeps_mtime);
+        let above = split(path.as_bytes()).0;
+        let parent = Parent::of(&fsat::stat_fd(dir.as_fd())?, above, !above.is_empty());
         self.collected.spool_tree(within, path.clone(), parent)
     }
 
     /// Something exists at the sender. If `entry` opens a directory, that is open from now on.
     pub fn named(&mut self, dirs: &mut Dirs, entry: &Entry, failed: bool) {
         let path = entry.path.as_bytes();
+        let last = self.last_listed.as_ref().map(RelPath::as_bytes);
+        let is_late = last.is_some_and(|last| post_order(path, last) != Ordering::Greater);
+        if is_late && !entry.path.is_base() {
+            self.named_late.insert(path);
+        }
+        if entry.kind == Kind::Keep && (is_late || entry.path.is_base()) {
+            self.restless.insert(path);
+        }
+        if entry.path.is_base() {
+            return;
+        }
         let (dir, name) = split(path);
         if let Some(named) = self.dirs.get_mut(dir) {
             let before = named.memory();
@@ -283,12 +305,32 @@ impl Surplus {
                 }
                 _ => {}
             }
+            self.take_back(within)?;
         }
         self.tallied = true;
         let entries = if self.broken { 0 } else { self.collected.entries };
         let failed = if self.spool().is_some() { self.collected.failed } else { 0 };
         let spooled = self.spool().map_or(0, |spool| spool.count() - failed);
         Ok(DeletionTally { spooled, failed, entries })
+    }
+
+    /// Takes back what was named after it had been spooled, and what nobody can be sure of.
+    fn take_back(&mut self, within: &mut Within<'_>) -> io::Result<()> {
+        self.named_late.settle();
+        self.restless.settle();
+        if self.named_late.is_empty() && self.restless.is_empty() {
+            return Ok(());
+        }
+        let (named, restless) = (&self.named_late, &self.restless);
+        self.collected.take_back(within, |record| {
+            let path = record.path.as_bytes();
+            let dir = path.get(..record.listed.into()).unwrap_or_default();
+            match (named.contains(path), restless.contains(dir)) {
+                (true, _) => Some(SpoolCode::Kept),
+                (false, true) => Some(SpoolCode::Failed(Reason::Restless)),
+                (false, false) => None,
+            }
+        })
     }
 
     /// Spools what is in a directory and not among the sender's names.
@@ -308,7 +350,8 @@ impl Surplus {
         let Named { mut names, folding, .. } = named;
         names.settle();
         // No transfer sets attributes of the base directory.
-        let here = Parent::of(&stat, self.mode.sends_and_deletes() && !dir.is_base());
+        let here =
+            Parent::of(&stat, dir.as_bytes(), self.mode.sends_and_deletes() && !dir.is_base());
         let dir_fd = within.dirs.dir(dir.as_bytes())?;
         let mut listed = Vec::new();
         for name in there.iter().filter(|name| !names.contains(name)) {

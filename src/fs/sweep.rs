@@ -12,7 +12,7 @@ pub(super) const LIFTED: &[u8] = b"lifted-";
 pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let fd = fsat::open_at(dir, b".", fsat::LISTING, 0)?;
     let mut names = Vec::new();
-    fsat::list(fd.as_fd(), |name, _| names.push(name.to_vec()))?;
+    fsat::list(fd.as_fd(), |name, _, _| names.push(name.to_vec()))?;
     Ok(names)
 }
 
@@ -20,7 +20,7 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
 pub(super) fn is_empty(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
     let fd = fsat::open_at(dir, name, fsat::LISTING, 0)?;
     let mut empty = true;
-    fsat::list(fd.as_fd(), |_, _| empty = false)?;
+    fsat::list(fd.as_fd(), |_, _, _| empty = false)?;
     Ok(empty)
 }
 

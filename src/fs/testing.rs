@@ -100,6 +100,7 @@ pub fn whole() -> WalkOptions {
         names_only: false,
         digests: false,
         regroup: None,
+        listings: None,
         announced_over: u64::MAX,
         cancelled: Arc::default(),
     }

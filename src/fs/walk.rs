@@ -16,27 +16,21 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use super::digest::Digester;
 use super::extents;
 use super::found::{FoundEntry, WalkError, WalkItem};
 use super::identity::Identity;
+use super::listings::{self, Clock, Listing, SharedListings, still_young};
 use super::names::Names;
 use super::regroup::Regroup;
 use super::root::{Dirs, Root};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::STREAM_OVER;
-use crate::wire::manifest::{Digest, Entry, Extent, Kind, Stamp};
+use crate::wire::manifest::{Digest, Entry, Extent, Kind};
 use crate::wire::outcome::Reason;
 
-/// A file that changed less than this ago could change again and keep its ctime: timestamps come from
-/// a clock that advances once per timer tick, every 10 ms at worst (CONFIG_HZ=100; inode(7)).
-const YOUNG: Duration = Duration::from_millis(20);
-/// The same where timestamps have no fractions: that clock advances once a second, and that of FAT every
-/// other second.
-const YOUNG_IN_SECONDS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(1)];
 /// How often to wait for a file that keeps changing. After that, reading it will show the change.
 const WAITS: u32 = 5;
 
@@ -49,7 +43,7 @@ pub struct WalkOptions {
     /// What to skip. Not asked about the directories above the start.
     pub skip: Option<Skip>,
     /// The time now, as seconds since 1970 and nanoseconds.
-    pub now: fn() -> (i64, u32),
+    pub now: Clock,
     /// For transfers that delete what the sender does not have: things that exist and are not sent
     /// come as [`Kind::Keep`], and close entries say whether the directory was listed completely.
     pub keep: bool,
@@ -62,6 +56,9 @@ pub struct WalkOptions {
     pub announced_over: u64,
     /// Set when the result of the walk is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
+    /// If set, what directories were like when they were listed is noted there. Those that are there
+    /// already are passed over, but for the one that is listed once more.
+    pub listings: Option<SharedListings>,
     /// If set, the group that entries are sent with. Directories above the start keep their own.
     pub regroup: Option<Regroup>,
 }
@@ -88,6 +85,7 @@ struct Frame {
     close: Option<Entry>,
     /// Whether `names` came from a complete listing.
     listed: bool,
+    listing: Option<Listing>,
 }
 
 impl Walker {
@@ -120,8 +118,8 @@ impl Walker {
         if self.start.is_base() {
             if self.options.recursive {
                 let fd = self.dirs.root().open_dir(b"", fsat::LISTING)?;
-                let names = Names::list(&fd)?;
-                self.open.push(Frame { path: base, names, close: None, listed: false });
+                let (names, listing) = self.list(&base, &fd)?;
+                self.open.push(Frame { path: base, names, close: None, listed: false, listing });
             }
             return Ok(());
         }
@@ -135,7 +133,7 @@ impl Walker {
             return Ok(());
         }
         let names = self.start.components().next().map(Names::one).unwrap_or_default();
-        self.open.push(Frame { path: base, names, close: None, listed: false });
+        self.open.push(Frame { path: base, names, close: None, listed: false, listing: None });
         Ok(())
     }
 
@@ -192,17 +190,37 @@ impl Walker {
             false => self.look(&path, listed_as, on_the_way),
         };
         let sent = sent.unwrap_or_else(|error| {
-            let vanished = error.raw_os_error() == Some(libc::ENOENT) && path != self.start;
-            if !vanished {
+            if path == self.start || !self.vanished(&error) {
                 self.ready.push_back(WalkItem::Failed { path: path.as_bytes().to_vec(), error });
             }
             false
         });
         if !sent && self.options.keep {
-            let (kind, mtime) = (Kind::Keep, Stamp::default());
-            let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
-            self.ready.push_back(FoundEntry::without_content(entry));
+            self.ready.push_back(WalkItem::Found(FoundEntry::kept(path)));
         }
+    }
+
+    /// Whether an error says that what was listed in the directory that is open last is not there any
+    /// more. If it comes back, that does not show in the names.
+    fn vanished(&self, error: &io::Error) -> bool {
+        let is_gone = error.raw_os_error() == Some(libc::ENOENT);
+        let at = self.open.last().and_then(|frame| frame.listing);
+        if let (true, Some(at), Some(listings)) = (is_gone, at, &self.options.listings) {
+            listings::lock(listings).doubt(at);
+        }
+        is_gone
+    }
+
+    fn is_again(&self) -> bool {
+        self.options.listings.as_ref().is_some_and(|all| listings::lock(all).is_again())
+    }
+
+    /// Lists a directory, and notes what it is like.
+    fn list(&self, path: &RelPath, fd: &OwnedFd) -> io::Result<(Names, Option<Listing>)> {
+        let Some(listings) = &self.options.listings else { return Ok((Names::list(fd)?, None)) };
+        let mut listings = listings::lock(listings);
+        let (names, snapshot) = listings.take(fd)?;
+        Ok((names, Some(listings.note(path, snapshot))))
     }
 
     /// Examines `path`; returns whether it is sent.
@@ -245,6 +263,14 @@ impl Walker {
                 Kind::File { size: stat.size, data: data(&dir, name, &stat) }
             }
             FileType::Directory => {
+                if self
+                    .options
+                    .listings
+                    .as_ref()
+                    .is_some_and(|all| listings::lock(all).is_known(path))
+                {
+                    return Ok(true);
+                }
                 self.enter(path, &dir, name, &stat);
                 return Ok(true);
             }
@@ -279,7 +305,7 @@ impl Walker {
         // One of another user is passed through, but not sent.
         let sent = self.options.own_only.is_none_or(|want| want == stat.uid);
         let close = sent.then(|| self.found_directory(entry(path, Kind::Open, stat, None)));
-        self.open.push(Frame { path: path.clone(), names, close, listed: false });
+        self.open.push(Frame { path: path.clone(), names, close, listed: false, listing: None });
         Ok(true)
     }
 
@@ -287,16 +313,20 @@ impl Walker {
     fn enter(&mut self, path: &RelPath, dir: &OwnedFd, name: &[u8], stat: &Stat) {
         let entry = entry(path, Kind::Open, stat, self.options.regroup.as_ref());
         let close = Some(self.found_directory(entry));
-        let mut frame = Frame { path: path.clone(), names: Names::default(), close, listed: false };
+        let (names, path) = (Names::default(), path.clone());
+        let mut frame = Frame { path, names, close, listed: false, listing: None };
         if self.options.recursive {
             let fd = fsat::open_at(dir.as_fd(), name, fsat::LISTING, 0);
-            match fd.and_then(|fd| Ok((Names::list(&fd)?, fd))) {
-                Ok((names, fd)) => {
-                    self.dirs.hold(path.as_bytes(), fd);
-                    (frame.names, frame.listed) = (names, true);
+            match fd.and_then(|fd| Ok((self.list(&frame.path, &fd)?, fd))) {
+                Ok(((names, listing), fd)) => {
+                    self.dirs.hold(frame.path.as_bytes(), fd);
+                    (frame.names, frame.listing) = (names, listing);
+                    // One that is listed again does not name what is known already.
+                    frame.listed = !self.is_again();
                 }
+                Err(error) if self.vanished(&error) => {}
                 Err(error) => {
-                    let path = path.as_bytes().to_vec();
+                    let path = frame.path.as_bytes().to_vec();
                     self.ready.push_back(WalkItem::Failed { path, error });
                 }
             }
@@ -376,17 +406,4 @@ fn data(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Option<Vec<Extent>> {
     }
     let fd = fsat::open_regular_at(dir.as_fd(), name, libc::O_RDONLY).ok()?;
     extents::of(fd.as_fd(), stat.size).ok()?
-}
-
-/// How long until `ctime` is [`YOUNG`] old, or a whole second if it is one; None if it is, or if it lies in the future, where it
-/// cannot come from this host's clock.
-fn still_young(ctime: Stamp, (secs, nanos): (i64, u32)) -> Option<Duration> {
-    let nanos_of = |secs: i64, nanos: u32| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-    let age = nanos_of(secs, nanos) - nanos_of(ctime.secs, ctime.nanos);
-    let age = Duration::from_nanos(u64::try_from(age).ok()?);
-    let young = match ctime.nanos {
-        0 => YOUNG_IN_SECONDS[(ctime.secs & 1) as usize],
-        _ => YOUNG,
-    };
-    young.checked_sub(age).filter(|left| !left.is_zero())
 }

@@ -325,7 +325,11 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         12 => Kind::Ahead { size: file_size(reader)? },
         _ => return Err(Error::Invalid),
     };
-    let path = RelPath::parse(path).map_err(|_| Error::Invalid)?;
+    let path = match kind {
+        Kind::Keep => RelPath::parse_or_base(path),
+        _ => RelPath::parse(path),
+    };
+    let path = path.map_err(|_| Error::Invalid)?;
     Ok(Entry { path, kind, mode, uid, gid, mtime: Stamp { secs, nanos } })
 }
 
@@ -503,5 +507,17 @@ pub(crate) mod tests {
         };
         assert_eq!(Manifest::parse(&many.emit()), Err(Error::TooLarge));
         assert_eq!(Manifest::parse(&vec![0; MAX_MANIFEST + 1]), Err(Error::TooLarge));
+    }
+
+    #[test]
+    fn only_what_is_kept_may_be_the_base() {
+        let path = RelPath::base();
+        for (kind, valid) in [(Kind::Keep, true), (Kind::Open, false), (Kind::Fifo, false)] {
+            let entry = Entry { path: path.clone(), ..entry("x", kind) };
+            let manifest = Manifest { entries: vec![entry], ..Manifest::default() };
+            let parsed = Manifest::parse(&manifest.emit());
+            assert_eq!(parsed.is_ok(), valid);
+            assert!(!valid || parsed == Ok(manifest));
+        }
     }
 }

@@ -38,6 +38,8 @@ pub enum Reason {
     BaseMissing,
     /// Another directory has come to the path of the target's base directory during the transfer.
     BaseChanged,
+    /// The sender's directory changed for as long as it was looked at.
+    Restless,
     /// Many before it have failed for want of room on its file system.
     NotTried,
     /// It is one entry there with another name of the sender's directory: the one with this
@@ -62,7 +64,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 12] = [
+    pub const OWN: [Reason; 13] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -74,6 +76,7 @@ impl Reason {
         Reason::BaseReplaced,
         Reason::BaseMissing,
         Reason::BaseChanged,
+        Reason::Restless,
         Reason::NotTried,
     ];
 
@@ -134,6 +137,7 @@ impl fmt::Display for Reason {
             Reason::BaseChanged => {
                 f.write_str("base directory was replaced during the transfer: send again")
             }
+            Reason::Restless => f.write_str("Directory kept changing at the sender"),
             Reason::NotTried => f.write_str("Not tried: no room on its file system"),
             Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),

@@ -71,6 +71,8 @@ impl Verb {
 pub struct Files {
     /// What to do.
     pub verb: Verb,
+    /// Whether that was said; if not, it is `send`.
+    pub named: bool,
     /// `-r`.
     pub recursive: bool,
     /// `-n`.
@@ -112,6 +114,16 @@ impl Text {
             b"" => None,
             b"-" => Some(Text::Input),
             _ => Some(Text::File(PathBuf::from(value))),
+        }
+    }
+}
+
+/// As typed.
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Text::Input => f.write_str("-"),
+            Text::File(path) => Escaped(path.as_os_str().as_bytes()).fmt(f),
         }
     }
 }
@@ -239,8 +251,8 @@ pub fn help() -> String {
         commands.push_str(&format!("  {name:8} {text}\n"));
     }
     let tail = "A file called like a command is ./send, or comes after --.\n\
-                Exit status: 0 everything is everywhere; 1 wrong usage or no daemon;\n\
-                2 something failed or differs on some host, or there is no member.\n";
+                Exit status: 0 everything is everywhere; 1 wrong usage, also of a PATH, or no\n\
+                daemon; 2 something is missing, failed or differs, or there is no member.\n";
     super::help(&format!("{head}{commands}"), FLAGS, tail)
 }
 
@@ -342,10 +354,11 @@ fn command(typed: &Typed) -> Result<Command, Error> {
             };
         }
     };
-    files(typed, verb, words).map(Command::Files)
+    // What comes after `--` is no command.
+    files(typed, verb, !commands.is_empty() || before == 0, words).map(Command::Files)
 }
 
-fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error> {
+fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result<Files, Error> {
     let mut hosts = Vec::new();
     for host in typed.all("host") {
         match HostName::parse(host.as_bytes()) {
@@ -380,6 +393,7 @@ fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error
     }
     Ok(Files {
         verb,
+        named,
         recursive,
         dry_run: typed.has("dry-run"),
         delete: typed.has("delete") || typed.has("delete-before"),

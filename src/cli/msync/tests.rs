@@ -182,6 +182,7 @@ fn patterns_keep_their_order() {
 #[test]
 fn what_a_transfer_is_told() {
     let all = Files {
+        named: true,
         verb: Verb::Sync,
         recursive: true,
         dry_run: true,

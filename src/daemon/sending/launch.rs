@@ -80,8 +80,10 @@ impl Launch {
             .look()
             .map_err(|reason| refused(ErrorLine::refused(&self.me, "", reason)))?;
         let cancelled = Arc::new(AtomicBool::new(false));
+        let listings = self.order.listings();
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
+            listings: listings.clone(),
             ..self.order.walk(self.own_only, regroup.clone())
         };
         let walk = match self.walker(&root, options) {
@@ -108,15 +110,16 @@ impl Launch {
         let errors = Arc::new(AtomicU64::new(0));
         let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
-        let (again, to_walker) = mpsc::channel();
+        let (errands, to_walker) = mpsc::channel();
         let task = Task {
             shared: Arc::clone(shared),
             root: Arc::clone(&root),
             client: self.client,
             unread: self.unread.clone(),
             walked,
-            again: to_walker,
+            errands: to_walker,
             errors: Arc::clone(&errors),
+            listings,
             setup: order.setup(),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
@@ -130,6 +133,7 @@ impl Launch {
             client: self.client,
             level: self.level,
             watch: self.watch,
+            looks: task.listings.is_some(),
             hosts: self
                 .targets
                 .iter()
@@ -139,7 +143,7 @@ impl Launch {
             errors,
             cancelled: Arc::clone(&cancelled),
             walked: from_walker,
-            again,
+            errands,
             totals: totals.as_ref().map(|(totals, _)| Arc::clone(totals)),
             block: self.block(shared),
         };
@@ -163,9 +167,7 @@ impl Launch {
 
     /// Whether this is a `sync` whose path no longer exists here.
     fn is_gone(&self, error: &WalkError) -> bool {
-        let WalkError::Io { error, .. } = error else { return false };
-        let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
-        missing && self.order.scope == Scope::PathOrGone
+        error.is_gone() && self.order.scope == Scope::PathOrGone
     }
 
     fn block(&self, shared: &Shared) -> u16 {

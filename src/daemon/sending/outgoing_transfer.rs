@@ -10,7 +10,7 @@ use super::packets_out::PacketsOut;
 use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
-use crate::daemon::messages::{Again, NewTransfer, ToControl, Walked};
+use crate::daemon::messages::{Again, Errand, NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
@@ -32,6 +32,8 @@ pub(super) struct OutgoingTransfer {
     shared: Arc<Shared>,
     parts: NewTransfer,
     state: State,
+    /// The walker does not have to look at directories again.
+    is_quiet: bool,
     batches: OpenBatches,
     retries: Retries,
     report: Report,
@@ -65,6 +67,7 @@ impl OutgoingTransfer {
         OutgoingTransfer {
             shared,
             report: Report::new(&new, now),
+            is_quiet: !new.looks,
             parts: new,
             state: State::Walking,
             batches: OpenBatches::default(),
@@ -166,10 +169,15 @@ impl OutgoingTransfer {
             match self.parts.walked.try_recv() {
                 Ok(Walked::Batch(batch)) => self.open(now, &batch),
                 Ok(Walked::End) => self.state.walked(),
+                Ok(Walked::Quiet) => {
+                    self.is_quiet = true;
+                    self.state.walked();
+                }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     // It has panicked, and not said that this was all.
                     self.state.walked();
+                    self.is_quiet = true;
                     let error = ErrorLine::new(Code::Other, "the walk has failed");
                     self.report.error(&self.shared, error);
                 }
@@ -180,13 +188,24 @@ impl OutgoingTransfer {
         }
         if !self.retries.paths.is_empty() {
             self.retries.with_digests.clear();
-            if self.parts.again.send(std::mem::take(&mut self.retries.paths)).is_ok() {
-                self.state.walk_again();
-            }
-        } else if self.batches.is_empty() {
+            let files = std::mem::take(&mut self.retries.paths);
+            self.walk_again(Errand::Files(files));
+        } else if !self.batches.is_empty() {
+            // They may still have to be read again.
+        } else if !self.is_quiet {
+            self.walk_again(Errand::Look);
+        } else {
             self.state.complete();
             self.parts.outgoing.end_input(now);
             self.events(now);
+        }
+    }
+
+    fn walk_again(&mut self, what: Errand) {
+        match self.parts.errands.send(what) {
+            Ok(()) => self.state.walk_again(),
+            // It has panicked.
+            Err(_) => self.is_quiet = true,
         }
     }
 

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Said;
-use crate::daemon::messages::{Again, ToControl, ToSender, Totals, Walked};
+use crate::daemon::messages::{Again, Errand, ToControl, ToSender, Totals, Walked};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
-use crate::fs::found::{WalkError, WalkItem};
+use crate::fs::found::{FoundEntry, WalkError, WalkItem};
+use crate::fs::listings::{self, SharedListings};
 use crate::fs::regroup::Regroup;
-use crate::fs::root::Root;
+use crate::fs::root::{Dirs, Root};
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::name::Escaped;
 use crate::wire::manifest::{Kind, Setup};
@@ -29,6 +30,10 @@ pub(super) const AHEAD: usize = 2;
 /// How often a walk that waits for its client checks whether the client reads again.
 const WHILE_PAUSED: Duration = Duration::from_millis(50);
 
+/// How often directories are looked at again. Those that have changed during the transfer keep, after
+/// that, what only the targets have in them.
+const LOOKS: u32 = 8;
+
 /// A walk to be done.
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
@@ -37,8 +42,8 @@ pub(super) struct Task {
     /// The client's unread output.
     pub(super) unread: Unread,
     pub(super) walked: SyncSender<Walked>,
-    /// Files to be offered again.
-    pub(super) again: Receiver<Vec<Again>>,
+    /// What is to be done again.
+    pub(super) errands: Receiver<Errand>,
     /// How many `error:` lines were written.
     pub(super) errors: Arc<AtomicU64>,
     pub(super) order: Arc<Order>,
@@ -46,6 +51,8 @@ pub(super) struct Task {
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) own_only: Option<u32>,
     pub(super) regroup: Option<Regroup>,
+    /// What directories were like when they were listed, if that matters.
+    pub(super) listings: Option<SharedListings>,
     /// Sent with the first batches.
     pub(super) setup: VecDeque<Setup>,
 }
@@ -54,40 +61,104 @@ pub(super) struct Task {
 struct Abandoned;
 
 impl Task {
-    /// Walks the tree, then any files to be offered again, until the transfer is over. Without a
-    /// walker, only the setup is sent.
+    /// Walks the tree, then whatever is to be done again, until the transfer is over. Without a walker,
+    /// only the setup is sent.
     pub(super) fn run(mut self, walker: Option<Walker>) {
-        let walked = match walker {
-            Some(walker) => self.walk(walker),
-            None => self.batcher().and_then(|mut batcher| self.rest(&mut batcher)),
-        };
-        if walked.and_then(|()| self.hand(Walked::End)).is_err() {
-            return;
-        }
-        while let Ok(paths) = self.again.recv() {
-            let Ok(mut batcher) = self.batcher() else { return };
-            let walked = paths.into_iter().try_for_each(|path| self.look_again(&mut batcher, path));
-            let walked = walked.and_then(|()| self.rest(&mut batcher));
-            if walked.and_then(|()| self.hand(Walked::End)).is_err() {
-                return;
+        // That nobody wants the rest is no error.
+        let _ = self.walk_until_over(walker);
+    }
+
+    fn walk_until_over(&mut self, walker: Option<Walker>) -> Result<(), Abandoned> {
+        match walker {
+            Some(walker) => self.walk(walker)?,
+            None => {
+                let mut batcher = self.batcher()?;
+                self.rest(&mut batcher)?;
             }
         }
+        self.hand(Walked::End)?;
+        let mut looks = 0;
+        while let Ok(errand) = self.errands.recv() {
+            match errand {
+                Errand::Files(files) => {
+                    let mut batcher = self.batcher()?;
+                    files.into_iter().try_for_each(|file| self.look_again(&mut batcher, file))?;
+                    self.rest(&mut batcher)?;
+                    self.hand(Walked::End)?;
+                }
+                Errand::Look => self.look(&mut looks)?,
+            }
+        }
+        Ok(())
     }
 
     fn look_again(&mut self, batcher: &mut Batcher, again: Again) -> Result<(), Abandoned> {
-        let options = self.order.walk(self.own_only, self.regroup.clone());
+        let options = self.options(false);
         let (path, digests) = match again {
             Again::Changed(path) => (path, options.digests),
             Again::WithDigest(path) => (path, true),
         };
-        let cancelled = Arc::clone(&self.cancelled);
-        let options = WalkOptions { recursive: false, digests, cancelled, ..options };
-        match Walker::new(Arc::clone(&self.root), path, options) {
-            Ok(walker) => self.collect(batcher, walker),
-            Err(error) => {
-                self.error(error_line(&error));
-                Ok(())
+        let options = WalkOptions { digests, ..options };
+        match (Walker::new(Arc::clone(&self.root), path.clone(), options), &self.listings) {
+            (Ok(walker), _) => return self.collect(batcher, walker),
+            // It was moved: its directory will tell.
+            (Err(error), Some(listings)) if error.is_gone() => {
+                listings::lock(listings).doubt_parent_of(&path);
             }
+            (Err(error), _) => self.error(error_line(&error)),
+        }
+        Ok(())
+    }
+
+    /// Looks at all directories that were listed, and lists once more those that have changed: a file may
+    /// have been moved there from a directory that was listed after that.
+    fn look(&mut self, looks: &mut u32) -> Result<(), Abandoned> {
+        let Some(listings) = self.listings.clone() else { return self.hand(Walked::Quiet) };
+        let mut dirs = Dirs::new(Arc::clone(&self.root));
+        loop {
+            *looks += 1;
+            let look = listings::lock(&listings).look(&mut dirs, &self.cancelled);
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(Abandoned);
+            }
+            if look.is_quiet {
+                return self.hand(Walked::Quiet);
+            }
+            let is_last = *looks >= LOOKS;
+            if look.changed.is_empty() && !is_last {
+                continue;
+            }
+            for (path, at) in look.changed {
+                listings::lock(&listings).list_again(path.clone(), at);
+                let options =
+                    WalkOptions { listings: Some(Arc::clone(&listings)), ..self.options(true) };
+                match Walker::new(Arc::clone(&self.root), path, options) {
+                    Ok(walker) => self.walk(walker)?,
+                    // The next look will tell where it has gone.
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => self.error(error_line(&error)),
+                }
+            }
+            if is_last {
+                let mut batcher = Batcher::new();
+                let restless = listings::lock(&listings).restless();
+                for path in restless {
+                    if let Some(batch) = batcher.push(FoundEntry::kept(path)) {
+                        self.hand(Walked::Batch(batch))?;
+                    }
+                }
+                self.rest(&mut batcher)?;
+                return self.hand(Walked::Quiet);
+            }
+            return self.hand(Walked::End);
+        }
+    }
+
+    fn options(&self, recursive: bool) -> WalkOptions {
+        WalkOptions {
+            recursive,
+            cancelled: Arc::clone(&self.cancelled),
+            ..self.order.walk(self.own_only, self.regroup.clone())
         }
     }
 

@@ -9,11 +9,12 @@ use super::call::errno;
 use super::{FileType, cvt, cvt_r};
 
 /// Calls `each` with every name in the directory `fd` except `.` and `..`, in the order of the file
-/// system, and the type as far as the listing gives it. Starts at the current offset of `fd`.
+/// system, the type as far as the listing gives it, and the inode number. Starts at the current offset
+/// of `fd`.
 ///
 /// # Errors
 /// Those of `getdents64`, possibly after some names.
-pub fn list(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
+pub fn list(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType, u64)) -> io::Result<()> {
     // `struct linux_dirent64` (fs/readdir.c): inode 8, offset 8, length of the record 2, type 1, name.
     const LEN: usize = 16;
     const TYPE: usize = 18;
@@ -35,7 +36,8 @@ pub fn list(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType)) -> io::Re
             let (record, next) = rest.split_at_checked(len).unwrap_or((rest, &[]));
             let name = record.get(NAME..).unwrap_or(&[]).split(|&b| b == 0).next().unwrap_or(&[]);
             if !matches!(name, b"" | b"." | b"..") {
-                each(name, FileType::of_dirent(record.get(TYPE).copied().unwrap_or(0)));
+                let ino = record.first_chunk().map_or(0, |ino| u64::from_ne_bytes(*ino));
+                each(name, FileType::of_dirent(record.get(TYPE).copied().unwrap_or(0)), ino);
             }
             rest = next;
         }

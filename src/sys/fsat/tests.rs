@@ -101,7 +101,7 @@ fn every_name_is_listed_whatever_its_bytes() {
         drop(open_at(dir.1.as_fd(), name, libc::O_CREAT | libc::O_WRONLY, 0o600).unwrap());
     }
     let mut got = Vec::new();
-    list(dir.1.as_fd(), |name, kind| {
+    list(dir.1.as_fd(), |name, kind, _| {
         assert!(matches!(kind, FileType::File | FileType::Unknown));
         got.push(name.to_vec());
     })
