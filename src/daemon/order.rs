@@ -90,7 +90,7 @@ impl Order {
     ///
     /// # Errors
     /// What comes next.
-    pub(super) fn over(&self, results: Results) -> Result<Results, Order> {
+    pub(super) fn over(&self, results: Results) -> Result<Results, Arc<Order>> {
         match &self.halves {
             Halves::None => Ok(results),
             Halves::First(next) => {
@@ -101,7 +101,7 @@ impl Order {
                     _ => next.mode.without_deletion(),
                 };
                 let halves = Halves::Second(Arc::new(results));
-                Err(Order { halves, mode, ..Order::clone(next) })
+                Err(Arc::new(Order { halves, mode, ..Order::clone(next) }))
             }
             Halves::Second(before) => Ok(joined(before, results)),
         }

@@ -276,7 +276,7 @@ impl Control {
         }
         match order.over(results) {
             Ok(results) => client.finish(&results),
-            Err(next) => self.start(now, at, Arc::new(next), now + PATIENCE),
+            Err(next) => self.start(now, at, next, now + PATIENCE),
         }
     }
 
