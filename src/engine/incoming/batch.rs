@@ -16,7 +16,7 @@ use crate::wire::feedback::{BatchStatus, State};
 use crate::wire::header::MAX_BLOCK;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome};
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// A decoded manifest is larger than its bytes: how many bytes one of them counts as until the
 /// manifest is whole and its size in memory is known.
@@ -65,6 +65,8 @@ enum Content<H> {
     Refused,
     Memory(Vec<u8>),
     File(H),
+    /// It could not be written.
+    Lost(Reason),
 }
 
 /// What a batch consists of.
@@ -86,7 +88,7 @@ pub(super) struct IncomingBatch<H> {
     /// What is left out of the commit: set by the first COMMIT, and never changed.
     strikes: Option<Vec<EntryNo>>,
     /// How many of its regular files are as they were sent, or would be, once it is done.
-    files: u64,
+    pub(super) files: u64,
     /// What its manifest takes of the budget, in bytes.
     reserved: usize,
     /// What its body takes of the budget, in bytes.
@@ -349,6 +351,14 @@ impl<H> IncomingBatch<H> {
         }
     }
 
+    /// The body could not be written: the rest of it is not wanted.
+    pub(super) fn write_failed(&mut self, reason: Reason) {
+        if let Stage::Body(content @ Content::File(_)) = &mut self.stage {
+            *content = Content::Lost(reason);
+            self.missing = RangeSet::new();
+        }
+    }
+
     /// Whether the body is complete and not yet handed to the disk.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.stage, Stage::Body(_)) && self.missing.is_empty()
@@ -365,6 +375,7 @@ impl<H> IncomingBatch<H> {
         Some(match content {
             Content::Memory(memory) => Body::Memory(memory),
             Content::File(_) => Body::File,
+            Content::Lost(reason) => Body::Lost(reason),
             Content::Nothing | Content::Refused => Body::None,
         })
     }
@@ -400,11 +411,6 @@ impl<H> IncomingBatch<H> {
         self.files = files.count() as u64;
     }
 
-    /// How many of its regular files are as they were sent.
-    pub(super) fn files(&self) -> u64 {
-        self.files
-    }
-
     /// The disk has committed it. False if nobody has asked the disk.
     pub(super) fn committed(&mut self, shared: &mut Shared, outcomes: Vec<Outcome>) -> bool {
         if !matches!(self.stage, Stage::Committing) {
@@ -420,11 +426,6 @@ impl<H> IncomingBatch<H> {
     pub(super) fn path(&self, entry: EntryNo) -> Option<&RelPath> {
         let entry = self.plan.as_ref()?.manifest.entries.get(entry.index())?;
         Some(&entry.path)
-    }
-
-    /// The path of the first file that its body has bytes of.
-    pub(super) fn path_of_body(&self) -> Option<&RelPath> {
-        self.path(self.plan.as_ref()?.layout.slots().first()?.entry)
     }
 
     /// Whether it misses anything that has been sent.
