@@ -75,8 +75,8 @@ fn whoever_stops_is_out_at_once() {
         }
         let status = fleet.daemon(2).wait(SECOND * 5);
         assert_eq!(status.code(), Some(0), "{signal}: {status}");
-        fleet.daemon(0).wait_for_log("h2 (");
-        assert!(fleet.daemon(0).log().contains(&format!("h2 ({}) left", fleet.ip(2))));
+        let line = format!("h2 ({}) left", fleet.ip(2));
+        fleet.daemon(0).wait_for_log(&line);
         assert!(fleet.daemon(2).log().contains("stopping"));
     }
 }
