@@ -29,6 +29,7 @@ mod hostile;
 mod keys;
 mod killed;
 mod membership;
+mod missing;
 mod mounts;
 mod moves;
 mod one_name;

@@ -25,6 +25,7 @@ use crate::daemon::shared::Shared;
 use crate::daemon::{clock, keyfile};
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::errno::ErrorText;
+use crate::fs::before::Before;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
 use crate::log;
@@ -66,6 +67,9 @@ pub(super) fn assemble(
     let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
     let first = root.path().to_owned();
+    // Which mounts there are is known only where there is /proc.
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let before = Before::of_mounts(&first, &mounts);
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
     let no_devices = config.roles.no_devices;
@@ -91,6 +95,7 @@ pub(super) fn assemble(
         opened.net,
         keys.map(Keys::new),
         base,
+        before,
         control_waker.clone(),
         receiver_waker.clone(),
     ));
