@@ -13,7 +13,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 pub mod daemon;
 pub mod msync;
+mod similar;
 mod value;
+
+pub use similar::{did_you_mean, similar};
 
 /// The UDP port of the group, and the TCP port of the console, unless an option says otherwise.
 pub const DEFAULT_PORT: u16 = 5000;
@@ -134,9 +137,10 @@ impl Typed {
                 None => options.optflagmulti(&letter, flag.long, ""),
             };
         }
-        match options.parse(args.into_iter().map(|arg| widen(&arg))) {
+        let args: Vec<String> = args.into_iter().map(|arg| widen(&arg)).collect();
+        match options.parse(&args) {
             Ok(matches) => Ok(Typed { matches }),
-            Err(fail) => Err(Error::new(program, explain(&fail, flags))),
+            Err(fail) => Err(Error::new(program, explain(&fail, flags, &args))),
         }
     }
 
@@ -182,7 +186,7 @@ fn narrow(text: &str) -> OsString {
     OsString::from_vec(text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect())
 }
 
-fn explain(fail: &getopts::Fail, flags: &[Flag]) -> String {
+fn explain(fail: &getopts::Fail, flags: &[Flag], args: &[String]) -> String {
     let spelled = |name: &str| {
         if let Some(flag) = flags.iter().find(|flag| flag.long == name) {
             return flag.spelled();
@@ -194,7 +198,18 @@ fn explain(fail: &getopts::Fail, flags: &[Flag]) -> String {
     match fail {
         getopts::Fail::ArgumentMissing(name) => format!("{}: a value is missing", spelled(name)),
         getopts::Fail::UnexpectedArgument(name) => format!("{}: takes no value", spelled(name)),
-        getopts::Fail::UnrecognizedOption(name) => format!("{}: no such option", spelled(name)),
+        getopts::Fail::UnrecognizedOption(name) => {
+            let longs = || flags.iter().map(|flag| flag.long);
+            let letter = name.chars().count() == 1;
+            // A long name after one dash was read as letters.
+            let single = args.iter().take_while(|arg| *arg != "--").find_map(|arg| {
+                let word = arg.strip_prefix('-').filter(|word| word.len() > 2 && letter)?;
+                similar(word.split('=').next()?, longs()).filter(|_| word.contains(name.as_str()))
+            });
+            let meant = if letter { single } else { similar(name, longs()) };
+            let meant = meant.map(|long| format!("--{long}"));
+            format!("{}: no such option{}", spelled(name), did_you_mean(meant.as_deref()))
+        }
         getopts::Fail::OptionMissing(name) => format!("{}: required", spelled(name)),
         getopts::Fail::OptionDuplicated(name) => format!("{}: given twice", spelled(name)),
     }

@@ -116,6 +116,10 @@ pub enum Code {
     BaseMissing,
     /// The base directory of a host was replaced during the transfer.
     BaseChanged,
+    /// The number of entries of a host that were not tried, for want of room.
+    NotTried,
+    /// Attributes that a host may not set, or cannot keep.
+    NotSet,
     /// Two names are one entry on a host.
     SameName,
     /// A file kept changing while it was read.
@@ -171,6 +175,8 @@ impl Code {
         (Code::BaseReplaced, "base_replaced"),
         (Code::BaseMissing, "base_missing"),
         (Code::BaseChanged, "base_changed"),
+        (Code::NotTried, "not_tried"),
+        (Code::NotSet, "not_set"),
         (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
@@ -216,6 +222,7 @@ impl From<Reason> for Code {
             Reason::BaseReplaced => Code::BaseReplaced,
             Reason::BaseMissing => Code::BaseMissing,
             Reason::BaseChanged => Code::BaseChanged,
+            Reason::NotTried => Code::NotTried,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }
@@ -252,6 +259,16 @@ impl ErrorReport {
     #[must_use]
     pub fn of_host(self, host: impl fmt::Display) -> ErrorReport {
         ErrorReport { host: host.to_string(), ..self }
+    }
+
+    /// Whether it has this code.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == code.to_string()
+    }
+
+    /// Whether a path was refused as such, and on no other host.
+    pub fn is_about_argument(&self) -> bool {
+        self.host.is_empty() && (self.is(Code::LinkInPath) || self.is(Code::InvalidPath))
     }
 
     /// The number of bytes in its texts.

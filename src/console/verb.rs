@@ -102,6 +102,11 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("bye", Verb::Quit),
 ];
 
+/// The names of all commands.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    VERBS.iter().map(|(name, _)| *name)
+}
+
 impl Verb {
     /// The command called `name`, if it is offered.
     pub(super) fn named(name: &[u8], offer: &Offer) -> Option<Verb> {

@@ -8,7 +8,8 @@ use super::input::InputError;
 use super::line::LineError;
 use super::link::LinkError;
 use super::place::PlaceError;
-use crate::cli::msync::Target;
+use crate::cli::did_you_mean;
+use crate::cli::msync::{Target, Text};
 use crate::console::error::{Code, ErrorReport};
 use crate::errno::ErrorText;
 use crate::name::Escaped;
@@ -39,9 +40,11 @@ pub enum Failure {
     /// The daemon is too old for this option.
     TooOld(&'static str),
     /// The script cannot be read.
-    Script(io::Error),
-    /// A pattern in the script was refused; the reason was shown.
-    ScriptPattern,
+    Script(Text, io::Error),
+    /// A pattern in this line of the script was refused; the reason was shown.
+    ScriptPattern(Text, u64),
+    /// The first word is no command, and no file either; the command that may be meant.
+    NoCommand(Vec<u8>, &'static str),
 }
 
 impl From<LinkError> for Failure {
@@ -70,7 +73,7 @@ impl Failure {
 
     /// The message for the user.
     pub fn text<'a>(&'a self, target: &'a Target) -> impl fmt::Display + 'a {
-        Text { failure: self, target }
+        Words { failure: self, target }
     }
 
     fn code(&self) -> Code {
@@ -86,25 +89,30 @@ impl Failure {
             Failure::WrongPassword => Code::PasswordWrong,
             Failure::Place(..) | Failure::WholeBase(_) => Code::InvalidPath,
             Failure::Path(_, error) => error.code(),
-            Failure::Pattern(..) | Failure::ScriptPattern => Code::InvalidPattern,
+            Failure::Pattern(..) | Failure::ScriptPattern(..) => Code::InvalidPattern,
+            Failure::NoCommand(..) => Code::Usage,
             Failure::TooOld(_) => Code::TooOld,
-            Failure::Script(error) => Code::of_io(error),
+            Failure::Script(_, error) => Code::of_io(error),
         }
     }
 }
 
-struct Text<'a> {
+struct Words<'a> {
     failure: &'a Failure,
     target: &'a Target,
 }
 
-impl fmt::Display for Text<'_> {
+impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.target;
         match self.failure {
             Failure::Input(error) => error.fmt(f),
             Failure::Connect(error) => {
-                write!(f, "cannot reach the daemon at {target}: {}", ErrorText(error))
+                write!(f, "cannot reach the daemon at {target}: {}", ErrorText(error))?;
+                // Nobody listens, or there is no socket.
+                let absent = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+                let absent = error.raw_os_error().is_some() && absent.contains(&error.kind());
+                f.write_str(if absent { ": is makuosan running?" } else { "" })
             }
             Failure::Link(error) => write!(f, "lost the daemon at {target}: {error}"),
             Failure::Refused => write!(f, "the daemon at {target} refused"),
@@ -124,8 +132,14 @@ impl fmt::Display for Text<'_> {
                 write!(f, "the daemon at {target} rejects the pattern {pattern}: {why}")
             }
             Failure::TooOld(option) => write!(f, "the daemon at {target} is too old for {option}"),
-            Failure::Script(error) => write!(f, "-f: {}", ErrorText(error)),
-            Failure::ScriptPattern => f.write_str("-f: stopped at a pattern that was refused"),
+            Failure::Script(script, error) => write!(f, "-f {script}: {}", ErrorText(error)),
+            Failure::ScriptPattern(script, number) => {
+                write!(f, "-f {script}: line {number}: stopped at a pattern that was refused")
+            }
+            Failure::NoCommand(word, meant) => {
+                let meant = did_you_mean(Some(meant));
+                write!(f, "{}: no such command, and no such file{meant}", Escaped(word))
+            }
         }
     }
 }
@@ -145,7 +159,10 @@ mod tests {
             (report.error, report.path, report.code)
         };
         let (error, _, code) = told(Failure::Connect(refused));
-        assert_eq!(error, "cannot reach the daemon at tcp:127.0.0.1:5000: Connection refused");
+        assert_eq!(
+            error,
+            "cannot reach the daemon at tcp:127.0.0.1:5000: Connection refused: is makuosan running?"
+        );
         assert_eq!(code, "ECONNREFUSED");
         assert_eq!(told(Failure::Connect(io::Error::other("x"))).2, "unreachable");
         let (error, path, code) = told(Failure::WholeBase(b".".to_vec()));

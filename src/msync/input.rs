@@ -76,10 +76,6 @@ impl InputError {
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = |path: &Path| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
-        let name = |text: &Text| match text {
-            Text::Input => "-".to_owned(),
-            Text::File(path) => file(path),
-        };
         match self {
             InputError::Password(path, error) => {
                 write!(f, "-K {}: {}", file(path), ErrorText(error))
@@ -88,13 +84,13 @@ impl fmt::Display for InputError {
                 write!(f, "-K {}: no password in its first line", file(path))
             }
             InputError::Patterns(text, error) => {
-                write!(f, "--exclude-from {}: {}", name(text), ErrorText(error))
+                write!(f, "--exclude-from {text}: {}", ErrorText(error))
             }
             InputError::Pattern(text, number, why) => {
-                write!(f, "--exclude-from {}: line {number}: {why}", name(text))
+                write!(f, "--exclude-from {text}: line {number}: {why}")
             }
             InputError::TooMany(text, why) => {
-                write!(f, "--exclude-from {}: {why}", name(text))
+                write!(f, "--exclude-from {text}: {why}")
             }
         }
     }

@@ -116,6 +116,12 @@ impl Base {
         }
     }
 
+    /// Whether there is certainly no such path.
+    pub fn lacks(&self, path: &RelPath) -> bool {
+        let below = OsStr::from_bytes(path.as_bytes());
+        self.seen.as_ref().is_some_and(|seen| is_missing(&seen.real.join(below)))
+    }
+
     /// Advice about a path with a directory that is a symbolic link, as the daemon does not follow
     /// it. None if there is no such link, or the files cannot be seen.
     pub fn advice(&self, path: &RelPath) -> Option<String> {

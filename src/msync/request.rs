@@ -10,12 +10,16 @@ use super::dialogue::Client;
 use super::failure::Failure;
 use super::input::Lines;
 use super::line::{command, push_word};
+use super::old;
 use super::place::{self, Base};
 use super::show::Screen;
-use super::status::{INCOMPLETE, SUCCESS};
+use super::status::{INCOMPLETE, SUCCESS, UNUSABLE};
 use super::summary::Summary;
-use crate::cli::msync::{Config, Files, Show, Text, Verb};
-use crate::console::error::{Code, ErrorReport};
+use crate::cli::msync::{COMMANDS, Config, Files, Show, Text, Verb};
+use crate::cli::{did_you_mean, similar};
+use crate::console::error::{Code, ErrorReport, UNKNOWN};
+use crate::console::reply::Total;
+use crate::console::verb;
 use crate::console::words;
 use crate::name::{Escaped, RelPath};
 use crate::pattern::Rule;
@@ -72,7 +76,7 @@ impl Client<'_> {
                 done?;
             }
         }
-        Ok(self.finish(files.verb, files.dry_run, config.json, summary))
+        self.finish(files.verb, files.dry_run, config.json, summary)
     }
 
     /// Sends the lines of a script.
@@ -82,10 +86,13 @@ impl Client<'_> {
         config: &Config,
         rules: &[Rule],
     ) -> Result<u8, Failure> {
-        let mut lines = Lines::open(script).map_err(Failure::Script)?;
+        let failed = |error| Failure::Script(script.clone(), error);
+        let mut lines = Lines::open(script).map_err(failed)?;
         let manner = self.settle(config, rules)?;
         let mut summary = Summary::default();
-        while let Some(line) = lines.next_line().map_err(Failure::Script)? {
+        let mut number = 0;
+        while let Some(line) = lines.next_line().map_err(failed)? {
+            number += 1;
             let mut said = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
             let verb = match said.next() {
                 None => continue,
@@ -96,25 +103,28 @@ impl Client<'_> {
                 Some(b"exclude" | b"include")
                     if !matches!(said.next(), None | Some(b"list" | b"del" | b"clear")) =>
                 {
-                    self.pattern_of_script(&line)?;
+                    if self.is_pattern_refused(&line)? {
+                        return Err(Failure::ScriptPattern(script.clone(), number));
+                    }
                     continue;
                 }
                 Some(_) => Verb::Send,
             };
+            summary.place = format!("msync: -f {script}: line {number}");
             self.transfer(&line, verb, manner, &mut summary)?;
         }
-        Ok(self.finish(Verb::Send, false, false, summary))
+        self.finish(Verb::Send, false, false, summary)
     }
 
-    /// Sends a line of a script that adds a pattern. If it is refused, the script ends: a later
+    /// Sends a line of a script that adds a pattern. If it is refused, the script is to end: a later
     /// command could delete what the pattern was to protect.
-    fn pattern_of_script(&mut self, line: &[u8]) -> Result<(), Failure> {
+    fn is_pattern_refused(&mut self, line: &[u8]) -> Result<bool, Failure> {
         let mut refused = false;
         self.ask(line, |screen, answer| {
             refused = true;
             screen.trouble(answer);
         })?;
-        if refused { Err(Failure::ScriptPattern) } else { Ok(()) }
+        Ok(refused)
     }
 
     /// Sets up the connection as `config` says.
@@ -153,14 +163,30 @@ impl Client<'_> {
         let mut refused = None;
         for rule in rules {
             self.answer(|_, said| {
-                refused.get_or_insert_with(|| (rule, String::from_utf8_lossy(said).into_owned()));
+                refused.get_or_insert_with(|| (rule, said.to_vec()));
             })?;
         }
-        refused.map_or(Ok(()), |(rule, why)| failed(rule, why))
+        refused.map_or(Ok(()), |(rule, said): (&Rule, Vec<u8>)| {
+            let why = old::error(&said, |_| false).error;
+            let named = format!(" {}", Escaped(&rule.pattern));
+            failed(rule, why.strip_suffix(&named).unwrap_or(&why).to_owned())
+        })
     }
 
     /// Shows the result, and returns the exit status.
-    fn finish(&mut self, verb: Verb, dry_run: bool, json: bool, mut summary: Summary) -> u8 {
+    fn finish(
+        &mut self,
+        verb: Verb,
+        dry_run: bool,
+        json: bool,
+        mut summary: Summary,
+    ) -> Result<u8, Failure> {
+        if summary.unknown_host && !json {
+            // If the daemon has gone meanwhile, the error alone has to do.
+            let rows = self.rows().map(|(rows, _)| rows).unwrap_or_default();
+            let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            self.screen.say(&format!("msync: {}", listed(&names)));
+        }
         if let Some(total) = summary.total.filter(|total| total.hosts > 0) {
             self.screen.summary(verb, &total, dry_run);
         }
@@ -172,11 +198,15 @@ impl Client<'_> {
             self.screen.say(&format!("msync: {why}"));
             summary.error(ErrorReport::new(Code::NoMembers, why));
         }
-        let complete = !summary.failed && !summary.alone;
+        let status = match (summary.failed || summary.alone, summary.refused) {
+            (true, _) => INCOMPLETE,
+            (false, true) => UNUSABLE,
+            (false, false) => SUCCESS,
+        };
         if json {
             self.json(&summary.json());
         }
-        if complete { SUCCESS } else { INCOMPLETE }
+        Ok(status)
     }
 
     fn json(&mut self, lines: &[String]) {
@@ -198,6 +228,9 @@ impl Client<'_> {
                 let path = found.map_err(|why| Failure::Place(typed.clone(), why))?;
                 if path.is_base() && !files.recursive {
                     return Err(Failure::WholeBase(typed.clone()));
+                }
+                if let Some(meant) = base.as_ref().and_then(|base| mistyped(files, &path, base)) {
+                    return Err(Failure::NoCommand(typed.clone(), meant));
                 }
                 if let Some(advice) = base.as_ref().and_then(|base| base.advice(&path)) {
                     self.screen.say(&format!("msync: {}: {advice}", Escaped(typed)));
@@ -251,20 +284,30 @@ impl Client<'_> {
         let Manner { daemon, quiet, json } = manner;
         let mut errors = 0_u64;
         let mut differs = false;
-        let mut total = None;
+        let mut refused = false;
+        let mut total: Option<Total> = None;
         self.ask(command, |screen: &mut Screen, line| {
             let answer = Answer::read(line, daemon, verb == Verb::Check);
             match answer {
                 Answer::Error => {
                     errors += 1;
+                    let error = old::error(line, |_| false);
+                    refused = error.is_about_argument();
+                    summary.unknown_host |= daemon.new && error.is(Code::UnknownHost);
                     match (json, daemon.reports) {
                         (true, true) => summary.error_line(line),
                         (true, false) => summary.learn_error(line),
                         (false, _) => {}
                     }
-                    return screen.trouble(line);
+                    return match no_such_command(line).filter(|_| !summary.place.is_empty()) {
+                        Some(words) => screen.say(&format!("{}: {words}", summary.place)),
+                        None => screen.trouble(line),
+                    };
                 }
-                Answer::Report(report) => return summary.error_was(report),
+                Answer::Report(report) => {
+                    refused = report.is_about_argument();
+                    return summary.error_was(report);
+                }
                 Answer::Progress(progress) => return screen.progress(&progress),
                 Answer::Total(sum) => {
                     total = Some(sum);
@@ -288,6 +331,12 @@ impl Client<'_> {
                 screen.line(line);
             }
         })?;
+        // The path alone was wrong: nothing was tried with it.
+        let tried = total.is_none_or(|total| total.failed > 0 || total.wire > 0);
+        if refused && errors == 1 && !tried {
+            summary.refused = true;
+            return Ok(());
+        }
         summary.failed |= errors > 0 || differs;
         if let Some(total) = total {
             summary.failed |= total.failed > 0 || total.errors > 0;
@@ -299,13 +348,47 @@ impl Client<'_> {
     }
 }
 
+/// The command that may be meant by the only word that was given instead of one, if there is no such
+/// file.
+fn mistyped(files: &Files, path: &RelPath, base: &Base) -> Option<&'static str> {
+    let first = files.paths.first().filter(|_| !files.named && !files.delete)?;
+    let word = std::str::from_utf8(first).ok()?;
+    if path.as_bytes() != first.as_slice() || !base.lacks(path) {
+        return None;
+    }
+    let options = [("help", "--help"), ("version", "--version")];
+    let option = options.iter().find(|(name, _)| *name == word).map(|(_, option)| *option);
+    option.or_else(|| similar(word, COMMANDS.iter().map(|(name, _)| *name)))
+}
+
+/// What `msync` says in place of the console's answer to an unknown command.
+fn no_such_command(line: &[u8]) -> Option<String> {
+    let rest = line.strip_prefix(UNKNOWN.as_bytes())?;
+    let name = String::from_utf8_lossy(rest.trim_ascii().strip_prefix(b"'")?.strip_suffix(b"'")?);
+    let meant = did_you_mean(similar(&name, verb::names()));
+    Some(format!("no such command: {name}{meant}"))
+}
+
+/// The names of the members, some of them if they are many.
+fn listed(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let shown = names[..names.len().min(MOST)].join(", ");
+    match names.len() {
+        0 => "there are no members, or they cannot be listed".to_owned(),
+        count if count > MOST => format!("the members are {shown} and {} more", count - MOST),
+        _ => format!("the members are {shown}"),
+    }
+}
+
 /// Refuses options that an old daemon does not have. It has no limits either, so `--force` can be
 /// left out.
 fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     let newer = [
         (files.max_delete.is_some(), "--max-delete"),
+        (files.delete_before, "--delete-before"),
         (files.ignore_times, "-I"),
         (files.checksum, "--checksum"),
+        (files.lax_attributes, "--lax-attributes"),
     ];
     match newer.iter().find(|(asked, _)| *asked) {
         Some((_, option)) => Err(Failure::TooOld(option)),

@@ -24,6 +24,12 @@ enum Known {
 pub struct Summary {
     /// Whether anything failed anywhere.
     pub failed: bool,
+    /// Whether a path was refused as such, so that nothing was tried with it.
+    pub refused: bool,
+    /// Whether `-t` named a host that is no member.
+    pub unknown_host: bool,
+    /// The line of a script that is carried out, as messages about it begin.
+    pub place: String,
     /// Whether a transfer had no members to send to.
     pub alone: bool,
     /// The sum of all totals; None if there was none.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use crate::errno::ErrorText;
+
 /// Why the sockets could not be opened.
 #[derive(Debug)]
 pub enum NetError {
@@ -39,7 +41,7 @@ impl fmt::Display for NetError {
                     address.ip(),
                     address.port()
                 )?;
-                source.fmt(f)
+                ErrorText(source).fmt(f)
             }
         }
     }

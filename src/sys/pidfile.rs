@@ -5,6 +5,7 @@
 //! number by now belongs to another process is no obstacle.
 
 use super::fsat;
+use crate::errno::ErrorText;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -41,7 +42,7 @@ impl fmt::Display for PidFileError {
                 write!(f, "{}: is there and is not a pid file", path.display())
             }
             PidFileError::Failed(path, what, why) => {
-                write!(f, "{}: {what}: {why}", path.display())
+                write!(f, "{}: {what}: {}", path.display(), ErrorText(why))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The listening Unix socket of the console.
 
 use super::cvt::cvt;
+use crate::errno::ErrorText;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -38,7 +39,7 @@ impl fmt::Display for ListenError {
                 write!(f, "{}: cannot be a socket's path: 1 to 107 bytes", path.display())
             }
             ListenError::Failed(path, what, why) => {
-                write!(f, "{}: {what}: {why}", path.display())
+                write!(f, "{}: {what}: {}", path.display(), ErrorText(why))
             }
         }
     }

@@ -8,6 +8,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use crate::errno::ErrorText;
+
 /// The most bytes an entry may take. A group's entry holds the names of all its members.
 const MAX_ENTRY: usize = 16 << 20;
 /// The most supplementary groups a process has (`NGROUPS_MAX` in the kernel's uapi/linux/limits.h).
@@ -40,7 +42,9 @@ impl fmt::Display for LookupError {
         match self {
             LookupError::NoUser(text) => write!(f, "{text}: no such user"),
             LookupError::NoGroup(text) => write!(f, "{text}: no such group"),
-            LookupError::Database(text, why) => write!(f, "{text}: cannot be looked up: {why}"),
+            LookupError::Database(text, why) => {
+                write!(f, "{text}: cannot be looked up: {}", ErrorText(why))
+            }
         }
     }
 }

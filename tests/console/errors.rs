@@ -99,7 +99,7 @@ fn what_ends_the_client_is_an_object_on_standard_output() {
     alone(
         fails("unix:/nowhere/socket", &["members"]),
         "",
-        "cannot reach the daemon at unix:/nowhere/socket: No such file or directory",
+        "cannot reach the daemon at unix:/nowhere/socket: No such file or directory: is makuosan running?",
         "ENOENT",
     );
     let why = "-K /nowhere/password: No such file or directory";

@@ -101,12 +101,16 @@ fn patterns_are_said_before_anything_is_sent() {
     let args = ["-r", "--delete", "--exclude=*.tmp", "--exclude", "a b"];
     assert_eq!(against(old_daemon(0, &old), &args), ran(0, "", ""));
     // A pattern that is not heeded would have what it names sent, or deleted.
-    for answer in ["mexec: command error 'exclude'", "error: at most 256 patterns"] {
+    for (answer, why) in [
+        ("mexec: command error 'exclude'", "mexec: command error 'exclude'"),
+        ("error: at most 256 patterns", "at most 256 patterns"),
+        ("error: such a pattern x", "such a pattern"),
+    ] {
         let daemon =
             Daemon::script("> ", new_daemon(0, &[("exclude add x", &format!("{answer}\n> "))]));
         let target = daemon.target.clone();
         let done = finish(msync(&target).args(["-r", "--exclude=x"]));
-        let why = format!("rejects the pattern x: {answer}\n");
+        let why = format!("rejects the pattern x: {why}\n");
         assert_eq!(done, ran(1, "", &format!("msync: the daemon at {target} {why}")));
         assert_eq!(daemon.told().last().map(String::as_str), Some("quit"));
     }
@@ -187,7 +191,7 @@ fn a_script_is_said_line_by_line() {
     }
     let daemon = Daemon::script("> ", vec![("alive on".to_owned(), "> ".to_owned())]);
     let done = finish(msync(&daemon.target.clone()).args(["-f", "/nowhere/x"]));
-    assert_eq!(done, ran(1, "", "msync: -f: No such file or directory\n"));
+    assert_eq!(done, ran(1, "", "msync: -f /nowhere/x: No such file or directory\n"));
     assert_eq!(daemon.told(), ["alive on", "quit"]);
 }
 

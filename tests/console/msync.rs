@@ -70,8 +70,9 @@ fn nobody_to_send_to_is_no_success() {
     assert_eq!(against(old_daemon(0, &steps), &["-r"]), alone);
     // Where an error has said more, that is enough.
     let answer = "error: y is not contained in members\ntotal hosts=0\n> ";
-    let unknown = ran(2, "", "error: y is not contained in members\n");
-    assert_eq!(against(new_daemon(0, &[("send -t y -r", answer)]), &["-rt", "y"]), unknown);
+    let said = "error: y is not contained in members\nmsync: the members are web1\n";
+    let steps = [("send -t y -r", answer), ("members", MEMBERS)];
+    assert_eq!(against(new_daemon(0, &steps), &["-rt", "y"]), ran(2, "", said));
 }
 
 #[test]
@@ -177,9 +178,9 @@ fn paths_are_found_from_the_base_and_from_where_one_is() {
 
 #[test]
 fn no_daemon_is_one_clear_line() {
-    let refused = "msync: cannot reach the daemon at tcp:127.0.0.1:1: Connection refused\n";
+    let refused = "msync: cannot reach the daemon at tcp:127.0.0.1:1: Connection refused: is makuosan running?\n";
     assert_eq!(finish(msync("tcp:127.0.0.1:1").arg("-r")), ran(1, "", refused));
-    let missing = "msync: cannot reach the daemon at unix:/nowhere/s: No such file or directory\n";
+    let missing = "msync: cannot reach the daemon at unix:/nowhere/s: No such file or directory: is makuosan running?\n";
     assert_eq!(finish(msync("/nowhere/s").arg("members")), ran(1, "", missing));
 }
 

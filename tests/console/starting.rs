@@ -28,10 +28,7 @@ fn what_cannot_be_is_one_clear_line() {
     refused(&["--check-config", "-l", &nowhere], &why);
     let why = format!("-U /nowhere/socket: its directory: {missing}");
     refused(&["--check-config", "-U", "/nowhere/socket"], &why);
-    refused(
-        &["--check-config", "-u", "no-such-user"],
-        "-u no-such-user: no-such-user: no such user",
-    );
+    refused(&["--check-config", "-u", "no-such-user"], "-u no-such-user: no such user");
     if !is_root() {
         refused(&["--check-config", "-c"], "-c: only root may change its root directory");
     }

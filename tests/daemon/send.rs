@@ -249,7 +249,9 @@ fn nobody_to_send_to_and_nobody_to_ask() {
     for args in [&["send", "-r"][..], &["members"], &["status"]] {
         let ran = fleet.msync(0, args);
         assert_eq!(ran.code, Some(1), "{ran:?}");
-        let line = format!("msync: cannot reach the daemon at {target}: Connection refused\n");
+        let line = format!(
+            "msync: cannot reach the daemon at {target}: Connection refused: is makuosan running?\n"
+        );
         assert_eq!((ran.out.as_str(), ran.err), ("", line));
     }
     let missing = fleet.dir().join("no-socket");

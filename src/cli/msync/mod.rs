@@ -71,12 +71,16 @@ impl Verb {
 pub struct Files {
     /// What to do.
     pub verb: Verb,
+    /// Whether that was said; if not, it is `send`.
+    pub named: bool,
     /// `-r`.
     pub recursive: bool,
     /// `-n`.
     pub dry_run: bool,
     /// `--delete`.
     pub delete: bool,
+    /// `--delete-before`.
+    pub delete_before: bool,
     /// `--force`.
     pub force: bool,
     /// `--max-delete`.
@@ -85,6 +89,8 @@ pub struct Files {
     pub ignore_times: bool,
     /// `--checksum`.
     pub checksum: bool,
+    /// `--lax-attributes`.
+    pub lax_attributes: bool,
     /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
     /// `-g`: without spaces and control characters.
@@ -108,6 +114,16 @@ impl Text {
             b"" => None,
             b"-" => Some(Text::Input),
             _ => Some(Text::File(PathBuf::from(value))),
+        }
+    }
+}
+
+/// As typed.
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Text::Input => f.write_str("-"),
+            Text::File(path) => Escaped(path.as_os_str().as_bytes()).fmt(f),
         }
     }
 }
@@ -235,8 +251,8 @@ pub fn help() -> String {
         commands.push_str(&format!("  {name:8} {text}\n"));
     }
     let tail = "A file called like a command is ./send, or comes after --.\n\
-                Exit status: 0 everything is everywhere; 1 wrong usage or no daemon;\n\
-                2 something failed or differs on some host, or there is no member.\n";
+                Exit status: 0 everything is everywhere; 1 wrong usage, also of a PATH, or no\n\
+                daemon; 2 something is missing, failed or differs, or there is no member.\n";
     super::help(&format!("{head}{commands}"), FLAGS, tail)
 }
 
@@ -274,10 +290,12 @@ const ONLY: &[(&str, &[&str])] = &[
     ("dry-run", &["send", "sync", "dsync"]),
     ("group", &["send", "sync"]),
     ("delete", &["send", "sync"]),
+    ("delete-before", &["send", "sync"]),
     ("force", &["send", "sync", "dsync"]),
     ("max-delete", &["send", "sync", "dsync"]),
     ("ignore-times", &["send", "sync"]),
     ("checksum", &["send", "sync"]),
+    ("lax-attributes", &["send", "sync"]),
     ("exclude", &["send", "sync", "dsync", "check", "-f"]),
     ("include", &["send", "sync", "dsync", "check", "-f"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
@@ -336,10 +354,11 @@ fn command(typed: &Typed) -> Result<Command, Error> {
             };
         }
     };
-    files(typed, verb, words).map(Command::Files)
+    // What comes after `--` is no command.
+    files(typed, verb, !commands.is_empty() || before == 0, words).map(Command::Files)
 }
 
-fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error> {
+fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result<Files, Error> {
     let mut hosts = Vec::new();
     for host in typed.all("host") {
         match HostName::parse(host.as_bytes()) {
@@ -374,13 +393,16 @@ fn files(typed: &Typed, verb: Verb, words: Vec<OsString>) -> Result<Files, Error
     }
     Ok(Files {
         verb,
+        named,
         recursive,
         dry_run: typed.has("dry-run"),
-        delete: typed.has("delete"),
+        delete: typed.has("delete") || typed.has("delete-before"),
+        delete_before: typed.has("delete-before"),
         force: typed.has("force"),
         max_delete,
         ignore_times: typed.has("ignore-times"),
         checksum: typed.has("checksum"),
+        lax_attributes: typed.has("lax-attributes"),
         hosts,
         group,
         paths: words.into_iter().map(OsString::into_vec).collect(),

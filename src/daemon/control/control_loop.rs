@@ -21,7 +21,7 @@ use crate::console::reply::Total;
 use crate::console::report::StatusReport;
 use crate::console::{Offer, Session, reply};
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
-use crate::daemon::order::Order;
+use crate::daemon::order::{Order, Results};
 use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::{clock, keyfile};
@@ -254,14 +254,7 @@ impl Control {
                     }
                 }
                 ToControl::Over { client, number, hosts, total } => {
-                    if let Some(client) = self.client(client) {
-                        if matches!(client.work, Work::Transfer(at, ..) if at == number) {
-                            client.work = Work::Idle;
-                            hosts.iter().for_each(|host| client.session.host(host));
-                            client.session.total(&total);
-                            client.session.finish();
-                        }
-                    }
+                    self.over(now, client, number, (hosts, total));
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
@@ -271,6 +264,20 @@ impl Control {
             }
         }
         true
+    }
+
+    /// A client's transfer is over: it gets the results, or the next one begins.
+    fn over(&mut self, now: Time, id: u32, number: TransferNo, results: Results) {
+        let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
+        let client = &mut self.clients[at];
+        let Work::Transfer(known, order, _) = &client.work else { return };
+        if *known != number {
+            return;
+        }
+        match order.over(results) {
+            Ok(results) => client.finish(&results),
+            Err(next) => self.start(now, at, next, now + PATIENCE),
+        }
     }
 
     fn client(&mut self, id: u32) -> Option<&mut Client> {
@@ -379,7 +386,7 @@ impl Control {
                 number,
                 oldest: self.oldest_open(),
                 me: self.settings.name.clone(),
-                order,
+                order: Arc::clone(&order),
                 targets,
                 client: client.id,
                 level: client.session.loglevel(),
@@ -400,10 +407,8 @@ impl Control {
                 client.work = Work::Transfer(number, order, until);
             }
             Err(refusal) => {
-                client.work = Work::Idle;
                 refusal.errors.iter().for_each(|error| client.session.error(error));
-                client.session.total(&refusal.total);
-                client.session.finish();
+                client.finish(&order.refused(refusal.total));
             }
         }
     }
@@ -422,12 +427,12 @@ impl Control {
             client.work = Work::Held(order, now + wait, until);
             return;
         }
-        client.work = Work::Idle;
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
-        client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
-        client.session.finish();
+        let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
+        let results = order.refused(total);
+        client.finish(&results);
     }
 
     fn answer(&mut self, at: usize, text: String) {

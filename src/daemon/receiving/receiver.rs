@@ -13,6 +13,7 @@ use crate::daemon::shared::{Shared, count, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::disk_job::{DiskJob, TransferKey};
 use crate::engine::incoming::{Config, Event, Place, Reception};
+use crate::errno::ErrorText;
 use crate::fs::disk::{Closing, StagedFile};
 use crate::ids::BatchNo;
 use crate::log;
@@ -85,7 +86,7 @@ impl Receiver {
             let ready = match wait(&self.shared.net, &self.waker, timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    log::error(format_args!("cannot wait for packets: {error}"));
+                    log::error(format_args!("cannot wait for packets: {}", ErrorText(&error)));
                     return self.shared.control.send(ToControl::Died("receiver"));
                 }
             };
@@ -145,7 +146,7 @@ impl Receiver {
                         log::Level::INFO,
                         "receive",
                         None,
-                        format_args!("cannot receive: {error}"),
+                        format_args!("cannot receive: {}", ErrorText(&error)),
                     ),
                 }
             }
@@ -313,7 +314,7 @@ impl Receiver {
         let written = write_all(&run.file, &mut run.slices, run.offset);
         drop(writing);
         if let Err(error) = written {
-            self.reception.write_failed(now, run.key, run.batch, Reason::from_io(&error));
+            self.reception.write_failed(run.key, run.batch, Reason::from_io(&error));
         }
     }
 
@@ -359,7 +360,7 @@ impl Receiver {
                     log::Level::INFO,
                     "feedback",
                     Some(IpAddr::V4(*outbound.to.ip())),
-                    format_args!("cannot send to {}: {error}", outbound.to),
+                    format_args!("cannot send to {}: {}", outbound.to, ErrorText(&error)),
                 );
             }
         }

@@ -22,8 +22,8 @@ pub(super) enum StartError {
     Option(&'static str, String, io::Error),
     /// The path of an option may not be used.
     Path(&'static str, PathBuf, ResolveError),
-    /// The user or group of an option cannot be found: the option, its value, the error.
-    Account(&'static str, String, LookupError),
+    /// The user or group of an option cannot be found: the option, and the error, which names it.
+    Account(&'static str, LookupError),
     /// See [`KeyFileError`].
     Key(KeyFileError),
     /// See [`GenkeyError`].
@@ -57,13 +57,13 @@ impl fmt::Display for StartError {
                 write!(f, "{option} {value}: {}", ErrorText(why))
             }
             StartError::Path(option, path, why) => write!(f, "{option} {}: {why}", path.display()),
-            StartError::Account(option, name, why) => write!(f, "{option} {name}: {why}"),
+            StartError::Account(option, why) => write!(f, "{option} {why}"),
             StartError::Key(why) => why.fmt(f),
             StartError::Genkey(why) => why.fmt(f),
             StartError::Password(path, why) => write!(f, "-K {}: {why}", path.display()),
             StartError::PidFile(why) => write!(f, "--pidfile {why}"),
             StartError::Net(why) => why.fmt(f),
-            StartError::Unix(why) => write!(f, "-U: {why}"),
+            StartError::Unix(why) => write!(f, "-U {why}"),
             StartError::Listen(address, why) => {
                 write!(f, "cannot listen on {address}: {}", ErrorText(why))
             }

@@ -48,7 +48,7 @@ pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     let mut uid = now.uid;
     let mut groups = None;
     if let Some(name) = &config.privileges.user {
-        let found = user::user(name).map_err(account("-u", name))?;
+        let found = user::user(name).map_err(account("-u"))?;
         uid = found.uid;
         gid = found.gid.unwrap_or(gid);
         if let Some(known) = &found.name {
@@ -57,11 +57,11 @@ pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
         }
     }
     if let Some(name) = &config.privileges.group {
-        gid = user::group(name).map_err(account("-g", name))?;
+        gid = user::group(name).map_err(account("-g"))?;
     }
     if let Some(names) = &config.privileges.groups {
         let found: Result<Vec<u32>, StartError> =
-            names.iter().map(|name| user::group(name).map_err(account("-G", name))).collect();
+            names.iter().map(|name| user::group(name).map_err(account("-G"))).collect();
         groups = Some(found?);
     }
     let drops = config.privileges.user.is_some()
@@ -71,8 +71,8 @@ pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
 }
 
 /// Adds the option to the error of an account.
-fn account(option: &'static str, name: &str) -> impl FnOnce(LookupError) -> StartError {
-    move |why| StartError::Account(option, name.to_owned(), why)
+fn account(option: &'static str) -> impl FnOnce(LookupError) -> StartError {
+    move |why| StartError::Account(option, why)
 }
 
 /// This host's name among the members.
