@@ -31,6 +31,7 @@ mod hostile;
 mod keys;
 mod killed;
 mod lacking_rights;
+mod left_behind;
 mod membership;
 mod messages;
 mod missing;

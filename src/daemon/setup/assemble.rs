@@ -32,6 +32,7 @@ use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
 use crate::seal::{Keyring, Keys};
+use crate::sys::links::LinkEvents;
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Waker, fsat, host, ids, random, unixsock};
@@ -125,16 +126,21 @@ pub(super) fn assemble(
         keys: opened.keys,
         confined: confined.said,
     };
+    let mut membership = Membership::new(Arc::clone(&shared), Members::new(members, now), now);
+    if opened.links.is_some() {
+        membership.will_be_told();
+    }
     let control = Control::new(
         Arc::clone(&shared),
         Inputs {
             waker: control_waker,
             signals: opened.signals,
+            links: opened.links,
             tcp: opened.tcp,
             unix: opened.unix,
             owners: opened.owners,
         },
-        Membership::new(Arc::clone(&shared), Members::new(members, now), now),
+        membership,
         settings,
         Door::new(password),
         seed,
@@ -186,6 +192,8 @@ struct Opened {
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
     owners: SocketOwners,
+    /// None: the interfaces are looked at each second.
+    links: Option<LinkEvents>,
     /// The absolute path of the console's Unix socket.
     unix_path: Option<PathBuf>,
     /// The absolute paths of the key files.
@@ -233,7 +241,8 @@ impl Opened {
             None => None,
         };
         let owners = SocketOwners::open();
-        Ok(Opened { signals, pidfile, net, tcp, unix, owners, unix_path, keys })
+        let links = LinkEvents::open().ok();
+        Ok(Opened { signals, pidfile, net, tcp, unix, owners, links, unix_path, keys })
     }
 
     /// The files that are still needed. In a chroot, outside paths do not apply.
