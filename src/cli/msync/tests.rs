@@ -62,14 +62,14 @@ fn both_spellings_mean_the_same() {
     assert_eq!(config(&["-r", "send", "dir"]), config(&["-r", "dir"]));
     assert_eq!(config(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
     assert_eq!(config(&["members"]), config(&["--members"]));
-    assert_eq!(config(&["status"]).command, Command::Status);
+    assert_eq!(config(&["status"]).command, Command::Status { verbose: false });
     assert_eq!(config(&["check", "-r"]), config(&["--check", "-r"]));
     assert_eq!(config(&["md5", "-r"]), config(&["--check", "-r"]));
     assert_eq!(config(&["sync", "a"]), config(&["--sync", "a"]));
     assert_eq!(config(&["members", "-v"]).command, Command::Members { verbose: true });
     assert_eq!(config(&["-f", "-"]).command, Command::Script(Text::Input));
     assert_eq!(config(&["-f", "./-"]).command, Command::Script(Text::File("./-".into())));
-    assert_eq!(config(&["--status", "status"]).command, Command::Status);
+    assert_eq!(config(&["-v", "--status", "status"]).command, Command::Status { verbose: true });
     assert_eq!(sent(&["index.html"]).paths, [b"index.html"]);
     assert_eq!(sent(&["send", "a", "b"]).paths, [b"a", b"b"]);
 }

@@ -18,7 +18,7 @@ use super::targets::targets;
 use crate::console::command::Command;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
-use crate::console::report::StatusReport;
+use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
 use crate::daemon::order::Order;
@@ -254,13 +254,16 @@ impl Control {
                     }
                 }
                 ToControl::Over { client, number, hosts, total } => {
-                    if let Some(client) = self.client(client) {
-                        if matches!(client.work, Work::Transfer(at, ..) if at == number) {
-                            client.work = Work::Idle;
-                            hosts.iter().for_each(|host| client.session.host(host));
-                            client.session.total(&total);
-                            client.session.finish();
-                        }
+                    let is_it = |one: &&mut Client| {
+                        one.id == client
+                            && matches!(one.work, Work::Transfer(at, ..) if at == number)
+                    };
+                    if let Some(client) = self.clients.iter_mut().find(is_it) {
+                        client.work = Work::Idle;
+                        self.figures.ended(client.session.current(), Some(total));
+                        hosts.iter().for_each(|host| client.session.host(host));
+                        client.session.total(&total);
+                        client.session.finish();
                     }
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
@@ -347,9 +350,9 @@ impl Control {
                         let members = &self.membership.members;
                         self.answer(at, status::members(now, &self.shared, members, form));
                     }
-                    Command::Status { json } => {
+                    Command::Status(form) => {
                         let status = self.status(now, at);
-                        self.answer(at, if json { status.json() } else { status.text() });
+                        self.answer(at, status.form(form));
                     }
                     Command::Quit => {}
                 }
@@ -401,6 +404,7 @@ impl Control {
             }
             Err(refusal) => {
                 client.work = Work::Idle;
+                self.figures.ended(client.session.current(), Some(refusal.total));
                 refusal.errors.iter().for_each(|error| client.session.error(error));
                 client.session.total(&refusal.total);
                 client.session.finish();
@@ -426,8 +430,11 @@ impl Control {
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
-        client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
+        let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
+        client.session.total(&total);
+        let command = client.session.current().to_owned();
         client.session.finish();
+        self.figures.ended(&command, Some(total));
     }
 
     fn answer(&mut self, at: usize, text: String) {
@@ -451,7 +458,7 @@ impl Control {
     /// Writes output to clients, and removes those that are finished.
     fn tidy(&mut self, now: Time) {
         let sender = &self.shared.sender;
-        self.figures.note_open(&self.shared);
+        self.figures.note(now, &self.shared);
         self.clients.retain_mut(|client| {
             if client.write(now) {
                 sender.send(ToSender::Resume);
@@ -460,6 +467,7 @@ impl Control {
             let over = client.is_over() || places::is_late(client, now);
             if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
                 sender.send(ToSender::Abort(*number));
+                self.figures.ended(client.session.current(), None);
             }
             !over
         });
