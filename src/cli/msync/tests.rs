@@ -58,9 +58,18 @@ fn every_option_of_the_table_does_something_by_both_names() {
 
 #[test]
 fn both_spellings_mean_the_same() {
-    assert_eq!(config(&["send", "-r", "dir"]), config(&["-r", "dir"]));
-    assert_eq!(config(&["-r", "send", "dir"]), config(&["-r", "dir"]));
-    assert_eq!(config(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
+    // But for what a message may say.
+    let unnamed = |args: &[&str]| {
+        let mut config = config(args);
+        match &mut config.command {
+            Command::Files(files) => assert!(std::mem::take(&mut files.named)),
+            other => panic!("{other:?}"),
+        }
+        config
+    };
+    assert_eq!(unnamed(&["send", "-r", "dir"]), config(&["-r", "dir"]));
+    assert_eq!(unnamed(&["-r", "send", "dir"]), config(&["-r", "dir"]));
+    assert_eq!(unnamed(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
     assert_eq!(config(&["members"]), config(&["--members"]));
     assert_eq!(config(&["status"]).command, Command::Status { verbose: false });
     assert_eq!(config(&["check", "-r"]), config(&["--check", "-r"]));
@@ -187,14 +196,16 @@ fn what_a_transfer_is_told() {
         recursive: true,
         dry_run: true,
         delete: true,
+        delete_before: true,
         force: true,
         max_delete: Some(7),
         ignore_times: true,
         checksum: true,
+        lax_attributes: true,
         hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
         group: Some("www".to_owned()),
         paths: vec![b"a".to_vec()],
     };
-    let args = "sync -rnI --delete --force --max-delete=7 --checksum -t 10.0.0.1 -g www a";
+    let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes -t 10.0.0.1 -g www a";
     assert_eq!(sent(&args.split(' ').collect::<Vec<_>>()), all);
 }

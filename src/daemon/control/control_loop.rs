@@ -21,7 +21,7 @@ use crate::console::reply::Total;
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
-use crate::daemon::order::Order;
+use crate::daemon::order::{Order, Results};
 use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::{clock, keyfile};
@@ -254,17 +254,7 @@ impl Control {
                     }
                 }
                 ToControl::Over { client, number, hosts, total } => {
-                    let is_it = |one: &&mut Client| {
-                        one.id == client
-                            && matches!(one.work, Work::Transfer(at, ..) if at == number)
-                    };
-                    if let Some(client) = self.clients.iter_mut().find(is_it) {
-                        client.work = Work::Idle;
-                        self.figures.ended(client.session.current(), Some(total));
-                        hosts.iter().for_each(|host| client.session.host(host));
-                        client.session.total(&total);
-                        client.session.finish();
-                    }
+                    self.over(now, client, number, (hosts, total));
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
@@ -274,6 +264,25 @@ impl Control {
             }
         }
         true
+    }
+
+    /// A client's transfer is over: it gets the results, or the next one begins.
+    fn over(&mut self, now: Time, id: u32, number: TransferNo, results: Results) {
+        let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
+        let client = &mut self.clients[at];
+        let Work::Transfer(known, order, _) = &client.work else { return };
+        if *known != number {
+            return;
+        }
+        match order.over(results) {
+            Ok(results) => self.finish(at, &results),
+            Err(next) => self.start(now, at, next, now + PATIENCE),
+        }
+    }
+
+    fn finish(&mut self, at: usize, results: &Results) {
+        self.figures.ended(self.clients[at].session.current(), results);
+        self.clients[at].finish(results);
     }
 
     fn client(&mut self, id: u32) -> Option<&mut Client> {
@@ -382,7 +391,7 @@ impl Control {
                 number,
                 oldest: self.oldest_open(),
                 me: self.settings.name.clone(),
-                order,
+                order: Arc::clone(&order),
                 targets,
                 client: client.id,
                 level: client.session.loglevel(),
@@ -403,11 +412,8 @@ impl Control {
                 client.work = Work::Transfer(number, order, until);
             }
             Err(refusal) => {
-                client.work = Work::Idle;
-                self.figures.ended(client.session.current(), Some(refusal.total));
                 refusal.errors.iter().for_each(|error| client.session.error(error));
-                client.session.total(&refusal.total);
-                client.session.finish();
+                self.finish(at, &order.refused(refusal.total));
             }
         }
     }
@@ -416,9 +422,10 @@ impl Control {
     /// gives up.
     fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
-        let Some(client) = self.client(client) else { return };
-        let Work::Transfer(at, order, until) = &client.work else { return };
-        if *at != number {
+        let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
+        let client = &mut self.clients[at];
+        let Work::Transfer(known, order, until) = &client.work else { return };
+        if *known != number {
             return;
         }
         let (order, until) = (Arc::clone(order), *until);
@@ -426,15 +433,11 @@ impl Control {
             client.work = Work::Held(order, now + wait, until);
             return;
         }
-        client.work = Work::Idle;
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
         let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
-        client.session.total(&total);
-        let command = client.session.current().to_owned();
-        client.session.finish();
-        self.figures.ended(&command, Some(total));
+        self.finish(at, &order.refused(total));
     }
 
     fn answer(&mut self, at: usize, text: String) {
@@ -467,7 +470,7 @@ impl Control {
             let over = client.is_over() || places::is_late(client, now);
             if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
                 sender.send(ToSender::Abort(*number));
-                self.figures.ended(client.session.current(), None);
+                self.figures.aborted(client.session.current());
             }
             !over
         });

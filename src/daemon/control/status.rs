@@ -9,6 +9,7 @@ use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StrangerRow};
 use crate::console::status_report::{Dropped, LastTransfer, Moment, StatusReport};
 use crate::daemon::clock;
+use crate::daemon::order::Results;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::members::Members;
@@ -48,8 +49,17 @@ impl Figures {
         }
     }
 
-    /// A transfer of a client has ended, with this result; without one if the client went before.
-    pub(super) fn ended(&mut self, command: &str, total: Option<Total>) {
+    /// A client's command for a transfer has ended, with these results.
+    pub(super) fn ended(&mut self, command: &str, (_, total): &Results) {
+        self.note_last(command, Some(*total));
+    }
+
+    /// A client has gone before that.
+    pub(super) fn aborted(&mut self, command: &str) {
+        self.note_last(command, None);
+    }
+
+    fn note_last(&mut self, command: &str, total: Option<Total>) {
         self.last = Some(LastTransfer { at: moment(), command: command.to_owned(), total });
     }
 
