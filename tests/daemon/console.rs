@@ -113,7 +113,7 @@ fn status_tells_what_a_daemon_was_started_with_and_how_the_last_send_ended() {
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::number).unwrap();
     let started = number(&json(&fleet), "started");
     assert!((written - 60..=written).contains(&started), "{started} {written}");
-    // Without any member, with one, and with one that cannot.
+    // Without any member, with one, and of what is not there.
     assert_eq!(fleet.msync(0, &["send", "-r"]).code, Some(2));
     assert!(line(&fleet, "last    : ").contains(", send -r: incomplete, hosts=0 "));
     fleet.start(1, &[]);
@@ -127,14 +127,12 @@ fn status_tells_what_a_daemon_was_started_with_and_how_the_last_send_ended() {
         last.contains(", send -r: complete, hosts=1 failed=0 files=1 bytes=3000000 "),
         "{last}"
     );
-    tree::write(fleet.path(1, "d"), "in the way");
-    tree::write(fleet.path(0, "d/f"), "1");
-    assert_eq!(fleet.msync(0, &["send", "-r", "d"]).code, Some(2));
+    assert_eq!(fleet.msync(0, &["send", "-r", "f", "nowhere"]).code, Some(2));
     let status = json(&fleet);
     let last = status.get("last").unwrap();
     let text = |key| last.get(key).and_then(Value::text).unwrap();
-    assert_eq!((text("command"), text("result")), ("send -r d", "incomplete"));
-    assert_eq!(number(last, "failed"), 1);
+    assert_eq!((text("command"), text("result")), ("send -r nowhere", "incomplete"));
+    assert_eq!(number(last, "errors"), 1);
 }
 
 #[test]

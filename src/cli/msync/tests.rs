@@ -69,7 +69,7 @@ fn both_spellings_mean_the_same() {
     };
     assert_eq!(unnamed(&["send", "-r", "dir"]), config(&["-r", "dir"]));
     assert_eq!(unnamed(&["-r", "send", "dir"]), config(&["-r", "dir"]));
-    assert_eq!(unnamed(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
+    assert_eq!(config(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
     assert_eq!(config(&["members"]), config(&["--members"]));
     assert_eq!(config(&["status"]).command, Command::Status { verbose: false });
     assert_eq!(config(&["check", "-r"]), config(&["--check", "-r"]));
