@@ -372,7 +372,14 @@ impl Receiver {
             };
             match event {
                 Event::Opened(key) => many(format_args!("transfer {key} started")),
-                Event::Ended(key) => many(format_args!("transfer {key} completed")),
+                // This host has been left behind: the sender says so, too, but perhaps nobody reads it.
+                Event::Ended(key, arrived) if arrived.is_incomplete() => log::limited(
+                    log::Level::NOTICE,
+                    "incomplete",
+                    None,
+                    format_args!("transfer {key} {arrived}"),
+                ),
+                Event::Ended(key, arrived) => many(format_args!("transfer {key} {arrived}")),
                 Event::Aborted(key, why) => log::limited(
                     log::Level::NOTICE,
                     "aborted",

@@ -15,7 +15,7 @@ use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::DeletionTally;
-use crate::engine::outgoing::Gone;
+use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log;
@@ -194,6 +194,28 @@ impl Report {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is also sending to {path} on {name}");
+        self.say(shared, vec![Said::Line(0, line)]);
+    }
+
+    /// The MTU of this host's interface has become too small for the blocks: none gets any further.
+    pub(super) fn mtu_lowered(&mut self, shared: &Shared) {
+        let why = "the MTU of this host's interface was lowered during the transfer: send again";
+        self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
+        self.error(shared, ErrorLine::new(Code::Other, why));
+    }
+
+    /// What was sent to all came badly to one target, and was sent to it again.
+    pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
+        let host = &self.hosts[target.index()].report;
+        // With one target, nothing was sent by multicast.
+        let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1);
+        let Some(percent) = percent else { return };
+        let (name, address) = (&host.name, host.address);
+        let line = format!(
+            "warning: {percent} % of the multicast packets did not reach {name} ({address}) and were \
+             sent again: see members -v"
+        );
+        log::notice(format_args!("{line}"));
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
