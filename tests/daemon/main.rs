@@ -34,6 +34,7 @@ mod lacking_rights;
 mod left_behind;
 mod membership;
 mod messages;
+mod missing;
 mod mounts;
 mod moves;
 mod one_name;

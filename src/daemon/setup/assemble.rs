@@ -7,24 +7,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::check_config;
 use super::confine::{Places, confine};
 use super::error::{StartError, failed};
 use super::identity::Identity;
 use super::running::Daemon;
 use crate::cli::daemon::Config;
 use crate::console::password::Secret;
+use crate::console::status_report::Setting;
 use crate::daemon::base::{Base, HeldBy};
 use crate::daemon::control::control_loop::{Control, Inputs};
 use crate::daemon::control::door::Door;
 use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
 use crate::daemon::control::socket_owners::SocketOwners;
+use crate::daemon::control::status::moment;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
 use crate::daemon::{clock, keyfile};
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::errno::ErrorText;
+use crate::fs::before::Before;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
 use crate::log;
@@ -67,6 +71,9 @@ pub(super) fn assemble(
     let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
     let first = root.path().to_owned();
+    // Which mounts there are is known only where there is /proc.
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let before = Before::of_mounts(&first, &mounts);
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
     let no_devices = config.roles.no_devices;
@@ -92,6 +99,7 @@ pub(super) fn assemble(
         opened.net,
         keys.map(Keys::new),
         base,
+        before,
         control_waker.clone(),
         receiver_waker.clone(),
     ));
@@ -116,6 +124,15 @@ pub(super) fn assemble(
         timeout: config.limits.timeout,
         rate: config.limits.rate,
         sendsize: shared.net.send_buffer() as u64,
+        setting: Setting {
+            name: name.clone(),
+            started: moment(),
+            group: shared.net.group(),
+            interface: config.network.interface.filter(|address| !address.is_unspecified()),
+            consoles: check_config::consoles(config),
+            password: config.console.password.is_some(),
+            keys: config.files.keys.len(),
+        },
         name,
         chroot,
         keys: opened.keys,
