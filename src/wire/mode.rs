@@ -57,6 +57,17 @@ impl Mode {
         }
     }
 
+    /// What the log calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Check => "check",
+            _ if self.changes_nothing() => "dry run",
+            Mode::Send { delete: true, .. } => "send with deletion",
+            Mode::Send { .. } => "send",
+            Mode::Remove { .. } | Mode::DeleteOnly { .. } => "deletion",
+        }
+    }
+
     /// Whether nothing is changed at the targets: they say what they need, and that is all.
     pub fn changes_nothing(self) -> bool {
         match self {

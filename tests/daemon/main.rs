@@ -42,6 +42,7 @@ mod secrets;
 mod send;
 mod staging_owner;
 mod startup;
+mod trail;
 mod two_senders;
 mod unlistable;
 mod versions;

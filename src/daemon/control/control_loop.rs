@@ -300,7 +300,11 @@ impl Control {
             Room::Full => Session::refused(),
         };
         match Client::new(id, stream, session, now) {
-            Ok(client) => self.clients.push(client),
+            Ok(client) => {
+                let how = if tcp { "TCP" } else { "the Unix socket" };
+                log::debug(format_args!("client {id}: connected by {how}"));
+                self.clients.push(client);
+            }
             Err(error) => cannot_accept(&error),
         }
     }
@@ -336,6 +340,11 @@ impl Control {
                 _ => {}
             }
             while let Some(command) = self.clients[at].session.next_command() {
+                let client = &self.clients[at];
+                let (id, line) = (client.id, client.session.current());
+                if command != Command::Quit {
+                    log::debug(format_args!("client {id}: {line}"));
+                }
                 match command {
                     Command::Transfer(transfer) => {
                         let client = &mut self.clients[at];
@@ -374,6 +383,7 @@ impl Control {
     fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         let number = self.next_number;
         let client = &self.clients[at];
+        let asked = Arc::clone(&order);
         let started = targets(&self.membership.members, &order.targets).and_then(|targets| {
             let launch = Launch {
                 number,
@@ -397,10 +407,14 @@ impl Control {
         match started {
             Ok(order) => {
                 self.next_number = number.next();
+                let (id, line) = (client.id, client.session.current());
+                log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
                 client.work = Work::Transfer(number, order, until);
             }
             Err(refusal) => {
                 client.work = Work::Idle;
+                let why = refusal.errors.first().map_or("no members", ErrorLine::text);
+                refused(client, &asked, why);
                 refusal.errors.iter().for_each(|error| client.session.error(error));
                 client.session.total(&refusal.total);
                 client.session.finish();
@@ -424,6 +438,7 @@ impl Control {
         }
         client.work = Work::Idle;
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
+        refused(client, &order, &why);
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
         client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
@@ -474,9 +489,16 @@ impl Control {
     }
 }
 
+/// The line that the log has of a transfer that does not begin.
+fn refused(client: &Client, order: &Order, why: &str) {
+    let (command, who) = (client.session.current(), order.caller());
+    let text = format_args!("transfer refused: \"{command}\" by {who}: {why}");
+    log::many(log::Level::TRANSFER, "refused transfers", text);
+}
+
 fn cannot_accept(error: &std::io::Error) {
     let text = format_args!("cannot accept a client: {}", ErrorText(error));
-    log::limited(log::Level::NOTICE, "accept", None, text);
+    log::limited(log::Level::WARNING, "accept", None, text);
 }
 
 struct Ready {

@@ -156,7 +156,7 @@ impl PacketsOut {
             Ok(()) => {}
             // Packets that could not be sent count as lost, and will be requested again.
             Err(error) => log::limited(
-                log::Level::NOTICE,
+                log::Level::WARNING,
                 "send",
                 None,
                 format_args!("cannot send to {to}: {}", ErrorText(&error)),
