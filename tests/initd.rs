@@ -229,12 +229,10 @@ fn what_is_left_of_a_dead_daemon() {
             system.does("try-restart", 0);
             system.does("stop", 0);
             assert!(!system.exists("/run/makuosan.pid"), "{stale}");
-            if stale != "none" && stale != "-1" {
-                system.sh(&format!("echo {stale} >/run/makuosan.pid"));
-                system.does("start", 0);
-                system.the_daemon();
-                system.does("stop", 0);
-            }
+            system.sh(&format!("echo {stale} >/run/makuosan.pid"));
+            system.does("start", 0);
+            system.the_daemon();
+            system.does("stop", 0);
         }
         // Or to another daemon, which is left alone.
         let other = format!(
@@ -316,6 +314,45 @@ fn settings_that_will_not_do() {
         let pid = system.the_daemon();
         system.settings("LOGLEVEL=99");
         refused("restart", 6, &["-d 99", "not restarted"]);
+        assert_eq!(system.the_daemon(), pid);
+        system.does("stop", 0);
+    }
+}
+
+#[test]
+fn whatever_is_wrong_with_the_settings_a_daemon_can_be_stopped() {
+    for (kind, shell) in [(Kind::Debian, SHELLS[0]), (Kind::Plain, SHELLS[1])] {
+        let Some(system) = System::new(kind, shell) else { return };
+        for wrong in
+            ["if", "BASE_DIR='", "exit 3", "set -e; false", "set -u; echo $NONE", "nonsense"]
+        {
+            system.settings("");
+            system.does("start", 0);
+            let pid = system.the_daemon();
+            system.settings(wrong);
+            let status = system.does("status", 0);
+            assert_eq!(status.out, format!("makuosan is running, process {pid}\n"), "{wrong}");
+            system.does("reload", 0);
+            system.does("stop", 0);
+            assert_eq!(system.daemons(), [""; 0], "{wrong}");
+            system.does("status", 3);
+            system.does("try-restart", 0);
+        }
+        // What they say of stopping counts for stopping.
+        system.settings("PIDFILE=/run/other.pid");
+        system.does("start", 0);
+        assert!(system.exists("/run/other.pid") && !system.exists("/run/makuosan.pid"));
+        system.does("stop", 0);
+        assert_eq!(system.daemons(), [""; 0]);
+        // A daemon that runs is not stopped for settings that cannot be read.
+        system.settings("");
+        system.does("start", 0);
+        let pid = system.the_daemon();
+        system.settings("if");
+        for action in ["restart", "try-restart", "force-reload"] {
+            let ran = system.does(action, 6);
+            assert!(ran.err.contains("/etc/default/makuosan"), "{ran:?}");
+        }
         assert_eq!(system.the_daemon(), pid);
         system.does("stop", 0);
     }

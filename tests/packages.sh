@@ -145,7 +145,20 @@ dpkg -i --force-confold "$1" >/dev/null
 is 0 /etc/init.d/makuosan status
 [ "$(cat /run/makuosan.pid)" != "$first" ] || die "still the old one"
 msync status | grep -q "^basedir : /run/base/" || die "other settings"
-dpkg -r makuosan >/dev/null
+# Settings that will not do are no reason not to be installed, nor not to be removed.
+mv /run/base /run/other
+is 0 dpkg -i --force-confold "$1"
+grep -q "did not start" /tmp/said || die "no word of a start that failed: $(cat /tmp/said)"
+is 0 dpkg -s makuosan
+grep -qx "Status: install ok installed" /tmp/said || die "$(cat /tmp/said)"
+is 3 /etc/init.d/makuosan status
+mv /run/other /run/base
+is 0 /etc/init.d/makuosan start
+echo if >>/etc/default/makuosan
+is 0 /etc/init.d/makuosan status
+is 0 dpkg -r makuosan
+! pidof makuosan || die "it still runs"
+sed -i "\$d" /etc/default/makuosan
 test ! -e /proc/"$(cat /run/makuosan.pid 2>/dev/null || echo none)" || die "it still runs"
 test ! -e /run/makuosan.pid || die "the pid file is left"
 grep -q /run/base /etc/default/makuosan || die "the settings are gone"

@@ -38,6 +38,10 @@ pub struct Transfer {
     pub scope: Scope,
     /// `--checksum`: files count as changed by their contents, not by time and size.
     pub checksum: bool,
+    /// `--lax-attributes`: attributes that a target cannot set are no error.
+    pub lax_attributes: bool,
+    /// `--delete-before`: what is deleted goes before anything is sent.
+    pub delete_before: bool,
     /// `--force`: delete no matter how much that is, also if the path is empty here.
     pub force: bool,
     /// `--max-delete`: delete nothing if more than this would go on a host.
@@ -58,6 +62,8 @@ impl Transfer {
             mode,
             scope: Scope::Path,
             checksum: false,
+            lax_attributes: false,
+            delete_before: false,
             force: false,
             max_delete: None,
             targets: Vec::new(),
@@ -223,7 +229,8 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         None if whole => RelPath::base(),
         None => return usage(verb, offer),
     };
-    let Args { recursive, dry_run, delete, ignore_times, checksum, .. } = args;
+    let Args { recursive, dry_run, delete, delete_before, ignore_times, checksum, .. } = args;
+    let lax_attributes = args.lax_attributes;
     let scope = match verb {
         _ if recursive || path.is_base() => Scope::Tree,
         Verb::Sync | Verb::Dsync => Scope::PathOrGone,
@@ -241,6 +248,8 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         mode,
         scope,
         checksum,
+        lax_attributes,
+        delete_before,
         force,
         max_delete,
         targets,

@@ -114,6 +114,10 @@ pub enum Code {
     BaseMissing,
     /// The base directory of a host was replaced during the transfer.
     BaseChanged,
+    /// The number of entries of a host that were not tried, for want of room.
+    NotTried,
+    /// Attributes that a host may not set, or cannot keep.
+    NotSet,
     /// Two names are one entry on a host.
     SameName,
     /// A file kept changing while it was read.
@@ -168,6 +172,8 @@ impl Code {
         (Code::BaseReplaced, "base_replaced"),
         (Code::BaseMissing, "base_missing"),
         (Code::BaseChanged, "base_changed"),
+        (Code::NotTried, "not_tried"),
+        (Code::NotSet, "not_set"),
         (Code::SameName, "same_name"),
         (Code::Changed, "changed"),
         (Code::MoreErrors, "more_errors"),
@@ -213,6 +219,7 @@ impl From<Reason> for Code {
             Reason::BaseReplaced => Code::BaseReplaced,
             Reason::BaseMissing => Code::BaseMissing,
             Reason::BaseChanged => Code::BaseChanged,
+            Reason::NotTried => Code::NotTried,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }

@@ -17,10 +17,12 @@ enum Means {
     Host,
     Group,
     Delete,
+    DeleteBefore,
     Force,
     MaxDelete,
     IgnoreTimes,
     Checksum,
+    LaxAttributes,
 }
 
 /// One option.
@@ -92,6 +94,15 @@ const OPTIONS: &[Opt] = &[
         help: "then delete on members what does not exist here",
     },
     Opt {
+        means: Means::DeleteBefore,
+        letter: None,
+        long: Some("delete-before"),
+        value: None,
+        verbs: SENDS,
+        offered: |offer, _| offer.delete,
+        help: "the same before anything is sent, to make room",
+    },
+    Opt {
         means: Means::Force,
         letter: None,
         long: Some("force"),
@@ -126,6 +137,15 @@ const OPTIONS: &[Opt] = &[
         verbs: SENDS,
         offered: |offer, _| offer.compare,
         help: "compare contents instead of time and size",
+    },
+    Opt {
+        means: Means::LaxAttributes,
+        letter: None,
+        long: Some("lax-attributes"),
+        value: None,
+        verbs: SENDS,
+        offered: |offer, _| offer.compare,
+        help: "attributes that cannot be set there are no error",
     },
 ];
 
@@ -208,10 +228,12 @@ pub(super) struct Args {
     pub(super) recursive: bool,
     pub(super) dry_run: bool,
     pub(super) delete: bool,
+    pub(super) delete_before: bool,
     pub(super) force: bool,
     pub(super) max_delete: Option<u64>,
     pub(super) ignore_times: bool,
     pub(super) checksum: bool,
+    pub(super) lax_attributes: bool,
     pub(super) targets: Vec<String>,
     pub(super) group: Option<String>,
     path: Option<Vec<u8>>,
@@ -290,9 +312,11 @@ impl Args {
             Means::Recursive => self.recursive = true,
             Means::DryRun => self.dry_run = true,
             Means::Delete => self.delete = true,
+            Means::DeleteBefore => (self.delete, self.delete_before) = (true, true),
             Means::Force => self.force = true,
             Means::IgnoreTimes => self.ignore_times = true,
             Means::Checksum => self.checksum = true,
+            Means::LaxAttributes => self.lax_attributes = true,
             Means::Host => {
                 let host = text().ok_or(UsageError::NoHost)?;
                 if !self.targets.contains(&host) {

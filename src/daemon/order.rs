@@ -7,6 +7,7 @@ use super::caller::Caller;
 use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
+use crate::console::reply::{HostReport, HostStatus, Total};
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
@@ -29,22 +30,91 @@ pub(super) struct Order {
     pub(super) mode: Mode,
     pub(super) force: bool,
     pub(super) max_delete: Option<u64>,
+    pub(super) lax_attributes: bool,
     checksum: bool,
     group: Option<String>,
     patterns: Arc<Patterns>,
     caller: Caller,
+    halves: Halves,
+}
+
+/// What a transfer came to, by host and in all.
+pub(super) type Results = (Vec<HostReport>, Total);
+
+/// What `--delete-before` does is two transfers, with one result.
+#[derive(Clone, Debug)]
+enum Halves {
+    /// There is one.
+    None,
+    /// This one deletes; that one sends.
+    First(Arc<Order>),
+    /// What the first one came to.
+    Second(Arc<Results>),
 }
 
 impl Order {
     pub(super) fn new(command: Transfer, patterns: &Arc<Patterns>, caller: Caller) -> Self {
-        let Transfer { mode, scope, checksum, force, max_delete, targets, group, path } = command;
-        let patterns = Arc::clone(patterns);
-        Order { path, scope, targets, mode, force, max_delete, checksum, group, patterns, caller }
+        let lax_attributes = command.lax_attributes;
+        let Transfer { mode, scope, checksum, force, max_delete, targets, group, path, .. } =
+            command;
+        let (patterns, halves) = (Arc::clone(patterns), Halves::None);
+        let order = Order {
+            path,
+            scope,
+            targets,
+            mode,
+            force,
+            max_delete,
+            lax_attributes,
+            checksum,
+            group,
+            patterns,
+            caller,
+            halves,
+        };
+        match mode.deletion().filter(|_| command.delete_before) {
+            None => order,
+            Some(deletion) => {
+                let halves = Halves::First(Arc::new(order.clone()));
+                Order { mode: deletion, halves, ..order }
+            }
+        }
+    }
+
+    /// Whether deleting is all that the command does.
+    pub(super) fn only_deletes(&self) -> bool {
+        self.mode.only_deletes() && !matches!(self.halves, Halves::First(_))
+    }
+
+    /// The transfer is over, with these results: those of the command, or what comes next for it.
+    ///
+    /// # Errors
+    /// What comes next.
+    pub(super) fn over(&self, results: Results) -> Result<Results, Arc<Order>> {
+        match &self.halves {
+            Halves::None => Ok(results),
+            Halves::First(next) => {
+                // What was forbidden once is not asked for again. Else only what takes the place of a
+                // directory has anything left to delete.
+                let mode = match results.1.errors {
+                    0 => next.mode,
+                    _ => next.mode.without_deletion(),
+                };
+                let halves = Halves::Second(Arc::new(results));
+                Err(Arc::new(Order { halves, mode, ..Order::clone(next) }))
+            }
+            Halves::Second(before) => Ok(joined(before, results)),
+        }
+    }
+
+    /// The same for a second half that could not begin.
+    pub(super) fn refused(&self, total: Total) -> Results {
+        self.over((Vec::new(), total)).unwrap_or_else(|_| (Vec::new(), total))
     }
 
     /// The same command for a path that no longer exists here.
     pub(super) fn of_what_is_gone(&self) -> Self {
-        Order { mode: self.mode.of_gone_path(), ..self.clone() }
+        Order { mode: self.mode.of_gone_path(), halves: Halves::None, ..self.clone() }
     }
 
     /// Who asked for it.
@@ -108,4 +178,31 @@ impl Order {
             cancelled: Arc::default(),
         }
     }
+}
+
+/// The results of two transfers as those of one.
+fn joined((hosts, total): &Results, (mut later, then): Results) -> Results {
+    for host in hosts {
+        match later.iter_mut().find(|other| other.name == host.name) {
+            Some(other) => {
+                let errors = std::mem::take(&mut other.errors);
+                other.deleted += host.deleted;
+                other.status = other.status.max(host.status);
+                other.more_errors += host.more_errors;
+                host.errors.iter().cloned().chain(errors).for_each(|error| other.error(error));
+            }
+            None => later.push(host.clone()),
+        }
+    }
+    let failed = later.iter().filter(|host| host.status != HostStatus::Ok).count() as u64;
+    let total = Total {
+        hosts: total.hosts.max(then.hosts),
+        failed: failed.max(then.failed),
+        deleted: total.deleted + then.deleted,
+        errors: total.errors + then.errors,
+        wire: total.wire + then.wire,
+        time: total.time + then.time,
+        ..then
+    };
+    (later, total)
 }

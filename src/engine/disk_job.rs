@@ -38,6 +38,8 @@ pub enum Body {
     Memory(Vec<u8>),
     /// In the streamed file already.
     File,
+    /// Nowhere: writing the streamed file failed, for this reason.
+    Lost(Reason),
 }
 
 /// One thing for the disk to do.
@@ -166,7 +168,7 @@ pub enum DiskAnswer<H> {
         /// The next names, each with what became of it; none if there are no more.
         names: Vec<(SpoolCode, RelPath)>,
     },
-    /// Instead of any of these: the disk is full or read-only, and this host can take no further part.
+    /// Instead of any of these: this host can take no further part.
     Fatal {
         /// The transfer.
         key: TransferKey,

@@ -1,15 +1,16 @@
 //! Setting owner, mode and mtime: of new files in staging, and of what exists already.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::grain::Grain;
 use super::identity::{Identity, ObjectId};
-use super::rights::{Rights, Wanted, changes, is_kind};
+use super::rights::{Keeps, Rights, Wanted, changes, is_kind};
 use super::root::Dirs;
 use super::staging::Staging;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::manifest::{Entry, Kind};
+use crate::wire::outcome::Lacks;
 
 /// Gives a new file, open as `fd`, the attributes of `entry`; `fresh` is what it has now.
 ///
@@ -17,19 +18,58 @@ use crate::wire::manifest::{Entry, Kind};
 pub(super) fn set_attributes(
     fd: &impl AsFd,
     entry: &Entry,
-    rights: &Rights,
+    (rights, keeps): (&Rights, Keeps),
     fresh: Wanted,
-) -> io::Result<()> {
+) -> io::Result<Lacks> {
     let fd = fd.as_fd();
-    let wanted = rights.wanted(entry, fresh.uid, fresh.gid);
-    let (uid, gid) = changes(wanted, fresh.uid, fresh.gid);
-    if uid.is_some() || gid.is_some() {
-        fsat::chown_fd(fd, uid, gid)?;
+    let wanted = rights.wanted(entry, fresh, keeps);
+    if let Some(wanted) = rights.before_it_goes(wanted, fresh) {
+        if wanted.mode != fresh.mode {
+            fsat::chmod_fd(fd, wanted.mode)?;
+        }
+        fsat::set_mtime_fd(fd, entry.mtime)?;
+        return Ok(rights.lacks(entry, give(fd, wanted, fresh, rights)?));
     }
+    let owned = give(fd, wanted, fresh, rights)?;
+    let wanted = if owned == wanted { wanted } else { rights.without_owner(entry, owned, keeps) };
     if wanted.mode != fresh.mode {
         fsat::chmod_fd(fd, wanted.mode)?;
     }
-    fsat::set_mtime_fd(fd, entry.mtime)
+    fsat::set_mtime_fd(fd, entry.mtime)?;
+    Ok(rights.lacks(entry, wanted))
+}
+
+/// Sets owner and group, as far as that is permitted: what the object has then. A user that does not exist
+/// in this namespace (user_namespaces(7)), or that a file system does not take, is one that root may
+/// not set.
+pub(super) fn give(
+    fd: BorrowedFd<'_>,
+    wanted: Wanted,
+    has: Wanted,
+    rights: &Rights,
+) -> io::Result<Wanted> {
+    let (uid, gid) = changes(wanted, has.uid, has.gid);
+    if uid.is_none() && gid.is_none() {
+        return Ok(wanted);
+    }
+    let may_not = |e: &io::Error| {
+        matches!(
+            e.raw_os_error(),
+            Some(libc::EPERM | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS)
+        )
+    };
+    match fsat::chown_fd(fd, uid, gid) {
+        Err(e) if rights.is_root() && may_not(&e) => {
+            let kept = Wanted { uid: has.uid, gid: has.gid, ..wanted };
+            let alone =
+                gid.filter(|_| uid.is_some()).map(|gid| fsat::chown_fd(fd, None, Some(gid)));
+            Ok(match alone {
+                Some(Ok(())) => Wanted { gid: wanted.gid, ..kept },
+                _ => kept,
+            })
+        }
+        done => done.map(|()| wanted),
+    }
 }
 
 /// What was found when an entry was planned, and may be changed when it is committed.
@@ -57,6 +97,13 @@ pub(super) struct Applied {
     pub mtime: bool,
     /// This process now lacks permissions in it, as in [`Rights::lacks_owner_access`].
     pub lacks_owner_access: bool,
+    /// What it lacks, because this process may not set it.
+    pub lacks: Lacks,
+}
+
+/// How exactly the file system of `stat` keeps times, and which attributes it keeps.
+pub(super) fn known_of(staging: Option<&Staging>, stat: &Stat) -> (Grain, Keeps) {
+    staging.map_or((Grain::EXACT, Keeps::ALL), |staging| staging.known_of(stat))
 }
 
 /// Sets those attributes of the object at an entry's path that differ, following no symbolic link.
@@ -86,31 +133,45 @@ pub(super) fn apply(
         return Err(io::Error::from_raw_os_error(code));
     }
     let proven = examined.proven == Some(Identity::of(&stat));
-    if examined.id != ObjectId::of(&stat) || rights.must_replace(entry, &stat, proven) {
+    let (grain, keeps) = known_of(staging, &stat);
+    if examined.id != ObjectId::of(&stat) || rights.must_replace(entry, &stat, keeps, proven) {
         return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
     let mut applied = Applied::default();
+    let has = Wanted::of(&stat);
     if !rights.may_change(&stat) {
+        applied.lacks = rights.lacks(entry, has);
         return Ok(applied);
     }
-    let wanted = rights.wanted(entry, stat.uid, stat.gid);
-    let (uid, gid) = changes(wanted, stat.uid, stat.gid);
-    if uid.is_some() || gid.is_some() {
-        fsat::chown_fd(fd.as_fd(), uid, gid)?;
-        applied.access = true;
+    let timely = stat.kind != FileType::File || proven;
+    let timely = timely && !grain.same(stat.mtime, entry.mtime);
+    let wanted = rights.wanted(entry, has, keeps);
+    if let Some(wanted) = rights.before_it_goes(wanted, has) {
+        if stat.kind != FileType::Symlink && wanted.mode != has.mode {
+            fsat::chmod_at(dir.as_fd(), name, fd.as_fd(), wanted.mode)?;
+        }
+        if timely {
+            fsat::set_mtime_path(dir.as_fd(), name, fd.as_fd(), entry.mtime)?;
+        }
+        let owned = give(fd.as_fd(), wanted, has, rights)?;
+        let lacks = rights.lacks(entry, owned);
+        return Ok(Applied { access: owned != has, mtime: timely, lacks, ..applied });
     }
+    let owned = give(fd.as_fd(), wanted, has, rights)?;
+    applied.access = (owned.uid, owned.gid) != (has.uid, has.gid);
+    let wanted = if owned == wanted { wanted } else { rights.without_owner(entry, owned, keeps) };
     if stat.kind != FileType::Symlink && (applied.access || wanted.mode != stat.mode) {
         // Changing the owner may have cleared the set-id bits.
         fsat::chmod_at(dir.as_fd(), name, fd.as_fd(), wanted.mode)?;
         applied.access = true;
     }
     let Wanted { uid, gid, mode } = wanted;
-    let grain = staging.map_or(Grain::EXACT, |staging| staging.grain(&stat));
-    let timely = stat.kind != FileType::File || proven;
-    if timely && !grain.same(stat.mtime, entry.mtime) {
+    if timely {
         fsat::set_mtime_path(dir.as_fd(), name, fd.as_fd(), entry.mtime)?;
         applied.mtime = true;
     }
+    let out_of_range = [(Lacks::TIME, !grain.in_range(entry.mtime))];
+    applied.lacks = rights.lacks(entry, wanted).and(Lacks::of(out_of_range));
     applied.lacks_owner_access = rights.lacks_owner_access(&Stat { uid, gid, mode, ..stat });
     Ok(applied)
 }

@@ -96,7 +96,7 @@ pub(super) fn claim(dir: BorrowedFd<'_>, us: u32) -> io::Result<(OwnedFd, bool)>
         // The directory above may pass its list on to all that is made in it.
         fsat::remove_acls(fd.as_fd())?;
         if stat.mode != 0o700 {
-            fsat::chmod_fd(fd.as_fd(), 0o700)?;
+            close(fd.as_fd(), 0o700)?;
         }
         if is_marked { Ok(()) } else { mark(fd.as_fd()) }
     };
@@ -169,6 +169,19 @@ fn open(dir: BorrowedFd<'_>, us: u32, made: bool) -> io::Result<(OwnedFd, Stat, 
     Ok((fd, stat, is_marked))
 }
 
+/// Gives what is ours its mode, where the file system has modes: one that has none (FAT) decides by its
+/// mount options who gets in.
+fn close(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    match fsat::chmod_fd(fd, mode) {
+        Err(e)
+            if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)) =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 /// Whether the marker is in `dir`.
 fn is_marked(dir: BorrowedFd<'_>, us: u32) -> io::Result<bool> {
     match fsat::stat_at(dir, MARKER) {
@@ -191,7 +204,7 @@ fn mark(dir: BorrowedFd<'_>) -> io::Result<()> {
     }
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
     let made = fsat::open_at(dir, MARKER, flags, 0o600).map(File::from).and_then(|mut file| {
-        fsat::chmod_fd(file.as_fd(), 0o600)?;
+        close(file.as_fd(), 0o600)?;
         file.write_all(TEXT)
     });
     match made {

@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::errors::{leads_nowhere, reason};
+use super::errors::{is_of_file_system, leads_nowhere, reason};
 use super::identity::{ObjectId, Seen};
 use super::names::Names;
 use super::paths::split;
@@ -106,7 +106,7 @@ impl Collected {
             Ok((dir, _)) => {
                 self.entries += 1;
                 let above = split(path.as_bytes()).0.to_vec();
-                self.spool_tree(within, path, Parent::of(&dir, &above, false))
+                self.spool_tree(within, path, Parent::of(&dir, &above, false)).map(drop)
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(()),
             Err(e) => {
@@ -117,17 +117,20 @@ impl Collected {
         }
     }
 
-    /// Spools `path`, which is in the directory `parent`, after everything below it.
+    /// Spools `path`, which is in the directory `parent`, after everything below it. Whether it goes
+    /// itself.
     pub fn spool_tree(
         &mut self,
         within: &mut Within<'_>,
         path: RelPath,
         parent: Parent,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut open = match self.examine(within, path, parent)? {
             Verdict::Directory(top) => vec![*top],
-            Verdict::Deleted | Verdict::Kept => return Ok(()),
+            Verdict::Deleted => return Ok(true),
+            Verdict::Kept => return Ok(false),
         };
+        let mut goes = false;
         while let Some(dir) = open.last_mut() {
             if let Some((name, _)) = dir.names.next() {
                 let Ok(path) = dir.record.path.join(name) else {
@@ -143,6 +146,7 @@ impl Collected {
                 if let Some(reason) = fails {
                     record.code = SpoolCode::Failed(reason);
                 }
+                goes = fails.is_none() && !keeps_some;
                 if fails.is_some() || !keeps_some {
                     self.push(within, &record)?;
                 }
@@ -151,7 +155,7 @@ impl Collected {
                 }
             }
         }
-        Ok(())
+        Ok(goes)
     }
 
     /// Examines something that the sender has not. Unless it is a directory, it is spooled at once.
@@ -248,7 +252,10 @@ impl Collected {
     fn push(&mut self, within: &mut Within<'_>, record: &Record) -> io::Result<()> {
         let spool = match &mut self.spool {
             Some(spool) => spool,
-            none => none.insert(Spool::new(within.staging.nameless(within.rights)?)),
+            none => none.insert(match within.staging.nameless(within.rights) {
+                Err(e) if is_of_file_system(reason(&e)) => Spool::in_memory()?,
+                file => Spool::new(file?),
+            }),
         };
         self.failed += u64::from(record.code != SpoolCode::Spooled);
         spool.push(record)

@@ -1,35 +1,31 @@
 //! Committing: renames what was staged into place, in the order of the entries.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
 use super::attributes::{self, Applied, Examined};
 use super::collect::Within;
 use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
-use super::errors::{is_fatal, reason};
+use super::errors::{is_want_of_room, reason};
 use super::identity::ObjectId;
 use super::paths::{above, split};
+use super::replace;
 use super::staging::Staged;
-use super::sweep;
+use super::syncing::Touched;
 use crate::engine::disk_job::{DiskAnswer, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::manifest::{Entry, Kind};
-use crate::wire::outcome::{Need, Outcome, Reason};
+use crate::wire::outcome::{Lacks, Need, Outcome, Reason};
 
-/// With this many files or directories, or more, the whole file system is synced instead of each.
-const SYNC_ALL_FROM: usize = 64;
-
-/// What has to be synced after a commit.
-#[derive(Default)]
-struct Touched {
-    /// Directories in which names changed, or whose attributes did.
-    dirs: BTreeSet<Vec<u8>>,
-    /// Attributes of anything else changed.
-    others: bool,
+/// What became of an entry of which attributes were set.
+fn applied(applied: Applied) -> Outcome {
+    match applied.lacks {
+        Lacks::NONE => Outcome::Updated,
+        lacks => Outcome::Lacking { updated: applied.access || applied.mtime, lacks },
+    }
 }
 
 impl Disk {
@@ -98,8 +94,7 @@ impl Disk {
         let mut touched = Touched::default();
         let mut outcomes = Vec::with_capacity(manifest.entries.len());
         let is_whole = planned.is_whole;
-        let staged = planned.staged.iter_mut();
-        for (at, (entry, staged)) in manifest.entries.iter().zip(staged).enumerate() {
+        for (at, entry) in manifest.entries.iter().enumerate() {
             let need = planned.needs.get(at).copied().unwrap_or(Need::Skip);
             if let (&Kind::Close { listed }, true) = (&entry.kind, spools) {
                 // Before setting its mode, which may take away this process's access.
@@ -110,26 +105,68 @@ impl Disk {
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
-                _ => {
-                    let staged = (staged, is_whole);
-                    self.commit_entry(transfer, entry, need, staged, examined, &mut touched)
+                _ => loop {
+                    let (this, others) =
+                        planned.staged.split_at_mut((at + 1).min(planned.needs.len()));
+                    let (Some(this), staged) = (this.last_mut(), others) else {
+                        break Outcome::Failed(Reason::Os(errno::EINVAL));
+                    };
+                    let this = (this, is_whole);
+                    let done =
+                        self.commit_entry(transfer, entry, need, this, examined, &mut touched);
+                    if entry.kind != Kind::Open || !self.gave_way(&done, staged) {
+                        break done;
+                    }
+                    transfer.opened.try_again(entry.path.as_bytes());
+                },
+            };
+            let lacks = planned.lacks.get(&EntryNo::of(at)).copied().unwrap_or_default();
+            let is_device = matches!(entry.kind, Kind::Char(..) | Kind::Block(..));
+            let outcome = match outcome {
+                // Root makes devices; where it may not, as in a container, that is nobody's fault.
+                Outcome::Failed(Reason::Os(errno::EPERM)) if is_device && self.rights.is_root() => {
+                    Outcome::Lacking { updated: false, lacks: Lacks::DEVICE }
                 }
+                Outcome::Updated | Outcome::Skipped if lacks != Lacks::NONE => {
+                    Outcome::Lacking { updated: outcome == Outcome::Updated, lacks }
+                }
+                Outcome::Failed(Reason::DirectoryInPlace) if spools => {
+                    let staged = planned.staged.get_mut(at).and_then(Option::take);
+                    let late = self.put_later(transfer, entry, staged);
+                    late.map_err(|e| (EntryNo::of(at), reason(&e)))?
+                }
+                outcome => outcome,
             };
             if spools && !matches!(entry.kind, Kind::Close { .. }) {
                 let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
                 transfer.surplus.named(&mut self.dirs, entry, failed);
             }
-            match outcome {
-                Outcome::Failed(reason) if is_fatal(reason) => {
-                    return Err((EntryNo::of(at), reason));
+            outcomes.push(match outcome {
+                // Once the whole tree was walked, there may be room.
+                Outcome::Failed(reason)
+                    if is_want_of_room(reason) && manifest.age(EntryNo::of(at)).is_some() =>
+                {
+                    Outcome::Again
                 }
-                _ => outcomes.push(outcome),
-            }
+                outcome => outcome,
+            });
         }
         if fsync {
             self.sync_touched(touched).map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)))?;
         }
         Ok(outcomes)
+    }
+
+    /// Where there was no room for a directory, the last file that is staged gives way to it: without the
+    /// directory there would be none. Whether one did.
+    fn gave_way(&self, done: &Outcome, staged: &mut [Option<Result<Staged, Reason>>]) -> bool {
+        let (Outcome::Failed(reason), Some(staging)) = (done, &self.staging) else { return false };
+        let last = staged.iter_mut().rev().find(|one| matches!(one, Some(Ok(_))));
+        let Some(last) = last.filter(|_| is_want_of_room(*reason)) else { return false };
+        if let Some(Ok(one)) = last.replace(Err(*reason)) {
+            staging.discard(one);
+        }
+        true
     }
 
     /// Adds to the spool what only the target has in a directory that is about to be closed.
@@ -145,13 +182,38 @@ impl Disk {
         transfer.surplus.closed(&mut within, entry, listed, changed)
     }
 
+    /// In the place of a staged object is a directory that is not empty: if the transfer deletes, it goes
+    /// with the rest, and then the object takes its place.
+    fn put_later(
+        &mut self,
+        transfer: &mut DiskTransfer,
+        entry: &Entry,
+        staged: Option<Result<Staged, Reason>>,
+    ) -> io::Result<Outcome> {
+        let (Some(staging), Some(Ok(staged))) = (&mut self.staging, staged) else {
+            return Ok(Outcome::Failed(Reason::DirectoryInPlace));
+        };
+        let deletes = transfer.surplus.mode.sends_and_deletes();
+        let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
+        if deletes && transfer.surplus.in_place(&mut within, &entry.path)? {
+            transfer.late.push((entry.path.clone(), staged));
+            return Ok(Outcome::Updated);
+        }
+        staging.discard(staged);
+        Ok(Outcome::Failed(match deletes {
+            // Something in it stays.
+            true => Reason::Os(errno::ENOTEMPTY),
+            false => Reason::DirectoryInPlace,
+        }))
+    }
+
     /// The outcome of an entry that is left as it is.
     fn untouched(&self, need: Need) -> Outcome {
         match need {
             Need::Failed(reason) => Outcome::Failed(reason),
             Need::Silent => Outcome::Silent,
             Need::ReadOnly => Outcome::ReadOnly,
-            Need::Unsure => Outcome::Unsure,
+            Need::Unsure => Outcome::Again,
             Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
         }
     }
@@ -169,6 +231,10 @@ impl Disk {
         if transfer.opened.is_below_failed(path) {
             return Outcome::Silent;
         }
+        let is_close = matches!(entry.kind, Kind::Close { .. });
+        let untried = |disk: &mut Self, transfer: &DiskTransfer| {
+            transfer.room.is_out(&mut disk.dirs, split(path).0, need)
+        };
         let done = match (&entry.kind, need) {
             (_, Need::Skip | Need::Failed(_) | Need::Silent | Need::ReadOnly | Need::Unsure) => {
                 return self.untouched(need);
@@ -183,10 +249,11 @@ impl Disk {
                 transfer.opened.release(path);
                 done
             }
+            (_, Need::Attributes) if untried(self, transfer) => Err(Reason::NotTried),
             (_, Need::Attributes) => {
                 touched.others = true;
                 let done = self.apply(transfer, entry, examined);
-                done.map(|_| Outcome::Updated).map_err(|e| reason(&e))
+                done.map(applied).map_err(|e| reason(&e))
             }
             (_, Need::All) => match staged {
                 Some(Ok(one)) if is_whole => {
@@ -200,6 +267,9 @@ impl Disk {
                 _ => Err(Reason::Os(errno::EIO)),
             },
         };
+        if !is_close && !matches!(staged, Some(Err(_))) {
+            transfer.room.note(&mut self.dirs, split(path).0, &done);
+        }
         if self.config.fsync && done.is_ok() {
             touched.dirs.insert(split(path).0.to_vec());
             if matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
@@ -212,11 +282,19 @@ impl Disk {
     /// Creates a directory.
     fn open(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> Result<Outcome, Reason> {
         let path = entry.path.as_bytes();
+        let replaces = transfer.opened.get(path).and_then(|known| known.replaces.take());
         let made = self.with_owner_access(transfer, &entry.path, |disk| {
             let (dir, name) = disk.dirs.parent(&entry.path)?;
             match fsat::mkdir_at(dir.as_fd(), name, 0o700) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    fsat::stat_at(dir.as_fd(), name).map(|stat| (stat, false))
+                    let stat = fsat::stat_at(dir.as_fd(), name)?;
+                    match (replaces, &mut disk.staging) {
+                        (Some(what), Some(staging)) if stat.kind != FileType::Directory => {
+                            let by = (&mut disk.dirs, staging, &disk.rights);
+                            replace::by_directory(by, &entry.path, what).map(|stat| (stat, true))
+                        }
+                        _ => Ok((stat, false)),
+                    }
                 }
                 made => made.and_then(|()| fsat::stat_at(dir.as_fd(), name)).map(|s| (s, true)),
             }
@@ -275,7 +353,12 @@ impl Disk {
                 !known.created && (known.differs || (applied.access && !opened_up))
             }
         };
-        Ok(if news { Outcome::Updated } else { Outcome::Skipped })
+        let (updated, lacks) = (news, applied.lacks);
+        Ok(match (lacks, updated) {
+            (Lacks::NONE, true) => Outcome::Updated,
+            (Lacks::NONE, false) => Outcome::Skipped,
+            _ => Outcome::Lacking { updated, lacks },
+        })
     }
 
     fn apply(
@@ -311,7 +394,7 @@ impl Disk {
             let (from, to) = ((from, &number[..]), (dir.as_fd(), name));
             match fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Replace) {
                 Err(e) if e.raw_os_error() == Some(libc::EISDIR) => {
-                    replace_empty_dir(from, to)?;
+                    replace::empty_dir(from, to)?;
                     disk.dirs.forget_at(entry.path.as_bytes());
                     Ok(())
                 }
@@ -365,90 +448,5 @@ impl Disk {
             changed = true;
         }
         if changed { work(self) } else { first }
-    }
-
-    /// Syncs the files that a commit will rename.
-    fn sync_staged(
-        &self,
-        planned: &PlannedBatch,
-        struck: &[bool],
-    ) -> Result<(), (EntryNo, Reason)> {
-        let Some(staging) = &self.staging else { return Ok(()) };
-        let all = planned.manifest.entries.iter().zip(&planned.staged).zip(struck).enumerate();
-        let files: Vec<(usize, Staged)> = all
-            .filter(|(_, ((entry, _), struck))| {
-                !**struck && matches!(entry.kind, Kind::File { .. })
-            })
-            .filter_map(|(at, ((_, staged), _))| staged.and_then(Result::ok).map(|s| (at, s)))
-            .collect();
-        if files.len() >= SYNC_ALL_FROM {
-            return staging.sync_all().map_err(|e| (EntryNo::ZERO, Reason::from_io(&e)));
-        }
-        for (at, staged) in files {
-            let synced = match &planned.file {
-                Some(file) => fsat::sync_fd(file.as_fd()),
-                None => staging.find(staged).and_then(|(dir, name)| {
-                    match fsat::open_regular_at(dir, &name, libc::O_RDONLY) {
-                        Ok(fd) => fsat::sync_fd(fd.as_fd()),
-                        // Its final mode does not let this process open it.
-                        Err(_) => staging.sync_all(),
-                    }
-                }),
-            };
-            synced.map_err(|e| (EntryNo::of(at), Reason::from_io(&e)))?;
-        }
-        Ok(())
-    }
-
-    /// Syncs what a commit has changed.
-    fn sync_touched(&mut self, touched: Touched) -> io::Result<()> {
-        let Some(staging) = &self.staging else { return Ok(()) };
-        let whole = touched.others || touched.dirs.len() >= SYNC_ALL_FROM;
-        if whole {
-            staging.sync_all()?;
-        }
-        let mut synced = BTreeSet::new();
-        for path in &touched.dirs {
-            match self.dirs.root().open_dir(path, fsat::LISTING) {
-                Ok(fd) if !whole => fsat::sync_fd(fd.as_fd())?,
-                // It may be on a mount where nothing was staged.
-                Ok(fd) if synced.insert(fsat::stat_fd(fd.as_fd())?.dev) => {
-                    fsat::sync_fs(fd.as_fd())?;
-                }
-                Ok(_) => {}
-                // Its final mode does not let this process open it, or it is gone by now.
-                Err(_) => staging.sync_all()?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Replaces an empty directory by something that is not a directory.
-///
-/// # Errors
-/// ENOTEMPTY if it is not empty; nothing has changed then.
-fn replace_empty_dir(
-    from: (std::os::fd::BorrowedFd<'_>, &[u8]),
-    to: (std::os::fd::BorrowedFd<'_>, &[u8]),
-) -> io::Result<()> {
-    if !sweep::is_empty(to.0, to.1)? {
-        return Err(io::Error::from_raw_os_error(libc::ENOTEMPTY));
-    }
-    match fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Exchange) {
-        Ok(()) => match fsat::rmdir_at(from.0, from.1) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOTEMPTY) => {
-                // Something was created in it at the last moment: put it back.
-                fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Exchange)?;
-                Err(e)
-            }
-            result => result,
-        },
-        // The file system has no RENAME_EXCHANGE, or the directory may not be moved: there is a
-        // moment in which the name does not exist.
-        Err(_) => {
-            fsat::rmdir_at(to.0, to.1)?;
-            fsat::rename_at(from.0, from.1, to.0, to.1, Rename::Replace)
-        }
     }
 }

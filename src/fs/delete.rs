@@ -17,9 +17,11 @@ use super::paths::split;
 use super::rights::Rights;
 use super::root::Dirs;
 use super::spool::Record;
+use super::staging::{Staged, Staging};
 use crate::engine::disk_job::{DeletionTally, DiskAnswer, TransferKey};
 use crate::ids::{BatchNo, EntryNo};
-use crate::sys::fsat::{self, Stat};
+use crate::name::RelPath;
+use crate::sys::fsat::{self, Rename, Stat};
 use crate::wire::outcome::SpoolCode;
 
 /// After how many deletions the path of a directory is resolved anew.
@@ -54,10 +56,10 @@ impl Disk {
     pub(super) fn delete(&mut self, key: TransferKey) -> DiskAnswer<StagedFile> {
         let none = DiskAnswer::Deleted { key, deleted: 0, failed: 0 };
         let Some(transfer) = self.transfers.get_mut(&key) else { return none };
-        let surplus = &mut transfer.surplus;
-        if !surplus.may_run() || self.staging.is_none() {
+        let (surplus, late) = (&mut transfer.surplus, &mut transfer.late);
+        let Some(staging) = self.staging.as_ref().filter(|_| surplus.may_run()) else {
             return none;
-        }
+        };
         if let Some((deleted, failed)) = surplus.ran {
             return DiskAnswer::Deleted { key, deleted, failed };
         }
@@ -70,7 +72,10 @@ impl Disk {
         let (mut deleted, mut failed) = (0, 0);
         let passed = surplus.spool().map_or(Ok(()), |spool| {
             spool.each(|record| {
-                let code = remover.remove(record);
+                let mut code = remover.remove(record);
+                if let Some(at) = late.iter().position(|(path, _)| *path == record.path) {
+                    code = remover.put(staging, late.swap_remove(at), code);
+                }
                 match code {
                     SpoolCode::Deleted => deleted += 1,
                     // What failed from the start was counted with the tally.
@@ -177,6 +182,29 @@ impl Remover<'_> {
                 Ok(false)
             }
             Err((_, e)) => Err(e),
+        }
+    }
+
+    /// Puts what was waiting for it into the place of a directory that was to be deleted.
+    fn put(&mut self, staging: &Staging, late: (RelPath, Staged), code: SpoolCode) -> SpoolCode {
+        let (path, staged) = late;
+        let put = match (code, &self.run) {
+            (SpoolCode::Deleted, Some(run)) => staging.find(staged).and_then(|(from, number)| {
+                let name = split(path.as_bytes()).1;
+                fsat::rename_at(from, &number, run.fd.as_fd(), name, Rename::NoReplace)
+            }),
+            _ => Err(io::Error::from_raw_os_error(libc::ENOTEMPTY)),
+        };
+        match (put, code) {
+            (Ok(()), _) => code,
+            (Err(e), code) => {
+                staging.discard(staged);
+                if matches!(code, SpoolCode::Failed(_)) {
+                    code
+                } else {
+                    SpoolCode::Failed(reason(&e))
+                }
+            }
         }
     }
 

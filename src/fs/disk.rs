@@ -19,6 +19,7 @@ use super::digest::Digester;
 use super::identity::{Identity, ObjectId};
 use super::opened::{OpenDir, Opened};
 use super::rights::Rights;
+use super::room::Room;
 use super::root::{Dirs, Root};
 use super::staging::{Staged, Staging};
 use super::surplus::Surplus;
@@ -29,7 +30,7 @@ use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Digest, Manifest};
-use crate::wire::outcome::{Need, Reason};
+use crate::wire::outcome::{Lacks, Need, Reason};
 
 /// How a disk works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -103,6 +104,9 @@ pub(super) struct DiskTransfer {
     /// For a transfer that commits nothing: the needs of each batch.
     pub only_needs: BTreeMap<BatchNo, Vec<Need>>,
     pub opened: Opened,
+    pub room: Room,
+    /// What is staged and waits for a directory in its place to be deleted.
+    pub late: Vec<(RelPath, Staged)>,
     pub surplus: Surplus,
     /// The digest of the file that was announced last, computed ahead of its entry.
     pub ahead: Option<Ahead>,
@@ -114,7 +118,8 @@ impl DiskTransfer {
     /// The memory that it keeps beyond the batches that are planned, in bytes.
     fn memory(&self) -> usize {
         let needs = self.only_needs.values().map(|needs| 64 + size_of_val(needs.as_slice()));
-        needs.sum::<usize>() + self.opened.memory() + self.surplus.memory()
+        let late = self.late.iter().map(|(path, _)| 64 + path.as_bytes().len());
+        needs.sum::<usize>() + late.sum::<usize>() + self.opened.memory() + self.surplus.memory()
     }
 }
 
@@ -135,6 +140,8 @@ pub(super) struct PlannedBatch {
     pub needs: Vec<Need>,
     /// What was found for the entries whose attributes are to be changed.
     pub examined: BTreeMap<EntryNo, Examined>,
+    /// What entries lack, because this process may not set it.
+    pub lacks: BTreeMap<EntryNo, Lacks>,
     /// What each entry has in staging, or why staging it failed.
     pub staged: Vec<Option<Result<Staged, Reason>>>,
     /// The streamed file, while it is open here.
@@ -228,6 +235,9 @@ impl Disk {
         self.allowance.charge(key.node, transfer.charged, 0);
         for planned in transfer.batches.values_mut() {
             self.discard(planned);
+        }
+        if let Some(staging) = &self.staging {
+            transfer.late.drain(..).for_each(|(_, staged)| staging.discard(staged));
         }
         for dir in transfer.opened.drain() {
             // There is nobody left to report an error to.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::claim;
+use crate::errno;
 use crate::wire::outcome::Reason;
 
 /// The reason to report for an entry when opening its path, or working on it, fails.
@@ -15,10 +16,14 @@ pub(super) fn reason(error: &io::Error) -> Reason {
     }
 }
 
-/// Whether `reason` will stop every other entry as well: the disk is full, over quota or read-only.
-pub(super) fn is_fatal(reason: Reason) -> bool {
-    const FATAL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EROFS];
-    matches!(reason, Reason::Os(code) if FATAL.contains(&code.into()))
+/// Whether `reason` is that a file system takes nothing more: it is full, over quota or read-only.
+pub(super) fn is_of_file_system(reason: Reason) -> bool {
+    is_want_of_room(reason) || reason == Reason::Os(errno::EROFS)
+}
+
+/// Whether `reason` is that there is no room: it could be there later.
+pub(super) fn is_want_of_room(reason: Reason) -> bool {
+    matches!(reason, Reason::Os(errno::ENOSPC | errno::EDQUOT))
 }
 
 /// Whether a path no longer leads anywhere: part of it is missing, or no longer a directory.

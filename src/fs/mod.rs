@@ -5,8 +5,8 @@
 //!
 //! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
 //!   contents, [`listings`] tells which directories have changed since they were listed.
-//! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares, `stage` writes
-//!   below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
+//! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
+//!   writes below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
@@ -33,6 +33,7 @@ mod extents;
 pub mod folding;
 pub mod found;
 mod grain;
+mod heritage;
 mod identity;
 pub mod listings;
 mod name_set;
@@ -40,10 +41,13 @@ mod names;
 mod opened;
 mod paths;
 mod plan;
+mod planner;
 mod rebase;
 pub mod regroup;
+mod replace;
 pub mod resolve;
 mod rights;
+mod room;
 pub mod root;
 pub mod source;
 mod spool;
@@ -52,6 +56,7 @@ mod staging;
 mod subject;
 mod surplus;
 mod sweep;
+mod syncing;
 pub mod walk;
 
 #[cfg(test)]

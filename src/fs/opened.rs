@@ -7,6 +7,7 @@ use super::folding::Folding;
 use super::identity::ObjectId;
 use super::paths::above;
 use crate::wire::manifest::Entry;
+use crate::wire::outcome::Lacks;
 
 /// The most directories that a transfer can have open. A walk has 2,048 at most, as no path is deeper;
 /// the batches in flight can open and close some more.
@@ -29,6 +30,10 @@ pub(super) struct OpenDir {
     pub lacks_owner_access: bool,
     /// This transfer has created it.
     pub created: bool,
+    /// What it lacks although its attributes need nothing.
+    pub lacks: Lacks,
+    /// What is in its place, and is no directory.
+    pub replaces: Option<ObjectId>,
     /// Its permission bits before they were changed to work in it, if they were.
     pub original_mode: Option<u32>,
     /// The names in it.
@@ -76,6 +81,8 @@ impl Opened {
                 dirty: false,
                 lacks_owner_access: false,
                 created: false,
+                replaces: None,
+                lacks: Lacks::NONE,
                 original_mode: None,
                 folding: Folding::default(),
                 failed: false,
@@ -106,6 +113,11 @@ impl Opened {
         self.set_failed(path, true);
     }
 
+    /// It is tried once more.
+    pub fn try_again(&mut self, path: &[u8]) {
+        self.set_failed(path, false);
+    }
+
     fn set_failed(&mut self, path: &[u8], failed: bool) {
         if let Some(known) = self.dirs.get_mut(path) {
             self.failed = self.failed + usize::from(failed) - usize::from(known.failed);
@@ -126,6 +138,11 @@ impl Opened {
     /// Whether `path` is below a directory in which this process lacks permissions.
     pub fn is_below_unusable(&self, path: &[u8]) -> bool {
         above(path).any(|dir| self.dirs.get(dir).is_some_and(|known| known.lacks_owner_access))
+    }
+
+    /// Whether `path` is below a directory in whose place is something else as yet.
+    pub fn is_below_replaced(&self, path: &[u8]) -> bool {
+        above(path).any(|dir| self.dirs.get(dir).is_some_and(|known| known.replaces.is_some()))
     }
 
     /// Whether the open directory `path` can be listed only because this transfer has changed the

@@ -1,31 +1,24 @@
 //! Planning: compares each entry of a batch with what is on disk, and says what it needs.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::attributes::Examined;
 use super::collect::Within;
-use super::digest::Digester;
-use super::disk::{Ahead, Disk, PlannedBatch, StagedFile};
-use super::errors::{is_fatal, reason};
-use super::grain::Grain;
-use super::identity::{Identity, ObjectId};
-use super::opened::Opened;
+use super::disk::{Disk, PlannedBatch, StagedFile};
+use super::errors::reason;
+use super::heritage;
 use super::paths::split;
-use super::rights::{PRIVATE, Rights, is_kind};
-use super::root::Dirs;
-use super::staging::{Staging, create};
-use super::sweep;
+use super::planner::Planner;
+use super::rights::PRIVATE;
+use super::staging::create;
+use super::surplus::Told;
 use crate::engine::disk_job::{DiskAnswer, Mode, TransferKey};
-use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
-use crate::name::{RelPath, STAGING};
-use crate::sys::fsat::{self, FileType, Stat};
+use crate::sys::fsat;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::{Digest, Entry, Kind, Manifest};
-use crate::wire::outcome::{Need, Reason};
+use crate::wire::manifest::Manifest;
+use crate::wire::outcome::Need;
 
 impl Disk {
     pub(super) fn plan(
@@ -51,11 +44,16 @@ impl Disk {
             rights: &self.rights,
             staging: self.staging.as_ref(),
             opened: &mut transfer.opened,
+            room: &transfer.room,
+            free: HashMap::new(),
             digester: &mut self.digester,
             ahead: &mut transfer.ahead,
             cancelled: &|| closing.contains(key),
             examined: BTreeMap::new(),
+            lacks: BTreeMap::new(),
             now: None,
+            about: transfer.surplus.about().cloned(),
+            in_place: BTreeSet::new(),
             readonly: self.config.readonly,
             no_devices: self.config.no_devices,
             mode,
@@ -67,22 +65,27 @@ impl Disk {
                 entries.map(|(at, entry)| planner.need(entry, &manifest, at)).collect()
             }
         };
-        let examined = planner.examined;
+        let (examined, lacks, in_place) = (planner.examined, planner.lacks, planner.in_place);
         if mode.commits_nothing() {
-            return self.plan_without_commit(key, batch, &manifest, needs);
+            return self.plan_without_commit(key, batch, &manifest, needs, &in_place);
         }
         let staged = vec![None; manifest.entries.len()];
-        let mut planned =
-            PlannedBatch { manifest, layout, needs, examined, staged, file: None, is_whole: false };
-        let opened = self.open_streamed(&mut planned);
+        let mut planned = PlannedBatch {
+            manifest,
+            layout,
+            needs,
+            examined,
+            lacks,
+            staged,
+            file: None,
+            is_whole: false,
+        };
+        self.open_streamed(&mut planned);
         let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
             transfer.batches.insert(batch, planned);
         }
-        match opened {
-            Err((entry, reason)) => DiskAnswer::Fatal { key, batch, entry, reason },
-            Ok(()) => DiskAnswer::Planned { key, batch, needs, file },
-        }
+        DiskAnswer::Planned { key, batch, needs, file }
     }
 
     /// The rest of planning for a transfer that commits nothing.
@@ -92,13 +95,18 @@ impl Disk {
         batch: BatchNo,
         manifest: &Arc<Manifest>,
         needs: Vec<Need>,
+        in_place: &BTreeSet<EntryNo>,
     ) -> DiskAnswer<StagedFile> {
         let transfer = self.transfers.entry(key).or_default();
         if let (Some(staging), true) = (&mut self.staging, transfer.surplus.mode.spools()) {
             let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
-            let failed = needs.iter().map(|need| matches!(need, Need::Failed(_) | Need::Silent));
-            let failed = failed.collect();
-            if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, failed) {
+            let told = EntryNo::ZERO.onwards().zip(&needs).map(|(at, need)| match need {
+                _ if in_place.contains(&at) => Told::InPlace,
+                Need::Failed(_) | Need::Silent => Told::Failed,
+                _ => Told::Well,
+            });
+            let told = told.collect();
+            if let Err(e) = transfer.surplus.planned(&mut within, batch, manifest, told) {
                 return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason: reason(&e) };
             }
         }
@@ -110,22 +118,26 @@ impl Disk {
     }
 
     /// Creates the streamed file of a batch in staging, if it has one and needs it. If that fails, the
-    /// entry fails, or the whole transfer if the error is fatal.
-    fn open_streamed(&mut self, planned: &mut PlannedBatch) -> Result<(), (EntryNo, Reason)> {
+    /// entry fails.
+    fn open_streamed(&mut self, planned: &mut PlannedBatch) {
         let slot = match planned.layout.slots() {
             [slot] if planned.layout.streams() => slot,
-            _ => return Ok(()),
+            _ => return,
         };
         let at = slot.entry.index();
         let (Some(staging), Some(entry), Some(Need::All)) =
             (&mut self.staging, planned.manifest.entries.get(at), planned.needs.get(at))
         else {
-            return Ok(());
+            return;
         };
         let parent = split(entry.path.as_bytes()).0;
+        let heritage = heritage::of(&mut self.dirs, parent, &self.rights);
         let made = staging.place_for(&mut self.dirs, parent, &self.rights).and_then(|place| {
             staging.make(place, &self.rights, |dir, name| {
-                let file = create(dir, name, PRIVATE)?;
+                let file = match &heritage {
+                    Some(from) => heritage::create_as_in(from.as_fd(), dir, name)?.0,
+                    None => create(dir, name, PRIVATE)?,
+                };
                 file.set_len(slot.len).inspect_err(|_| drop(fsat::unlink_at(dir, name)))?;
                 Ok(file)
             })
@@ -138,323 +150,10 @@ impl Disk {
                 }
             }
             Err(e) => {
-                let reason = reason(&e);
-                if is_fatal(reason) {
-                    return Err((EntryNo::of(at), reason));
-                }
                 if let Some(need) = planned.needs.get_mut(at) {
-                    *need = Need::Failed(reason);
+                    *need = Need::Failed(reason(&e));
                 }
             }
-        }
-        Ok(())
-    }
-}
-
-/// What `check` reports for something that is missing.
-const MISSING: Need = Need::Failed(Reason::Os(errno::ENOENT));
-
-struct Planner<'a> {
-    dirs: &'a mut Dirs,
-    rights: &'a Rights,
-    staging: Option<&'a Staging>,
-    opened: &'a mut Opened,
-    digester: &'a mut Digester,
-    ahead: &'a mut Option<Ahead>,
-    /// Whether the result is no longer wanted.
-    cancelled: &'a dyn Fn() -> bool,
-    /// As in [`PlannedBatch`].
-    examined: BTreeMap<EntryNo, Examined>,
-    /// The time in seconds, once it was looked at.
-    now: Option<i64>,
-    readonly: bool,
-    no_devices: bool,
-    mode: Mode,
-}
-
-impl Planner<'_> {
-    /// Whether nothing that is planned will be carried out.
-    fn commits_nothing(&self) -> bool {
-        self.readonly || self.mode.commits_nothing()
-    }
-
-    fn need(&mut self, entry: &Entry, manifest: &Manifest, at: EntryNo) -> Need {
-        let path = entry.path.as_bytes();
-        if self.opened.is_below_failed(path) {
-            return Need::Silent;
-        }
-        let need = match entry.kind {
-            Kind::Open => self.open(entry),
-            Kind::Close { .. } => self.close(entry, at),
-            Kind::Keep => Need::Skip,
-            Kind::Ahead { size } => self.announced(&entry.path, size),
-            _ => self.object(entry, manifest, at),
-        };
-        let device = matches!(entry.kind, Kind::Char(..) | Kind::Block(..));
-        let need = match need {
-            // To be compared they need not be taken.
-            Need::All | Need::Attributes
-                if device && self.no_devices && !self.readonly && !self.mode.is_check() =>
-            {
-                Need::Failed(Reason::DeviceRefused)
-            }
-            need => need,
-        };
-        if need == Need::All {
-            if let Some(parent) = self.opened.get(split(path).0) {
-                parent.dirty = true;
-            }
-        }
-        match need {
-            // Comparing needs no right to write.
-            need if self.mode.is_check() => need,
-            Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
-            need => need,
-        }
-    }
-
-    fn look(&mut self, path: &RelPath) -> io::Result<Option<Stat>> {
-        let found = self.dirs.parent(path).and_then(|(dir, name)| fsat::stat_at(dir.as_fd(), name));
-        match found.map_err(|e| (e.raw_os_error(), e)) {
-            Ok(stat) => Ok(Some(stat)),
-            // The open entry before this one creates the directory.
-            Err((Some(libc::ENOENT), _)) => Ok(None),
-            // The commit will give itself access; until then it is unknown what is there.
-            Err((Some(libc::EACCES), _))
-                if !self.mode.is_check() && self.opened.is_below_unusable(path.as_bytes()) =>
-            {
-                Ok(None)
-            }
-            Err((_, e)) => Err(e),
-        }
-    }
-
-    fn grain(&self, stat: &Stat) -> Grain {
-        self.staging.map_or(Grain::EXACT, |staging| staging.grain(stat))
-    }
-
-    fn differ(&self, entry: &Entry, stat: &Stat, proven: bool) -> bool {
-        self.rights.differ(entry, stat, self.grain(stat), proven)
-    }
-
-    /// Why the sender's name at `path`, which is `found` here, cannot be an entry of its own, if it cannot.
-    fn same_name(&mut self, path: &RelPath, found: Option<&Stat>) -> Option<Reason> {
-        let (dir, name) = split(path.as_bytes());
-        let folding = self.opened.folding(dir).filter(|folding| !folding.is_plain())?;
-        let fd = self.dirs.dir(dir).ok();
-        let fd = fd.as_ref().map(|fd| fd.as_fd());
-        if let (Some(fd), true) = (fd, dir.is_empty()) {
-            if let Ok(ours) = fsat::stat_at(fd, STAGING) {
-                folding.test(fd, STAGING, &ours);
-            }
-        }
-        folding.meet(fd, name, found).map(Reason::SameName)
-    }
-
-    fn open(&mut self, entry: &Entry) -> Need {
-        let found = self.look(&entry.path);
-        let same_name = match &found {
-            Ok(found) => self.same_name(&entry.path, found.as_ref()),
-            Err(_) => None,
-        };
-        let failed = match &found {
-            _ if same_name.is_some() => same_name,
-            Ok(None) => None,
-            Ok(Some(stat)) => match stat.kind {
-                FileType::Directory => None,
-                FileType::Symlink => Some(Reason::LinkInPath),
-                _ => Some(Reason::NotADirectoryInPlace),
-            },
-            Err(e) => Some(reason(e)),
-        };
-        let stat = found.ok().flatten().filter(|_| failed.is_none());
-        let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat, false));
-        let lacks_owner_access =
-            stat.as_ref().is_some_and(|stat| self.rights.lacks_owner_access(stat));
-        let id = stat.as_ref().map(ObjectId::of);
-        if !self.opened.open(entry, id, differs, lacks_owner_access) {
-            return Need::Failed(Reason::Os(errno::ENOMEM));
-        }
-        let path = entry.path.as_bytes();
-        let above = self.opened.folding(split(path).0).and_then(|above| above.folds());
-        if let Some(folding) = self.opened.folding(path) {
-            folding.inherit(above, stat.is_some());
-        }
-        match failed {
-            Some(reason) => {
-                self.opened.fail(path);
-                Need::Failed(reason)
-            }
-            None if stat.is_some() => Need::Skip,
-            // Everything in it is missing too, and will be reported.
-            None if self.mode.is_check() => MISSING,
-            None => Need::All,
-        }
-    }
-
-    fn close(&mut self, entry: &Entry, at: EntryNo) -> Need {
-        let path = entry.path.as_bytes();
-        let idle = self.commits_nothing();
-        let failed = self.opened.has_failed(path);
-        let need = match self.opened.get(path) {
-            _ if failed => Need::Silent,
-            Some(dir) if !dir.existed && self.mode.is_check() => Need::Silent,
-            Some(dir) if dir.existed && dir.differs => Need::Attributes,
-            Some(dir) if !idle && (!dir.existed || dir.dirty) => Need::Attributes,
-            Some(_) => Need::Skip,
-            None => self.attributes(entry, at),
-        };
-        if idle || matches!(need, Need::Skip | Need::Silent) {
-            // The commit will have nothing to do for it.
-            self.opened.release(path);
-        }
-        need
-    }
-
-    /// The need of a close entry whose directory is not open.
-    fn attributes(&mut self, entry: &Entry, at: EntryNo) -> Need {
-        match self.look(&entry.path) {
-            Ok(Some(stat)) if stat.kind == FileType::Directory => {
-                if !self.differ(entry, &stat, false) {
-                    return Need::Skip;
-                }
-                self.examined.insert(at, Examined::object(ObjectId::of(&stat)));
-                Need::Attributes
-            }
-            Ok(Some(_)) => Need::Failed(Reason::NotADirectoryInPlace),
-            Ok(None) => Need::Failed(Reason::Os(errno::ENOENT)),
-            Err(e) => Need::Failed(reason(&e)),
-        }
-    }
-
-    fn object(&mut self, entry: &Entry, manifest: &Manifest, at: EntryNo) -> Need {
-        let digest = manifest.digest(at);
-        let found = match self.look(&entry.path) {
-            Ok(found) => found,
-            Err(e) => return Need::Failed(reason(&e)),
-        };
-        if let Some(reason) = self.same_name(&entry.path, found.as_ref()) {
-            return Need::Failed(reason);
-        }
-        let stat = match found {
-            Some(stat) => stat,
-            None if self.mode.is_check() => return MISSING,
-            None => return Need::All,
-        };
-        let same = self.same_content(entry, &stat, digest);
-        let proven = matches!(same, Ok(true)) && digest.is_some();
-        match same {
-            Err(e) => Need::Failed(reason(&e)),
-            Ok(false) if stat.kind == FileType::Directory && !self.mode.is_check() => {
-                match self.is_empty(&entry.path) {
-                    Ok(true) => Need::All,
-                    Ok(false) => Need::Failed(Reason::DirectoryInPlace),
-                    Err(e) => Need::Failed(reason(&e)),
-                }
-            }
-            Ok(false) => Need::All,
-            Ok(true) if self.is_unsure(entry, &stat, manifest.age(at)) => Need::Unsure,
-            Ok(true) if !self.differ(entry, &stat, proven) => {
-                if proven {
-                    self.compared(entry, &stat);
-                }
-                Need::Skip
-            }
-            Ok(true) if !self.mode.is_check() && self.rights.must_replace(entry, &stat, proven) => {
-                Need::All
-            }
-            Ok(true) => {
-                let proven = proven.then(|| Identity::of(&stat));
-                self.examined.insert(at, Examined { id: ObjectId::of(&stat), proven });
-                Need::Attributes
-            }
-        }
-    }
-
-    /// Whether a file that looks the same may have changed since it was written or compared here: the
-    /// file system has cut its time, and it changed later.
-    fn is_unsure(&mut self, entry: &Entry, stat: &Stat, age: Option<u32>) -> bool {
-        let (true, Some(age)) = (self.cuts_time(entry, stat), age) else { return false };
-        let now = self.staging.map(|staging| *self.now.get_or_insert_with(|| staging.now()));
-        let changed = now.map_or(i64::MAX, |now| now - i64::from(age));
-        changed.saturating_add(self.grain(stat).secs()) >= stat.ctime.secs
-    }
-
-    fn cuts_time(&self, entry: &Entry, stat: &Stat) -> bool {
-        matches!(entry.kind, Kind::File { .. }) && !self.grain(stat).keeps(entry.mtime)
-    }
-
-    /// The digest of a file is known to be the same. Where its time is cut, setting that once more moves
-    /// its ctime, which tells when it was compared.
-    fn compared(&mut self, entry: &Entry, stat: &Stat) {
-        if self.cuts_time(entry, stat) && !self.commits_nothing() {
-            let at = self.dirs.parent(&entry.path);
-            // Without the right to do it, it is compared once more the next time.
-            let _ = at.and_then(|(dir, name)| fsat::set_mtime_at(dir.as_fd(), name, stat.mtime));
-        }
-    }
-
-    fn is_empty(&mut self, path: &RelPath) -> io::Result<bool> {
-        let (dir, name) = self.dirs.parent(path)?;
-        sweep::is_empty(dir.as_fd(), name)
-    }
-
-    fn same_content(
-        &mut self,
-        entry: &Entry,
-        stat: &Stat,
-        digest: Option<&Digest>,
-    ) -> io::Result<bool> {
-        if !is_kind(&entry.kind, stat.kind) {
-            return Ok(false);
-        }
-        Ok(match &entry.kind {
-            Kind::File { size, .. } if self.mode.ignores_times() || *size != stat.size => false,
-            Kind::File { .. } => match digest {
-                Some(digest) => self.has_digest(entry, stat, digest)?,
-                None => self.grain(stat).same(stat.mtime, entry.mtime),
-            },
-            Kind::Symlink(target) => {
-                let (dir, name) = self.dirs.parent(&entry.path)?;
-                fsat::readlink_at(dir.as_fd(), name)? == *target
-            }
-            Kind::Char(major, minor) | Kind::Block(major, minor) => stat.rdev == (*major, *minor),
-            Kind::Fifo | Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. } => true,
-        })
-    }
-
-    /// Computes the digest of a file that will be compared, while the sender does the same.
-    fn announced(&mut self, path: &RelPath, size: u64) -> Need {
-        if let Ok(Some(stat)) = self.look(path) {
-            let identity = Identity::of(&stat);
-            if stat.kind == FileType::File && stat.size == size {
-                // Errors will show when the file itself is compared.
-                if let Ok(Some(digest)) = self.digest(path, &identity) {
-                    *self.ahead = Some(Ahead { path: path.clone(), identity, digest });
-                }
-            }
-        }
-        Need::Skip
-    }
-
-    fn digest(&mut self, path: &RelPath, identity: &Identity) -> io::Result<Option<Digest>> {
-        let (dir, name) = self.dirs.parent(path)?;
-        self.digester.digest(dir.as_fd(), name, identity, self.cancelled)
-    }
-
-    /// Whether a file of the right size has the right content. False for one that is being changed, and
-    /// unless this is a `check`, for one that cannot be read.
-    fn has_digest(&mut self, entry: &Entry, stat: &Stat, digest: &Digest) -> io::Result<bool> {
-        let identity = Identity::of(stat);
-        if let Some(known) = self.ahead.take_if(|known| known.path == entry.path) {
-            if known.identity == identity {
-                return Ok(known.digest == *digest);
-            }
-        }
-        match self.digest(&entry.path, &identity) {
-            Ok(found) => Ok(found.as_ref() == Some(digest)),
-            Err(e) if self.mode.is_check() => Err(e),
-            Err(_) => Ok(false),
         }
     }
 }

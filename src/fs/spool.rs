@@ -1,12 +1,14 @@
 //! The list of what would be deleted, in an unlinked file in staging: paths, and the state of each
-//! object when it was listed. Memory use does not depend on its length.
+//! object when it was listed. Memory use does not depend on its length, unless the disk has no room.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::errors::{is_want_of_room, reason};
 use super::identity::{ObjectId, Seen};
 use crate::name::{MAX_PATH, RelPath};
+use crate::sys::fsat;
 use crate::wire::bytes::{Put, Reader};
 use crate::wire::manifest::Stamp;
 use crate::wire::outcome::{Code, SpoolCode};
@@ -47,12 +49,23 @@ pub(super) struct Spool {
     count: u64,
     /// The offset of every [`MARK_EACH`]th record.
     marks: Vec<u64>,
+    /// The file takes memory, for want of room on the disk.
+    in_memory: bool,
 }
 
 impl Spool {
     /// An empty list; `file` is empty, and open for reading and writing.
     pub fn new(file: File) -> Self {
-        Spool { file, unwritten: Vec::new(), len: 0, count: 0, marks: Vec::new() }
+        let (unwritten, marks) = (Vec::new(), Vec::new());
+        Spool { file, unwritten, len: 0, count: 0, marks, in_memory: false }
+    }
+
+    /// The same where no file can be made: what goes may be what makes room.
+    ///
+    /// # Errors
+    /// There are no files in memory.
+    pub fn in_memory() -> io::Result<Self> {
+        Ok(Spool { in_memory: true, ..Spool::new(fsat::in_memory(c"makuosan-spool")?) })
     }
 
     /// How many records there are.
@@ -62,7 +75,8 @@ impl Spool {
 
     /// The memory that it takes, in bytes.
     pub fn memory(&self) -> usize {
-        self.unwritten.capacity() + size_of_val(self.marks.as_slice())
+        let file = if self.in_memory { self.len as usize } else { 0 };
+        self.unwritten.capacity() + size_of_val(self.marks.as_slice()) + file
     }
 
     /// Appends a record.
@@ -79,9 +93,29 @@ impl Spool {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.unwritten, self.len)?;
+        match self.file.write_all_at(&self.unwritten, self.len) {
+            Err(e) if !self.in_memory && is_want_of_room(reason(&e)) => {
+                self.move_to_memory()?;
+                self.file.write_all_at(&self.unwritten, self.len)?;
+            }
+            written => written?,
+        }
         self.len += self.unwritten.len() as u64;
         self.unwritten.clear();
+        Ok(())
+    }
+
+    fn move_to_memory(&mut self) -> io::Result<()> {
+        let file = fsat::in_memory(c"makuosan-spool")?;
+        let (mut at, mut chunk) = (0, vec![0; CHUNK]);
+        while at < self.len {
+            let want = (self.len - at).min(CHUNK as u64) as usize;
+            let chunk = chunk.get_mut(..want).unwrap_or_default();
+            self.file.read_exact_at(chunk, at)?;
+            file.write_all_at(chunk, at)?;
+            at += want as u64;
+        }
+        (self.file, self.in_memory) = (file, true);
         Ok(())
     }
 

@@ -2,20 +2,23 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use super::attributes::set_attributes;
+use super::attributes::{give, set_attributes};
 use super::disk::{Disk, StagedFile, never_planned};
-use super::errors::{is_fatal, reason};
+use super::errors::reason;
+use super::heritage;
 use super::paths::split;
-use super::rights::{Rights, Wanted, changes};
+use super::rights::{Keeps, Rights, Wanted};
 use super::root::Dirs;
 use super::staging::{PlaceId, Staged, Staging, create};
 use crate::engine::disk_job::{Body, DiskAnswer, TransferKey};
+use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, FileType};
 use crate::wire::manifest::{Entry, Kind};
-use crate::wire::outcome::Need;
+use crate::wire::outcome::{Lacks, Need, Reason};
 
 impl Disk {
     pub(super) fn stage(
@@ -40,10 +43,11 @@ impl Disk {
             rights: &self.rights,
             fsync: self.config.fsync,
             places: HashMap::new(),
+            heritage: HashMap::new(),
         };
         let in_memory = match &body {
             Body::Memory(bytes) => &bytes[..],
-            Body::None | Body::File => &[],
+            Body::None | Body::File | Body::Lost(_) => &[],
         };
         for (at, entry) in manifest.entries.iter().enumerate() {
             let wanted = planned.needs.get(at) == Some(&Need::All);
@@ -51,33 +55,44 @@ impl Disk {
             if !wanted || matches!(entry.kind, Kind::Open | Kind::Close { .. }) {
                 continue;
             }
+            let dir = split(entry.path.as_bytes()).0;
             let made = match (*room, &planned.file) {
                 // The streamed file, which has been written already.
-                (Some(Ok(staged)), Some(file)) if body == Body::File => {
-                    stager.finish(entry, staged, file.as_fd())
-                }
-                (Some(Ok(_)), Some(_)) => Err(io::Error::from_raw_os_error(libc::EIO)),
+                (Some(Ok(staged)), Some(file)) => match body {
+                    Body::File => {
+                        let done = stager.finish(entry, staged, file.as_fd());
+                        done.map_err(|e| reason(&e))
+                    }
+                    Body::Lost(reason) => Err(reason),
+                    Body::None | Body::Memory(_) => Err(Reason::Os(errno::EIO)),
+                },
                 (Some(_), _) => continue,
+                (None, _)
+                    if manifest.digest(EntryNo::of(at)).is_none()
+                        && transfer.room.is_out(stager.dirs, dir, Need::All) =>
+                {
+                    *room = Some(Err(Reason::NotTried));
+                    continue;
+                }
                 (None, _) => {
                     let slot = layout.slot(EntryNo::of(at));
                     let range = slot.map_or(0..0, |slot| slot.start..slot.start + slot.len);
                     match in_memory.get(range.start as usize..range.end as usize) {
-                        Some(bytes) => stager.make(entry, bytes),
-                        None => Err(io::Error::from_raw_os_error(libc::EIO)),
+                        Some(bytes) => stager.make(entry, bytes).map_err(|e| reason(&e)),
+                        None => Err(Reason::Os(errno::EIO)),
                     }
                 }
             };
-            match made.map_err(|e| reason(&e)) {
-                Err(reason) if is_fatal(reason) => {
-                    return DiskAnswer::Fatal { key, batch, entry: EntryNo::of(at), reason };
-                }
-                made => {
-                    if let (Some(Ok(before)), Err(_)) = (*room, made) {
-                        stager.staging.discard(before);
-                    }
-                    *room = Some(made);
-                }
+            transfer.room.note(stager.dirs, dir, &made);
+            if let (Some(Ok(before)), Err(_)) = (*room, &made) {
+                stager.staging.discard(before);
             }
+            *room = Some(made.map(|(staged, lacks)| {
+                if lacks != Lacks::NONE {
+                    planned.lacks.insert(EntryNo::of(at), lacks);
+                }
+                staged
+            }));
         }
         planned.is_whole = true;
         if !self.config.fsync {
@@ -90,7 +105,7 @@ impl Disk {
 fn into_buffer(body: Body) -> Option<Vec<u8>> {
     match body {
         Body::Memory(bytes) => Some(bytes),
-        Body::None | Body::File => None,
+        Body::None | Body::File | Body::Lost(_) => None,
     }
 }
 
@@ -101,6 +116,8 @@ struct Stager<'a> {
     fsync: bool,
     /// By the directory that something will be renamed into.
     places: HashMap<Vec<u8>, PlaceId>,
+    /// By the same: the directory that files inherit from, if that makes a difference.
+    heritage: HashMap<Vec<u8>, Option<Arc<OwnedFd>>>,
 }
 
 impl Stager<'_> {
@@ -113,23 +130,38 @@ impl Stager<'_> {
         Ok(place)
     }
 
+    fn heritage(&mut self, parent: &[u8]) -> Option<Arc<OwnedFd>> {
+        if let Some(known) = self.heritage.get(parent) {
+            return known.clone();
+        }
+        let found = heritage::of(self.dirs, parent, self.rights).map(Arc::new);
+        self.heritage.insert(parent.to_vec(), found.clone());
+        found
+    }
+
     /// Creates what `entry` describes; `bytes` are its content if it is a file.
-    fn make(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<Staged> {
+    fn make(&mut self, entry: &Entry, bytes: &[u8]) -> io::Result<(Staged, Lacks)> {
         let place = self.place(split(entry.path.as_bytes()).0)?;
-        let fresh = self.staging.fresh(place)?;
+        let (fresh, keeps, grain) = self.staging.fresh(place)?;
         let (rights, fsync) = (self.rights, self.fsync);
-        let (mode, has) = fresh.with(entry, rights);
+        let (mode, has) = fresh.with(entry, rights, keeps);
+        let time = Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]);
+        let heritage = self.heritage(split(entry.path.as_bytes()).0);
+        let made_file = |dir: BorrowedFd<'_>, name: &[u8]| match &heritage {
+            Some(from) => heritage::create_as_in(from.as_fd(), dir, name),
+            None => Ok((create(dir, name, mode)?, has)),
+        };
         let make = |dir: BorrowedFd<'_>, name: &[u8]| {
             let made = match entry.kind {
-                Kind::File { .. } => create(dir, name, mode).and_then(|file| {
+                Kind::File { .. } => made_file(dir, name).and_then(|(file, has)| {
                     (&file).write_all(bytes)?;
-                    set_attributes(&file, entry, rights, has)?;
+                    let lacks = set_attributes(&file, entry, (rights, keeps), has)?;
                     if fsync {
                         fsat::start_writeback(file.as_fd());
                     }
-                    Ok(())
+                    Ok(lacks)
                 }),
-                _ => make_node(dir, name, entry, rights, fresh.private()),
+                _ => make_node(dir, name, entry, (rights, keeps), fresh.private()),
             };
             // Remove what is incomplete, unless the name was taken: then it is not ours.
             made.inspect_err(|e| {
@@ -138,7 +170,7 @@ impl Stager<'_> {
                 }
             })
         };
-        self.staging.make(place, rights, make).map(|(staged, ())| staged)
+        self.staging.make(place, rights, make).map(|(staged, lacks)| (staged, lacks.and(time)))
     }
 
     /// Sets the attributes of the streamed file.
@@ -147,13 +179,14 @@ impl Stager<'_> {
         entry: &Entry,
         staged: Staged,
         file: BorrowedFd<'_>,
-    ) -> io::Result<Staged> {
-        let has = self.staging.fresh(staged.place())?.private();
-        set_attributes(&file, entry, self.rights, has)?;
+    ) -> io::Result<(Staged, Lacks)> {
+        let (_, keeps, grain) = self.staging.fresh(staged.place())?;
+        let has = Wanted::of(&fsat::stat_fd(file)?);
+        let lacks = set_attributes(&file, entry, (self.rights, keeps), has)?;
         if self.fsync {
             fsat::start_writeback(file);
         }
-        Ok(staged)
+        Ok((staged, lacks.and(Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]))))
     }
 }
 
@@ -162,9 +195,9 @@ fn make_node(
     dir: BorrowedFd<'_>,
     name: &[u8],
     entry: &Entry,
-    rights: &Rights,
+    (rights, keeps): (&Rights, Keeps),
     fresh: Wanted,
-) -> io::Result<()> {
+) -> io::Result<Lacks> {
     let (kind, rdev) = match &entry.kind {
         Kind::Symlink(target) => {
             fsat::symlink_at(target, dir, name)?;
@@ -187,13 +220,19 @@ fn make_node(
     if stat.kind != kind || (is_device && stat.rdev != rdev) || stat.uid != fresh.uid {
         return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
-    let wanted = rights.wanted(entry, fresh.uid, fresh.gid);
-    let (uid, gid) = changes(wanted, fresh.uid, fresh.gid);
-    if uid.is_some() || gid.is_some() {
-        fsat::chown_fd(fd.as_fd(), uid, gid)?;
+    let wanted = rights.wanted(entry, fresh, keeps);
+    if let Some(wanted) = rights.before_it_goes(wanted, fresh) {
+        if kind != FileType::Symlink && keeps.modes {
+            fsat::chmod_at(dir, name, fd.as_fd(), wanted.mode)?;
+        }
+        fsat::set_mtime_path(dir, name, fd.as_fd(), entry.mtime)?;
+        return Ok(rights.lacks(entry, give(fd.as_fd(), wanted, fresh, rights)?));
     }
-    if kind != FileType::Symlink {
+    let owned = give(fd.as_fd(), wanted, fresh, rights)?;
+    let wanted = if owned == wanted { wanted } else { rights.without_owner(entry, owned, keeps) };
+    if kind != FileType::Symlink && keeps.modes {
         fsat::chmod_at(dir, name, fd.as_fd(), wanted.mode)?;
     }
-    fsat::set_mtime_path(dir, name, fd.as_fd(), entry.mtime)
+    fsat::set_mtime_path(dir, name, fd.as_fd(), entry.mtime)?;
+    Ok(rights.lacks(entry, wanted))
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::claim::{self, MARKER, NotOurs, PROBE, RECORD};
 use super::grain::Grain;
 use super::paths::split;
-use super::rights::{Fresh, PRIVATE, Rights};
+use super::rights::{Fresh, Keeps, PRIVATE, Rights};
 use super::root::{Dirs, Root};
 use super::sweep;
 use crate::name::{MAX_PATH, RelPath};
@@ -66,6 +66,7 @@ struct Place {
 struct Measured {
     mount: Mount,
     grain: Grain,
+    keeps: Keeps,
     /// Which attributes new files get.
     fresh: Fresh,
 }
@@ -128,23 +129,25 @@ impl Staging {
         }
     }
 
-    /// The attributes of new files in a place.
+    /// The attributes of new files in a place, and what can be made of them.
     ///
     /// # Errors
     /// ESTALE if the place is gone.
-    pub fn fresh(&self, place: PlaceId) -> io::Result<Fresh> {
-        Ok(self.place(place)?.measured.fresh)
+    pub fn fresh(&self, place: PlaceId) -> io::Result<(Fresh, Keeps, Grain)> {
+        let Measured { fresh, keeps, grain, .. } = self.place(place)?.measured;
+        Ok((fresh, keeps, grain))
     }
 
-    /// How exactly the file system of `stat` keeps times. For one other than that of the base
-    /// directory this is unknown until something is staged there.
-    pub fn grain(&self, stat: &Stat) -> Grain {
+    /// How exactly the file system of `stat` keeps times, and which attributes. For one other than that
+    /// of the base directory this is unknown until something is staged there.
+    pub fn known_of(&self, stat: &Stat) -> (Grain, Keeps) {
         let mut places = std::iter::once(&self.home).chain(&self.other_mounts);
         let known = places.find(|place| {
             let mount = place.measured.mount;
             mount.dev == stat.dev || mount.is_same_mount(Mount::of(stat))
         });
-        known.map_or(Grain::EXACT, |place| place.measured.grain)
+        let known = known.map(|place| (place.measured.grain, place.measured.keeps));
+        known.unwrap_or((Grain::EXACT, Keeps::ALL))
     }
 
     /// The time in seconds by the clock of the base directory's file system; the end of time if it does
@@ -333,11 +336,27 @@ impl Measured {
         fsat::unlink_at(fd.as_fd(), PROBE)?;
         let private = made(PRIVATE)?;
         let grain = Grain::probe(fd.as_fd(), PROBE);
+        let keeps = probe(fd.as_fd());
         fsat::unlink_at(fd.as_fd(), PROBE)?;
         let fresh = Fresh::of(&private, &open);
         let mount = Mount::of(&fsat::stat_fd(fd.as_fd())?);
-        Ok(Measured { mount, grain: grain?, fresh })
+        Ok(Measured { mount, grain: grain?, keeps: keeps?, fresh })
     }
+}
+
+/// Finds out which attributes the probe can be given.
+fn probe(dir: BorrowedFd<'_>) -> io::Result<Keeps> {
+    // Any but root, and bits that no umask makes.
+    const MODE: u32 = 0o751;
+    const ID: u32 = 1;
+    let path = fsat::open_at(dir, PROBE, libc::O_PATH, 0)?;
+    let modes = fsat::chmod_at(dir, PROBE, path.as_fd(), MODE).is_ok()
+        && fsat::stat_fd(path.as_fd())?.mode == MODE;
+    let owners = fsat::chown_fd(path.as_fd(), Some(ID), Some(ID)).is_ok() && {
+        let stat = fsat::stat_fd(path.as_fd())?;
+        (stat.uid, stat.gid) == (ID, ID)
+    };
+    Ok(Keeps { owners, modes })
 }
 
 /// Keeps other daemons out of a place on another mount.

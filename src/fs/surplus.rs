@@ -49,7 +49,7 @@ pub(super) struct Surplus {
     /// The batch to evaluate next, once the first one is known.
     next: Option<BatchNo>,
     /// Batches that were planned before their turn.
-    early: BTreeMap<BatchNo, (Arc<Manifest>, Vec<bool>)>,
+    early: BTreeMap<BatchNo, (Arc<Manifest>, Vec<Told>)>,
     /// A batch is missing, so it is unknown what it named.
     broken: bool,
     collected: Collected,
@@ -65,6 +65,16 @@ pub(super) struct Surplus {
     named_bytes: usize,
     /// How many objects were deleted and how many could not be, once that was done.
     pub ran: Option<(u64, u64)>,
+}
+
+/// What became, or would become, of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    Well,
+    /// It cannot be brought here.
+    Failed,
+    /// A directory that is not empty goes for it.
+    InPlace,
 }
 
 /// An open directory, with the names in it that the sender has.
@@ -104,6 +114,11 @@ impl Surplus {
         Ok(())
     }
 
+    /// What the transfer sends, if that is known.
+    pub fn about(&self) -> Option<&RelPath> {
+        self.collected.subject.path()
+    }
+
     /// Whether what is on the spool may be deleted: it was counted, and the transfer is one that
     /// deletes.
     pub fn may_run(&self) -> bool {
@@ -126,8 +141,7 @@ impl Surplus {
         self.collected.spool.as_mut().filter(|_| !self.broken)
     }
 
-    /// A batch of a transfer that commits nothing was planned. `failed` says which entries cannot be
-    /// brought here.
+    /// A batch of a transfer that commits nothing was planned.
     ///
     /// # Errors
     /// The spool cannot be written.
@@ -136,20 +150,23 @@ impl Surplus {
         within: &mut Within<'_>,
         batch: BatchNo,
         manifest: &Arc<Manifest>,
-        failed: Vec<bool>,
+        told: Vec<Told>,
     ) -> io::Result<()> {
         if !self.broken && self.next.is_none_or(|next| next <= batch) {
-            let before = self.early.insert(batch, (manifest.clone(), failed));
+            let before = self.early.insert(batch, (manifest.clone(), told));
             let before = before.map_or(0, |(manifest, _)| early_memory(&manifest));
             self.named_bytes = self.named_bytes.saturating_sub(before) + early_memory(manifest);
         }
-        while let Some((manifest, failed)) = self.next.and_then(|next| self.early.remove(&next)) {
+        while let Some((manifest, told)) = self.next.and_then(|next| self.early.remove(&next)) {
             self.named_bytes = self.named_bytes.saturating_sub(early_memory(&manifest));
             self.next = self.next.map(BatchNo::next);
-            for (entry, failed) in manifest.entries.iter().zip(failed) {
+            for (entry, told) in manifest.entries.iter().zip(told) {
+                if told == Told::InPlace {
+                    self.in_place(within, &entry.path)?;
+                }
                 match entry.kind {
                     Kind::Close { listed } => self.closed(within, entry, listed, false)?,
-                    _ => self.named(within.dirs, entry, failed),
+                    _ => self.named(within.dirs, entry, told == Told::Failed),
                 }
             }
         }
@@ -164,6 +181,22 @@ impl Surplus {
             (self.dirs, self.early, self.collected.spool) = Default::default();
             self.named_bytes = 0;
         }
+    }
+
+    /// At `path` is a directory that is not empty, and the sender has something else there: spools it.
+    /// Whether all of it may go.
+    ///
+    /// # Errors
+    /// It cannot be spooled.
+    pub fn in_place(&mut self, within: &mut Within<'_>, path: &RelPath) -> io::Result<bool> {
+        let is_ours = self.about().is_some_and(|about| path.is_under(about));
+        if self.broken || self.tallied || !is_ours || !self.mode.sends_and_deletes() {
+            return Ok(false);
+        }
+        let (dir, _) = within.dirs.parent(path)?;
+        let above = split(path.as_bytes()).0;
+        let parent = Parent::of(&fsat::stat_fd(dir.as_fd())?, above, !above.is_empty());
+        self.collected.spool_tree(within, path.clone(), parent)
     }
 
     /// Something exists at the sender. If `entry` opens a directory, that is open from now on.

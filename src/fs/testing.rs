@@ -133,6 +133,20 @@ pub struct Transfer {
     pub next: BatchNo,
 }
 
+/// All there is, with digests.
+pub fn digested(from: &TempDir) -> Vec<SourceBatch> {
+    let options = WalkOptions { digests: true, ..whole() };
+    let items = walk(&from.root(), &RelPath::base(), options).into_iter();
+    batches(
+        items
+            .map(|item| match item {
+                WalkItem::Found(found) => found,
+                other => panic!("{other:?}"),
+            })
+            .collect(),
+    )
+}
+
 /// What became of one entry: `+` before an open, `-` before a close entry's path.
 pub type Line = (String, Need, Outcome);
 
@@ -225,7 +239,7 @@ impl Transfer {
             let outcome = |need| match need {
                 Need::Failed(reason) => Outcome::Failed(reason),
                 Need::Silent => Outcome::Silent,
-                Need::Unsure => Outcome::Unsure,
+                Need::Unsure => Outcome::Again,
                 Need::ReadOnly => Outcome::ReadOnly,
                 Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
             };

@@ -55,7 +55,9 @@ pub fn command(
         (files.dry_run, " -n"),
         (files.ignore_times, " -I"),
         (files.checksum, " --checksum"),
+        (files.lax_attributes, " --lax-attributes"),
         (files.delete && new, " --delete"),
+        (files.delete_before && new, " --delete-before"),
         (files.force && new, " --force"),
     ];
     let mut text = format!("{}{hosts}", verb.name());

@@ -385,8 +385,10 @@ fn listed(names: &[&str]) -> String {
 fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     let newer = [
         (files.max_delete.is_some(), "--max-delete"),
+        (files.delete_before, "--delete-before"),
         (files.ignore_times, "-I"),
         (files.checksum, "--checksum"),
+        (files.lax_attributes, "--lax-attributes"),
     ];
     match newer.iter().find(|(asked, _)| *asked) {
         Some((_, option)) => Err(Failure::TooOld(option)),

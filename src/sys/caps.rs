@@ -63,6 +63,12 @@ fn get() -> io::Result<[Half; 2]> {
     Ok(halves)
 }
 
+/// Whether this thread may use a capability. Where that cannot be asked, it is taken for held.
+pub fn holds(cap: Cap) -> bool {
+    let (half, bit) = (cap as usize / 32, 1u32 << (cap as u32 % 32));
+    get().map_or(true, |halves| halves.get(half).is_some_and(|half| half.effective & bit != 0))
+}
+
 /// Keeps of this thread's capabilities only those in `keep`, also for what it starts; those that are
 /// left.
 ///

@@ -17,8 +17,10 @@ use call::{Optional, errno, with_nul};
 mod attributes;
 mod call;
 mod content;
+mod inherit;
 mod mount;
 mod reopen;
+mod space;
 mod stat;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,9 @@ pub use attributes::{
     chmod_at, chmod_fd, chown_fd, remove_acls, set_mtime_at, set_mtime_fd, set_mtime_path,
 };
 pub use content::{list, seek_data, seek_hole, start_writeback, sync_fd, sync_fs};
+pub use inherit::{bequeaths, name_it, open_nameless};
 pub use reopen::{hold_proc, open_regular_at, reopen};
+pub use space::{in_memory, space};
 pub use stat::{FileType, Stat, stat_at, stat_fd};
 
 /// Flags to open a directory as a starting point for paths, without permission to read it (open(2)).

@@ -101,6 +101,16 @@ impl Entry {
         }
     }
 
+    /// How many bytes of its content are data, and not holes.
+    pub fn data_len(&self) -> u64 {
+        match &self.kind {
+            Kind::File { data: Some(extents), .. } => {
+                extents.iter().map(|extent| extent.end.saturating_sub(extent.start)).sum()
+            }
+            _ => self.size(),
+        }
+    }
+
     /// Whether it is an object to be written, rather than a remark about one.
     pub fn is_object(&self) -> bool {
         !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. })

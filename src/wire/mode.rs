@@ -68,6 +68,24 @@ impl Mode {
         }
     }
 
+    /// The deletion of a `send` that deletes, as a transfer of its own. None if it does not do both, or
+    /// nothing of it.
+    pub fn deletion(self) -> Option<Mode> {
+        let both = self.sends_and_deletes() && !self.changes_nothing();
+        both.then_some(Mode::DeleteOnly { gone: false, dry_run: false })
+    }
+
+    /// The same without what it deletes.
+    #[must_use]
+    pub fn without_deletion(self) -> Mode {
+        match self {
+            Mode::Send { ignore_times, dry_run, .. } => {
+                Mode::Send { delete: false, ignore_times, dry_run }
+            }
+            other => other,
+        }
+    }
+
     /// Whether nothing is changed at the targets: they say what they need, and that is all.
     pub fn changes_nothing(self) -> bool {
         match self {
@@ -171,6 +189,15 @@ mod tests {
             assert!(dry.changes_nothing() && dry.commits_nothing() && !dry.is_exclusive());
             assert_eq!(dry.spools(), does[0], "{mode:?}");
             assert_eq!(dry.dry(), dry);
+        }
+    }
+
+    #[test]
+    fn what_deletes_first_is_two() {
+        let sends = Mode::Send { delete: false, ignore_times: true, dry_run: false };
+        assert_eq!((DELETE.deletion(), DELETE.without_deletion()), (Some(NAMES), sends));
+        for one in [DELETE.dry(), Mode::SEND, NAMES, Mode::Check] {
+            assert_eq!(one.deletion(), None, "{one:?}");
         }
     }
 

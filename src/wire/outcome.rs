@@ -40,6 +40,8 @@ pub enum Reason {
     BaseChanged,
     /// The sender's directory changed for as long as it was looked at.
     Restless,
+    /// Many before it have failed for want of room on its file system.
+    NotTried,
     /// It is one entry there with another name of the sender's directory: the one with this
     /// [`name_number`].
     SameName(u32),
@@ -62,7 +64,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 12] = [
+    pub const OWN: [Reason; 13] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -75,6 +77,7 @@ impl Reason {
         Reason::BaseMissing,
         Reason::BaseChanged,
         Reason::Restless,
+        Reason::NotTried,
     ];
 
     /// The reason for a system error.
@@ -120,7 +123,9 @@ impl fmt::Display for Reason {
                 ErrorText(&std::io::Error::from_raw_os_error((*code).into())).fmt(f)
             }
             Reason::LinkInPath => f.write_str("Symbolic link in path"),
-            Reason::DirectoryInPlace => f.write_str("Directory not empty in its place"),
+            Reason::DirectoryInPlace => {
+                f.write_str("Directory not empty in its place (send -r --delete replaces it)")
+            }
             Reason::NotADirectoryInPlace => f.write_str("Not a directory in its place"),
             Reason::ReadOnly => f.write_str("Read-only member"),
             Reason::Changed => f.write_str("File changed while it was read"),
@@ -133,6 +138,7 @@ impl fmt::Display for Reason {
                 f.write_str("base directory was replaced during the transfer: send again")
             }
             Reason::Restless => f.write_str("Directory kept changing at the sender"),
+            Reason::NotTried => f.write_str("Not tried: no room on its file system"),
             Reason::SameName(_) => f.write_str("Same name there as another"),
             Reason::Unknown(code) => write!(f, "Unknown reason {code}"),
         }
@@ -202,6 +208,52 @@ pub enum SpoolCode {
     Failed(Reason),
 }
 
+/// Kinds of attributes that could not be set.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Lacks(u8);
+
+impl Lacks {
+    /// None.
+    pub const NONE: Lacks = Lacks(0);
+    /// Its owner.
+    pub const OWNER: Lacks = Lacks(1);
+    /// Its group.
+    pub const GROUP: Lacks = Lacks(2);
+    /// Its permission bits.
+    pub const MODE: Lacks = Lacks(4);
+    /// Its time.
+    pub const TIME: Lacks = Lacks(8);
+    /// It is a device, and was not made.
+    pub const DEVICE: Lacks = Lacks(16);
+    /// Each kind, with what is said of it.
+    pub const KINDS: [(Lacks, &str); 5] = [
+        (Lacks::OWNER, "owner cannot be set"),
+        (Lacks::GROUP, "group cannot be set"),
+        (Lacks::MODE, "permission bits cannot be set"),
+        (Lacks::TIME, "time cannot be kept"),
+        (Lacks::DEVICE, "devices cannot be made"),
+    ];
+
+    /// Those of the kinds that are lacking.
+    pub fn of(kinds: impl IntoIterator<Item = (Lacks, bool)>) -> Self {
+        kinds
+            .into_iter()
+            .filter(|(_, lacks)| *lacks)
+            .fold(Lacks::NONE, |all, (one, _)| all.and(one))
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Lacks) -> Self {
+        Lacks(self.0 | other.0)
+    }
+
+    /// Whether `kind` is among them.
+    pub fn has(self, kind: Lacks) -> bool {
+        self.0 & kind.0 != 0
+    }
+}
+
 /// What a target did with one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -211,17 +263,28 @@ pub enum Outcome {
     Updated,
     /// The target never receives.
     ReadOnly,
+    /// As one of the first two, but for attributes that the target may not set, or cannot keep.
+    Lacking {
+        /// It was brought up to date in all else.
+        updated: bool,
+        /// What it lacks.
+        lacks: Lacks,
+    },
     /// It failed.
     Failed(Reason),
     /// It is below a directory that failed; only the directory itself is reported.
     Silent,
     /// The sender has struck it from the commit.
     Struck,
-    /// As [`Need::Unsure`].
-    Unsure,
+    /// It is to be offered again, with its digest: as [`Need::Unsure`] says, or because there was no room
+    /// for it, which others may have made by then.
+    Again,
 }
 
 const FIRST_REASON: u32 = 16;
+/// Above all reasons: [`Outcome::Lacking`], with the kinds added.
+const LACKING: u32 = 0xf000_0000;
+const LACKING_UPDATED: u32 = 0x100;
 
 fn reason_of(number: u32) -> Result<Reason, Error> {
     Reason::from_code(number.checked_sub(FIRST_REASON).ok_or(Error::Invalid)?)
@@ -281,7 +344,10 @@ impl Code for Outcome {
             Outcome::ReadOnly => 3,
             Outcome::Silent => 4,
             Outcome::Struck => 5,
-            Outcome::Unsure => 6,
+            Outcome::Again => 6,
+            Outcome::Lacking { updated, lacks } => {
+                LACKING + u32::from(updated) * LACKING_UPDATED + u32::from(lacks.0)
+            }
             Outcome::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -293,7 +359,15 @@ impl Code for Outcome {
             3 => Outcome::ReadOnly,
             4 => Outcome::Silent,
             5 => Outcome::Struck,
-            6 => Outcome::Unsure,
+            6 => Outcome::Again,
+            LACKING.. => {
+                let updated = number & LACKING_UPDATED != 0;
+                let lacks = number - LACKING - u32::from(updated) * LACKING_UPDATED;
+                match u8::try_from(lacks) {
+                    Ok(lacks @ 1..=31) => Outcome::Lacking { updated, lacks: Lacks(lacks) },
+                    _ => return Err(Error::Invalid),
+                }
+            }
             _ => Outcome::Failed(reason_of(number)?),
         })
     }
@@ -440,7 +514,9 @@ mod tests {
             Outcome::ReadOnly,
             Outcome::Silent,
             Outcome::Struck,
-            Outcome::Unsure,
+            Outcome::Again,
+            Outcome::Lacking { updated: false, lacks: Lacks::TIME },
+            Outcome::Lacking { updated: true, lacks: Lacks(31) },
             Outcome::Failed(Reason::Os(28)),
             Outcome::Failed(Reason::SameName(0)),
             Outcome::Failed(Reason::SameName(name_number(b"README"))),

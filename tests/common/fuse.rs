@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const EIO: i32 = 5;
 const EEXIST: i32 = 17;
@@ -35,11 +36,13 @@ pub struct Traits {
     pub grain: u64,
     /// The last second that a time can have.
     pub last: i64,
+    /// Everything belongs to root, and has the same permission bits, for ever.
+    pub plain: bool,
 }
 
 impl Default for Traits {
     fn default() -> Self {
-        Traits { folds: false, grain: 1, last: i64::MAX }
+        Traits { folds: false, grain: 1, last: i64::MAX, plain: false }
     }
 }
 
@@ -249,6 +252,7 @@ impl Store {
     }
 
     fn make(&mut self, request: &Request, mode: u32, rdev: u32, name: &[u8]) -> Result<u64, i32> {
+        let mode = if self.traits.plain { mode & TYPE | 0o755 } else { mode };
         let at = self.add(mode, request.uid, request.gid, rdev);
         self.link(request.node, name, at).inspect_err(|_| drop(self.nodes.remove(&at)))?;
         Ok(at)
@@ -263,7 +267,15 @@ impl Store {
             _ if valid & 1 << 5 != 0 => Some(self.cut(u64_at(body, 40) as i64, u32_at(body, 60))),
             _ => None,
         };
+        let plain = self.traits.plain;
         let node = self.node(request.node)?;
+        let others = [(1 << 1, 76, node.uid), (1 << 2, 80, node.gid), (1, 68, node.mode)];
+        let changes = |&(bit, at, has): &(u32, usize, u32)| {
+            valid & bit != 0 && u32_at(body, at) & 0o7777 != has & 0o7777
+        };
+        if plain && others.iter().any(changes) {
+            return Err(EPERM);
+        }
         if valid & 1 != 0 {
             node.mode = node.mode & TYPE | u32_at(body, 68) & 0o7777;
         }

@@ -8,7 +8,7 @@ use crate::common::process::{in_mount_namespace, in_mounts};
 use crate::common::{Fleet, tree};
 
 /// Times by the second.
-const SECONDS: Traits = Traits { folds: false, grain: 1_000_000_000, last: i64::MAX };
+const SECONDS: Traits = Traits { folds: false, grain: 1_000_000_000, last: i64::MAX, plain: false };
 
 /// One host of two is on a file system of these traits; its base directory comes with it.
 fn fleet_on(name: &str, odd: usize, traits: Traits) -> Option<(Fleet, Fuse, PathBuf)> {
@@ -93,6 +93,28 @@ fn every_edit_within_a_second_arrives_on_an_ext4_with_small_inodes() {
     let base = inside(&mut fleet, 1, "h1");
     assert_each_edit_arrives(&fleet, &fleet.base(0), &base);
     assert_nothing_to_do(&fleet, 1);
+}
+
+#[test]
+fn a_time_that_cannot_be_kept_is_said_once_and_nothing_is_sent_for_it_again() {
+    let traits = Traits { last: i64::from(i32::MAX), ..Traits::default() };
+    let Some((fleet, _fuse, base)) = fleet_on("times-2038", 1, traits) else { return };
+    for n in 0..3 {
+        tree::write(fleet.path(0, format!("dir/{n}")), "x");
+        tree::set_mtime(&fleet.path(0, format!("dir/{n}")), 7_258_118_400, 5);
+    }
+    tree::write(fleet.path(0, "now"), "x");
+    for (args, files) in [(&["--json", "send", "-r"][..], 4), (&["--json", "send", "-r"], 0)] {
+        let ran = fleet.msync(0, args);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.out.contains("\"error\":\"time cannot be kept: 3 entries h1\""), "{ran:?}");
+        let total = ran.out.lines().last().unwrap_or_default();
+        assert!(total.contains(&format!("\"files\":{files},")), "{ran:?}");
+        assert!(total.contains("\"errors\":1"), "{ran:?}");
+    }
+    let ran = fleet.msync(0, &["send", "-r", "--lax-attributes"]).well();
+    assert!(ran.out.contains("warning: time cannot be kept: 3 entries h1"), "{ran:?}");
+    assert!(base.join("dir/2").exists());
 }
 
 #[test]

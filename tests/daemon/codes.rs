@@ -57,7 +57,7 @@ fn every_error_of_the_sending_side_has_a_code() {
 fn every_error_of_a_host_has_a_code_in_its_object() {
     let fleet = Fleet::new("codes-host", 2);
     tree::write(fleet.path(0, "dir/f"), "x");
-    tree::write(fleet.path(1, "dir"), "in the way");
+    tree::write(fleet.path(1, "f/in"), "in the way");
     tree::write(fleet.path(0, "f"), "x");
     for at in 0..5 {
         tree::write(fleet.path(1, format!("old{at}")), "x");
@@ -69,8 +69,8 @@ fn every_error_of_a_host_has_a_code_in_its_object() {
         hosts[0].get("errors").unwrap().list().iter().map(told).collect::<Vec<_>>()
     };
     let ran = fleet.msync(0, &["--json", "send", "-r"]);
-    assert_eq!(host(&ran.out), [["h1", "dir", "not_a_directory_in_place"]], "{ran:?}");
-    std::fs::remove_file(fleet.path(1, "dir")).unwrap();
+    assert_eq!(host(&ran.out), [["h1", "f", "directory_in_place"]], "{ran:?}");
+    std::fs::remove_dir_all(fleet.path(1, "f")).unwrap();
     let ran = fleet.msync(0, &["--json", "send", "-r", "--delete", "--max-delete", "3"]);
     assert_eq!(host(&ran.out), [["h1", ".", "too_much_to_delete"]], "{ran:?}");
     assert!(ran.err.contains("5 entries would be deleted on h1, over the limit of 3"), "{ran:?}");

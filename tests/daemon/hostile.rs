@@ -197,13 +197,13 @@ fn what_is_never_finished_holds_little_and_goes_with_its_sender() {
     enemy.join(&fleet, 1, false);
     let before = open_files(fleet.daemon(1).pid());
     let mut peak = Peak::default();
-    // Each batch is a file of a terabyte, of which some blocks come; each transfer is left open.
-    let file = |at: u32| entry(&format!("f{at}"), Kind::File { size: 1 << 40, data: None });
+    // Each batch is a file of a gigabyte, of which some blocks come; each transfer is left open.
+    let file = |at: u32| entry(&format!("f{at}"), Kind::File { size: 1 << 30, data: None });
     for number in (1..=100).rev() {
         enemy.begin(number);
         for batch in 1..=20 {
             enemy.offer(number, batch, &manifest(vec![file(batch)]));
-            enemy.send(PacketKind::Data, number, batch, 1 << 29, &[7; BLOCK as usize]);
+            enemy.send(PacketKind::Data, number, batch, 1 << 18, &[7; BLOCK as usize]);
         }
         if number % 10 == 0 {
             peak.look(&mut fleet, 1);

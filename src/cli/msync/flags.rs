@@ -68,6 +68,13 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "delete-before",
+        value: None,
+        help: "the same before anything is sent, to make room",
+        more: "With the same limits. If they forbid it, what is new is sent all the same.",
+    },
+    Flag {
+        short: None,
         long: "force",
         value: None,
         help: "delete no matter how much that is",
@@ -93,6 +100,13 @@ pub const FLAGS: &[Flag] = &[
         value: None,
         help: "compare contents instead of time and size",
         more: "",
+    },
+    Flag {
+        short: None,
+        long: "lax-attributes",
+        value: None,
+        help: "attributes that cannot be set there are no error",
+        more: "Owner, group, permission bits or time, or a device. They are a warning then.",
     },
     Flag {
         short: None,

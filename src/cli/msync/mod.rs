@@ -79,6 +79,8 @@ pub struct Files {
     pub dry_run: bool,
     /// `--delete`.
     pub delete: bool,
+    /// `--delete-before`.
+    pub delete_before: bool,
     /// `--force`.
     pub force: bool,
     /// `--max-delete`.
@@ -87,6 +89,8 @@ pub struct Files {
     pub ignore_times: bool,
     /// `--checksum`.
     pub checksum: bool,
+    /// `--lax-attributes`.
+    pub lax_attributes: bool,
     /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
     /// `-g`: without spaces and control characters.
@@ -286,10 +290,12 @@ const ONLY: &[(&str, &[&str])] = &[
     ("dry-run", &["send", "sync", "dsync"]),
     ("group", &["send", "sync"]),
     ("delete", &["send", "sync"]),
+    ("delete-before", &["send", "sync"]),
     ("force", &["send", "sync", "dsync"]),
     ("max-delete", &["send", "sync", "dsync"]),
     ("ignore-times", &["send", "sync"]),
     ("checksum", &["send", "sync"]),
+    ("lax-attributes", &["send", "sync"]),
     ("exclude", &["send", "sync", "dsync", "check", "-f"]),
     ("include", &["send", "sync", "dsync", "check", "-f"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
@@ -390,11 +396,13 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         named,
         recursive,
         dry_run: typed.has("dry-run"),
-        delete: typed.has("delete"),
+        delete: typed.has("delete") || typed.has("delete-before"),
+        delete_before: typed.has("delete-before"),
         force: typed.has("force"),
         max_delete,
         ignore_times: typed.has("ignore-times"),
         checksum: typed.has("checksum"),
+        lax_attributes: typed.has("lax-attributes"),
         hosts,
         group,
         paths: words.into_iter().map(OsString::into_vec).collect(),

@@ -187,14 +187,16 @@ fn what_a_transfer_is_told() {
         recursive: true,
         dry_run: true,
         delete: true,
+        delete_before: true,
         force: true,
         max_delete: Some(7),
         ignore_times: true,
         checksum: true,
+        lax_attributes: true,
         hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
         group: Some("www".to_owned()),
         paths: vec![b"a".to_vec()],
     };
-    let args = "sync -rnI --delete --force --max-delete=7 --checksum -t 10.0.0.1 -g www a";
+    let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes -t 10.0.0.1 -g www a";
     assert_eq!(sent(&args.split(' ').collect::<Vec<_>>()), all);
 }

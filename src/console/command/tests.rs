@@ -68,6 +68,11 @@ fn what_counts_as_changed_and_what_is_deleted() {
     let sync = Transfer { scope: Scope::PathOrGone, ..Transfer::new(Mode::SEND, path("d")) };
     assert_eq!(transfer("sync d"), sync);
     assert_eq!(transfer("send --delete d"), sync);
+    let before = transfer("send -r --delete-before d");
+    assert_eq!(before, Transfer { delete_before: true, ..transfer("send -r --delete d") });
+    let lax = transfer("send -r --lax-attributes d");
+    assert_eq!(lax, Transfer { lax_attributes: true, ..transfer("send -r d") });
+    assert_eq!(said("dsync --delete-before d"), "error: unknown option --delete-before");
     assert_eq!(transfer("sync -r d"), transfer("send -r d"));
     assert_eq!(said("send --max-delete -r"), "error: --max-delete needs a number");
     assert_eq!(said("send -r --max-delete"), "error: --max-delete needs a number");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::socket_owners::SocketOwners;
 use crate::console::Session;
 use crate::daemon::caller::Caller;
-use crate::daemon::order::Order;
+use crate::daemon::order::{Order, Results};
 use crate::daemon::unread::Unread;
 use crate::ids::TransferNo;
 use crate::time::{Span, Time};
@@ -84,6 +84,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Its command is done, with these results.
+    pub(crate) fn finish(&mut self, (hosts, total): &Results) {
+        self.work = Work::Idle;
+        hosts.iter().for_each(|host| self.session.host(host));
+        self.session.total(total);
+        self.session.finish();
+    }
+
     pub(crate) fn new(id: u32, stream: Stream, session: Session, now: Time) -> io::Result<Self> {
         match &stream {
             Stream::Tcp(stream) => {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::client::{Client, Stream, Work};
 use super::door::Door;
+use super::hang_up;
 use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
@@ -20,11 +21,11 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::console::report::StatusReport;
 use crate::console::{Offer, Session, reply};
+use crate::daemon::clock;
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
-use crate::daemon::order::Order;
+use crate::daemon::order::{Order, Results};
 use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::{Shared, lock};
-use crate::daemon::{clock, keyfile};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
@@ -34,8 +35,6 @@ use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::time::{Span, Time};
 
-/// The beginning of the line that says that a key file could not be read again.
-const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
 /// How long a path that another host's transfer holds is waited for.
 const PATIENCE: Span = Span::from_secs(30);
@@ -201,34 +200,10 @@ impl Control {
                 }
                 Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),
                 Signal::Usr2 => log::notice(format_args!("log level {}", log::less())),
-                Signal::Hup => self.hang_up(),
+                Signal::Hup => hang_up::hang_up(&self.shared, &self.settings),
             }
         }
         true
-    }
-
-    /// SIGHUP: reopens the log and reads the key files again.
-    fn hang_up(&self) {
-        log::reconnect();
-        let Some(keys) = &self.shared.keys else { return };
-        if self.settings.chroot {
-            let why = "it is outside the chroot: restart the daemon to read it";
-            return log::error(format_args!("{KEPT_KEY}: {why}"));
-        }
-        match keyfile::keyring(&self.settings.keys, crate::sys::ids::effective().uid) {
-            Ok(ring) if ring.is_same(&keys.ring()) => {
-                log::notice(format_args!("key file reloaded: no change"))
-            }
-            Ok(ring) => {
-                let accepted = match ring.count() {
-                    1 => "1 key accepted".to_owned(),
-                    count => format!("{count} keys accepted"),
-                };
-                log::notice(format_args!("key file reloaded: {accepted}"));
-                keys.replace(ring);
-            }
-            Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: the old keys stay in use")),
-        }
     }
 
     fn messages(&mut self, now: Time) -> bool {
@@ -254,14 +229,7 @@ impl Control {
                     }
                 }
                 ToControl::Over { client, number, hosts, total } => {
-                    if let Some(client) = self.client(client) {
-                        if matches!(client.work, Work::Transfer(at, ..) if at == number) {
-                            client.work = Work::Idle;
-                            hosts.iter().for_each(|host| client.session.host(host));
-                            client.session.total(&total);
-                            client.session.finish();
-                        }
-                    }
+                    self.over(now, client, number, (hosts, total));
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
@@ -271,6 +239,20 @@ impl Control {
             }
         }
         true
+    }
+
+    /// A client's transfer is over: it gets the results, or the next one begins.
+    fn over(&mut self, now: Time, id: u32, number: TransferNo, results: Results) {
+        let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
+        let client = &mut self.clients[at];
+        let Work::Transfer(known, order, _) = &client.work else { return };
+        if *known != number {
+            return;
+        }
+        match order.over(results) {
+            Ok(results) => client.finish(&results),
+            Err(next) => self.start(now, at, next, now + PATIENCE),
+        }
     }
 
     fn client(&mut self, id: u32) -> Option<&mut Client> {
@@ -368,8 +350,10 @@ impl Control {
 
     fn order(&mut self, now: Time, at: usize, order: Order) {
         if self.settings.no_send {
+            let error = ErrorLine::cannot_send();
+            refused(&self.clients[at], &order, error.text());
             let session = &mut self.clients[at].session;
-            session.error(&ErrorLine::cannot_send());
+            session.error(&error);
             session.finish();
         } else if self.membership.members.settled(now) {
             self.start(now, at, Arc::new(order), now + PATIENCE);
@@ -383,13 +367,12 @@ impl Control {
     fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         let number = self.next_number;
         let client = &self.clients[at];
-        let asked = Arc::clone(&order);
         let started = targets(&self.membership.members, &order.targets).and_then(|targets| {
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
                 me: self.settings.name.clone(),
-                order,
+                order: Arc::clone(&order),
                 targets,
                 client: client.id,
                 level: client.session.loglevel(),
@@ -412,12 +395,10 @@ impl Control {
                 client.work = Work::Transfer(number, order, until);
             }
             Err(refusal) => {
-                client.work = Work::Idle;
                 let why = refusal.errors.first().map_or("no members", ErrorLine::text);
-                refused(client, &asked, why);
+                refused(client, &order, why);
                 refusal.errors.iter().for_each(|error| client.session.error(error));
-                client.session.total(&refusal.total);
-                client.session.finish();
+                client.finish(&order.refused(refusal.total));
             }
         }
     }
@@ -436,13 +417,13 @@ impl Control {
             client.work = Work::Held(order, now + wait, until);
             return;
         }
-        client.work = Work::Idle;
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
         refused(client, &order, &why);
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
-        client.session.total(&Total { hosts: 1, failed: 1, errors: 1, ..Total::default() });
-        client.session.finish();
+        let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
+        let results = order.refused(total);
+        client.finish(&results);
     }
 
     fn answer(&mut self, at: usize, text: String) {

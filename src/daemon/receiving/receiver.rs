@@ -332,7 +332,7 @@ impl Receiver {
         let written = write_all(&run.file, &mut run.slices, run.offset);
         drop(writing);
         if let Err(error) = written {
-            self.reception.write_failed(now, run.key, run.batch, Reason::from_io(&error));
+            self.reception.write_failed(run.key, run.batch, Reason::from_io(&error));
         }
     }
 

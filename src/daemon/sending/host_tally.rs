@@ -10,7 +10,7 @@ use crate::fs::folding;
 use crate::fs::root::Root;
 use crate::wire::manifest::Entry;
 use crate::wire::mode::Mode;
-use crate::wire::outcome::{Need, Outcome, Reason};
+use crate::wire::outcome::{Lacks, Need, Outcome, Reason};
 
 /// After this many errors of a host, further ones are only counted.
 const MOST_ERRORS: u64 = 100;
@@ -62,7 +62,9 @@ impl From<Outcome> for Became {
             Outcome::Failed(reason) => Became::Failed(reason),
             Outcome::Silent => Became::Silent,
             Outcome::Struck => Became::Struck,
-            Outcome::Unsure => Became::Unsure,
+            Outcome::Again => Became::Unsure,
+            Outcome::Lacking { updated: true, .. } => Became::Written,
+            Outcome::Lacking { updated: false, .. } => Became::Same,
         }
     }
 }
@@ -84,6 +86,10 @@ pub(super) struct HostTally {
     pub(super) report: HostReport,
     /// All errors, whether shown or not.
     errors: u64,
+    /// Entries whose attributes of each kind could not be set.
+    lacks: [u64; Lacks::KINDS.len()],
+    /// Entries that were not tried, for want of room.
+    pub(super) untried: u64,
     /// Entries that differ on a read-only host.
     readonly: u64,
     /// The host has left the transfer.
@@ -95,7 +101,14 @@ impl HostTally {
     pub(super) fn new(host: &Host, check: bool) -> Self {
         let check = check.then(CheckCount::default);
         let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
-        HostTally { report, errors: 0, readonly: 0, gone: false }
+        HostTally {
+            report,
+            errors: 0,
+            lacks: Default::default(),
+            untried: 0,
+            readonly: 0,
+            gone: false,
+        }
     }
 
     /// Sets the status, unless it is already worse.
@@ -160,6 +173,11 @@ impl HostTally {
                 line(3, &|| reply::skip_readonly(name, path));
                 self.worsen(HostStatus::ReadOnly);
             }
+            Became::Failed(Reason::NotTried) => {
+                mark.lacking = true;
+                self.untried += 1;
+                self.worsen(HostStatus::Failed);
+            }
             Became::Failed(reason) => {
                 mark.lacking = true;
                 total.errors += 1;
@@ -199,14 +217,40 @@ impl HostTally {
         total.deleted = total.deleted.max(deleted);
     }
 
-    /// The lines at the end.
-    pub(super) fn last_lines(&mut self, total: &mut Total) -> Vec<Said> {
+    /// Notes what an entry lacks.
+    pub(super) fn lack(&mut self, lacks: Lacks) {
+        for (count, (kind, _)) in self.lacks.iter_mut().zip(Lacks::KINDS) {
+            *count += u64::from(lacks.has(kind));
+        }
+    }
+
+    /// The lines at the end. `lax`: attributes that could not be set are no errors.
+    pub(super) fn last_lines(&mut self, total: &mut Total, lax: bool) -> Vec<Said> {
         let name = self.report.name.clone();
         let mut lines = Vec::new();
+        for (count, (_, why)) in self.lacks.into_iter().zip(Lacks::KINDS) {
+            let why = format!("{why}: {count} entries {name}");
+            if count > 0 && lax {
+                lines.push(Said::Line(0, format!("warning: {why}")));
+            } else if count > 0 {
+                let error = ErrorLine::new(Code::NotSet, why).about(&name, "");
+                total.errors += 1;
+                self.worsen(HostStatus::Failed);
+                self.report.error(error.report.clone());
+                lines.push(error.into());
+            }
+        }
         let more = self.errors.saturating_sub(MOST_ERRORS);
         if more > 0 {
             let error = ErrorLine::new(Code::MoreErrors, format_args!("{more} more errors {name}"));
             lines.push(error.about(&name, "").into());
+        }
+        if self.untried > 0 {
+            let why = format!("{} more entries not tried for want of room {name}", self.untried);
+            let error = ErrorLine::new(Code::NotTried, why).about(&name, "");
+            total.errors += 1;
+            self.report.error(error.report.clone());
+            lines.push(error.into());
         }
         if self.readonly > 0 {
             let why = format!("{name} is read-only: {} entries differ there", self.readonly);

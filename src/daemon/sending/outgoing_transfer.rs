@@ -267,7 +267,7 @@ impl OutgoingTransfer {
                 self.pending_reports.push_back(event);
             }
             Event::Outcomes(number, _, ref runs) => {
-                let unsure = runs.iter().filter(|(_, outcome)| *outcome == Outcome::Unsure);
+                let unsure = runs.iter().filter(|(_, outcome)| *outcome == Outcome::Again);
                 self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
                 self.pending_reports.push_back(event);
             }

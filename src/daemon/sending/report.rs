@@ -128,6 +128,11 @@ impl Report {
         target: TargetNo,
         runs: &Runs<Outcome>,
     ) {
+        for (_, outcome) in runs.iter() {
+            if let Outcome::Lacking { lacks, .. } = outcome {
+                self.hosts[target.index()].lack(lacks);
+            }
+        }
         let became = runs.iter().map(|(entry, outcome)| (entry, Became::from(outcome)));
         self.note(shared, number, target, became);
     }
@@ -253,7 +258,7 @@ impl Report {
                 self.hosts[target.index()].deleted(&mut self.total, tally.spooled);
             }
         }
-        let shown = dry_run || self.level >= 1 || order.mode.only_deletes();
+        let shown = dry_run || self.level >= 1 || order.only_deletes();
         (!dry_run && most > 0, (shown && most > 0) || failed)
     }
 
@@ -284,7 +289,7 @@ impl Report {
         names: &[(SpoolCode, RelPath)],
     ) {
         let order = Arc::clone(&self.order);
-        let level = u8::from(!order.mode.only_deletes());
+        let level = u8::from(!order.only_deletes());
         let dry_run = order.mode.changes_nothing();
         let mut lines = Vec::new();
         for (code, path) in names {
@@ -393,8 +398,8 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
-        let total = &mut self.total;
-        let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total)).collect();
+        let (total, lax) = (&mut self.total, self.order.lax_attributes);
+        let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total, lax)).collect();
         self.say(shared, lines);
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;

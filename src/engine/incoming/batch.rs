@@ -16,7 +16,7 @@ use crate::wire::feedback::{BatchStatus, State};
 use crate::wire::header::MAX_BLOCK;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
-use crate::wire::outcome::{Need, Outcome};
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// A decoded manifest is larger than its bytes: how many bytes one of them counts as until the
 /// manifest is whole and its size in memory is known.
@@ -65,6 +65,8 @@ enum Content<H> {
     Refused,
     Memory(Vec<u8>),
     File(H),
+    /// It could not be written.
+    Lost(Reason),
 }
 
 /// What a batch consists of.
@@ -344,6 +346,14 @@ impl<H> IncomingBatch<H> {
         }
     }
 
+    /// The body could not be written: the rest of it is not wanted.
+    pub(super) fn write_failed(&mut self, reason: Reason) {
+        if let Stage::Body(content @ Content::File(_)) = &mut self.stage {
+            *content = Content::Lost(reason);
+            self.missing = RangeSet::new();
+        }
+    }
+
     /// Whether the body is complete and not yet handed to the disk.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.stage, Stage::Body(_)) && self.missing.is_empty()
@@ -360,6 +370,7 @@ impl<H> IncomingBatch<H> {
         Some(match content {
             Content::Memory(memory) => Body::Memory(memory),
             Content::File(_) => Body::File,
+            Content::Lost(reason) => Body::Lost(reason),
             Content::Nothing | Content::Refused => Body::None,
         })
     }
@@ -401,11 +412,6 @@ impl<H> IncomingBatch<H> {
     pub(super) fn path(&self, entry: EntryNo) -> Option<&RelPath> {
         let entry = self.plan.as_ref()?.manifest.entries.get(entry.index())?;
         Some(&entry.path)
-    }
-
-    /// The path of the first file that its body has bytes of.
-    pub(super) fn path_of_body(&self) -> Option<&RelPath> {
-        self.path(self.plan.as_ref()?.layout.slots().first()?.entry)
     }
 
     /// Whether it misses anything that has been sent.

@@ -112,9 +112,10 @@ impl<H> Reception<H> {
     }
 
     /// The block that was last placed in a file could not be written.
-    pub fn write_failed(&mut self, now: Time, key: TransferKey, batch: BatchNo, reason: Reason) {
-        let path = self.position(key).and_then(|at| self.transfers[at].path_of_body(batch));
-        self.refuse(now, key, reason, path.unwrap_or_default());
+    pub fn write_failed(&mut self, key: TransferKey, batch: BatchNo, reason: Reason) {
+        if let Some(at) = self.position(key) {
+            self.transfers[at].write_failed(&mut self.shared, batch, reason);
+        }
     }
 
     /// The disk has done a job.

@@ -92,9 +92,12 @@ impl<H> IncomingTransfer<H> {
         Some(path.as_bytes().to_vec())
     }
 
-    pub(super) fn path_of_body(&self, batch: BatchNo) -> Option<Vec<u8>> {
-        let path = self.batches.get(batch)?.path_of_body()?;
-        Some(path.as_bytes().to_vec())
+    /// The body of a batch could not be written to its file.
+    pub(super) fn write_failed(&mut self, shared: &mut Shared, number: BatchNo, reason: Reason) {
+        if let Some(batch) = self.batches.get_mut(number) {
+            batch.write_failed(reason);
+            self.stage_if_whole(shared, number);
+        }
     }
 
     /// A block of a manifest has come; `first`: this transfer is the first of all. `others` is what the

@@ -112,6 +112,8 @@ struct Planned {
     needs: Vec<Need>,
     handle: Option<Handle>,
     /// Once it is staged: which entries are right.
+    /// Its body could not be written.
+    lost: Option<Reason>,
     staged: Option<Vec<bool>>,
 }
 
@@ -195,6 +197,7 @@ impl MemDisk {
                     needs: needs.clone(),
                     handle: handle.clone(),
                     staged: None,
+                    lost: None,
                 };
                 if !mode.changes_nothing() {
                     assert!(self.planned.insert((key, batch), planned).is_none(), "planned twice");
@@ -207,6 +210,10 @@ impl MemDisk {
                 assert!(planned.staged.replace(right).is_none(), "staged twice");
                 let buffer = match body {
                     Body::Memory(memory) => Some(memory),
+                    Body::Lost(reason) => {
+                        planned.lost = Some(reason);
+                        None
+                    }
                     Body::File | Body::None => None,
                 };
                 DiskAnswer::Staged { key, batch, buffer }
@@ -221,8 +228,9 @@ impl MemDisk {
                     planned.manifest.entries.iter().zip(&planned.needs).enumerate()
                 {
                     let struck = strikes.contains(&EntryNo::of(at));
-                    if key.node == EVIL {
-                        // Its bytes may be anything.
+                    let lost = planned.lost.filter(|_| !right[at]);
+                    if key.node == EVIL || lost.is_some() {
+                        // Its bytes may be anything, or are nowhere.
                     } else if !struck
                         && *need == Need::All
                         && matches!(entry.kind, Kind::File { .. })
@@ -232,6 +240,7 @@ impl MemDisk {
                     }
                     outcomes.push(match need {
                         _ if struck => Outcome::Struck,
+                        _ if lost.is_some() => lost.map_or(Outcome::Silent, Outcome::Failed),
                         Need::Skip => Outcome::Skipped,
                         Need::Failed(reason) => Outcome::Failed(*reason),
                         _ => Outcome::Updated,
@@ -301,7 +310,7 @@ impl Planned {
                         .blocks_of(slot)
                         .all(|blocks| handle.has(&self.layout.bytes_of_all(blocks)))
                 }
-                Body::None => false,
+                Body::None | Body::Lost(_) => false,
             };
         }
         right

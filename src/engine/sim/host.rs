@@ -145,7 +145,7 @@ impl Host {
                         self.bad_write = self.bad_write.map(|left| left.saturating_sub(1));
                         if self.bad_write == Some(0) {
                             self.bad_write = None;
-                            self.reception.write_failed(now, key, header.batch, Reason::Os(28));
+                            self.reception.write_failed(key, header.batch, Reason::Os(28));
                         }
                     }
                 }

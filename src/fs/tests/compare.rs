@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
-use super::super::batch::SourceBatch;
 use super::super::disk::{Disk, DiskConfig};
 use super::super::found::WalkItem;
 use super::super::testing::*;
@@ -13,19 +12,6 @@ use crate::wire::manifest::Kind;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
 const MISSING: Need = Need::Failed(Reason::Os(2));
-
-fn digested(from: &TempDir) -> Vec<SourceBatch> {
-    let options = WalkOptions { digests: true, ..whole() };
-    let items = walk(&from.root(), &RelPath::base(), options).into_iter();
-    batches(
-        items
-            .map(|item| match item {
-                WalkItem::Found(found) => found,
-                other => panic!("{other:?}"),
-            })
-            .collect(),
-    )
-}
 
 /// Sends with digests.
 fn checksum(from: &TempDir, disk: &mut Disk, mode: Mode) -> Vec<Line> {

@@ -2,52 +2,56 @@
 
 use super::super::disk::{Disk, DiskConfig};
 use super::super::testing::*;
-use crate::engine::disk_job::{DiskAnswer, Mode};
-use crate::ids::{BatchNo, EntryNo};
+use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
-use crate::wire::outcome::Reason;
+use crate::wire::outcome::{Outcome, Reason};
 
 #[test]
-fn a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind() {
+fn what_does_not_fit_fails_alone_and_leaves_nothing_behind() {
     if !is_in_namespace(
-        "fs::tests::failures::a_full_disk_ends_this_hosts_part_and_leaves_nothing_behind",
+        "fs::tests::failures::what_does_not_fit_fails_alone_and_leaves_nothing_behind",
     ) {
         return;
     }
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
-    let _m = mount_tmpfs(to.path(), "size=2m,nr_inodes=40");
-    for name in ["a", "b", "c", "d", "e", "f"] {
-        from.write(name, vec![1; 400_000]);
+    let _m = mount_tmpfs(to.path(), "size=2m,nr_inodes=60");
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        from.write(name, vec![1; if name == "f" { 400_000 } else { 350_000 }]);
     }
     let root = from.root();
     let mut disk = to.disk();
     let full = Reason::Os(libc::ENOSPC as u16);
-    // The bytes.
+    // The bytes: what failed is to be offered again, and has its last word then.
     let mut transfer = Transfer::new(1, Mode::SEND);
     let batch = one_batch(&root, &RelPath::base());
-    let (number, needs, file) = transfer.plan(&mut disk, &batch);
-    let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    assert!(matches!(answer, DiskAnswer::Fatal { entry, reason, .. }
-        if (entry, reason) == (EntryNo::new(5), full)));
-    transfer.close(&mut disk, true);
+    let outcomes = |lines: Vec<Line>| lines.into_iter().map(|line| line.2).collect::<Vec<_>>();
+    let mut expected = vec![Outcome::Updated; 5];
+    expected.extend([Outcome::Again, Outcome::Again]);
+    assert_eq!(outcomes(transfer.batch(&mut disk, &root, &batch)), expected);
     assert_eq!(staged(to.path()), 0);
-    assert!(!to.join("a").exists());
-    // The inodes, when directories are made.
+    let again = digested(&from);
+    let mut expected = vec![Outcome::Skipped; 5];
+    expected.extend([Outcome::Failed(full), Outcome::Failed(full)]);
+    assert_eq!(outcomes(transfer.batch(&mut disk, &root, &again[0])), expected);
+    transfer.close(&mut disk, false);
+    assert_eq!(staged(to.path()), 0);
+    // The inodes, when directories are made: after some refusals no more are tried.
     let from = TempDir::new("from");
-    for n in 0..45 {
+    for n in 0..90 {
         from.mkdir(&format!("{n:02}"));
     }
     let root = from.root();
     let mut transfer = Transfer::new(2, Mode::SEND);
     let all = batches(found(&root, &RelPath::base()));
-    let (first, _, _) = transfer.plan(&mut disk, &all[0]);
-    transfer.plan(&mut disk, &all[1]);
-    assert!(matches!(transfer.try_commit(&mut disk, first, &[]), DiskAnswer::Done { .. }));
-    let answer = transfer.try_commit(&mut disk, BatchNo::new(1), &[]);
-    assert!(matches!(answer, DiskAnswer::Fatal { reason, .. } if reason == full), "{answer:?}");
+    let lines = all.iter().flat_map(|batch| transfer.batch(&mut disk, &root, batch));
+    let opens = lines.filter(|line| line.0.starts_with('+'));
+    let outcomes: Vec<Outcome> = opens.map(|line| line.2).collect();
+    let count = |outcome| outcomes.iter().filter(|&&one| one == outcome).count();
+    assert!(count(Outcome::Failed(full)) >= 16, "{outcomes:?}");
+    assert!(count(Outcome::Failed(Reason::NotTried)) > 0, "{outcomes:?}");
     transfer.close(&mut disk, true);
     // There is room again.
-    for n in 0..40 {
+    for n in 0..60 {
         let _ = std::fs::remove_dir(to.join(&format!("{n:02}")));
     }
     let from = TempDir::new("from");
@@ -73,11 +77,6 @@ fn a_read_only_file_system_is_said_at_the_start() {
     from.write("f", b"1");
     let root = from.root();
     let batch = one_batch(&root, &RelPath::base());
-    let mut transfer = Transfer::new(1, Mode::SEND);
-    let (number, needs, file) = transfer.plan(&mut disk, &batch);
-    let answer = transfer.stage(&mut disk, &root, &batch, (number, &needs, file));
-    assert!(
-        matches!(answer, DiskAnswer::Fatal { entry: EntryNo::ZERO, reason: Reason::Os(30), .. }),
-        "{answer:?}"
-    );
+    let lines = Transfer::new(1, Mode::SEND).batch(&mut disk, &root, &batch);
+    assert_eq!(lines[0].2, Outcome::Failed(Reason::Os(libc::EROFS as u16)), "{lines:?}");
 }

@@ -233,7 +233,7 @@ impl World {
                     assert!(offset + len as u64 <= size, "{offset} {len} of {size}");
                     if input.u8() == 255 {
                         let reason = Reason::Os(28);
-                        self.reception.write_failed(self.now, key, batch, reason);
+                        self.reception.write_failed(key, batch, reason);
                         return;
                     }
                 }
@@ -295,7 +295,7 @@ impl World {
                         assert_eq!(memory.len() as u64, self.plans[&(key, batch)].0.len());
                         Some(memory)
                     }
-                    Body::File | Body::None => None,
+                    Body::File | Body::None | Body::Lost(_) => None,
                 };
                 DiskAnswer::Staged { key, batch, buffer }
             }
