@@ -225,3 +225,121 @@ fn a_group_is_named_on_the_own_host_only() {
     assert!(ended.status.success(), "{}{}", ended.stdout, ended.stderr);
     assert_eq!(fs::metadata(hosts.base(1).join("f")).unwrap().gid(), 4_242);
 }
+
+#[test]
+fn a_host_that_multicast_does_not_reach_is_named_in_a_warning() {
+    let Some(_turn) = turn("multicast that is lost to one host") else { return };
+    let mut hosts = Hosts::new(3);
+    hosts.start(3, &[]);
+    trees::fill(&hosts.base(0), 3 << 20, 20);
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(60));
+    assert!(ended.status.success() && !ended.stdout.contains("warning"), "{}", ended.stdout);
+    // What is sent to the group comes to all but one.
+    let rule = ["-A", "INPUT", "-i", "e0", "-d", "224.0.0.0/4", "-j", "DROP"];
+    assert!(hosts.command(2, "iptables").args(rule).status().unwrap().success());
+    fs::write(hosts.base(0).join("more"), vec![7; 3 << 20]).unwrap();
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(120));
+    assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+    all_equal(&hosts, 1..=3);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("warning")).collect();
+    let [line] = warnings[..] else { panic!("{said}") };
+    assert!(line.ends_with("and were sent again: see members -v"), "{line}");
+    assert!(line.contains(&format!("({})", hosts.address(2))), "{line}");
+}
+
+/// Waits until something holds, no longer than a second.
+#[track_caller]
+fn within_a_second(hosts: &Hosts, what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(1), "{what}: {}", hosts.logs());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_interface_that_is_made_anew_is_joined_within_a_second() {
+    let Some(_turn) = turn("an interface that is made anew") else { return };
+    let mut hosts = Hosts::new(2);
+    hosts.start(2, &[]);
+    let count = |hosts: &Hosts, host: usize, line: &str| hosts.log(host).matches(line).count();
+    for host in [0, 1] {
+        let joined = count(&hosts, host, "joined 224.");
+        hosts.unplug(host);
+        let gone = "cannot reach 224.0.0.108:5000 any more";
+        within_a_second(&hosts, "it is gone", || count(&hosts, host, gone) == 1);
+        hosts.plug(host);
+        within_a_second(&hosts, "it is back", || count(&hosts, host, "joined 224.") == joined + 1);
+        assert_eq!(count(&hosts, host, gone), 1, "{}", hosts.logs());
+        fs::write(hosts.base(0).join(format!("file{host}")), vec![7; 500_000]).unwrap();
+        let ended = hosts.msync(&["send", "-r"], Duration::from_secs(20));
+        assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+        all_equal(&hosts, 1..=2);
+    }
+    // A link that is down is told as well.
+    let link = |state: &str| {
+        let mut command = hosts.command(1, "ip");
+        assert!(command.args(["link", "set", "e0", state]).status().unwrap().success());
+    };
+    link("down");
+    within_a_second(&hosts, "it is down", || hosts.log(1).contains("Network is down"));
+    link("up");
+    within_a_second(&hosts, "it is up", || {
+        hosts.log(1).rfind("joined 224.") > hosts.log(1).rfind("Network is down")
+    });
+}
+
+#[test]
+fn an_own_mtu_that_is_lowered_is_noticed_and_what_is_refused_is_not_counted() {
+    let Some(_turn) = turn("an MTU that is lowered") else { return };
+    let mut hosts = Hosts::new(2);
+    hosts.start(2, &["-T", "40"]);
+    fs::write(hosts.base(0).join("first"), vec![7; 100_000]).unwrap();
+    assert!(hosts.msync(&["send", "-r"], Duration::from_secs(20)).status.success());
+    // In the middle of a transfer: it ends, with a line that says why.
+    let size = 10 << 20;
+    fs::write(hosts.base(0).join("long"), vec![9; size]).unwrap();
+    let before = hosts.counter(0, "tx_bytes");
+    let sending = hosts.begin(&["send", "-r", "--json"]);
+    thread::sleep(Duration::from_millis(700));
+    hosts.set_mtu(0, 1_000);
+    let ended = hosts.finish(sending, Duration::from_secs(20));
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}{}", hosts.logs());
+    assert!(said.contains("the MTU of this host's interface was lowered"), "{said}");
+    assert!(!said.contains("check MTU and firewall"), "{said}");
+    let wire = said.split("\"wire\":").nth(1).expect("a total");
+    let wire: u64 = wire.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+    let sent = hosts.counter(0, "tx_bytes") - before;
+    say(&format!("{wire} bytes counted, {sent} on the wire"));
+    assert!(wire <= sent && sent < size as u64, "{wire} counted, {sent} sent");
+    within_a_second(&hosts, "it is in the log", || {
+        hosts.log(0).contains("the MTU of the interface is 1000 now; it was 1500")
+    });
+    // And the next one is of smaller blocks.
+    let ended = hosts.msync(&["send", "-r"], Duration::from_secs(30));
+    assert!(ended.status.success(), "{}{}{}", ended.stdout, ended.stderr, hosts.logs());
+    all_equal(&hosts, 1..=2);
+}
+
+#[test]
+fn a_host_that_no_block_reaches_costs_no_more_than_twice_its_share() {
+    let Some(_turn) = turn("an MTU that swallows blocks") else { return };
+    for receivers in [1, 3] {
+        let mut hosts = Hosts::new(receivers);
+        hosts.start(receivers, &[]);
+        hosts.swallow_over(1, 1_000);
+        let size = 3 << 20;
+        fs::write(hosts.base(0).join("file"), vec![7; size]).unwrap();
+        let before = hosts.counter(0, "tx_bytes");
+        let ended = hosts.msync(&["send", "-r"], Duration::from_secs(30));
+        let ratio = (hosts.counter(0, "tx_bytes") - before) as f64 / size as f64;
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        say(&format!("a black hole, {receivers} receivers: {ratio:.2} × the data, {said}"));
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        assert!(said.contains("receives control but no data: check MTU and firewall"), "{said}");
+        assert!(ratio < 2.2, "{ratio:.2} × the data on the wire");
+        all_equal(&hosts, 2..=receivers);
+    }
+}

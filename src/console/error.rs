@@ -84,8 +84,10 @@ pub enum Code {
     UnknownCaller,
     /// The daemon never sends.
     CannotSend,
-    /// The path is empty on the sender, and `--force` was not given.
+    /// The path, or a directory that was not before, is empty on the sender, and `--force` was not given.
     EmptySource,
+    /// What was a mount on the sender is none now, and `--force` was not given.
+    NotMounted,
     /// More would be deleted than is allowed.
     TooMuchToDelete,
     /// Another host's transfer holds the path.
@@ -158,6 +160,7 @@ impl Code {
         (Code::UnknownCaller, "unknown_caller"),
         (Code::CannotSend, "cannot_send"),
         (Code::EmptySource, "empty_source"),
+        (Code::NotMounted, "not_mounted"),
         (Code::TooMuchToDelete, "too_much_to_delete"),
         (Code::Held, "held"),
         (Code::Timeout, "timeout"),

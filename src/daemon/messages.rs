@@ -26,6 +26,8 @@ pub(super) enum ToControl {
     Hello { from: NodeId, addr: SocketAddrV4, counter: u64, hello: Hello },
     /// A BYE arrived.
     Bye { from: NodeId, addr: SocketAddrV4, counter: u64 },
+    /// The kernel has refused a packet.
+    LookAtNetwork,
     /// Any other packet arrived from this member.
     Heard(NodeId),
     /// Output lines for a client.

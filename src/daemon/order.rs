@@ -8,6 +8,7 @@ use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostReport, HostStatus, Total};
+use crate::fs::before::Guard;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
@@ -159,6 +160,16 @@ impl Order {
         matters.then(|| Arc::new(Mutex::new(Listings::new(clock::wall))))
     }
 
+    /// What to do where something is missing that was there before.
+    pub(super) fn guard(&self) -> Guard {
+        match self.mode.spools() && !self.mode.is_check() {
+            false => Guard::Notes,
+            true if !self.force => Guard::Keeps,
+            true if self.mode.changes_nothing() => Guard::Notes,
+            true => Guard::Forgets,
+        }
+    }
+
     /// The options of the walk.
     pub(super) fn walk(&self, own_only: Option<u32>, regroup: Option<Regroup>) -> WalkOptions {
         let patterns = Arc::clone(&self.patterns);
@@ -175,6 +186,7 @@ impl Order {
             now: clock::wall,
             announced_over: ANNOUNCED_OVER,
             listings: None,
+            before: None,
             cancelled: Arc::default(),
         }
     }

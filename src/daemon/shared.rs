@@ -11,6 +11,7 @@ use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
 use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
+use crate::fs::before::{Before, SharedBefore};
 use crate::ids::TransferNo;
 use crate::name::{HostName, NodeId};
 use crate::net::Net;
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     /// The group's keys, if any.
     pub(super) keys: Option<Arc<Keys>>,
     pub(super) base: Base,
+    /// What the tree below the base directory was like before.
+    pub(super) before: SharedBefore,
     pub(super) control: Mailbox<ToControl>,
     pub(super) sender: Mailbox<ToSender>,
     pub(super) receiver: Mailbox<ToReceiver>,
@@ -84,6 +87,7 @@ impl Shared {
         net: Net,
         keys: Option<Keys>,
         base: Base,
+        before: Before,
         control: Waker,
         receiver: Waker,
     ) -> Self {
@@ -92,6 +96,7 @@ impl Shared {
             net,
             keys: keys.map(Arc::new),
             base,
+            before: Arc::new(Mutex::new(before)),
             control: Mailbox::waking(control),
             sender: Mailbox::new(),
             receiver: Mailbox::waking(receiver),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::before::Missing;
 use super::identity::Identity;
 use crate::errno::ErrorText;
 use crate::name::{Escaped, RelPath};
@@ -50,6 +51,8 @@ pub enum WalkItem {
     },
     /// A Unix domain socket: those are never sent.
     Socket(RelPath),
+    /// Something that was there before is missing: nothing is to be deleted at this path and below.
+    Missing(RelPath, Missing),
     /// Something that belongs to another user, while only one user's entries are sent.
     OwnerUnmatch {
         /// Its path.

@@ -4,7 +4,8 @@
 //! in any of its components ([`root`], openat2(2)).
 //!
 //! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
-//!   contents, [`listings`] tells which directories have changed since they were listed.
+//!   contents, [`listings`] tells which directories have changed since they were listed,
+//!   [`before`] which mounts are missing.
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
 //!   writes below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
@@ -22,6 +23,7 @@
 mod allowance;
 mod attributes;
 pub mod batch;
+pub mod before;
 mod claim;
 mod collect;
 mod commit;

@@ -101,6 +101,7 @@ pub fn whole() -> WalkOptions {
         digests: false,
         regroup: None,
         listings: None,
+        before: None,
         announced_over: u64::MAX,
         cancelled: Arc::default(),
     }

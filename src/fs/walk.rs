@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::before::{self, Guard, Missing, SharedBefore};
 use super::digest::Digester;
 use super::extents;
 use super::found::{FoundEntry, WalkError, WalkItem};
@@ -25,6 +26,7 @@ use super::listings::{self, Clock, Listing, SharedListings, still_young};
 use super::names::Names;
 use super::regroup::Regroup;
 use super::root::{Dirs, Root};
+use super::staging::Mount;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::layout::STREAM_OVER;
@@ -59,6 +61,8 @@ pub struct WalkOptions {
     /// If set, what directories were like when they were listed is noted there. Those that are there
     /// already are passed over, but for the one that is listed once more.
     pub listings: Option<SharedListings>,
+    /// If set, what the tree was like before, and what to do where something is missing.
+    pub before: Option<(SharedBefore, Guard)>,
     /// If set, the group that entries are sent with. Directories above the start keep their own.
     pub regroup: Option<Regroup>,
 }
@@ -86,6 +90,17 @@ struct Frame {
     /// Whether `names` came from a complete listing.
     listed: bool,
     listing: Option<Listing>,
+    /// Its mount, if that is known.
+    mount: Option<Mount>,
+    /// Something is missing here, or in a directory above: nothing is to be deleted.
+    guarded: bool,
+}
+
+impl Frame {
+    fn new(path: RelPath, names: Names) -> Self {
+        let (close, listing, mount) = (None, None, None);
+        Frame { path, names, close, listed: false, listing, mount, guarded: false }
+    }
 }
 
 impl Walker {
@@ -119,7 +134,9 @@ impl Walker {
             if self.options.recursive {
                 let fd = self.dirs.root().open_dir(b"", fsat::LISTING)?;
                 let (names, listing) = self.list(&base, &fd)?;
-                self.open.push(Frame { path: base, names, close: None, listed: false, listing });
+                let mount = Some(Mount::of(&fsat::stat_fd(fd.as_fd())?));
+                self.miss_mounts(&base, &names);
+                self.open.push(Frame { listing, mount, ..Frame::new(base, names) });
             }
             return Ok(());
         }
@@ -133,7 +150,8 @@ impl Walker {
             return Ok(());
         }
         let names = self.start.components().next().map(Names::one).unwrap_or_default();
-        self.open.push(Frame { path: base, names, close: None, listed: false, listing: None });
+        let root = fsat::stat_fd(self.dirs.root().as_fd())?;
+        self.open.push(Frame { mount: Some(Mount::of(&root)), ..Frame::new(base, names) });
         Ok(())
     }
 
@@ -305,7 +323,9 @@ impl Walker {
         // One of another user is passed through, but not sent.
         let sent = self.options.own_only.is_none_or(|want| want == stat.uid);
         let close = sent.then(|| self.found_directory(entry(path, Kind::Open, stat, None)));
-        self.open.push(Frame { path: path.clone(), names, close, listed: false, listing: None });
+        let guarded = self.is_guarded(path, stat, None);
+        let mount = Some(Mount::of(stat));
+        self.open.push(Frame { close, mount, guarded, ..Frame::new(path.clone(), names) });
         Ok(true)
     }
 
@@ -313,8 +333,8 @@ impl Walker {
     fn enter(&mut self, path: &RelPath, dir: &OwnedFd, name: &[u8], stat: &Stat) {
         let entry = entry(path, Kind::Open, stat, self.options.regroup.as_ref());
         let close = Some(self.found_directory(entry));
-        let (names, path) = (Names::default(), path.clone());
-        let mut frame = Frame { path, names, close, listed: false, listing: None };
+        let mut frame = Frame { close, ..Frame::new(path.clone(), Names::default()) };
+        frame.mount = Some(Mount::of(stat));
         if self.options.recursive {
             let fd = fsat::open_at(dir.as_fd(), name, fsat::LISTING, 0);
             match fd.and_then(|fd| Ok((self.list(&frame.path, &fd)?, fd))) {
@@ -322,7 +342,11 @@ impl Walker {
                     self.dirs.hold(frame.path.as_bytes(), fd);
                     (frame.names, frame.listing) = (names, listing);
                     // One that is listed again does not name what is known already.
-                    frame.listed = !self.is_again();
+                    frame.guarded = self.is_guarded(&frame.path, stat, Some(frame.names.len()));
+                    if !frame.guarded {
+                        self.miss_mounts(&frame.path, &frame.names);
+                    }
+                    frame.listed = !self.is_again() && !frame.guarded;
                 }
                 Err(error) if self.vanished(&error) => {}
                 Err(error) => {
@@ -332,6 +356,30 @@ impl Walker {
             }
         }
         self.open.push(frame);
+    }
+
+    /// Whether nothing is to be deleted in the directory that is met now, or below it.
+    fn is_guarded(&mut self, path: &RelPath, stat: &Stat, entries: Option<usize>) -> bool {
+        let Some((before, guard)) = &self.options.before else { return false };
+        let above = self.open.last();
+        let mount = above.and_then(|frame| frame.mount);
+        let is_mount = mount.is_some_and(|mount| !mount.is_same_mount(Mount::of(stat)));
+        let missing = before::lock(before).meet(path, is_mount, entries, *guard);
+        let guarded = above.is_some_and(|frame| frame.guarded);
+        if let (Some(missing), false) = (missing, guarded) {
+            self.ready.push_back(WalkItem::Missing(path.clone(), missing));
+        }
+        guarded || missing.is_some()
+    }
+
+    /// Has what led to mounts, and is not in the directory `dir` any more, kept at the targets.
+    fn miss_mounts(&mut self, dir: &RelPath, names: &Names) {
+        let Some((before, guard)) = &self.options.before else { return };
+        let gone = before::lock(before).gone(dir, names, *guard);
+        for path in gone {
+            self.ready.push_back(WalkItem::Missing(path.clone(), Missing::Mount));
+            self.ready.push_back(WalkItem::Found(FoundEntry::kept(path)));
+        }
     }
 
     fn found_directory(&mut self, entry: Entry) -> Entry {

@@ -43,7 +43,8 @@ impl Facts {
     /// the one that the route to `group` takes, and about the subnets of all.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if there is no such interface, `ENETUNREACH` if there is no such route.
+    /// `EADDRNOTAVAIL` if there is no such interface, `ENETDOWN` if it is down, `ENETUNREACH` if there
+    /// is no such route.
     pub(super) fn read(interface: Ipv4Addr, group: SocketAddrV4) -> io::Result<Facts> {
         // Any socket will do for asking.
         let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
@@ -53,6 +54,9 @@ impl Facts {
         let Some(carrier) = choose(&all, address) else {
             return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
         };
+        if !carrier.up {
+            return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
+        }
         let mtu = ifaddr::mtu(socket.as_fd(), &carrier.name)?;
         let subnets = if interface.is_unspecified() {
             all.iter().map(Subnet::of).collect()
@@ -92,7 +96,8 @@ mod tests {
 
     fn found(name: &str, address: [u8; 4], netmask: [u8; 4], loopback: bool) -> InterfaceAddr {
         let name = name.as_bytes().to_vec();
-        InterfaceAddr { name, address: address.into(), netmask: netmask.into(), loopback }
+        let (address, netmask) = (address.into(), netmask.into());
+        InterfaceAddr { name, address, netmask, up: true, loopback }
     }
 
     #[test]

@@ -58,16 +58,25 @@ impl Net {
     /// As for [`send_one`](Net::send_one), of the first packet that could not be sent; those after
     /// it were not sent either. `EINVAL` for a segment of 0 bytes.
     pub fn send(&self, batch: &Transmit<'_>) -> io::Result<()> {
+        self.send_counted(batch).1
+    }
+
+    /// The same, and how many bytes the kernel has taken.
+    pub fn send_counted(&self, batch: &Transmit<'_>) -> (usize, io::Result<()>) {
         if batch.segment == 0 {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            return (0, Err(io::Error::from_raw_os_error(libc::EINVAL)));
         }
-        check_size(batch.segment.min(batch.bytes.len()))?;
+        if let Err(error) = check_size(batch.segment.min(batch.bytes.len())) {
+            return (0, Err(error));
+        }
         let mut rest = batch.bytes;
         while !rest.is_empty() {
-            let sent = self.send_some(&Transmit { bytes: rest, ..*batch })?;
-            rest = rest.get(sent..).unwrap_or_default();
+            match self.send_some(&Transmit { bytes: rest, ..*batch }) {
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(error) => return (batch.bytes.len() - rest.len(), Err(error)),
+            }
         }
-        Ok(())
+        (batch.bytes.len(), Ok(()))
     }
 
     /// Sends at least the first packet, and returns how many bytes have gone.

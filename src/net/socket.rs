@@ -122,7 +122,8 @@ impl Net {
     /// late, went and came back, or is another one by now, is joined again.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` or `ENODEV` while there is no such interface, `ENETUNREACH` while there is
+    /// `EADDRNOTAVAIL` or `ENODEV` while there is no such interface, `ENETDOWN` while it is down,
+    /// `ENETUNREACH` while there is
     /// no route to the group (with `0.0.0.0`).
     pub fn join(&self) -> io::Result<()> {
         let result = self.try_join();

@@ -18,6 +18,8 @@ pub struct InterfaceAddr {
     pub address: Ipv4Addr,
     /// The netmask: addresses that agree with `address` under it are in its subnet.
     pub netmask: Ipv4Addr,
+    /// Whether it is up.
+    pub up: bool,
     /// Whether it is the loopback interface, which answers for its whole subnet.
     pub loopback: bool,
 }
@@ -58,6 +60,7 @@ unsafe fn describe(element: &libc::ifaddrs) -> Option<InterfaceAddr> {
         name: name[..label].to_vec(),
         address,
         netmask: netmask.unwrap_or(Ipv4Addr::BROADCAST),
+        up: element.ifa_flags & libc::IFF_UP as libc::c_uint != 0,
         loopback: element.ifa_flags & libc::IFF_LOOPBACK as libc::c_uint != 0,
     })
 }
@@ -109,7 +112,7 @@ mod tests {
     fn the_loopback_interface_is_there_and_has_an_mtu() {
         let all = interface_addrs().unwrap();
         let lo = all.iter().find(|found| found.address == Ipv4Addr::LOCALHOST).unwrap();
-        assert!(lo.loopback);
+        assert!(lo.loopback && lo.up);
         assert_eq!(lo.netmask, Ipv4Addr::new(255, 0, 0, 0));
         assert!(mtu(udp().unwrap().as_fd(), &lo.name).unwrap() >= 1_500);
     }

@@ -13,6 +13,7 @@ pub mod host;
 pub mod ids;
 pub mod ifaddr;
 pub mod landlock;
+pub mod links;
 pub mod localtime;
 pub mod lookout;
 pub mod memory;

@@ -1,4 +1,4 @@
-//! The payloads of BEGIN, OFFER, COMMIT and DELETE: what a sender says of its transfer.
+//! The payloads of BEGIN, OFFER, COMMIT, DELETE and END: what a sender says of its transfer.
 
 use super::Error;
 use super::bits::Bits;
@@ -22,6 +22,8 @@ pub struct Begin {
     pub block: u16,
     /// The sender's oldest transfer that is open; all before are closed.
     pub oldest: TransferNo,
+    /// A sender that is silent for so many seconds does not hold its path any more.
+    pub timeout: u16,
     /// How many targets the transfer has.
     pub total: u16,
     /// The first target that this packet names.
@@ -67,7 +69,7 @@ fn mode_of(flags: u8) -> Mode {
 }
 
 impl Begin {
-    const FIXED: usize = 13;
+    const FIXED: usize = 15;
 
     /// How many targets fit into a packet with `room` bytes of payload.
     pub fn capacity(room: usize) -> usize {
@@ -83,6 +85,7 @@ impl Begin {
         let flags = reader.u8()?;
         let block = reader.u16()?;
         let oldest = TransferNo::new(reader.u32()?);
+        let timeout = reader.u16()?;
         let total = reader.u16()?;
         let first = reader.u16()?;
         let count = reader.u16()?;
@@ -102,6 +105,7 @@ impl Begin {
             mode: mode_of(flags),
             block,
             oldest,
+            timeout,
             total,
             first: TargetNo::new(first),
             targets,
@@ -114,6 +118,7 @@ impl Begin {
         out.push(flags_of(self.mode));
         out.put_u16(self.block);
         out.put_u32(self.oldest.get());
+        out.put_u16(self.timeout);
         out.put_u16(self.total);
         out.put_u16(self.first.get());
         out.put_u16(self.targets.len() as u16);
@@ -250,6 +255,33 @@ impl Delete {
     }
 }
 
+/// The payload of END. The batch in its header is the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    /// How many regular files the batches had.
+    pub files: u64,
+}
+
+impl End {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The wrong length.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(payload);
+        let files = reader.varint()?;
+        reader.end()?;
+        Ok(End { files })
+    }
+
+    /// Writes it.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_varint(self.files);
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +294,7 @@ mod tests {
             mode: Mode::Remove { dry_run: true },
             block: 1_424,
             oldest: TransferNo::new(77),
+            timeout: 10,
             total: 1_000,
             first: TargetNo::new(176),
             targets: (0..capacity as u64).map(NodeId).collect(),
@@ -308,6 +341,7 @@ mod tests {
             mode: Mode::SEND,
             block: 1_424,
             oldest: TransferNo::ZERO,
+            timeout: 10,
             total: 3,
             first: TargetNo::new(2),
             targets: vec![NodeId(1), NodeId(2)],
@@ -338,6 +372,15 @@ mod tests {
         let over = Delete::Run(Bits::of([TargetNo::new(1_001)]));
         assert!(Delete::parse(&over.emit()).is_err());
         assert_eq!(Delete::parse(&[3]), Err(Error::Invalid));
+    }
+
+    #[test]
+    fn end_round_trips() {
+        for files in [0, 24, u64::MAX] {
+            assert_eq!(End::parse(&End { files }.emit()), Ok(End { files }));
+        }
+        assert_eq!(End::parse(&[]), Err(Error::Truncated));
+        assert!(End::parse(&[1, 2]).is_err());
     }
 
     #[test]

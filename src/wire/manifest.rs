@@ -148,6 +148,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// How many regular files it has.
+    pub fn files(&self) -> u64 {
+        self.entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. })).count() as u64
+    }
+
     /// Reads a whole manifest.
     ///
     /// # Errors

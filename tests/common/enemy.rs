@@ -166,6 +166,7 @@ impl Enemy {
             mode,
             block: BLOCK,
             oldest: self.oldest.min(TransferNo::new(number)),
+            timeout: 10,
             total: targets.len() as u16,
             first: TargetNo::ZERO,
             targets,

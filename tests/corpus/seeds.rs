@@ -39,6 +39,7 @@ fn taken() -> Vec<Vec<u8>> {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
         block: 1_424,
         oldest: TransferNo::new(1),
+        timeout: 10,
         total: 2,
         first: TargetNo::ZERO,
         targets: vec![NodeId(1), NodeId(2)],

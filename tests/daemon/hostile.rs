@@ -89,7 +89,8 @@ fn flood_packet(enemy: &mut Enemy, random: &mut Random, known: &[NodeId]) -> Vec
     header.block = BlockNo::new(random.below(1_000) as u32 * random.below(2) as u32);
     let payload = match kind {
         Begin => {
-            let mut begin = vec![0, (BLOCK >> 8) as u8, BLOCK as u8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+            let mut begin =
+                vec![0, (BLOCK >> 8) as u8, BLOCK as u8, 0, 0, 0, 0, 0, 10, 0, 1, 0, 0, 0, 1];
             begin.extend(known[random.below(known.len() as u64) as usize].0.to_be_bytes());
             begin
         }
@@ -483,6 +484,6 @@ fn links_that_take_a_directorys_place_in_mid_transfer_lead_nowhere() {
         assert!(failed > 0, "{when:?}");
         assert!(dir.is_symlink(), "{when:?}");
         tree::assert_same(&kept, &tree::snapshot(&outside));
-        enemy.send(PacketKind::End, number, 0, 0, &[]);
+        enemy.send(PacketKind::End, number, 0, 0, &[0]);
     }
 }

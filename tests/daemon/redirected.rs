@@ -54,6 +54,7 @@ fn a_keyed_packet_for_one_member_does_nothing_at_another() {
         let payload = match kind {
             PacketKind::Delete => Delete::Run(everybody).emit(),
             PacketKind::Hello | PacketKind::Begin => vec![0; 40],
+            PacketKind::End => vec![0],
             _ => Vec::new(),
         };
         // What one of them is told is told to the other, byte for byte.

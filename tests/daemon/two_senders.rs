@@ -86,6 +86,28 @@ fn who_waits_in_vain_is_told_for_whom() {
 }
 
 #[test]
+fn the_path_of_a_sender_that_has_died_is_free_within_its_timeout() {
+    for (name, timeout, within) in [("dead-3", Some("3"), 6), ("dead-default", None, 14)] {
+        let mut options = vec!["-T", "1"];
+        options.extend(timeout.iter().flat_map(|secs| ["--timeout", secs]));
+        let mut fleet = Fleet::with(name, &[&options, &[], &[]]);
+        tree::write(fleet.path(0, "big-0"), tree::bytes(5 << 20, 1));
+        tree::write(fleet.path(1, "dir/file"), "x");
+        tree::write(fleet.path(2, "dir/extra"), "x");
+        let _first = fleet.msync_start(0, &["send", "-r"]);
+        fleet.wait_until_staged(2);
+        fleet.kill(0);
+        let began = now();
+        fleet.msync(1, &["dsync", "-r", "-t", "h2", "dir"]).well();
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(within), "{took:?}");
+        assert!(!fleet.path(2, "dir/extra").exists());
+        // Not even what the dead one had under way is left there.
+        eventually("empty staging", || fleet.staged(2).is_empty());
+    }
+}
+
+#[test]
 fn two_at_once_from_one_host() {
     let fleet = slow("one-host", "40");
     for at in 0..50 {

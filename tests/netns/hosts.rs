@@ -92,20 +92,52 @@ impl Hosts {
         run("ip", &[&["-n", &bridge][..], &make, &["stp_state", "0"]].concat());
         run("ip", &["-n", &bridge, "link", "set", "br0", "up"]);
         for host in 0..=receivers {
-            let (ns, port) = (hosts.namespace(host), format!("p{host}"));
-            run("ip", &["netns", "add", &ns]);
-            let near = ["link", "add", "name", "e0", "netns", &ns, "mtu", "1500", "type", "veth"];
-            run("ip", &[&near[..], &["peer", "name", &port, "netns", &bridge]].concat());
-            let far = ["-n", &bridge, "link", "set", &port, "mtu", "1500"];
-            run("ip", &[&far[..], &["gso_max_segs", "1", "master", "br0", "up"]].concat());
-            run("ip", &["-n", &ns, "link", "set", "lo", "up"]);
-            let address = format!("{}/24", hosts.address(host));
-            run("ip", &["-n", &ns, "addr", "add", &address, "dev", "e0"]);
-            // One packet a frame: a rule or a queue else takes, or drops, 64 KiB at once.
-            run("ip", &["-n", &ns, "link", "set", "e0", "gso_max_segs", "1", "up"]);
+            run("ip", &["netns", "add", &hosts.namespace(host)]);
+            hosts.connect(host);
             fs::create_dir(hosts.base(host)).unwrap();
         }
         hosts
+    }
+
+    /// Makes a host's interface, and connects it to the bridge.
+    fn connect(&self, host: usize) {
+        let (ns, port) = (self.namespace(host), format!("p{host}"));
+        let bridge = format!("{}-br", self.tag);
+        let near = ["link", "add", "name", "e0", "netns", &ns, "mtu", "1500", "type", "veth"];
+        run("ip", &[&near[..], &["peer", "name", &port, "netns", &bridge]].concat());
+        let far = ["-n", &bridge, "link", "set", &port, "mtu", "1500"];
+        run("ip", &[&far[..], &["gso_max_segs", "1", "master", "br0", "up"]].concat());
+        run("ip", &["-n", &ns, "link", "set", "lo", "up"]);
+        let address = format!("{}/24", self.address(host));
+        run("ip", &["-n", &ns, "addr", "add", &address, "dev", "e0"]);
+        // One packet a frame: a rule or a queue else takes, or drops, 64 KiB at once.
+        run("ip", &["-n", &ns, "link", "set", "e0", "gso_max_segs", "1", "up"]);
+    }
+
+    /// Takes a host's interface away.
+    pub fn unplug(&self, host: usize) {
+        run("ip", &["-n", &self.namespace(host), "link", "del", "e0"]);
+    }
+
+    /// Makes it again, with the same address: it is another interface.
+    pub fn plug(&self, host: usize) {
+        self.connect(host);
+    }
+
+    /// Sets the MTU of a host's interface.
+    pub fn set_mtu(&self, host: usize, mtu: u16) {
+        run("ip", &["-n", &self.namespace(host), "link", "set", "e0", "mtu", &mtu.to_string()]);
+    }
+
+    /// Makes the bridge drop what is longer than this on its way to a host, and tell nobody.
+    pub fn swallow_over(&self, host: usize, mtu: u16) {
+        let (bridge, port) = (format!("{}-br", self.tag), format!("p{host}"));
+        run("ip", &["-n", &bridge, "link", "set", &port, "mtu", &mtu.to_string()]);
+    }
+
+    /// A host's log.
+    pub fn log(&self, host: usize) -> String {
+        text(&fs::read(self.dir.join(format!("log{host}"))).unwrap_or_default())
     }
 
     fn namespace(&self, host: usize) -> String {

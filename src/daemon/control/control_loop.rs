@@ -13,8 +13,7 @@ use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
 use super::socket_owners::SocketOwners;
-use super::status;
-use super::status::Figures;
+use super::status::{self, Figures};
 use super::targets::targets;
 use crate::console::command::Command;
 use crate::console::error::{Code, ErrorLine};
@@ -26,18 +25,20 @@ use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
 use crate::daemon::order::{Order, Results};
 use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::{Shared, lock};
+use crate::engine::incoming::SILENCE;
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
 use crate::sys::Waker;
+use crate::sys::links::LinkEvents;
 use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::time::{Span, Time};
 
 const SECOND: Span = Span::from_secs(1);
-/// How long a path that another host's transfer holds is waited for.
-const PATIENCE: Span = Span::from_secs(30);
+/// How long a held path is waited for: longer than a target keeps that of a sender that is silent.
+const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
 /// What this daemon's console offers.
 const OFFER: Offer = Offer::ALL;
 
@@ -59,6 +60,7 @@ pub(crate) struct Control {
 pub(crate) struct Inputs {
     pub(crate) waker: Waker,
     pub(crate) signals: SignalFd,
+    pub(crate) links: Option<LinkEvents>,
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<UnixListener>,
     pub(crate) owners: SocketOwners,
@@ -116,6 +118,10 @@ impl Control {
             for (at, hung_up) in ready.readable {
                 self.clients[at].read(hung_up);
             }
+            if ready.links {
+                self.inputs.links.as_ref().map(LinkEvents::drain);
+                self.membership.look_at_network();
+            }
             if ready.tcp {
                 self.accept(now, true);
             }
@@ -127,16 +133,11 @@ impl Control {
     }
 
     fn wait(&self, timeout: Option<Span>) -> std::io::Result<Ready> {
-        let mut fds = vec![
-            PollFd::new(self.inputs.signals.as_fd(), Interest::Read),
-            PollFd::new(self.inputs.waker.as_fd(), Interest::Read),
-        ];
-        fds.extend(
-            self.inputs.tcp.iter().map(|listener| PollFd::new(listener.as_fd(), Interest::Read)),
-        );
-        fds.extend(
-            self.inputs.unix.iter().map(|listener| PollFd::new(listener.as_fd(), Interest::Read)),
-        );
+        let read = |fd| PollFd::new(fd, Interest::Read);
+        let mut fds = vec![read(self.inputs.signals.as_fd()), read(self.inputs.waker.as_fd())];
+        fds.extend(self.inputs.tcp.iter().map(|listener| read(listener.as_fd())));
+        fds.extend(self.inputs.unix.iter().map(|listener| read(listener.as_fd())));
+        fds.extend(self.inputs.links.iter().map(|links| read(links.as_fd())));
         let clients = fds.len();
         for client in &self.clients {
             let interest = match (client.session.wants_input(), client.session.unread() > 0) {
@@ -155,6 +156,7 @@ impl Control {
             woken: fds[1].readable(),
             tcp: self.inputs.tcp.is_some() && listening(2),
             unix: self.inputs.unix.is_some() && listening(after_tcp),
+            links: self.inputs.links.is_some() && listening(clients - 1),
             readable: fds[clients..]
                 .iter()
                 .enumerate()
@@ -216,6 +218,7 @@ impl Control {
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
                 }
+                ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
                 ToControl::Lines { client, lines } => {
@@ -487,6 +490,7 @@ struct Ready {
     woken: bool,
     tcp: bool,
     unix: bool,
+    links: bool,
     /// Clients by their index, and whether they have hung up.
     readable: Vec<(usize, bool)>,
 }

@@ -19,8 +19,12 @@ use crate::wire::hello::Hello;
 
 /// How often joining the group is retried.
 const JOIN_EVERY: Span = Span::from_secs(2);
-/// How often the group is joined again, as an interface that went down loses its memberships.
+/// How often the group is joined again, in case nobody has told that an interface is another one now.
 const REJOIN_EVERY: Span = Span::from_secs(30);
+/// The same, where the kernel tells nothing.
+const WATCH_EVERY: Span = Span::from_secs(1);
+/// How often at the most the interface is looked at, however often it changes.
+const LOOK_EVERY: Span = Span::from_millis(100);
 /// After writing for this long, the receiver is reported as busy.
 const BUSY_AFTER: Span = Span::from_secs(1);
 
@@ -31,12 +35,16 @@ pub(crate) struct Membership {
     seal: Seal,
     /// When joining the group was last tried.
     joined_at: Time,
+    /// Something has changed since.
+    changed: bool,
+    /// Whether the kernel tells when interfaces change.
+    is_told: bool,
 }
 
 impl Membership {
     pub(crate) fn new(shared: Arc<Shared>, members: Members, now: Time) -> Self {
         let seal = Seal::new(shared.me, Role::Control, shared.keys.as_ref());
-        Membership { members, shared, seal, joined_at: now }
+        Membership { members, shared, seal, joined_at: now, changed: false, is_told: false }
     }
 
     /// When the next action is due.
@@ -56,6 +64,16 @@ impl Membership {
         }
     }
 
+    /// The kernel tells when interfaces change.
+    pub(crate) fn will_be_told(&mut self) {
+        self.is_told = true;
+    }
+
+    /// An interface has changed, or takes nothing: it is looked at again soon.
+    pub(super) fn look_at_network(&mut self) {
+        self.changed = true;
+    }
+
     /// Announces that this host leaves.
     pub(super) fn leave(&mut self) {
         self.members.leave();
@@ -68,15 +86,33 @@ impl Membership {
             return;
         }
         self.joined_at = now;
-        let joined = self.shared.net.joined();
+        self.changed = false;
+        let (joined, mtu) = (self.shared.net.joined(), self.shared.net.mtu());
         match self.shared.net.join() {
             Ok(()) => {
-                self.members.set_mtu(self.shared.net.mtu());
+                let now_mtu = self.shared.net.mtu();
+                self.members.set_mtu(now_mtu);
                 if !joined {
                     log::notice(format_args!("joined {}", self.shared.net.group()));
+                } else if mtu != now_mtu {
+                    log::notice(format_args!(
+                        "the MTU of the interface is {now_mtu} now; it was {mtu}"
+                    ));
+                }
+                if !joined || mtu != now_mtu {
                     self.members.announce(now);
                 }
             }
+            Err(error) if joined => log::limited(
+                log::Level::WARNING,
+                "left",
+                None,
+                format_args!(
+                    "cannot reach {} any more: {}",
+                    self.shared.net.group(),
+                    ErrorText(&error)
+                ),
+            ),
             Err(error) => log::limited(
                 log::Level::WARNING,
                 "join",
@@ -87,7 +123,13 @@ impl Membership {
     }
 
     fn join_at(&self) -> Time {
-        self.joined_at + if self.shared.net.joined() { REJOIN_EVERY } else { JOIN_EVERY }
+        let every = match (self.changed, self.shared.net.joined(), self.is_told) {
+            (true, ..) => LOOK_EVERY,
+            (false, false, true) => JOIN_EVERY,
+            (false, true, true) => REJOIN_EVERY,
+            (false, _, false) => WATCH_EVERY,
+        };
+        self.joined_at + every
     }
 
     /// Tells senders that this host is busy, while the receiver is blocked by a disk and cannot answer.

@@ -371,8 +371,8 @@ impl Receiver {
                     let from = self.shared.peer_shown(key.node);
                     self.trail.opened(now, key, from);
                 }
-                Event::Ended(key) => self.trail.ended(now, key, None::<&str>),
-                Event::Aborted(key, why) => self.trail.ended(now, key, Some(why)),
+                Event::Ended(key, arrived) => self.trail.ended(now, key, Ok(arrived)),
+                Event::Aborted(key, why) => self.trail.ended(now, key, Err(why)),
             }
         }
         if changed {

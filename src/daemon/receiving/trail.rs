@@ -1,10 +1,10 @@
 //! The line that the log has of each transfer that came in: from whom, what, how much, how it ended.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
+use crate::engine::incoming::{AbortReason, Arrived};
 use crate::ids::{BatchNo, EntryNo};
 use crate::log::{self, Level};
 use crate::time::Time;
@@ -97,35 +97,33 @@ impl Trail {
         }
     }
 
-    /// A transfer is over; if it ended early, why.
-    pub(super) fn ended(&mut self, now: Time, key: TransferKey, early: Option<impl fmt::Display>) {
+    /// A transfer is over: what has arrived, or why it ended early.
+    pub(super) fn ended(&mut self, now: Time, key: TransferKey, how: Result<Arrived, AbortReason>) {
         let Some(incoming) = self.0.remove(&key) else { return };
         let Incoming { from, began, mode, path, counts, .. } = incoming;
         let Counts { files, bytes, unchanged, deleted, errors } = counts;
         let what = path.as_deref().unwrap_or("nothing");
         let took = now.since(began).secs_f64();
-        let head = format!("transfer {key} from {from}: {} of {what}", mode.name());
-        if let Some(why) = early {
-            let text = format_args!(
-                "{head}: aborted after {took:.3} s: {why}; {files} files, {bytes} bytes, {unchanged} \
-                 unchanged, {deleted} deleted, {errors} errors"
-            );
-            // A hostile member can begin and end as many as it likes.
-            return log::limited(Level::WARNING, "transfers that were aborted", None, text);
-        }
-        if mode.changes_nothing() {
-            let text = format_args!("{head}: answered in {took:.3} s, nothing changed");
-            return log::many(Level::TRANSFER, "transfers", text);
-        }
-        let (level, result) = match errors {
-            0 => (Level::TRANSFER, "complete"),
-            _ => (Level::WARNING, "incomplete"),
-        };
-        let text = format_args!(
-            "{head}: {result} in {took:.3} s: {files} files, {bytes} bytes, {unchanged} unchanged, \
-             {deleted} deleted, {errors} errors"
+        let head = format!(
+            "transfer {key} from {from}: {} of {what}: {files} files, {bytes} bytes, {unchanged} \
+             unchanged, {deleted} deleted, {errors} errors in {took:.3} s:",
+            mode.name()
         );
-        log::many(level, "transfers", text);
+        match how {
+            Ok(arrived) if !arrived.is_incomplete() && errors == 0 => {
+                log::many(Level::TRANSFER, "transfers", format_args!("{head} complete"));
+            }
+            Ok(arrived) if arrived.is_incomplete() => {
+                let text = format_args!("{head} {arrived}");
+                log::many(Level::WARNING, "transfers", text);
+            }
+            Ok(_) => log::many(Level::WARNING, "transfers", format_args!("{head} incomplete")),
+            // A hostile member can begin and end as many as it likes.
+            Err(why) => {
+                let text = format_args!("{head} aborted: {why}");
+                log::limited(Level::WARNING, "transfers that were aborted", None, text);
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::daemon::unread::Unread;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
+use crate::fs::before::{self, Missing, SharedBefore};
 use crate::fs::found::WalkError;
 use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
@@ -84,11 +85,15 @@ impl Launch {
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
             listings: listings.clone(),
+            before: Some((Arc::clone(&shared.before), self.order.guard())),
             ..self.order.walk(self.own_only, regroup.clone())
         };
         let walk = match self.walker(&root, options) {
             Ok(walk) => Some(walk),
-            Err(error) if self.is_gone(&error) => None,
+            Err(error) if self.is_gone(&error) => {
+                self.miss_mounts(&root, &shared.before).map_err(refused)?;
+                None
+            }
             Err(error) => return Err(refused(walker::error_line(&error))),
         };
         let count = match (self.watch, &walk) {
@@ -164,6 +169,21 @@ impl Launch {
 
     fn walker(&self, root: &Arc<Root>, options: WalkOptions) -> Result<Walker, WalkError> {
         Walker::new(Arc::clone(root), self.order.path.clone(), options)
+    }
+
+    /// Makes sure that the path is not gone because a mount is missing, unless that is to be ignored.
+    fn miss_mounts(&self, root: &Arc<Root>, before: &SharedBefore) -> Result<(), ErrorLine> {
+        let mut before = before::lock(before);
+        match before.missing_about(root, &self.order.path) {
+            Some(mount) if !self.order.force => {
+                return Err(walker::missing_line(&mount, Missing::Mount));
+            }
+            Some(_) if !self.order.mode.changes_nothing() => {
+                before.forget_mounts_about(&self.order.path);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Whether this is a `sync` whose path no longer exists here.

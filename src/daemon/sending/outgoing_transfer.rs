@@ -38,6 +38,8 @@ pub(super) struct OutgoingTransfer {
     batches: OpenBatches,
     retries: Retries,
     report: Report,
+    /// How many bytes of it the kernel has refused.
+    refused: u64,
     /// When progress was last reported.
     progress_at: Time,
     /// What is still to be reported. Before it becomes lines it takes little memory, whatever the
@@ -73,6 +75,7 @@ impl OutgoingTransfer {
             state: State::Walking,
             batches: OpenBatches::default(),
             retries: Retries::default(),
+            refused: 0,
             progress_at: now,
             pending_reports: VecDeque::new(),
         }
@@ -132,6 +135,20 @@ impl OutgoingTransfer {
 
     /// Sends at most `turn` times.
     pub(super) fn drive(&mut self, now: Time, out: &mut PacketsOut, turn: usize) -> Turn {
+        let refused = out.refused();
+        let done = self.send(now, out, turn);
+        // What is still in the buffer is this transfer's.
+        out.flush(now);
+        self.refused += out.refused() - refused;
+        if out.was_too_long() && !self.parts.outgoing.is_over() {
+            self.report.mtu_lowered(&self.shared);
+            self.parts.outgoing.abort(now);
+            self.events(now);
+        }
+        done
+    }
+
+    fn send(&mut self, now: Time, out: &mut PacketsOut, turn: usize) -> Turn {
         self.events(now);
         self.feed(now);
         let most = PacketsOut::most(self.parts.block.into());
@@ -226,9 +243,7 @@ impl OutgoingTransfer {
             return;
         };
         let layout = Arc::new(layout);
-        let bytes = manifest.emit().into();
-        let number =
-            self.parts.outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
+        let number = self.parts.outgoing.batch(now, manifest, Arc::clone(&layout));
         self.report.open(number, Arc::clone(manifest));
         self.batches.open(number, &self.parts.root, batch, layout);
         self.events(now);
@@ -348,7 +363,11 @@ impl OutgoingTransfer {
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);
         let mut stats = lock(&shared.stats);
-        for (node, seen) in outgoing.target_stats().filter(|(node, _)| shared.knows(*node)) {
+        for (target, node, seen) in outgoing.target_stats() {
+            report.lossy(shared, target, &seen);
+            if !shared.knows(node) {
+                continue;
+            }
             let known = stats.entry(node).or_default();
             known.lost += seen.lost;
             known.repairs += seen.repairs;
@@ -362,13 +381,15 @@ impl OutgoingTransfer {
         match ending {
             Ending::Report => {
                 let errors = errors.load(Ordering::Relaxed);
-                report.over(shared, now, number, outgoing.bytes_sent(), errors);
+                // What the kernel refused was never on the wire.
+                let wire = outgoing.bytes_sent().saturating_sub(self.refused);
+                report.over(shared, now, number, wire, errors);
             }
             Ending::Held(who) => {
                 shared.control.send(ToControl::Held { client: report.client(), number, who });
             }
             Ending::Silent => {
-                let why = "given up, as its client has gone or the daemon stops,";
+                let why = "given up: its client has gone, or the daemon stops";
                 report.trail(shared, now, number, log::Level::WARNING, why);
             }
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::daemon::messages::ToControl;
 use crate::daemon::shared::Shared;
 use crate::engine::destination::Destination;
 use crate::engine::window::TokenBucket;
@@ -12,7 +13,7 @@ use crate::errno::ErrorText;
 use crate::ids::BlockRange;
 use crate::log;
 use crate::seal::{AROUND, Seal};
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::wire::header::{HEADER_LEN, Header, Role, TRAILER_LEN};
 use crate::wire::layout::Layout;
 
@@ -20,6 +21,8 @@ use crate::wire::layout::Layout;
 const ROOM: usize = 65_489;
 /// The most segments of one send (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`).
 const MOST_SEGMENTS: usize = 64;
+/// How long blocks wait after the network has refused some.
+const PAUSE: Span = Span::from_millis(50);
 
 pub(crate) struct PacketsOut {
     shared: Arc<Shared>,
@@ -32,6 +35,12 @@ pub(crate) struct PacketsOut {
     /// The last packet is shorter than the others, so nothing can follow it in the same send.
     full: bool,
     now: Time,
+    /// How many bytes the kernel has refused.
+    refused: u64,
+    /// The interface does not take packets as long as one was.
+    too_long: bool,
+    /// The network takes nothing; blocks wait until it is tried again.
+    down_until: Option<Time>,
 }
 
 impl PacketsOut {
@@ -47,12 +56,15 @@ impl PacketsOut {
             segment: 0,
             full: false,
             now: Time::ZERO,
+            refused: 0,
+            too_long: false,
+            down_until: None,
         }
     }
 
-    /// When blocks may be sent again, if there is a rate limit.
+    /// When blocks may be sent again, if there is a rate limit or the network takes nothing.
     pub(crate) fn next(&self) -> Option<Time> {
-        self.bucket.as_ref().map(TokenBucket::next)
+        self.bucket.as_ref().map(TokenBucket::next).max(self.down_until)
     }
 
     /// Whether blocks may be sent now.
@@ -148,19 +160,35 @@ impl PacketsOut {
         self.full = false;
         let Some(to) = self.to.take().filter(|_| !bytes.is_empty()) else { return };
         let transmit = crate::net::Transmit { to, bytes, segment: self.segment };
+        let (taken, result) = self.shared.net.send_counted(&transmit);
         if let Some(bucket) = &mut self.bucket {
-            bucket.sent(now, bytes.len() as u64);
+            bucket.sent(now, taken as u64);
         }
-        self.shared.sent_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        match self.shared.net.send(&transmit) {
-            Ok(()) => {}
-            // Packets that could not be sent count as lost, and will be requested again.
-            Err(error) => log::limited(
-                log::Level::WARNING,
-                "send",
-                None,
-                format_args!("cannot send to {to}: {}", ErrorText(&error)),
-            ),
+        self.shared.sent_bytes.fetch_add(taken as u64, Ordering::Relaxed);
+        self.refused += (bytes.len() - taken) as u64;
+        // Packets that could not be sent count as lost, and will be requested again.
+        let Err(error) = result else { return };
+        match error.raw_os_error() {
+            Some(libc::EMSGSIZE) => self.too_long = true,
+            // It comes to nothing to send more at once.
+            _ => self.down_until = Some(now + PAUSE),
         }
+        self.shared.control.send_lossy(ToControl::LookAtNetwork);
+        log::limited(
+            log::Level::WARNING,
+            "send",
+            None,
+            format_args!("cannot send to {to}: {}", ErrorText(&error)),
+        );
+    }
+
+    /// How many bytes the kernel has refused so far.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Whether a packet was longer than the interface takes, since this was last asked.
+    pub(crate) fn was_too_long(&mut self) -> bool {
+        std::mem::take(&mut self.too_long)
     }
 }

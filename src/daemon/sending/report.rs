@@ -15,7 +15,7 @@ use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::{DeletionTally, TransferKey};
-use crate::engine::outgoing::Gone;
+use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
@@ -197,6 +197,28 @@ impl Report {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is also sending to {path} on {name}");
+        self.say(shared, vec![Said::Line(0, line)]);
+    }
+
+    /// The MTU of this host's interface has become too small for the blocks: none gets any further.
+    pub(super) fn mtu_lowered(&mut self, shared: &Shared) {
+        let why = "the MTU of this host's interface was lowered during the transfer: send again";
+        self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
+        self.error(shared, ErrorLine::new(Code::Other, why));
+    }
+
+    /// What was sent to all came badly to one target, and was sent to it again.
+    pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
+        let host = &self.hosts[target.index()].report;
+        // With one target, nothing was sent by multicast.
+        let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1);
+        let Some(percent) = percent else { return };
+        let (name, address) = (&host.name, host.address);
+        let line = format!(
+            "warning: {percent} % of the multicast packets did not reach {name} ({address}) and were \
+             sent again: see members -v"
+        );
+        log::notice(format_args!("{line}"));
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
@@ -432,15 +454,15 @@ impl Report {
             [] => String::new(),
             [names @ .., last] if names.len() < 8 => {
                 let names: String = names.iter().map(|name| format!("{name}, ")).collect();
-                format!(", not on {names}{last}")
+                format!(" on {names}{last}")
             }
-            many => format!(", not on {} of them", many.len()),
+            many => format!(" on {} of them", many.len()),
         };
         let Total { hosts, files, bytes, unchanged, deleted, errors, .. } = self.total;
         let took = now.since(self.began).secs_f64();
         let text = format_args!(
-            "transfer {key} to {hosts} hosts: \"{}\" by {}: {result} in {took:.3} s: {files} files, \
-             {bytes} bytes, {unchanged} unchanged, {deleted} deleted, {errors} errors{failed}",
+            "transfer {key} to {hosts} hosts: \"{}\" by {}: {files} files, {bytes} bytes, {unchanged} \
+             unchanged, {deleted} deleted, {errors} errors in {took:.3} s: {result}{failed}",
             self.command,
             self.order.caller(),
         );

@@ -16,12 +16,13 @@ use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
+use crate::fs::before::Missing;
 use crate::fs::found::{FoundEntry, WalkError, WalkItem};
 use crate::fs::listings::{self, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::root::{Dirs, Root};
 use crate::fs::walk::{WalkOptions, Walker};
-use crate::name::Escaped;
+use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Kind, Setup};
 
 /// How many batches may be queued for the sender.
@@ -180,6 +181,9 @@ impl Task {
                     let why = ErrorText(&error);
                     self.error(ErrorLine::here(Escaped(&path), Code::of_io(&error), why));
                 }
+                WalkItem::Missing(path, missing) => {
+                    self.error(missing_line(&path, missing));
+                }
                 WalkItem::Socket(path) => self.note(format!("skip: unix domain socket {path}")),
                 WalkItem::OwnerUnmatch { path, uid, want } => {
                     self.note(format!("skip: owner unmatch {path} ({uid} != {want})"));
@@ -229,6 +233,19 @@ impl Task {
         let lines = vec![said];
         self.shared.control.send(ToControl::Lines { client: self.client, lines });
     }
+}
+
+/// The error line for something that was there before and is missing now.
+pub(super) fn missing_line(path: &RelPath, missing: Missing) -> ErrorLine {
+    let (code, why) = match missing {
+        Missing::Mount => {
+            (Code::NotMounted, "without --force nothing is deleted below what was a mount:")
+        }
+        Missing::Contents => {
+            (Code::EmptySource, "without --force nothing is deleted below what is empty now:")
+        }
+    };
+    ErrorLine::here(path, code, why)
 }
 
 /// The error line for a walk that cannot begin.

@@ -25,12 +25,14 @@ use crate::daemon::shared::Shared;
 use crate::daemon::{clock, keyfile};
 use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::errno::ErrorText;
+use crate::fs::before::Before;
 use crate::fs::disk::{Disk, DiskConfig};
 use crate::fs::root::Root;
 use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
 use crate::seal::{Keyring, Keys};
+use crate::sys::links::LinkEvents;
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Waker, fsat, host, ids, random, unixsock};
@@ -66,6 +68,9 @@ pub(super) fn assemble(
     let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
     let first = root.path().to_owned();
+    // Which mounts there are is known only where there is /proc.
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let before = Before::of_mounts(&first, &mounts);
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
     let no_devices = config.roles.no_devices;
@@ -91,6 +96,7 @@ pub(super) fn assemble(
         opened.net,
         keys.map(Keys::new),
         base,
+        before,
         control_waker.clone(),
         receiver_waker.clone(),
     ));
@@ -120,16 +126,21 @@ pub(super) fn assemble(
         keys: opened.keys,
         confined: confined.said,
     };
+    let mut membership = Membership::new(Arc::clone(&shared), Members::new(members, now), now);
+    if opened.links.is_some() {
+        membership.will_be_told();
+    }
     let control = Control::new(
         Arc::clone(&shared),
         Inputs {
             waker: control_waker,
             signals: opened.signals,
+            links: opened.links,
             tcp: opened.tcp,
             unix: opened.unix,
             owners: opened.owners,
         },
-        Membership::new(Arc::clone(&shared), Members::new(members, now), now),
+        membership,
         settings,
         Door::new(password),
         seed,
@@ -181,6 +192,8 @@ struct Opened {
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
     owners: SocketOwners,
+    /// None: the interfaces are looked at each second.
+    links: Option<LinkEvents>,
     /// The absolute path of the console's Unix socket.
     unix_path: Option<PathBuf>,
     /// The absolute paths of the key files.
@@ -228,7 +241,8 @@ impl Opened {
             None => None,
         };
         let owners = SocketOwners::open();
-        Ok(Opened { signals, pidfile, net, tcp, unix, owners, unix_path, keys })
+        let links = LinkEvents::open().ok();
+        Ok(Opened { signals, pidfile, net, tcp, unix, owners, links, unix_path, keys })
     }
 
     /// The files that are still needed. In a chroot, outside paths do not apply.

@@ -15,7 +15,7 @@ use crate::wire::begin::Offer;
 use crate::wire::feedback::{BatchStatus, State};
 use crate::wire::header::MAX_BLOCK;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::Manifest;
+use crate::wire::manifest::{Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// A decoded manifest is larger than its bytes: how many bytes one of them counts as until the
@@ -87,6 +87,8 @@ pub(super) struct IncomingBatch<H> {
     missing: RangeSet,
     /// What is left out of the commit: set by the first COMMIT, and never changed.
     strikes: Option<Vec<EntryNo>>,
+    /// How many of its regular files are as they were sent, or would be, once it is done.
+    pub(super) files: u64,
     /// What its manifest takes of the budget, in bytes.
     reserved: usize,
     /// What its body takes of the budget, in bytes.
@@ -104,6 +106,7 @@ impl<H> IncomingBatch<H> {
             needs: Vec::new(),
             missing: RangeSet::new(),
             strikes: None,
+            files: 0,
             reserved: 0,
             reserved_body: 0,
             gaps_paid: 0,
@@ -210,11 +213,13 @@ impl<H> IncomingBatch<H> {
         if !matches!(self.stage, Stage::Planning) {
             return false;
         }
-        self.needs = needs;
         if !commits {
+            self.count_files(|at| matches!(needs.get(at), None | Some(Need::Failed(_))));
+            self.needs = needs;
             self.finish(shared, Vec::new());
             return true;
         }
+        self.needs = needs;
         self.missing = self.needed(&[]);
         self.stage = Stage::Body(file.map_or(Content::Nothing, Content::File));
         if let Some(strikes) = self.strikes.take() {
@@ -398,11 +403,20 @@ impl<H> IncomingBatch<H> {
         self.strikes.is_some()
     }
 
+    /// Counts its regular files that are not among these.
+    fn count_files(&mut self, is_failed: impl Fn(usize) -> bool) {
+        let Some(Plan { manifest, .. }) = &self.plan else { return };
+        let is_file = |at: usize| matches!(manifest.entries[at].kind, Kind::File { .. });
+        let files = (0..manifest.entries.len()).filter(|&at| is_file(at) && !is_failed(at));
+        self.files = files.count() as u64;
+    }
+
     /// The disk has committed it. False if nobody has asked the disk.
     pub(super) fn committed(&mut self, shared: &mut Shared, outcomes: Vec<Outcome>) -> bool {
         if !matches!(self.stage, Stage::Committing) {
             return false;
         }
+        self.count_files(|at| matches!(outcomes.get(at), None | Some(Outcome::Failed(_))));
         // The outcomes say it all.
         self.needs = Vec::new();
         self.finish(shared, outcomes);

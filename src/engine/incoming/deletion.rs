@@ -93,6 +93,17 @@ impl Deletion {
         }
     }
 
+    /// Whether something that only this target has was to be deleted, and is not.
+    pub(super) fn is_left(&self, mode: Mode) -> bool {
+        let deletes = mode.spools() && !mode.changes_nothing();
+        deletes
+            && match self.stage {
+                Stage::Untouched | Stage::Counting | Stage::Deleting(_) => true,
+                Stage::Counted(tally) => tally.spooled > 0,
+                Stage::Deleted { .. } => false,
+            }
+    }
+
     /// The disk has done one of these jobs; what is to be said of it in a block of `block` bytes.
     pub(super) fn done(&mut self, block: u16, report: Deleted) -> Deleted {
         match (report, self.stage) {

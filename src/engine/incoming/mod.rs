@@ -22,4 +22,4 @@ mod testing;
 
 pub use budget::BEYOND;
 pub use reception::{MAX_TRANSFERS, Reception};
-pub use types::{AbortReason, Config, Event, Outbound, Place, SILENCE};
+pub use types::{AbortReason, Arrived, Config, Event, Outbound, Place, SILENCE};

@@ -3,16 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 
-use super::claim::Claim;
+use super::claim::{Claim, Conflict};
 use super::closed::{ClosedTransfers, Ending};
 use super::shared::Shared;
 use super::transfer::{IncomingTransfer, Refusal};
-use super::types::{AbortReason, Config, Event, Outbound, Place, SILENCE};
+use super::types::{AbortReason, Arrived, Config, Event, Outbound, Place, SILENCE};
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::ids::{BatchNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::wire::begin::Begin;
+use crate::wire::begin::{Begin, End};
 use crate::wire::feedback::{Deleted, Feedback, Verdict};
 use crate::wire::header::{Header, MIN_BLOCK, PacketKind};
 use crate::wire::outcome::Reason;
@@ -71,8 +71,12 @@ impl<H> Reception<H> {
             }
             PacketKind::Commit => transfer.commit(&mut self.shared, header.batch, payload),
             PacketKind::Delete => transfer.delete(&mut self.shared, now, payload),
-            PacketKind::End => self.close(now, at, None),
-            PacketKind::Abort => self.close(now, at, Some(AbortReason::Sender)),
+            PacketKind::End => {
+                let Ok(end) = End::parse(payload) else { return };
+                let arrived = transfer.arrived(header.batch, end);
+                self.close(now, at, Ok(arrived));
+            }
+            PacketKind::Abort => self.close(now, at, Err(AbortReason::Sender)),
             _ => {}
         }
     }
@@ -81,20 +85,38 @@ impl<H> Reception<H> {
         let key = self.transfers[at].key;
         let first = self.is_first(key);
         let others = match header.batch {
-            BatchNo::FIRST => self.others(key),
+            BatchNo::FIRST => self.others(now, key),
             _ => Vec::new(),
         };
         let transfer = &mut self.transfers[at];
         if let Err(Refusal { reason, what }) =
             transfer.offer(&mut self.shared, first, header, payload, &others)
         {
-            self.refuse(now, key, reason, what);
+            return self.refuse(now, key, reason, what);
+        }
+        if header.batch == BatchNo::FIRST {
+            self.bury_dead(now, key);
         }
     }
 
-    /// What the open transfers but this one are about.
-    fn others(&self, key: TransferKey) -> Vec<Claim> {
-        self.transfers.iter().filter(|t| t.key != key).filter_map(|t| t.claim.clone()).collect()
+    /// What the open transfers of live senders, but this one, are about.
+    fn others(&self, now: Time, key: TransferKey) -> Vec<Claim> {
+        let others = self.transfers.iter().filter(|t| t.key != key && !t.is_dead(now));
+        others.filter_map(|t| t.claim.clone()).collect()
+    }
+
+    /// Closes the transfers of dead senders whose path this one has taken.
+    fn bury_dead(&mut self, now: Time, key: TransferKey) {
+        let claim = self.position(key).and_then(|at| self.transfers[at].claim.clone());
+        let Some(claim) = claim else { return };
+        let in_the_way = |t: &IncomingTransfer<H>| {
+            let held =
+                t.claim.as_ref().and_then(|other| claim.conflict(std::slice::from_ref(other)));
+            t.key != key && t.is_dead(now) && matches!(held, Some(Conflict::Held(_)))
+        };
+        while let Some(at) = self.transfers.iter().position(in_the_way) {
+            self.close(now, at, Err(AbortReason::Silence));
+        }
     }
 
     /// A block of a body has come, `len` bytes long: where does it go?
@@ -166,7 +188,7 @@ impl<H> Reception<H> {
     /// A member has left, or has been replaced by its next life.
     pub fn member_gone(&mut self, now: Time, node: NodeId) {
         while let Some(at) = self.transfers.iter().position(|t| t.key.node == node) {
-            self.close(now, at, Some(AbortReason::Left));
+            self.close(now, at, Err(AbortReason::Left));
         }
         self.closed.member_gone(now, node);
     }
@@ -176,14 +198,14 @@ impl<H> Reception<H> {
     pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: TransferNo) {
         let over = |t: &IncomingTransfer<H>| t.key.node == node && t.key.number.is_before(oldest);
         while let Some(at) = self.transfers.iter().position(over) {
-            self.close(now, at, Some(AbortReason::Sender));
+            self.close(now, at, Err(AbortReason::Sender));
         }
     }
 
     /// A deadline has passed.
     pub fn timeout(&mut self, now: Time) {
         while let Some(at) = self.transfers.iter().position(|t| now >= t.heard + SILENCE) {
-            self.close(now, at, Some(AbortReason::Silence));
+            self.close(now, at, Err(AbortReason::Silence));
         }
         self.closed.timeout(now);
     }
@@ -314,25 +336,25 @@ impl<H> Reception<H> {
         let Some(at) = self.position(key) else { return };
         let from = self.transfers[at].from;
         let verdict = Verdict::Refused { reason, path };
-        self.close(now, at, Some(AbortReason::Failed(reason)));
+        self.close(now, at, Err(AbortReason::Failed(reason)));
         self.closed.set_refused(key, verdict.clone());
         self.verdict(from, key, verdict);
     }
 
-    /// Closes a transfer: complete, or early for this reason.
-    fn close(&mut self, now: Time, at: usize, reason: Option<AbortReason>) {
+    /// Closes a transfer: at its end, or early for this reason.
+    fn close(&mut self, now: Time, at: usize, how: Result<Arrived, AbortReason>) {
         let transfer = self.transfers.remove(at);
         let key = transfer.key;
         // The disk may still have its memory, and gives it back with `DiskAnswer::Closed`.
         *self.closing.entry(key).or_default() += transfer.memory();
-        self.shared.jobs.push_back(DiskJob::Close { key, aborted: reason.is_some() });
+        self.shared.jobs.push_back(DiskJob::Close { key, aborted: how.is_err() });
         self.closed.add(now, key);
-        if matches!(reason, None | Some(AbortReason::Sender)) {
+        if matches!(how, Ok(_) | Err(AbortReason::Sender)) {
             self.say(transfer.from, key, Feedback::Ended);
         }
-        self.events.push_back(match reason {
-            None => Event::Ended(key),
-            Some(reason) => Event::Aborted(key, reason),
+        self.events.push_back(match how {
+            Ok(arrived) => Event::Ended(key, arrived),
+            Err(reason) => Event::Aborted(key, reason),
         });
         self.readmit(now);
     }

@@ -10,11 +10,11 @@ use super::deletion::{Deletion, Reaction};
 use super::progress::Progress;
 use super::replies::{Replies, Reply};
 use super::shared::Shared;
-use super::types::{Outbound, Place};
+use super::types::{Arrived, Outbound, Place};
 use crate::engine::disk_job::{Body, DiskJob, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TargetNo};
-use crate::time::Time;
-use crate::wire::begin::{Begin, Commit, Delete, Offer};
+use crate::time::{Span, Time};
+use crate::wire::begin::{Begin, Commit, Delete, End, Offer};
 use crate::wire::feedback::{Deleted, Feedback, MAX_OPEN, Status, Verdict};
 use crate::wire::header::Header;
 use crate::wire::layout::Layout;
@@ -36,6 +36,8 @@ struct Terms {
     /// How many bytes of payload a packet carries.
     block: u16,
     mode: Mode,
+    /// A sender that is silent for so long does not hold its path any more.
+    timeout: Span,
 }
 
 /// Why a transfer cannot go on here.
@@ -57,6 +59,8 @@ pub(super) struct IncomingTransfer<H> {
     progress: Progress,
     deletion: Deletion,
     replies: Replies,
+    /// How many regular files are as they were sent, or would be.
+    files: u64,
 }
 
 impl<H> IncomingTransfer<H> {
@@ -68,16 +72,18 @@ impl<H> IncomingTransfer<H> {
         begin: &Begin,
     ) -> Self {
         let Begin { total, block, mode, .. } = *begin;
+        let timeout = Span::from_secs(begin.timeout.into());
         IncomingTransfer {
             key,
             from,
             heard: now,
             claim: None,
-            terms: Terms { target, total, block, mode },
+            terms: Terms { target, total, block, mode, timeout },
             batches: Batches::new(key.node),
             progress: Progress::new(total),
             deletion: Deletion::default(),
             replies: Replies::default(),
+            files: 0,
         }
     }
 
@@ -85,6 +91,12 @@ impl<H> IncomingTransfer<H> {
     pub(super) fn begin(&mut self, now: Time) {
         self.heard = now;
         self.replies.accept(self.progress.accept_at(now));
+    }
+
+    /// Whether its sender has been silent for so long that it is taken for dead where another one wants
+    /// the path: it says something each second, whatever it waits for.
+    pub(super) fn is_dead(&self, now: Time) -> bool {
+        now >= self.heard + self.terms.timeout
     }
 
     pub(super) fn path(&self, batch: BatchNo, entry: EntryNo) -> Option<Vec<u8>> {
@@ -171,6 +183,7 @@ impl<H> IncomingTransfer<H> {
         let commits = !self.terms.mode.changes_nothing();
         let Some(batch) = self.batches.get_mut(number) else { return };
         if batch.planned(shared, needs, file, commits) {
+            self.files += batch.files;
             self.replies.need(number, self.progress.soon(shared, now));
             self.stage_if_whole(shared, number);
         }
@@ -273,6 +286,7 @@ impl<H> IncomingTransfer<H> {
     ) {
         let Some(batch) = self.batches.get_mut(number) else { return };
         if batch.committed(shared, outcomes) {
+            self.files += batch.files;
             self.replies.done(number, self.progress.soon(shared, now));
             self.commit_next(shared);
         }
@@ -342,6 +356,17 @@ impl<H> IncomingTransfer<H> {
     pub(super) fn deletion_done(&mut self, shared: &mut Shared, now: Time, report: Deleted) {
         let report = self.deletion.done(self.terms.block, report);
         self.replies.ready(self.progress.soon(shared, now), Feedback::Deleted(report));
+    }
+
+    /// END has come: what there is here.
+    pub(super) fn arrived(&self, last: BatchNo, end: End) -> Arrived {
+        let unfinished = self.batches.lowest_open() <= last;
+        Arrived {
+            files: end.files,
+            missing: end.files.saturating_sub(self.files),
+            unfinished,
+            undeleted: self.deletion.is_left(self.terms.mode),
+        }
     }
 
     fn status_soon(&mut self, shared: &mut Shared, now: Time) {

@@ -54,10 +54,50 @@ pub enum Place<'a, H> {
 pub enum Event {
     /// A transfer began.
     Opened(TransferKey),
-    /// A transfer is complete here.
-    Ended(TransferKey),
+    /// A transfer has come to its end, with this here.
+    Ended(TransferKey, Arrived),
     /// A transfer ended early.
     Aborted(TransferKey, AbortReason),
+}
+
+/// What there is of a transfer when its sender says that it is over. The sender may have gone on
+/// without this target.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Arrived {
+    /// How many regular files it had.
+    pub files: u64,
+    /// How many of them are not as they were sent.
+    pub missing: u64,
+    /// Some batch is not done here.
+    pub unfinished: bool,
+    /// What only this host has was to be deleted, and is still there.
+    pub undeleted: bool,
+}
+
+impl Arrived {
+    /// Whether anything is not as it was sent.
+    pub fn is_incomplete(&self) -> bool {
+        self.missing > 0 || self.unfinished || self.undeleted
+    }
+}
+
+impl fmt::Display for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Arrived { files, missing, unfinished, undeleted } = *self;
+        let mut parts = Vec::new();
+        if missing > 0 {
+            parts.push(format!("{missing} of {files} files are not as sent"));
+        } else if unfinished {
+            parts.push("something other than its files is not as sent".to_owned());
+        }
+        if undeleted {
+            parts.push("what was to be deleted is still there".to_owned());
+        }
+        match parts.as_slice() {
+            [] => f.write_str("complete"),
+            parts => write!(f, "incomplete: {}", parts.join(", and ")),
+        }
+    }
 }
 
 /// Why a transfer ended early.

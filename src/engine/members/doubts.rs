@@ -9,7 +9,7 @@ use crate::time::{Span, Time};
 /// A member that does not answer so many questions is out...
 pub(super) const QUESTIONS: u32 = 3;
 /// ...when so much time has passed since the last of them.
-const PATIENCE: Span = Span::from_millis(200);
+const PATIENCE: Span = Span::from_millis(100);
 /// A transfer that begins waits so long for the answer, but no longer: questions may be late.
 const SETTLE: Span = Span::from_millis(500);
 /// A member that has answered is not asked again for so long.
@@ -107,8 +107,8 @@ mod tests {
             assert_eq!(doubts.out(at(9_000)), []);
             doubts.asked(at(100 * question), NODE);
         }
-        assert_eq!(doubts.poll_timeout(), Some(at(400)));
-        assert_eq!((doubts.out(at(399)), doubts.out(at(400))), (vec![], vec![NODE]));
+        assert_eq!(doubts.poll_timeout(), Some(at(300)));
+        assert_eq!((doubts.out(at(299)), doubts.out(at(300))), (vec![], vec![NODE]));
         doubts.forget(NODE);
         assert_eq!((doubts.out(at(400)), doubts.settles()), (vec![], None));
         // Nobody is in doubt of whom nothing was said.

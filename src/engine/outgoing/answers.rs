@@ -114,7 +114,8 @@ impl Outgoing {
             self.measure(now, at, status);
         }
         self.polling.answered(at, status.poll);
-        let missed = self.sending.status(at, self.targets[at].presence(), status);
+        let target = &mut self.targets[at];
+        let missed = self.sending.status(now, at, target.presence(), status, &mut target.misses);
         self.count_misses(now, at, missed);
         self.end_round(now);
     }

@@ -30,11 +30,13 @@ pub(super) struct Batches {
     /// The number of the first.
     first: BatchNo,
     list: VecDeque<OutgoingBatch>,
+    /// How many regular files all had that were ever here.
+    files: u64,
 }
 
 impl Batches {
     pub(super) fn new() -> Self {
-        Batches { first: BatchNo::FIRST, list: VecDeque::new() }
+        Batches { first: BatchNo::FIRST, list: VecDeque::new(), files: 0 }
     }
 
     /// The lowest batch that is not done everywhere, or the next to come.
@@ -63,15 +65,21 @@ impl Batches {
         self.first.onwards().zip(&self.list)
     }
 
+    /// The last batch that there was, and how many regular files all had, for END.
+    pub(super) fn total(&self) -> (BatchNo, u64) {
+        (self.end().previous(), self.files)
+    }
+
     /// Whether another may come, if `parallel` may be on their way at once.
     pub(super) fn have_room(&self, parallel: usize) -> bool {
         let open = self.list.iter().filter(|batch| batch.awaited().done > 0).count();
         open < parallel && self.list.len() < MAX_KEPT
     }
 
-    /// Takes the next batch; gives its number.
-    pub(super) fn push(&mut self, batch: OutgoingBatch) -> BatchNo {
+    /// Takes the next batch, with so many regular files; gives its number.
+    pub(super) fn push(&mut self, batch: OutgoingBatch, files: u64) -> BatchNo {
         let number = self.end();
+        self.files += files;
         self.list.push_back(batch);
         number
     }
@@ -229,7 +237,7 @@ mod tests {
     fn of_sizes(sizes: &[u64], targets: &Targets) -> Batches {
         let mut batches = Batches::new();
         for &size in sizes {
-            batches.push(batch::of_file(size, BLOCK, targets));
+            batches.push(batch::of_file(size, BLOCK, targets), 1);
         }
         batches
     }

@@ -42,6 +42,11 @@ impl Closing {
         }
     }
 
+    /// Whether everything is done.
+    pub(super) fn is_end(&self) -> bool {
+        self.ending == Ending::End
+    }
+
     /// A target confirms it.
     pub(super) fn confirm(&mut self, target: TargetNo) {
         self.confirmed.insert(target);

@@ -28,6 +28,8 @@ pub(super) fn begins(
             mode: config.mode,
             block: config.block,
             oldest: config.oldest,
+            // Rounded up: it is held for no shorter than the others are waited for.
+            timeout: u16::try_from(config.timeout.micros().div_ceil(1_000_000)).unwrap_or(u16::MAX),
             total: targets.len() as u16,
             first: TargetNo::of(first),
             targets: named.collect(),

@@ -5,11 +5,15 @@ use crate::time::{Span, Time};
 
 /// Samples over fewer blocks than this say too little.
 const SAMPLE_BLOCKS: u32 = 8;
+/// Fewer lost blocks than this are nobody's trouble.
+const MANY_LOST: u64 = 100;
 
 /// What a sender has seen of a target.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Stats {
-    /// Blocks sent to all that did not come.
+    /// Blocks sent to all, as far as it has said how many of them came.
+    pub sent: u64,
+    /// Those of them that did not come.
     pub lost: u64,
     /// Blocks that were sent again for it.
     pub repairs: u64,
@@ -17,6 +21,15 @@ pub struct Stats {
     pub round_trip: Option<Span>,
     /// In how many rounds it was the slowest.
     pub slowest: u64,
+}
+
+impl Stats {
+    /// How many of a hundred blocks that were sent to all did not come, if that is so many of so many
+    /// that something is wrong with multicast to this target.
+    pub fn loses_multicast(&self) -> Option<u64> {
+        let many = self.lost >= MANY_LOST && self.lost >= self.sent / 4;
+        many.then(|| self.lost * 100 / self.sent.max(1))
+    }
 }
 
 /// How many blocks a target had received when so many had been sent to all.
@@ -51,6 +64,7 @@ impl Measure {
         let took = new.at.since(old.at);
         if sent >= SAMPLE_BLOCKS && took > Span::ZERO {
             let lost = sent.saturating_sub(received);
+            self.stats.sent += u64::from(sent);
             self.stats.lost += u64::from(lost);
             self.loss.lost = self.loss.lost.saturating_add(lost);
             self.loss.sent = self.loss.sent.saturating_add(sent);
@@ -116,6 +130,16 @@ mod tests {
 
     fn sample(received: u32, sent: u32, millis: u64) -> Sample {
         Sample { received, sent, at: Time::from_micros(millis * 1_000) }
+    }
+
+    #[test]
+    fn much_that_is_lost_is_told_and_little_is_not() {
+        let of = |sent, lost| Stats { sent, lost, ..Stats::default() }.loses_multicast();
+        assert_eq!(
+            [of(400, 100), of(400, 400), of(100_000, 40_000)],
+            [Some(25), Some(100), Some(40)]
+        );
+        assert_eq!([of(0, 0), of(99, 99), of(404, 100), of(100_000, 20_000)], [None; 4]);
     }
 
     #[test]

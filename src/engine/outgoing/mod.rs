@@ -56,8 +56,10 @@ use std::sync::Arc;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::Time;
+use crate::wire::begin::End;
 use crate::wire::header::PacketKind;
 use crate::wire::layout::Layout;
+use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;
 use crate::wire::poll::Poll;
 
@@ -137,18 +139,12 @@ impl Outgoing {
             && self.sending.batches.have_room(self.config.parallel)
     }
 
-    /// Hands in the next batch: its manifest as bytes, how many entries it has and where their bytes
-    /// are. Gives its number.
-    pub fn batch(
-        &mut self,
-        now: Time,
-        manifest: Arc<[u8]>,
-        entries: usize,
-        layout: Arc<Layout>,
-    ) -> BatchNo {
-        let block = self.config.block;
-        let batch = OutgoingBatch::new(manifest, entries, layout, block, &self.targets);
-        let number = self.sending.batches.push(batch);
+    /// Hands in the next batch: its manifest, and where the bytes of its files are. Gives its number.
+    pub fn batch(&mut self, now: Time, manifest: &Manifest, layout: Arc<Layout>) -> BatchNo {
+        let (bytes, entries, block) =
+            (manifest.emit().into(), manifest.entries.len(), self.config.block);
+        let batch = OutgoingBatch::new(bytes, entries, layout, block, &self.targets);
+        let number = self.sending.batches.push(batch, manifest.files());
         self.polling.be_impatient();
         self.advance(now);
         number
@@ -244,7 +240,7 @@ impl Outgoing {
     }
 
     /// What each target's line shows: lost blocks, repairs asked for, round trip, times slowest.
-    pub fn target_stats(&self) -> impl Iterator<Item = (NodeId, Stats)> + '_ {
+    pub fn target_stats(&self) -> impl Iterator<Item = (TargetNo, NodeId, Stats)> + '_ {
         self.targets.stats()
     }
 
@@ -397,8 +393,15 @@ impl Outgoing {
     fn say_closing(&mut self, now: Time) {
         let Phase::Closing(closing) = &mut self.phase else { return };
         self.polling.asked(now);
+        let mut header = self.outbox.header(closing.kind());
+        let mut payload = Vec::new();
+        if closing.is_end() {
+            let (last, files) = self.sending.batches.total();
+            header.batch = last;
+            payload = End { files }.emit();
+        }
         for to in closing.say(&self.targets) {
-            self.outbox.send(to, closing.kind(), Vec::new());
+            self.outbox.packet(to, header, payload.clone());
         }
     }
 

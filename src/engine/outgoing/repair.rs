@@ -16,6 +16,10 @@ const MAX_WAIT: Span = Span::from_millis(2);
 const FRUITLESS: u32 = 10;
 /// And for how long that must have gone on.
 const FRUITLESS_FOR: Span = Span::from_secs(2);
+/// Where nothing arrives, one block is tried so long after the last one, and then twice as long.
+const FIRST_PAUSE: Span = Span::from_millis(10);
+/// The longest such pause.
+const LAST_PAUSE: Span = Span::from_millis(200);
 
 /// The stream that a block belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -169,18 +173,49 @@ pub(super) struct Misses {
     first: Option<Block>,
     fruitless: u32,
     since: Time,
+    /// How many blocks had reached it by its last answer.
+    received: u32,
+    /// When one block may be tried again, and how long after that the next one.
+    try_at: Time,
+    pause: Span,
+}
+
+/// What of that which a target misses is sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ask {
+    All,
+    /// All of it was sent again, and nothing has arrived: perhaps nothing ever will, and it must not
+    /// cost more than a block now and then to find out.
+    First,
+    Nothing,
 }
 
 impl Misses {
     pub(super) fn new(now: Time) -> Self {
-        Misses { first: None, fruitless: 0, since: now }
+        let (received, try_at, pause) = (0, now, FIRST_PAUSE);
+        Misses { first: None, fruitless: 0, since: now, received, try_at, pause }
+    }
+
+    /// An answer names the block that it misses first, and how many blocks have come.
+    pub(super) fn ask(&mut self, now: Time, first: Option<Block>, received: u32) -> Ask {
+        let stands_still = first.is_some() && first == self.first && received == self.received;
+        self.received = received;
+        if !stands_still {
+            return Ask::All;
+        }
+        if now < self.try_at {
+            return Ask::Nothing;
+        }
+        self.try_at = now + self.pause;
+        self.pause = (self.pause * 2).at_most(LAST_PAUSE);
+        Ask::First
     }
 
     /// An answer names the block that it misses first, and asks for so many in all. Whether that
     /// block has been sent often enough to say that none reaches it.
     pub(super) fn count(&mut self, now: Time, first: Option<Block>, asked: u32) -> bool {
         if first.is_none() || first != self.first {
-            *self = Misses { first, fruitless: 0, since: now };
+            *self = Misses { first, received: self.received, ..Misses::new(now) };
         } else if asked > 0 {
             self.fruitless += 1;
             return self.fruitless > FRUITLESS && now >= self.since + FRUITLESS_FOR;
@@ -200,6 +235,36 @@ mod tests {
 
     fn ask(repairs: &mut Repairs, target: TargetNo, poll: PollNo, missing: &[BlockRange]) -> u32 {
         repairs.ask(target, poll, BatchNo::FIRST, Stream::Data, missing)
+    }
+
+    #[test]
+    fn where_nothing_arrives_less_and_less_is_sent() {
+        let start = Time::from_micros(1_000_000);
+        let at = |millis| start + Span::from_millis(millis);
+        let first = |number| {
+            let number = BlockNo::new(number);
+            Some(Block { batch: BatchNo::FIRST, stream: Stream::Data, number })
+        };
+        let mut misses = Misses::new(start);
+        let mut ask = |millis, number, received| {
+            let ask = misses.ask(at(millis), first(number), received);
+            let given_up = misses.count(at(millis), first(number), u32::from(ask != Ask::Nothing));
+            (ask, given_up)
+        };
+        assert_eq!(ask(0, 0, 5), (Ask::All, false));
+        assert_eq!(ask(1, 0, 5), (Ask::First, false));
+        assert_eq!(ask(2, 0, 5), (Ask::Nothing, false));
+        assert_eq!(ask(11, 0, 5), (Ask::First, false));
+        assert_eq!(ask(30, 0, 5), (Ask::Nothing, false));
+        // Something has come, of whatever kind.
+        assert_eq!(ask(31, 0, 6), (Ask::All, false));
+        assert_eq!(ask(32, 4, 6), (Ask::All, false));
+        // Nothing more comes: some dozen blocks are tried before it is given up.
+        let tried: Vec<_> = (33..5_000).map(|millis| ask(millis, 4, 6)).collect();
+        let end = tried.iter().position(|(_, given_up)| *given_up).unwrap();
+        let count = tried[..end].iter().filter(|(ask, _)| *ask == Ask::First).count();
+        assert!((8..=15).contains(&count) && (1_990..2_600).contains(&end), "{count} in {end} ms");
+        assert!(tried[..end].iter().all(|(ask, _)| *ask != Ask::All));
     }
 
     #[test]

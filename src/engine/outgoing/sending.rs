@@ -2,7 +2,7 @@
 
 use super::batches::Batches;
 use super::flow::{Flow, Limits};
-use super::repair::{Block, Repairs, Run, Stream, Who};
+use super::repair::{Ask, Block, Misses, Repairs, Run, Stream, Who};
 use super::target::Presence;
 use crate::ids::{BatchNo, BlockRange, PollNo, TargetNo};
 use crate::time::Time;
@@ -115,8 +115,16 @@ impl Sending {
     }
 
     /// A target's STATUS says how far it is with each batch, and what it misses.
-    pub(super) fn status(&mut self, at: TargetNo, presence: Presence, status: &Status) -> Missed {
+    pub(super) fn status(
+        &mut self,
+        now: Time,
+        at: TargetNo,
+        presence: Presence,
+        status: &Status,
+        misses: &mut Misses,
+    ) -> Missed {
         let mut missed = Missed { first: None, again: 0 };
+        let mut lists = Vec::new();
         for (batch, said) in status.first.onwards().zip(&status.batches) {
             let Some(known) = self.batches.get_mut(batch) else { continue };
             let Some((stream, sent)) = known.status(at, presence, said.state) else { continue };
@@ -124,7 +132,18 @@ impl Sending {
             let missing: Vec<BlockRange> = ranges.filter(|range| !range.is_empty()).collect();
             let first = missing.first().map(|range| Block { batch, stream, number: range.start });
             missed.first = missed.first.or(first);
-            missed.again += self.repairs.ask(at, status.poll, batch, stream, &missing);
+            lists.push((batch, stream, missing));
+        }
+        let ask = misses.ask(now, missed.first, status.received);
+        for (batch, stream, missing) in lists {
+            let wanted = match (ask, missed.first) {
+                (Ask::All, _) => missing,
+                (Ask::First, Some(first)) if (first.batch, first.stream) == (batch, stream) => {
+                    vec![BlockRange::one(first.number)]
+                }
+                _ => continue,
+            };
+            missed.again += self.repairs.ask(at, status.poll, batch, stream, &wanted);
         }
         self.batches.passed(at, presence, status.first);
         missed
@@ -164,7 +183,7 @@ mod tests {
 
     fn one_file(size: u64, targets: &Targets, dry_run: bool) -> Sending {
         let mut sending = Sending::new(BLOCK, dry_run);
-        sending.batches.push(batch::of_file(size, BLOCK, targets));
+        sending.batches.push(batch::of_file(size, BLOCK, targets), 1);
         sending
     }
 
@@ -196,7 +215,8 @@ mod tests {
             first: FIRST,
             batches: vec![BatchStatus { state: State::Body, missing: vec![missing] }],
         };
-        sending.status(target, Presence::Active, &status)
+        let mut misses = Misses::new(Time::ZERO);
+        sending.status(Time::ZERO, target, Presence::Active, &status, &mut misses)
     }
 
     #[test]

@@ -244,8 +244,8 @@ impl Targets {
     }
 
     /// What there is to show of each target.
-    pub(super) fn stats(&self) -> impl Iterator<Item = (NodeId, Stats)> + '_ {
-        self.list.iter().map(|target| (target.node, target.measure.stats()))
+    pub(super) fn stats(&self) -> impl Iterator<Item = (TargetNo, NodeId, Stats)> + '_ {
+        self.iter().map(|(at, target)| (at, target.node, target.measure.stats()))
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
         }
         let round = targets.end_round(Span::from_millis(3), true);
         assert_eq!((round.rate, round.loss.lost), (Some(50_000.0), 50));
-        assert_eq!(targets.stats().map(|(_, stats)| stats.slowest).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(targets.stats().map(|(.., stats)| stats.slowest).collect::<Vec<_>>(), [1, 0]);
         assert_eq!(targets.end_round(Span::ZERO, false).rate, None);
     }
 }

@@ -52,7 +52,7 @@ impl Driver {
         let entries = vec![entry("d", Kind::Open), file];
         let manifest = Manifest { entries, ..Manifest::default() };
         let layout = Arc::new(Layout::new(&manifest, BLOCK.into()).unwrap());
-        self.outgoing.batch(self.now, manifest.emit().into(), 2, layout)
+        self.outgoing.batch(self.now, &manifest, layout)
     }
 
     /// All events that there are; of what is needed only where nothing else tells what a target said.

@@ -124,6 +124,7 @@ fn a_late_begin_opens_nothing_again() {
         mode: Mode::SEND,
         block: 1_424,
         oldest: TransferNo::new(1),
+        timeout: 10,
         total: 3,
         first: TargetNo::ZERO,
         targets: sim.targets.iter().map(|target| target.node()).collect(),

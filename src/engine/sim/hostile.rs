@@ -178,6 +178,7 @@ fn begin(reception: &mut Reception<()>, from: Who, number: u32) {
         mode: Mode::SEND,
         block: 8_192,
         oldest: TransferNo::ZERO,
+        timeout: 10,
         total: 1,
         first: TargetNo::ZERO,
         targets: vec![NodeId(1)],
@@ -318,6 +319,7 @@ fn numbers_far_ahead_close_nothing_that_is_yet_to_come() {
             mode: Mode::SEND,
             block: 8_192,
             oldest: TransferNo::new(oldest),
+            timeout: 10,
             total: 1,
             first: TargetNo::ZERO,
             targets: vec![NodeId(1)],
@@ -381,8 +383,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
     };
     let mut outgoing = Outgoing::new(config, now);
     for manifest in small_tree(1) {
-        let bytes: Arc<[u8]> = manifest.emit().into();
-        outgoing.batch(now, bytes, manifest.entries.len(), layout(&manifest));
+        outgoing.batch(now, &manifest, layout(&manifest));
     }
     for at in 0..50_000 {
         let now = now + Span::from_micros(at);

@@ -206,8 +206,7 @@ impl Sender {
         self.next_input += 1;
         let manifest = Arc::new(manifest.clone());
         let layout = Arc::new(Layout::new(&manifest, self.block.into()).unwrap());
-        let bytes: Arc<[u8]> = manifest.emit().into();
-        let number = outgoing.batch(now, bytes, manifest.entries.len(), Arc::clone(&layout));
+        let number = outgoing.batch(now, &manifest, Arc::clone(&layout));
         let source = Rc::new(Source { manifest, layout });
         self.open.push(Open { number, source, body: None, sent: 0 });
         true

@@ -20,6 +20,7 @@ fn said(items: &[WalkItem]) -> Vec<String> {
         WalkItem::Failed { path, error } => {
             format!("{} {:?}", String::from_utf8_lossy(path), error.raw_os_error())
         }
+        WalkItem::Missing(path, missing) => format!("missing {missing:?} {path}"),
         WalkItem::Socket(path) => format!("socket {path}"),
         WalkItem::OwnerUnmatch { path, uid, want } => format!("{path} {uid} != {want}"),
     });

@@ -122,7 +122,7 @@ impl World {
                     self.now,
                     address(NodeId(2)),
                     &header(kind, key(input), BatchNo::ZERO, BlockNo::ZERO),
-                    &[],
+                    &[9],
                 );
             }
             15 => {
@@ -170,6 +170,7 @@ impl World {
             mode: Mode::SEND,
             block: [480, 1_424, 8_192][input.below(3) as usize],
             oldest: TransferNo::new([0, input.number()][usize::from(input.below(8) == 0)]),
+            timeout: 10,
             total: 1 + [0, 0, 2, 300][input.below(4) as usize],
             first: TargetNo::ZERO,
             targets: vec![ME],

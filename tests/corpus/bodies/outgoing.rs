@@ -11,7 +11,7 @@ use makuosan::engine::outgoing::{Config, Event, Outgoing, Transmit};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
 use makuosan::time::{Span, Time};
-use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
+use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer};
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, MAX_OPEN, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::layout::Layout;
@@ -145,7 +145,7 @@ impl World {
         let Some(layout) = layout.filter(|_| self.outgoing.wants_batch()) else { return };
         let (layout, entries) = (Arc::new(layout), manifest.entries.len());
         self.batches.push((Arc::clone(&layout), entries as u16));
-        let number = self.outgoing.batch(self.now, bytes.into(), entries, layout);
+        let number = self.outgoing.batch(self.now, &manifest, layout);
         assert_eq!(number, BatchNo::ZERO.after(self.batches.len()));
     }
 
@@ -319,7 +319,8 @@ impl World {
                     }
                     PacketKind::Commit => Commit::parse(payload).is_ok(),
                     PacketKind::Delete => Delete::parse(payload).is_ok(),
-                    PacketKind::End | PacketKind::Abort => payload.is_empty(),
+                    PacketKind::End => End::parse(payload).is_ok(),
+                    PacketKind::Abort => payload.is_empty(),
                     _ => false,
                 };
                 assert!(fine, "{header:?} {payload:?}");

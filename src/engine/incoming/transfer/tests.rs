@@ -21,6 +21,7 @@ fn transfer(mode: Mode) -> Transfer {
         mode,
         block: 480,
         oldest: TransferNo::ZERO,
+        timeout: 10,
         total: 2,
         first: TargetNo::ZERO,
         targets: vec![NodeId(1), NodeId(2)],
