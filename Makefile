@@ -23,6 +23,8 @@ DESTDIR =
 CARGO = cargo
 CARGOFLAGS = --locked
 INSTALL = install
+# Of what is installed, not of what is built; ":" for none.
+STRIP = strip
 
 # Where cargo puts what it builds.
 BUILT = $${CARGO_TARGET_DIR:-target}/release
@@ -61,6 +63,7 @@ install:
 	$(INSTALL) -d "$(DESTDIR)$(MANDIR)/ja/man1" "$(DESTDIR)$(MANDIR)/ja/man8"
 	$(INSTALL) -m 755 "$(BUILT)/makuosan" "$(DESTDIR)$(SBINDIR)"
 	$(INSTALL) -m 755 "$(BUILT)/msync" "$(DESTDIR)$(BINDIR)"
+	$(STRIP) "$(DESTDIR)$(SBINDIR)/makuosan" "$(DESTDIR)$(BINDIR)/msync"
 	$(INSTALL) -m 644 $(MAN1) "$(DESTDIR)$(MANDIR)/man1"
 	$(INSTALL) -m 644 $(MAN7) "$(DESTDIR)$(MANDIR)/man7"
 	$(INSTALL) -m 644 $(MAN8) "$(DESTDIR)$(MANDIR)/man8"

@@ -67,6 +67,11 @@ installed() {
 ./opt/m/share/man/man7/makuosan-protocol.7
 ./opt/m/share/man/man8/makuosan.8
 END
+    local program
+    for program in "$dest"/opt/m/sbin/makuosan "$dest"/opt/m/bin/msync; do
+        ! have nm || [ -z "$(nm "$program" 2>/dev/null)" ] || die "$program has symbols"
+        "$program" --version >/dev/null || die "$program does not run"
+    done
     grep -qx DAEMON=/opt/m/sbin/makuosan "$dest/etc/init.d/makuosan" || die "the script has another daemon"
     touch "$dest/opt/m/bin/other"
     "${make[@]}" uninstall

@@ -21,10 +21,7 @@ pub enum Command {
     /// `members`: the other members of the group.
     Members(Form),
     /// `status`: what the daemon is doing.
-    Status {
-        /// `status json`.
-        json: bool,
-    },
+    Status(Form),
     /// `quit`, `exit`, `bye`: write the pending output, then close.
     Quit,
 }
@@ -85,14 +82,14 @@ pub enum Scope {
     Tree,
 }
 
-/// The format of the list of members.
+/// The format of the list of members, and of the status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
-    /// `members`: the table that old clients read.
+    /// `members`, `status`: what old clients read.
     Table,
-    /// `members -v`: with statistics of the link to each member.
+    /// `-v`: with statistics of the link to each member; with what the daemon was started with.
     Verbose,
-    /// `members json`: one line.
+    /// `json`: one line.
     Json,
 }
 
@@ -140,17 +137,19 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
     };
     match verb {
         Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check => transfer(verb, rest, offer),
-        Verb::Members => match texts(rest).as_slice() {
-            [] => Line::Do(Command::Members(Form::Table)),
-            [b"-v"] => Line::Do(Command::Members(Form::Verbose)),
-            [b"json"] => Line::Do(Command::Members(Form::Json)),
-            _ => usage(verb, offer),
-        },
-        Verb::Status => match texts(rest).as_slice() {
-            [] => Line::Do(Command::Status { json: false }),
-            [b"json"] => Line::Do(Command::Status { json: true }),
-            _ => usage(verb, offer),
-        },
+        Verb::Members | Verb::Status => {
+            let form = match texts(rest).as_slice() {
+                [] => Form::Table,
+                [b"-v"] => Form::Verbose,
+                [b"json"] => Form::Json,
+                _ => return usage(verb, offer),
+            };
+            Line::Do(if verb == Verb::Members {
+                Command::Members(form)
+            } else {
+                Command::Status(form)
+            })
+        }
         Verb::Exclude | Verb::Include => {
             let include = verb == Verb::Include;
             let rule = |pattern: &[u8]| Rule { include, pattern: pattern.to_vec() };

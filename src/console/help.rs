@@ -12,7 +12,7 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Dsync => ("dsync [PATH]", "only delete, below PATH, what does not exist here"),
         Verb::Check => ("check [PATH]", "compare contents"),
         Verb::Members => ("members [-v|json]", "list the other members of the group"),
-        Verb::Status => ("status [json]", "show what the daemon is doing"),
+        Verb::Status => ("status [-v|json]", "show what the daemon is doing"),
         Verb::Exclude => (
             "exclude add PATTERN|del PATTERN|list|clear",
             "patterns of what this connection does not send",

@@ -12,7 +12,7 @@
 //! - [`error`]: errors as lines and as JSON objects.
 //! - [`reply`]: the other lines of answers, written and (for the client) parsed.
 //! - [`json`]: the part of JSON that these need.
-//! - [`report`]: the lists of members and status, as tables and as JSON.
+//! - [`report`] and [`status_report`]: the list of members and the status, as text and as JSON.
 #![forbid(unsafe_code)]
 
 pub mod command;
@@ -27,6 +27,7 @@ pub mod password;
 pub mod reply;
 pub mod report;
 pub mod session;
+pub mod status_report;
 pub mod verb;
 pub mod words;
 

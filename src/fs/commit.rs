@@ -105,6 +105,20 @@ impl Disk {
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
                 _ if idle => self.untouched(need),
+                // Unless something could give way to it.
+                _ if entry.kind == Kind::Open
+                    && need == Need::All
+                    && transfer.room.is_out(
+                        &mut self.dirs,
+                        split(entry.path.as_bytes()).0,
+                        need,
+                    )
+                    && !planned.staged.iter().skip(at).any(|one| matches!(one, Some(Ok(_))))
+                    && !transfer.opened.is_below_failed(entry.path.as_bytes()) =>
+                {
+                    transfer.opened.fail(entry.path.as_bytes());
+                    Outcome::Failed(Reason::NotTried)
+                }
                 _ => loop {
                     let (this, others) =
                         planned.staged.split_at_mut((at + 1).min(planned.needs.len()));

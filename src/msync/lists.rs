@@ -24,12 +24,13 @@ impl Client<'_> {
     }
 
     /// Shows what the daemon is doing.
-    pub(super) fn status(&mut self, json: bool) -> Result<u8, Failure> {
-        if !json {
-            return self.list(b"status", json);
-        }
-        if self.understood(b"progress total")? {
-            return self.list(b"status json", json);
+    pub(super) fn status(&mut self, verbose: bool, json: bool) -> Result<u8, Failure> {
+        let new = (verbose || json) && self.understood(b"progress total")?;
+        match (json, new) {
+            (true, true) => return self.list(b"status json", json),
+            (true, false) => {}
+            (false, true) => return self.list(b"status -v", json),
+            (false, false) => return self.list(b"status", json),
         }
         let mut lines = Vec::new();
         self.ask(b"status", |_, line| lines.push(line.to_vec()))?;

@@ -25,13 +25,13 @@ fn own_console(mut stream: Box<dyn Socket>) -> Vec<String> {
                 told.push(format!("{patterns:?}"));
             }
             match &command {
-                Command::Status { json: false } => session.line(0, "basedir : /nowhere/"),
+                Command::Status(Form::Table) => session.line(0, "basedir : /nowhere/"),
                 Command::Transfer(Transfer { mode: Mode::Send { .. }, path, .. }) => {
                     session.line(1, &format!("update host:{path}"));
                 }
                 _ => {}
             }
-            if !matches!(command, Command::Status { json: false } | Command::Quit) {
+            if !matches!(command, Command::Status(Form::Table) | Command::Quit) {
                 told.push(format!("{command:?}"));
             }
             session.total(&reply::Total { hosts: 1, ..Default::default() });
@@ -122,7 +122,7 @@ fn every_option_reaches_the_console_of_this_package() {
     }
     assert_eq!(told("members -v"), shown(Command::Members(Form::Verbose)));
     assert_eq!(told("--members --json"), shown(Command::Members(Form::Json)));
-    assert_eq!(told("status --json"), shown(Command::Status { json: true }));
+    assert_eq!(told("status --json"), shown(Command::Status(Form::Json)));
     let rules = vec![
         Rule::exclude(b"a\\ b\""),
         Rule::include(b"\"[!x]*/"),

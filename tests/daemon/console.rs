@@ -1,9 +1,12 @@
 //! The console of a real daemon: what is said byte for byte, and clients that misbehave.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
+
+use makuosan::console::json::Value;
 
 use crate::common::process::{self, ticks};
 use crate::common::{Console, Fleet, eventually, now, tree};
@@ -80,6 +83,56 @@ fn small_commands() {
     assert_eq!(keys, want);
     let json = console.ask("status json");
     assert!(json.starts_with('{') && json.ends_with("}\n") && json.lines().count() == 1, "{json}");
+}
+
+#[test]
+fn status_tells_what_a_daemon_was_started_with_and_how_the_last_send_ended() {
+    let mut fleet = Fleet::idle("status", 2);
+    let socket = fleet.dir().join("socket");
+    let tcp = fleet.address(0).to_string();
+    fleet.start(0, &["-T", "1000", "-l", &tcp, "-U", socket.to_str().unwrap()]);
+    let line = |fleet: &Fleet, key: &str| {
+        let status = fleet.msync(0, &["-v", "status"]).ok().out;
+        let found = status.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+        found.unwrap_or_else(|| panic!("{key}: {status}"))
+    };
+    let json =
+        |fleet: &Fleet| Value::parse(&fleet.msync(0, &["--json", "status"]).ok().out).unwrap();
+    assert_eq!(line(&fleet, "name    : "), "h0");
+    let group = format!("{}:{}, interface {}", fleet.group(), fleet.address(0).port(), fleet.ip(0));
+    assert_eq!(line(&fleet, "group   : "), group);
+    let consoles = format!("tcp:{}, unix:{}", fleet.address(0), socket.display());
+    assert_eq!(line(&fleet, "console : "), consoles);
+    assert_eq!(
+        (line(&fleet, "key     : "), line(&fleet, "last    : ")),
+        ("none".into(), "none".into())
+    );
+    assert!(line(&fleet, "started : ").starts_with("20"));
+    tree::write(fleet.path(0, "f"), vec![1; 3_000_000]);
+    let written = u64::try_from(fs::metadata(fleet.path(0, "f")).unwrap().mtime()).unwrap();
+    let number = |value: &Value, key: &str| value.get(key).and_then(Value::number).unwrap();
+    let started = number(&json(&fleet), "started");
+    assert!((written - 60..=written).contains(&started), "{started} {written}");
+    // Without any member, with one, and of what is not there.
+    assert_eq!(fleet.msync(0, &["send", "-r"]).code, Some(2));
+    assert!(line(&fleet, "last    : ").contains(", send -r: incomplete, hosts=0 "));
+    fleet.start(1, &[]);
+    fleet.wait_for_members();
+    fleet.msync(0, &["send", "-r"]).ok();
+    // What was sent until a moment ago is no difference between two answers.
+    let mut console = fleet.console(0);
+    assert_eq!(console.ask("status"), console.ask("status"));
+    let last = line(&fleet, "last    : ");
+    assert!(
+        last.contains(", send -r: complete, hosts=1 failed=0 files=1 bytes=3000000 "),
+        "{last}"
+    );
+    assert_eq!(fleet.msync(0, &["send", "-r", "f", "nowhere"]).code, Some(2));
+    let status = json(&fleet);
+    let last = status.get("last").unwrap();
+    let text = |key| last.get(key).and_then(Value::text).unwrap();
+    assert_eq!((text("command"), text("result")), ("send -r nowhere", "incomplete"));
+    assert_eq!(number(last, "errors"), 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use crate::common::process::in_mounts;
-use crate::common::{Fleet, mounts::inside, tree};
+use crate::common::{Fleet, eventually, mounts::inside, tree};
 
 /// An overlay on `$1/h1`, whose lower layer is on the disk of the tests and whose upper one is in
 /// memory: what is of the lower layer has another device number than its directory.
@@ -128,5 +128,7 @@ fn subvolumes_of_btrfs_are_no_mounts() {
     fleet.wait_for_members();
     let base = inside(&mut fleet, 1, "h1");
     fleet.msync(0, &["send", "-r", "--delete"]).ok();
+    // The target is told that the transfer is over, and needs a moment.
+    eventually("no staging left", || !base.join("both/.makuosan").exists());
     tree::assert_equal_dirs(&fleet.base(0), &base);
 }

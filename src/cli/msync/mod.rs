@@ -35,7 +35,10 @@ pub enum Command {
         verbose: bool,
     },
     /// Show the daemon's state.
-    Status,
+    Status {
+        /// `-v`: with what it was started with.
+        verbose: bool,
+    },
     /// `-f`: the lines of a script.
     Script(Text),
 }
@@ -344,7 +347,7 @@ fn command(typed: &Typed) -> Result<Command, Error> {
             }
             return match (name, typed.last("script")) {
                 ("members", _) => Ok(Command::Members { verbose: typed.has("verbose") }),
-                ("status", _) => Ok(Command::Status),
+                ("status", _) => Ok(Command::Status { verbose: typed.has("verbose") }),
                 (_, script) => {
                     let script = script.unwrap_or_default();
                     Text::read(&script).map(Command::Script).ok_or_else(|| {

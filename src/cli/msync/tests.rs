@@ -58,18 +58,27 @@ fn every_option_of_the_table_does_something_by_both_names() {
 
 #[test]
 fn both_spellings_mean_the_same() {
-    assert_eq!(config(&["send", "-r", "dir"]), config(&["-r", "dir"]));
-    assert_eq!(config(&["-r", "send", "dir"]), config(&["-r", "dir"]));
+    // But for what a message may say.
+    let unnamed = |args: &[&str]| {
+        let mut config = config(args);
+        match &mut config.command {
+            Command::Files(files) => assert!(std::mem::take(&mut files.named)),
+            other => panic!("{other:?}"),
+        }
+        config
+    };
+    assert_eq!(unnamed(&["send", "-r", "dir"]), config(&["-r", "dir"]));
+    assert_eq!(unnamed(&["-r", "send", "dir"]), config(&["-r", "dir"]));
     assert_eq!(config(&["-t", "host3", "send", "-r"]), config(&["-r", "-t", "host3"]));
     assert_eq!(config(&["members"]), config(&["--members"]));
-    assert_eq!(config(&["status"]).command, Command::Status);
+    assert_eq!(config(&["status"]).command, Command::Status { verbose: false });
     assert_eq!(config(&["check", "-r"]), config(&["--check", "-r"]));
     assert_eq!(config(&["md5", "-r"]), config(&["--check", "-r"]));
     assert_eq!(config(&["sync", "a"]), config(&["--sync", "a"]));
     assert_eq!(config(&["members", "-v"]).command, Command::Members { verbose: true });
     assert_eq!(config(&["-f", "-"]).command, Command::Script(Text::Input));
     assert_eq!(config(&["-f", "./-"]).command, Command::Script(Text::File("./-".into())));
-    assert_eq!(config(&["--status", "status"]).command, Command::Status);
+    assert_eq!(config(&["-v", "--status", "status"]).command, Command::Status { verbose: true });
     assert_eq!(sent(&["index.html"]).paths, [b"index.html"]);
     assert_eq!(sent(&["send", "a", "b"]).paths, [b"a", b"b"]);
 }

@@ -136,8 +136,9 @@ fn the_other_commands() {
     assert_eq!(line("members"), Line::Do(Command::Members(Form::Table)));
     assert_eq!(line("members -v"), Line::Do(Command::Members(Form::Verbose)));
     assert_eq!(line("members json"), Line::Do(Command::Members(Form::Json)));
-    assert_eq!(line("status"), Line::Do(Command::Status { json: false }));
-    assert_eq!(line("status json"), Line::Do(Command::Status { json: true }));
+    assert_eq!(line("status"), Line::Do(Command::Status(Form::Table)));
+    assert_eq!(line("status -v"), Line::Do(Command::Status(Form::Verbose)));
+    assert_eq!(line("status json"), Line::Do(Command::Status(Form::Json)));
     for quit in ["quit", "exit", "bye"] {
         assert_eq!(line(quit), Line::Do(Command::Quit));
     }

@@ -142,7 +142,7 @@ fn early_lines_wait_their_turn() {
     s.input(b"x\nquit\nsend y\n");
     s.lines(0, "a\nb\n");
     s.finish();
-    assert_eq!(s.next_command(), Some(Command::Status { json: true }));
+    assert_eq!(s.next_command(), Some(Command::Status(Form::Json)));
     s.finish();
     assert_eq!(s.next_command(), Some(Command::Quit));
     assert_eq!(taken(&mut s), "a\nb\n> > x\n> ");
@@ -156,7 +156,7 @@ fn a_line_may_come_byte_by_byte() {
         assert_eq!(s.next_command(), None);
         s.input(&[*byte]);
     }
-    assert_eq!(s.next_command(), Some(Command::Status { json: false }));
+    assert_eq!(s.next_command(), Some(Command::Status(Form::Table)));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::targets::targets;
 use crate::console::command::Command;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
-use crate::console::report::StatusReport;
+use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
 use crate::daemon::clock;
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
@@ -253,9 +253,14 @@ impl Control {
             return;
         }
         match order.over(results) {
-            Ok(results) => client.finish(&results),
+            Ok(results) => self.finish(at, &results),
             Err(next) => self.start(now, at, next, now + PATIENCE),
         }
+    }
+
+    fn finish(&mut self, at: usize, results: &Results) {
+        self.figures.ended(self.clients[at].session.current(), results);
+        self.clients[at].finish(results);
     }
 
     fn client(&mut self, id: u32) -> Option<&mut Client> {
@@ -341,9 +346,9 @@ impl Control {
                         let members = &self.membership.members;
                         self.answer(at, status::members(now, &self.shared, members, form));
                     }
-                    Command::Status { json } => {
+                    Command::Status(form) => {
                         let status = self.status(now, at);
-                        self.answer(at, if json { status.json() } else { status.text() });
+                        self.answer(at, status.form(form));
                     }
                     Command::Quit => {}
                 }
@@ -401,7 +406,7 @@ impl Control {
                 let why = refusal.errors.first().map_or("no members", ErrorLine::text);
                 refused(client, &order, why);
                 refusal.errors.iter().for_each(|error| client.session.error(error));
-                client.finish(&order.refused(refusal.total));
+                self.finish(at, &order.refused(refusal.total));
             }
         }
     }
@@ -410,9 +415,10 @@ impl Control {
     /// gives up.
     fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
-        let Some(client) = self.client(client) else { return };
-        let Work::Transfer(at, order, until) = &client.work else { return };
-        if *at != number {
+        let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
+        let client = &mut self.clients[at];
+        let Work::Transfer(known, order, until) = &client.work else { return };
+        if *known != number {
             return;
         }
         let (order, until) = (Arc::clone(order), *until);
@@ -425,8 +431,7 @@ impl Control {
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
         let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
-        let results = order.refused(total);
-        client.finish(&results);
+        self.finish(at, &order.refused(total));
     }
 
     fn answer(&mut self, at: usize, text: String) {
@@ -450,7 +455,7 @@ impl Control {
     /// Writes output to clients, and removes those that are finished.
     fn tidy(&mut self, now: Time) {
         let sender = &self.shared.sender;
-        self.figures.note_open(&self.shared);
+        self.figures.note(now, &self.shared);
         self.clients.retain_mut(|client| {
             if client.write(now) {
                 sender.send(ToSender::Resume);
@@ -459,6 +464,7 @@ impl Control {
             let over = client.is_over() || places::is_late(client, now);
             if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
                 sender.send(ToSender::Abort(*number));
+                self.figures.aborted(client.session.current());
             }
             !over
         });

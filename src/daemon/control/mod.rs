@@ -8,5 +8,5 @@ pub(super) mod membership;
 mod places;
 pub(super) mod settings;
 pub(super) mod socket_owners;
-mod status;
+pub(crate) mod status;
 mod targets;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::console::status_report::Setting;
 use crate::name::HostName;
 use crate::time::Span;
 
@@ -19,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) chroot: bool,
     /// The restrictions in force, as shown by `status`.
     pub(crate) confined: String,
+    /// What `status -v` shows of the options.
+    pub(crate) setting: Setting,
     /// The absolute paths of the key files.
     pub(crate) keys: Vec<PathBuf>,
 }

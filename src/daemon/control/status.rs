@@ -5,30 +5,62 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::settings::Settings;
 use crate::console::command::Form;
-use crate::console::report::{self, Dropped, MemberRow, StatusReport, StrangerRow};
+use crate::console::reply::Total;
+use crate::console::report::{self, MemberRow, StrangerRow};
+use crate::console::status_report::{Dropped, LastTransfer, Moment, StatusReport};
+use crate::daemon::clock;
+use crate::daemon::order::Results;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::members::Members;
+use crate::sys::localtime;
 use crate::time::{Span, Time};
+
+/// How often the rate is measured.
+const SAMPLE: Span = Span::from_secs(1);
 
 /// Figures that `status` shows over time.
 #[derive(Debug)]
 pub(super) struct Figures {
     /// The most transfers, in and out, that were open at the same time.
     most_open: u64,
-    /// The bytes sent at the last `status`, and its time.
-    asked: (u64, Time),
+    /// The bytes sent up to this time.
+    sample: (u64, Time),
+    /// The bits sent each second before that, in millions.
+    mbits: u64,
+    last: Option<LastTransfer>,
 }
 
 impl Figures {
     pub(super) fn new(now: Time) -> Self {
-        Figures { most_open: 0, asked: (0, now) }
+        Figures { most_open: 0, sample: (0, now), mbits: 0, last: None }
     }
 
-    /// Notes how many transfers are open now.
-    pub(super) fn note_open(&mut self, shared: &Shared) {
+    /// Notes how many transfers are open now, and how fast packets go.
+    pub(super) fn note(&mut self, now: Time, shared: &Shared) {
         let open = lock(&shared.sends).len() + lock(&shared.recvs).len();
         self.most_open = self.most_open.max(open as u64);
+        let took = now.since(self.sample.1);
+        if took >= SAMPLE {
+            let sent = shared.sent_bytes.load(Ordering::Relaxed);
+            let bits = sent.saturating_sub(self.sample.0) as f64 * 8.0;
+            self.mbits = (bits / 1e6 / took.secs_f64()) as u64;
+            self.sample = (sent, now);
+        }
+    }
+
+    /// A client's command for a transfer has ended, with these results.
+    pub(super) fn ended(&mut self, command: &str, (_, total): &Results) {
+        self.note_last(command, Some(*total));
+    }
+
+    /// A client has gone before that.
+    pub(super) fn aborted(&mut self, command: &str) {
+        self.note_last(command, None);
+    }
+
+    fn note_last(&mut self, command: &str, total: Option<Total>) {
+        self.last = Some(LastTransfer { at: moment(), command: command.to_owned(), total });
     }
 
     /// The answer to `status`; `commands` are the running commands of other clients.
@@ -48,11 +80,7 @@ impl Figures {
                 format!("from {} ({})", named.unwrap_or_else(|| key.node.to_string()), addr.ip())
             })
             .collect();
-        self.note_open(shared);
-        let sent = shared.sent_bytes.load(Ordering::Relaxed);
-        let took = now.since(self.asked.1).secs_f64().max(0.001);
-        let mbits = ((sent - self.asked.0) as f64 * 8.0 / 1e6 / took) as u64;
-        self.asked = (sent, now);
+        self.note(now, shared);
         let base_error = shared.base.look().err();
         StatusReport {
             pid: std::process::id(),
@@ -64,13 +92,21 @@ impl Figures {
             mfalloc: self.most_open,
             recvsize: shared.net.receive_buffer() as u64,
             sendsize: settings.sendsize,
-            sendrate: settings.rate.map(|limit| (mbits, limit.into())),
+            sendrate: settings.rate.map(|limit| (self.mbits, limit.into())),
             commands,
             sends,
             recvs,
             dropped: dropped(shared, members),
+            setting: settings.setting.clone(),
+            last: self.last.clone(),
         }
     }
+}
+
+/// This moment.
+pub(crate) fn moment() -> Moment {
+    let (secs, _) = clock::wall();
+    Moment(secs, localtime::local(secs).to_string())
 }
 
 /// The answer to `members`.

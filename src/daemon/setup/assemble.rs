@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::check_config;
 use super::confine::{Places, confine};
 use super::error::{StartError, failed};
 use super::identity::Identity;
 use super::running::Daemon;
 use crate::cli::daemon::Config;
 use crate::console::password::Secret;
+use crate::console::status_report::Setting;
 use crate::daemon::base::{Base, HeldBy};
 use crate::daemon::control::control_loop::{Control, Inputs};
 use crate::daemon::control::door::Door;
 use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
 use crate::daemon::control::socket_owners::SocketOwners;
+use crate::daemon::control::status::moment;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
@@ -121,6 +124,15 @@ pub(super) fn assemble(
         timeout: config.limits.timeout,
         rate: config.limits.rate,
         sendsize: shared.net.send_buffer() as u64,
+        setting: Setting {
+            name: name.clone(),
+            started: moment(),
+            group: shared.net.group(),
+            interface: config.network.interface.filter(|address| !address.is_unspecified()),
+            consoles: check_config::consoles(config),
+            password: config.console.password.is_some(),
+            keys: config.files.keys.len(),
+        },
         name,
         chroot,
         keys: opened.keys,

@@ -7,6 +7,7 @@ use super::error::StartError;
 use super::hazards;
 use super::identity::Identity;
 use crate::cli::daemon::Config;
+use crate::console::status_report::key_text;
 use crate::fs::disk;
 use crate::fs::root::Root;
 use crate::name::HostName;
@@ -70,6 +71,14 @@ fn probe_directory_of(path: &Path, option: &'static str) -> Result<(), StartErro
     probe(|| std::fs::read_dir(parent).map(drop), option, &value)
 }
 
+/// Where the daemon can be called.
+pub(super) fn consoles(config: &Config) -> Vec<String> {
+    let tcp = config.console.listen.map(|address| format!("tcp:{address}"));
+    let path = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let unix = config.console.unix.as_ref().map(|at| format!("unix:{}", path(at).display()));
+    tcp.into_iter().chain(unix).collect()
+}
+
 fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> String {
     let mut lines = Vec::new();
     let mut line = |key: &str, value: String| lines.push(format!("{key:8}: {value}\n"));
@@ -90,19 +99,9 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
             config.network.multicast, config.network.port, config.network.ttl
         ),
     );
-    let tcp = config.console.listen.map(|address| format!("tcp:{address}"));
-    let unix = config.console.unix.as_ref().map(|path| format!("unix:{}", path.display()));
-    let places: Vec<String> = tcp.into_iter().chain(unix).collect();
     let password = if config.console.password.is_some() { ", with a password" } else { "" };
-    line("console", format!("{}{password}", places.join(", ")));
-    line(
-        "key",
-        match config.files.keys.len() {
-            0 => "none".to_owned(),
-            1 => "yes".to_owned(),
-            many => format!("{many}, the first one seals"),
-        },
-    );
+    line("console", format!("{}{password}", consoles(config).join(", ")));
+    line("key", key_text(config.files.keys.len()));
     let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();
     line("user", format!("{}, group {}, groups {}", identity.uid, identity.gid, groups.join(",")));
     let buffer = |bytes: Option<u32>| bytes.map_or("default".to_owned(), |b| b.to_string());

@@ -57,15 +57,28 @@ fn is_dir(at: &Path) -> bool {
     std::fs::symlink_metadata(at).is_ok_and(|meta| meta.is_dir())
 }
 
-/// What should be spooled of the directory `dir`, which both have and which is listed.
-fn listed(from: &Path, to: &Path, dir: &str, patterns: &Patterns, all: &mut Vec<String>) {
+/// What should be spooled of the directory `dir`, which both have and which is listed; with `sends`, also
+/// the directories that something else takes the place of.
+fn listed(
+    (from, to, sends): (&Path, &Path, bool),
+    dir: &str,
+    patterns: &Patterns,
+    all: &mut Vec<String>,
+) {
     let (there, here) = (names(&from.join(dir)), names(&to.join(dir)));
     let below = |name: &str| if dir.is_empty() { name.into() } else { format!("{dir}/{name}") };
     for name in &there {
         let at = below(name);
         if is_dir(&from.join(&at)) && is_dir(&to.join(&at)) && !patterns.excludes(&path(&at), true)
         {
-            listed(from, to, &at, patterns, all);
+            listed((from, to, sends), &at, patterns, all);
+        } else if sends
+            && !is_dir(&from.join(&at))
+            && !patterns.excludes(&path(&at), false)
+            && is_dir(&to.join(&at))
+            && !names(&to.join(&at)).is_empty()
+        {
+            doomed(to, &at, patterns, all);
         }
     }
     for name in here.iter().filter(|name| !there.contains(name)) {
@@ -140,17 +153,22 @@ fn what_would_go_is_what_the_model_says_and_just_that_goes() {
         };
         for mode in [delete, names_only] {
             let to = tree(seed + 1_000);
-            let mut want = Vec::new();
             let about = start.to_string();
-            if start.is_base() || is_dir(&to.join(&about)) {
-                listed(from.path(), to.path(), &about, &list, &mut want);
-            }
+            let wanted = |sends| {
+                let mut want = Vec::new();
+                if start.is_base() || is_dir(&to.join(&about)) {
+                    listed((from.path(), to.path(), sends), &about, &list, &mut want);
+                }
+                want
+            };
+            let want = wanted(mode.sends_and_deletes());
             spooled_in_all += want.len();
             let mut disk = to.disk();
             let before = snapshot(to.path());
             for mode in [delete.dry(), Mode::Check, names_only.dry()] {
                 let run = Spooling::send(&root, &mut disk, &start, mode, &RULES);
                 let (spooled, entries) = run.tally(&mut disk);
+                let want = wanted(mode.sends_and_deletes());
                 assert_eq!(run.names(&mut disk), want, "seed {seed}, {mode:?}");
                 assert!(spooled == want.len() as u64 && entries >= spooled);
                 assert_eq!(run.delete(&mut disk), (0, 0));
@@ -177,7 +195,11 @@ fn what_would_go_is_what_the_model_says_and_just_that_goes() {
             let pages: Vec<_> = want.iter().map(|at| (at.clone(), SpoolCode::Deleted)).collect();
             assert_eq!(run.pages(&mut disk), pages, "seed {seed}, {mode:?}");
             let gone: BTreeSet<String> = want.into_iter().collect();
-            let left = before.difference(&gone).cloned().collect();
+            let mut left: BTreeSet<String> = before.difference(&gone).cloned().collect();
+            let sent = |at: &&String| from.join(at).symlink_metadata().is_ok();
+            if mode.sends_and_deletes() {
+                left.extend(gone.iter().filter(sent).cloned());
+            }
             assert_eq!(everything(to.path()), left, "seed {seed}, {mode:?}");
             if mode.sends_and_deletes() {
                 assert_eq!(mtimes(&run), mtimes_before, "seed {seed}");
@@ -199,7 +221,7 @@ fn batches_are_followed_in_order_however_they_are_planned() {
         let (from, to) = (tree(seed), tree(seed + 1_000));
         let root = from.root();
         let mut want = Vec::new();
-        listed(from.path(), to.path(), "", &list, &mut want);
+        listed((from.path(), to.path(), false), "", &list, &mut want);
         for mode in [Mode::DeleteOnly { gone: false, dry_run: false }, Mode::Check] {
             let base = RelPath::base();
             let all = crumbled(&spooling_batches(&root, &base, mode, &RULES), &mut rng);
