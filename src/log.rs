@@ -114,6 +114,11 @@ pub fn error(text: fmt::Arguments<'_>) {
     line(Level::ERROR, text);
 }
 
+/// A line of [`Level::WARNING`].
+pub fn warning(text: fmt::Arguments<'_>) {
+    line(Level::WARNING, text);
+}
+
 /// A line of [`Level::NOTICE`].
 pub fn notice(text: fmt::Arguments<'_>) {
     line(Level::NOTICE, text);
@@ -188,7 +193,7 @@ impl Log {
     }
 
     fn shows(&self, level: Level) -> bool {
-        level <= self.level()
+        level.number() <= self.level().number()
     }
 
     fn write(&self, level: Level, text: fmt::Arguments<'_>) {

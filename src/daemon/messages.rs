@@ -112,6 +112,8 @@ pub(super) struct NewTransfer {
     pub(super) root: Arc<Root>,
     pub(super) order: Arc<Order>,
     pub(super) client: u32,
+    /// The command as the client wrote it.
+    pub(super) command: String,
     /// The client's log level.
     pub(super) level: u8,
     pub(super) watch: Watch,

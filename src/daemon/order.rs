@@ -118,6 +118,11 @@ impl Order {
         Order { mode: self.mode.of_gone_path(), halves: Halves::None, ..self.clone() }
     }
 
+    /// Who asked for it.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// The path, as shown in messages.
     pub(super) fn path_shown(&self) -> String {
         if self.path.is_base() { "the base directory".to_owned() } else { self.path.to_string() }

@@ -13,16 +13,17 @@ use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::before::{Before, SharedBefore};
 use crate::ids::TransferNo;
-use crate::name::NodeId;
+use crate::name::{HostName, NodeId};
 use crate::net::Net;
 use crate::seal::Keys;
 use crate::sys::Waker;
 use crate::time::Time;
 
 /// What the receiver and the sender need to know of a member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Peer {
     pub(super) addr: SocketAddrV4,
+    pub(super) name: HostName,
 }
 
 /// Counts of received and dropped packets.
@@ -120,6 +121,15 @@ impl Shared {
     /// Whether `node` is a member.
     pub(super) fn knows(&self, node: NodeId) -> bool {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
+    }
+
+    /// A member as lines of the log name it.
+    pub(super) fn peer_shown(&self, node: NodeId) -> String {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        match peers.get(&node) {
+            Some(peer) => format!("{} ({})", peer.name, peer.addr.ip()),
+            None => node.to_string(),
+        }
     }
 
     /// Whether any member has this address.

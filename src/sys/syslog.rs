@@ -22,10 +22,12 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const SHORT: usize = 1_024;
 
 /// How grave a line is: the severities of RFC 3164, section 4.1.1, that are in use here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
     /// Something failed.
     Error = 3,
+    /// Something is not as it should be.
+    Warning = 4,
     /// Rare, and of interest to whoever runs the system.
     Notice = 5,
     /// Daily business.

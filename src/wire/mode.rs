@@ -57,6 +57,17 @@ impl Mode {
         }
     }
 
+    /// What the log calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Check => "check",
+            _ if self.changes_nothing() => "dry run",
+            Mode::Send { delete: true, .. } => "send with deletion",
+            Mode::Send { .. } => "send",
+            Mode::Remove { .. } | Mode::DeleteOnly { .. } => "deletion",
+        }
+    }
+
     /// The deletion of a `send` that deletes, as a transfer of its own. None if it does not do both, or
     /// nothing of it.
     pub fn deletion(self) -> Option<Mode> {

@@ -47,6 +47,7 @@ mod secrets;
 mod send;
 mod staging_owner;
 mod startup;
+mod trail;
 mod two_senders;
 mod type_changes;
 mod unlistable;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::client::{Client, Stream, Work};
 use super::door::Door;
+use super::hang_up;
 use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
@@ -19,11 +20,11 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
+use crate::daemon::clock;
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
 use crate::daemon::order::{Order, Results};
 use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::{Shared, lock};
-use crate::daemon::{clock, keyfile};
 use crate::engine::incoming::SILENCE;
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
@@ -35,8 +36,6 @@ use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::{Signal, SignalFd};
 use crate::time::{Span, Time};
 
-/// The beginning of the line that says that a key file could not be read again.
-const KEPT_KEY: &str = "key file not reloaded";
 const SECOND: Span = Span::from_secs(1);
 /// How long a held path is waited for: longer than a target keeps that of a sender that is silent.
 const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
@@ -203,34 +202,10 @@ impl Control {
                 }
                 Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),
                 Signal::Usr2 => log::notice(format_args!("log level {}", log::less())),
-                Signal::Hup => self.hang_up(),
+                Signal::Hup => hang_up::hang_up(&self.shared, &self.settings),
             }
         }
         true
-    }
-
-    /// SIGHUP: reopens the log and reads the key files again.
-    fn hang_up(&self) {
-        log::reconnect();
-        let Some(keys) = &self.shared.keys else { return };
-        if self.settings.chroot {
-            let why = "it is outside the chroot: restart the daemon to read it";
-            return log::error(format_args!("{KEPT_KEY}: {why}"));
-        }
-        match keyfile::keyring(&self.settings.keys, crate::sys::ids::effective().uid) {
-            Ok(ring) if ring.is_same(&keys.ring()) => {
-                log::notice(format_args!("key file reloaded: no change"))
-            }
-            Ok(ring) => {
-                let accepted = match ring.count() {
-                    1 => "1 key accepted".to_owned(),
-                    count => format!("{count} keys accepted"),
-                };
-                log::notice(format_args!("key file reloaded: {accepted}"));
-                keys.replace(ring);
-            }
-            Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: the old keys stay in use")),
-        }
     }
 
     fn messages(&mut self, now: Time) -> bool {
@@ -315,7 +290,11 @@ impl Control {
             Room::Full => Session::refused(),
         };
         match Client::new(id, stream, session, now) {
-            Ok(client) => self.clients.push(client),
+            Ok(client) => {
+                let how = if tcp { "TCP" } else { "the Unix socket" };
+                log::debug(format_args!("client {id}: connected by {how}"));
+                self.clients.push(client);
+            }
             Err(error) => cannot_accept(&error),
         }
     }
@@ -351,6 +330,11 @@ impl Control {
                 _ => {}
             }
             while let Some(command) = self.clients[at].session.next_command() {
+                let client = &self.clients[at];
+                let (id, line) = (client.id, client.session.current());
+                if command != Command::Quit {
+                    log::debug(format_args!("client {id}: {line}"));
+                }
                 match command {
                     Command::Transfer(transfer) => {
                         let client = &mut self.clients[at];
@@ -374,8 +358,10 @@ impl Control {
 
     fn order(&mut self, now: Time, at: usize, order: Order) {
         if self.settings.no_send {
+            let error = ErrorLine::cannot_send();
+            refused(&self.clients[at], &order, error.text());
             let session = &mut self.clients[at].session;
-            session.error(&ErrorLine::cannot_send());
+            session.error(&error);
             session.finish();
         } else if self.membership.members.settled(now) {
             self.start(now, at, Arc::new(order), now + PATIENCE);
@@ -412,9 +398,13 @@ impl Control {
         match started {
             Ok(order) => {
                 self.next_number = number.next();
+                let (id, line) = (client.id, client.session.current());
+                log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
                 client.work = Work::Transfer(number, order, until);
             }
             Err(refusal) => {
+                let why = refusal.errors.first().map_or("no members", ErrorLine::text);
+                refused(client, &order, why);
                 refusal.errors.iter().for_each(|error| client.session.error(error));
                 self.finish(at, &order.refused(refusal.total));
             }
@@ -437,6 +427,7 @@ impl Control {
             return;
         }
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
+        refused(client, &order, &why);
         let error = ErrorLine::new(Code::Held, why);
         client.session.error(&error.about("", reply::shown(&order.path)));
         let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
@@ -488,9 +479,16 @@ impl Control {
     }
 }
 
+/// The line that the log has of a transfer that does not begin.
+fn refused(client: &Client, order: &Order, why: &str) {
+    let (command, who) = (client.session.current(), order.caller());
+    let text = format_args!("transfer refused: \"{command}\" by {who}: {why}");
+    log::many(log::Level::TRANSFER, "refused transfers", text);
+}
+
 fn cannot_accept(error: &std::io::Error) {
     let text = format_args!("cannot accept a client: {}", ErrorText(error));
-    log::limited(log::Level::NOTICE, "accept", None, text);
+    log::limited(log::Level::WARNING, "accept", None, text);
 }
 
 struct Ready {

@@ -41,7 +41,7 @@ impl Door {
             let Some(right) = client.session.answer() else { continue };
             self.gate.answered(now, right);
             if !right {
-                log::notice(format_args!("client {}: wrong password", client.id));
+                log::warning(format_args!("client {}: wrong password", client.id));
             }
         }
     }

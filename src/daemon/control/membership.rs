@@ -104,7 +104,7 @@ impl Membership {
                 }
             }
             Err(error) if joined => log::limited(
-                log::Level::NOTICE,
+                log::Level::WARNING,
                 "left",
                 None,
                 format_args!(
@@ -114,7 +114,7 @@ impl Membership {
                 ),
             ),
             Err(error) => log::limited(
-                log::Level::INFO,
+                log::Level::WARNING,
                 "join",
                 None,
                 format_args!("cannot join {} yet: {}", self.shared.net.group(), ErrorText(&error)),
@@ -154,7 +154,10 @@ impl Membership {
                 let (name, ip) = (&member.name, member.addr.ip());
                 log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) joined"));
                 lock(&self.shared.strangers).joined(*ip);
-                self.shared.set_peer(member.node, Some(Peer { addr: member.addr }));
+                self.shared.set_peer(
+                    member.node,
+                    Some(Peer { addr: member.addr, name: member.name.clone() }),
+                );
             }
             Event::Changed(member) => {
                 self.shared.receiver.send(ToReceiver::Oldest(member.node, member.oldest_open));
@@ -168,8 +171,12 @@ impl Membership {
                         "did not answer in a transfer and is no longer a member"
                     }
                 };
+                let level = match reason {
+                    DepartureReason::Silent | DepartureReason::Dropped => log::Level::WARNING,
+                    DepartureReason::Bye | DepartureReason::Replaced { .. } => log::Level::NOTICE,
+                };
                 let (name, ip) = (&member.name, member.addr.ip());
-                log::many(log::Level::NOTICE, "members", format_args!("{name} ({ip}) {how}"));
+                log::many(level, "members", format_args!("{name} ({ip}) {how}"));
                 self.shared.set_peer(member.node, None);
                 lock(&self.shared.stats).remove(&member.node);
                 self.shared.sender.send(ToSender::Gone(member.node));
@@ -197,7 +204,7 @@ impl Membership {
     fn send(&self, to: SocketAddrV4, packet: &[u8]) {
         if let Err(error) = self.shared.net.send_one(to, packet) {
             log::limited(
-                log::Level::NOTICE,
+                log::Level::WARNING,
                 "hello",
                 None,
                 format_args!("cannot send to {to}: {}", ErrorText(&error)),

@@ -3,6 +3,7 @@
 mod client;
 pub(super) mod control_loop;
 pub(super) mod door;
+mod hang_up;
 pub(super) mod membership;
 mod places;
 pub(super) mod settings;

@@ -31,13 +31,13 @@ pub(crate) fn make_room(clients: &mut Vec<Client>, id: u32, now: Time) -> Room {
     let Some((_, at)) = spare.max_by_key(|&(spare, at)| (spare, Reverse(at))) else {
         let text =
             format_args!("client {id} refused: all {MOST} connected clients are running commands");
-        log::limited(log::Level::NOTICE, "full", None, text);
+        log::limited(log::Level::WARNING, "full", None, text);
         return Room::Full;
     };
     let mut client = clients.remove(at);
     client.dismiss(now);
     log::limited(
-        log::Level::NOTICE,
+        log::Level::WARNING,
         "room",
         None,
         format_args!(
@@ -56,7 +56,7 @@ pub(crate) fn make_room(clients: &mut Vec<Client>, id: u32, now: Time) -> Room {
 pub(crate) fn is_late(client: &Client, now: Time) -> bool {
     let Some(why) = client.is_late(now) else { return false };
     let text = format_args!("client {} closed: {why}", client.id);
-    log::limited(log::Level::NOTICE, "late", None, text);
+    log::limited(log::Level::WARNING, "late", None, text);
     true
 }
 

@@ -2,3 +2,4 @@
 
 pub(super) mod disk;
 pub(super) mod receiver;
+mod trail;

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::trail::Trail;
 use crate::daemon::clock;
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
 use crate::daemon::shared::{Shared, count, lock};
@@ -43,6 +44,7 @@ pub(crate) struct Receiver {
     replays: Replays,
     receives: bool,
     heard: HashMap<NodeId, Time>,
+    trail: Trail,
 }
 
 /// Consecutive blocks of a streamed file, written in one call.
@@ -75,7 +77,20 @@ impl Receiver {
         let reception = Reception::new(config);
         let heard = HashMap::new();
         let replays = Replays::default();
-        Receiver { shared, waker, reception, disk, closing, seal, opens, replays, receives, heard }
+        let trail = Trail::default();
+        Receiver {
+            shared,
+            waker,
+            reception,
+            disk,
+            closing,
+            seal,
+            opens,
+            replays,
+            receives,
+            heard,
+            trail,
+        }
     }
 
     /// Runs until told to stop.
@@ -108,7 +123,10 @@ impl Receiver {
         let now = clock::now();
         for message in self.shared.receiver.take() {
             match message {
-                ToReceiver::Answer(answer) => self.reception.answer(now, answer),
+                ToReceiver::Answer(answer) => {
+                    self.trail.answer(&answer);
+                    self.reception.answer(now, answer);
+                }
                 ToReceiver::Gone(node) => {
                     self.heard.remove(&node);
                     self.opens.forget(node);
@@ -143,7 +161,7 @@ impl Receiver {
                         self.packets(batch);
                     }
                     Err(error) => log::limited(
-                        log::Level::INFO,
+                        log::Level::WARNING,
                         "receive",
                         None,
                         format_args!("cannot receive: {}", ErrorText(&error)),
@@ -250,7 +268,7 @@ impl Receiver {
         }
         let line = format!("ignoring the daemon at {addr}: it has {strange}");
         if strangers.seen(now, addr, strange) {
-            log::notice(format_args!("{line}"));
+            log::warning(format_args!("{line}"));
         }
     }
 
@@ -344,7 +362,24 @@ impl Receiver {
 
     /// Passes on the results: disk jobs, answers, log lines.
     fn act(&mut self, now: Time) {
+        // First: a job may belong to a transfer that has just begun.
+        let mut changed = false;
+        while let Some(event) = self.reception.poll_event() {
+            changed = true;
+            match event {
+                Event::Opened(key) => {
+                    let from = self.shared.peer_shown(key.node);
+                    self.trail.opened(now, key, from);
+                }
+                Event::Ended(key, arrived) => self.trail.ended(now, key, Ok(arrived)),
+                Event::Aborted(key, why) => self.trail.ended(now, key, Err(why)),
+            }
+        }
+        if changed {
+            *lock(&self.shared.recvs) = self.reception.open().collect();
+        }
         while let Some(job) = self.reception.poll_job() {
+            self.trail.job(&job);
             if let DiskJob::Close { key, .. } = job {
                 self.closing.add(key);
             }
@@ -357,39 +392,12 @@ impl Receiver {
             let packet = self.seal.packet(to, outbound.header, &outbound.payload);
             if let Err(error) = self.shared.net.send_one(outbound.to, &packet) {
                 log::limited(
-                    log::Level::INFO,
+                    log::Level::WARNING,
                     "feedback",
                     Some(IpAddr::V4(*outbound.to.ip())),
                     format_args!("cannot send to {}: {}", outbound.to, ErrorText(&error)),
                 );
             }
-        }
-        let mut changed = false;
-        while let Some(event) = self.reception.poll_event() {
-            changed = true;
-            let many = |text: std::fmt::Arguments<'_>| {
-                log::many(log::Level::INFO, "transfers", text);
-            };
-            match event {
-                Event::Opened(key) => many(format_args!("transfer {key} started")),
-                // This host has been left behind: the sender says so, too, but perhaps nobody reads it.
-                Event::Ended(key, arrived) if arrived.is_incomplete() => log::limited(
-                    log::Level::NOTICE,
-                    "incomplete",
-                    None,
-                    format_args!("transfer {key} {arrived}"),
-                ),
-                Event::Ended(key, arrived) => many(format_args!("transfer {key} {arrived}")),
-                Event::Aborted(key, why) => log::limited(
-                    log::Level::NOTICE,
-                    "aborted",
-                    None,
-                    format_args!("transfer {key} aborted: {why}"),
-                ),
-            }
-        }
-        if changed {
-            *lock(&self.shared.recvs) = self.reception.open().collect();
         }
     }
 }

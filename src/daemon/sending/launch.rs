@@ -136,6 +136,7 @@ impl Launch {
             root,
             order: Arc::clone(&order),
             client: self.client,
+            command: self.command.clone(),
             level: self.level,
             watch: self.watch,
             looks: task.listings.is_some(),

@@ -16,6 +16,7 @@ use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
 use crate::fs::batch::SourceBatch;
 use crate::ids::{BatchNo, EntryNo, TransferNo};
+use crate::log;
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
@@ -387,7 +388,10 @@ impl OutgoingTransfer {
             Ending::Held(who) => {
                 shared.control.send(ToControl::Held { client: report.client(), number, who });
             }
-            Ending::Silent => {}
+            Ending::Silent => {
+                let why = "given up: its client has gone, or the daemon stops";
+                report.trail(shared, now, number, log::Level::WARNING, why);
+            }
         }
         self.batches = OpenBatches::default();
     }

@@ -175,7 +175,7 @@ impl PacketsOut {
         }
         self.shared.control.send_lossy(ToControl::LookAtNetwork);
         log::limited(
-            log::Level::NOTICE,
+            log::Level::WARNING,
             "send",
             None,
             format_args!("cannot send to {to}: {}", ErrorText(&error)),

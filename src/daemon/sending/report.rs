@@ -14,11 +14,11 @@ use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
-use crate::engine::disk_job::DeletionTally;
+use crate::engine::disk_job::{DeletionTally, TransferKey};
 use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
-use crate::log;
+use crate::log::{self, Level};
 use crate::name::{Escaped, RelPath};
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
@@ -33,6 +33,8 @@ const MOST_NAMED: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Report {
     client: u32,
+    /// The command as the client wrote it.
+    command: String,
     unread: Unread,
     level: u8,
     watch: Watch,
@@ -58,6 +60,7 @@ impl Report {
         let tally = |host: &Host| HostTally::new(host, new.order.mode.is_check());
         Report {
             client: new.client,
+            command: new.command.clone(),
             unread: new.unread.clone(),
             level: new.level,
             watch: new.watch,
@@ -382,7 +385,7 @@ impl Report {
         };
         tally.worsen(status);
         tally.report.error(error.report.clone());
-        log::notice(format_args!("{}", error.text()));
+        log::warning(format_args!("{}", error.text()));
         self.say(shared, vec![error.into()]);
     }
 
@@ -427,6 +430,42 @@ impl Report {
         self.total.time = now.since(self.began);
         let hosts = self.hosts.iter().map(|tally| tally.report.clone()).collect();
         let (client, total) = (self.client, self.total);
+        let wrong = total.failed > 0 || total.errors > 0;
+        match wrong {
+            false => self.trail(shared, now, number, Level::TRANSFER, "complete"),
+            true => self.trail(shared, now, number, Level::WARNING, "incomplete"),
+        }
         shared.control.send(ToControl::Over { client, number, hosts, total });
+    }
+
+    /// Writes the line that the log has of each transfer.
+    pub(super) fn trail(
+        &self,
+        shared: &Shared,
+        now: Time,
+        number: TransferNo,
+        level: Level,
+        result: &str,
+    ) {
+        let key = TransferKey { node: shared.me, number };
+        let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
+        let lacking: Vec<&str> = lacking.map(|tally| tally.report.name.as_str()).collect();
+        let failed = match lacking.as_slice() {
+            [] => String::new(),
+            [names @ .., last] if names.len() < 8 => {
+                let names: String = names.iter().map(|name| format!("{name}, ")).collect();
+                format!(" on {names}{last}")
+            }
+            many => format!(" on {} of them", many.len()),
+        };
+        let Total { hosts, files, bytes, unchanged, deleted, errors, .. } = self.total;
+        let took = now.since(self.began).secs_f64();
+        let text = format_args!(
+            "transfer {key} to {hosts} hosts: \"{}\" by {}: {files} files, {bytes} bytes, {unchanged} \
+             unchanged, {deleted} deleted, {errors} errors in {took:.3} s: {result}{failed}",
+            self.command,
+            self.order.caller(),
+        );
+        log::many(level, "transfers", text);
     }
 }

@@ -232,7 +232,7 @@ impl Opened {
         })
         .map_err(StartError::Net)?;
         if let Err(error) = net.join() {
-            log::notice(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
+            log::warning(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
         }
         let tcp = config.console.listen.map(listen).transpose()?;
         let owner = identity.drops.then_some((identity.uid, identity.gid));

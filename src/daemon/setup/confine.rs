@@ -70,7 +70,7 @@ pub(crate) fn confine(places: &Places) -> Confined {
         Ok(None) => log::info(format_args!(
             "this kernel has no Landlock: only permissions restrict file access"
         )),
-        Err(error) => log::notice(format_args!(
+        Err(error) => log::warning(format_args!(
             "cannot restrict file access with Landlock: {}",
             ErrorText(&error)
         )),
@@ -83,7 +83,7 @@ pub(crate) fn confine(places: &Places) -> Confined {
                 false => format!("capabilities {}", names.join(" ")),
             });
         }
-        Err(error) => log::notice(format_args!("cannot drop capabilities: {}", ErrorText(&error))),
+        Err(error) => log::warning(format_args!("cannot drop capabilities: {}", ErrorText(&error))),
     }
     let said = if said.is_empty() { "not at all".to_owned() } else { said.join(", ") };
     Confined { said, files }

@@ -85,7 +85,7 @@ fn start(config: Config) -> Result<ExitCode, StartError> {
     match assemble(&config, &identity, name, root, secret) {
         Ok(daemon) => {
             for warning in warnings {
-                log::error(format_args!("warning: {warning}"));
+                log::warning(format_args!("warning: {warning}"));
             }
             if foreground && !config.foreground {
                 log::notice(format_args!(

@@ -1,0 +1,160 @@
+//! The line that the log has of each transfer that came in: from whom, what, how much, how it ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
+use crate::engine::incoming::{AbortReason, Arrived};
+use crate::ids::{BatchNo, EntryNo};
+use crate::log::{self, Level};
+use crate::time::Time;
+use crate::wire::manifest::{Kind, Manifest};
+use crate::wire::mode::Mode;
+use crate::wire::outcome::{Need, Outcome};
+
+/// What is known of the transfers that are open.
+#[derive(Default, Debug)]
+pub(super) struct Trail(HashMap<TransferKey, Incoming>);
+
+/// One transfer.
+#[derive(Debug)]
+struct Incoming {
+    /// The sender's name and address.
+    from: String,
+    began: Time,
+    mode: Mode,
+    /// What it is about, once that is known.
+    path: Option<String>,
+    /// The manifests of the batches that are not done.
+    manifests: HashMap<BatchNo, Arc<Manifest>>,
+    /// The entries whose contents are needed, of these batches.
+    needed: HashMap<BatchNo, Vec<EntryNo>>,
+    counts: Counts,
+}
+
+/// What has been done.
+#[derive(Default, Debug)]
+struct Counts {
+    files: u64,
+    bytes: u64,
+    unchanged: u64,
+    deleted: u64,
+    errors: u64,
+}
+
+impl Trail {
+    /// A transfer begins.
+    pub(super) fn opened(&mut self, now: Time, key: TransferKey, from: String) {
+        log::many(Level::INFO, "transfers", format_args!("transfer {key} from {from} started"));
+        let incoming = Incoming {
+            from,
+            began: now,
+            mode: Mode::default(),
+            path: None,
+            manifests: HashMap::new(),
+            needed: HashMap::new(),
+            counts: Counts::default(),
+        };
+        self.0.insert(key, incoming);
+    }
+
+    /// The disk is asked for something.
+    pub(super) fn job(&mut self, job: &DiskJob) {
+        let DiskJob::Plan { key, batch, manifest, mode, .. } = job else { return };
+        let Some(incoming) = self.0.get_mut(key) else { return };
+        incoming.mode = *mode;
+        if let Some(setup) = &manifest.setup {
+            let base = setup.path.is_base();
+            let path = if base { "the base directory".to_owned() } else { setup.path.to_string() };
+            incoming.path = Some(path);
+        }
+        if !mode.changes_nothing() {
+            incoming.manifests.insert(*batch, Arc::clone(manifest));
+        }
+    }
+
+    /// The disk has answered.
+    pub(super) fn answer<H>(&mut self, answer: &DiskAnswer<H>) {
+        match answer {
+            DiskAnswer::Planned { key, batch, needs, .. } => {
+                let Some(incoming) = self.0.get_mut(key) else { return };
+                let needs = EntryNo::ZERO.onwards().zip(needs);
+                let all = needs.filter(|(_, need)| **need == Need::All).map(|(entry, _)| entry);
+                if incoming.manifests.contains_key(batch) {
+                    incoming.needed.insert(*batch, all.collect());
+                }
+            }
+            DiskAnswer::Done { key, batch, outcomes } => {
+                let Some(incoming) = self.0.get_mut(key) else { return };
+                incoming.done(*key, *batch, outcomes);
+            }
+            DiskAnswer::Deleted { key, deleted, failed } => {
+                let Some(incoming) = self.0.get_mut(key) else { return };
+                incoming.counts.deleted += deleted;
+                incoming.counts.errors += failed;
+            }
+            _ => {}
+        }
+    }
+
+    /// A transfer is over: what has arrived, or why it ended early.
+    pub(super) fn ended(&mut self, now: Time, key: TransferKey, how: Result<Arrived, AbortReason>) {
+        let Some(incoming) = self.0.remove(&key) else { return };
+        let Incoming { from, began, mode, path, counts, .. } = incoming;
+        let Counts { files, bytes, unchanged, deleted, errors } = counts;
+        let what = path.as_deref().unwrap_or("nothing");
+        let took = now.since(began).secs_f64();
+        let head = format!(
+            "transfer {key} from {from}: {} of {what}: {files} files, {bytes} bytes, {unchanged} \
+             unchanged, {deleted} deleted, {errors} errors in {took:.3} s:",
+            mode.name()
+        );
+        match how {
+            Ok(arrived) if !arrived.is_incomplete() && errors == 0 => {
+                log::many(Level::TRANSFER, "transfers", format_args!("{head} complete"));
+            }
+            Ok(arrived) if arrived.is_incomplete() => {
+                let text = format_args!("{head} {arrived}");
+                log::many(Level::WARNING, "transfers", text);
+            }
+            Ok(_) => log::many(Level::WARNING, "transfers", format_args!("{head} incomplete")),
+            // A hostile member can begin and end as many as it likes.
+            Err(why) => {
+                let text = format_args!("{head} aborted: {why}");
+                log::limited(Level::WARNING, "transfers that were aborted", None, text);
+            }
+        }
+    }
+}
+
+impl Incoming {
+    fn done(&mut self, key: TransferKey, batch: BatchNo, outcomes: &[Outcome]) {
+        let Some(manifest) = self.manifests.remove(&batch) else { return };
+        let needed = self.needed.remove(&batch).unwrap_or_default();
+        let traced = log::shows(Level::TRACE);
+        let counts = &mut self.counts;
+        for (number, (entry, outcome)) in
+            EntryNo::ZERO.onwards().zip(manifest.entries.iter().zip(outcomes))
+        {
+            let counted = u64::from(entry.is_object() && entry.kind != Kind::Open);
+            match outcome {
+                Outcome::Updated => {
+                    counts.files += counted;
+                    if needed.binary_search(&number).is_ok() {
+                        counts.bytes += entry.size();
+                    }
+                }
+                Outcome::Skipped => counts.unchanged += counted,
+                Outcome::Failed(_) => counts.errors += 1,
+                _ => {}
+            }
+            if traced && entry.is_object() {
+                log::many(
+                    Level::TRACE,
+                    "entries",
+                    format_args!("transfer {key}: {}: {outcome:?}", entry.path),
+                );
+            }
+        }
+    }
+}
