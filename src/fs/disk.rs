@@ -26,7 +26,7 @@ use super::surplus::Surplus;
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
-use crate::name::RelPath;
+use crate::name::{NodeId, RelPath};
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Digest, Manifest};
@@ -41,6 +41,9 @@ pub struct DiskConfig {
     pub fsync: bool,
     /// Device nodes are neither created nor changed.
     pub no_devices: bool,
+    /// How many files all transfers together may keep open, if that is limited; those of one sender may
+    /// have half of it.
+    pub most_open: Option<usize>,
 }
 
 /// A file in staging that has its final length, to be written in any order. Clones share the file.
@@ -115,6 +118,12 @@ pub(super) struct DiskTransfer {
 }
 
 impl DiskTransfer {
+    /// How many files it keeps open: those that are written while they arrive, and its spool.
+    fn open_files(&self) -> usize {
+        let streamed = self.batches.values().filter(|batch| batch.file.is_some()).count();
+        streamed + usize::from(self.surplus.has_spool())
+    }
+
     /// The memory that it keeps beyond the batches that are planned, in bytes.
     fn memory(&self) -> usize {
         let needs = self.only_needs.values().map(|needs| 64 + size_of_val(needs.as_slice()));
@@ -213,6 +222,18 @@ impl Disk {
         };
         self.dirs.forget();
         answer
+    }
+
+    /// Whether a transfer of this sender may keep one more file open.
+    pub(super) fn may_open(&self, node: NodeId) -> bool {
+        let Some(most) = self.config.most_open else { return true };
+        let (mut all, mut own) = (0, 0);
+        for (key, transfer) in &self.transfers {
+            let open = transfer.open_files();
+            all += open;
+            own += if key.node == node { open } else { 0 };
+        }
+        all < most && own < most / 2
     }
 
     /// Charges what a transfer keeps after a job. If that is too much, nothing of it stays.

@@ -14,11 +14,13 @@ use super::rights::PRIVATE;
 use super::staging::create;
 use super::surplus::Told;
 use crate::engine::disk_job::{DiskAnswer, Mode, TransferKey};
+use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
+use crate::name::NodeId;
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
-use crate::wire::outcome::Need;
+use crate::wire::outcome::{Need, Reason};
 
 impl Disk {
     pub(super) fn plan(
@@ -32,6 +34,10 @@ impl Disk {
         let before = self.transfers.get_mut(&key).and_then(|t| t.batches.remove(&batch));
         if let Some(mut before) = before {
             self.discard(&mut before);
+        }
+        if mode.spools() && !self.transfers.contains_key(&key) && !self.may_open(key.node) {
+            let reason = Reason::Os(errno::EMFILE);
+            return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
         }
         let transfer = self.transfers.entry(key).or_default();
         transfer.surplus.mode = mode;
@@ -80,7 +86,7 @@ impl Disk {
             file: None,
             is_whole: false,
         };
-        self.open_streamed(&mut planned);
+        self.open_streamed(key.node, &mut planned);
         let (needs, file) = (planned.needs.clone(), planned.file.clone());
         if let Some(transfer) = self.transfers.get_mut(&key) {
             transfer.batches.insert(batch, planned);
@@ -119,17 +125,22 @@ impl Disk {
 
     /// Creates the streamed file of a batch in staging, if it has one and needs it. If that fails, the
     /// entry fails.
-    fn open_streamed(&mut self, planned: &mut PlannedBatch) {
+    fn open_streamed(&mut self, node: NodeId, planned: &mut PlannedBatch) {
         let slot = match planned.layout.slots() {
             [slot] if planned.layout.streams() => slot,
             _ => return,
         };
         let at = slot.entry.index();
+        let may_open = self.may_open(node);
         let (Some(staging), Some(entry), Some(Need::All)) =
             (&mut self.staging, planned.manifest.entries.get(at), planned.needs.get(at))
         else {
             return;
         };
+        if !may_open {
+            planned.needs[at] = Need::Failed(Reason::Os(errno::EMFILE));
+            return;
+        }
         let parent = split(entry.path.as_bytes()).0;
         let heritage = heritage::of(&mut self.dirs, parent, &self.rights);
         let made = staging.place_for(&mut self.dirs, parent, &self.rights).and_then(|place| {

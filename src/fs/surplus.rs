@@ -136,6 +136,11 @@ impl Surplus {
             + self.restless.memory()
     }
 
+    /// Whether there is a spool, which is an open file.
+    pub fn has_spool(&self) -> bool {
+        self.collected.spool.is_some()
+    }
+
     /// The spool, unless it is empty or incomplete.
     pub fn spool(&mut self) -> Option<&mut Spool> {
         self.collected.spool.as_mut().filter(|_| !self.broken)

@@ -5,11 +5,14 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The ports that are used: below those that the kernel gives to clients.
 const PORTS: u32 = 20_000;
 const FIRST_PORT: u32 = 10_000;
+
+/// How many fleets share the third byte of their addresses.
+const TESTS: u32 = 239;
 
 /// The addresses of one fleet: `127.TEST.PROCESS.HOST`, and a port of this process.
 #[derive(Clone, Copy, Debug)]
@@ -23,12 +26,13 @@ pub struct Addresses {
 impl Addresses {
     /// Addresses that nobody has had yet.
     pub fn new() -> Addresses {
-        static TESTS: AtomicU8 = AtomicU8::new(16);
-        let test = TESTS.fetch_add(1, Ordering::Relaxed);
-        assert!(test < 255, "too many fleets in one test program");
+        static FLEETS: AtomicU32 = AtomicU32::new(0);
+        let fleet = FLEETS.fetch_add(1, Ordering::Relaxed);
         // The third byte and the port tell test programs apart that run at the same time.
-        let process = (std::process::id() / PORTS % 256) as u8;
-        Addresses { test, process, port: port(process) }
+        let process = std::process::id() / PORTS;
+        let byte = |number: u32| (number % 256) as u8;
+        let (test, more) = (byte(16 + fleet % TESTS), fleet / TESTS);
+        Addresses { test, process: byte(process + more), port: port(byte(process)) }
     }
 
     /// The address of a host, counted from 0.
@@ -62,7 +66,7 @@ pub struct TempDir(PathBuf);
 impl TempDir {
     /// A new directory, for everybody to enter.
     pub fn new(name: &str) -> TempDir {
-        static DIRS: AtomicU8 = AtomicU8::new(0);
+        static DIRS: AtomicU32 = AtomicU32::new(0);
         let at = DIRS.fetch_add(1, Ordering::Relaxed);
         let own = format!("makuosan-{}-{at}-{name}", std::process::id());
         let path = std::env::temp_dir().canonicalize().unwrap().join(own);

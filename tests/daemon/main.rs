@@ -38,6 +38,7 @@ mod missing;
 mod mounts;
 mod moves;
 mod one_name;
+mod open_files;
 mod options;
 mod patterns;
 mod process_limits;

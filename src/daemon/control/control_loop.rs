@@ -1,18 +1,16 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
-use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::hang_up;
+use super::inputs::{Inputs, Ready};
 use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
-use super::socket_owners::SocketOwners;
 use super::status::{self, Figures};
 use super::targets::targets;
 use crate::console::command::Command;
@@ -30,10 +28,9 @@ use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
-use crate::sys::Waker;
 use crate::sys::links::LinkEvents;
 use crate::sys::poll::{Interest, PollFd, poll};
-use crate::sys::signal::{Signal, SignalFd};
+use crate::sys::signal::Signal;
 use crate::time::{Span, Time};
 
 const SECOND: Span = Span::from_secs(1);
@@ -54,16 +51,6 @@ pub(crate) struct Control {
     rng: Rng,
     ticked: Time,
     figures: Figures,
-}
-
-/// What the control thread waits for, besides its clients.
-pub(crate) struct Inputs {
-    pub(crate) waker: Waker,
-    pub(crate) signals: SignalFd,
-    pub(crate) links: Option<LinkEvents>,
-    pub(crate) tcp: Option<TcpListener>,
-    pub(crate) unix: Option<UnixListener>,
-    pub(crate) owners: SocketOwners,
 }
 
 impl Control {
@@ -489,14 +476,4 @@ fn refused(client: &Client, order: &Order, why: &str) {
 fn cannot_accept(error: &std::io::Error) {
     let text = format_args!("cannot accept a client: {}", ErrorText(error));
     log::limited(log::Level::WARNING, "accept", None, text);
-}
-
-struct Ready {
-    signal: bool,
-    woken: bool,
-    tcp: bool,
-    unix: bool,
-    links: bool,
-    /// Clients by their index, and whether they have hung up.
-    readable: Vec<(usize, bool)>,
 }

@@ -10,6 +10,13 @@ const FEW_FILES: u64 = 64;
 /// their budgets, and some 100 MiB for the rest.
 const LITTLE_SPACE: u64 = 256 << 20;
 
+/// How many files incoming transfers may keep open: what is left after clients, directories, and what is
+/// open for a moment. None if the limit is unknown.
+pub(super) fn for_transfers() -> Option<usize> {
+    let limit = ids::raise_nofile(OPEN_FILES).ok()?;
+    usize::try_from(limit).ok().map(|limit| limit / 8 * 3)
+}
+
 /// Raises the limit on open files, as far as that goes. One line for each limit that is still too low.
 pub(super) fn raise() -> impl Iterator<Item = String> {
     let files = ids::raise_nofile(OPEN_FILES).ok().filter(|limit| *limit < FEW_FILES);
