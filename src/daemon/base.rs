@@ -94,7 +94,9 @@ impl Base {
             Ok((_, true)) => {
                 if state.refused.take().is_some() {
                     let path = self.path.display();
-                    log::notice(format_args!("base directory {path} is back"));
+                    // Without a free descriptor it comes and goes with each look.
+                    let text = format_args!("base directory {path} is back");
+                    log::limited(log::Level::NOTICE, "base directory", None, text);
                 }
                 return Ok(Arc::clone(&state.root));
             }
@@ -117,7 +119,8 @@ impl Base {
             None => reason.to_string(),
         };
         if state.refused.as_ref() != Some(&said) {
-            log::error(format_args!("{}: {said}", self.path.display()));
+            let text = format_args!("{}: {said}", self.path.display());
+            log::limited(log::Level::ERROR, "base directory", None, text);
         }
         state.refused = Some(said);
         Err(reason)
