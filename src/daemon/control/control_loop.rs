@@ -326,8 +326,11 @@ impl Control {
                     Command::Transfer(transfer) => {
                         let client = &mut self.clients[at];
                         let caller = client.caller(&self.inputs.owners);
-                        let order = Order::new(transfer, client.session.patterns(), caller);
+                        let patterns = client.session.patterns();
+                        let order = Order::new(transfer, patterns, caller.clone());
                         self.order(now, at, order);
+                        // The log names it: it is found out while the transfer runs.
+                        let _ = caller.uid();
                     }
                     Command::Members(form) => {
                         let members = &self.membership.members;

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
 use super::socket_owners::SocketOwners;
 use crate::sys::Waker;
@@ -15,7 +16,7 @@ pub(crate) struct Inputs {
     pub(crate) links: Option<LinkEvents>,
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<UnixListener>,
-    pub(crate) owners: SocketOwners,
+    pub(crate) owners: Arc<SocketOwners>,
 }
 
 /// What of it is ready.

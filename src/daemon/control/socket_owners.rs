@@ -4,6 +4,9 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
+
+use crate::daemon::shared::lock;
 
 /// A table may change while it is read, so that a row is missed: it is read so often.
 const TRIES: u32 = 3;
@@ -11,14 +14,16 @@ const TRIES: u32 = 3;
 /// The tables, opened while their paths are still in reach.
 #[derive(Debug)]
 pub(crate) struct SocketOwners {
-    tables: Vec<File>,
+    /// One reads them at a time: they have one position each.
+    tables: Mutex<Vec<File>>,
 }
 
 impl SocketOwners {
     /// Opens the tables. Without them, nobody's owner is known.
     pub(crate) fn open() -> Self {
         let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-        SocketOwners { tables: tables.iter().filter_map(|path| File::open(path).ok()).collect() }
+        let tables = tables.iter().filter_map(|path| File::open(path).ok());
+        SocketOwners { tables: Mutex::new(tables.collect()) }
     }
 
     /// The user that owns the socket at `peer` that is connected with `own`. None if one of the
@@ -30,7 +35,8 @@ impl SocketOwners {
         if !peer.ip().is_loopback() || !own.ip().is_loopback() {
             return None;
         }
-        (0..TRIES).find_map(|_| self.tables.iter().find_map(|table| row(table, peer, own)))?
+        let tables = lock(&self.tables);
+        (0..TRIES).find_map(|_| tables.iter().find_map(|table| row(table, peer, own)))?
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) fn assemble(
             links: opened.links,
             tcp: opened.tcp,
             unix: opened.unix,
-            owners: opened.owners,
+            owners: Arc::new(opened.owners),
         },
         membership,
         settings,
