@@ -6,6 +6,7 @@
 //! - [`time`]: instants and spans in microseconds, without a clock.
 //! - [`name`]: checked names (relative paths, host names, node ids).
 //! - [`errno`]: numbers and texts of errors of the system.
+//! - [`stamp`]: stamps that order what happens on different hosts, and the clock they are drawn from.
 //! - [`ids`]: the numbers of transfers, batches, blocks, entries, targets and polls.
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
 //! - [`wire`]: every packet format, parsed and emitted.
@@ -42,6 +43,7 @@ pub mod name;
 pub mod net;
 pub mod pattern;
 pub mod seal;
+pub mod stamp;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod time;
