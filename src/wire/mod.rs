@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod mode;
 pub mod outcome;
 pub mod poll;
+pub mod records;
 
 use std::fmt;
 

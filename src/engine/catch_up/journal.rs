@@ -10,6 +10,7 @@ use super::hash::Hash;
 use super::record::{Names, Record, RecordId};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
+use crate::wire::records::Key;
 
 /// The most records of a journal. Beyond, the oldest are dropped.
 pub const MAX_RECORDS: usize = 65_536;
@@ -19,6 +20,8 @@ pub const MAX_RECORDS: usize = 65_536;
 pub enum State {
     /// It was for others.
     Elsewhere,
+    /// Nothing of it has come, and nothing is asked for: this host had other files before it kept records.
+    Strange,
     /// Nothing of it has come.
     Lacking,
     /// Some of it may have come.
@@ -112,7 +115,7 @@ pub struct Journal {
     me: Arc<HostName>,
     held: BTreeMap<RecordId, Held>,
     /// Those that were dropped as covered: they are not to be learned again.
-    covered: BTreeSet<RecordId>,
+    covered: BTreeSet<Key>,
     horizon: Stamp,
     /// The checksum of all that count.
     checksum: u64,
@@ -169,6 +172,46 @@ impl Journal {
         self.held.is_empty()
     }
 
+    /// The record of this key, if it is kept.
+    pub fn find(&self, key: Key) -> Option<&RecordId> {
+        self.of_stamp(key.stamp).find(|id| id.key() == key)
+    }
+
+    fn of_stamp(&self, stamp: Stamp) -> impl Iterator<Item = &RecordId> {
+        let since = self.held.range(RecordId::first_of(stamp)..);
+        since.map(|(id, _)| id).take_while(move |id| id.stamp == stamp)
+    }
+
+    /// Whether nothing can be learned of the record of this key.
+    pub fn knows(&self, key: Key) -> bool {
+        key.stamp <= self.horizon
+            || self.covered.contains(&key)
+            || self.find(key).and_then(|id| self.held.get(id)).is_some_and(|held| held.has_ended)
+    }
+
+    /// The keys of what counts before a stamp, `most` or a few more, the latest ones; and from which stamp on these
+    /// are all.
+    pub fn keys_below(&self, below: Stamp, most: usize) -> (Stamp, Vec<Key>) {
+        let mut keys: Vec<Key> = Vec::new();
+        for (id, held) in self.held.range(..RecordId::first_of(below)).rev() {
+            if !held.has_ended {
+                continue;
+            }
+            let last = keys.last().map_or(id.stamp, |key| key.stamp);
+            if keys.len() >= most && last != id.stamp {
+                return (last, keys);
+            }
+            keys.push(id.key());
+        }
+        (Stamp::ZERO, keys)
+    }
+
+    /// The keys of what counts from a stamp on, before another.
+    pub fn keys_from(&self, from: Stamp, below: Stamp) -> impl Iterator<Item = Key> {
+        let range = self.held.range(RecordId::first_of(from)..RecordId::first_of(below.max(from)));
+        range.filter(|(_, held)| held.has_ended).map(|(id, _)| id.key())
+    }
+
     /// A record, how far this host is with it, and whether its transfer has ended.
     pub fn get(&self, id: &RecordId) -> Option<(&Record, State, bool)> {
         self.held.get(id).map(|held| (&held.record, held.state, held.has_ended))
@@ -195,7 +238,7 @@ impl Journal {
             return self.checksum;
         }
         let counting = self.held.iter().filter(|(id, held)| id.stamp > horizon && held.has_ended);
-        counting.fold(0, |sum, (id, _)| sum ^ id.key())
+        counting.fold(0, |sum, (id, _)| sum ^ id.key().hash)
     }
 
     /// Whether this host and one with that summary keep the same records above the horizons of both.
@@ -220,7 +263,7 @@ impl Journal {
         let Some(held) = self.held.get_mut(id) else { return };
         held.record.names = names;
         if !std::mem::replace(&mut held.has_ended, true) {
-            self.checksum ^= id.key();
+            self.checksum ^= id.key().hash;
         }
         self.advance(id, if complete { State::Complete } else { State::Partial }, lists);
     }
@@ -242,12 +285,14 @@ impl Journal {
             // Its end was not heard here.
             held.has_ended = true;
             held.record.names = record.names;
-            self.checksum ^= id.key();
+            self.checksum ^= id.key().hash;
             self.changes.push_back(Change::Put(id.clone()));
             self.prune_under(&id, lists);
             return Learned::New(State::Partial);
         }
-        if id.stamp <= self.horizon || self.covered.contains(&id) || self.is_covered(&record, lists)
+        if id.stamp <= self.horizon
+            || self.covered.contains(&id.key())
+            || self.is_covered(&record, lists)
         {
             return Learned::Moot;
         }
@@ -255,7 +300,7 @@ impl Journal {
             (true, _) if self.rules.own => State::Noted,
             (true, _) => State::Lacking,
             (false, true) if takes => State::Lacking,
-            (false, true) => State::Noted,
+            (false, true) => State::Strange,
             (false, false) => State::Elsewhere,
         };
         self.insert(id.clone(), Held { record, state, has_ended: true });
@@ -280,7 +325,7 @@ impl Journal {
     /// A pull of it begins: from now on some of it may be here.
     pub fn pulls(&mut self, id: &RecordId) {
         if let Some(held) = self.held.get_mut(id) {
-            if matches!(held.state, State::Lacking | State::Noted) {
+            if held.state != State::Complete {
                 held.state = State::Partial;
                 self.changes.push_back(Change::Put(id.clone()));
             }
@@ -304,7 +349,7 @@ impl Journal {
         let wants = |held: &Held| {
             matches!(held.state, State::Lacking | State::Partial)
                 && (held.has_ended || !self.rules.ended)
-                && *held.record.id.host != *self.me
+                && (*held.record.id.host != *self.me || !self.rules.own)
         };
         self.held.iter().rev().filter(move |(_, held)| wants(held)).map(|(id, _)| id)
     }
@@ -330,7 +375,7 @@ impl Journal {
         }
         let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
         self.held.range(after).any(|(later, held)| {
-            if matches!(held.state, State::Elsewhere | State::Lacking)
+            if held.state <= State::Lacking
                 || !held.record.reaches(path)
                 || !held.record.concerns(&self.me)
             {
@@ -393,7 +438,7 @@ impl Journal {
         if !self.counts(later) || !self.covers(&later.record, &held.record, held.has_ended, lists) {
             return false;
         }
-        let is_open = matches!(held.state, State::Elsewhere | State::Lacking);
+        let is_open = held.state <= State::Lacking;
         is_open || later.state == State::Complete || !self.rules.drop_done
     }
 
@@ -420,7 +465,7 @@ impl Journal {
 
     fn cover(&mut self, id: &RecordId) {
         self.drop_record(id);
-        self.covered.insert(id.clone());
+        self.covered.insert(id.key());
         if self.covered.len() > self.most {
             self.covered.pop_first();
         }
@@ -428,7 +473,7 @@ impl Journal {
 
     fn insert(&mut self, id: RecordId, held: Held) {
         if held.has_ended {
-            self.checksum ^= id.key();
+            self.checksum ^= id.key().hash;
         }
         self.held.insert(id, held);
     }
@@ -436,7 +481,7 @@ impl Journal {
     fn remove(&mut self, id: &RecordId) -> bool {
         let removed = self.held.remove(id);
         if removed.as_ref().is_some_and(|held| held.has_ended) {
-            self.checksum ^= id.key();
+            self.checksum ^= id.key().hash;
         }
         removed.is_some()
     }

@@ -6,14 +6,26 @@
 //! that has all of it to send it once more: whoever was away pulls, and nobody pushes.
 
 mod code;
+mod dialogue;
+mod exchange;
+mod giving;
 mod hash;
 mod journal;
+mod parts;
+mod pulls;
 mod record;
 
+pub use dialogue::{Dialogue, To};
+pub use giving::Serve;
 pub use hash::Hash;
 pub use journal::{Change, Journal, Learned, Lists, MAX_RECORDS, State, Summary};
+pub use pulls::Pulled;
 pub use record::{Audience, Deed, Names, Record, RecordId};
 
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod fleet_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -241,7 +241,11 @@ impl World {
             return Ok(false);
         }
         h.tree.insert(f, (value, now));
-        h.released.insert(f, Some(id.clone()));
+        let was_removed_here =
+            has.is_none() && h.released.insert(f, Some(id.clone())) == Some(None);
+        if pulls && was_removed_here && self.sent[id].by == host {
+            return self.wrong(format!("BACK: h{host} had sent and removed {f}, took {id}"));
+        }
         if pulls && released.as_ref().is_some_and(|before| before > id) {
             return self.wrong(format!("OLDER: h{host} {f} had {released:?} took {id}"));
         }
@@ -486,7 +490,7 @@ impl World {
             let name = &self.hosts[*p].name;
             (
                 **name == *id.host,
-                Hash::of(&[name.as_str().as_bytes(), &id.key().to_be_bytes()].concat()),
+                Hash::of(&[name.as_str().as_bytes(), &id.key().hash.to_be_bytes()].concat()),
             )
         };
         (0..self.hosts.len()).filter(gives).min_by_key(rank)
@@ -761,7 +765,12 @@ impl World {
         }
         match sent.files.get(&f).copied() {
             Some(owed) => {
-                let still = |p: &Host| p.is_up && p.tree.get(&f).is_some_and(|(v, _)| *v == owed);
+                // A sender that has lost its journal does not know any more what it may give.
+                let still = |p: &Host| {
+                    p.is_up
+                        && p.tree.get(&f).is_some_and(|(value, _)| *value == owed)
+                        && (p.journal.can_give(id) || p.journal.get(id).is_none())
+                };
                 if before.contains(&(f, owed)) && self.hosts.iter().any(still) && has != Some(owed)
                 {
                     let what =

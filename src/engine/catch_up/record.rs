@@ -7,6 +7,7 @@ use super::hash::Hash;
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::manifest::{Entry, Manifest};
+use crate::wire::records::Key;
 
 /// Which transfer it was: when, and whose. Later ones are greater.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -18,10 +19,16 @@ pub struct RecordId {
 }
 
 impl RecordId {
-    /// A number for it, that differs from those of all others but by bad luck.
-    pub fn key(&self) -> u64 {
+    /// The bound below all of this stamp.
+    pub(super) fn first_of(stamp: Stamp) -> Self {
+        RecordId { stamp, host: Arc::new(HostName::before_all()) }
+    }
+
+    /// What it is called on the wire. Those of two records differ but by bad luck.
+    pub fn key(&self) -> Key {
         let stamp = self.stamp.bits().to_be_bytes();
-        Hash::of(&[&stamp[..], self.host.as_str().as_bytes()].concat()).0
+        let Hash(hash) = Hash::of(&[&stamp[..], self.host.as_str().as_bytes()].concat());
+        Key { stamp: self.stamp, hash }
     }
 }
 
