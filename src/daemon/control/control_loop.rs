@@ -325,12 +325,9 @@ impl Control {
                 match command {
                     Command::Transfer(transfer) => {
                         let client = &mut self.clients[at];
-                        let caller = client.caller(&self.inputs.owners);
-                        let patterns = client.session.patterns();
-                        let order = Order::new(transfer, patterns, caller.clone());
+                        let caller = client.caller(&mut self.inputs.owners);
+                        let order = Order::new(transfer, client.session.patterns(), caller);
                         self.order(now, at, order);
-                        // The log names it: it is found out while the transfer runs.
-                        let _ = caller.uid();
                     }
                     Command::Members(form) => {
                         let members = &self.membership.members;
