@@ -246,7 +246,7 @@ impl Control {
     }
 
     fn finish(&mut self, at: usize, results: &Results) {
-        self.figures.ended(self.clients[at].session.current(), results);
+        self.figures.ended(self.clients[at].session.current(), Some(results.1));
         self.clients[at].finish(results);
     }
 
@@ -451,7 +451,7 @@ impl Control {
             let over = client.is_over() || places::is_late(client, now);
             if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
                 sender.send(ToSender::Abort(*number));
-                self.figures.aborted(client.session.current());
+                self.figures.ended(client.session.current(), None);
             }
             !over
         });
