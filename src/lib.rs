@@ -6,6 +6,7 @@
 //! - [`time`]: instants and spans in microseconds, without a clock.
 //! - [`name`]: checked names (relative paths, host names, node ids).
 //! - [`errno`]: numbers and texts of errors of the system.
+//! - [`count`]: how many of something, in words.
 //! - [`ids`]: the numbers of transfers, batches, blocks, entries, targets and polls.
 //! - [`stamp`]: stamps that order what happens on different hosts, and the clock they are drawn from.
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
@@ -31,6 +32,7 @@
 
 pub mod cli;
 pub mod console;
+pub mod count;
 pub mod crypto;
 pub mod daemon;
 pub mod engine;
