@@ -501,3 +501,146 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Audience, Deed};
+    use super::*;
+
+    /// No list is kept.
+    struct NoLists;
+
+    impl Lists for NoLists {
+        fn names(&mut self, _: &RecordId, _: Hash) -> Option<bool> {
+            None
+        }
+
+        fn names_all_of(&mut self, _: &RecordId, _: &RecordId) -> Option<bool> {
+            None
+        }
+    }
+
+    fn host(name: &str) -> Arc<HostName> {
+        Arc::new(HostName::parse(name.as_bytes()).unwrap())
+    }
+
+    /// A file of its own is all that it names.
+    fn record(millis: u64, sender: &str, path: &str) -> Record {
+        let path = RelPath::parse(path.as_bytes()).unwrap();
+        let mut names = Names::default();
+        names.add(Hash::of_path(&path));
+        let id = RecordId { stamp: Stamp::at(millis), host: host(sender) };
+        let (deed, audience, patterns) = (Deed::default(), Audience::All, None);
+        Record { id, path, deed, audience, patterns, names }
+    }
+
+    fn journal(most: usize) -> Journal {
+        Journal::new(host("me"), most)
+    }
+
+    fn sent(journal: &mut Journal, record: &Record, complete: bool) {
+        journal.began(record.clone());
+        journal.ended(&record.id, record.names, complete, &mut NoLists);
+    }
+
+    #[test]
+    fn the_same_file_sent_often_is_one_record() {
+        let mut journal = journal(100);
+        for millis in 1..=1_000 {
+            sent(&mut journal, &record(millis, "web1", "a"), true);
+            sent(&mut journal, &record(millis, "web1", "b"), true);
+        }
+        assert_eq!(journal.len(), 2);
+        assert_eq!(journal.summary().horizon, Stamp::ZERO);
+        let keys = journal.iter().fold(0, |sum, (record, ..)| sum ^ record.id.key().hash);
+        assert_eq!(journal.summary().checksum, keys);
+        assert!(journal.covered.len() <= 100);
+    }
+
+    #[test]
+    fn what_is_here_is_not_dropped_for_what_is_not() {
+        for (complete, kept) in [(true, 1), (false, 2)] {
+            let mut journal = journal(100);
+            sent(&mut journal, &record(1, "web1", "a"), true);
+            sent(&mut journal, &record(2, "web1", "a"), complete);
+            assert_eq!(journal.len(), kept);
+        }
+        let mut journal = journal(100);
+        sent(&mut journal, &record(1, "web1", "a"), true);
+        let learned = journal.learn(record(2, "web1", "a"), true, &mut NoLists);
+        assert_eq!((learned, journal.len()), (Learned::New(State::Lacking), 2));
+        journal.advance(&record(2, "web1", "a").id, State::Complete, &mut NoLists);
+        assert_eq!(journal.len(), 1);
+        assert_eq!(journal.learn(record(1, "web1", "a"), true, &mut NoLists), Learned::Moot);
+    }
+
+    #[test]
+    fn own_records_and_those_before_the_journal_are_not_pulled() {
+        let mut journal = journal(100);
+        let mut learn = |record: Record, takes| journal.learn(record, takes, &mut NoLists);
+        assert_eq!(learn(record(1, "me", "a"), true), Learned::New(State::Noted));
+        assert_eq!(learn(record(2, "web1", "b"), false), Learned::New(State::Strange));
+        let named = Audience::named(vec![HostName::parse(b"web9").unwrap()]);
+        let other = Record { audience: named, ..record(3, "web1", "c") };
+        assert_eq!(learn(other, true), Learned::New(State::Elsewhere));
+        assert_eq!(learn(record(4, "web1", "d"), true), Learned::New(State::Lacking));
+        assert_eq!(learn(record(4, "web1", "d"), true), Learned::Known);
+        let wanted: Vec<u64> = journal.wanted().map(|id| id.stamp.millis()).collect();
+        assert_eq!(wanted, [4]);
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_are_dropped_and_the_horizon_says_so() {
+        let (mut few, mut many) = (journal(10), journal(100));
+        for millis in 1..=30 {
+            let record = record(millis, "web1", &format!("f{millis}"));
+            sent(&mut few, &record, true);
+            sent(&mut many, &record, true);
+        }
+        assert_eq!((few.len(), few.summary().horizon), (10, Stamp::at(20)));
+        assert_eq!(few.learn(record(5, "web1", "f5"), true, &mut NoLists), Learned::Moot);
+        // Above the higher horizon, they keep the same.
+        assert!(many.agrees_with(&few.summary()));
+        assert!(few.agrees_with(&many.summary()));
+        sent(&mut few, &record(31, "web1", "f31"), true);
+        assert!(!many.agrees_with(&few.summary()));
+    }
+
+    #[test]
+    fn pages_of_keys_are_all_keys() {
+        let mut journal = journal(1_000);
+        for millis in 0..300 {
+            sent(
+                &mut journal,
+                &record(1 + millis / 3, &format!("h{}", millis % 3), &format!("f{millis}")),
+                true,
+            );
+        }
+        let (mut below, mut all) = (Stamp::from_bits(u64::MAX), BTreeSet::new());
+        while below > Stamp::ZERO {
+            let (from, keys) = journal.keys_below(below, 28);
+            assert!((1..=30).contains(&keys.len()), "{}", keys.len());
+            let range: BTreeSet<Key> = journal.keys_from(from, below).collect();
+            assert_eq!(range, keys.iter().copied().collect());
+            all.extend(keys);
+            below = from;
+        }
+        assert_eq!(all.len(), 300);
+        assert!(all.iter().all(|key| journal.knows(*key)));
+    }
+
+    #[test]
+    fn what_was_kept_is_put_back() {
+        let mut journal = journal(100);
+        sent(&mut journal, &record(1, "web1", "a"), true);
+        sent(&mut journal, &record(2, "web1", "b"), false);
+        journal.began(record(3, "web1", "c"));
+        let mut other = Journal::new(host("me"), 100);
+        for (record, state, has_ended) in journal.iter() {
+            other.restore(record.clone(), state, has_ended);
+        }
+        assert_eq!(other.summary(), journal.summary());
+        assert!(other.iter().eq(journal.iter()));
+        assert_eq!(other.height(), Stamp::at(3));
+    }
+}
