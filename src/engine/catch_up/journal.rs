@@ -384,9 +384,10 @@ impl Journal {
             if !self.rules.guard_named || (held.state != State::Partial && held.record.settles()) {
                 return true;
             }
+            let path = Hash::of_path(path);
+            let known = lists.names(later, path).or_else(|| held.record.names.tell(path));
             // Without its list, all that it reaches is left alone.
-            let unknown = held.state != State::Partial;
-            lists.names(later, Hash::of_path(path)).unwrap_or(unknown)
+            known.unwrap_or(held.state != State::Partial)
         })
     }
 
@@ -548,7 +549,7 @@ mod tests {
         let mut journal = journal(100);
         for millis in 1..=1_000 {
             sent(&mut journal, &record(millis, "web1", "a"), true);
-            sent(&mut journal, &record(millis, "web1", "b"), true);
+            sent(&mut journal, &record(millis, "web2", "b"), true);
         }
         assert_eq!(journal.len(), 2);
         assert_eq!(journal.summary().horizon, Stamp::ZERO);
