@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
+pub use crate::wire::begin::Recorded;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 pub use crate::wire::mode::Mode;
@@ -101,9 +102,18 @@ pub enum DiskJob {
     Close {
         /// The transfer.
         key: TransferKey,
-        /// Whether it ended early.
-        aborted: bool,
+        /// What its end said; None if it ended early.
+        ended: Option<Ended>,
     },
+}
+
+/// The end of a transfer, at a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// All of it is here as it was sent.
+    pub is_complete: bool,
+    /// What is to be kept of it; None if nothing is.
+    pub recorded: Option<Recorded>,
 }
 
 /// What the disk answers to a job.

@@ -17,7 +17,7 @@ use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{WalkOptions, Walker};
-use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, Mode, TransferKey};
+use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, Ended, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
@@ -229,7 +229,8 @@ impl Transfer {
     }
 
     pub fn close(self, disk: &mut Disk, aborted: bool) {
-        let answer = disk.run(DiskJob::Close { key: self.key, aborted });
+        let ended = (!aborted).then_some(Ended { is_complete: true, recorded: None });
+        let answer = disk.run(DiskJob::Close { key: self.key, ended });
         assert!(matches!(answer, Some(DiskAnswer::Closed { .. })));
     }
 
@@ -469,7 +470,7 @@ pub fn patterns(rules: &[&str]) -> Patterns {
 pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
     let patterns =
         if rules.is_empty() { Vec::new() } else { patterns(rules).emit(1 << 20).remove(0) };
-    Setup { path: about.clone(), more: false, patterns }
+    Setup { path: about.clone(), patterns, ..Setup::default() }
 }
 
 /// The batches of a walk of `start` for a transfer with `mode`, as a sender makes them.

@@ -484,6 +484,6 @@ fn links_that_take_a_directorys_place_in_mid_transfer_lead_nowhere() {
         assert!(failed > 0, "{when:?}");
         assert!(dir.is_symlink(), "{when:?}");
         tree::assert_same(&kept, &tree::snapshot(&outside));
-        enemy.send(PacketKind::End, number, 0, 0, &[0]);
+        enemy.send(PacketKind::End, number, 0, 0, &[0, 0]);
     }
 }

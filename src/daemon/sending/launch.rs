@@ -125,7 +125,7 @@ impl Launch {
             errands: to_walker,
             errors: Arc::clone(&errors),
             listings,
-            setup: order.setup(),
+            setup: order.setup(self.targets.iter().map(|member| &member.name)),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             own_only: self.own_only,

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::hash::Hash;
-use super::record::{Names, Record, RecordId};
+use super::record::{Record, RecordId};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
+use crate::wire::names::{Hash, Names};
 
 /// The most records of a journal. Beyond, the oldest are dropped.
 pub const MAX_RECORDS: usize = 65_536;

@@ -5,13 +5,14 @@
 //! [`Journal`]. The set of records is what hosts compare. A host that lacks one, or has it in part, asks a host
 //! that has all of it to send it once more: whoever was away pulls, and nobody pushes.
 
-mod hash;
 mod journal;
 mod record;
 
-pub use hash::Hash;
 pub use journal::{Change, Journal, Learned, Lists, MAX_RECORDS, State, Summary};
-pub use record::{Audience, Deed, Names, Record, RecordId};
+pub use record::{Deed, Record, RecordId};
+
+pub use crate::wire::audience::Audience;
+pub use crate::wire::names::{Hash, Names};
 
 #[cfg(test)]
 mod model;

@@ -366,6 +366,7 @@ impl<H> IncomingTransfer<H> {
             missing: end.files.saturating_sub(self.files),
             unfinished,
             undeleted: self.deletion.is_left(self.terms.mode),
+            recorded: end.recorded,
         }
     }
 
