@@ -5,6 +5,7 @@
 //! [`Journal`]. The set of records is what hosts compare. A host that lacks one, or has it in part, asks a host
 //! that has all of it to send it once more: whoever was away pulls, and nobody pushes.
 
+mod code;
 mod journal;
 mod record;
 

@@ -740,7 +740,9 @@ impl World {
                     && other.record.id > sent.record.id
             })
         };
-        if sent.by == host || is_edited || has.is_some_and(is_of_unfinished) {
+        // By the clock of its host.
+        let is_local = self.is_local(host, &sent.record.id, f);
+        if sent.by == host || is_edited || is_local || has.is_some_and(is_of_unfinished) {
             return Ok(());
         }
         let id = &sent.record.id;
