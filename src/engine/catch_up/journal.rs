@@ -9,10 +9,13 @@ use std::sync::Arc;
 use super::record::{Record, RecordId};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
-use crate::wire::names::{Hash, Names};
+use crate::wire::begin::Recorded;
+use crate::wire::names::Hash;
 
 /// The most records of a journal. Beyond, the oldest are dropped.
 pub const MAX_RECORDS: usize = 65_536;
+/// The most bytes of paths and names of hosts in them, beyond which the oldest are dropped, too.
+const MAX_BYTES: usize = 16 << 20;
 
 /// How far this host is with what a record is about. Greater is further.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -116,6 +119,8 @@ pub struct Journal {
     horizon: Stamp,
     /// The checksum of all that count.
     checksum: u64,
+    /// What their paths and names of hosts take.
+    bytes: usize,
     most: usize,
     changes: VecDeque<Change>,
     rules: Rules,
@@ -130,6 +135,7 @@ impl Journal {
             covered: BTreeSet::new(),
             horizon: Stamp::ZERO,
             checksum: 0,
+            bytes: 0,
             most,
             changes: VecDeque::new(),
             rules: Rules::ALL,
@@ -147,6 +153,11 @@ impl Journal {
         self.remove(&id);
         self.insert(id, Held { record, state, has_ended });
         self.bound();
+    }
+
+    /// What was put back was dropped later.
+    pub fn restore_dropped(&mut self, id: &RecordId) {
+        self.remove(id);
     }
 
     /// Records up to this stamp were dropped before, because there were too many.
@@ -215,10 +226,11 @@ impl Journal {
         self.bound();
     }
 
-    /// A transfer that was begun has ended, and named this; `complete` says whether all of it is here.
-    pub fn ended(&mut self, id: &RecordId, names: Names, complete: bool, lists: &mut dyn Lists) {
+    /// A transfer that was begun has ended, with this; `complete` says whether all of it is here.
+    pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool, lists: &mut dyn Lists) {
         let Some(held) = self.held.get_mut(id) else { return };
-        held.record.names = names;
+        held.record.names = end.names;
+        held.record.deed.deletes = end.deletes;
         if !std::mem::replace(&mut held.has_ended, true) {
             self.checksum ^= id.key();
         }
@@ -241,7 +253,7 @@ impl Journal {
             }
             // Its end was not heard here.
             held.has_ended = true;
-            held.record.names = record.names;
+            (held.record.names, held.record.deed) = (record.names, record.deed);
             self.checksum ^= id.key();
             self.changes.push_back(Change::Put(id.clone()));
             self.prune_under(&id, lists);
@@ -430,15 +442,17 @@ impl Journal {
         if held.has_ended {
             self.checksum ^= id.key();
         }
+        self.bytes += held.record.memory();
         self.held.insert(id, held);
     }
 
     fn remove(&mut self, id: &RecordId) -> bool {
-        let removed = self.held.remove(id);
-        if removed.as_ref().is_some_and(|held| held.has_ended) {
+        let Some(held) = self.held.remove(id) else { return false };
+        self.bytes -= held.record.memory();
+        if held.has_ended {
             self.checksum ^= id.key();
         }
-        removed.is_some()
+        true
     }
 
     fn drop_record(&mut self, id: &RecordId) {
@@ -447,9 +461,9 @@ impl Journal {
         }
     }
 
-    /// Drops the oldest while there are too many.
+    /// Drops the oldest while there are too many, or they take too much memory.
     fn bound(&mut self) {
-        while self.held.len() > self.most {
+        while self.held.len() > self.most || self.bytes > MAX_BYTES {
             let Some(id) = self.held.keys().next().cloned() else { return };
             self.horizon = self.horizon.max(id.stamp);
             self.drop_record(&id);

@@ -10,6 +10,7 @@ use super::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
+use crate::wire::begin::Recorded;
 
 pub(super) const FILES: [&str; 3] = ["a/1", "a/2", "b/1"];
 pub(super) const PATHS: [&str; 6] = ["", "a", "b", "a/1", "a/2", "b/1"];
@@ -403,6 +404,7 @@ impl World {
         let list: BTreeSet<Hash> = sent.files.keys().map(|&f| hash(f)).collect();
         let mut names = Names::default();
         list.iter().for_each(|&path| names.add(path));
+        let end = Recorded { names, deletes: sent.record.deed.deletes };
         if !running.pulls {
             sent.has_ended = true;
             sent.record.names = names;
@@ -414,7 +416,7 @@ impl World {
                 }
             }
             h.lists.0.insert(id.clone(), list.clone());
-            h.journal.ended(id, names, true, &mut h.lists);
+            h.journal.ended(id, end, true, &mut h.lists);
         }
         let sent = self.sent[id].clone();
         for &p in running.targets.keys() {
@@ -435,7 +437,7 @@ impl World {
             if running.pulls {
                 h.journal.advance(id, State::Complete, &mut h.lists);
             } else {
-                h.journal.ended(id, names, true, &mut h.lists);
+                h.journal.ended(id, end, true, &mut h.lists);
             }
             h.tried.remove(id);
             self.say(format!("h{p} has {id}"));

@@ -104,6 +104,11 @@ impl Record {
         !earlier.deletes_anything() && names_all_of()
     }
 
+    /// What its path and the names in it take in memory, in bytes.
+    pub fn memory(&self) -> usize {
+        self.path.as_bytes().len() + self.audience.memory()
+    }
+
     fn deletes_anything(&self) -> bool {
         self.deed.deletes || self.deed.gone
     }
