@@ -171,7 +171,7 @@ fn open(dir: BorrowedFd<'_>, us: u32, made: bool) -> io::Result<(OwnedFd, Stat, 
 
 /// Gives what is ours its mode, where the file system has modes: one that has none (FAT) decides by its
 /// mount options who gets in.
-fn close(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+pub(super) fn close(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     match fsat::chmod_fd(fd, mode) {
         Err(e)
             if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)) =>

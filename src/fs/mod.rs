@@ -14,6 +14,8 @@
 //!
 //! [`resolve`] judges the symbolic links in the paths of options.
 //!
+//! [`state`] keeps what must outlive the daemon: records, and lists of what was sent.
+//!
 //! `folding` knows about file systems that take several names for one.
 //!
 //! Both sides use `identity` (is it still the same file?), `digest`, `grain` (how exactly times are
@@ -55,6 +57,7 @@ pub mod source;
 mod spool;
 mod stage;
 mod staging;
+pub mod state;
 mod subject;
 mod surplus;
 mod sweep;
