@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
+use crate::stamp::Stamp;
 pub use crate::wire::begin::Recorded;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
@@ -59,6 +60,8 @@ pub enum DiskJob {
         layout: Arc<Layout>,
         /// What the transfer is to do.
         mode: Mode,
+        /// Its place in the order of all transfers; none if it changes nothing.
+        stamp: Stamp,
     },
     /// Write everything under temporary names.
     Stage {

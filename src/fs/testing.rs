@@ -181,7 +181,8 @@ impl Transfer {
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let manifest = batch.manifest.clone();
         let (key, mode) = (self.key, self.mode);
-        let job = DiskJob::Plan { key, batch: number, manifest, layout, mode };
+        let stamp = crate::stamp::Stamp::ZERO;
+        let job = DiskJob::Plan { key, batch: number, manifest, layout, mode, stamp };
         (number, disk.run(job).unwrap())
     }
 

@@ -71,9 +71,10 @@ impl Keeper {
             unknown: 0,
         };
         let birth = Stamp::at(wall).bits();
-        let (file, found) = RecordFile::open(&dir, FILE, me, birth, LIMITS, |at, kind, payload| {
-            reading.row(at, kind, payload);
-        })?;
+        let (file, found) =
+            RecordFile::open(&dir, FILE, me, birth, LIMITS, |at, kind, payload| {
+                reading.row(at, kind, payload);
+            })?;
         let remarks = reading.remarks(&found);
         let Reading { journal, kept, marks, .. } = reading;
         let height = journal.height().max(marks.height);

@@ -293,7 +293,8 @@ impl Shelf {
     }
 
     fn rewrite(&mut self) -> Result<(), StateError> {
-        let mut order: Vec<(u64, Kept)> = self.kept.iter().map(|(key, kept)| (*key, *kept)).collect();
+        let mut order: Vec<(u64, Kept)> =
+            self.kept.iter().map(|(key, kept)| (*key, *kept)).collect();
         order.sort_unstable_by_key(|(_, kept)| kept.row.at);
         let marks = [Row::Horizon(self.marks.horizon), Row::Height(self.marks.height)];
         self.file.rewrite(|new| {

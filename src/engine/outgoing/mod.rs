@@ -159,6 +159,11 @@ impl Outgoing {
         self.recorded = recorded;
     }
 
+    /// What END has said that is to be kept of it; None if nothing is, or it has not come to its end.
+    pub fn recorded(&self) -> Option<Recorded> {
+        self.recorded.filter(|_| self.is_closing())
+    }
+
     /// No further batch will come.
     pub fn end_input(&mut self, now: Time) {
         if let Phase::Running(input) = &mut self.phase {
@@ -388,6 +393,7 @@ impl Outgoing {
     /// Ends it before its end.
     fn give_up(&mut self, now: Time) {
         self.sending.stop();
+        self.recorded = None;
         self.close(now, Ending::Abort);
     }
 
