@@ -79,7 +79,7 @@ enum ListPlace {
 
 impl Place {
     fn size(self) -> u64 {
-        u64::from(self.len) + OVERHEAD
+        if self.len == 0 { 0 } else { u64::from(self.len) + OVERHEAD }
     }
 }
 
@@ -142,9 +142,9 @@ impl Shelf {
         let in_file = before.list == ListPlace::File;
         let row = Row::Record { record: record.clone(), state, has_ended, in_file };
         if let Some(row) = self.append(&row) {
-            let kept = self.kept.entry(key).or_default();
-            self.live = self.live - before.size() + Kept { row, ..before }.size();
-            kept.row = row;
+            let now = Kept { row, ..before };
+            self.live = self.live - before.size() + now.size();
+            self.kept.insert(key, now);
             self.tidy();
         }
     }
