@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, Sender};
 
+use super::keeping::recording::Recording;
 use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
@@ -108,6 +109,10 @@ pub(super) enum Again {
 /// client and the walker.
 pub(super) struct NewTransfer {
     pub(super) outgoing: Outgoing,
+    /// What is kept of it; None if nothing is.
+    pub(super) recording: Option<Recording>,
+    /// Only files of one user are sent.
+    pub(super) own_only: bool,
     /// The base directory as it was when the transfer started.
     pub(super) root: Arc<Root>,
     pub(super) order: Arc<Order>,

@@ -19,6 +19,7 @@ mod became;
 mod caller;
 pub mod clock;
 mod control;
+mod keeping;
 mod keyfile;
 mod mailbox;
 mod messages;

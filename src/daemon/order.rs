@@ -12,9 +12,10 @@ use crate::fs::before::Guard;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
-use crate::name::RelPath;
+use crate::name::{HostName, RelPath};
 use crate::pattern::Patterns;
 use crate::sys::user;
+use crate::wire::audience::Audience;
 use crate::wire::manifest::{MAX_PATTERNS, Setup};
 use crate::wire::mode::Mode;
 
@@ -128,16 +129,24 @@ impl Order {
         if self.path.is_base() { "the base directory".to_owned() } else { self.path.to_string() }
     }
 
-    /// The setup, as the first batches send it. Only those targets that look for what the sender does not
-    /// have need the patterns.
-    pub(super) fn setup(&self) -> VecDeque<Setup> {
+    /// The setup, as the first batches send it, to these hosts. Only those targets that look for what the
+    /// sender does not have need the patterns.
+    pub(super) fn setup<'a>(&self, hosts: impl Iterator<Item = &'a HostName>) -> VecDeque<Setup> {
         let mut parts = match self.mode.spools() && !self.patterns.is_empty() {
             true => VecDeque::from(self.patterns.emit(MAX_PATTERNS)),
             false => VecDeque::from([Vec::new()]),
         };
         let mut setup = VecDeque::new();
         while let Some(patterns) = parts.pop_front() {
-            setup.push_back(Setup { path: self.path.clone(), patterns, more: !parts.is_empty() });
+            let (path, more) = (self.path.clone(), !parts.is_empty());
+            setup.push_back(Setup { path, patterns, more, ..Setup::default() });
+        }
+        if let Some(first) = setup.front_mut() {
+            first.recursive = self.scope == Scope::Tree;
+            first.forced = self.force;
+            if !self.targets.is_empty() {
+                first.audience = Audience::named(hosts.cloned().collect());
+            }
         }
         setup
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::base::Base;
 use super::clock::FleetClock;
+use super::keeping::Keeper;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     /// The group's keys, if any.
     pub(super) keys: Option<Arc<Keys>>,
     pub(super) base: Base,
+    /// What is kept of transfers; None if nothing is.
+    pub(super) keeper: Option<Mutex<Keeper>>,
     /// What the tree below the base directory was like before.
     pub(super) before: SharedBefore,
     pub(super) control: Mailbox<ToControl>,
@@ -89,6 +92,8 @@ impl Shared {
         net: Net,
         keys: Option<Keys>,
         base: Base,
+        clock: FleetClock,
+        keeper: Option<Keeper>,
         before: Before,
         control: Waker,
         receiver: Waker,
@@ -96,9 +101,10 @@ impl Shared {
         Shared {
             me,
             net,
-            clock: FleetClock::default(),
+            clock,
             keys: keys.map(Arc::new),
             base,
+            keeper: keeper.map(Mutex::new),
             before: Arc::new(Mutex::new(before)),
             control: Mailbox::waking(control),
             sender: Mailbox::new(),
@@ -124,6 +130,12 @@ impl Shared {
     /// Whether `node` is a member.
     pub(super) fn knows(&self, node: NodeId) -> bool {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
+    }
+
+    /// The name of a member.
+    pub(super) fn peer_name(&self, node: NodeId) -> Option<HostName> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&node).map(|peer| peer.name.clone())
     }
 
     /// A member as lines of the log name it.

@@ -10,9 +10,7 @@ use super::identity::Identity;
 use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
-use crate::wire::manifest::{
-    Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, setup_len_bound,
-};
+use crate::wire::manifest::{Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound};
 
 /// How many entries the first batches have: few, so that targets soon have something to do.
 pub const FIRST: [usize; 2] = [64, 256];
@@ -70,7 +68,7 @@ impl Batcher {
 
     /// One whose first batch carries `setup`, even if it has no entry.
     pub fn with_setup(setup: Setup) -> Self {
-        let manifest_len = setup_len_bound(&setup);
+        let manifest_len = setup.len_bound();
         let entries = Manifest { setup: Some(setup), ..Manifest::default() };
         Batcher { entries, manifest_len, ..Batcher::default() }
     }
@@ -190,8 +188,7 @@ mod tests {
 
     #[test]
     fn the_setup_comes_first_and_only_once_with_or_without_entries() {
-        let setup =
-            || Setup { path: RelPath::base(), more: false, patterns: vec![b'x'; MAX_PATTERNS] };
+        let setup = || Setup { patterns: vec![b'x'; MAX_PATTERNS], ..Setup::default() };
         let extents = (0..MAX_EXTENTS as u64).map(|n| Extent { start: n * 9, end: n * 9 + 1 });
         let holey = found(Kind::File { size: 1 << 40, data: Some(extents.collect()) });
         let mut batcher = Batcher::with_setup(setup());

@@ -202,7 +202,7 @@ impl Disk {
         // The tree may have changed since the last job: paths are resolved anew.
         self.dirs.forget();
         let answer = match job {
-            DiskJob::Plan { key, batch, manifest, layout, mode } => {
+            DiskJob::Plan { key, batch, manifest, layout, mode, .. } => {
                 let answer = self.plan(key, batch, manifest, layout, mode);
                 Some(self.charge(key, batch).unwrap_or(answer))
             }

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batcher, SourceBatch};
-use super::claim::MARKER;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{WalkOptions, Walker};
-use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, Mode, TransferKey};
+use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, Ended, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
@@ -181,7 +180,8 @@ impl Transfer {
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let manifest = batch.manifest.clone();
         let (key, mode) = (self.key, self.mode);
-        let job = DiskJob::Plan { key, batch: number, manifest, layout, mode };
+        let stamp = crate::stamp::Stamp::ZERO;
+        let job = DiskJob::Plan { key, batch: number, manifest, layout, mode, stamp };
         (number, disk.run(job).unwrap())
     }
 
@@ -229,7 +229,8 @@ impl Transfer {
     }
 
     pub fn close(self, disk: &mut Disk, aborted: bool) {
-        let answer = disk.run(DiskJob::Close { key: self.key, aborted });
+        let ended = (!aborted).then_some(Ended { is_complete: true, recorded: None });
+        let answer = disk.run(DiskJob::Close { key: self.key, ended });
         assert!(matches!(answer, Some(DiskAnswer::Closed { .. })));
     }
 
@@ -341,8 +342,7 @@ pub fn snapshot(base: &Path) -> BTreeMap<Vec<u8>, String> {
 
 /// How many things are staged in the directory `dir`; none if it has no place for them.
 pub fn staged(dir: &Path) -> usize {
-    let names = std::fs::read_dir(dir.join(".makuosan")).into_iter().flatten();
-    names.filter(|name| name.as_ref().unwrap().file_name().as_bytes() != MARKER).count()
+    std::fs::read_dir(dir.join(".makuosan/stage")).into_iter().flatten().count()
 }
 
 /// Both trees are the same in everything that is sent.
@@ -469,7 +469,7 @@ pub fn patterns(rules: &[&str]) -> Patterns {
 pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
     let patterns =
         if rules.is_empty() { Vec::new() } else { patterns(rules).emit(1 << 20).remove(0) };
-    Setup { path: about.clone(), more: false, patterns }
+    Setup { path: about.clone(), patterns, ..Setup::default() }
 }
 
 /// The batches of a walk of `start` for a transfer with `mode`, as a sender makes them.

@@ -1,4 +1,4 @@
-//! The commands `members` and `status`.
+//! The commands `members`, `status` and `history`.
 #![forbid(unsafe_code)]
 
 use super::dialogue::Client;
@@ -21,6 +21,11 @@ impl Client<'_> {
             (false, true) => self.list(b"members -v", json),
             (false, false) => self.list(b"members", json),
         }
+    }
+
+    /// Lists what was sent and received.
+    pub(super) fn history(&mut self, json: bool) -> Result<u8, Failure> {
+        self.list(if json { b"history json" } else { b"history" }, json)
     }
 
     /// Shows what the daemon is doing.

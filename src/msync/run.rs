@@ -75,6 +75,7 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
     let done = client.begin(input.password.as_deref()).and_then(|()| match &config.command {
         Command::Members { verbose } => client.members(*verbose, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
+        Command::History => client.history(config.json),
         Command::Files(files) => client.files(files, config, &input.rules),
         Command::Script(script) => client.script(script, config, &input.rules),
     });

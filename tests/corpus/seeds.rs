@@ -10,13 +10,15 @@ use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, Tra
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
 use makuosan::stamp::Stamp;
-use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
+use makuosan::wire::audience::Audience;
+use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer, Recorded};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
+use makuosan::wire::names::Names;
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
@@ -60,7 +62,15 @@ fn taken() -> Vec<Vec<u8>> {
     };
     let data = Some(vec![Extent { start: 0, end: 9 }, Extent { start: 100, end: 140 }]);
     let manifest = Manifest {
-        setup: Some(Setup { path: RelPath::parse(b"d").unwrap(), more: true, patterns: vec![0] }),
+        setup: Some(Setup {
+            path: RelPath::parse(b"d").unwrap(),
+            more: true,
+            recursive: true,
+            forced: true,
+            audience: Audience::named(vec![name.clone()]),
+            origin: Some(name.clone()),
+            patterns: vec![0],
+        }),
         entries: vec![
             manifests::entry("d", Kind::Open),
             manifests::entry("d/f", Kind::File { size: 140, data }),
@@ -89,6 +99,7 @@ fn taken() -> Vec<Vec<u8>> {
     let answer = |feedback: Feedback| feedback.emit(NodeId(9), 1_424);
     let rules = [Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     let patterns = Patterns::new(&rules).unwrap().emit(1_000).concat();
+    let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true });
     let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
     report.error(ErrorReport::new(Code::Other, "b").of_path("a"));
     vec![
@@ -122,6 +133,7 @@ fn taken() -> Vec<Vec<u8>> {
         report.emit().into_bytes(),
         Progress { bytes_total: Some(9), ..Progress::default() }.emit().into_bytes(),
         Total { hosts: 1, ..Total::default() }.emit().into_bytes(),
+        End { files: 9, recorded }.emit(),
     ]
 }
 

@@ -230,7 +230,7 @@ fn what_is_never_finished_holds_little_and_goes_with_its_sender() {
     assert!((10..=64).contains(&open), "{line}");
     // Their size is a promise: no room was taken.
     for name in fleet.staged(1) {
-        if let Ok(meta) = fs::metadata(fleet.path(1, ".makuosan").join(name)) {
+        if let Ok(meta) = fs::metadata(fleet.path(1, ".makuosan/stage").join(name)) {
             assert!(meta.blocks() < 1_000, "{} blocks", meta.blocks());
         }
     }
@@ -487,6 +487,6 @@ fn links_that_take_a_directorys_place_in_mid_transfer_lead_nowhere() {
         assert!(failed > 0, "{when:?}");
         assert!(dir.is_symlink(), "{when:?}");
         tree::assert_same(&kept, &tree::snapshot(&outside));
-        enemy.send(PacketKind::End, number, 0, 0, &[0]);
+        enemy.send(PacketKind::End, number, 0, 0, &[0, 0]);
     }
 }

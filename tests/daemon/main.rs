@@ -28,6 +28,7 @@ mod garbage;
 mod groups;
 mod hazards;
 mod heritage;
+mod history;
 mod hostile;
 mod keys;
 mod killed;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::hang_up;
+use super::history;
 use super::inputs::{Inputs, Ready};
 use super::membership::Membership;
 use super::places::{self, Room};
@@ -336,6 +337,9 @@ impl Control {
                     Command::Status(form) => {
                         let status = self.status(now, at);
                         self.answer(at, status.form(form));
+                    }
+                    Command::History(json) => {
+                        self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }
                     Command::Quit => {}
                 }

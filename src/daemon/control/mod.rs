@@ -4,6 +4,7 @@ mod client;
 pub(super) mod control_loop;
 pub(super) mod door;
 mod hang_up;
+mod history;
 pub(crate) mod inputs;
 pub(super) mod membership;
 mod places;

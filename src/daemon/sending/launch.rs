@@ -1,5 +1,6 @@
 //! Starting a transfer: checks, the walker thread, and the message to the sender thread.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
@@ -10,6 +11,7 @@ use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::count::counted;
+use crate::daemon::keeping::recording::{Recording, leaves_record};
 use crate::daemon::messages::{Host, NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
@@ -26,6 +28,7 @@ use crate::name::HostName;
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
+use crate::wire::manifest::Setup;
 
 /// The stack size of a walker thread. (The depth of a tree costs heap, not stack.)
 const WALKER_STACK: usize = 256 << 10;
@@ -118,6 +121,8 @@ impl Launch {
         let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
         let (errands, to_walker) = mpsc::channel();
+        let config = self.config(shared, &order);
+        let setup = order.setup(self.targets.iter().map(|member| &member.name));
         let task = Task {
             shared: Arc::clone(shared),
             root: Arc::clone(&root),
@@ -127,14 +132,16 @@ impl Launch {
             errands: to_walker,
             errors: Arc::clone(&errors),
             listings,
-            setup: order.setup(),
+            setup: setup.clone(),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             own_only: self.own_only,
             regroup,
         };
         let new = NewTransfer {
-            outgoing: Outgoing::new(self.config(shared, &order), now),
+            recording: self.recording(&config, &setup),
+            own_only: self.own_only.is_some(),
+            outgoing: Outgoing::new(config, now),
             root,
             order: Arc::clone(&order),
             client: self.client,
@@ -168,6 +175,16 @@ impl Launch {
             .insert(self.number, format!("to {}: {}", counted(hosts as u64, "host"), self.command));
         shared.sender.send(ToSender::Start(Box::new(new)));
         Ok(order)
+    }
+
+    /// What is kept of it, if it leaves something.
+    fn recording(&self, config: &Config, setup: &VecDeque<Setup>) -> Option<Recording> {
+        let (first, more) = setup.iter().next().map(|first| (first, setup.iter().skip(1)))?;
+        let leaves = leaves_record(config.mode, config.stamp);
+        let mut recording =
+            leaves.then(|| Recording::new(config.stamp, self.me.clone(), config.mode, first))?;
+        more.for_each(|setup| recording.add_patterns(setup));
+        Some(recording)
     }
 
     fn walker(&self, root: &Arc<Root>, options: WalkOptions) -> Result<Walker, WalkError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 
+use super::kept::Kept;
 use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
 use super::report::Report;
@@ -19,6 +20,7 @@ use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
+use crate::wire::begin::Recorded;
 use crate::wire::feedback::Feedback;
 use crate::wire::layout::Layout;
 use crate::wire::outcome::{Need, Outcome, Reason};
@@ -36,6 +38,7 @@ pub(super) struct OutgoingTransfer {
     /// The walker does not have to look at directories again.
     is_quiet: bool,
     batches: OpenBatches,
+    kept: Kept,
     retries: Retries,
     report: Report,
     /// How many bytes of it the kernel has refused.
@@ -66,8 +69,9 @@ pub(super) enum Turn {
 }
 
 impl OutgoingTransfer {
-    pub(super) fn new(shared: Arc<Shared>, new: NewTransfer, now: Time) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, mut new: NewTransfer, now: Time) -> Self {
         OutgoingTransfer {
+            kept: Kept::new(new.recording.take()),
             shared,
             report: Report::new(&new, now),
             is_quiet: !new.looks,
@@ -214,6 +218,9 @@ impl OutgoingTransfer {
             self.walk_again(Errand::Look);
         } else {
             self.state.complete();
+            if !self.parts.order.mode.spools() {
+                self.parts.outgoing.set_recorded(self.kept.recorded(false));
+            }
             self.parts.outgoing.end_input(now);
             self.events(now);
         }
@@ -245,6 +252,7 @@ impl OutgoingTransfer {
         let layout = Arc::new(layout);
         let number = self.parts.outgoing.batch(now, manifest, Arc::clone(&layout));
         self.report.open(number, Arc::clone(manifest));
+        self.kept.open(&self.shared, number, manifest);
         self.batches.open(number, &self.parts.root, batch, layout);
         self.events(now);
     }
@@ -270,9 +278,13 @@ impl OutgoingTransfer {
             Event::Verify(number) => {
                 let wanted = |entry: EntryNo| outgoing.is_wanted(number, entry);
                 let changed = self.batches.verify(number, &wanted);
+                self.kept.commits();
                 outgoing.verified(now, number, &changed);
             }
-            Event::Struck(number, entries) => self.strike(number, &entries),
+            Event::Struck(number, entries) => {
+                self.kept.strike(number, &entries);
+                self.strike(number, &entries);
+            }
             Event::Needs(number, _, ref runs) => {
                 // Where something is done, its outcome says so.
                 if self.parts.order.mode.changes_nothing() {
@@ -288,6 +300,7 @@ impl OutgoingTransfer {
             }
             Event::Closed(number) => {
                 self.batches.close(number);
+                self.kept.close(&self.shared, number);
                 self.pending_reports.push_back(event);
             }
             Event::Suspended(target) => self.report.suspended(target),
@@ -321,6 +334,10 @@ impl OutgoingTransfer {
             Event::Shared(target, with) => report.shared(shared, target, &with),
             Event::Tallied(tallies) => {
                 let (delete, names) = report.tallied(shared, &tallies);
+                self.parts.outgoing.set_recorded(self.settled());
+                if delete {
+                    self.kept.commits();
+                }
                 self.parts.outgoing.decide(now, delete, names);
             }
             Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
@@ -330,6 +347,15 @@ impl OutgoingTransfer {
             // These say nothing.
             Event::Verify(_) | Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}
         }
+    }
+
+    /// What END is to say of a transfer that deletes, now that it is known how much there is to delete.
+    fn settled(&self) -> Option<Recorded> {
+        let NewTransfer { order, errors, own_only, .. } = &self.parts;
+        let settles = !own_only && self.report.settles(errors.load(Ordering::Relaxed));
+        // If it was not to be, nothing was done.
+        let nothing = order.mode.only_deletes() && !settles;
+        self.kept.recorded(settles).filter(|_| !nothing)
     }
 
     /// A target cannot tell whether it has these files as they are: they are offered again with their
@@ -362,6 +388,7 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);
+        self.kept.finish(shared, outgoing.recorded());
         let mut stats = lock(&shared.stats);
         for (target, node, seen) in outgoing.target_stats() {
             report.lossy(shared, target, &seen);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::host_tally::{HostTally, Tell};
 use super::marked_batch::MarkedBatch;
 use super::unsure::Unsure;
-use crate::console::command::Watch;
+use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::count::counted;
@@ -55,6 +55,8 @@ pub(super) struct Report {
     unsure: Unsure,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
+    /// How many errors there were on this host, but for those of the walk.
+    here: u64,
 }
 
 impl Report {
@@ -78,6 +80,7 @@ impl Report {
             named: HashSet::new(),
             unsure: Unsure::default(),
             over_limit: false,
+            here: 0,
         }
     }
 
@@ -356,7 +359,17 @@ impl Report {
     /// Reports an error on this host.
     pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
+        self.here += 1;
         self.say(shared, vec![error.into()]);
+    }
+
+    /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
+    /// `errors` are those of the walk.
+    pub(super) fn settles(&self, errors: u64) -> bool {
+        let gone = self.order.mode.path_is_gone();
+        let whole =
+            gone || (self.order.scope == Scope::Tree && (self.below > 0 || self.order.force));
+        whole && !self.over_limit && self.here + errors == 0
     }
 
     pub(super) fn suspended(&self, target: TargetNo) {

@@ -11,12 +11,14 @@ use super::check_config;
 use super::confine::{Places, confine};
 use super::error::{StartError, failed};
 use super::identity::Identity;
+use super::journal;
 use super::limits;
 use super::running::Daemon;
 use crate::cli::daemon::Config;
 use crate::console::password::Secret;
 use crate::console::status_report::Setting;
 use crate::daemon::base::{Base, HeldBy};
+use crate::daemon::clock::FleetClock;
 use crate::daemon::control::control_loop::Control;
 use crate::daemon::control::door::Door;
 use crate::daemon::control::inputs::Inputs;
@@ -84,6 +86,11 @@ pub(super) fn assemble(
     let disk = Disk::new(Arc::clone(&root), how);
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
     let disk = disk.map_err(of_base)?;
+    let stamps = FleetClock::default();
+    let keeper = match readonly {
+        true => None,
+        false => journal::keeper(&root, identity.uid, &name, &stamps),
+    };
     let confined = confine(&opened.places(chroot, &root, !readonly));
     let held_by = match confined.files {
         _ if chroot => HeldBy::Chroot,
@@ -102,6 +109,8 @@ pub(super) fn assemble(
         opened.net,
         keys.map(Keys::new),
         base,
+        stamps,
+        keeper,
         before,
         control_waker.clone(),
         receiver_waker.clone(),

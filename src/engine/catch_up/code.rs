@@ -13,13 +13,14 @@
 
 use std::sync::Arc;
 
-use super::hash::Hash;
-use super::record::{Audience, Deed, Names, Record, RecordId};
+use super::record::{Deed, Record, RecordId};
 use crate::name::{HostName, MAX_HOST_NAME, MAX_PATH, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::Error;
+use crate::wire::audience::Audience;
 use crate::wire::begin::MAX_TARGETS;
 use crate::wire::bytes::{Put, Reader};
+use crate::wire::names::{Hash, Names};
 
 const RECURSIVE: u8 = 1;
 const DELETES: u8 = 2;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::exchange::Exchange;
 use super::giving::{Giving, Serve};
-use super::journal::{Journal, Lists, Summary};
+use super::journal::Journal;
 use super::pulls::{Pulled, Pulls};
 use super::record::{Record, RecordId};
+use super::types::{Lists, Summary, To};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
@@ -15,15 +16,6 @@ use crate::wire::records::{Key, Records};
 
 /// The answers that wait, at most.
 const ANSWERS: usize = 4_096;
-
-/// To whom a packet goes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum To {
-    /// Every member.
-    Group,
-    /// This one.
-    Node(NodeId),
-}
 
 /// The talk of one host about its records. Hand in one thing, drain [`Dialogue::poll_transmit`] and
 /// [`Dialogue::poll_serve`], and wait until [`Dialogue::poll_timeout`].

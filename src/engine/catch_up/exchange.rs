@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::dialogue::To;
-use super::hash::Hash;
-use super::journal::{Journal, Learned, Lists, Summary};
+use super::journal::Journal;
 use super::parts::Parts;
 use super::record::Record;
+use super::types::{Learned, Lists, Summary, To};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
+use crate::wire::names::Hash;
 use crate::wire::records::{BEFORE_PART, Key, Records};
 
 /// How long nothing must have changed before what others say is compared with it: their HELLO may be older.
@@ -212,7 +212,7 @@ impl Exchange {
             return None;
         }
         let record = Record::parse(&self.parts.take(node, key, len, offset, bytes)?).ok()?;
-        if record.id.key() != key {
+        if record.id.wire_key() != key {
             return None;
         }
         self.asked.remove(&key);

@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::dialogue::{Dialogue, To};
-use super::journal::{Journal, Lists, MAX_RECORDS, State};
+use super::dialogue::Dialogue;
+use super::journal::Journal;
 use super::pulls::Pulled;
+use super::types::{Lists, MAX_RECORDS, State, To};
 use super::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId, RelPath};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
+use crate::wire::begin::Recorded;
 use crate::wire::records::Records;
 
 const ROOM: usize = 1_424;
@@ -163,7 +165,8 @@ impl Fleet {
         for (at, h) in self.hosts.iter_mut().enumerate() {
             if h.is_up && !missing.contains(&at) {
                 h.journal.began(record.clone());
-                h.journal.ended(&id, names, true, &mut OwnPath);
+                let end = Recorded { names, deletes: false };
+                h.journal.ended(&id, end, true, &mut OwnPath);
                 h.due = Some(self.now);
             }
         }

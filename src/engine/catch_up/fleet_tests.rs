@@ -1,7 +1,7 @@
 //! How fleets find out who lacks what, and with how many packets.
 
 use super::fleet::Fleet;
-use super::journal::State;
+use super::types::State;
 use crate::time::Span;
 
 fn secs(secs: u64) -> Span {

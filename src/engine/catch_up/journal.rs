@@ -6,71 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::hash::Hash;
-use super::record::{Names, Record, RecordId};
+use super::record::{Record, RecordId};
+use super::types::{Change, Learned, Lists, MAX_BYTES, Rules, State, Summary};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
+use crate::wire::begin::Recorded;
+use crate::wire::names::Hash;
 use crate::wire::records::Key;
-
-/// The most records of a journal. Beyond, the oldest are dropped.
-pub const MAX_RECORDS: usize = 65_536;
-
-/// How far this host is with what a record is about. Greater is further.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum State {
-    /// It was for others.
-    Elsewhere,
-    /// Nothing of it has come, and nothing is asked for: this host had other files before it kept records.
-    Strange,
-    /// Nothing of it has come.
-    Lacking,
-    /// Some of it may have come.
-    Partial,
-    /// Nobody who was asked could give all of it, or it is not to be asked for.
-    Noted,
-    /// All of it is here, or something later in its place.
-    Complete,
-}
-
-/// The lists of entries of the records that a host keeps.
-pub trait Lists {
-    /// Whether the list of a record names a path; None if it is not kept here. Of a record of which only some has
-    /// come, the list is of that.
-    fn names(&mut self, id: &RecordId, path: Hash) -> Option<bool>;
-
-    /// Whether the list of `later` names every entry of that of `earlier`; None if one of them is not kept
-    /// here.
-    fn names_all_of(&mut self, later: &RecordId, earlier: &RecordId) -> Option<bool>;
-}
-
-/// What became of a record that another host has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Learned {
-    /// It was known.
-    Known,
-    /// A later one that is known covers it, or it is older than all that are kept.
-    Moot,
-    /// It is kept from now on.
-    New(State),
-}
-
-/// What has to be done to what is kept on disk.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// A record is new, or is in a new state.
-    Put(RecordId),
-    /// A record and its list are no longer needed.
-    Drop(RecordId),
-}
-
-/// What two hosts compare to find out whether they keep the same records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    /// Records up to this stamp may be missing, because there were too many.
-    pub horizon: Stamp,
-    /// The records above it, all of them mixed.
-    pub checksum: u64,
-}
 
 /// A record that is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,34 +21,6 @@ struct Held {
     state: State,
     /// Its transfer has ended: it counts.
     has_ended: bool,
-}
-
-/// The rules that a test can switch off, one at a time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Rules {
-    /// What a later record names is not taken of an earlier one.
-    pub guard: bool,
-    /// Of a later record, what it names is guarded, and not all that it reaches.
-    pub guard_named: bool,
-    /// Only deletion, or naming all, covers.
-    pub cover_all: bool,
-    /// What is here in part or whole is only dropped for what is here as a whole.
-    pub drop_done: bool,
-    /// Only what has ended counts.
-    pub ended: bool,
-    /// What was sent from here is not pulled.
-    pub own: bool,
-}
-
-impl Rules {
-    pub const ALL: Rules = Rules {
-        guard: true,
-        guard_named: true,
-        cover_all: true,
-        drop_done: true,
-        ended: true,
-        own: true,
-    };
 }
 
 /// The records that a host keeps.
@@ -119,6 +33,8 @@ pub struct Journal {
     horizon: Stamp,
     /// The checksum of all that count.
     checksum: u64,
+    /// What their paths and names of hosts take.
+    bytes: usize,
     most: usize,
     changes: VecDeque<Change>,
     rules: Rules,
@@ -133,6 +49,7 @@ impl Journal {
             covered: BTreeSet::new(),
             horizon: Stamp::ZERO,
             checksum: 0,
+            bytes: 0,
             most,
             changes: VecDeque::new(),
             rules: Rules::ALL,
@@ -141,7 +58,7 @@ impl Journal {
 
     #[cfg(test)]
     pub(super) fn with_rules(me: Arc<HostName>, rules: Rules) -> Self {
-        Journal { rules, ..Journal::new(me, MAX_RECORDS) }
+        Journal { rules, ..Journal::new(me, super::types::MAX_RECORDS) }
     }
 
     /// Puts back what was kept on disk.
@@ -150,6 +67,11 @@ impl Journal {
         self.remove(&id);
         self.insert(id, Held { record, state, has_ended });
         self.bound();
+    }
+
+    /// What was put back was dropped later.
+    pub fn restore_dropped(&mut self, id: &RecordId) {
+        self.remove(id);
     }
 
     /// Records up to this stamp were dropped before, because there were too many.
@@ -174,7 +96,7 @@ impl Journal {
 
     /// The record of this key, if it is kept.
     pub fn find(&self, key: Key) -> Option<&RecordId> {
-        self.of_stamp(key.stamp).find(|id| id.key() == key)
+        self.of_stamp(key.stamp).find(|id| id.wire_key() == key)
     }
 
     fn of_stamp(&self, stamp: Stamp) -> impl Iterator<Item = &RecordId> {
@@ -201,7 +123,7 @@ impl Journal {
             if keys.len() >= most && last != id.stamp {
                 return (last, keys);
             }
-            keys.push(id.key());
+            keys.push(id.wire_key());
         }
         (Stamp::ZERO, keys)
     }
@@ -209,7 +131,7 @@ impl Journal {
     /// The keys of what counts from a stamp on, before another.
     pub fn keys_from(&self, from: Stamp, below: Stamp) -> impl Iterator<Item = Key> {
         let range = self.held.range(RecordId::first_of(from)..RecordId::first_of(below.max(from)));
-        range.filter(|(_, held)| held.has_ended).map(|(id, _)| id.key())
+        range.filter(|(_, held)| held.has_ended).map(|(id, _)| id.wire_key())
     }
 
     /// A record, how far this host is with it, and whether its transfer has ended.
@@ -238,7 +160,7 @@ impl Journal {
             return self.checksum;
         }
         let counting = self.held.iter().filter(|(id, held)| id.stamp > horizon && held.has_ended);
-        counting.fold(0, |sum, (id, _)| sum ^ id.key().hash)
+        counting.fold(0, |sum, (id, _)| sum ^ id.key())
     }
 
     /// Whether this host and one with that summary keep the same records above the horizons of both.
@@ -258,12 +180,13 @@ impl Journal {
         self.bound();
     }
 
-    /// A transfer that was begun has ended, and named this; `complete` says whether all of it is here.
-    pub fn ended(&mut self, id: &RecordId, names: Names, complete: bool, lists: &mut dyn Lists) {
+    /// A transfer that was begun has ended, with this; `complete` says whether all of it is here.
+    pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool, lists: &mut dyn Lists) {
         let Some(held) = self.held.get_mut(id) else { return };
-        held.record.names = names;
+        held.record.names = end.names;
+        held.record.deed.deletes = end.deletes;
         if !std::mem::replace(&mut held.has_ended, true) {
-            self.checksum ^= id.key().hash;
+            self.checksum ^= id.key();
         }
         self.advance(id, if complete { State::Complete } else { State::Partial }, lists);
     }
@@ -284,14 +207,14 @@ impl Journal {
             }
             // Its end was not heard here.
             held.has_ended = true;
-            held.record.names = record.names;
-            self.checksum ^= id.key().hash;
+            (held.record.names, held.record.deed) = (record.names, record.deed);
+            self.checksum ^= id.key();
             self.changes.push_back(Change::Put(id.clone()));
             self.prune_under(&id, lists);
             return Learned::New(State::Partial);
         }
         if id.stamp <= self.horizon
-            || self.covered.contains(&id.key())
+            || self.covered.contains(&id.wire_key())
             || self.is_covered(&record, lists)
         {
             return Learned::Moot;
@@ -466,7 +389,7 @@ impl Journal {
 
     fn cover(&mut self, id: &RecordId) {
         self.drop_record(id);
-        self.covered.insert(id.key());
+        self.covered.insert(id.wire_key());
         if self.covered.len() > self.most {
             self.covered.pop_first();
         }
@@ -474,17 +397,19 @@ impl Journal {
 
     fn insert(&mut self, id: RecordId, held: Held) {
         if held.has_ended {
-            self.checksum ^= id.key().hash;
+            self.checksum ^= id.key();
         }
+        self.bytes += held.record.memory();
         self.held.insert(id, held);
     }
 
     fn remove(&mut self, id: &RecordId) -> bool {
-        let removed = self.held.remove(id);
-        if removed.as_ref().is_some_and(|held| held.has_ended) {
-            self.checksum ^= id.key().hash;
+        let Some(held) = self.held.remove(id) else { return false };
+        self.bytes -= held.record.memory();
+        if held.has_ended {
+            self.checksum ^= id.key();
         }
-        removed.is_some()
+        true
     }
 
     fn drop_record(&mut self, id: &RecordId) {
@@ -493,9 +418,9 @@ impl Journal {
         }
     }
 
-    /// Drops the oldest while there are too many.
+    /// Drops the oldest while there are too many, or they take too much memory.
     fn bound(&mut self) {
-        while self.held.len() > self.most {
+        while self.held.len() > self.most || self.bytes > MAX_BYTES {
             let Some(id) = self.held.keys().next().cloned() else { return };
             self.horizon = self.horizon.max(id.stamp);
             self.drop_record(&id);
@@ -505,7 +430,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Audience, Deed};
+    use super::super::{Audience, Deed, Names};
     use super::*;
 
     /// No list is kept.
@@ -541,7 +466,8 @@ mod tests {
 
     fn sent(journal: &mut Journal, record: &Record, complete: bool) {
         journal.began(record.clone());
-        journal.ended(&record.id, record.names, complete, &mut NoLists);
+        let end = Recorded { names: record.names, deletes: false };
+        journal.ended(&record.id, end, complete, &mut NoLists);
     }
 
     #[test]
@@ -553,7 +479,7 @@ mod tests {
         }
         assert_eq!(journal.len(), 2);
         assert_eq!(journal.summary().horizon, Stamp::ZERO);
-        let keys = journal.iter().fold(0, |sum, (record, ..)| sum ^ record.id.key().hash);
+        let keys = journal.iter().fold(0, |sum, (record, ..)| sum ^ record.id.key());
         assert_eq!(journal.summary().checksum, keys);
         assert!(journal.covered.len() <= 100);
     }

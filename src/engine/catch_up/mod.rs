@@ -9,18 +9,21 @@ mod code;
 mod dialogue;
 mod exchange;
 mod giving;
-mod hash;
 mod journal;
 mod parts;
 mod pulls;
 mod record;
+mod types;
 
-pub use dialogue::{Dialogue, To};
+pub use dialogue::Dialogue;
 pub use giving::Serve;
-pub use hash::Hash;
-pub use journal::{Change, Journal, Learned, Lists, MAX_RECORDS, State, Summary};
+pub use journal::Journal;
 pub use pulls::Pulled;
-pub use record::{Audience, Deed, Names, Record, RecordId};
+pub use record::{Deed, Record, RecordId};
+pub use types::{Change, Learned, Lists, MAX_RECORDS, State, Summary, To};
+
+pub use crate::wire::audience::Audience;
+pub use crate::wire::names::{Hash, Names};
 
 #[cfg(test)]
 mod fleet;

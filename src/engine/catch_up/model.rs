@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::journal::{Journal, Learned, Lists, Rules, State};
+use super::journal::Journal;
+use super::types::{Learned, Lists, Rules, State};
 use super::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
+use crate::wire::begin::Recorded;
 
 pub(super) const FILES: [&str; 3] = ["a/1", "a/2", "b/1"];
 pub(super) const PATHS: [&str; 6] = ["", "a", "b", "a/1", "a/2", "b/1"];
@@ -417,6 +419,7 @@ impl World {
         let list: BTreeSet<Hash> = sent.files.keys().map(|&f| hash(f)).collect();
         let mut names = Names::default();
         list.iter().for_each(|&path| names.add(path));
+        let end = Recorded { names, deletes: sent.record.deed.deletes };
         if !running.pulls {
             sent.has_ended = true;
             sent.record.names = names;
@@ -428,7 +431,7 @@ impl World {
                 }
             }
             h.lists.0.insert(id.clone(), list.clone());
-            h.journal.ended(id, names, true, &mut h.lists);
+            h.journal.ended(id, end, true, &mut h.lists);
         }
         let sent = self.sent[id].clone();
         for &p in running.targets.keys() {
@@ -449,7 +452,7 @@ impl World {
             if running.pulls {
                 h.journal.advance(id, State::Complete, &mut h.lists);
             } else {
-                h.journal.ended(id, names, true, &mut h.lists);
+                h.journal.ended(id, end, true, &mut h.lists);
             }
             h.tried.remove(id);
             self.say(format!("h{p} has {id}"));
@@ -500,7 +503,7 @@ impl World {
             let name = &self.hosts[*p].name;
             (
                 **name == *id.host,
-                Hash::of(&[name.as_str().as_bytes(), &id.key().hash.to_be_bytes()].concat()),
+                Hash::of(&[name.as_str().as_bytes(), &id.key().to_be_bytes()].concat()),
             )
         };
         (0..self.hosts.len()).filter(gives).min_by_key(rank)

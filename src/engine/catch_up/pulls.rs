@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::dialogue::To;
-use super::hash::Hash;
-use super::journal::{Journal, Lists, State};
+use super::journal::Journal;
 use super::record::RecordId;
+use super::types::{Lists, State, To};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::time::{Span, Time};
+use crate::wire::names::Hash;
 use crate::wire::records::{Key, Records};
 
 /// The records that are asked for at a time.
@@ -213,7 +213,7 @@ impl Pulls {
         let mut donors: BTreeMap<NodeId, Vec<Key>> = BTreeMap::new();
         let mut noted = Vec::new();
         for (id, want) in self.wants.iter_mut().rev() {
-            let key = id.key();
+            let key = id.wire_key();
             match want.stage {
                 Stage::Idle(at) if at <= now && !self.names.is_empty() => {
                     want.holders.clear();

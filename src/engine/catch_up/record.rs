@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::hash::Hash;
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
-use crate::wire::manifest::{Entry, Manifest};
+use crate::wire::audience::Audience;
+use crate::wire::names::{Hash, Names};
 use crate::wire::records::Key;
 
 /// Which transfer it was: when, and whose. Later ones are greater.
@@ -24,11 +24,15 @@ impl RecordId {
         RecordId { stamp, host: Arc::new(HostName::before_all()) }
     }
 
-    /// What it is called on the wire. Those of two records differ but by bad luck.
-    pub fn key(&self) -> Key {
+    /// A number for it, that differs from those of all others but by bad luck.
+    pub fn key(&self) -> u64 {
         let stamp = self.stamp.bits().to_be_bytes();
-        let Hash(hash) = Hash::of(&[&stamp[..], self.host.as_str().as_bytes()].concat());
-        Key { stamp: self.stamp, hash }
+        Hash::of(&[&stamp[..], self.host.as_str().as_bytes()].concat()).0
+    }
+
+    /// What it is called on the wire.
+    pub fn wire_key(&self) -> Key {
+        Key { stamp: self.stamp, hash: self.key() }
     }
 }
 
@@ -50,84 +54,6 @@ pub struct Deed {
     pub gone: bool,
     /// The guards of deletion did not hold it up.
     pub forced: bool,
-}
-
-/// For whom a transfer was: never for its own sender.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Audience {
-    /// Every host.
-    All,
-    /// The hosts of these names, ascending.
-    Named(Arc<[HostName]>),
-}
-
-impl Audience {
-    /// These hosts; their order does not matter.
-    pub fn named(mut hosts: Vec<HostName>) -> Self {
-        hosts.sort();
-        hosts.dedup();
-        Audience::Named(hosts.into())
-    }
-
-    fn includes(&self, host: &HostName) -> bool {
-        match self {
-            Audience::All => true,
-            Audience::Named(hosts) => hosts.binary_search(host).is_ok(),
-        }
-    }
-
-    /// Whether `other` is for nobody else.
-    fn includes_all_of(&self, other: &Audience) -> bool {
-        match (self, other) {
-            (Audience::All, _) => true,
-            (Audience::Named(_), Audience::All) => false,
-            (Audience::Named(_), Audience::Named(hosts)) => {
-                hosts.iter().all(|host| self.includes(host))
-            }
-        }
-    }
-}
-
-/// What there is in a list of entries, in short: how many objects, and the sum of the hashes of their
-/// paths. Lists with the same objects have the same, in any order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Names {
-    /// How many.
-    pub count: u64,
-    /// The sum of their hashes, modulo 2^64.
-    pub sum: u64,
-}
-
-impl Names {
-    /// Adds a path.
-    pub fn add(&mut self, path: Hash) {
-        self.count += 1;
-        self.sum = self.sum.wrapping_add(path.0);
-    }
-
-    /// Adds the objects of a manifest. A directory is one object, and what is only kept is none.
-    pub fn add_all(&mut self, manifest: &Manifest) {
-        objects(manifest).for_each(|entry| self.add(Hash::of_path(&entry.path)));
-    }
-
-    /// The hash of the only path there is.
-    fn only(&self) -> Option<Hash> {
-        (self.count == 1).then_some(Hash(self.sum))
-    }
-
-    /// Whether a path is among them, if that can be told.
-    pub(super) fn tell(&self, path: Hash) -> Option<bool> {
-        match self.count {
-            0 => Some(false),
-            1 => Some(self.only() == Some(path)),
-            _ => None,
-        }
-    }
-}
-
-/// The entries of a manifest that are objects.
-pub fn objects(manifest: &Manifest) -> impl Iterator<Item = &Entry> {
-    manifest.entries.iter().filter(|entry| entry.is_object())
 }
 
 /// What is kept of a transfer.
@@ -187,6 +113,11 @@ impl Record {
             return all && (as_strong || !earlier.deletes_anything());
         }
         !earlier.deletes_anything() && names_all_of()
+    }
+
+    /// What its path and the names in it take in memory, in bytes.
+    pub fn memory(&self) -> usize {
+        self.path.as_bytes().len() + self.audience.memory()
     }
 
     fn deletes_anything(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Random histories, and the rules without which they go wrong.
 
-use super::journal::Rules;
 use super::model::{Event, Switches, Wrong, history, run};
+use super::types::Rules;
 
 /// How many histories each run of the suite tries.
 const HISTORIES: u64 = 2_500;

@@ -8,7 +8,7 @@ use makuosan::crypto::checksum;
 use makuosan::ids::TargetNo;
 use makuosan::name::{Escaped, HostName, MAX_PATH, RelPath};
 use makuosan::pattern::{Patterns, check};
-use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
+use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer};
 use makuosan::wire::bytes::{Put, Reader};
 use makuosan::wire::feedback::{Deleted, Feedback, MAX_OPEN};
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, TRAILER_LEN};
@@ -18,7 +18,7 @@ use makuosan::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest};
 use makuosan::wire::poll::Poll;
 
 /// Each decoder: whether it took the bytes.
-pub const ALL: [fn(&[u8]) -> bool; 24] = [
+pub const ALL: [fn(&[u8]) -> bool; 25] = [
     packet,
     hello,
     |bytes| parse_bye(bytes).is_ok(),
@@ -43,6 +43,7 @@ pub const ALL: [fn(&[u8]) -> bool; 24] = [
     host_report,
     progress,
     total,
+    end,
 ];
 
 /// The first byte says which decoder, the rest is for it.
@@ -96,6 +97,10 @@ fn commit(bytes: &[u8]) -> bool {
 
 fn delete(bytes: &[u8]) -> bool {
     Delete::parse(bytes).is_ok_and(|delete| same(&delete, Delete::parse(&delete.emit())))
+}
+
+fn end(bytes: &[u8]) -> bool {
+    End::parse(bytes).is_ok_and(|end| same(&end, End::parse(&end.emit())))
 }
 
 fn poll(bytes: &[u8]) -> bool {
