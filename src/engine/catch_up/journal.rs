@@ -314,11 +314,12 @@ impl Journal {
         })
     }
 
-    /// Whether a later record that is known, and that concerns this host, says what is to be at a path.
+    /// Whether a later record of a transfer that has ended, and that concerns this host, says what is to be at a path.
     pub fn is_superseded(&self, id: &RecordId, path: &RelPath, lists: &mut dyn Lists) -> bool {
         let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
         self.held.range(after).any(|(later, held)| {
-            held.record.reaches(path)
+            held.has_ended
+                && held.record.reaches(path)
                 && held.record.is_for(&self.me)
                 && (held.record.settles()
                     || lists.names(later, Hash::of_path(path)).unwrap_or(false))
