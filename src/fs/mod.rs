@@ -7,7 +7,7 @@
 //!   contents, [`listings`] tells which directories have changed since they were listed,
 //!   [`before`] which mounts are missing.
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
-//!   writes below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
+//!   writes below `.makuosan` (`staging`, `home`, `claim`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
@@ -38,6 +38,7 @@ pub mod folding;
 pub mod found;
 mod grain;
 mod heritage;
+mod home;
 mod identity;
 pub mod listings;
 mod name_set;

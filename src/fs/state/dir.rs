@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::error::StateError;
 use crate::fs::claim;
+use crate::fs::home;
 use crate::fs::resolve::{self, ResolveError};
 use crate::fs::root::Root;
 use crate::fs::sweep;
@@ -45,8 +46,17 @@ impl StateDir {
     /// It, or `.makuosan`, cannot be made or is somebody else's; another daemon has it.
     pub fn in_base(root: &Root, us: u32) -> Result<Self, StateError> {
         let path = root.path().join(OsStr::from_bytes(STAGING));
-        let claimed = claim::claim(root.as_fd(), us).map_err(|e| StateError::Io(path.clone(), e));
-        StateDir::open(claimed?.0.as_fd(), &path, us)
+        let fail = |error| StateError::Io(path.clone(), error);
+        let claim = claim::claim(root.as_fd(), us).map_err(fail)?;
+        if !claim.is_marked {
+            // Without a marker, nothing but what is staged may be there: it would be taken for somebody's.
+            match home::furnish(&claim, us).and_then(|_| claim::existing(root.as_fd(), us)) {
+                Ok(claim) if claim.is_marked => {}
+                Ok(_) => return Err(fail(io::Error::from_raw_os_error(libc::ENOSPC))),
+                Err(error) => return Err(fail(error)),
+            }
+        }
+        StateDir::open(claim.fd.as_fd(), &path, us)
     }
 
     /// That of the directory `dir`, which is made if it is missing (those above it are not).
