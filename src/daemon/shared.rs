@@ -58,7 +58,7 @@ pub(super) struct Shared {
     pub(super) keys: Option<Arc<Keys>>,
     pub(super) base: Base,
     /// What is kept of transfers; None if nothing is.
-    pub(super) keeper: Option<Mutex<Keeper>>,
+    pub(super) keeper: Option<Arc<Mutex<Keeper>>>,
     /// What the tree below the base directory was like before.
     pub(super) before: SharedBefore,
     pub(super) control: Mailbox<ToControl>,
@@ -105,7 +105,7 @@ impl Shared {
             clock,
             keys: keys.map(Arc::new),
             base,
-            keeper: keeper.map(Mutex::new),
+            keeper: keeper.map(|keeper| Arc::new(Mutex::new(keeper))),
             before: Arc::new(Mutex::new(before)),
             control: Mailbox::waking(control),
             sender: Mailbox::new(),

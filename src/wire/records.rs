@@ -25,6 +25,15 @@ pub const BEFORE_KEYS: usize = 17;
 /// The bytes before those of a part of a record.
 pub const BEFORE_PART: usize = 1 + KEY_LEN + 8;
 
+/// What two hosts compare to find out whether they keep the same records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Records up to this stamp may be missing, because there were too many.
+    pub horizon: Stamp,
+    /// The records above it, all of them mixed.
+    pub checksum: u64,
+}
+
 /// What a record is called on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {

@@ -11,7 +11,7 @@ use super::packets_out::PacketsOut;
 use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
-use crate::daemon::messages::{Again, Errand, NewTransfer, ToControl, Walked};
+use crate::daemon::messages::{Again, Errand, NO_CLIENT, NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
@@ -213,6 +213,11 @@ impl OutgoingTransfer {
                     // It has panicked, and not said that this was all.
                     self.state.walked();
                     self.is_quiet = true;
+                    if self.is_replay() {
+                        // Who gets it must not take this for all.
+                        self.parts.outgoing.abort(now);
+                        return self.events(now);
+                    }
                     let error = ErrorLine::new(Code::Other, "the walk has failed");
                     self.report.error(&self.shared, error);
                 }
@@ -267,6 +272,11 @@ impl OutgoingTransfer {
         self.report.open(number, Arc::clone(manifest));
         self.kept.open(&self.shared, number, manifest);
         self.batches.open(number, &self.parts.root, batch, layout);
+        if !batch.declined.is_empty() {
+            let declined: Vec<_> =
+                batch.declined.iter().map(|entry| (*entry, Reason::Changed)).collect();
+            self.parts.outgoing.strike(now, number, &declined);
+        }
         self.events(now);
     }
 
@@ -386,6 +396,10 @@ impl OutgoingTransfer {
     fn strike(&mut self, number: BatchNo, entries: &[(EntryNo, Reason)]) {
         for &(entry, reason) in entries {
             let Some(path) = self.batches.path(number, entry).cloned() else { continue };
+            if self.is_replay() {
+                // What is not as it was is not given.
+                continue;
+            }
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
             if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
@@ -394,6 +408,11 @@ impl OutgoingTransfer {
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }
         }
+    }
+
+    /// Whether it is sent once more for hosts that lack it.
+    fn is_replay(&self) -> bool {
+        self.parts.client == NO_CLIENT
     }
 
     fn finish(&mut self, now: Time) {
@@ -431,6 +450,10 @@ impl OutgoingTransfer {
             Ending::Silent => {
                 let why = "given up: its client has gone, or the daemon stops";
                 report.trail(now, number, log::Level::WARNING, why);
+                if report.client() == NO_CLIENT {
+                    let (client, who) = (NO_CLIENT, String::new());
+                    shared.control.send(ToControl::Held { client, number, who });
+                }
             }
         }
         self.batches = OpenBatches::default();

@@ -12,7 +12,7 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::count::counted;
 use crate::daemon::became::Became;
-use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
+use crate::daemon::messages::{Host, NO_CLIENT, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
@@ -93,7 +93,8 @@ impl Report {
     }
 
     fn say(&self, shared: &Shared, lines: Vec<Said>) {
-        if lines.is_empty() {
+        // Nobody would read them.
+        if lines.is_empty() || self.client == NO_CLIENT {
             return;
         }
         self.unread.add(lines.iter().map(Said::size));

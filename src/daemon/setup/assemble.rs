@@ -131,6 +131,7 @@ pub(super) fn assemble(
     };
     let settings = Settings {
         no_send: config.roles.no_send,
+        receives: !config.roles.no_recv,
         own_only: config.roles.own_only.then_some(identity.uid),
         parallel: config.limits.parallel,
         timeout: config.limits.timeout,

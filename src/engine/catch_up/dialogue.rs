@@ -7,56 +7,59 @@ use super::giving::{Giving, Serve};
 use super::journal::Journal;
 use super::pulls::{Pulled, Pulls};
 use super::record::{Record, RecordId};
-use super::types::{Lists, Summary, To};
+use super::types::{Lists, To};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
-use crate::wire::records::{Key, Records};
+use crate::wire::records::{Key, Records, Summary};
 
 /// The answers that wait, at most.
 const ANSWERS: usize = 4_096;
 
+/// What a host is like that talks.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// How many bytes of payload fit into a packet.
+    pub room: usize,
+    /// Seeds what is random.
+    pub seed: u64,
+    /// Records before are of a time when this host kept none, but had files: they are not pulled.
+    pub born: Stamp,
+    /// They are pulled nevertheless.
+    pub takes_all: bool,
+    /// Whether it can be a target.
+    pub takes: bool,
+    /// Whether it can send.
+    pub gives: bool,
+}
+
 /// The talk of one host about its records. Hand in one thing, drain [`Dialogue::poll_transmit`] and
 /// [`Dialogue::poll_serve`], and wait until [`Dialogue::poll_timeout`].
 pub struct Dialogue {
-    me: NodeId,
+    config: Config,
     rng: Rng,
     exchange: Exchange,
     pulls: Pulls,
     giving: Giving,
-    /// How many members keep records.
+    /// The members that keep records.
     members: BTreeMap<NodeId, HostName>,
     /// What is to be said of what can be given, when, and to whom.
     answers: BTreeMap<(Time, NodeId), Vec<Key>>,
-    /// Whether what is older than this host's journal is taken.
-    takes_all: bool,
-    /// When the journal was begun.
-    born: Stamp,
 }
 
 impl Dialogue {
-    /// `room`: how many bytes of payload fit into a packet. `born`: records before are of a time when this host kept none,
-    /// and are not pulled unless `takes_all`.
-    pub fn new(
-        now: Time,
-        me: NodeId,
-        room: usize,
-        seed: u64,
-        journal: &Journal,
-        born: Stamp,
-        takes_all: bool,
-    ) -> Self {
+    /// Nobody is known yet.
+    pub fn new(now: Time, config: Config, journal: &Journal) -> Self {
+        let Config { room, seed, .. } = config;
         Dialogue {
-            me,
             rng: Rng::new(seed),
             exchange: Exchange::new(now, room, seed ^ 1, journal),
             pulls: Pulls::new(room, seed ^ 2),
             giving: Giving::default(),
             members: BTreeMap::new(),
             answers: BTreeMap::new(),
-            takes_all,
-            born,
+            config,
         }
     }
 
@@ -90,10 +93,11 @@ impl Dialogue {
         self.giving.gone(node);
     }
 
-    /// A member's packet.
+    /// A member's packet; this host is `me`.
     pub fn packet(
         &mut self,
         now: Time,
+        me: NodeId,
         node: NodeId,
         records: Records,
         journal: &mut Journal,
@@ -109,14 +113,15 @@ impl Dialogue {
             }
             Records::Ask { keys } => self.exchange.asked(now, keys),
             Records::Part { key, len, offset, bytes } => {
-                let (takes_all, born) = (self.takes_all, self.born);
+                let Config { takes_all, born, .. } = self.config;
                 let taking = |record: &Record| takes_all || record.id.stamp >= born;
                 let part = (key, len as usize, offset as usize, bytes);
                 self.exchange.part(node, part, taking, journal, lists);
             }
             Records::Want { donor: None, keys } => self.who_has(now, node, &keys, journal),
-            Records::Want { donor: Some(donor), keys } if donor == self.me => {
+            Records::Want { donor: Some(donor), keys } if donor == me => {
                 let can = |key: &&Key| journal.find(**key).is_some_and(|id| journal.can_give(id));
+                let keys = if self.config.gives { keys } else { Vec::new() };
                 let given: Vec<Key> = keys.iter().filter(can).copied().collect();
                 let queued = given.into_iter().filter(|key| {
                     journal.find(*key).is_some_and(|id| self.giving.want(now, node, id))
@@ -133,6 +138,9 @@ impl Dialogue {
 
     /// Somebody asks who has these; in a large fleet, not all answer at once.
     fn who_has(&mut self, now: Time, node: NodeId, keys: &[Key], journal: &Journal) {
+        if !self.config.gives {
+            return;
+        }
         let can = |key: &&Key| journal.find(**key).is_some_and(|id| journal.can_give(id));
         let keys: Vec<Key> = keys.iter().filter(can).copied().collect();
         let spread = Span::from_micros(self.rng.below(self.members.len() as u64 * 1_000));
@@ -146,8 +154,7 @@ impl Dialogue {
     }
 
     /// The transfer of a record begins to come from a node.
-    pub fn begun(&mut self, id: &RecordId, node: NodeId, journal: &mut Journal) {
-        journal.pulls(id);
+    pub fn begun(&mut self, id: &RecordId, node: NodeId) {
         self.pulls.begun(id, node);
     }
 
@@ -176,7 +183,9 @@ impl Dialogue {
     /// Does what is due.
     pub fn timeout(&mut self, now: Time, journal: &mut Journal, lists: &mut dyn Lists) {
         self.exchange.timeout(now, journal);
-        self.pulls.timeout(now, journal, lists);
+        if self.config.takes {
+            self.pulls.timeout(now, journal, lists);
+        }
         self.giving.timeout(now, journal);
     }
 

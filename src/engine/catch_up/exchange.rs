@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::journal::Journal;
 use super::parts::Parts;
 use super::record::Record;
-use super::types::{Learned, Lists, Summary, To};
+use super::types::{Learned, Lists, To};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::names::Hash;
-use crate::wire::records::{BEFORE_PART, Key, Records};
+use crate::wire::records::{BEFORE_PART, Key, Records, Summary};
 
 /// How long nothing must have changed before what others say is compared with it: their HELLO may be older.
 const QUIET: Span = Span::from_secs(2);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::dialogue::Dialogue;
+use super::dialogue::{Config, Dialogue};
 use super::journal::Journal;
 use super::pulls::Pulled;
 use super::types::{Lists, MAX_RECORDS, State, To};
@@ -71,6 +71,10 @@ pub(super) struct Fleet {
     pub served: u64,
 }
 
+fn config(seed: u64) -> Config {
+    Config { room: ROOM, seed, born: Stamp::ZERO, takes_all: false, takes: true, gives: true }
+}
+
 fn host_name(host: usize) -> Arc<HostName> {
     Arc::new(HostName::parse(format!("h{host}").as_bytes()).unwrap())
 }
@@ -84,8 +88,7 @@ impl Fleet {
                 let name = host_name(host);
                 let journal = Journal::new(Arc::clone(&name), MAX_RECORDS);
                 let node = NodeId(rng.next_u64() | 1);
-                let dialogue =
-                    Dialogue::new(now, node, ROOM, rng.next_u64(), &journal, Stamp::ZERO, false);
+                let dialogue = Dialogue::new(now, config(rng.next_u64()), &journal);
                 let (is_up, ends) = (false, Pulled::Complete);
                 Host { name, node, is_up, journal, dialogue, hello: now, due: None, ends }
             })
@@ -117,7 +120,7 @@ impl Fleet {
         let first = self.now + Span::from_micros(self.rng.below(HELLO));
         let h = &mut self.hosts[host];
         (h.is_up, h.node, h.hello) = (true, node, first);
-        h.dialogue = Dialogue::new(self.now, node, ROOM, seed, &h.journal, Stamp::ZERO, false);
+        h.dialogue = Dialogue::new(self.now, config(seed), &h.journal);
         self.hosts[host].due = Some(self.now);
         // All others answer its first HELLO.
         for other in 0..self.hosts.len() {
@@ -240,7 +243,8 @@ impl Fleet {
             for &to in &to {
                 let h = &mut self.hosts[to];
                 assert!(h.journal.is_wanted(&serve.id), "h{to} does not want {}", serve.id);
-                h.dialogue.begun(&serve.id, node, &mut h.journal);
+                h.journal.pulls(&serve.id);
+                h.dialogue.begun(&serve.id, node);
                 h.due = Some(self.now);
             }
             let at = self.now + TRANSFER;
@@ -272,7 +276,8 @@ impl Fleet {
                         let h = &mut self.hosts[to];
                         if h.is_up {
                             let records = Records::parse(&records).unwrap();
-                            h.dialogue.packet(now, node, records, &mut h.journal, &mut OwnPath);
+                            let me = h.node;
+                            h.dialogue.packet(now, me, node, records, &mut h.journal, &mut OwnPath);
                         }
                         self.drain(to);
                     }

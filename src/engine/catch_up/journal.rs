@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::record::{Record, RecordId};
-use super::types::{Change, Learned, Lists, MAX_BYTES, Rules, State, Summary};
+use super::types::{Change, Learned, Lists, MAX_BYTES, Rules, State};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
 use crate::wire::names::Hash;
-use crate::wire::records::Key;
+use crate::wire::records::{Key, Summary};
 
 /// A record that is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -15,15 +15,16 @@ mod pulls;
 mod record;
 mod types;
 
-pub use dialogue::Dialogue;
+pub use dialogue::{Config as DialogueConfig, Dialogue};
 pub use giving::Serve;
 pub use journal::Journal;
 pub use pulls::Pulled;
 pub use record::{Deed, Record, RecordId};
-pub use types::{Change, Learned, Lists, MAX_RECORDS, State, Summary, To};
+pub use types::{Change, Learned, Lists, MAX_RECORDS, State, To};
 
 pub use crate::wire::audience::Audience;
 pub use crate::wire::names::{Hash, Names};
+pub use crate::wire::records::Summary;
 
 #[cfg(test)]
 mod fleet;

@@ -2,7 +2,6 @@
 
 use super::record::RecordId;
 use crate::name::NodeId;
-use crate::stamp::Stamp;
 use crate::wire::names::Hash;
 
 /// The most records of a journal. Beyond, the oldest are dropped.
@@ -56,15 +55,6 @@ pub enum Change {
     Put(RecordId),
     /// A record and its list are no longer needed.
     Drop(RecordId),
-}
-
-/// What two hosts compare to find out whether they keep the same records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    /// Records up to this stamp may be missing, because there were too many.
-    pub horizon: Stamp,
-    /// The records above it, all of them mixed.
-    pub checksum: u64,
 }
 
 /// To whom a packet goes.

@@ -49,6 +49,7 @@ use crate::name::NodeId;
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
+use crate::wire::records::Summary;
 use challenge::{Challenges, Peer};
 use departed::Departed;
 use doubts::Doubts;
@@ -86,6 +87,8 @@ pub struct Members {
     oldest_open: TransferNo,
     /// The height of this daemon's clock, and its wall clock in milliseconds.
     clock: (Stamp, u64),
+    /// How its records add up.
+    summary: Option<Summary>,
     has_left: bool,
     roster: Roster,
     departed: Departed,
@@ -107,6 +110,7 @@ impl Members {
             schedule: Schedule::new(now),
             oldest_open: TransferNo::ZERO,
             clock: (Stamp::ZERO, 0),
+            summary: None,
             has_left: false,
             roster: Roster::default(),
             departed: Departed::default(),
@@ -413,6 +417,20 @@ impl Members {
             version: self.config.version.clone(),
             height: self.clock.0,
             wall: self.clock.1,
+            records: self.summary,
+        }
+    }
+
+    /// How the records of this daemon add up; the next HELLOs say so.
+    pub fn set_summary(&mut self, summary: Option<Summary>) {
+        self.summary = summary;
+    }
+
+    /// Says HELLO once more, out of turn: there is something new in it.
+    pub fn say_hello(&mut self) {
+        if !self.has_left {
+            let hello = self.plain_hello();
+            self.push(Destination::Group, hello);
         }
     }
 
