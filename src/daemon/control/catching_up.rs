@@ -80,7 +80,11 @@ impl CatchingUp {
         self.with(|dialogue, keeper| {
             keeper.with(|journal, lists| dialogue.pulled(now, id, how, journal, lists));
             let path = keeper.journal().get(id).map(|(record, ..)| record.path.clone());
-            let what = path.map_or_else(String::new, |path| format!(" ({path})"));
+            let what = match path {
+                Some(path) if path.is_base() => " (the base directory)".to_owned(),
+                Some(path) => format!(" ({path})"),
+                None => String::new(),
+            };
             match how {
                 Pulled::Complete => log::notice(format_args!("caught up: {id}{what}")),
                 Pulled::Declined | Pulled::Failed | Pulled::Lost => {
