@@ -183,7 +183,7 @@ impl Hosts {
             self.daemons.push(daemon);
         }
         let total = format!("Total: {receivers} members");
-        let until = now() + Duration::from_secs(5);
+        let until = now() + Duration::from_secs(20);
         while !self.msync(&["members"], Duration::from_secs(5)).stdout.contains(&total) {
             assert!(now() < until, "the daemons do not find each other\n{}", self.logs());
             thread::sleep(Duration::from_millis(50));

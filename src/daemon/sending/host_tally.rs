@@ -5,7 +5,7 @@ use super::marked_batch::{Mark, is_counted};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus};
 use crate::console::reply::{Said, Total, What};
-use crate::daemon::messages::Host;
+use crate::engine::members::Member;
 use crate::fs::folding;
 use crate::fs::root::Root;
 use crate::wire::manifest::Entry;
@@ -98,9 +98,9 @@ pub(super) struct HostTally {
 
 impl HostTally {
     /// `check`: this is a comparison, and its results are counted.
-    pub(super) fn new(host: &Host, check: bool) -> Self {
+    pub(super) fn new(host: &Member, check: bool) -> Self {
         let check = check.then(CheckCount::default);
-        let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
+        let report = HostReport { check, ..HostReport::new(host.name.clone(), *host.addr.ip()) };
         HostTally {
             report,
             errors: 0,
