@@ -16,6 +16,7 @@
 
 mod again;
 pub mod base;
+mod became;
 mod caller;
 pub mod clock;
 mod control;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::base::Base;
+use super::clock::FleetClock;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
@@ -48,8 +49,10 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 pub(super) struct Shared {
-    pub(super) me: NodeId,
+    /// This daemon's node id.
+    me: AtomicU64,
     pub(super) net: Net,
+    pub(super) clock: FleetClock,
     /// The group's keys, if any.
     pub(super) keys: Option<Arc<Keys>>,
     pub(super) base: Base,
@@ -92,8 +95,9 @@ impl Shared {
         receiver: Waker,
     ) -> Self {
         Shared {
-            me,
+            me: AtomicU64::new(me.0),
             net,
+            clock: FleetClock::default(),
             keys: keys.map(Arc::new),
             base,
             before: Arc::new(Mutex::new(before)),
@@ -110,6 +114,21 @@ impl Shared {
             writing_since: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// This daemon's node id. It is another one when its address is.
+    pub(super) fn me(&self) -> NodeId {
+        NodeId(self.me.load(Ordering::Relaxed))
+    }
+
+    /// This daemon is another node from now on; the threads are told apart from this.
+    pub(super) fn begin_anew(&self, me: NodeId) {
+        self.me.store(me.0, Ordering::Relaxed);
+    }
+
+    /// The receive buffer, as others are told of it.
+    pub(super) fn receive_buffer(&self) -> u32 {
+        u32::try_from(self.net.receive_buffer()).unwrap_or(u32::MAX)
     }
 
     /// Whether `node` is a member with this address.

@@ -7,6 +7,7 @@ mod common;
 
 mod base_replaced;
 mod changing;
+mod clocks;
 mod coarse_times;
 mod codes;
 mod compare;
@@ -32,6 +33,7 @@ mod keys;
 mod killed;
 mod lacking_rights;
 mod left_behind;
+mod long_files;
 mod membership;
 mod messages;
 mod missing;

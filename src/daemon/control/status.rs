@@ -7,8 +7,7 @@ use super::settings::Settings;
 use crate::console::command::Form;
 use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StrangerRow};
-use crate::console::status_report::{Dropped, LastTransfer, Moment, StatusReport};
-use crate::daemon::again::Results;
+use crate::console::status_report::{Dropped, LastTransfer, Moment, Setting, StatusReport};
 use crate::daemon::clock;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
@@ -49,17 +48,8 @@ impl Figures {
         }
     }
 
-    /// A client's command for a transfer has ended, with these results.
-    pub(super) fn ended(&mut self, command: &str, (_, total): &Results) {
-        self.note_last(command, Some(*total));
-    }
-
-    /// A client has gone before that.
-    pub(super) fn aborted(&mut self, command: &str) {
-        self.note_last(command, None);
-    }
-
-    fn note_last(&mut self, command: &str, total: Option<Total>) {
+    /// A client's command for a transfer has ended, with these results; none if the client has gone before.
+    pub(super) fn ended(&mut self, command: &str, total: Option<Total>) {
         self.last = Some(LastTransfer { at: moment(), command: command.to_owned(), total });
     }
 
@@ -97,7 +87,7 @@ impl Figures {
             sends,
             recvs,
             dropped: dropped(shared, members),
-            setting: settings.setting.clone(),
+            setting: Setting { address: shared.net.address(), ..settings.setting.clone() },
             last: self.last.clone(),
         }
     }

@@ -9,6 +9,7 @@ use super::walker::{self, AHEAD, Task};
 use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
+use crate::count::counted;
 use crate::daemon::messages::{NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
@@ -22,6 +23,7 @@ use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::ids::TransferNo;
 use crate::name::HostName;
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
@@ -158,7 +160,8 @@ impl Launch {
             let _ = spawn("counter", move || walker::count(&totals, walk, &cancelled));
         }
         lock(&shared.open).insert(self.number);
-        lock(&shared.sends).insert(self.number, format!("to {hosts} hosts: {}", self.command));
+        lock(&shared.sends)
+            .insert(self.number, format!("to {}: {}", counted(hosts as u64, "host"), self.command));
         shared.sender.send(ToSender::Start(Box::new(new)));
         Ok(order)
     }
@@ -195,13 +198,17 @@ impl Launch {
 
     fn config(&self, shared: &Shared, order: &Order) -> Config {
         Config {
-            me: shared.me,
+            me: shared.me(),
             number: self.number,
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
             mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
+            stamp: match order.mode.changes_nothing() {
+                true => Stamp::ZERO,
+                false => shared.clock.draw(),
+            },
             timeout: self.timeout.at_least(Span::from_secs(1)),
         }
     }

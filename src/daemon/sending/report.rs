@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::host_tally::{Became, HostTally, Tell};
+use super::host_tally::{HostTally, Tell};
 use super::marked_batch::MarkedBatch;
 use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
+use crate::count::counted;
 use crate::daemon::again::{self, Unreached};
+use crate::daemon::became::Became;
 use crate::daemon::messages::{NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
@@ -21,7 +23,7 @@ use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
-use crate::name::{Escaped, RelPath};
+use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
@@ -34,6 +36,8 @@ const MOST_NAMED: usize = 100_000;
 /// The report of one transfer.
 #[derive(Debug)]
 pub(super) struct Report {
+    /// The node that the transfer is from.
+    me: NodeId,
     client: u32,
     /// The command as the client wrote it.
     command: String,
@@ -60,9 +64,10 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
+    pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
         let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
         Report {
+            me,
             client: new.client,
             command: new.command.clone(),
             unread: new.unread.clone(),
@@ -205,9 +210,9 @@ impl Report {
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
-    /// The MTU of this host's interface has become too small for the blocks: none gets any further.
-    pub(super) fn mtu_lowered(&mut self, shared: &Shared) {
-        let why = "the MTU of this host's interface was lowered during the transfer: send again";
+    /// None of the targets is reached any more, for something that has happened on this host.
+    pub(super) fn stopped(&mut self, shared: &Shared, why: &str) {
+        let why = format!("{why} during the transfer: send again");
         self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
         self.error(shared, ErrorLine::new(Code::Other, why));
     }
@@ -258,11 +263,13 @@ impl Report {
             let free = order.mode.path_is_gone() || order.force;
             let why = if let Some(most) = over {
                 format!(
-                    "{spooled} entries would be deleted on {name}, over the limit of {most}: nothing is deleted"
+                    "{} would be deleted on {name}, over the limit of {most}: nothing is deleted",
+                    counted(spooled, "entry")
                 )
             } else if spooled >= FEW && spooled > entries / 2 && !free {
                 format!(
-                    "{spooled} of {entries} entries would be deleted on {name}: nothing is deleted without --force"
+                    "{spooled} of {} would be deleted on {name}: nothing is deleted without --force",
+                    counted(entries, "entry")
                 )
             } else {
                 continue;
@@ -451,23 +458,16 @@ impl Report {
         let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());
         let wrong = total.failed > 0 || total.errors > 0;
         match wrong {
-            false => self.trail(shared, now, number, Level::TRANSFER, "complete"),
-            true => self.trail(shared, now, number, Level::WARNING, "incomplete"),
+            false => self.trail(now, number, Level::TRANSFER, "complete"),
+            true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
         let results = (hosts, total);
         shared.control.send(ToControl::Over { client, number, results, unreached });
     }
 
     /// Writes the line that the log has of each transfer.
-    pub(super) fn trail(
-        &self,
-        shared: &Shared,
-        now: Time,
-        number: TransferNo,
-        level: Level,
-        result: &str,
-    ) {
-        let key = TransferKey { node: shared.me, number };
+    pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+        let key = TransferKey { node: self.me, number };
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let lacking: Vec<&str> = lacking.map(|tally| tally.report.name.as_str()).collect();
         let failed = match lacking.as_slice() {
@@ -481,10 +481,14 @@ impl Report {
         let Total { hosts, files, bytes, unchanged, deleted, errors, .. } = self.total;
         let took = now.since(self.began).secs_f64();
         let text = format_args!(
-            "transfer {key} to {hosts} hosts: \"{}\" by {}: {files} files, {bytes} bytes, {unchanged} \
-             unchanged, {deleted} deleted, {errors} errors in {took:.3} s: {result}{failed}",
+            "transfer {key} to {}: \"{}\" by {}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} in \
+             {took:.3} s: {result}{failed}",
+            counted(hosts, "host"),
             self.command,
             self.order.caller(),
+            counted(files, "file"),
+            counted(bytes, "byte"),
+            counted(errors, "error"),
         );
         log::many(level, "transfers", text);
     }

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 
+use crate::count::counted;
 use crate::engine::disk_job::TransferKey;
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 use crate::time::Span;
 use crate::wire::header::Header;
 use crate::wire::outcome::Reason;
@@ -52,8 +54,8 @@ pub enum Place<'a, H> {
 /// What is worth a line in the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A transfer began.
-    Opened(TransferKey),
+    /// A transfer began, with this place in the order of all.
+    Opened(TransferKey, Stamp),
     /// A transfer has come to its end, with this here.
     Ended(TransferKey, Arrived),
     /// A transfer ended early.
@@ -86,7 +88,11 @@ impl fmt::Display for Arrived {
         let Arrived { files, missing, unfinished, undeleted } = *self;
         let mut parts = Vec::new();
         if missing > 0 {
-            parts.push(format!("{missing} of {files} files are not as sent"));
+            parts.push(format!(
+                "{missing} of {} {} not as sent",
+                counted(files, "file"),
+                if missing == 1 { "is" } else { "are" }
+            ));
         } else if unfinished {
             parts.push("something other than its files is not as sent".to_owned());
         }
@@ -109,6 +115,8 @@ pub enum AbortReason {
     Left,
     /// Its sender has been silent for [`SILENCE`].
     Silence,
+    /// This daemon has another address.
+    Moved,
     /// It cannot go on here.
     Failed(Reason),
 }
@@ -119,6 +127,7 @@ impl fmt::Display for AbortReason {
             AbortReason::Sender => f.write_str("its sender called it off"),
             AbortReason::Left => f.write_str("its sender has left"),
             AbortReason::Silence => f.write_str("its sender is silent"),
+            AbortReason::Moved => f.write_str("the address of this host has changed"),
             AbortReason::Failed(reason) => write!(f, "{reason}"),
         }
     }

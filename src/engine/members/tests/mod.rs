@@ -1,6 +1,7 @@
 //! One machine and scripted nodes around it; the helpers that the tests share.
 
 mod bounds;
+mod clocks;
 mod fleet;
 mod forged;
 mod rules;
@@ -9,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::*;
 use crate::name::HostName;
+use crate::stamp::Stamp;
 
 const ME: NodeId = NodeId(1);
 
@@ -71,6 +73,8 @@ fn plain() -> Hello {
         echo: None,
         name: HostName::parse(b"other").unwrap(),
         version: "2.0.1".into(),
+        height: Stamp::ZERO,
+        wall: 0,
     }
 }
 
@@ -108,10 +112,23 @@ fn run(members: &mut Members, end: Time) -> Vec<(Time, Destination, Packet)> {
 
 /// Goes through the handshake as `node` of `addr` with the counters from `counter` on.
 fn admit(members: &mut Members, now: Time, node: u64, addr: SocketAddrV4, counter: u64) {
+    admit_as(&format!("host{node}"), members, now, node, addr, counter);
+}
+
+/// The same, by this name.
+fn admit_as(
+    name: &str,
+    members: &mut Members,
+    now: Time,
+    node: u64,
+    addr: SocketAddrV4,
+    counter: u64,
+) {
     sent(members);
     members.hello(now, NodeId(node), addr, counter, &asking());
     let answer = hellos_to(members, Destination::One(NodeId(node), addr)).pop().expect("an answer");
-    let echo = Hello { echo: answer.challenge, ..plain() };
+    let name = HostName::parse(name.as_bytes()).unwrap();
+    let echo = Hello { echo: answer.challenge, name, ..plain() };
     members.hello(now, NodeId(node), addr, counter + 1, &echo);
     assert!(members.get(NodeId(node)).is_some());
 }
