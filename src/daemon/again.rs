@@ -20,15 +20,23 @@ pub(super) fn smaller(block: u16) -> Option<u16> {
     MTUS.into_iter().find(|mtu| block_for_mtu(*mtu) < block)
 }
 
-/// The line about a host that was served with packets for this MTU.
-pub(super) fn served(host: &HostReport, mtu: u16) -> Said {
-    let (HostReport { name, address, .. }, bytes) = (host, usize::from(mtu) - IP_UDP_LEN);
-    let line = format!(
-        "warning: large packets do not reach {name} ({address}): it was served again with packets of \
-         {bytes} bytes: check the MTU on the way"
-    );
-    log::notice(format_args!("{line}"));
-    Said::Line(0, line)
+/// The lines about hosts that were served with packets for this MTU, if it was for them alone.
+pub(super) fn served<'a>(
+    hosts: impl Iterator<Item = &'a HostReport>,
+    mtu: Option<u16>,
+) -> Vec<Said> {
+    let Some(bytes) = mtu.map(|mtu| usize::from(mtu).saturating_sub(IP_UDP_LEN)) else {
+        return Vec::new();
+    };
+    let line = |HostReport { name, address, .. }: &HostReport| {
+        let line = format!(
+            "warning: large packets do not reach {name} ({address}): it was served again with \
+             packets of {bytes} bytes: check the MTU on the way"
+        );
+        log::notice(format_args!("{line}"));
+        Said::Line(0, line)
+    };
+    hosts.map(line).collect()
 }
 
 /// Whom a transfer's packets were too large for.

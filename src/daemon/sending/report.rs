@@ -61,7 +61,7 @@ pub(super) struct Report {
     late: Late,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
-    /// Who gets no block as large as these, if smaller ones may be tried.
+    /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
     unreached: Option<Unreached>,
 }
 
@@ -405,20 +405,12 @@ impl Report {
         tally.worsen(status);
         tally.report.error(error.report.clone());
         if let (Gone::NoData, Some(unreached)) = (why, &mut self.unreached) {
-            // It is said if smaller ones do not arrive either.
             log::notice(format_args!("large packets do not reach {name} ({address})"));
             return unreached.hosts.push(host.clone());
         }
         self.total.errors += 1;
         log::warning(format_args!("{}", error.text()));
         self.say(shared, vec![error.into()]);
-    }
-
-    /// The lines of those that were served with smaller packets.
-    fn served_again(&self) -> Vec<Said> {
-        let served = self.hosts.iter().filter(|tally| !tally.gone);
-        let line = |mtu| served.map(move |tally| again::served(&tally.report, mtu)).collect();
-        self.order.mtu().map_or_else(Vec::new, line)
     }
 
     /// Reports progress; `streaming` is how much has been sent of large files still under way.
@@ -460,13 +452,14 @@ impl Report {
         let (total, lax) = (&mut self.total, self.order.lax_attributes);
         let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total, lax)).collect();
         self.say(shared, lines);
-        self.say(shared, self.served_again());
+        let here = self.hosts.iter().filter(|tally| !tally.gone).map(|tally| &tally.report);
+        self.say(shared, again::served(here, self.order.mtu()));
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
-        let hosts = self.hosts.iter().map(|tally| tally.report.clone()).collect();
+        let results = (self.hosts.iter().map(|tally| tally.report.clone()).collect(), self.total);
         let (client, total) = (self.client, self.total);
         let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());
         let wrong = total.failed > 0 || total.errors > 0;
@@ -474,7 +467,6 @@ impl Report {
             false => self.trail(now, number, Level::TRANSFER, "complete"),
             true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
-        let results = (hosts, total);
         shared.control.send(ToControl::Over { client, number, results, unreached });
     }
 
