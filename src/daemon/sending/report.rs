@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::host_tally::{HostTally, Tell};
+use super::late::Late;
 use super::marked_batch::MarkedBatch;
 use super::unsure::Unsure;
 use crate::console::command::Watch;
@@ -55,6 +56,7 @@ pub(super) struct Report {
     /// Paths that a dry run has listed as to be deleted.
     named: HashSet<RelPath>,
     unsure: Unsure,
+    late: Late,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
 }
@@ -80,6 +82,7 @@ impl Report {
             below: 0,
             named: HashSet::new(),
             unsure: Unsure::default(),
+            late: Late::default(),
             over_limit: false,
         }
     }
@@ -117,7 +120,9 @@ impl Report {
     ) {
         let mode = self.order.mode;
         let Some(open) = self.batches.get_mut(&number) else { return };
-        let contents = runs.iter().filter(|(_, need)| *need == Need::All && !mode.is_check());
+        let contents = runs
+            .iter()
+            .filter(|(_, need)| matches!(need, Need::All | Need::Late) && !mode.is_check());
         contents.for_each(|(entry, _)| open.want(target, entry));
         if mode.changes_nothing() {
             let became = runs.iter().map(|(entry, need)| (entry, Became::by_need(need, mode)));
@@ -160,6 +165,7 @@ impl Report {
             let Some((entry, mark, is_first)) = open.entry(number) else { continue };
             match became {
                 Became::Unsure => self.unsure.add(&entry.path, target),
+                Became::Late if self.late.add(entry, target, content) => continue,
                 Became::Same if !is_first && self.unsure.has_told(&entry.path, target) => continue,
                 _ => {}
             }
@@ -186,7 +192,7 @@ impl Report {
                 self.done.entries_done += 1;
                 self.done.bytes_done += entry.size();
             }
-            if before != Some(true) {
+            if before != Some(true) && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
             }
         }
@@ -303,6 +309,7 @@ impl Report {
     /// A target has finished deleting.
     pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let tally = &mut self.hosts[target.index()];
+        tally.ran = true;
         tally.deleted(&mut self.total, deleted);
         if failed > 0 {
             tally.worsen(HostStatus::Failed);
@@ -344,6 +351,7 @@ impl Report {
                     lines.push(Said::Line(level, reply::delete(host, path, false)))
                 }
                 SpoolCode::Failed(reason) => {
+                    self.late.failed(path, target);
                     let error = match level {
                         0 => ErrorLine::not_deleted(host, path, *reason),
                         _ => ErrorLine::on(host, path, *reason),
@@ -427,6 +435,11 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
+        let (root, mode, level) = (&self.root, self.order.mode, self.level);
+        let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
+        std::mem::take(&mut self.late).settle(&mut self.hosts, &mut tell, self.over_limit);
+        let lines = tell.lines;
+        self.say(shared, lines);
         let (total, lax) = (&mut self.total, self.order.lax_attributes);
         let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total, lax)).collect();
         self.say(shared, lines);
