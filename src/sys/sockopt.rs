@@ -115,7 +115,7 @@ pub fn leave_multicast(fd: BorrowedFd<'_>, group: Ipv4Addr, index: u32) -> io::R
     let value = libc::ip_mreqn {
         imr_multiaddr: super::socket::in_addr(group),
         imr_address: super::socket::in_addr(Ipv4Addr::UNSPECIFIED),
-        imr_ifindex: index.cast_signed(),
+        imr_ifindex: index as libc::c_int,
     };
     set_raw(fd, libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &value)
 }
