@@ -9,6 +9,7 @@ mod history;
 pub(crate) mod inputs;
 pub(super) mod membership;
 mod places;
+mod repeats;
 pub(super) mod settings;
 pub(super) mod socket_owners;
 pub(crate) mod status;
