@@ -9,6 +9,7 @@ use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostReport, HostStatus, Total};
 use crate::fs::before::Guard;
+use crate::fs::contents::Contents;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
@@ -187,6 +188,7 @@ impl Order {
             announced_over: ANNOUNCED_OVER,
             listings: None,
             before: None,
+            contents: Contents::Unchanged,
             cancelled: Arc::default(),
         }
     }

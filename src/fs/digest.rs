@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use md5::{Digest as _, Md5};
 
 use super::identity::{Identity, open_to_read};
-use crate::wire::manifest::Digest;
+use super::listings::still_young;
+use super::moment::Taker;
+use crate::sys::fsat;
+use crate::wire::manifest::{Digest, Stamp};
 
 /// How much is read at a time: small enough to be still in the CPU cache when it is hashed.
 const CHUNK: usize = 256 << 10;
@@ -20,7 +23,8 @@ pub(super) struct Digester {
 
 impl Digester {
     /// The digest of the regular file `name` in `dir`. None if the file does not match `identity`
-    /// before or after it was read, or as soon as `cancelled` returns true.
+    /// before or after it was read, or as soon as `cancelled` returns true. If only its ctime has moved, its
+    /// content is read again.
     ///
     /// # Errors
     /// It cannot be opened or read.
@@ -38,7 +42,7 @@ impl Digester {
             Err((Some(libc::EISDIR | libc::ENXIO | libc::ESTALE), _)) => return Ok(None),
             Err((_, e)) => return Err(e),
         };
-        if !identity.is_still(&file)? {
+        if !identity.is_but_touched(&fsat::stat_fd(file.as_fd())?) {
             return Ok(None);
         }
         let mut md5 = Md5::new();
@@ -57,7 +61,15 @@ impl Digester {
                 Err(e) => return Err(e),
             }
         }
-        Ok(identity.is_still(&file)?.then(|| md5.finalize().into()))
+        let stat = fsat::stat_fd(file.as_fd())?;
+        if identity.is(&stat) || !identity.is_but_touched(&stat) {
+            return Ok(identity.is(&stat).then(|| md5.finalize().into()));
+        }
+        // By the time of that change, not by a clock: a whole tick is waited for.
+        let wait = |ctime: Stamp| still_young(ctime, (ctime.secs, ctime.nanos));
+        let taker = Taker { wait: &wait, cancelled, digest: true, copies: None };
+        let taken = taker.take(&file)?.filter(|taken| identity.is_but_touched(&taken.stat));
+        Ok(taken.and_then(|taken| taken.digest))
     }
 }
 
@@ -65,8 +77,6 @@ impl Digester {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::sys::fsat;
-    use std::os::fd::AsFd;
 
     fn hex(digest: Digest) -> String {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()

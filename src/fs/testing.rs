@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batcher, SourceBatch};
 use super::claim::MARKER;
+use super::contents::Contents;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
@@ -103,6 +104,7 @@ pub fn whole() -> WalkOptions {
         listings: None,
         before: None,
         announced_over: u64::MAX,
+        contents: Contents::Unchanged,
         cancelled: Arc::default(),
     }
 }

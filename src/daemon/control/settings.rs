@@ -11,6 +11,8 @@ use crate::time::Span;
 pub(crate) struct Settings {
     pub(crate) no_send: bool,
     pub(crate) own_only: Option<u32>,
+    /// Whether anything may be written below the base directory.
+    pub(crate) writes: bool,
     pub(crate) parallel: usize,
     pub(crate) timeout: Span,
     pub(crate) rate: Option<u32>,

@@ -123,6 +123,7 @@ pub(super) fn assemble(
     let settings = Settings {
         no_send: config.roles.no_send,
         own_only: config.roles.own_only.then_some(identity.uid),
+        writes: !readonly,
         parallel: config.limits.parallel,
         timeout: config.limits.timeout,
         rate: config.limits.rate,

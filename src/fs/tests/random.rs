@@ -127,11 +127,8 @@ fn crumbled(batches: &[SourceBatch], rng: &mut Rng) -> Vec<SourceBatch> {
                 digests,
                 ..Manifest::default()
             };
-            let identities = vec![None; len];
-            small.push(SourceBatch {
-                manifest: Arc::new(manifest),
-                identities: Arc::new(identities),
-            });
+            let contents = vec![None; len];
+            small.push(SourceBatch { manifest: Arc::new(manifest), contents: Arc::new(contents) });
             (entries, at) = (rest, at + len);
         }
     }
