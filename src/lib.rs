@@ -6,6 +6,7 @@
 //! - [`time`]: instants and spans in microseconds, without a clock.
 //! - [`name`]: checked names (relative paths, host names, node ids).
 //! - [`errno`]: numbers and texts of errors of the system.
+//! - [`count`]: how many of something, in words.
 //! - [`ids`]: the numbers of transfers, batches, blocks, entries, targets and polls.
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
 //! - [`wire`]: every packet format, parsed and emitted.
@@ -30,6 +31,7 @@
 
 pub mod cli;
 pub mod console;
+pub mod count;
 pub mod crypto;
 pub mod daemon;
 pub mod engine;

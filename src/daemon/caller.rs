@@ -4,38 +4,16 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, OnceLock};
 
 use crate::console::error::{Code, ErrorLine};
 use crate::fs::regroup::Regroup;
 use crate::sys::{ids, peer, user};
 
-/// How to find out who a user is.
-type Find = Box<dyn Fn() -> Option<u32> + Send + Sync>;
-
-/// A user, found out when somebody wants to know.
-#[derive(Default)]
-struct User {
-    uid: OnceLock<Option<u32>>,
-    find: Option<Find>,
-}
-
-impl User {
-    fn known(uid: Option<u32>) -> Arc<User> {
-        Arc::new(User { uid: OnceLock::from(uid), find: None })
-    }
-}
-
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.uid.fmt(f)
-    }
-}
-
 /// Who is behind a console connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Caller {
-    user: Arc<User>,
+    /// The user, if it can be told.
+    uid: Option<u32>,
     /// The groups that it had when it connected; None if they are to be looked up.
     groups: Option<Vec<u32>>,
     /// The address, of a connection by TCP.
@@ -43,31 +21,21 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// The other end of a connection by TCP. `find` tells the user that owns it, if that is known; it may
-    /// take a few milliseconds, so it is asked when somebody wants to know, once.
-    pub(super) fn tcp(
-        address: impl fmt::Display,
-        find: impl Fn() -> Option<u32> + Send + Sync + 'static,
-    ) -> Caller {
-        let user = User { find: Some(Box::new(find)), ..User::default() };
-        Caller { user: Arc::new(user), groups: None, address: Some(address.to_string()) }
-    }
-
-    /// The user, if it can be told.
-    pub(super) fn uid(&self) -> Option<u32> {
-        *self.user.uid.get_or_init(|| self.user.find.as_ref().and_then(|find| find()))
+    /// The other end of a connection by TCP, and the user that owns it, if that is known.
+    pub(super) fn tcp(address: impl fmt::Display, uid: Option<u32>) -> Caller {
+        Caller { uid, groups: None, address: Some(address.to_string()) }
     }
 
     /// The other end of a Unix socket.
     pub(super) fn unix(stream: &UnixStream) -> Caller {
         let Ok(ids) = peer::ids(stream.as_fd()) else {
-            return Caller { user: User::known(None), groups: None, address: None };
+            return Caller { uid: None, groups: None, address: None };
         };
         let groups = peer::groups(stream.as_fd()).ok().map(|mut groups| {
             groups.push(ids.gid);
             groups
         });
-        Caller { user: User::known(Some(ids.uid)), groups, address: None }
+        Caller { uid: Some(ids.uid), groups, address: None }
     }
 
     /// How entries are to be sent with the group called `name`. `databases`: whether the system's
@@ -81,7 +49,7 @@ impl Caller {
         gid: u32,
         databases: bool,
     ) -> Result<Regroup, ErrorLine> {
-        let Some(uid) = self.uid() else {
+        let Some(uid) = self.uid else {
             let why = format!(
                 "-g {name}: it is not known which user asks for this: -g works on this host only, \
                  through a Unix socket or a loopback address"
@@ -106,7 +74,7 @@ impl Caller {
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.uid(), &self.address) {
+        match (self.uid, &self.address) {
             (Some(uid), None) => write!(f, "uid {uid}"),
             (Some(uid), Some(address)) => write!(f, "uid {uid} at {address}"),
             (None, Some(address)) => f.write_str(address),
@@ -132,7 +100,7 @@ mod tests {
     const UID: u32 = 2_345_678;
 
     fn caller(uid: Option<u32>, groups: Option<Vec<u32>>) -> Caller {
-        Caller { user: User::known(uid), groups, address: None }
+        Caller { uid, groups, address: None }
     }
 
     #[test]
@@ -147,7 +115,7 @@ mod tests {
         assert_eq!(code(&caller(Some(UID), Some(vec![0]))), Err("not_your_group".to_owned()));
         // Without an entry in the database there are no groups.
         assert_eq!(code(&caller(Some(UID), None)), Err("not_your_group".to_owned()));
-        assert_eq!(code(&Caller::tcp("10.0.0.1:5", || None)), Err("unknown_caller".to_owned()));
+        assert_eq!(code(&Caller::tcp("10.0.0.1:5", None)), Err("unknown_caller".to_owned()));
     }
 
     #[test]
@@ -159,7 +127,7 @@ mod tests {
     #[test]
     fn callers_in_words() {
         assert_eq!(caller(Some(7), None).to_string(), "uid 7");
-        assert_eq!(Caller::tcp("127.0.0.1:5", || Some(7)).to_string(), "uid 7 at 127.0.0.1:5");
-        assert_eq!(Caller::tcp("10.0.0.1:5", || None).to_string(), "10.0.0.1:5");
+        assert_eq!(Caller::tcp("127.0.0.1:5", Some(7)).to_string(), "uid 7 at 127.0.0.1:5");
+        assert_eq!(Caller::tcp("10.0.0.1:5", None).to_string(), "10.0.0.1:5");
     }
 }

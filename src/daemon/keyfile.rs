@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use crate::count::counted;
 use crate::crypto::Wiped;
 use crate::daemon::secret_file::{self, Kind, SecretFileError};
 use crate::fs::resolve::{self, ResolveError};
@@ -39,7 +40,8 @@ impl fmt::Display for KeyError {
             KeyError::File(why) => why.fmt(f),
             KeyError::Empty => f.write_str("no key in its first line"),
             KeyError::Short(few) => {
-                write!(f, "the key in its first line has {few} characters, fewer than {SHORTEST}")
+                let few = counted(*few as u64, "character");
+                write!(f, "the key in its first line has {few}, fewer than {SHORTEST}")
             }
             KeyError::Long => {
                 write!(f, "the key in its first line has more than {LONGEST} characters")

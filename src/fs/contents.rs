@@ -1,6 +1,7 @@
 //! What a sender takes for the content of a file: what is in it until all have it, so that it must not
 //! change, or what was in it at one moment.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use super::digest::Digester;
 use super::extents;
 use super::found::Content;
 use super::identity::{Identity, open_to_read};
-use super::moment::{Taken, Taker};
+use super::moment::{Reader, Taken, Taker};
 use crate::sys::fsat::{self, Stat};
 use crate::wire::manifest::{Digest, Extent, Stamp};
 use crate::wire::outcome::Reason;
@@ -69,17 +70,37 @@ impl Contents {
                 None
             }
         };
-        let taker = Taker { wait, cancelled, digest: is_digested, copies };
-        match open_to_read(dir, name).and_then(|file| taker.take(&file.into())) {
-            Ok(Some(Taken { stat, data, digest, moment })) => {
-                Ok(FileFound { stat, data, digest, content: Content::OfMoment(Arc::new(moment)) })
-            }
+        let taker = Taker { wait, cancelled, copies };
+        match take(&taker, dir, name, is_digested) {
+            Ok(Some(found)) => Ok(found),
             Ok(None) if is_digested && !cancelled() => Err(io::Error::other(Reason::Changed)),
             Err(error) if is_digested => Err(error),
             // Reading it will show what is wrong.
             _ => Ok(unchanged(None)),
         }
     }
+}
+
+/// The file as it was at one moment; None if it never held still.
+fn take(
+    taker: &Taker<'_>,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    is_digested: bool,
+) -> io::Result<Option<FileFound>> {
+    let file = File::from(open_to_read(dir, name)?);
+    let Some(Taken { stat, data, moment }) = taker.take(&file)? else { return Ok(None) };
+    let moment = Arc::new(moment);
+    let mut digest = None;
+    if is_digested {
+        let reader = Reader::new(Arc::clone(&moment), || Ok::<_, io::Error>(file))?;
+        digest = match reader.digest(taker.cancelled) {
+            Ok(Some(digest)) => Some(digest),
+            Ok(None) | Err(Reason::Changed) => return Ok(None),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+    }
+    Ok(Some(FileFound { stat, data, digest, content: Content::OfMoment(moment) }))
 }
 
 /// Where a long sparse file has data. If it cannot be opened, reading it will report that.

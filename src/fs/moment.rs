@@ -16,6 +16,7 @@ use std::time::Duration;
 use md5::{Digest as _, Md5};
 
 use super::copies::{Copies, Part};
+use super::digest::Hashed;
 use super::extents;
 use super::identity::Identity;
 use crate::sys::fsat::{self, Stat};
@@ -47,8 +48,6 @@ pub(super) struct Taken {
     pub stat: Stat,
     /// Where it had data, if it had holes.
     pub data: Option<Vec<Extent>>,
-    /// The digest of all of it, if that was asked for.
-    pub digest: Option<Digest>,
     pub moment: Moment,
 }
 
@@ -58,8 +57,6 @@ pub(super) struct Taker<'a> {
     pub wait: &'a dyn Fn(Stamp) -> Option<Duration>,
     /// Whether it is no longer wanted.
     pub cancelled: &'a dyn Fn() -> bool,
-    /// Whether its digest is wanted.
-    pub digest: bool,
     /// Where it is copied to.
     pub copies: Option<&'a Arc<Copies>>,
 }
@@ -68,7 +65,6 @@ pub(super) struct Taker<'a> {
 struct Reading {
     pieces: BTreeMap<u64, Digest>,
     data: Option<Vec<Extent>>,
-    digest: Option<Digest>,
     end: u64,
     /// As it was when its end was met.
     stat: Stat,
@@ -137,7 +133,6 @@ impl Taker<'_> {
         let mut data = extents::of_sparse(file.as_fd(), range.start, &before);
         let most = range.end - range.start;
         let mut pieces = BTreeMap::new();
-        let mut whole = self.digest.then(Md5::new);
         let mut room = vec![0; PIECE.min(most) as usize];
         let (mut at, mut met) = (0, None);
         let mut is_same = last.is_some_and(|last| last.data == clipped(data.as_deref(), last.end));
@@ -145,26 +140,23 @@ impl Taker<'_> {
             if (self.cancelled)() {
                 return Ok(None);
             }
-            let (number, len) = (at / PIECE, PIECE.min(most - at));
+            let data_at = data.as_ref().map_or(at, |data| next_data(data, at).min(before.size));
+            let number = data_at.max(at) / PIECE;
+            if number > at / PIECE {
+                let skipped = at / PIECE..number;
+                is_same &= last.is_none_or(|last| last.pieces.range(skipped).next().is_none());
+                at = number * PIECE;
+                continue;
+            }
+            let len = PIECE.min(most - at);
             let piece = room.get_mut(..len as usize).unwrap_or_default();
-            let is_hole = at + len <= before.size
-                && data.as_ref().is_some_and(|data| is_hole(data, at, at + len));
-            let got = match is_hole {
-                true => {
-                    piece.fill(0);
-                    piece.len()
-                }
-                false => fill(file, piece, range.start + at)?,
-            };
+            let got = fill(file, piece, range.start + at)?;
             if got < piece.len() {
                 // At once: more may be added at any time.
                 met = Some(fsat::stat_fd(file.as_fd())?);
             }
             let piece = piece.get(..got).unwrap_or_default();
-            if let Some(whole) = &mut whole {
-                whole.update(piece);
-            }
-            let digest = (!is_hole && got > 0).then(|| Digest::from(Md5::digest(piece)));
+            let digest = (got > 0).then(|| Digest::from(Md5::digest(piece)));
             let was = last.and_then(|last| last.pieces.get(&number));
             let known = last.map_or(0, |last| last.end.saturating_sub(at).min(PIECE)) as usize;
             is_same &= match piece.get(..known).filter(|known| known.len() < got) {
@@ -172,9 +164,8 @@ impl Taker<'_> {
                 begin => begin.is_some_and(|begin| was == Some(&Md5::digest(begin).into())),
             };
             if let Some(digest) = digest {
-                let fresh = was != Some(&digest);
-                let failed = |part: &&mut Part| part.write(at, piece).is_err();
-                if fresh && copy.as_mut().as_ref().is_some_and(failed) {
+                let failed = |part: &Part| part.write(at, piece).is_err();
+                if was != Some(&digest) && copy.as_ref().is_some_and(failed) {
                     *copy = None;
                 }
                 pieces.insert(number, digest);
@@ -190,9 +181,8 @@ impl Taker<'_> {
                 _ => data.push(Extent { start: before.size, end: at }),
             }
         }
-        let digest = whole.map(|whole| whole.finalize().into());
         let agreed = last.filter(|_| is_same).map_or(0, |last| last.agreed + 1);
-        Ok(Some(Reading { pieces, data, digest, end: at, stat, agreed }))
+        Ok(Some(Reading { pieces, data, end: at, stat, agreed }))
     }
 }
 
@@ -204,10 +194,10 @@ impl Reading {
     }
 
     fn taken(self, copy: Option<Part>) -> Taken {
-        let Reading { pieces, data, digest, end: size, stat, .. } = self;
+        let Reading { pieces, data, end: size, stat, .. } = self;
         let copy = copy.map(|part| part.keep(size));
         let moment = Moment { size, pieces, copy };
-        Taken { stat: Stat { size, ..stat }, data, digest, moment }
+        Taken { stat: Stat { size, ..stat }, data, moment }
     }
 }
 
@@ -220,10 +210,10 @@ fn clipped(data: Option<&[Extent]>, end: u64) -> Option<Vec<Extent>> {
     (!whole).then_some(clipped)
 }
 
-/// Whether no byte between two offsets is data.
-fn is_hole(data: &[Extent], start: u64, end: u64) -> bool {
-    let next = data.partition_point(|extent| extent.end <= start);
-    data.get(next).is_none_or(|extent| extent.start >= end)
+/// Where the next data is, from an offset on.
+fn next_data(data: &[Extent], at: u64) -> u64 {
+    let next = data.partition_point(|extent| extent.end <= at);
+    data.get(next).map_or(u64::MAX, |extent| extent.start)
 }
 
 /// Reads at `offset` until `room` is full or the file ends; says how much there was.
@@ -284,6 +274,23 @@ impl Reader {
         Ok(())
     }
 
+    /// The digest of all of it; None as soon as `cancelled` returns true.
+    ///
+    /// # Errors
+    /// As of [`Reader::read`].
+    pub fn digest(mut self, cancelled: &dyn Fn() -> bool) -> Result<Option<Digest>, Reason> {
+        let moment = Arc::clone(&self.moment);
+        let mut hashed = Hashed::new(moment.size);
+        for &number in moment.pieces.keys() {
+            if cancelled() {
+                return Ok(None);
+            }
+            self.load(number)?;
+            hashed.add(number * PIECE, &self.bytes);
+        }
+        Ok(Some(hashed.finish()))
+    }
+
     fn load(&mut self, number: u64) -> Result<(), Reason> {
         if self.piece == Some(number) {
             return Ok(());
@@ -305,5 +312,264 @@ impl Reader {
         }
         self.piece = Some(number);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::root::Root;
+    use super::super::testing::*;
+    use super::*;
+    use std::cell::Cell;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    const LEN: usize = 2 * PIECE as usize + 77;
+
+    fn content(seed: u8, len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at / 1_000) as u8 ^ (at % 251) as u8 ^ seed).collect()
+    }
+
+    fn copies(temp: &TempDir) -> Arc<Copies> {
+        drop(temp.disk());
+        Arc::new(Copies::open(&temp.root()).unwrap())
+    }
+
+    /// A moment of `f` while `change`, which gets a number from 0 on, happens before each reading.
+    fn take(
+        temp: &TempDir,
+        copies: Option<&Arc<Copies>>,
+        change: impl Fn(u64, &File),
+    ) -> Option<Taken> {
+        let number = Cell::new(0);
+        let writer = OpenOptions::new().write(true).open(temp.join("f")).unwrap();
+        let wait = |_| {
+            // Longer than a tick.
+            std::thread::sleep(Duration::from_millis(20));
+            change(number.replace(number.get() + 1), &writer);
+            Some(Duration::from_millis(20))
+        };
+        let taker = Taker { wait: &wait, cancelled: &|| false, copies };
+        taker.take(&File::open(temp.join("f")).unwrap()).unwrap()
+    }
+
+    /// All that was there at a moment, read in pieces of odd lengths; and its digest.
+    fn read(temp: &TempDir, taken: Taken) -> Result<Vec<u8>, Reason> {
+        let open = || Ok::<_, Reason>(File::open(temp.join("f")).unwrap());
+        let moment = Arc::new(taken.moment);
+        let mut reader = Reader::new(Arc::clone(&moment), open)?;
+        let mut all = vec![0xa5; taken.stat.size as usize];
+        let mut at = 0;
+        for some in all.chunks_mut(300_007) {
+            let len = some.len();
+            let (one, two) = some.split_at_mut(len / 3);
+            reader.read(at, &mut [IoSliceMut::new(one), IoSliceMut::new(two)])?;
+            at += len as u64;
+        }
+        assert_eq!(reader.read(at, &mut [IoSliceMut::new(&mut [0])]), Err(Reason::Changed));
+        let mut hashed = Hashed::new(all.len() as u64);
+        hashed.add(0, &all);
+        let digest = Reader::new(moment, open)?.digest(&|| false)?;
+        assert_eq!(digest, Some(hashed.finish()));
+        Ok(all)
+    }
+
+    fn nothing(_: u64, _: &File) {}
+
+    #[test]
+    fn what_holds_still_is_read_as_it_is() {
+        let temp = TempDir::new("still");
+        let copies = copies(&temp);
+        for len in [0, 1, 5_000, PIECE as usize, PIECE as usize + 1, LEN] {
+            temp.write("f", content(1, len));
+            for copies in [None, Some(&copies)] {
+                let taken = take(&temp, copies, nothing).unwrap();
+                let stat = fsat::stat_fd(File::open(temp.join("f")).unwrap().as_fd()).unwrap();
+                assert_eq!((taken.stat, taken.data.as_ref()), (stat, None));
+                assert!(read(&temp, taken).unwrap() == content(1, len), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_moment_is_not_read() {
+        let temp = TempDir::new("after");
+        let copies = copies(&temp);
+        temp.write("f", content(1, LEN));
+        let from_file = take(&temp, None, nothing).unwrap();
+        let from_copy = take(&temp, Some(&copies), nothing).unwrap();
+        let longer = take(&temp, None, nothing).unwrap();
+        let mut file = OpenOptions::new().append(true).open(temp.join("f")).unwrap();
+        file.write_all(b"more").unwrap();
+        assert!(read(&temp, longer).unwrap() == content(1, LEN));
+        temp.write("f", content(2, LEN));
+        assert_eq!(read(&temp, from_file), Err(Reason::Changed));
+        // Other copies do not overwrite it.
+        let second = take(&temp, Some(&copies), nothing).unwrap();
+        temp.write("f", b"");
+        assert!(read(&temp, from_copy).unwrap() == content(1, LEN));
+        assert!(read(&temp, second).unwrap() == content(2, LEN));
+    }
+
+    #[test]
+    fn a_log_is_taken_as_far_as_it_had_got() {
+        let temp = TempDir::new("log");
+        let copies = copies(&temp);
+        for start in [0, 10, PIECE as usize - 5, LEN] {
+            for copies in [None, Some(&copies)] {
+                let path = temp.write("f", content(1, start));
+                let append = |number: u64, _: &File| {
+                    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+                    file.write_all(format!("line {number}\n").as_bytes()).unwrap();
+                };
+                let taken = take(&temp, copies, append).unwrap();
+                let whole = std::fs::read(&path).unwrap();
+                let older = taken.stat.mtime;
+                let got = read(&temp, taken).unwrap();
+                assert!(whole.starts_with(&got) && got.len() < whole.len() && got.ends_with(b"\n"));
+                let stat = fsat::stat_fd(File::open(&path).unwrap().as_fd()).unwrap();
+                assert!(older < stat.mtime);
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_cut_and_goes_on_behind_a_hole_is_taken_with_its_hole() {
+        let temp = TempDir::new("cut-log");
+        let copies = copies(&temp);
+        for copies in [None, Some(&copies)] {
+            let path = temp.write("f", b"");
+            let far = 5 * PIECE + 4_096;
+            let append = |number: u64, file: &File| {
+                file.write_all_at(&[b'x'; 5_000], far + 5_000 * number).unwrap();
+            };
+            append(0, &OpenOptions::new().write(true).open(&path).unwrap());
+            let taken = take(&temp, copies, |number, file| append(number + 1, file)).unwrap();
+            let size = taken.stat.size;
+            if let Some(data) = &taken.data {
+                assert!(data.iter().all(|extent| extent.start >= far && extent.end <= size));
+                assert_eq!(data.last().unwrap().end, size);
+            }
+            let got = read(&temp, taken).unwrap();
+            assert!(std::fs::read(&path).unwrap().starts_with(&got) && size > far + 5_000);
+        }
+    }
+
+    #[test]
+    fn what_is_only_touched_is_taken_and_what_is_written_over_is_not() {
+        let temp = TempDir::new("touched");
+        let copies = copies(&temp);
+        for copies in [None, Some(&copies)] {
+            let path = temp.write("f", content(1, LEN));
+            let taken = take(&temp, copies, |number, _| chmod(&path, 0o600 + number as u32));
+            assert!(read(&temp, taken.unwrap()).unwrap() == content(1, LEN));
+            let rewrite = |number: u64, file: &File| {
+                file.write_all_at(&[number as u8], PIECE + 5).unwrap();
+                set_mtime(&path, 1_700_000_000, 0);
+            };
+            assert!(take(&temp, copies, rewrite).is_none());
+            // Two contents that take turns.
+            assert!(take(&temp, copies, |number, file| rewrite(number / 2 % 2, file)).is_none());
+            // Once it is left alone it is taken, as it is then.
+            let taken = take(&temp, copies, |number, file| rewrite(number.min(3), file)).unwrap();
+            let want = std::fs::read(&path).unwrap();
+            assert!(want[PIECE as usize + 5] == 3 && read(&temp, taken).unwrap() == want);
+        }
+    }
+
+    #[test]
+    fn what_gets_shorter_is_taken_when_it_stays_so() {
+        let temp = TempDir::new("shorter");
+        let path = temp.write("f", content(1, LEN));
+        let cut = |number: u64, file: &File| file.set_len(LEN as u64 - 200_000 * number).unwrap();
+        assert!(take(&temp, None, cut).is_none());
+        let taken = take(&temp, None, |number, file| cut(number.min(3), file)).unwrap();
+        assert_eq!(read(&temp, taken).unwrap(), std::fs::read(&path).unwrap());
+    }
+
+    #[test]
+    fn a_long_hole_is_neither_read_nor_copied() {
+        let temp = TempDir::new("hole");
+        let copies = copies(&temp);
+        let file = File::create(temp.join("f")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        file.write_all_at(b"data", 1 << 39).unwrap();
+        for copies in [None, Some(&copies)] {
+            let taken = take(&temp, copies, nothing).unwrap();
+            let Some([extent]) = taken.data.as_deref() else { panic!("{:?}", taken.data) };
+            assert_eq!((taken.stat.size, extent.start), (1 << 40, 1 << 39));
+            assert_eq!(taken.moment.pieces.len(), 1);
+            let open = || Ok::<_, Reason>(File::open(temp.join("f")).unwrap());
+            let mut reader = Reader::new(Arc::new(taken.moment), open).unwrap();
+            let mut room = [1; 6];
+            reader.read((1 << 39) - 1, &mut [IoSliceMut::new(&mut room)]).unwrap();
+            assert_eq!(&room, b"\0data\0");
+        }
+    }
+
+    #[test]
+    fn half_of_the_room_is_left_to_others() {
+        if !is_in_namespace("fs::moment::tests::half_of_the_room_is_left_to_others") {
+            return;
+        }
+        let temp = TempDir::new("room");
+        let _mounted = mount_tmpfs(temp.path(), "size=16m");
+        let copies = copies(&temp);
+        for (len, is_copied) in [(4 << 20, true), (10 << 20, false)] {
+            temp.write("f", content(1, len));
+            let taken = take(&temp, Some(&copies), nothing).unwrap();
+            assert_eq!(taken.moment.copy.is_some(), is_copied);
+            assert!(read(&temp, taken).unwrap() == content(1, len));
+        }
+    }
+
+    #[test]
+    fn where_blocks_can_be_shared_even_what_never_holds_still_is_taken() {
+        let test = "where_blocks_can_be_shared_even_what_never_holds_still_is_taken";
+        if !is_in_namespace(&format!("fs::moment::tests::{test}")) {
+            return;
+        }
+        let temp = TempDir::new("shared");
+        let (image, base) = (temp.write("image", b""), TempDir::under(temp.path(), "base"));
+        OpenOptions::new().write(true).open(&image).unwrap().set_len(256 << 20).unwrap();
+        let run = |program: &str, args: &[&str]| {
+            let mut command = std::process::Command::new(program);
+            command.args(args).arg(&image).arg(base.path()).output()
+        };
+        let make = std::process::Command::new("mkfs.btrfs").arg("-q").arg(&image).output();
+        let made = make.is_ok_and(|out| out.status.success());
+        if !made || !run("mount", &["-o", "loop"]).is_ok_and(|out| out.status.success()) {
+            eprintln!("SKIPPED {test}: no btrfs");
+            return;
+        }
+        let copies = copies(&base);
+        for seed in 0..3 {
+            base.write("f", content(seed, LEN));
+            let write = |number: u64, file: &File| {
+                file.write_all_at(&content(seed + number as u8, LEN), 0).unwrap();
+            };
+            let taken = take(&base, Some(&copies), write).unwrap();
+            write(9, &OpenOptions::new().write(true).open(base.join("f")).unwrap());
+            assert!(read(&base, taken).unwrap() == content(seed, LEN));
+        }
+        let file = File::create(base.join("f")).unwrap();
+        file.set_len(1 << 30).unwrap();
+        file.write_all_at(b"data", 1 << 29).unwrap();
+        let taken = take(&base, Some(&copies), nothing).unwrap();
+        assert_eq!((taken.moment.pieces.len(), taken.moment.copy.is_some()), (1, true));
+        drop((taken, copies));
+        let _ = std::process::Command::new("umount").arg(base.path()).status();
+    }
+
+    #[test]
+    fn nothing_is_copied_where_nothing_is_staged() {
+        let temp = TempDir::new("no-staging");
+        assert!(Copies::open(&temp.root()).is_err());
+        assert!(!temp.join(".makuosan").exists());
+        let temp_with = TempDir::new("staging");
+        drop(temp_with.disk());
+        let root: Arc<Root> = temp_with.root();
+        drop(Copies::open(&root).unwrap());
+        assert_eq!(staged(temp_with.path()), 0);
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 
 use crate::cli::msync::Verb;
 use crate::console::reply::{Progress, Total};
+use crate::count;
 use crate::errno::ErrorText;
 use crate::time::Span;
 
@@ -129,8 +130,8 @@ fn progress_line(progress: &Progress) -> String {
         None => size(bytes_done),
     });
     parts.push(match entries_total {
-        Some(total) => format!("{}/{} files", grouped(entries_done), grouped(total)),
-        None => format!("{} files", grouped(entries_done)),
+        Some(total) => format!("{}/{}", grouped(entries_done), counted(total, "file")),
+        None => counted(entries_done, "file"),
     });
     parts.push(format!("{}/s", size(rate)));
     if let Some(total) = bytes_total.filter(|_| rate > 0) {
@@ -184,8 +185,8 @@ fn summary_line(verb: Verb, total: &Total) -> String {
 }
 
 /// `1 host`, `2 hosts`.
-fn counted(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+fn counted(number: u64, one: &str) -> String {
+    format!("{} {}", grouped(number), count::noun(number, one))
 }
 
 /// `1,204`.

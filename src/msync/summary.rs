@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::old;
 use crate::console::error::{Code, ErrorReport};
 use crate::console::reply::{CheckCount, HostReport, HostStatus, Total};
+use crate::count::counted;
 use crate::name::HostName;
 
 /// The most errors, apart from those in reports of hosts; further ones are only counted.
@@ -161,7 +162,7 @@ impl Summary {
             }
         }
         if self.more_errors > 0 {
-            let more = format!("{} more errors", self.more_errors);
+            let more = counted(self.more_errors, "more error");
             lines.push(ErrorReport::new(Code::MoreErrors, more).json_line());
         }
         lines

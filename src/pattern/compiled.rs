@@ -127,16 +127,6 @@ impl Patterns {
         count.get()
     }
 
-    /// Reads what [`Patterns::emit`] wrote.
-    ///
-    /// # Errors
-    /// As [`Patterns::extend`].
-    pub fn parse(reader: &mut Reader<'_>) -> Result<Patterns, Error> {
-        let mut patterns = Patterns::default();
-        patterns.extend(reader)?;
-        Ok(patterns)
-    }
-
     /// Adds what [`Patterns::emit`] wrote, or one of its parts.
     ///
     /// # Errors

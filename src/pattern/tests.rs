@@ -220,20 +220,27 @@ fn what_somebody_writes_is_looked_at_more_closely_than_what_arrives() {
     }
 }
 
+/// The list that has travelled as these bytes.
+fn arrived(reader: &mut Reader<'_>) -> Result<Patterns, Error> {
+    let mut patterns = Patterns::default();
+    patterns.extend(reader)?;
+    Ok(patterns)
+}
+
 #[test]
 fn lists_travel() {
     for patterns in [list(&[]), list(&["- *.tmp", "+ [!a]\\*/", "- /x"])] {
         let [bytes] = &patterns.emit(1_000)[..] else { panic!("one part is enough") };
         let mut reader = Reader::new(bytes);
-        assert_eq!(Patterns::parse(&mut reader), Ok(patterns.clone()));
+        assert_eq!(arrived(&mut reader), Ok(patterns.clone()));
         assert!(reader.rest().is_empty());
         for end in 0..bytes.len() {
-            let cut = Patterns::parse(&mut Reader::new(&bytes[..end]));
+            let cut = arrived(&mut Reader::new(&bytes[..end]));
             assert_eq!(cut, Err(Error::Truncated), "{end}");
         }
     }
     assert_eq!(list(&["+ a", "- bc"]).emit(100), [b"\x02\x01\x01a\x00\x02bc"]);
-    let bad = |bytes: &[u8]| Patterns::parse(&mut Reader::new(bytes)).unwrap_err();
+    let bad = |bytes: &[u8]| arrived(&mut Reader::new(bytes)).unwrap_err();
     assert_eq!(bad(b"\x01\x02\x01a"), Error::Invalid);
     assert_eq!(bad(b"\x01\x00\x00"), Error::Invalid);
     assert_eq!(bad(b"\x01\x00\x01\\"), Error::Invalid);

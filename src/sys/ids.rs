@@ -153,16 +153,15 @@ pub fn set_core_dumps(allowed: bool) -> io::Result<()> {
 }
 
 /// Raises the limit of open descriptors to `wanted`, or as near as it goes: to the hard limit, which
-/// `CAP_SYS_RESOURCE` raises too. Gives the limit now in force, which may be above `wanted`.
+/// `CAP_SYS_RESOURCE` raises too.
 ///
 /// # Errors
 /// What getrlimit(2) or setrlimit(2) says.
-#[allow(clippy::useless_conversion)] // rlim_t has 32 bits on some machines.
-pub fn raise_nofile(wanted: u64) -> io::Result<u64> {
+pub fn raise_nofile(wanted: u64) -> io::Result<()> {
     let old = limit_of(libc::RLIMIT_NOFILE)?;
     let wanted = libc::rlim_t::try_from(wanted).unwrap_or(libc::RLIM_INFINITY - 1);
     if old.rlim_cur >= wanted {
-        return Ok(u64::from(old.rlim_cur));
+        return Ok(());
     }
     let full = libc::rlimit { rlim_cur: wanted, rlim_max: old.rlim_max.max(wanted) };
     // SAFETY: `full` is good for the call.
@@ -171,7 +170,13 @@ pub fn raise_nofile(wanted: u64) -> io::Result<u64> {
         // SAFETY: `part` is good for the call.
         cvt(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &part) })?;
     }
-    Ok(u64::from(limit_of(libc::RLIMIT_NOFILE)?.rlim_cur))
+    Ok(())
+}
+
+/// The limit on open files of this process, as it is now; None if it cannot be told.
+#[allow(clippy::useless_conversion)] // rlim_t has 32 bits on some machines.
+pub fn open_files_limit() -> Option<u64> {
+    Some(limit_of(libc::RLIMIT_NOFILE).ok()?.rlim_cur.into())
 }
 
 /// The limit of this process's address space, in bytes; None if there is none.
@@ -350,13 +355,17 @@ mod tests {
                 let low = libc::rlimit { rlim_cur: 64, rlim_max: 128 };
                 // SAFETY: `low` is good for the call.
                 cvt(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &low) }).unwrap();
-                assert_eq!(raise_nofile(100).unwrap(), 100);
-                assert_eq!(raise_nofile(80).unwrap(), 100);
+                let raised = |wanted| {
+                    raise_nofile(wanted).unwrap();
+                    open_files_limit().unwrap()
+                };
+                assert_eq!(raised(100), 100);
+                assert_eq!(raised(80), 100);
                 let hard = if may_raise_hard_limits() { 200 } else { 128 };
-                assert_eq!(raise_nofile(200).unwrap(), hard);
+                assert_eq!(raised(200), hard);
                 if alone::is_root() {
                     drop_privileges(UID, GID, &[]).unwrap();
-                    assert_eq!(raise_nofile(300).unwrap(), hard);
+                    assert_eq!(raised(300), hard);
                 }
             })
             .success();

@@ -7,6 +7,7 @@ pub mod caps;
 mod cmsg;
 mod cvt;
 pub mod daemonize;
+pub mod diag;
 pub mod eventfd;
 pub mod fsat;
 pub mod host;

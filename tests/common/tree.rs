@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -124,6 +124,16 @@ pub fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
     let path = path.as_ref();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
+}
+
+/// Makes a file that takes little room, and long to compare: there is something in each of its blocks.
+pub fn write_scattered(path: impl AsRef<Path>, size: u64) {
+    write(&path, "");
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(size).unwrap();
+    for at in (0..size).step_by(64 << 10) {
+        file.write_all_at(b"x", at).unwrap();
+    }
 }
 
 pub fn set_mode(path: &Path, mode: u32) {

@@ -188,7 +188,11 @@ fn a_content_that_was_compared_and_then_changed_gets_no_other_owner() {
     tree::set_mode(&path, 0o644);
     let manifest = Manifest {
         entries: vec![entry("file", Kind::File { size: 4, data: None })],
-        digests: vec![(EntryNo::ZERO, Md5::digest(b"good").into())],
+        // The length, the offset of the only block, and its bytes.
+        digests: vec![(
+            EntryNo::ZERO,
+            Md5::digest([&4u64.to_be_bytes()[..], &0u64.to_be_bytes(), b"good"].concat()).into(),
+        )],
         ..Manifest::default()
     };
     assert_eq!(transfer(&mut enemy, 1, &manifest, || write("evil")), [STALE]);

@@ -32,6 +32,7 @@ mod keys;
 mod killed;
 mod lacking_rights;
 mod left_behind;
+mod long_files;
 mod membership;
 mod messages;
 mod missing;

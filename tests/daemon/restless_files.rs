@@ -15,8 +15,10 @@ use crate::common::{Fleet, is_root, now, skip, tree};
 /// Lines of a file that travels with others, and of one that travels alone.
 const COUNTS: [usize; 2] = [2_000, 60_000];
 
+type Toucher = (&'static str, fn(&Path));
+
 /// What moves the ctime of a file, and nothing that is sent.
-fn touchers() -> Vec<(&'static str, fn(&Path))> {
+fn touchers() -> Vec<Toucher> {
     fn links(path: &Path) {
         // On the same file system, and outside of what is sent.
         let name = path.file_name().unwrap().to_str().unwrap();

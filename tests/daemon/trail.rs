@@ -85,12 +85,12 @@ fn what_went_wrong_is_in_the_lines_with_who_and_why() {
     let ran = fleet.msync(0, &["send", "-r"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     let sent = last(&mut fleet, 0, 1);
-    assert!(sent.contains(" 1 errors in ") && sent.ends_with(": incomplete on h2"), "{sent}");
+    assert!(sent.contains(" 1 error in ") && sent.ends_with(": incomplete on h2"), "{sent}");
     assert!(last(&mut fleet, 1, 1).ends_with(": complete"));
     let got = last(&mut fleet, 2, 1);
     assert!(
         got.contains(": incomplete")
-            && got.contains("1 files, 1 bytes, 0 unchanged, 0 deleted, 1 errors"),
+            && got.contains("1 file, 1 byte, 0 unchanged, 0 deleted, 1 error in "),
         "{got}"
     );
     // What does not begin is a line at the sender.
@@ -136,7 +136,7 @@ fn a_caller_at_the_unix_socket_is_its_user() {
     console.ask("send f");
     let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
     let line = last(&mut fleet, 0, 1);
-    assert!(line.contains(&format!(": \"send f\" by uid {uid}: 1 files, ")), "{line}");
+    assert!(line.contains(&format!(": \"send f\" by uid {uid}: 1 file, ")), "{line}");
 }
 
 #[test]

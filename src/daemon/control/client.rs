@@ -120,17 +120,14 @@ impl Client {
         self.stream.as_fd()
     }
 
-    /// Who is behind the connection.
-    pub(crate) fn caller(&mut self, owners: &Arc<SocketOwners>) -> Caller {
+    /// Who is behind the connection, found out once.
+    pub(crate) fn caller(&mut self, owners: &mut SocketOwners) -> Caller {
         let stream = &self.stream;
         let found = || match stream {
             Stream::Unix(stream) => Caller::unix(stream),
             Stream::Tcp(stream) => match (stream.peer_addr(), stream.local_addr()) {
-                (Ok(peer), Ok(own)) => {
-                    let owners = Arc::clone(owners);
-                    Caller::tcp(peer, move || owners.of(peer, own))
-                }
-                _ => Caller::tcp("a closed connection", || None),
+                (Ok(peer), Ok(own)) => Caller::tcp(peer, owners.of(peer, own)),
+                _ => Caller::tcp("a closed connection", None),
             },
         };
         self.caller.get_or_insert_with(found).clone()

@@ -246,7 +246,7 @@ impl Control {
     }
 
     fn finish(&mut self, at: usize, results: &Results) {
-        self.figures.ended(self.clients[at].session.current(), results);
+        self.figures.ended(self.clients[at].session.current(), Some(results.1));
         self.clients[at].finish(results);
     }
 
@@ -325,12 +325,9 @@ impl Control {
                 match command {
                     Command::Transfer(transfer) => {
                         let client = &mut self.clients[at];
-                        let caller = client.caller(&self.inputs.owners);
-                        let patterns = client.session.patterns();
-                        let order = Order::new(transfer, patterns, caller.clone());
+                        let caller = client.caller(&mut self.inputs.owners);
+                        let order = Order::new(transfer, client.session.patterns(), caller);
                         self.order(now, at, order);
-                        // The log names it: it is found out while the transfer runs.
-                        let _ = caller.uid();
                     }
                     Command::Members(form) => {
                         let members = &self.membership.members;
@@ -455,7 +452,7 @@ impl Control {
             let over = client.is_over() || places::is_late(client, now);
             if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
                 sender.send(ToSender::Abort(*number));
-                self.figures.aborted(client.session.current());
+                self.figures.ended(client.session.current(), None);
             }
             !over
         });

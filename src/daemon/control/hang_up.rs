@@ -1,6 +1,7 @@
 //! What SIGHUP asks for.
 
 use super::settings::Settings;
+use crate::count::counted;
 use crate::daemon::keyfile;
 use crate::daemon::shared::Shared;
 use crate::log;
@@ -21,11 +22,8 @@ pub(super) fn hang_up(shared: &Shared, settings: &Settings) {
             log::notice(format_args!("key file reloaded: no change"))
         }
         Ok(ring) => {
-            let accepted = match ring.count() {
-                1 => "1 key accepted".to_owned(),
-                count => format!("{count} keys accepted"),
-            };
-            log::notice(format_args!("key file reloaded: {accepted}"));
+            let accepted = counted(ring.count() as u64, "key");
+            log::notice(format_args!("key file reloaded: {accepted} accepted"));
             keys.replace(ring);
         }
         Err(why) => log::error(format_args!("{KEPT_KEY}: {why}: the old keys stay in use")),

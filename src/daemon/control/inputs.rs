@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
 
 use super::socket_owners::SocketOwners;
 use crate::sys::Waker;
@@ -16,7 +15,7 @@ pub(crate) struct Inputs {
     pub(crate) links: Option<LinkEvents>,
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<UnixListener>,
-    pub(crate) owners: Arc<SocketOwners>,
+    pub(crate) owners: SocketOwners,
 }
 
 /// What of it is ready.

@@ -1,42 +1,50 @@
-//! Which user owns the other end of a TCP connection within this host, by the kernel's tables of
-//! connections.
+//! Which user owns the other end of a TCP connection within this host.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Mutex;
 
-use crate::daemon::shared::lock;
+use crate::sys::diag::SocketDiag;
 
 /// A table may change while it is read, so that a row is missed: it is read so often.
 const TRIES: u32 = 3;
 
-/// The tables, opened while their paths are still in reach.
+/// The ways to find an owner, opened while they are still in reach.
 #[derive(Debug)]
 pub(crate) struct SocketOwners {
-    /// One reads them at a time: they have one position each.
-    tables: Mutex<Vec<File>>,
+    /// Tells of one socket. None where the kernel cannot.
+    diag: Option<SocketDiag>,
+    /// The kernel's tables of all connections: milliseconds to read where there is room for many.
+    tables: Vec<File>,
 }
 
 impl SocketOwners {
-    /// Opens the tables. Without them, nobody's owner is known.
+    /// Opens the ways. Without any, nobody's owner is known.
     pub(crate) fn open() -> Self {
         let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-        let tables = tables.iter().filter_map(|path| File::open(path).ok());
-        SocketOwners { tables: Mutex::new(tables.collect()) }
+        let tables = tables.iter().filter_map(|path| File::open(path).ok()).collect();
+        SocketOwners { diag: SocketDiag::open().ok(), tables }
     }
 
     /// The user that owns the socket at `peer` that is connected with `own`. None if one of the
     /// addresses is not a loopback address, as the other end may be on another host then; or if that
     /// socket is closed or unknown.
-    pub(super) fn of(&self, peer: SocketAddr, own: SocketAddr) -> Option<u32> {
+    pub(super) fn of(&mut self, peer: SocketAddr, own: SocketAddr) -> Option<u32> {
         let plain = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let (peer, own) = (plain(peer), plain(own));
         if !peer.ip().is_loopback() || !own.ip().is_loopback() {
             return None;
         }
-        let tables = lock(&self.tables);
-        (0..TRIES).find_map(|_| tables.iter().find_map(|table| row(table, peer, own)))?
+        if let Some(Ok(owner)) = self.diag.as_mut().map(|diag| diag.tcp(peer, own)) {
+            return (owner.inode != 0).then_some(owner.uid);
+        }
+        let tables = &self.tables;
+        let found = (0..TRIES).find_map(|_| tables.iter().find_map(|table| row(table, peer, own)));
+        if found.is_some() {
+            // It does not know what there is: the kernel cannot tell of TCP sockets that way.
+            self.diag = None;
+        }
+        found?
     }
 }
 
@@ -91,9 +99,18 @@ mod tests {
     use crate::sys::ids;
     use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
+    /// The tables alone, and what tells of one socket alone.
+    fn one_way_each() -> [SocketOwners; 2] {
+        let all = SocketOwners::open;
+        [SocketOwners { diag: None, ..all() }, SocketOwners { tables: Vec::new(), ..all() }]
+    }
+
     #[test]
     fn who_connects_on_this_host_is_known_until_he_closes() {
-        let owners = SocketOwners::open();
+        one_way_each().iter_mut().for_each(known_until_he_closes);
+    }
+
+    fn known_until_he_closes(owners: &mut SocketOwners) {
         let addresses: [IpAddr; 3] = [
             Ipv4Addr::new(127, 4, 5, 6).into(),
             Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
@@ -114,9 +131,24 @@ mod tests {
         }
     }
 
+    /// A descriptor that takes questions and gives no answer, as where the kernel lacks the module.
+    #[test]
+    fn the_tables_tell_where_the_kernel_cannot_tell_of_one_socket() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, own) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let mute = File::options().read(true).write(true).open("/dev/null").unwrap();
+        let mut owners = SocketOwners::open();
+        owners.diag = Some(SocketDiag::with(mute));
+        assert_eq!(owners.of(peer, SocketAddr::new(own.ip(), 1)), None);
+        assert!(owners.diag.is_some());
+        assert_eq!(owners.of(peer, own), Some(ids::effective().uid));
+        assert!(owners.diag.is_none());
+    }
+
     #[test]
     fn no_other_address_is_looked_up() {
-        let owners = SocketOwners::open();
+        let mut owners = SocketOwners::open();
         let at = |text: &str| text.parse().unwrap();
         assert_eq!(owners.of(at("10.0.0.1:5"), at("127.0.0.1:6")), None);
         assert_eq!(owners.of(at("127.0.0.1:5"), at("10.0.0.1:6")), None);

@@ -9,7 +9,6 @@ use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StrangerRow};
 use crate::console::status_report::{Dropped, LastTransfer, Moment, StatusReport};
 use crate::daemon::clock;
-use crate::daemon::order::Results;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::members::Members;
@@ -49,17 +48,8 @@ impl Figures {
         }
     }
 
-    /// A client's command for a transfer has ended, with these results.
-    pub(super) fn ended(&mut self, command: &str, (_, total): &Results) {
-        self.note_last(command, Some(*total));
-    }
-
-    /// A client has gone before that.
-    pub(super) fn aborted(&mut self, command: &str) {
-        self.note_last(command, None);
-    }
-
-    fn note_last(&mut self, command: &str, total: Option<Total>) {
+    /// A client's command for a transfer has ended, with these results; none if the client has gone before.
+    pub(super) fn ended(&mut self, command: &str, total: Option<Total>) {
         self.last = Some(LastTransfer { at: moment(), command: command.to_owned(), total });
     }
 

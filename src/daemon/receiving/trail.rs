@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::count::counted;
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::engine::incoming::{AbortReason, Arrived};
 use crate::ids::{BatchNo, EntryNo};
@@ -105,9 +106,12 @@ impl Trail {
         let what = path.as_deref().unwrap_or("nothing");
         let took = now.since(began).secs_f64();
         let head = format!(
-            "transfer {key} from {from}: {} of {what}: {files} files, {bytes} bytes, {unchanged} \
-             unchanged, {deleted} deleted, {errors} errors in {took:.3} s:",
-            mode.name()
+            "transfer {key} from {from}: {} of {what}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} \
+             in {took:.3} s:",
+            mode.name(),
+            counted(files, "file"),
+            counted(bytes, "byte"),
+            counted(errors, "error"),
         );
         match how {
             Ok(arrived) if !arrived.is_incomplete() && errors == 0 => {

@@ -5,6 +5,7 @@ use super::marked_batch::{Mark, is_counted};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus};
 use crate::console::reply::{Said, Total, What};
+use crate::count::counted;
 use crate::daemon::messages::Host;
 use crate::fs::folding;
 use crate::fs::root::Root;
@@ -229,7 +230,7 @@ impl HostTally {
         let name = self.report.name.clone();
         let mut lines = Vec::new();
         for (count, (_, why)) in self.lacks.into_iter().zip(Lacks::KINDS) {
-            let why = format!("{why}: {count} entries {name}");
+            let why = format!("{why}: {} {name}", counted(count, "entry"));
             if count > 0 && lax {
                 lines.push(Said::Line(0, format!("warning: {why}")));
             } else if count > 0 {
@@ -242,18 +243,22 @@ impl HostTally {
         }
         let more = self.errors.saturating_sub(MOST_ERRORS);
         if more > 0 {
-            let error = ErrorLine::new(Code::MoreErrors, format_args!("{more} more errors {name}"));
+            let error =
+                ErrorLine::new(Code::MoreErrors, format!("{} {name}", counted(more, "more error")));
             lines.push(error.about(&name, "").into());
         }
         if self.untried > 0 {
-            let why = format!("{} more entries not tried for want of room {name}", self.untried);
+            let more = counted(self.untried, "more entry");
+            let why = format!("{more} not tried for want of room {name}");
             let error = ErrorLine::new(Code::NotTried, why).about(&name, "");
             total.errors += 1;
             self.report.error(error.report.clone());
             lines.push(error.into());
         }
         if self.readonly > 0 {
-            let why = format!("{name} is read-only: {} entries differ there", self.readonly);
+            let differ = if self.readonly == 1 { "differs" } else { "differ" };
+            let entries = counted(self.readonly, "entry");
+            let why = format!("{name} is read-only: {entries} {differ} there");
             let error = ErrorLine::new(Code::ReadOnly, why).about(&name, "");
             total.errors += 1;
             self.report.error(error.report.clone());

@@ -9,6 +9,7 @@ use super::walker::{self, AHEAD, Task};
 use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
+use crate::count::counted;
 use crate::daemon::messages::{Host, NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
@@ -166,7 +167,8 @@ impl Launch {
             let _ = spawn("counter", move || walker::count(&totals, walk, &cancelled));
         }
         lock(&shared.open).insert(self.number);
-        lock(&shared.sends).insert(self.number, format!("to {hosts} hosts: {}", self.command));
+        lock(&shared.sends)
+            .insert(self.number, format!("to {}: {}", counted(hosts as u64, "host"), self.command));
         shared.sender.send(ToSender::Start(Box::new(new)));
         Ok(order)
     }

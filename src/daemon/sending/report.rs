@@ -10,6 +10,7 @@ use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
+use crate::count::counted;
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
@@ -253,11 +254,13 @@ impl Report {
             let free = order.mode.path_is_gone() || order.force;
             let why = if let Some(most) = over {
                 format!(
-                    "{spooled} entries would be deleted on {name}, over the limit of {most}: nothing is deleted"
+                    "{} would be deleted on {name}, over the limit of {most}: nothing is deleted",
+                    counted(spooled, "entry")
                 )
             } else if spooled >= FEW && spooled > entries / 2 && !free {
                 format!(
-                    "{spooled} of {entries} entries would be deleted on {name}: nothing is deleted without --force"
+                    "{spooled} of {} would be deleted on {name}: nothing is deleted without --force",
+                    counted(entries, "entry")
                 )
             } else {
                 continue;
@@ -461,10 +464,14 @@ impl Report {
         let Total { hosts, files, bytes, unchanged, deleted, errors, .. } = self.total;
         let took = now.since(self.began).secs_f64();
         let text = format_args!(
-            "transfer {key} to {hosts} hosts: \"{}\" by {}: {files} files, {bytes} bytes, {unchanged} \
-             unchanged, {deleted} deleted, {errors} errors in {took:.3} s: {result}{failed}",
+            "transfer {key} to {}: \"{}\" by {}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} in \
+             {took:.3} s: {result}{failed}",
+            counted(hosts, "host"),
             self.command,
             self.order.caller(),
+            counted(files, "file"),
+            counted(bytes, "byte"),
+            counted(errors, "error"),
         );
         log::many(level, "transfers", text);
     }

@@ -154,7 +154,7 @@ pub(super) fn assemble(
             links: opened.links,
             tcp: opened.tcp,
             unix: opened.unix,
-            owners: Arc::new(opened.owners),
+            owners: opened.owners,
         },
         membership,
         settings,

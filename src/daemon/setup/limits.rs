@@ -1,5 +1,6 @@
 //! The limits of resources that this process was started with (setrlimit(2)).
 
+use crate::count::counted;
 use crate::sys::ids;
 
 /// The limit on open files: cached directories, staged files, clients, and some to spare.
@@ -13,16 +14,20 @@ const LITTLE_SPACE: u64 = 256 << 20;
 /// How many files incoming transfers may keep open: what is left after clients, directories, and what is
 /// open for a moment. None if the limit is unknown.
 pub(super) fn for_transfers() -> Option<usize> {
-    let limit = ids::raise_nofile(OPEN_FILES).ok()?;
-    usize::try_from(limit).ok().map(|limit| limit / 8 * 3)
+    usize::try_from(ids::open_files_limit()?).ok().map(|limit| limit / 8 * 3)
 }
 
 /// Raises the limit on open files, as far as that goes. One line for each limit that is still too low.
 pub(super) fn raise() -> impl Iterator<Item = String> {
-    let files = ids::raise_nofile(OPEN_FILES).ok().filter(|limit| *limit < FEW_FILES);
+    // As many as there are must do.
+    let _ = ids::raise_nofile(OPEN_FILES);
+    let files = ids::open_files_limit().filter(|limit| *limit < FEW_FILES);
     let space = ids::address_space_limit().filter(|limit| *limit < LITTLE_SPACE);
     let files = files.map(|limit| {
-        format!("only {limit} files may be open (ulimit -n): below {FEW_FILES}, transfers may fail")
+        format!(
+            "only {} may be open (ulimit -n): below {FEW_FILES}, transfers may fail",
+            counted(limit, "file")
+        )
     });
     let space = space.map(|limit| {
         format!(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 
+use crate::count::counted;
 use crate::engine::disk_job::TransferKey;
 use crate::name::NodeId;
 use crate::time::Span;
@@ -86,7 +87,11 @@ impl fmt::Display for Arrived {
         let Arrived { files, missing, unfinished, undeleted } = *self;
         let mut parts = Vec::new();
         if missing > 0 {
-            parts.push(format!("{missing} of {files} files are not as sent"));
+            parts.push(format!(
+                "{missing} of {} {} not as sent",
+                counted(files, "file"),
+                if missing == 1 { "is" } else { "are" }
+            ));
         } else if unfinished {
             parts.push("something other than its files is not as sent".to_owned());
         }

@@ -155,7 +155,10 @@ fn feedback(kind: PacketKind, bytes: &[u8]) -> bool {
 fn patterns(bytes: &[u8]) -> bool {
     let _ = check(bytes);
     let mut reader = Reader::new(bytes);
-    let Ok(patterns) = Patterns::parse(&mut reader) else { return false };
+    let mut patterns = Patterns::default();
+    if patterns.extend(&mut reader).is_err() {
+        return false;
+    }
     // What is left is a path to try them on.
     let rest = reader.rest();
     for path in [rest, b"a/bc/d.e"] {
