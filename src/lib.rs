@@ -8,6 +8,7 @@
 //! - [`errno`]: numbers and texts of errors of the system.
 //! - [`count`]: how many of something, in words.
 //! - [`ids`]: the numbers of transfers, batches, blocks, entries, targets and polls.
+//! - [`stamp`]: stamps that order what happens on different hosts, and the clock they are drawn from.
 //! - [`crypto`]: the checksum of packets, keyed digests, constant-time comparison.
 //! - [`wire`]: every packet format, parsed and emitted.
 //! - [`seal`]: packets sealed and opened, with the keys of the group or with a checksum.
@@ -44,6 +45,7 @@ pub mod name;
 pub mod net;
 pub mod pattern;
 pub mod seal;
+pub mod stamp;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod time;

@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods)]
 
+use crate::stamp::{HybridClock, MAX_MILLIS, Stamp};
 use crate::time::Time;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 static START: OnceLock<Instant> = OnceLock::new();
@@ -21,6 +22,37 @@ pub fn wall() -> (i64, u32) {
     match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => (seconds(after), after.subsec_nanos()),
         Err(before) => before_epoch(before.duration()),
+    }
+}
+
+/// The wall clock as the fleet compares it: whole milliseconds since 1970; 0 before that.
+pub fn wall_millis() -> u64 {
+    let after = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(after.as_millis()).unwrap_or(u64::MAX).min(MAX_MILLIS)
+}
+
+/// The daemon's clock of stamps, shared by its threads, over the wall clock.
+#[derive(Default, Debug)]
+pub(super) struct FleetClock(Mutex<HybridClock>);
+
+impl FleetClock {
+    /// A new stamp, higher than all before.
+    pub(super) fn draw(&self) -> Stamp {
+        self.lock().draw(wall_millis())
+    }
+
+    /// Another host's stamp: what is drawn from now on is higher. False: it is too far ahead.
+    pub(super) fn adopt(&self, stamp: Stamp) -> bool {
+        self.lock().adopt(stamp, wall_millis())
+    }
+
+    /// The highest stamp, and the wall clock in milliseconds.
+    pub(super) fn read(&self) -> (Stamp, u64) {
+        (self.lock().height(), wall_millis())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HybridClock> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,6 +85,7 @@ mod tests {
         let (secs, nanos) = wall();
         assert!(secs > 1_700_000_000, "after 2023: {secs}");
         assert!(nanos < 1_000_000_000);
+        assert!(wall_millis().abs_diff(secs as u64 * 1_000) < 60_000);
     }
 
     #[test]

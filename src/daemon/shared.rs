@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::base::Base;
+use super::clock::FleetClock;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
@@ -50,6 +51,7 @@ pub(super) fn count(counter: &AtomicU64) {
 pub(super) struct Shared {
     pub(super) me: NodeId,
     pub(super) net: Net,
+    pub(super) clock: FleetClock,
     /// The group's keys, if any.
     pub(super) keys: Option<Arc<Keys>>,
     pub(super) base: Base,
@@ -94,6 +96,7 @@ impl Shared {
         Shared {
             me,
             net,
+            clock: FleetClock::default(),
             keys: keys.map(Arc::new),
             base,
             before: Arc::new(Mutex::new(before)),

@@ -1,5 +1,5 @@
 //! Private copies, on the sender, of files that go on changing: parts of one file without a name in
-//! `.makuosan`, whose room is given back when the transfer is over.
+//! `.makuosan/stage`, whose room is given back when the transfer is over.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::claim;
+use super::claim::{self, STAGE};
 use super::rights::PRIVATE;
 use super::root::Root;
 use crate::sys::{fsat, ids};
@@ -31,7 +31,8 @@ impl Copies {
     /// # Errors
     /// The file cannot be made.
     pub fn open(root: &Root) -> io::Result<Self> {
-        let dir = claim::existing(root.as_fd(), ids::effective().uid)?;
+        let home = claim::existing(root.as_fd(), ids::effective().uid)?;
+        let dir = fsat::open_at(home.fd.as_fd(), STAGE, fsat::LISTING, 0)?;
         let nameless = libc::O_TMPFILE | libc::O_RDWR;
         let file = fsat::open_at(dir.as_fd(), b".", nameless, PRIVATE).or_else(|_| {
             let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;

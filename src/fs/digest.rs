@@ -1,8 +1,8 @@
 //! MD5 digests of files, which `check` and `--checksum` compare.
 //!
 //! What is zero is left out, so that a hole need neither be read nor hashed, and counts as the zeros that
-//! it reads as. What is hashed (makuosan-protocol(7)): the length of the file; then, for each
-//! [`BLOCK`] that is not all zeros, its offset and its bytes. Numbers take 8 bytes, the highest first.
+//! it reads as. What is hashed (makuosan-protocol(7)): for each [`BLOCK`] that is not all zeros, its offset
+//! and its bytes; then the length of the file. Numbers take 8 bytes, the highest first.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -55,18 +55,42 @@ impl Digester {
     }
 }
 
+/// Makes the digest of a content that comes in pieces.
+#[derive(Default, Debug)]
+pub(super) struct Hash(Md5);
+
+impl Hash {
+    /// Takes in the piece at `at`. Pieces come in order, without those that are zero if they like, and
+    /// begin at multiples of [`BLOCK`]: all but the last one of a file end there too.
+    pub fn add(&mut self, mut at: u64, piece: &[u8]) {
+        for block in piece.chunks(BLOCK) {
+            if !is_zero(block) {
+                self.0.update(at.to_be_bytes());
+                self.0.update(block);
+            }
+            at += block.len() as u64;
+        }
+    }
+
+    /// The digest of a content of this length.
+    pub fn digest(mut self, len: u64) -> Digest {
+        self.0.update(len.to_be_bytes());
+        self.0.finalize().into()
+    }
+}
+
 /// The digest of a file, as far as it is computed.
 #[derive(Debug)]
 pub(super) struct Begun {
     identity: Identity,
-    hashed: Hashed,
+    hash: Hash,
     /// How far the file was taken in.
     at: u64,
     /// Up to where there are no holes, as far as that was looked at.
     data: u64,
     /// Its ctime when this reading began.
     ctime: Stamp,
-    /// What the readings gave during which it moved.
+    /// What the readings gave during which that moved.
     readings: Vec<Digest>,
 }
 
@@ -84,8 +108,8 @@ pub(super) enum Step {
 impl Begun {
     /// That of a file that is read as long as it matches `identity`.
     pub fn new(identity: &Identity) -> Self {
-        let (hashed, ctime, readings) = (Hashed::new(identity.size), identity.ctime, Vec::new());
-        Begun { identity: *identity, hashed, at: 0, data: 0, ctime, readings }
+        let (hash, ctime, readings) = (Hash::default(), identity.ctime, Vec::new());
+        Begun { identity: *identity, hash, at: 0, data: 0, ctime, readings }
     }
 
     /// Goes on with the file, `name` in `dir`. Before each piece, `pause` is told how far it is; it pauses
@@ -107,10 +131,10 @@ impl Begun {
             Err((Some(libc::EISDIR | libc::ENXIO | libc::ESTALE), _)) => return Ok(Step::Changed),
             Err((_, e)) => return Err(e),
         };
-        if !self.identity.is_but_touched(&fsat::stat_fd(file.as_fd())?) {
-            return Ok(Step::Changed);
-        }
         loop {
+            if !self.identity.is_but_touched(&fsat::stat_fd(file.as_fd())?) {
+                return Ok(Step::Changed);
+            }
             let step = self.read(&file, buf, pause)?;
             let Step::Done(digest) = step else { return Ok(step) };
             let stat = fsat::stat_fd(file.as_fd())?;
@@ -144,9 +168,8 @@ impl Begun {
                 Err(e) => return Err(e),
             }
         }
-        let next = Hashed::new(self.identity.size);
         (self.at, self.data) = (0, 0);
-        Ok(Step::Done(std::mem::replace(&mut self.hashed, next).finish()))
+        Ok(Step::Done(std::mem::take(&mut self.hash).digest(self.identity.size)))
     }
 
     /// What comes of a reading at whose end the file had this ctime; None if it is to be read again. If only
@@ -197,36 +220,9 @@ impl Begun {
         let len = buf.len().min(usize::try_from(end - self.at).unwrap_or(usize::MAX));
         let piece = buf.get_mut(..len).unwrap_or_default();
         file.read_exact_at(piece, self.at)?;
-        self.hashed.add(self.at, piece);
-        self.at += piece.len() as u64;
+        self.hash.add(self.at, piece);
+        self.at += len as u64;
         Ok(())
-    }
-}
-
-/// What of a file has been hashed.
-#[derive(Debug)]
-pub(super) struct Hashed(Md5);
-
-impl Hashed {
-    /// Nothing yet of a file of this size.
-    pub fn new(size: u64) -> Self {
-        Hashed(Md5::new_with_prefix(size.to_be_bytes()))
-    }
-
-    /// Adds what is at an offset, which is a multiple of [`BLOCK`], up to another one or the end.
-    pub fn add(&mut self, mut at: u64, piece: &[u8]) {
-        for block in piece.chunks(BLOCK) {
-            if !is_zero(block) {
-                self.0.update(at.to_be_bytes());
-                self.0.update(block);
-            }
-            at += block.len() as u64;
-        }
-    }
-
-    /// The digest; what was not added is zero.
-    pub fn finish(self) -> Digest {
-        self.0.finalize().into()
     }
 }
 
@@ -267,13 +263,14 @@ mod tests {
 
     /// What is hashed of this content.
     fn hashed(content: &[u8]) -> Vec<u8> {
-        let mut all = (content.len() as u64).to_be_bytes().to_vec();
+        let mut all = Vec::new();
         for (n, block) in content.chunks(BLOCK).enumerate() {
             if block.iter().any(|byte| *byte != 0) {
                 all.extend_from_slice(&((n * BLOCK) as u64).to_be_bytes());
                 all.extend_from_slice(block);
             }
         }
+        all.extend_from_slice(&(content.len() as u64).to_be_bytes());
         all
     }
 
@@ -342,11 +339,9 @@ mod tests {
         };
         let root = temp.root();
         let step = begun.go_on(&mut Digester::default(), root.as_fd(), b"f", &mut pause).unwrap();
-        let mut all = (2 * FAR).to_be_bytes().to_vec();
-        all.extend_from_slice(&FAR.to_be_bytes());
         let mut block = vec![0; BLOCK];
         block[5] = b'x';
-        all.extend_from_slice(&block);
+        let all = [&FAR.to_be_bytes()[..], &block, &(2 * FAR).to_be_bytes()].concat();
         assert_eq!(step, Step::Done(Md5::digest(all).into()));
         assert!(pieces < 10, "{pieces} pieces");
         // Zeros that are written change nothing.

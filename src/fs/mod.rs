@@ -8,12 +8,14 @@
 //!   [`before`] which mounts are missing; of a file that goes on changing, `moment` takes what it contained
 //!   at one moment, if need be as a private copy ([`copies`]).
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
-//!   writes below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
+//!   writes below `.makuosan` (`staging`, `home`, `claim`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
 //! [`resolve`] judges the symbolic links in the paths of options.
+//!
+//! [`state`] keeps what must outlive the daemon: records, and lists of what was sent.
 //!
 //! `folding` knows about file systems that take several names for one.
 //!
@@ -39,6 +41,7 @@ pub mod folding;
 pub mod found;
 mod grain;
 mod heritage;
+mod home;
 mod identity;
 pub mod listings;
 mod moment;
@@ -59,6 +62,7 @@ pub mod source;
 mod spool;
 mod stage;
 mod staging;
+pub mod state;
 mod subject;
 mod surplus;
 mod sweep;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use md5::{Digest as _, Md5};
 
 use super::copies::{Copies, Part};
-use super::digest::Hashed;
+use super::digest::Hash;
 use super::extents;
 use super::identity::Identity;
 use crate::sys::fsat::{self, Stat};
@@ -26,7 +26,7 @@ use crate::wire::outcome::Reason;
 /// The length of a piece.
 const PIECE: u64 = 1 << 20;
 /// How often a file is read in the hope that it holds still, and how often one that is [`LONG`].
-const READINGS: [u32; 2] = [8, 3];
+const READINGS: [u32; 2] = [5, 3];
 const LONG: u64 = 64 << 20;
 /// How much of what is added during a reading belongs to it.
 const MOST_ADDED: u64 = 64 << 20;
@@ -280,15 +280,15 @@ impl Reader {
     /// As of [`Reader::read`].
     pub fn digest(mut self, cancelled: &dyn Fn() -> bool) -> Result<Option<Digest>, Reason> {
         let moment = Arc::clone(&self.moment);
-        let mut hashed = Hashed::new(moment.size);
+        let mut hash = Hash::default();
         for &number in moment.pieces.keys() {
             if cancelled() {
                 return Ok(None);
             }
             self.load(number)?;
-            hashed.add(number * PIECE, &self.bytes);
+            hash.add(number * PIECE, &self.bytes);
         }
-        Ok(Some(hashed.finish()))
+        Ok(Some(hash.digest(moment.size)))
     }
 
     fn load(&mut self, number: u64) -> Result<(), Reason> {
@@ -367,10 +367,10 @@ mod tests {
             at += len as u64;
         }
         assert_eq!(reader.read(at, &mut [IoSliceMut::new(&mut [0])]), Err(Reason::Changed));
-        let mut hashed = Hashed::new(all.len() as u64);
-        hashed.add(0, &all);
+        let mut hash = Hash::default();
+        hash.add(0, &all);
         let digest = Reader::new(moment, open)?.digest(&|| false)?;
-        assert_eq!(digest, Some(hashed.finish()));
+        assert_eq!(digest, Some(hash.digest(all.len() as u64)));
         Ok(all)
     }
 
@@ -531,17 +531,15 @@ mod tests {
         }
         let temp = TempDir::new("shared");
         let (image, base) = (temp.write("image", b""), TempDir::under(temp.path(), "base"));
-        OpenOptions::new().write(true).open(&image).unwrap().set_len(256 << 20).unwrap();
-        let run = |program: &str, args: &[&str]| {
-            let mut command = std::process::Command::new(program);
-            command.args(args).arg(&image).arg(base.path()).output()
-        };
-        let make = std::process::Command::new("mkfs.btrfs").arg("-q").arg(&image).output();
-        let made = make.is_ok_and(|out| out.status.success());
-        if !made || !run("mount", &["-o", "loop"]).is_ok_and(|out| out.status.success()) {
+        File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        let made = std::process::Command::new("mkfs.btrfs").arg("-q").arg(&image).output();
+        let made = made.is_ok_and(|out| out.status.success());
+        let image = image.to_str().unwrap();
+        let mounted = made.then(|| try_mount(&["-o", "loop", image], base.path())).flatten();
+        let Some(_mounted) = mounted else {
             eprintln!("SKIPPED {test}: no btrfs");
             return;
-        }
+        };
         let copies = copies(&base);
         for seed in 0..3 {
             base.write("f", content(seed, LEN));
@@ -557,8 +555,6 @@ mod tests {
         file.write_all_at(b"data", 1 << 29).unwrap();
         let taken = take(&base, Some(&copies), nothing).unwrap();
         assert_eq!((taken.moment.pieces.len(), taken.moment.copy.is_some()), (1, true));
-        drop((taken, copies));
-        let _ = std::process::Command::new("umount").arg(base.path()).status();
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batcher, SourceBatch};
-use super::claim::MARKER;
 use super::contents::Contents;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
@@ -343,8 +342,7 @@ pub fn snapshot(base: &Path) -> BTreeMap<Vec<u8>, String> {
 
 /// How many things are staged in the directory `dir`; none if it has no place for them.
 pub fn staged(dir: &Path) -> usize {
-    let names = std::fs::read_dir(dir.join(".makuosan")).into_iter().flatten();
-    names.filter(|name| name.as_ref().unwrap().file_name().as_bytes() != MARKER).count()
+    std::fs::read_dir(dir.join(".makuosan/stage")).into_iter().flatten().count()
 }
 
 /// Both trees are the same in everything that is sent.
@@ -418,8 +416,12 @@ fn run_child(command: &mut std::process::Command, test: &str) {
 pub struct Mounted(PathBuf);
 
 pub fn mount(args: &[&str], at: &Path) -> Mounted {
-    assert!(std::process::Command::new("mount").args(args).arg(at).status().unwrap().success());
-    Mounted(at.to_path_buf())
+    try_mount(args, at).unwrap()
+}
+
+pub fn try_mount(args: &[&str], at: &Path) -> Option<Mounted> {
+    let mounted = std::process::Command::new("mount").args(args).arg(at).status().unwrap();
+    mounted.success().then(|| Mounted(at.to_path_buf()))
 }
 
 pub fn mount_tmpfs(at: &Path, options: &str) -> Mounted {

@@ -8,6 +8,7 @@ use super::manifest::{MAX_ENTRIES, MAX_MANIFEST};
 use super::mode::Mode;
 use crate::ids::{EntryNo, TargetNo, TransferNo};
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 
 /// The most targets of a transfer.
 pub const MAX_TARGETS: usize = 1_000;
@@ -24,6 +25,8 @@ pub struct Begin {
     pub oldest: TransferNo,
     /// A sender that is silent for so many seconds does not hold its path any more.
     pub timeout: u16,
+    /// The transfer's place in the order of all; none if it changes nothing.
+    pub stamp: Stamp,
     /// How many targets the transfer has.
     pub total: u16,
     /// The first target that this packet names.
@@ -69,7 +72,7 @@ fn mode_of(flags: u8) -> Mode {
 }
 
 impl Begin {
-    const FIXED: usize = 15;
+    const FIXED: usize = 23;
 
     /// How many targets fit into a packet with `room` bytes of payload.
     pub fn capacity(room: usize) -> usize {
@@ -86,6 +89,7 @@ impl Begin {
         let block = reader.u16()?;
         let oldest = TransferNo::new(reader.u32()?);
         let timeout = reader.u16()?;
+        let stamp = Stamp::from_bits(reader.u64()?);
         let total = reader.u16()?;
         let first = reader.u16()?;
         let count = reader.u16()?;
@@ -106,6 +110,7 @@ impl Begin {
             block,
             oldest,
             timeout,
+            stamp,
             total,
             first: TargetNo::new(first),
             targets,
@@ -119,6 +124,7 @@ impl Begin {
         out.put_u16(self.block);
         out.put_u32(self.oldest.get());
         out.put_u16(self.timeout);
+        out.put_u64(self.stamp.bits());
         out.put_u16(self.total);
         out.put_u16(self.first.get());
         out.put_u16(self.targets.len() as u16);
@@ -295,12 +301,14 @@ mod tests {
             block: 1_424,
             oldest: TransferNo::new(77),
             timeout: 10,
+            stamp: Stamp::from_bits(0x0102_0304_0506_0708),
             total: 1_000,
             first: TargetNo::new(176),
             targets: (0..capacity as u64).map(NodeId).collect(),
         };
         let bytes = begin.emit();
         assert!(bytes.len() <= 1_424);
+        assert_eq!(bytes[9..17], [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(Begin::parse(&bytes), Ok(begin));
         for len in 0..bytes.len() {
             assert_eq!(Begin::parse(&bytes[..len]), Err(Error::Truncated));
@@ -342,6 +350,7 @@ mod tests {
             block: 1_424,
             oldest: TransferNo::ZERO,
             timeout: 10,
+            stamp: Stamp::ZERO,
             total: 3,
             first: TargetNo::new(2),
             targets: vec![NodeId(1), NodeId(2)],

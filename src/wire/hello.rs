@@ -11,6 +11,8 @@
 //! | 27 | 16 | echo of a challenge, or zeros |
 //! | 43 | 2–255 | host name, counted |
 //! | | 2–33 | version, counted |
+//! | | 8 | the height of its clock: a stamp |
+//! | | 8 | its wall clock: milliseconds since 1970 |
 
 use std::fmt;
 
@@ -19,6 +21,7 @@ use super::bytes::{Put, Reader};
 use super::header::{HEADER_LEN, Header, PacketKind, Role, VERSION};
 use crate::ids::TransferNo;
 use crate::name::{HostName, MAX_HOST_NAME};
+use crate::stamp::{MAX_MILLIS, Stamp};
 
 /// The smallest MTU that is accepted: what every host must be able to receive (RFC 791, section 3.1).
 /// It bounds how small another host can make the blocks of a transfer.
@@ -52,6 +55,10 @@ pub struct Hello {
     pub name: HostName,
     /// Its version: 1 to [`MAX_VERSION`] printable ASCII characters, no spaces.
     pub version: String,
+    /// The highest stamp that it has drawn or adopted.
+    pub height: Stamp,
+    /// Its wall clock, in milliseconds since 1970, [`MAX_MILLIS`] at most.
+    pub wall: u64,
 }
 
 const NEW: u8 = 1;
@@ -65,9 +72,22 @@ impl Hello {
     ///
     /// # Errors
     /// [`Error::Invalid`] for an unknown flag, an MTU below [`MIN_MTU`], a challenge or an echo without
-    /// its flag, or bad characters; [`Error::TooLarge`] for a long name or version; the wrong length.
+    /// its flag, bad characters, or a time past [`MAX_MILLIS`]; [`Error::TooLarge`] for a long name or
+    /// version; the wrong length.
     pub fn parse(payload: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(payload);
+        let head = Self::parse_head(&mut reader)?;
+        let height = Stamp::from_bits(reader.u64()?);
+        let wall = reader.u64()?;
+        reader.end()?;
+        if wall > MAX_MILLIS {
+            return Err(Error::Invalid);
+        }
+        Ok(Hello { height, wall, ..head })
+    }
+
+    /// Reads what version 8 of the protocol has too; the rest is zero.
+    fn parse_head(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let flags = reader.u8()?;
         if flags & !(NEW | DOES_NOT_RECEIVE | ASKS | HAS_ECHO | HAS_CHALLENGE) != 0 {
             return Err(Error::Invalid);
@@ -82,7 +102,6 @@ impl Hello {
         let echo = optional(flags & HAS_ECHO != 0, reader.array()?)?;
         let name = HostName::parse(reader.counted(MAX_HOST_NAME)?).map_err(|_| Error::Invalid)?;
         let version = parse_version(reader.counted(MAX_VERSION)?)?;
-        reader.end()?;
         Ok(Hello {
             new: flags & NEW != 0,
             receives: flags & DOES_NOT_RECEIVE == 0,
@@ -94,13 +113,15 @@ impl Hello {
             echo,
             name,
             version,
+            height: Stamp::ZERO,
+            wall: 0,
         })
     }
 
     /// Writes it.
     pub fn emit(&self) -> Vec<u8> {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        let mut out = Vec::with_capacity(46 + self.name.as_str().len() + self.version.len());
+        let mut out = Vec::with_capacity(62 + self.name.as_str().len() + self.version.len());
         out.push(
             flag(self.new, NEW)
                 | flag(!self.receives, DOES_NOT_RECEIVE)
@@ -115,6 +136,8 @@ impl Hello {
         out.extend_from_slice(&self.echo.unwrap_or_default());
         out.put_counted(self.name.as_str().as_bytes());
         out.put_counted(self.version.as_bytes());
+        out.put_u64(self.height.bits());
+        out.put_u64(self.wall);
         out
     }
 }
@@ -145,7 +168,7 @@ impl Foreign {
                     && header[1] == HELLO
                     && header[HEADER_LEN - 16..][..2] == [0, CONTROL] =>
             {
-                let hello = Hello::parse(payload).ok();
+                let hello = Hello::parse_head(&mut Reader::new(payload)).ok();
                 let (name, version) = hello.map(|hello| (hello.name, hello.version)).unzip();
                 Some(Foreign { protocol, name, version })
             }
@@ -206,6 +229,8 @@ mod tests {
             echo: Some([0xec; 16]),
             name: HostName::parse(b"web-1").unwrap(),
             version: "2.0.0".into(),
+            height: Stamp::from_bits(0x0102_0304_0506_0708),
+            wall: 0x0a0b_0c0d_0e0f,
         }
     }
 
@@ -218,9 +243,11 @@ mod tests {
     #[test]
     fn daemons_of_other_versions_are_told_by_their_sample() {
         let ours = sample().emit();
+        // Version 8 ends where the clock begins.
+        let old = &ours[..ours.len() - 16];
         let said = |protocol, payload: &[u8]| foreign(protocol, PacketKind::Hello, payload);
         let named = format!("(host {}, makuosan {})", sample().name, sample().version);
-        assert_eq!(said(8, &ours), Some(format!("version 8 of the protocol, not 9 {named}")));
+        assert_eq!(said(8, old), Some(format!("version 8 of the protocol, not 9 {named}")));
         assert_eq!(said(31, &ours), Some(format!("version 31 of the protocol, not 9 {named}")));
         assert_eq!(said(10, &[0; 9]).as_deref(), Some("version 10 of the protocol, not 9"));
         assert_eq!(said(7, &[]).as_deref(), Some("version 7 of the protocol, not 9 (makuosan 1)"));
@@ -238,6 +265,8 @@ mod tests {
         bytes.extend([0xc1; 16]);
         bytes.extend([0; 16]);
         bytes.extend(b"\x05web-1\x052.0.0");
+        bytes.extend([1, 2, 3, 4, 5, 6, 7, 8]);
+        bytes.extend([0, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f]);
         assert_eq!(hello.emit(), bytes);
         assert_eq!(Hello::parse(&bytes), Ok(hello));
     }
@@ -309,6 +338,8 @@ mod tests {
         assert_eq!(change(50, b' '), Err(Error::Invalid), "a space in the version");
         assert_eq!(change(50, 0xff), Err(Error::Invalid), "no ASCII");
         assert_eq!(change(49, 33), Err(Error::TooLarge), "a long version");
+        assert!(change(55, 0xff).is_ok(), "any stamp");
+        assert_eq!(change(64, 1), Err(Error::Invalid), "a time of more than 48 bits");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId};
 use makuosan::seal::{Keyring, Keys, Master, Opens, Seal};
+use makuosan::stamp::Stamp;
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{Feedback, State, Status};
@@ -17,7 +18,7 @@ use makuosan::wire::hello::{Challenge, Hello};
 use makuosan::wire::mode::Mode;
 use makuosan::wire::poll::{Asked, Mark, Poll};
 
-use super::{Fleet, eventually, now};
+use super::{Fleet, eventually, now, wall_millis};
 
 /// The payload of its blocks.
 pub const BLOCK: u16 = 1_424;
@@ -33,6 +34,9 @@ pub struct Enemy {
     keyed: Option<Keyed>,
     /// What its HELLOs say of which transfers are closed.
     pub oldest: TransferNo,
+    /// What they say of its clock: its height, and by how many seconds it is ahead.
+    pub height: Stamp,
+    pub ahead: i64,
     counter: u64,
     polls: PollNo,
 }
@@ -52,7 +56,20 @@ impl Enemy {
         let victim = fleet.address(victim);
         let (victim_node, to, keyed) = (NodeId(0), None, None);
         let (oldest, counter, polls) = (TransferNo::ZERO, 0, PollNo::ZERO);
-        Enemy { socket, node, victim, victim_node, to, keyed, oldest, counter, polls }
+        let (height, ahead) = (Stamp::ZERO, 0);
+        Enemy {
+            socket,
+            node,
+            victim,
+            victim_node,
+            to,
+            keyed,
+            oldest,
+            height,
+            ahead,
+            counter,
+            polls,
+        }
     }
 
     /// The same, with the key of the group.
@@ -123,6 +140,8 @@ impl Enemy {
             echo,
             name: HostName::parse(b"evil").unwrap(),
             version: "2.0.0".to_owned(),
+            height: self.height,
+            wall: wall_millis().saturating_add_signed(1_000 * self.ahead),
         };
         let header = Header::new(PacketKind::Hello, self.node, Role::Control);
         let packet = self.seal(header, &hello.emit());
@@ -160,13 +179,23 @@ impl Enemy {
         self.begin_for(number, mode, vec![self.victim_node]);
     }
 
+    /// A transfer with this place in the order of all.
+    pub fn begin_at(&mut self, number: u32, stamp: Stamp) {
+        self.begin_as(number, Mode::SEND, vec![self.victim_node], stamp);
+    }
+
     /// A transfer for these.
     pub fn begin_for(&mut self, number: u32, mode: Mode, targets: Vec<NodeId>) {
+        self.begin_as(number, mode, targets, Stamp::ZERO);
+    }
+
+    fn begin_as(&mut self, number: u32, mode: Mode, targets: Vec<NodeId>, stamp: Stamp) {
         let begin = Begin {
             mode,
             block: BLOCK,
             oldest: self.oldest.min(TransferNo::new(number)),
             timeout: 10,
+            stamp,
             total: targets.len() as u16,
             first: TargetNo::ZERO,
             targets,

@@ -32,6 +32,13 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock: milliseconds since 1970.
+#[allow(clippy::disallowed_methods)]
+pub fn wall_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_millis() as u64
+}
+
 /// Asks again and again until there is an answer, and fails the test after `limit`.
 #[track_caller]
 pub fn within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

@@ -9,6 +9,7 @@ use makuosan::crypto::checksum;
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
+use makuosan::stamp::Stamp;
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Verdict};
@@ -34,12 +35,15 @@ fn taken() -> Vec<Vec<u8>> {
         echo: Some([2; 16]),
         name: name.clone(),
         version: "2.0.0".to_owned(),
+        height: Stamp::ZERO,
+        wall: 0,
     };
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
         block: 1_424,
         oldest: TransferNo::new(1),
         timeout: 10,
+        stamp: Stamp::at(7),
         total: 2,
         first: TargetNo::ZERO,
         targets: vec![NodeId(1), NodeId(2)],

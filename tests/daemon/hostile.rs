@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
+
 use makuosan::wire::feedback::{BatchStatus, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
@@ -115,6 +116,8 @@ fn flood_packet(enemy: &mut Enemy, random: &mut Random, known: &[NodeId]) -> Vec
                 echo: None,
                 name: makuosan::name::HostName::parse(b"forged").unwrap(),
                 version: "2".to_owned(),
+                height: makuosan::stamp::Stamp::ZERO,
+                wall: 0,
             };
             if random.below(2) == 0 {
                 hello.echo = Some([random.next() as u8; 16]);
@@ -227,7 +230,7 @@ fn what_is_never_finished_holds_little_and_goes_with_its_sender() {
     assert!((10..=64).contains(&open), "{line}");
     // Their size is a promise: no room was taken.
     for name in fleet.staged(1) {
-        if let Ok(meta) = fs::metadata(fleet.path(1, ".makuosan").join(name)) {
+        if let Ok(meta) = fs::metadata(fleet.path(1, ".makuosan/stage").join(name)) {
             assert!(meta.blocks() < 1_000, "{} blocks", meta.blocks());
         }
     }

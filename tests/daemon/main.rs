@@ -7,6 +7,7 @@ mod common;
 
 mod base_replaced;
 mod changing;
+mod clocks;
 mod coarse_times;
 mod codes;
 mod compare;

@@ -176,7 +176,7 @@ fn send_log(fleet: &Fleet, args: &[&str], lines: usize) {
 #[test]
 fn a_log_that_is_added_to_all_the_time_arrives_as_it_was_at_one_moment() {
     let fleet = Fleet::with("log", &[&["-T", "100"], &[], &[]]);
-    for lines in [1, 2_000, 60_000] {
+    for lines in [1, 60_000] {
         for args in [
             &["send", "log"][..],
             &["send", "-r"],

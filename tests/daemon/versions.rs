@@ -7,6 +7,7 @@ use crate::common::{Fleet, eventually};
 use makuosan::console::json::Value;
 use makuosan::ids::TransferNo;
 use makuosan::name::{HostName, NodeId};
+use makuosan::stamp::Stamp;
 use makuosan::wire::header::{Header, PacketKind, Role, TRAILER_LEN, VERSION};
 use makuosan::wire::hello::Hello;
 
@@ -31,8 +32,13 @@ fn hello(version: u8, name: &str) -> Vec<u8> {
         echo: None,
         name: HostName::parse(name.as_bytes()).unwrap(),
         version: "2.0.0".to_owned(),
+        height: Stamp::ZERO,
+        wall: 0,
     };
-    packet(version, PacketKind::Hello, Role::Control, &hello.emit())
+    let payload = hello.emit();
+    // Version 8 ends where the clock begins.
+    let len = payload.len() - if version == 8 { 16 } else { 0 };
+    packet(version, PacketKind::Hello, Role::Control, &payload[..len])
 }
 
 /// A host of the loopback interface that has no daemon.

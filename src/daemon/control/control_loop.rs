@@ -200,7 +200,7 @@ impl Control {
         for message in self.shared.control.take() {
             match message {
                 ToControl::Hello { from, addr, counter, hello } => {
-                    self.membership.members.hello(now, from, addr, counter, &hello);
+                    self.membership.hello(now, from, addr, counter, &hello);
                 }
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)

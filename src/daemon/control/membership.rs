@@ -11,6 +11,7 @@ use crate::engine::members::{DepartureReason, Event, Members, Packet};
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
+use crate::name::NodeId;
 use crate::seal::Seal;
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
@@ -57,11 +58,30 @@ impl Membership {
     /// closed.
     pub(super) fn drive(&mut self, now: Time, oldest: TransferNo) {
         self.members.set_oldest_open(oldest);
+        self.set_clock();
         self.members.timeout(now);
         self.transmit();
         while let Some(event) = self.members.poll_event() {
             self.tell(event);
         }
+    }
+
+    /// A HELLO has come.
+    pub(super) fn hello(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        addr: SocketAddrV4,
+        counter: u64,
+        hello: &Hello,
+    ) {
+        self.set_clock();
+        self.members.hello(now, from, addr, counter, hello);
+    }
+
+    fn set_clock(&mut self) {
+        let (height, wall) = self.shared.clock.read();
+        self.members.set_clock(height, wall);
     }
 
     /// The kernel tells when interfaces change.
@@ -162,6 +182,8 @@ impl Membership {
             Event::Changed(member) => {
                 self.shared.receiver.send(ToReceiver::Oldest(member.node, member.oldest_open));
             }
+            // One that is too far ahead is not adopted.
+            Event::Height(stamp) => drop(self.shared.clock.adopt(stamp)),
             Event::Left { member, reason } => {
                 let how = match reason {
                     DepartureReason::Bye => "left",

@@ -367,7 +367,8 @@ impl Receiver {
         while let Some(event) = self.reception.poll_event() {
             changed = true;
             match event {
-                Event::Opened(key) => {
+                Event::Opened(key, stamp) => {
+                    self.shared.clock.adopt(stamp);
                     let from = self.shared.peer_shown(key.node);
                     self.trail.opened(now, key, from);
                 }

@@ -23,6 +23,7 @@ use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::ids::TransferNo;
 use crate::name::HostName;
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
@@ -211,6 +212,10 @@ impl Launch {
             mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
+            stamp: match order.mode.changes_nothing() {
+                true => Stamp::ZERO,
+                false => shared.clock.draw(),
+            },
             timeout: self.timeout.at_least(Span::from_secs(1)),
         }
     }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::host_tally::{Became, HostTally, Tell};
+use super::host_tally::{HostTally, Tell};
 use super::marked_batch::MarkedBatch;
 use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::count::counted;
+use crate::daemon::became::Became;
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;

@@ -288,7 +288,7 @@ impl<H> Reception<H> {
             None => {
                 let target = TargetNo::of(begin.first.index() + index);
                 self.transfers.push(IncomingTransfer::new(key, from, now, target, &begin));
-                self.events.push_back(Event::Opened(key));
+                self.events.push_back(Event::Opened(key, begin.stamp));
                 self.transfers.len() - 1
             }
         };

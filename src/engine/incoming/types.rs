@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use crate::count::counted;
 use crate::engine::disk_job::TransferKey;
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 use crate::time::Span;
 use crate::wire::header::Header;
 use crate::wire::outcome::Reason;
@@ -53,8 +54,8 @@ pub enum Place<'a, H> {
 /// What is worth a line in the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A transfer began.
-    Opened(TransferKey),
+    /// A transfer began, with this place in the order of all.
+    Opened(TransferKey, Stamp),
     /// A transfer has come to its end, with this here.
     Ended(TransferKey, Arrived),
     /// A transfer ended early.

@@ -42,6 +42,7 @@ use super::destination::Destination;
 use super::rng::Rng;
 use crate::ids::TransferNo;
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
 use challenge::{Challenges, Peer};
@@ -81,6 +82,8 @@ pub struct Members {
     rng: Rng,
     schedule: Schedule,
     oldest_open: TransferNo,
+    /// The height of this daemon's clock, and its wall clock in milliseconds.
+    clock: (Stamp, u64),
     has_left: bool,
     roster: Roster,
     departed: Departed,
@@ -101,6 +104,7 @@ impl Members {
             config,
             schedule: Schedule::new(now),
             oldest_open: TransferNo::ZERO,
+            clock: (Stamp::ZERO, 0),
             has_left: false,
             roster: Roster::default(),
             departed: Departed::default(),
@@ -197,6 +201,12 @@ impl Members {
     /// This daemon's transfers before `number` are closed; the next HELLOs say so.
     pub fn set_oldest_open(&mut self, number: TransferNo) {
         self.oldest_open = number;
+    }
+
+    /// This daemon's clock, for the next HELLOs and those that come: the highest stamp that it has, and the
+    /// wall clock in milliseconds since 1970.
+    pub fn set_clock(&mut self, height: Stamp, wall: u64) {
+        self.clock = (height, wall);
     }
 
     /// Sends BYE. Nothing else happens from then on.
@@ -303,6 +313,10 @@ impl Members {
         }
         self.counts.members += 1;
         entry.counter = counter;
+        // Also what may be forged: it is never far ahead, and which of two was later must be known.
+        if hello.height > self.clock.0 {
+            self.events.push_back(Event::Height(hello.height));
+        }
         let member = &mut entry.member;
         member.heard = member.heard.max(now);
         let known = (member.mtu, member.rcvbuf, member.receives);
@@ -386,6 +400,9 @@ impl Members {
             oldest_open: hello.oldest_open,
         };
         self.events.push_back(Event::Joined(member.clone()));
+        if hello.height > self.clock.0 {
+            self.events.push_back(Event::Height(hello.height));
+        }
         self.roster.add(member, counter, self.config.silence);
     }
 
@@ -449,6 +466,8 @@ impl Members {
             echo: None,
             name: self.config.name.clone(),
             version: self.config.version.clone(),
+            height: self.clock.0,
+            wall: self.clock.1,
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 
 use crate::ids::TransferNo;
 use crate::name::{HostName, NodeId};
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::hello::Hello;
 
@@ -86,6 +87,8 @@ pub enum Event {
     /// A member's HELLO says something new: MTU, receive buffer, whether it receives, or its oldest
     /// open transfer.
     Changed(Member),
+    /// A member has this stamp, which is higher than all of this daemon: its clock is to adopt it.
+    Height(Stamp),
     /// A member left.
     Left {
         /// What was known of it.

@@ -30,6 +30,7 @@ pub(super) fn begins(
             oldest: config.oldest,
             // Rounded up: it is held for no shorter than the others are waited for.
             timeout: u16::try_from(config.timeout.micros().div_ceil(1_000_000)).unwrap_or(u16::MAX),
+            stamp: config.stamp,
             total: targets.len() as u16,
             first: TargetNo::of(first),
             targets: named.collect(),
@@ -47,6 +48,7 @@ mod tests {
     use crate::engine::outgoing::target;
     use crate::ids::TransferNo;
     use crate::name::NodeId;
+    use crate::stamp::Stamp;
     use crate::time::Span;
 
     fn config(block: u16) -> Config {
@@ -58,6 +60,7 @@ mod tests {
             mode: Mode::default(),
             block,
             parallel: 8,
+            stamp: Stamp::ZERO,
             timeout: Span::from_secs(10),
         }
     }

@@ -9,6 +9,7 @@ use crate::engine::destination::Destination;
 use crate::engine::disk_job::Mode;
 use crate::ids::{BatchNo, EntryNo, PollNo, TransferNo};
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::feedback::{BatchStatus, Feedback, State, Status};
 use crate::wire::header::PacketKind;
@@ -41,6 +42,7 @@ impl Driver {
             mode,
             block: BLOCK,
             parallel: 8,
+            stamp: Stamp::ZERO,
             timeout: Span::from_secs(10),
         };
         Driver { outgoing: Outgoing::new(config, now), now, last_poll: PollNo::ZERO }

@@ -6,6 +6,7 @@ use crate::engine::destination::Destination;
 use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::ids::{BatchNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use crate::name::{NodeId, RelPath};
+use crate::stamp::Stamp;
 use crate::time::Span;
 use crate::wire::header::Header;
 use crate::wire::outcome::{Need, Outcome, Reason, Runs, SpoolCode};
@@ -27,6 +28,8 @@ pub struct Config {
     pub block: u16,
     /// How many batches are on their way at once, 1 to [`crate::wire::feedback::MAX_OPEN`].
     pub parallel: usize,
+    /// Its place in the order of all transfers; none if it changes nothing.
+    pub stamp: Stamp,
     /// How long a target may be silent before it leaves.
     pub timeout: Span,
 }

@@ -8,6 +8,7 @@ use super::sender::Sender;
 use super::{Action, Packet, Sim};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, TargetNo, TransferNo};
+use crate::stamp::Stamp;
 use crate::time::Span;
 use crate::wire::begin::Begin;
 use crate::wire::header::{Header, PacketKind, Role};
@@ -125,6 +126,7 @@ fn a_late_begin_opens_nothing_again() {
         block: 1_424,
         oldest: TransferNo::new(1),
         timeout: 10,
+        stamp: Stamp::ZERO,
         total: 3,
         first: TargetNo::ZERO,
         targets: sim.targets.iter().map(|target| target.node()).collect(),

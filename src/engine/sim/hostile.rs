@@ -13,6 +13,7 @@ use crate::engine::outgoing::{self, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Commit, Offer};
 use crate::wire::bits::Bits;
@@ -179,6 +180,7 @@ fn begin(reception: &mut Reception<()>, from: Who, number: u32) {
         block: 8_192,
         oldest: TransferNo::ZERO,
         timeout: 10,
+        stamp: Stamp::ZERO,
         total: 1,
         first: TargetNo::ZERO,
         targets: vec![NodeId(1)],
@@ -320,6 +322,7 @@ fn numbers_far_ahead_close_nothing_that_is_yet_to_come() {
             block: 8_192,
             oldest: TransferNo::new(oldest),
             timeout: 10,
+            stamp: Stamp::ZERO,
             total: 1,
             first: TargetNo::ZERO,
             targets: vec![NodeId(1)],
@@ -379,6 +382,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
         mode: Mode::SEND,
         block: 8_192,
         parallel: 8,
+        stamp: Stamp::ZERO,
         timeout: Span::from_secs(10),
     };
     let mut outgoing = Outgoing::new(config, now);

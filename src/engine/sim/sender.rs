@@ -11,6 +11,7 @@ use crate::engine::outgoing::{Config, Event, Gone, Outgoing, Transmit};
 use crate::engine::rng::Rng;
 use crate::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TransferNo};
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::bits::Bits;
 use crate::wire::header::Header;
@@ -140,6 +141,7 @@ impl Sender {
             mode: Mode::Send { delete: self.delete, ignore_times: false, dry_run: self.dry_run },
             block: self.block,
             parallel: self.parallel,
+            stamp: Stamp::ZERO,
             timeout: self.timeout,
         };
         self.outgoing = Some(Outgoing::new(config, now));

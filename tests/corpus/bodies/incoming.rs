@@ -10,6 +10,7 @@ use makuosan::engine::disk_job::{Body, DiskAnswer, DiskJob, TransferKey};
 use makuosan::engine::incoming::{BEYOND, Config, MAX_TRANSFERS, Outbound, Place, Reception};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, TargetNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
+use makuosan::stamp::Stamp;
 use makuosan::time::{Span, Time};
 use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
 use makuosan::wire::bits::Bits;
@@ -171,6 +172,7 @@ impl World {
             block: [480, 1_424, 8_192][input.below(3) as usize],
             oldest: TransferNo::new([0, input.number()][usize::from(input.below(8) == 0)]),
             timeout: 10,
+            stamp: Stamp::from_bits(u64::from(flags) << 56),
             total: 1 + [0, 0, 2, 300][input.below(4) as usize],
             first: TargetNo::ZERO,
             targets: vec![ME],

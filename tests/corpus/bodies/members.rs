@@ -7,6 +7,7 @@ use makuosan::engine::destination::Destination;
 use makuosan::engine::members::{Config, KEEPALIVE, MAX_MEMBERS, Members, Packet, SILENCE};
 use makuosan::ids::TransferNo;
 use makuosan::name::{HostName, NodeId};
+use makuosan::stamp::Stamp;
 use makuosan::time::{Span, Time};
 use makuosan::wire::hello::{Challenge, Hello};
 
@@ -98,6 +99,8 @@ impl World {
                     echo,
                     name: HostName::parse(b"other").unwrap(),
                     version: "2".to_owned(),
+                    height: Stamp::ZERO,
+                    wall: 0,
                 };
                 self.members.hello(now, node, from, counter, &hello);
             }
@@ -134,6 +137,8 @@ impl World {
                     echo: None,
                     name: HostName::parse(b"storm").unwrap(),
                     version: "2".to_owned(),
+                    height: Stamp::ZERO,
+                    wall: 0,
                 };
                 for n in 0..u32::from(input.u8() & 15) {
                     let node = NodeId(1_000 + u64::from(first) + u64::from(n));

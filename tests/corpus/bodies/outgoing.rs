@@ -10,6 +10,7 @@ use makuosan::engine::disk_job::{DeletionTally, Mode};
 use makuosan::engine::outgoing::{Config, Event, Outgoing, Transmit};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TransferNo};
 use makuosan::name::{NodeId, RelPath};
+use makuosan::stamp::Stamp;
 use makuosan::time::{Span, Time};
 use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer};
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, MAX_OPEN, State, Status, Verdict};
@@ -57,6 +58,7 @@ pub fn run(data: &[u8]) {
         mode,
         block,
         parallel: 1 + input.below(MAX_OPEN as u32) as usize,
+        stamp: Stamp::ZERO,
         timeout: Span::from_secs(10),
     };
     let outgoing = Outgoing::new(config, now);

@@ -2,6 +2,7 @@ use super::*;
 use crate::engine::incoming::testing::{KEY, manifest, shared};
 use crate::ids::{BlockNo, PollNo, TransferNo};
 use crate::name::NodeId;
+use crate::stamp::Stamp;
 use crate::wire::bits::Bits;
 use crate::wire::feedback::State;
 use crate::wire::header::{PacketKind, Role};
@@ -22,6 +23,7 @@ fn transfer(mode: Mode) -> Transfer {
         block: 480,
         oldest: TransferNo::ZERO,
         timeout: 10,
+        stamp: Stamp::ZERO,
         total: 2,
         first: TargetNo::ZERO,
         targets: vec![NodeId(1), NodeId(2)],

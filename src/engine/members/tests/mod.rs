@@ -1,6 +1,7 @@
 //! One machine and scripted nodes around it; the helpers that the tests share.
 
 mod bounds;
+mod clocks;
 mod fleet;
 mod forged;
 mod rules;
@@ -9,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::*;
 use crate::name::HostName;
+use crate::stamp::Stamp;
 
 const ME: NodeId = NodeId(1);
 
@@ -71,6 +73,8 @@ fn plain() -> Hello {
         echo: None,
         name: HostName::parse(b"other").unwrap(),
         version: "2.0.1".into(),
+        height: Stamp::ZERO,
+        wall: 0,
     }
 }
 
