@@ -1,6 +1,6 @@
 //! The content of a file that goes on changing, as it was at one moment.
 //!
-//! It is read twice. Where both readings are the same, all of it was there at the moment between them; and
+//! It is read twice or more. Where readings are the same, all of it was there at the moment between them; and
 //! if the file ended there at that moment, it was all there was. Digests of pieces keep what it was: it is
 //! read again to be sent, from the file as long as that is the same there, or from a private copy.
 
@@ -26,7 +26,7 @@ use crate::wire::outcome::Reason;
 /// The length of a piece.
 const PIECE: u64 = 1 << 20;
 /// How often a file is read in the hope that it holds still, and how often one that is [`LONG`].
-const READINGS: [u32; 2] = [5, 3];
+const READINGS: [u32; 2] = [6, 3];
 const LONG: u64 = 64 << 20;
 /// How much of what is added during a reading belongs to it.
 const MOST_ADDED: u64 = 64 << 20;
@@ -188,9 +188,14 @@ impl Taker<'_> {
 
 impl Reading {
     /// Whether what the reading before it found was there at one moment. What does not grow may have been
-    /// written over and back, and could look the same twice by chance.
+    /// written over and back, and could look the same by chance; the fewer pieces it has, the more easily.
     fn proves(&self, last: &Reading) -> bool {
-        self.agreed > u32::from(self.stat.size == last.stat.size)
+        let least = match self.stat.size {
+            size if size != last.stat.size => 1,
+            ..=LONG => 3,
+            _ => 2,
+        };
+        self.agreed >= least
     }
 
     fn taken(self, copy: Option<Part>) -> Taken {
@@ -471,9 +476,9 @@ mod tests {
             // Two contents that take turns.
             assert!(take(&temp, copies, |number, file| rewrite(number / 2 % 2, file)).is_none());
             // Once it is left alone it is taken, as it is then.
-            let taken = take(&temp, copies, |number, file| rewrite(number.min(3), file)).unwrap();
+            let taken = take(&temp, copies, |number, file| rewrite(number.min(2), file)).unwrap();
             let want = std::fs::read(&path).unwrap();
-            assert!(want[PIECE as usize + 5] == 3 && read(&temp, taken).unwrap() == want);
+            assert!(want[PIECE as usize + 5] == 2 && read(&temp, taken).unwrap() == want);
         }
     }
 
@@ -483,7 +488,7 @@ mod tests {
         let path = temp.write("f", content(1, LEN));
         let cut = |number: u64, file: &File| file.set_len(LEN as u64 - 200_000 * number).unwrap();
         assert!(take(&temp, None, cut).is_none());
-        let taken = take(&temp, None, |number, file| cut(number.min(3), file)).unwrap();
+        let taken = take(&temp, None, |number, file| cut(number.min(2), file)).unwrap();
         assert_eq!(read(&temp, taken).unwrap(), std::fs::read(&path).unwrap());
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::changing::{Changer, LINE, version, version_of};
 use crate::common::process::command;
-use crate::common::{Fleet, is_root, now, skip, tree};
+use crate::common::{Fleet, is_root, skip, tree};
 
 /// Lines of a file that travels with others, and of one that travels alone.
 const COUNTS: [usize; 2] = [2_000, 60_000];
@@ -267,33 +267,4 @@ fn a_file_that_is_replaced_faster_than_it_can_be_sent_arrives() {
         fs::write(&aside, content).unwrap();
         fs::rename(&aside, &path).unwrap();
     });
-}
-
-#[test]
-fn two_contents_that_take_turns_with_the_same_time_are_never_mixed() {
-    let fleet = Fleet::with("turns", &[&["-T", "20"], &[], &[]]);
-    let path = fleet.path(0, "file");
-    let contents = [version(1, 60_000), version(2, 60_000)];
-    fs::write(&path, &contents[0]).unwrap();
-    tree::set_mtime(&path, 1_700_000_000, 0);
-    let (of, file) = (path.clone(), File::options().write(true).open(&path).unwrap());
-    let mut changer = Changer::start(move |number| {
-        file.write_all_at(&contents[number as usize % 2], 0).unwrap();
-        tree::set_mtime(&of, 1_700_000_000, 0);
-        thread::sleep(Duration::from_millis(number * 7 % 50));
-    });
-    let end = now() + Duration::from_secs(4);
-    while now() < end {
-        let ran = fleet.msync(0, &["send", "-I", "file"]);
-        if ran.code != Some(0) {
-            let line = "error: File changed while it was read file\n";
-            assert_eq!((ran.code, ran.err.as_str()), (Some(2), line), "{ran:?}");
-        }
-        for at in 1..3 {
-            if let Ok(got) = fs::read(fleet.path(at, "file")) {
-                version_of(&got).unwrap();
-            }
-        }
-    }
-    changer.stop();
 }
