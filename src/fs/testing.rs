@@ -243,7 +243,7 @@ impl Transfer {
                 Need::Silent => Outcome::Silent,
                 Need::Unsure => Outcome::Again,
                 Need::ReadOnly => Outcome::ReadOnly,
-                Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
+                Need::Skip | Need::Attributes | Need::All | Need::Late => Outcome::Skipped,
             };
             let paths = batch.manifest.entries.iter().map(signed);
             return paths.zip(needs).map(|(path, need)| (path, need, outcome(need))).collect();

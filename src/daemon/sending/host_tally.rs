@@ -42,6 +42,8 @@ pub(super) struct HostTally {
     readonly: u64,
     /// The host has left the transfer.
     pub(super) gone: bool,
+    /// It has deleted what it was to delete.
+    pub(super) ran: bool,
 }
 
 impl HostTally {
@@ -56,6 +58,7 @@ impl HostTally {
             untried: 0,
             readonly: 0,
             gone: false,
+            ran: false,
         }
     }
 
@@ -83,7 +86,7 @@ impl HostTally {
             }
         };
         match became {
-            Became::Written => {
+            Became::Written | Became::Late => {
                 mark.written = true;
                 mark.content |= content;
                 self.report.files += counted;
