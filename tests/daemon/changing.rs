@@ -24,10 +24,17 @@ const MOST_PAGES: usize = 1_100;
 
 /// So many lines of a version: `VERSION OF COUNT AT`.
 pub fn version(number: u64, count: usize) -> Vec<u8> {
+    // Whoever watches makes many of them: each line is the one before, counted up.
+    let mut line = format!("{number:010} {:09} {count:010}\n", 0).into_bytes();
     let mut text = Vec::with_capacity(count * LINE);
-    for at in 0..count {
-        // A write to a vector cannot fail.
-        let _ = writeln!(text, "{number:010} {at:09} {count:010}");
+    for _ in 0..count {
+        text.extend_from_slice(&line);
+        for digit in line[11..20].iter_mut().rev() {
+            *digit = if *digit == b'9' { b'0' } else { *digit + 1 };
+            if *digit != b'0' {
+                break;
+            }
+        }
     }
     assert_eq!(text.len(), count * LINE);
     text
