@@ -118,11 +118,12 @@ pub(super) enum Walked {
 
 /// A file that is offered once more.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Again {
-    /// It changed while it was sent.
-    Changed(RelPath),
+pub(super) struct Again {
+    pub(super) path: RelPath,
+    /// How often it has changed while it was sent.
+    pub(super) changes: u32,
     /// A target wants its digest.
-    WithDigest(RelPath),
+    pub(super) with_digest: bool,
 }
 
 /// Everything the sender thread needs for a new transfer, including its ends of the channels to the

@@ -12,6 +12,7 @@ use crate::console::reply::{HostStatus, Total};
 use crate::engine::catch_up::Record;
 use crate::engine::members::Member;
 use crate::fs::before::Guard;
+use crate::fs::contents::Contents;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
@@ -243,6 +244,7 @@ impl Order {
             announced_over: ANNOUNCED_OVER,
             listings: None,
             before: None,
+            contents: Contents::Unchanged,
             cancelled: Arc::default(),
         }
     }

@@ -47,6 +47,7 @@ mod options;
 mod patterns;
 mod process_limits;
 mod redirected;
+mod restless_files;
 mod room;
 mod secrets;
 mod send;

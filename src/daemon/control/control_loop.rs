@@ -383,6 +383,7 @@ impl Control {
                 unread: client.unread.clone(),
                 command: client.session.current().to_owned(),
                 own_only: self.settings.own_only,
+                writes: self.settings.writes,
                 databases: !self.settings.chroot,
                 parallel: self.settings.parallel,
                 timeout: self.settings.timeout,

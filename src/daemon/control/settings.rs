@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     /// Whether it can be a target.
     pub(crate) receives: bool,
     pub(crate) own_only: Option<u32>,
+    /// Whether anything may be written below the base directory.
+    pub(crate) writes: bool,
     pub(crate) parallel: usize,
     pub(crate) timeout: Span,
     pub(crate) rate: Option<u32>,

@@ -52,6 +52,8 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     /// If set, only files of this user are sent.
     pub(crate) own_only: Option<u32>,
+    /// Whether anything may be written below the base directory.
+    pub(crate) writes: bool,
     /// Whether the system's users and groups can be looked up.
     pub(crate) databases: bool,
     pub(crate) parallel: usize,
@@ -137,6 +139,8 @@ impl Launch {
             cancelled: Arc::clone(&cancelled),
             own_only: self.own_only,
             regroup,
+            writes: self.writes,
+            copies: None,
         };
         let new = NewTransfer {
             recording: self.recording(&config, &setup),

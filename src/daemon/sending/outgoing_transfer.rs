@@ -390,7 +390,8 @@ impl OutgoingTransfer {
         for entry in entries {
             let Some(path) = self.batches.without_digest(number, entry).cloned() else { continue };
             if self.retries.with_digests.insert(path.clone()) {
-                self.retries.paths.push(Again::WithDigest(path));
+                let changes = self.retries.tries.get(&path).copied().unwrap_or(0);
+                self.retries.paths.push(Again { path, changes, with_digest: true });
             }
         }
     }
@@ -406,7 +407,8 @@ impl OutgoingTransfer {
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
             if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
-                self.retries.paths.push(Again::Changed(path));
+                let again = Again { path, changes: *tries, with_digest: false };
+                self.retries.paths.push(again);
             } else {
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }

@@ -130,6 +130,7 @@ pub(super) fn assemble(
         no_send: config.roles.no_send,
         receives: !config.roles.no_recv,
         own_only: config.roles.own_only.then_some(identity.uid),
+        writes: !readonly,
         parallel: config.limits.parallel,
         timeout: config.limits.timeout,
         rate: config.limits.rate,
