@@ -23,7 +23,7 @@ const MAX_RECORD: usize = 300 << 10;
 
 /// What this daemon keeps of transfers.
 #[derive(Debug)]
-pub(in crate::daemon) struct Keeper {
+pub struct Keeper {
     journal: Journal,
     shelf: Shelf,
     /// When it began to keep something: what was before that it does not know.
@@ -32,12 +32,13 @@ pub(in crate::daemon) struct Keeper {
 
 /// What was there when the keeper began.
 #[derive(Debug)]
-pub(in crate::daemon) struct Opened {
-    pub(in crate::daemon) keeper: Keeper,
+pub struct Opened {
+    /// What is kept.
+    pub keeper: Keeper,
     /// The highest stamp that is known.
-    pub(in crate::daemon) height: Stamp,
+    pub height: Stamp,
     /// What the log is told.
-    pub(in crate::daemon) remarks: Vec<String>,
+    pub remarks: Vec<String>,
 }
 
 /// What is read from the rows.
@@ -56,11 +57,7 @@ impl Keeper {
     ///
     /// # Errors
     /// The file of the journal cannot be opened.
-    pub(in crate::daemon) fn open(
-        dir: StateDir,
-        me: &HostName,
-        wall: u64,
-    ) -> Result<Opened, StateError> {
+    pub fn open(dir: StateDir, me: &HostName, wall: u64) -> Result<Opened, StateError> {
         let mut reading = Reading {
             journal: Journal::new(Arc::new(me.clone()), MAX_RECORDS),
             kept: HashMap::new(),
@@ -85,22 +82,22 @@ impl Keeper {
     }
 
     /// When it began to keep something.
-    pub(in crate::daemon) fn birth(&self) -> Stamp {
+    pub fn birth(&self) -> Stamp {
         self.birth
     }
 
     /// What is kept.
-    pub(in crate::daemon) fn journal(&self) -> &Journal {
+    pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
     /// What other hosts are told.
-    pub(in crate::daemon) fn summary(&self) -> Summary {
+    pub fn summary(&self) -> Summary {
         self.journal.summary()
     }
 
     /// A transfer has begun, and something may be written for it. False if it is not kept.
-    pub(in crate::daemon) fn began(&mut self, record: &Record) -> bool {
+    pub fn began(&mut self, record: &Record) -> bool {
         if record.emit().len() > MAX_RECORD || self.journal.get(&record.id).is_some() {
             return false;
         }
@@ -114,21 +111,21 @@ impl Keeper {
     }
 
     /// A transfer has named this: what there is of it here, or may be in a moment.
-    pub(in crate::daemon) fn named(&mut self, id: &RecordId, manifest: &Manifest) {
+    pub fn named(&mut self, id: &RecordId, manifest: &Manifest) {
         if self.shelf.add(id, manifest) {
             self.put(id);
         }
     }
 
     /// A transfer that has begun has ended; `complete` says whether all of it is here.
-    pub(in crate::daemon) fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool) {
+    pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool) {
         self.shelf.end_list(id);
         self.journal.ended(id, end, complete, &mut self.shelf);
         self.write();
     }
 
     /// A transfer that has begun was given up. If `wrote` says so, something of it may be here.
-    pub(in crate::daemon) fn given_up(&mut self, id: &RecordId, wrote: bool) {
+    pub fn given_up(&mut self, id: &RecordId, wrote: bool) {
         if self.shelf.end_list(id) {
             self.put(id);
         }
@@ -140,13 +137,13 @@ impl Keeper {
     }
 
     /// A transfer of which nothing is kept has written below a path.
-    pub(in crate::daemon) fn unrecorded(&mut self, path: &RelPath) {
+    pub fn unrecorded(&mut self, path: &RelPath) {
         self.journal.unrecorded(path);
         self.write();
     }
 
     /// Another host keeps this record; `takes` says whether what is older than this journal is wanted.
-    pub(in crate::daemon) fn learn(&mut self, record: Record, takes: bool) -> Learned {
+    pub fn learn(&mut self, record: Record, takes: bool) -> Learned {
         if record.emit().len() > MAX_RECORD {
             return Learned::Moot;
         }
@@ -156,42 +153,42 @@ impl Keeper {
     }
 
     /// A pull of a record begins: what comes is its list from now on.
-    pub(in crate::daemon) fn pulls(&mut self, id: &RecordId) {
+    pub fn pulls(&mut self, id: &RecordId) {
         self.journal.pulls(id);
         self.write();
         self.shelf.begin_list(id);
     }
 
     /// A pull of a record has ended, or was given up: nothing more is added to its list.
-    pub(in crate::daemon) fn pulled(&mut self, id: &RecordId) {
+    pub fn pulled(&mut self, id: &RecordId) {
         if self.shelf.end_list(id) {
             self.put(id);
         }
     }
 
     /// This host is now so far with a record.
-    pub(in crate::daemon) fn advance(&mut self, id: &RecordId, state: State) {
+    pub fn advance(&mut self, id: &RecordId, state: State) {
         self.journal.advance(id, state, &mut self.shelf);
         self.write();
     }
 
     /// Whether nothing is to be written or deleted at a path for this record, because of a later one.
-    pub(in crate::daemon) fn guards(&mut self, id: &RecordId, path: &RelPath) -> bool {
+    pub fn guards(&mut self, id: &RecordId, path: &RelPath) -> bool {
         self.journal.guards(id, path, &mut self.shelf)
     }
 
     /// Whether a later record says what is to be at a path.
-    pub(in crate::daemon) fn is_superseded(&mut self, id: &RecordId, path: &RelPath) -> bool {
+    pub fn is_superseded(&mut self, id: &RecordId, path: &RelPath) -> bool {
         self.journal.is_superseded(id, path, &mut self.shelf)
     }
 
     /// The list of what a record named; None if there is none, or it is still written.
-    pub(in crate::daemon) fn list(&mut self, id: &RecordId) -> Option<Arc<List>> {
+    pub fn list(&mut self, id: &RecordId) -> Option<Arc<List>> {
         self.shelf.list(id)
     }
 
     /// This host's clock has come so far.
-    pub(in crate::daemon) fn set_height(&mut self, height: Stamp) {
+    pub fn set_height(&mut self, height: Stamp) {
         self.shelf.set_height(height);
     }
 

@@ -6,7 +6,7 @@ pub(super) mod recording;
 mod row;
 mod shelf;
 
-pub(super) use keeper::{Keeper, Opened};
+pub use keeper::{Keeper, Opened};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

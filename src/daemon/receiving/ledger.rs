@@ -32,6 +32,8 @@ struct Incoming {
     /// The entries that are to be offered again.
     again: HashSet<Hash>,
     failed: bool,
+    /// Something that was to be deleted, or may have been, is still there.
+    undeleted: bool,
     wrote: bool,
 }
 
@@ -139,6 +141,7 @@ impl<'a> Ledger<'a> {
             committing: HashMap::new(),
             again: HashSet::new(),
             failed: false,
+            undeleted: false,
             wrote: false,
         })
     }
@@ -150,16 +153,15 @@ impl<'a> Ledger<'a> {
                 let Some(incoming) = self.open.get_mut(key) else { return };
                 incoming.done(*batch, outcomes);
             }
-            DiskAnswer::Tallied { key, tally } if tally.failed > 0 => self.fail(key),
-            DiskAnswer::Deleted { key, failed, .. } if *failed > 0 => self.fail(key),
-            DiskAnswer::Fatal { key, .. } => self.fail(key),
+            DiskAnswer::Tallied { key, tally } if tally.failed > 0 => self.undeleted(key),
+            DiskAnswer::Deleted { key, failed, .. } if *failed > 0 => self.undeleted(key),
             _ => {}
         }
     }
 
-    fn fail(&mut self, key: &TransferKey) {
+    fn undeleted(&mut self, key: &TransferKey) {
         if let Some(incoming) = self.open.get_mut(key) {
-            incoming.failed = true;
+            incoming.undeleted = true;
         }
     }
 }
@@ -187,10 +189,10 @@ impl Incoming {
     }
 
     fn close(self, keeper: &mut Keeper, ended: Option<Ended>) {
-        let Incoming { what, again, failed, wrote, .. } = self;
+        let Incoming { what, again, failed, undeleted, wrote, .. } = self;
         match (what, ended) {
             (What::Recording(recording), Some(Ended { is_complete, recorded: Some(end) })) => {
-                let all = is_complete && !failed && again.is_empty();
+                let all = is_complete && !failed && again.is_empty() && !(end.deletes && undeleted);
                 let complete = all && recording.names() == end.names;
                 recording.ended(keeper, end, complete);
             }

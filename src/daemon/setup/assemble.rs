@@ -109,11 +109,9 @@ pub(super) fn assemble(
         opened.net,
         keys.map(Keys::new),
         base,
-        stamps,
-        keeper,
         before,
-        control_waker.clone(),
-        receiver_waker.clone(),
+        (stamps, keeper),
+        [control_waker.clone(), receiver_waker.clone()],
     ));
     let now = clock::now();
     let members = members::Config {
