@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, Sender};
 
-use super::keeping::recording::Recording;
 use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
@@ -16,6 +15,7 @@ use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, TransferNo};
+use crate::keeping::recording::Recording;
 use crate::name::{HostName, NodeId, RelPath};
 use crate::wire::feedback::Feedback;
 use crate::wire::hello::Hello;

@@ -10,7 +10,7 @@
 //!
 //! Each state machine is owned by one thread. Shared are mailboxes, counters and a table of members.
 //!
-//! A room (a folder) uses only itself, the rooms before it in the order `keeping`, `receiving`, `sending`,
+//! A room (a folder) uses only itself, the rooms before it in the order `receiving`, `sending`,
 //! `control`, `setup`, and the files beside them.
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,6 @@ mod became;
 mod caller;
 pub mod clock;
 mod control;
-pub mod keeping;
 mod keyfile;
 mod mailbox;
 mod messages;

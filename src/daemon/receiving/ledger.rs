@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use crate::daemon::clock;
-use crate::daemon::keeping::recording::{Recording, leaves_record};
-use crate::daemon::keeping::{Keeper, lock};
 use crate::daemon::shared::Shared;
 use crate::engine::catch_up::{Hash, RecordId};
 use crate::engine::disk_job::{DiskAnswer, DiskJob, Ended, TransferKey};
 use crate::ids::BatchNo;
+use crate::keeping::recording::{Recording, leaves_record};
+use crate::keeping::{Keeper, lock};
 use crate::wire::manifest::{Manifest, Setup};
 use crate::wire::outcome::Outcome;
 

@@ -97,7 +97,7 @@ pub(super) mod tests {
     use crate::engine::catch_up::{Audience, Deed, Names};
     use crate::name::RelPath;
 
-    pub(in crate::daemon::keeping) fn record(stamp: u64, host: &str, path: &str) -> Record {
+    pub(in crate::keeping) fn record(stamp: u64, host: &str, path: &str) -> Record {
         let host = Arc::new(HostName::parse(host.as_bytes()).unwrap());
         Record {
             id: RecordId { stamp: Stamp::at(stamp), host },

@@ -13,7 +13,7 @@ use crate::wire::mode::Mode;
 
 /// A transfer of which a record is kept if it comes to its end.
 #[derive(Debug)]
-pub(in crate::daemon) struct Recording {
+pub struct Recording {
     record: Record,
     names: Names,
     phase: Phase,
@@ -31,14 +31,14 @@ enum Phase {
 
 /// Whether a transfer with this mode and this stamp is one that hosts keep a record of. Where only names
 /// are sent, there is nothing that could be made up for.
-pub(in crate::daemon) fn leaves_record(mode: Mode, stamp: Stamp) -> bool {
+pub fn leaves_record(mode: Mode, stamp: Stamp) -> bool {
     let only_names = mode.names_only() && !mode.path_is_gone();
     stamp != Stamp::ZERO && !mode.changes_nothing() && !only_names
 }
 
 impl Recording {
     /// Of the transfer of `host` with this setup.
-    pub(in crate::daemon) fn new(stamp: Stamp, host: HostName, mode: Mode, setup: &Setup) -> Self {
+    pub fn new(stamp: Stamp, host: HostName, mode: Mode, setup: &Setup) -> Self {
         let deed = Deed {
             recursive: setup.recursive,
             deletes: false,
@@ -62,7 +62,7 @@ impl Recording {
     }
 
     /// The patterns in a setup, or the next part of them.
-    pub(in crate::daemon) fn add_patterns(&mut self, setup: &Setup) {
+    pub fn add_patterns(&mut self, setup: &Setup) {
         if setup.patterns.is_empty() {
             return;
         }
@@ -71,12 +71,12 @@ impl Recording {
     }
 
     /// What it has named so far.
-    pub(in crate::daemon) fn names(&self) -> Names {
+    pub fn names(&self) -> Names {
         self.names
     }
 
     /// Something may be written for it from now on.
-    pub(in crate::daemon) fn begin(&mut self, keeper: Option<&mut Keeper>) {
+    pub fn begin(&mut self, keeper: Option<&mut Keeper>) {
         if self.phase == Phase::Waiting {
             self.phase = match keeper.is_some_and(|keeper| keeper.began(&self.record)) {
                 true => Phase::Begun,
@@ -86,7 +86,7 @@ impl Recording {
     }
 
     /// A batch of it, but for these entries, ascending, is or will be in place.
-    pub(in crate::daemon) fn batch(
+    pub fn batch(
         &mut self,
         mut keeper: Option<&mut Keeper>,
         manifest: &Manifest,
@@ -101,7 +101,7 @@ impl Recording {
     }
 
     /// It has come to its end.
-    pub(in crate::daemon) fn ended(mut self, keeper: &mut Keeper, end: Recorded, complete: bool) {
+    pub fn ended(mut self, keeper: &mut Keeper, end: Recorded, complete: bool) {
         self.begin(Some(&mut *keeper));
         if self.phase == Phase::Begun {
             keeper.ended(&self.record.id, end, complete);
@@ -109,14 +109,14 @@ impl Recording {
     }
 
     /// It has not come to its end. If `wrote` says so, something of it may be in place somewhere.
-    pub(in crate::daemon) fn given_up(self, keeper: &mut Keeper, wrote: bool) {
+    pub fn given_up(self, keeper: &mut Keeper, wrote: bool) {
         if self.phase == Phase::Begun {
             keeper.given_up(&self.record.id, wrote);
         }
     }
 
     /// It has come to its end, and leaves nothing, but has written below its path.
-    pub(in crate::daemon) fn unrecorded(self, keeper: &mut Keeper) {
+    pub fn unrecorded(self, keeper: &mut Keeper) {
         let path = self.record.path.clone();
         self.given_up(keeper, false);
         keeper.unrecorded(&path);
