@@ -19,7 +19,7 @@ use crate::wire::begin::Recorded;
 use crate::wire::manifest::Manifest;
 
 /// The most bytes of a record, as it is written. What would be longer is not kept.
-const MAX_RECORD: usize = 300 << 10;
+pub(super) const MAX_RECORD: usize = 64 << 10;
 
 /// What this daemon keeps of transfers.
 #[derive(Debug)]
@@ -79,6 +79,11 @@ impl Keeper {
         let mut keeper = Keeper { journal, shelf: Shelf::new(dir, file, kept, marks), birth };
         keeper.write();
         Ok(Opened { keeper, height, remarks })
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_most_files(&mut self, most: u64) {
+        self.shelf.set_most_files(most);
     }
 
     /// When it began to keep something.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::keeper::Keeper;
-use crate::engine::catch_up::{Deed, Hash, Names, Record, RecordId};
+use super::keeper::{Keeper, MAX_RECORD};
+use crate::engine::catch_up::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::ids::EntryNo;
 use crate::name::HostName;
 use crate::stamp::Stamp;
@@ -58,6 +58,10 @@ impl Recording {
             phase: Phase::Waiting,
         };
         recording.add_patterns(setup);
+        if recording.record.emit().len() > MAX_RECORD {
+            recording.phase = Phase::Refused;
+            recording.record.audience = Audience::All;
+        }
         recording
     }
 

@@ -296,3 +296,44 @@ fn random_transfers_are_the_same_after_any_restart() {
         }
     }
 }
+
+#[test]
+fn lists_have_bounds_and_records_outlive_them() {
+    let temp = TempDir::new("keeper-bounds");
+    let mut keeper = open(&temp);
+    let dirs: Vec<String> = (0..20).map(|at| format!("d{at}")).collect();
+    let mut growing = Vec::new();
+    for (at, dir) in dirs.iter().enumerate() {
+        let (stamp, setup) = (Stamp::at(NOW + at as u64), setup(dir));
+        let mut one = Recording::new(stamp, host("h1"), Mode::SEND, &setup);
+        for some in files(dir, 300).chunks(50) {
+            one.batch(Some(&mut keeper), &manifest(some), &[]);
+        }
+        growing.push(one);
+    }
+    for one in growing {
+        let end = Recorded { names: one.names(), deletes: false };
+        one.ended(&mut keeper, end, true);
+    }
+    let with_lists = |keeper: &mut Keeper| -> Vec<bool> {
+        (0..20).map(|at| keeper.list(&id(NOW + at, "h1")).is_some()).collect()
+    };
+    // So many grow at once, and the others are done without.
+    let want: Vec<bool> = (0..20).map(|at| at < 16).collect();
+    assert_eq!(with_lists(&mut keeper), want);
+    drop(keeper);
+    let mut keeper = open(&temp);
+    assert_eq!((keeper.journal().len(), with_lists(&mut keeper)), (20, want));
+    // When they are too large together, those of the oldest go.
+    let size = fs::read_dir(temp.join("journal")).unwrap();
+    let size = size.map(|file| file.unwrap().metadata().unwrap().len()).max().unwrap();
+    keeper.set_most_files(4 * size);
+    receive(&mut keeper, NOW + 50, "new", &files("new", 200));
+    assert!(keeper.list(&id(NOW + 50, "h1")).is_some());
+    let left = with_lists(&mut keeper).iter().filter(|has| **has).count();
+    assert!((2..=4).contains(&left), "{left}");
+    drop(keeper);
+    let mut keeper = open(&temp);
+    assert_eq!(keeper.journal().len(), 21);
+    assert_eq!(with_lists(&mut keeper).iter().filter(|has| **has).count(), left);
+}
