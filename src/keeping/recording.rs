@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::keeper::{Keeper, MAX_RECORD};
+use super::keeper::Keeper;
 use crate::engine::catch_up::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::ids::EntryNo;
 use crate::name::HostName;
@@ -10,6 +10,7 @@ use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
 use crate::wire::manifest::{Manifest, Setup};
 use crate::wire::mode::Mode;
+use crate::wire::records::MAX_RECORD;
 
 /// A transfer of which a record is kept if it comes to its end.
 #[derive(Debug)]
@@ -72,6 +73,11 @@ impl Recording {
         }
         let before = self.record.patterns.map_or(Vec::new(), |hash| hash.0.to_be_bytes().to_vec());
         self.record.patterns = Some(Hash::of(&[&before[..], &setup.patterns].concat()));
+    }
+
+    /// Which one it is.
+    pub fn id(&self) -> &RecordId {
+        &self.record.id
     }
 
     /// What it has named so far.

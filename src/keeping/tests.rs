@@ -31,7 +31,7 @@ fn path(name: &str) -> RelPath {
 fn open_as(temp: &TempDir, me: &str) -> Opened {
     let us = crate::sys::fsat::process_ids().unwrap().uid;
     let dir = StateDir::elsewhere(temp.path(), us).unwrap();
-    Keeper::open(dir, &host(me), NOW).unwrap()
+    Keeper::open(dir, &host(me), NOW, Stamp::at(NOW)).unwrap()
 }
 
 fn open(temp: &TempDir) -> Keeper {
@@ -252,24 +252,25 @@ fn random_transfers_are_the_same_after_any_restart() {
             let below = if dir.is_empty() { "x" } else { dir };
             let names = files(below, [1, 3, 70, 200][rng.below(4) as usize]);
             match rng.below(5) {
-                0 => drop(keeper.learn(
-                    Record {
+                0 => {
+                    let record = Record {
                         id: id(stamp, "h2"),
                         path: path(dir),
                         deed: Default::default(),
                         audience: Default::default(),
                         patterns: None,
                         names: Names { count: 3, sum: rng.below(1 << 40) },
-                    },
-                    rng.below(2) == 0,
-                )),
+                    };
+                    let takes = rng.below(2) == 0;
+                    keeper.with(|journal, lists| journal.learn(record, takes, lists));
+                }
                 1 => {
                     let wanted = keeper.journal().wanted().next().cloned();
                     if let Some(id) = wanted {
                         keeper.pulls(&id);
                         keeper.named(&id, &manifest(&names));
                         keeper.pulled(&id);
-                        keeper.advance(&id, State::Complete);
+                        keeper.with(|journal, lists| journal.advance(&id, State::Complete, lists));
                     }
                 }
                 2 => {

@@ -1,11 +1,13 @@
 //! What fuzzing began with: one input, at least, that each decoder takes.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::bodies::{decoders, manifests};
 use makuosan::console::error::{Code, ErrorReport};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
+use makuosan::engine::catch_up::{Deed, Record, RecordId};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
@@ -18,9 +20,10 @@ use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
-use makuosan::wire::names::Names;
+use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
+use makuosan::wire::records::{Key, Records, Summary};
 
 /// For each of [`decoders::ALL`], bytes that it takes.
 fn taken() -> Vec<Vec<u8>> {
@@ -39,6 +42,7 @@ fn taken() -> Vec<Vec<u8>> {
         version: "2.0.0".to_owned(),
         height: Stamp::ZERO,
         wall: 0,
+        records: Some(Summary { horizon: Stamp::at(5), checksum: 6 }),
     };
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
@@ -100,6 +104,15 @@ fn taken() -> Vec<Vec<u8>> {
     let rules = [Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     let patterns = Patterns::new(&rules).unwrap().emit(1_000).concat();
     let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true });
+    let key = Key { stamp: Stamp::at(7), hash: 8 };
+    let record = Record {
+        id: RecordId { stamp: Stamp::at(7), host: Arc::new(hello.name.clone()) },
+        path: RelPath::parse(b"d").unwrap(),
+        deed: Deed { recursive: true, deletes: true, gone: false, forced: true },
+        audience: Audience::named(vec![hello.name.clone()]),
+        patterns: Some(Hash(9)),
+        names: Names { count: 3, sum: 7 },
+    };
     let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
     report.error(ErrorReport::new(Code::Other, "b").of_path("a"));
     vec![
@@ -134,6 +147,8 @@ fn taken() -> Vec<Vec<u8>> {
         Progress { bytes_total: Some(9), ..Progress::default() }.emit().into_bytes(),
         Total { hosts: 1, ..Total::default() }.emit().into_bytes(),
         End { files: 9, recorded }.emit(),
+        Records::Part { key, len: 9, offset: 2, bytes: vec![1, 2] }.emit(),
+        record.emit(),
     ]
 }
 

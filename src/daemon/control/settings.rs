@@ -10,6 +10,8 @@ use crate::time::Span;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) no_send: bool,
+    /// Whether it can be a target.
+    pub(crate) receives: bool,
     pub(crate) own_only: Option<u32>,
     pub(crate) parallel: usize,
     pub(crate) timeout: Span,

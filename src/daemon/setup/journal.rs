@@ -6,12 +6,16 @@ use crate::fs::state::dir::StateDir;
 use crate::keeping::{Keeper, Opened};
 use crate::log;
 use crate::name::HostName;
+use crate::stamp::Stamp;
 
 /// What is kept below the base directory for the host of this name, whose daemon has user `us`. None, and
 /// nothing is kept, if that is not possible. The clock goes on from where it was.
 pub(super) fn keeper(root: &Root, us: u32, me: &HostName, clock: &FleetClock) -> Option<Keeper> {
     let opened = StateDir::in_base(root, us);
-    let opened = opened.and_then(|dir| Keeper::open(dir, me, clock::wall_millis()));
+    let wall = clock::wall_millis();
+    // Who has nothing yet lacks all that was ever sent.
+    let birth = if root.is_empty().unwrap_or(false) { Stamp::ZERO } else { Stamp::at(wall) };
+    let opened = opened.and_then(|dir| Keeper::open(dir, me, wall, birth));
     let Opened { keeper, height, remarks } = match opened {
         Ok(opened) => opened,
         Err(error) => {

@@ -82,8 +82,8 @@ impl Arrived {
     /// What the disk is told of it.
     pub(super) fn ended(&self) -> Ended {
         // What nobody was to delete does not count.
-        let deletes = self.recorded.is_some_and(|recorded| recorded.deletes);
-        let arrived = Arrived { undeleted: self.undeleted && deletes, ..*self };
+        let spared = self.recorded.is_some_and(|recorded| !recorded.deletes);
+        let arrived = Arrived { undeleted: self.undeleted && !spared, ..*self };
         Ended { is_complete: !arrived.is_incomplete(), recorded: self.recorded }
     }
 
@@ -125,6 +125,8 @@ pub enum AbortReason {
     Left,
     /// Its sender has been silent for [`SILENCE`].
     Silence,
+    /// This daemon has another address.
+    Moved,
     /// It cannot go on here.
     Failed(Reason),
 }
@@ -135,6 +137,7 @@ impl fmt::Display for AbortReason {
             AbortReason::Sender => f.write_str("its sender called it off"),
             AbortReason::Left => f.write_str("its sender has left"),
             AbortReason::Silence => f.write_str("its sender is silent"),
+            AbortReason::Moved => f.write_str("the address of this host has changed"),
             AbortReason::Failed(reason) => write!(f, "{reason}"),
         }
     }
