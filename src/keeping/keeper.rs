@@ -213,10 +213,10 @@ impl Reading {
         let is_ahead = |stamp: Stamp| stamp.ahead_of(self.wall).is_ahead_too_far();
         match Row::parse(kind, payload) {
             Some(Row::Record { record, .. }) if is_ahead(record.id.stamp) => self.ahead += 1,
-            Some(Row::Record { mut record, state, has_ended, in_file }) => {
+            Some(Row::Record { mut record, state, has_ended, list }) => {
                 record.id.host = self.shared(record.id.host);
                 let kept = self.kept.entry(record.id.key()).or_default();
-                kept.record(at, payload.len(), in_file);
+                kept.record(at, payload.len(), list);
                 self.journal.restore(record, state, has_ended);
             }
             Some(Row::List(key, _)) => self.kept.entry(key).or_default().list(at, payload.len()),

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::row::Row;
+use super::row::{ListIn, Row};
 use crate::engine::catch_up::{Hash, Lists, Record, RecordId, State};
 use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
@@ -111,10 +111,20 @@ impl Kept {
     }
 
     /// Notes a row of a record, while the file is read.
-    pub(super) fn record(&mut self, at: u64, len: usize, in_file: bool) {
+    pub(super) fn record(&mut self, at: u64, len: usize, list: ListIn) {
         self.row = Place { at, len: len as u32 };
-        if in_file != self.has_file() {
-            self.list = if in_file { ListPlace::File(0) } else { ListPlace::None };
+        self.list = match (list, self.list) {
+            (ListIn::Row, row @ ListPlace::Row(..)) => row,
+            (ListIn::Row | ListIn::Nothing, _) => ListPlace::None,
+            (ListIn::File, _) => ListPlace::File(0),
+        };
+    }
+
+    fn list_in(&self) -> ListIn {
+        match self.list {
+            ListPlace::None => ListIn::Nothing,
+            ListPlace::Row(..) => ListIn::Row,
+            ListPlace::File(_) => ListIn::File,
         }
     }
 
@@ -165,8 +175,8 @@ impl Shelf {
     pub(super) fn put(&mut self, record: &Record, state: State, has_ended: bool) {
         let key = record.id.key();
         let before = self.kept.get(&key).copied().unwrap_or_default();
-        let in_file = before.has_file();
-        let row = Row::Record { record: record.clone(), state, has_ended, in_file };
+        let list = before.list_in();
+        let row = Row::Record { record: record.clone(), state, has_ended, list };
         if let Some(row) = self.append(&row) {
             let now = Kept { row, ..before };
             self.live = self.live - before.size() + now.size();
@@ -226,6 +236,9 @@ impl Shelf {
         if let Some(short) = list.short() {
             let row = Row::List(key, short.to_vec());
             if let Some(place) = self.append(&row) {
+                if self.kept.get(&key).is_some_and(Kept::has_file) {
+                    self.unlink(key);
+                }
                 self.set_list(key, ListPlace::Row(place.at, place.len));
                 self.tidy();
             }
@@ -316,7 +329,8 @@ impl Shelf {
         let before = std::mem::replace(kept, Kept { list, ..*kept });
         self.live = self.live - before.size() + kept.size();
         self.files = self.files - before.file_size() + kept.file_size();
-        before.has_file() != kept.has_file()
+        // That there is a row with it, this row says itself.
+        before.list_in() != kept.list_in() && kept.list_in() != ListIn::Row
     }
 
     fn forget_list(&mut self, key: u64) {
