@@ -43,11 +43,13 @@ impl HistoryRow {
         let hosts: Vec<&str> = audience.hosts().iter().map(HostName::as_str).collect();
         let to = if hosts.is_empty() { "" } else { " to " };
         let what = match deed.gone {
-            true => "deleted".to_owned(),
-            false => counted(names.count, "entry"),
+            // How many it would have named is not known.
+            _ if !self.ended => String::new(),
+            true => "deleted, ".to_owned(),
+            false => format!("{}, ", counted(names.count, "entry")),
         };
         // A String takes any write.
-        let _ = write!(line, " {path}{to}{}: {what}, {}", hosts.join(", "), self.state().0);
+        let _ = write!(line, " {path}{to}{}: {what}{}", hosts.join(", "), self.state().0);
         line
     }
 
@@ -160,7 +162,7 @@ mod tests {
             "2 transfers earlier\n\
              2026-11-27 18:30:00 sent -r --delete htdocs/a b to web2, web3: 1 entry, complete\n\
              2026-11-27 18:30:00 from web1 --force htdocs/a b: deleted, missing here\n\
-             2026-11-27 18:30:00 sent -r .: 3 entries, not finished\n\
+             2026-11-27 18:30:00 sent -r .: not finished\n\
              Total: 5 transfers\n"
         );
         assert_eq!(history(Some(&[]), 0, false), "Total: 0 transfers\n");

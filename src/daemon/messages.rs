@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::again::{Results, Unreached};
-use super::keeping::recording::Recording;
 use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
@@ -19,6 +18,7 @@ use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, TransferNo};
+use crate::keeping::recording::Recording;
 use crate::name::{NodeId, RelPath};
 use crate::wire::feedback::Feedback;
 use crate::wire::hello::Hello;

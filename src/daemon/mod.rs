@@ -20,7 +20,6 @@ mod became;
 mod caller;
 pub mod clock;
 mod control;
-mod keeping;
 mod keyfile;
 mod mailbox;
 mod messages;

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::base::Base;
 use super::clock::FleetClock;
-use super::keeping::Keeper;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
@@ -15,6 +14,7 @@ use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::before::{Before, SharedBefore};
 use crate::ids::TransferNo;
+use crate::keeping::Keeper;
 use crate::name::{HostName, NodeId};
 use crate::net::Net;
 use crate::seal::Keys;

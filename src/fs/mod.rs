@@ -72,6 +72,6 @@ mod syncing;
 pub mod walk;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

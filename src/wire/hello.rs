@@ -348,9 +348,10 @@ mod tests {
             Hello::parse(&bytes)
         };
         assert!(change(0, 0x05).is_ok());
-        for unknown in [0x20, 0x40, 0x80] {
+        for unknown in [0x40, 0x80] {
             assert_eq!(change(0, unknown), Err(Error::Invalid));
         }
+        assert_eq!(change(0, 0x20), Err(Error::Truncated), "records without their sum");
         assert_eq!(change(1, 0x01), Err(Error::Invalid), "MTU 476");
         assert_eq!(change(11, 1), Err(Error::Invalid), "a challenge without its flag");
         assert_eq!(change(42, 1), Err(Error::Invalid), "an echo without its flag");

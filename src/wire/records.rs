@@ -17,7 +17,7 @@ use crate::name::NodeId;
 use crate::stamp::Stamp;
 
 /// The longest record, in bytes.
-pub const MAX_RECORD: usize = 512 << 10;
+pub const MAX_RECORD: usize = 64 << 10;
 /// The bytes of a key.
 pub const KEY_LEN: usize = 16;
 /// The most bytes before the keys of a payload.

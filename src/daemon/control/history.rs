@@ -2,9 +2,9 @@
 
 use crate::console::history::{self, HistoryRow};
 use crate::console::status_report::Moment;
-use crate::daemon::keeping::lock;
 use crate::daemon::shared::Shared;
 use crate::engine::catch_up::{Record, State};
+use crate::keeping::lock;
 use crate::name::HostName;
 use crate::sys::localtime;
 

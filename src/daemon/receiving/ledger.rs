@@ -4,8 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use crate::daemon::clock;
-use crate::daemon::keeping::recording::{Recording, leaves_record};
-use crate::daemon::keeping::{Keeper, lock};
 use crate::daemon::messages::ToControl;
 use crate::daemon::shared::Shared;
 use crate::engine::catch_up::{Hash, Names, Pulled, RecordId};
@@ -13,6 +11,8 @@ use crate::engine::disk_job::{DiskAnswer, DiskJob, Ended, TransferKey};
 use crate::errno;
 use crate::fs::guard::Guard;
 use crate::ids::{BatchNo, EntryNo};
+use crate::keeping::recording::{Recording, leaves_record};
+use crate::keeping::{Keeper, lock};
 use crate::name::RelPath;
 use crate::wire::manifest::{Manifest, Setup, Stamp as FileTime};
 use crate::wire::outcome::{Need, Outcome, Reason};
@@ -36,6 +36,8 @@ struct Incoming {
     /// The entries that are to be offered again.
     again: HashSet<Hash>,
     failed: bool,
+    /// Something that was to be deleted, or may have been, is still there.
+    undeleted: bool,
     wrote: bool,
     /// Of what was asked for: what each entry needed, by batches that are not committed.
     needs: HashMap<BatchNo, Vec<Need>>,
@@ -193,6 +195,7 @@ impl<'a> Ledger<'a> {
             committing: HashMap::new(),
             again: HashSet::new(),
             failed: false,
+            undeleted: false,
             wrote: false,
             needs: HashMap::new(),
             lacks: false,
@@ -207,22 +210,21 @@ impl<'a> Ledger<'a> {
                 let Some(incoming) = self.open.get_mut(key) else { return };
                 incoming.done(*batch, outcomes);
             }
+            DiskAnswer::Tallied { key, tally } if tally.failed > 0 => self.undeleted(key),
+            DiskAnswer::Deleted { key, failed, .. } if *failed > 0 => self.undeleted(key),
             DiskAnswer::Planned { key, batch, needs, .. } => {
                 let Some(incoming) = self.open.get_mut(key) else { return };
                 if matches!(incoming.what, What::Pull(_)) {
                     incoming.needs.insert(*batch, needs.clone());
                 }
             }
-            DiskAnswer::Tallied { key, tally } if tally.failed > 0 => self.fail(key),
-            DiskAnswer::Deleted { key, failed, .. } if *failed > 0 => self.fail(key),
-            DiskAnswer::Fatal { key, .. } => self.fail(key),
             _ => {}
         }
     }
 
-    fn fail(&mut self, key: &TransferKey) {
+    fn undeleted(&mut self, key: &TransferKey) {
         if let Some(incoming) = self.open.get_mut(key) {
-            incoming.failed = true;
+            incoming.undeleted = true;
         }
     }
 }
@@ -274,10 +276,10 @@ impl Incoming {
 
     /// It is over; how, if it was asked for.
     fn close(self, keeper: &mut Keeper, ended: Option<Ended>) -> Option<(RecordId, Pulled)> {
-        let Incoming { what, again, failed, wrote, lacks, names, .. } = self;
+        let Incoming { what, again, failed, undeleted, wrote, lacks, names, .. } = self;
         match (what, ended) {
             (What::Recording(recording), Some(Ended { is_complete, recorded: Some(end) })) => {
-                let all = is_complete && !failed && again.is_empty();
+                let all = is_complete && !failed && again.is_empty() && !(end.deletes && undeleted);
                 let complete = all && recording.names() == end.names;
                 recording.ended(keeper, end, complete);
             }
@@ -293,7 +295,7 @@ impl Incoming {
                 let how = match ended {
                     None => Pulled::Lost,
                     // Deletion that is held up here is held up again in a moment.
-                    Some(ended) if failed || !ended.is_complete => Pulled::Failed,
+                    Some(ended) if failed || undeleted || !ended.is_complete => Pulled::Failed,
                     Some(_) if lacks || named != Some(names) => Pulled::Declined,
                     Some(_) => Pulled::Complete,
                 };

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::daemon::keeping::recording::Recording;
-use crate::daemon::keeping::{Keeper, lock};
 use crate::daemon::shared::Shared;
 use crate::ids::{BatchNo, EntryNo};
+use crate::keeping::recording::Recording;
+use crate::keeping::{Keeper, lock};
 use crate::wire::begin::Recorded;
 use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;

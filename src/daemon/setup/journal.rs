@@ -1,9 +1,9 @@
 //! Takes up what an earlier daemon has kept of transfers.
 
 use crate::daemon::clock::{self, FleetClock};
-use crate::daemon::keeping::{Keeper, Opened};
 use crate::fs::root::Root;
 use crate::fs::state::dir::StateDir;
+use crate::keeping::{Keeper, Opened};
 use crate::log;
 use crate::name::HostName;
 use crate::stamp::Stamp;

@@ -81,7 +81,10 @@ pub struct Arrived {
 impl Arrived {
     /// What the disk is told of it.
     pub(super) fn ended(&self) -> Ended {
-        Ended { is_complete: !self.is_incomplete(), recorded: self.recorded }
+        // What nobody was to delete does not count.
+        let spared = self.recorded.is_some_and(|recorded| !recorded.deletes);
+        let arrived = Arrived { undeleted: self.undeleted && !spared, ..*self };
+        Ended { is_complete: !arrived.is_incomplete(), recorded: self.recorded }
     }
 
     /// Whether anything is not as it was sent.

@@ -112,6 +112,11 @@ impl StateDir {
         Ok(names)
     }
 
+    /// How many bytes the file `name` has; 0 if there is none.
+    pub fn size(&self, name: &[u8]) -> u64 {
+        fsat::stat_at(self.fd(), name).map_or(0, |stat| stat.size)
+    }
+
     fn all_names(&self) -> Result<Vec<Vec<u8>>, StateError> {
         sweep::names(self.fd()).map_err(|error| StateError::Io(self.path().to_owned(), error))
     }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::row::Row;
+use super::row::{ListIn, Row};
 use crate::engine::catch_up::{Hash, Lists, Record, RecordId, State};
 use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
@@ -22,9 +22,14 @@ pub(super) const FILE: &[u8] = b"records";
 /// How the names of lists begin.
 const PREFIX: &str = "list-";
 /// What the file of the rows may become.
-pub(super) const LIMITS: Limits = Limits { file: 1 << 30, record: 320 << 10 };
+pub(super) const LIMITS: Limits = Limits { file: 1 << 30, record: 96 << 10 };
 /// The most bytes of one list.
 const MAX_LIST: u64 = 512 << 20;
+/// The most bytes of all lists that have files. Beyond, those whose records were written longest ago are given
+/// up: the records stay.
+const MAX_LISTS: u64 = 1 << 30;
+/// How many lists that have files may grow at once: each takes up to a mebibyte of memory.
+const MOST_GROWING: usize = 16;
 /// The file of the rows is written anew when it is larger than this and more than half of it is of no use
 /// any more.
 const LEAST: u64 = 1 << 20;
@@ -41,6 +46,10 @@ pub(super) struct Shelf {
     kept: HashMap<u64, Kept>,
     /// How many bytes of the file are of use.
     live: u64,
+    /// How many bytes the lists have that are in files.
+    files: u64,
+    /// How many they may have.
+    most_files: u64,
     /// Writing it anew is not tried before it is so large.
     next: u64,
     marks: Marks,
@@ -74,7 +83,8 @@ enum ListPlace {
     #[default]
     None,
     Row(u64, u32),
-    File,
+    /// In a file of so many bytes.
+    File(u64),
 }
 
 impl Place {
@@ -87,18 +97,34 @@ impl Kept {
     fn size(&self) -> u64 {
         let list = match self.list {
             ListPlace::Row(_, len) => u64::from(len) + OVERHEAD,
-            ListPlace::None | ListPlace::File => 0,
+            ListPlace::None | ListPlace::File(_) => 0,
         };
         self.row.size() + list
     }
 
+    fn has_file(&self) -> bool {
+        matches!(self.list, ListPlace::File(_))
+    }
+
+    fn file_size(&self) -> u64 {
+        if let ListPlace::File(size) = self.list { size } else { 0 }
+    }
+
     /// Notes a row of a record, while the file is read.
-    pub(super) fn record(&mut self, at: u64, len: usize, in_file: bool) {
+    pub(super) fn record(&mut self, at: u64, len: usize, list: ListIn) {
         self.row = Place { at, len: len as u32 };
-        if in_file {
-            self.list = ListPlace::File;
-        } else if self.list == ListPlace::File {
-            self.list = ListPlace::None;
+        self.list = match (list, self.list) {
+            (ListIn::Row, row @ ListPlace::Row(..)) => row,
+            (ListIn::Row | ListIn::Nothing, _) => ListPlace::None,
+            (ListIn::File, _) => ListPlace::File(0),
+        };
+    }
+
+    fn list_in(&self) -> ListIn {
+        match self.list {
+            ListPlace::None => ListIn::Nothing,
+            ListPlace::Row(..) => ListIn::Row,
+            ListPlace::File(_) => ListIn::File,
         }
     }
 
@@ -117,30 +143,40 @@ impl Shelf {
         marks: Marks,
     ) -> Self {
         kept.retain(|_, kept| kept.row.len > 0);
-        let mut there = std::collections::HashSet::new();
         for name in dir.names().unwrap_or_default() {
             let Some(key) = key_of(&name) else { continue };
-            match kept.get(&key) {
-                Some(Kept { list: ListPlace::File, .. }) => drop(there.insert(key)),
-                _ => drop(dir.remove(&name)),
+            if !kept.get(&key).is_some_and(Kept::has_file) {
+                // It is only in the way.
+                let _ = dir.remove(&name);
             }
         }
-        for (key, kept) in &mut kept {
-            if kept.list == ListPlace::File && !there.contains(key) {
-                kept.list = ListPlace::None;
-            }
+        for (key, kept) in kept.iter_mut().filter(|(_, kept)| kept.has_file()) {
+            kept.list = match dir.size(name_of(*key).as_bytes()) {
+                0 => ListPlace::None,
+                size => ListPlace::File(size),
+            };
         }
         let live = kept.values().map(Kept::size).sum();
+        let files = kept.values().map(Kept::file_size).sum();
         let (growing, open) = (HashMap::new(), VecDeque::new());
-        Shelf { dir, file, kept, live, next: LEAST, marks, growing, open }
+        let (next, most_files) = (LEAST, MAX_LISTS);
+        let mut shelf =
+            Shelf { dir, file, kept, live, files, most_files, next, marks, growing, open };
+        shelf.bound_lists();
+        shelf
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_most_files(&mut self, most: u64) {
+        self.most_files = most;
     }
 
     /// Writes what is known of a record.
     pub(super) fn put(&mut self, record: &Record, state: State, has_ended: bool) {
         let key = record.id.key();
         let before = self.kept.get(&key).copied().unwrap_or_default();
-        let in_file = before.list == ListPlace::File;
-        let row = Row::Record { record: record.clone(), state, has_ended, in_file };
+        let list = before.list_in();
+        let row = Row::Record { record: record.clone(), state, has_ended, list };
         if let Some(row) = self.append(&row) {
             let now = Kept { row, ..before };
             self.live = self.live - before.size() + now.size();
@@ -155,8 +191,9 @@ impl Shelf {
         self.forget_list(key);
         let Some(kept) = self.kept.remove(&key) else { return };
         self.live -= kept.size();
+        self.files -= kept.file_size();
         self.append(&Row::Dropped(id.clone()));
-        if kept.list == ListPlace::File {
+        if kept.has_file() {
             self.unlink(key);
         }
         self.tidy();
@@ -196,16 +233,44 @@ impl Shelf {
             warn(&error);
             return false;
         }
-        match list.short() {
-            Some(short) => {
-                let row = Row::List(key, short.to_vec());
-                if let Some(place) = self.append(&row) {
-                    self.set_list(key, ListPlace::Row(place.at, place.len));
-                    self.tidy();
+        if let Some(short) = list.short() {
+            let row = Row::List(key, short.to_vec());
+            if let Some(place) = self.append(&row) {
+                if self.kept.get(&key).is_some_and(Kept::has_file) {
+                    self.unlink(key);
                 }
-                false
+                self.set_list(key, ListPlace::Row(place.at, place.len));
+                self.tidy();
             }
-            None => self.set_list(key, ListPlace::File),
+            return false;
+        }
+        if self.too_many_grow() {
+            return self.lose(key);
+        }
+        let size = self.dir.size(name_of(key).as_bytes());
+        let moved = self.set_list(key, ListPlace::File(size));
+        self.bound_lists();
+        moved
+    }
+
+    fn too_many_grow(&self) -> bool {
+        let long = self.growing.values().filter(|list| list.short().is_none());
+        long.count() > MOST_GROWING
+    }
+
+    /// A list is given up. Whether the record has to be put again.
+    fn lose(&mut self, key: u64) -> bool {
+        self.forget_list(key);
+        self.unlink(key);
+        self.set_list(key, ListPlace::None)
+    }
+
+    /// Gives up lists while they are too large. What a row says of them is found out at the next start.
+    fn bound_lists(&mut self) {
+        while self.files > self.most_files {
+            let in_files = self.kept.iter().filter(|(_, kept)| kept.has_file());
+            let Some((&key, _)) = in_files.min_by_key(|(_, kept)| kept.row.at) else { return };
+            self.lose(key);
         }
     }
 
@@ -215,8 +280,11 @@ impl Shelf {
         match self.growing.remove(&key).map(|list| list.finish(false)) {
             Some(Err(error)) => {
                 warn(&error);
-                self.unlink(key);
-                self.set_list(key, ListPlace::None)
+                self.lose(key)
+            }
+            Some(Ok(None)) => {
+                let size = self.dir.size(name_of(key).as_bytes());
+                self.set_list(key, ListPlace::File(size))
             }
             _ => false,
         }
@@ -250,7 +318,7 @@ impl Shelf {
                     Err(error) => Err(error),
                 }
             }
-            ListPlace::File => List::open(&self.dir, name_of(key).as_bytes()),
+            ListPlace::File(_) => List::open(&self.dir, name_of(key).as_bytes()),
         };
         list.inspect_err(warn).ok().flatten()
     }
@@ -260,7 +328,9 @@ impl Shelf {
         let Some(kept) = self.kept.get_mut(&key) else { return false };
         let before = std::mem::replace(kept, Kept { list, ..*kept });
         self.live = self.live - before.size() + kept.size();
-        (before.list == ListPlace::File) != (list == ListPlace::File)
+        self.files = self.files - before.file_size() + kept.file_size();
+        // That there is a row with it, this row says itself.
+        before.list_in() != kept.list_in() && kept.list_in() != ListIn::Row
     }
 
     fn forget_list(&mut self, key: u64) {

@@ -15,22 +15,44 @@ const HEIGHT: u8 = 5;
 
 const ENDED: u8 = 16;
 const IN_FILE: u8 = 32;
-/// By their numbers.
+const IN_ROW: u8 = 64;
 const STATES: [State; 6] = [
     State::Elsewhere,
-    State::Strange,
     State::Lacking,
     State::Partial,
     State::Noted,
     State::Complete,
+    State::Strange,
 ];
+
+/// Its place in [`STATES`].
+fn number(state: State) -> u8 {
+    match state {
+        State::Elsewhere => 0,
+        State::Lacking => 1,
+        State::Partial => 2,
+        State::Noted => 3,
+        State::Complete => 4,
+        State::Strange => 5,
+    }
+}
+
+/// Where the list of a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ListIn {
+    /// There is none yet, or it was given up. If a row with one follows, that is it.
+    Nothing,
+    /// In the last row before this one that has one, unless one follows.
+    Row,
+    /// In a file of its own.
+    File,
+}
 
 /// A row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Row {
-    /// A record: how far this host is with it, whether its transfer has ended, whether its list is in a file of
-    /// its own.
-    Record { record: Record, state: State, has_ended: bool, in_file: bool },
+    /// A record: how far this host is with it, whether its transfer has ended, where its list is.
+    Record { record: Record, state: State, has_ended: bool, list: ListIn },
     /// The list of a record, in short; and what the number of the record is.
     List(u64, Vec<u8>),
     /// A record is no longer kept.
@@ -48,14 +70,20 @@ impl Row {
         Some(match kind {
             RECORD => {
                 let (&flags, record) = payload.split_first()?;
-                if flags & !(15 | ENDED | IN_FILE) != 0 {
+                let list = match flags & (IN_ROW | IN_FILE) {
+                    0 => ListIn::Nothing,
+                    IN_ROW => ListIn::Row,
+                    IN_FILE => ListIn::File,
+                    _ => return None,
+                };
+                if flags & !(15 | ENDED | IN_FILE | IN_ROW) != 0 {
                     return None;
                 }
                 Row::Record {
                     record: Record::parse(record).ok()?,
                     state: *STATES.get(usize::from(flags & 15))?,
                     has_ended: flags & ENDED != 0,
-                    in_file: flags & IN_FILE != 0,
+                    list,
                 }
             }
             LIST => {
@@ -76,8 +104,8 @@ impl Row {
     /// Writes it: its kind and its payload.
     pub(super) fn emit(&self) -> (u8, Vec<u8>) {
         match self {
-            Row::Record { record, state, has_ended, in_file } => {
-                (RECORD, record_row(record, *state, *has_ended, *in_file))
+            Row::Record { record, state, has_ended, list } => {
+                (RECORD, record_row(record, *state, *has_ended, *list))
             }
             Row::List(key, list) => (LIST, [&key.to_be_bytes()[..], list].concat()),
             Row::Dropped(id) => {
@@ -90,10 +118,13 @@ impl Row {
     }
 }
 
-fn record_row(record: &Record, state: State, has_ended: bool, in_file: bool) -> Vec<u8> {
-    let number = state as u8;
-    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    let mut row = vec![number | flag(has_ended, ENDED) | flag(in_file, IN_FILE)];
+fn record_row(record: &Record, state: State, has_ended: bool, list: ListIn) -> Vec<u8> {
+    let list = match list {
+        ListIn::Nothing => 0,
+        ListIn::Row => IN_ROW,
+        ListIn::File => IN_FILE,
+    };
+    let mut row = vec![number(state) | if has_ended { ENDED } else { 0 } | list];
     row.extend(record.emit());
     row
 }
@@ -104,7 +135,7 @@ pub(super) mod tests {
     use crate::engine::catch_up::{Audience, Deed, Names};
     use crate::name::RelPath;
 
-    pub(in crate::daemon::keeping) fn record(stamp: u64, host: &str, path: &str) -> Record {
+    pub(in crate::keeping) fn record(stamp: u64, host: &str, path: &str) -> Record {
         let host = Arc::new(HostName::parse(host.as_bytes()).unwrap());
         Record {
             id: RecordId { stamp: Stamp::at(stamp), host },
@@ -127,9 +158,10 @@ pub(super) mod tests {
             Row::Height(Stamp::at(1 << 40)),
         ];
         for (at, state) in STATES.into_iter().enumerate() {
-            assert_eq!(state as usize, at);
-            let (has_ended, in_file, record) = (at % 2 == 0, at > 2, record.clone());
-            rows.push(Row::Record { record, state, has_ended, in_file });
+            assert_eq!(usize::from(number(state)), at);
+            let list = [ListIn::Nothing, ListIn::Row, ListIn::File][at % 3];
+            let (has_ended, record) = (at % 2 == 0, record.clone());
+            rows.push(Row::Record { record, state, has_ended, list });
         }
         for row in rows {
             let (kind, payload) = row.emit();
@@ -149,10 +181,10 @@ pub(super) mod tests {
             record: record(7, "web-1", ""),
             state: State::Complete,
             has_ended: true,
-            in_file: false,
+            list: ListIn::Nothing,
         }
         .emit();
-        for flags in [5, 15, 64, 128] {
+        for flags in [6, 15, 96, 128] {
             payload[0] = flags;
             assert_eq!(Row::parse(kind, &payload), None, "{flags}");
         }

@@ -15,13 +15,11 @@ use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
 use crate::wire::manifest::Manifest;
-
-/// The most bytes of a record, as it is written. What would be longer is not kept.
-const MAX_RECORD: usize = 300 << 10;
+use crate::wire::records::MAX_RECORD;
 
 /// What this daemon keeps of transfers.
 #[derive(Debug)]
-pub(in crate::daemon) struct Keeper {
+pub struct Keeper {
     journal: Journal,
     shelf: Shelf,
     /// When it began to keep something: what was before that it does not know.
@@ -30,12 +28,13 @@ pub(in crate::daemon) struct Keeper {
 
 /// What was there when the keeper began.
 #[derive(Debug)]
-pub(in crate::daemon) struct Opened {
-    pub(in crate::daemon) keeper: Keeper,
+pub struct Opened {
+    /// What is kept.
+    pub keeper: Keeper,
     /// The highest stamp that is known.
-    pub(in crate::daemon) height: Stamp,
+    pub height: Stamp,
     /// What the log is told.
-    pub(in crate::daemon) remarks: Vec<String>,
+    pub remarks: Vec<String>,
 }
 
 /// What is read from the rows.
@@ -55,7 +54,7 @@ impl Keeper {
     ///
     /// # Errors
     /// The file of the journal cannot be opened.
-    pub(in crate::daemon) fn open(
+    pub fn open(
         dir: StateDir,
         me: &HostName,
         wall: u64,
@@ -83,33 +82,35 @@ impl Keeper {
         Ok(Opened { keeper, height, remarks })
     }
 
+    #[cfg(test)]
+    pub(super) fn set_most_files(&mut self, most: u64) {
+        self.shelf.set_most_files(most);
+    }
+
     /// When it began to keep something.
-    pub(in crate::daemon) fn birth(&self) -> Stamp {
+    pub fn birth(&self) -> Stamp {
         self.birth
     }
 
     /// What is kept.
-    pub(in crate::daemon) fn journal(&self) -> &Journal {
+    pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
     /// What other hosts are told.
-    pub(in crate::daemon) fn summary(&self) -> Summary {
+    pub fn summary(&self) -> Summary {
         self.journal.summary()
     }
 
     /// Does something with the records and their lists, and keeps what has changed.
-    pub(in crate::daemon) fn with<T>(
-        &mut self,
-        act: impl FnOnce(&mut Journal, &mut dyn Lists) -> T,
-    ) -> T {
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut Journal, &mut dyn Lists) -> T) -> T {
         let done = act(&mut self.journal, &mut self.shelf);
         self.write();
         done
     }
 
     /// A transfer has begun, and something may be written for it. False if it is not kept.
-    pub(in crate::daemon) fn began(&mut self, record: &Record) -> bool {
+    pub fn began(&mut self, record: &Record) -> bool {
         if record.emit().len() > MAX_RECORD || self.journal.get(&record.id).is_some() {
             return false;
         }
@@ -123,21 +124,21 @@ impl Keeper {
     }
 
     /// A transfer has named this: what there is of it here, or may be in a moment.
-    pub(in crate::daemon) fn named(&mut self, id: &RecordId, manifest: &Manifest) {
+    pub fn named(&mut self, id: &RecordId, manifest: &Manifest) {
         if self.shelf.add(id, manifest) {
             self.put(id);
         }
     }
 
     /// A transfer that has begun has ended; `complete` says whether all of it is here.
-    pub(in crate::daemon) fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool) {
+    pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool) {
         self.shelf.end_list(id);
         self.journal.ended(id, end, complete, &mut self.shelf);
         self.write();
     }
 
     /// A transfer that has begun was given up. If `wrote` says so, something of it may be here.
-    pub(in crate::daemon) fn given_up(&mut self, id: &RecordId, wrote: bool) {
+    pub fn given_up(&mut self, id: &RecordId, wrote: bool) {
         if self.shelf.end_list(id) {
             self.put(id);
         }
@@ -149,37 +150,37 @@ impl Keeper {
     }
 
     /// A transfer of which nothing is kept has written below a path.
-    pub(in crate::daemon) fn unrecorded(&mut self, path: &RelPath) {
+    pub fn unrecorded(&mut self, path: &RelPath) {
         self.journal.unrecorded(path);
         self.write();
     }
 
     /// A pull of a record begins: what comes is its list from now on.
-    pub(in crate::daemon) fn pulls(&mut self, id: &RecordId) {
+    pub fn pulls(&mut self, id: &RecordId) {
         self.journal.pulls(id);
         self.write();
         self.shelf.begin_list(id);
     }
 
     /// A pull of a record has ended, or was given up: nothing more is added to its list.
-    pub(in crate::daemon) fn pulled(&mut self, id: &RecordId) {
+    pub fn pulled(&mut self, id: &RecordId) {
         if self.shelf.end_list(id) {
             self.put(id);
         }
     }
 
     /// Whether nothing is to be written or deleted at a path for this record, because of a later one.
-    pub(in crate::daemon) fn guards(&mut self, id: &RecordId, path: &RelPath) -> bool {
+    pub fn guards(&mut self, id: &RecordId, path: &RelPath) -> bool {
         self.journal.guards(id, path, &mut self.shelf)
     }
 
     /// Whether a later record says what is to be at a path.
-    pub(in crate::daemon) fn is_superseded(&mut self, id: &RecordId, path: &RelPath) -> bool {
+    pub fn is_superseded(&mut self, id: &RecordId, path: &RelPath) -> bool {
         self.journal.is_superseded(id, path, &mut self.shelf)
     }
 
     /// The list of what a record named; None if there is none, or it is still written.
-    pub(in crate::daemon) fn list(&mut self, id: &RecordId) -> Option<Arc<List>> {
+    pub fn list(&mut self, id: &RecordId) -> Option<Arc<List>> {
         self.shelf.list(id)
     }
 
@@ -207,10 +208,10 @@ impl Reading {
         let is_ahead = |stamp: Stamp| stamp.ahead_of(self.wall).is_ahead_too_far();
         match Row::parse(kind, payload) {
             Some(Row::Record { record, .. }) if is_ahead(record.id.stamp) => self.ahead += 1,
-            Some(Row::Record { mut record, state, has_ended, in_file }) => {
+            Some(Row::Record { mut record, state, has_ended, list }) => {
                 record.id.host = self.shared(record.id.host);
                 let kept = self.kept.entry(record.id.key()).or_default();
-                kept.record(at, payload.len(), in_file);
+                kept.record(at, payload.len(), list);
                 self.journal.restore(record, state, has_ended);
             }
             Some(Row::List(key, _)) => self.kept.entry(key).or_default().list(at, payload.len()),

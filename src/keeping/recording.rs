@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::keeper::Keeper;
-use crate::engine::catch_up::{Deed, Hash, Names, Record, RecordId};
+use crate::engine::catch_up::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::ids::EntryNo;
 use crate::name::HostName;
 use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
 use crate::wire::manifest::{Manifest, Setup};
 use crate::wire::mode::Mode;
+use crate::wire::records::MAX_RECORD;
 
 /// A transfer of which a record is kept if it comes to its end.
 #[derive(Debug)]
-pub(in crate::daemon) struct Recording {
+pub struct Recording {
     record: Record,
     names: Names,
     phase: Phase,
@@ -31,14 +32,14 @@ enum Phase {
 
 /// Whether a transfer with this mode and this stamp is one that hosts keep a record of. Where only names
 /// are sent, there is nothing that could be made up for.
-pub(in crate::daemon) fn leaves_record(mode: Mode, stamp: Stamp) -> bool {
+pub fn leaves_record(mode: Mode, stamp: Stamp) -> bool {
     let only_names = mode.names_only() && !mode.path_is_gone();
     stamp != Stamp::ZERO && !mode.changes_nothing() && !only_names
 }
 
 impl Recording {
     /// Of the transfer of `host` with this setup.
-    pub(in crate::daemon) fn new(stamp: Stamp, host: HostName, mode: Mode, setup: &Setup) -> Self {
+    pub fn new(stamp: Stamp, host: HostName, mode: Mode, setup: &Setup) -> Self {
         let deed = Deed {
             recursive: setup.recursive,
             deletes: false,
@@ -58,11 +59,15 @@ impl Recording {
             phase: Phase::Waiting,
         };
         recording.add_patterns(setup);
+        if recording.record.emit().len() > MAX_RECORD {
+            recording.phase = Phase::Refused;
+            recording.record.audience = Audience::All;
+        }
         recording
     }
 
     /// The patterns in a setup, or the next part of them.
-    pub(in crate::daemon) fn add_patterns(&mut self, setup: &Setup) {
+    pub fn add_patterns(&mut self, setup: &Setup) {
         if setup.patterns.is_empty() {
             return;
         }
@@ -71,17 +76,17 @@ impl Recording {
     }
 
     /// Which one it is.
-    pub(in crate::daemon) fn id(&self) -> &RecordId {
+    pub fn id(&self) -> &RecordId {
         &self.record.id
     }
 
     /// What it has named so far.
-    pub(in crate::daemon) fn names(&self) -> Names {
+    pub fn names(&self) -> Names {
         self.names
     }
 
     /// Something may be written for it from now on.
-    pub(in crate::daemon) fn begin(&mut self, keeper: Option<&mut Keeper>) {
+    pub fn begin(&mut self, keeper: Option<&mut Keeper>) {
         if self.phase == Phase::Waiting {
             self.phase = match keeper.is_some_and(|keeper| keeper.began(&self.record)) {
                 true => Phase::Begun,
@@ -91,7 +96,7 @@ impl Recording {
     }
 
     /// A batch of it, but for these entries, ascending, is or will be in place.
-    pub(in crate::daemon) fn batch(
+    pub fn batch(
         &mut self,
         mut keeper: Option<&mut Keeper>,
         manifest: &Manifest,
@@ -106,7 +111,7 @@ impl Recording {
     }
 
     /// It has come to its end.
-    pub(in crate::daemon) fn ended(mut self, keeper: &mut Keeper, end: Recorded, complete: bool) {
+    pub fn ended(mut self, keeper: &mut Keeper, end: Recorded, complete: bool) {
         self.begin(Some(&mut *keeper));
         if self.phase == Phase::Begun {
             keeper.ended(&self.record.id, end, complete);
@@ -114,14 +119,14 @@ impl Recording {
     }
 
     /// It has not come to its end. If `wrote` says so, something of it may be in place somewhere.
-    pub(in crate::daemon) fn given_up(self, keeper: &mut Keeper, wrote: bool) {
+    pub fn given_up(self, keeper: &mut Keeper, wrote: bool) {
         if self.phase == Phase::Begun {
             keeper.given_up(&self.record.id, wrote);
         }
     }
 
     /// It has come to its end, and leaves nothing, but has written below its path.
-    pub(in crate::daemon) fn unrecorded(self, keeper: &mut Keeper) {
+    pub fn unrecorded(self, keeper: &mut Keeper) {
         let path = self.record.path.clone();
         self.given_up(keeper, false);
         keeper.unrecorded(&path);
