@@ -86,7 +86,8 @@ fn a_file_that_is_sent_again_and_again_is_remembered_once() {
     console.send("send -r");
     console.send("send f");
     for (at, who) in [(0, "sent"), (1, "from h0")] {
-        let want = [format!("{who} -r .: 2 entries, complete"), format!("{who} f: 1 entry, complete")];
+        let want =
+            [format!("{who} -r .: 2 entries, complete"), format!("{who} f: 1 entry, complete")];
         remembers(&fleet, at, &[&want[0], &want[1]]);
     }
 }
@@ -104,7 +105,9 @@ fn a_deletion_is_remembered_if_it_was_not_held_up() {
     let plain = |who: &str| format!("{who} -r d: 3 entries, complete");
     // It is one that sends; what only the target has is still there.
     remembers(&fleet, 0, &[&plain(sent)]);
-    eventually("incomplete", || history(&fleet, 1).last().is_some_and(|line| line.contains("incomplete")));
+    eventually("incomplete", || {
+        history(&fleet, 1).last().is_some_and(|line| line.contains("incomplete"))
+    });
     fleet.msync(0, &["send", "-r", "--delete", "d"]).ok();
     let deletes = |who: &str| format!("{who} -r --delete d: 3 entries, complete");
     remembers(&fleet, 0, &[&deletes(sent)]);
