@@ -56,6 +56,7 @@ impl HistoryRow {
         match self.state {
             _ if !self.ended => ("not finished", "unfinished"),
             State::Elsewhere => ("not for this host", "elsewhere"),
+            State::Strange => ("older than the records of this host", "strange"),
             State::Lacking => ("missing here", "missing"),
             State::Partial => ("incomplete here", "partial"),
             State::Noted => ("incomplete here, and nobody has the rest", "noted"),

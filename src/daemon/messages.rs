@@ -10,6 +10,7 @@ use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
 use crate::console::reply::{HostReport, Progress, Said, Total};
+use crate::engine::catch_up::{Pulled, RecordId};
 use crate::engine::disk_job::DiskAnswer;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
@@ -19,6 +20,10 @@ use crate::ids::{BatchNo, TransferNo};
 use crate::name::{HostName, NodeId, RelPath};
 use crate::wire::feedback::Feedback;
 use crate::wire::hello::Hello;
+use crate::wire::records::Records;
+
+/// The client of a transfer that no client asked for.
+pub(super) const NO_CLIENT: u32 = 0;
 
 /// A message to the control thread.
 #[derive(Debug)]
@@ -39,6 +44,14 @@ pub(super) enum ToControl {
     Over { client: u32, number: TransferNo, hosts: Vec<HostReport>, total: Total },
     /// A client's transfer was abandoned because the host with this address holds the path.
     Held { client: u32, number: TransferNo, who: String },
+    /// What members say of their records.
+    Records(NodeId, Records),
+    /// What makes up for a record has begun to come from this member.
+    PullBegun(RecordId, NodeId),
+    /// It is over.
+    Pulled(RecordId, Pulled),
+    /// The records that are kept have changed.
+    Recorded,
     /// This member timed out in a transfer.
     Drop(NodeId),
     /// This thread ended unexpectedly.
@@ -59,6 +72,8 @@ pub(super) enum ToSender {
     Abort(TransferNo),
     /// A member has left.
     Gone(NodeId),
+    /// This daemon has another address, and another node id.
+    Anew,
     /// The daemon is stopping: abort all transfers.
     Stop,
 }
@@ -70,6 +85,8 @@ pub(super) enum ToReceiver {
     Answer(DiskAnswer<StagedFile>),
     /// A member has left.
     Gone(NodeId),
+    /// This daemon has another address, and another node id.
+    Anew,
     /// All transfers of this member before this one are closed.
     Oldest(NodeId, TransferNo),
     /// The daemon is stopping.

@@ -8,6 +8,7 @@ use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostReport, HostStatus, Total};
+use crate::engine::catch_up::Record;
 use crate::fs::before::Guard;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::regroup::Regroup;
@@ -81,6 +82,20 @@ impl Order {
                 Order { mode: deletion, halves, ..order }
             }
         }
+    }
+
+    /// What a record is about, once more.
+    pub(super) fn replay(record: &Record) -> Self {
+        let mode = match record.deed.gone {
+            true => Mode::Remove { dry_run: false },
+            false => {
+                Mode::Send { delete: record.deed.deletes, ignore_times: false, dry_run: false }
+            }
+        };
+        let scope = if record.deed.recursive { Scope::Tree } else { Scope::Path };
+        let force = record.deed.forced;
+        let command = Transfer { scope, force, ..Transfer::new(mode, record.path.clone()) };
+        Order::new(command, &Arc::default(), Caller::nobody())
     }
 
     /// Whether deleting is all that the command does.

@@ -22,6 +22,8 @@ pub struct SourceBatch {
     pub manifest: Arc<Manifest>,
     /// For each entry that is a regular file: what must be unchanged when it is read.
     pub identities: Arc<Vec<Option<Identity>>>,
+    /// The entries that cannot be given from here, ascending.
+    pub declined: Vec<EntryNo>,
 }
 
 impl SourceBatch {
@@ -43,7 +45,8 @@ impl SourceBatch {
             |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
         manifest.ages.retain(|(at, _)| is_file(*at));
-        (files, SourceBatch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
+        let (manifest, identities) = (Arc::new(manifest), Arc::new(identities));
+        (files, SourceBatch { manifest, identities, declined: self.declined.clone() })
     }
 }
 
@@ -118,6 +121,7 @@ impl Batcher {
         Some(SourceBatch {
             manifest: Arc::new(std::mem::take(&mut self.entries)),
             identities: Arc::new(std::mem::take(&mut self.identities)),
+            declined: Vec::new(),
         })
     }
 }

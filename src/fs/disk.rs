@@ -16,6 +16,7 @@ use super::allowance::Allowance;
 use super::attributes::{self, Examined};
 use super::claim;
 use super::digest::Digester;
+use super::guard::Guard;
 use super::identity::{Identity, ObjectId};
 use super::opened::{OpenDir, Opened};
 use super::rights::Rights;
@@ -94,6 +95,8 @@ pub struct Disk {
     pub(super) digester: Digester,
     pub(super) closing: Closing,
     pub(super) transfers: BTreeMap<TransferKey, DiskTransfer>,
+    /// What transfers leave alone.
+    pub(super) guards: BTreeMap<TransferKey, Arc<dyn Guard>>,
     /// The transfers that have begun in another base directory, and are not closed yet.
     pub(super) left_behind: BTreeSet<TransferKey>,
     allowance: Allowance,
@@ -184,6 +187,7 @@ impl Disk {
             digester,
             closing,
             transfers,
+            guards: BTreeMap::new(),
             left_behind,
             allowance,
         })
@@ -192,6 +196,11 @@ impl Disk {
     /// Where to announce that a transfer will be closed, before its [`DiskJob::Close`].
     pub fn closing(&self) -> Closing {
         self.closing.clone()
+    }
+
+    /// A transfer leaves alone what this says, until it is closed.
+    pub fn guard(&mut self, key: TransferKey, guard: Arc<dyn Guard>) {
+        self.guards.insert(key, guard);
     }
 
     /// Runs one job.
@@ -216,6 +225,7 @@ impl Disk {
             DiskJob::Page { key, skip, room } => Some(self.page(key, skip, room)),
             DiskJob::Close { key, .. } => {
                 self.closing.remove(key);
+                self.guards.remove(&key);
                 self.forget(key);
                 Some(DiskAnswer::Closed { key })
             }

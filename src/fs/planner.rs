@@ -9,6 +9,7 @@ use super::digest::Digester;
 use super::disk::Ahead;
 use super::errors::reason;
 use super::grain::Grain;
+use super::guard::{self, Guard};
 use super::identity::{Identity, ObjectId};
 use super::opened::Opened;
 use super::paths::split;
@@ -41,6 +42,8 @@ pub(super) struct Planner<'a> {
     pub(super) ahead: &'a mut Option<Ahead>,
     /// Whether the result is no longer wanted.
     pub(super) cancelled: &'a dyn Fn() -> bool,
+    /// What the transfer leaves alone.
+    pub(super) guard: Option<&'a dyn Guard>,
     /// As in [`PlannedBatch`].
     pub(super) examined: BTreeMap<EntryNo, Examined>,
     /// What entries lack that need nothing.
@@ -82,6 +85,9 @@ impl Planner<'_> {
         if self.opened.is_below_failed(path) {
             return Need::Silent;
         }
+        if self.is_guarded(entry) {
+            return Need::Skip;
+        }
         let need = match entry.kind {
             Kind::Open => self.open(entry),
             Kind::Close { .. } => self.close(entry, at),
@@ -115,6 +121,21 @@ impl Planner<'_> {
             need if self.mode.is_check() => need,
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
+        }
+    }
+
+    /// Whether an entry is left as it is here. A directory that is there is opened and closed nevertheless, for
+    /// what is in it.
+    fn is_guarded(&mut self, entry: &Entry) -> bool {
+        let Some(guard) = self.guard else { return false };
+        if !entry.is_object() {
+            return false;
+        }
+        let found = self.look(&entry.path).ok().flatten();
+        match found {
+            Some(stat) if stat.kind == FileType::Directory && entry.kind == Kind::Open => false,
+            Some(stat) => guard.keeps(&entry.path) || guard::is_edited(guard, &stat),
+            None => guard.keeps(&entry.path),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod mode;
 pub mod names;
 pub mod outcome;
 pub mod poll;
+pub mod records;
 pub mod setup;
 
 use std::fmt;

@@ -49,6 +49,15 @@ impl Names {
     pub fn only(&self) -> Option<Hash> {
         (self.count == 1).then_some(Hash(self.sum))
     }
+
+    /// Whether a path is among them, if that can be told.
+    pub fn tell(&self, path: Hash) -> Option<bool> {
+        match self.count {
+            0 => Some(false),
+            1 => Some(self.only() == Some(path)),
+            _ => None,
+        }
+    }
 }
 
 /// The entries of a manifest that are objects.

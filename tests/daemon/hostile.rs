@@ -118,6 +118,7 @@ fn flood_packet(enemy: &mut Enemy, random: &mut Random, known: &[NodeId]) -> Vec
                 version: "2".to_owned(),
                 height: makuosan::stamp::Stamp::ZERO,
                 wall: 0,
+                records: None,
             };
             if random.below(2) == 0 {
                 hello.echo = Some([random.next() as u8; 16]);

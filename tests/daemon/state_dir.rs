@@ -95,6 +95,32 @@ fn hosts_that_are_not_written_to_and_those_that_shall_not_keep_nothing() {
 }
 
 #[test]
+fn a_host_with_files_and_no_records_takes_what_was_sent_only_if_told_so() {
+    let mut fleet = Fleet::idle("state-always", 5);
+    let state = fleet.dir().join("state");
+    for at in 0..2 {
+        fleet.start(at, &[]);
+    }
+    fleet.wait_for_members();
+    tree::write(fleet.path(0, "d/f"), "new");
+    fleet.msync(0, &["send", "-r"]).ok();
+    let options: [&[&str]; 3] = [
+        &[],
+        &["--catch-up", "always"],
+        &["--catch-up", "always", "-r", "--state", state.to_str().unwrap()],
+    ];
+    for (at, options) in (2..5).zip(options) {
+        tree::write(fleet.path(at, "own"), "x");
+        fleet.start(at, options);
+    }
+    fleet.wait_for_members();
+    eventually("what was sent", || fleet.path(3, "d/f").exists());
+    assert!(fleet.path(3, "own").exists());
+    // As late as that, the others have not got it.
+    assert!(!fleet.path(2, "d").exists() && !fleet.path(4, "d").exists());
+}
+
+#[test]
 fn a_check_says_where_it_goes() {
     let fleet = Fleet::idle("state-check", 1);
     let state = fleet.dir().join("state");

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::catching_up::CatchingUp;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::hang_up;
@@ -20,7 +21,7 @@ use crate::console::reply::Total;
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
 use crate::daemon::clock;
-use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
+use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
 use crate::daemon::order::{Order, Results};
 use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::{Shared, lock};
@@ -46,6 +47,7 @@ pub(crate) struct Control {
     membership: Membership,
     settings: Settings,
     clients: Vec<Client>,
+    catching_up: CatchingUp,
     door: Door,
     next_client: u32,
     next_number: TransferNo,
@@ -65,7 +67,9 @@ impl Control {
         seed: u64,
         now: Time,
     ) -> Self {
+        let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
         Control {
+            catching_up,
             shared,
             inputs,
             membership,
@@ -85,7 +89,7 @@ impl Control {
     pub(crate) fn run(mut self) -> ExitCode {
         loop {
             let now = clock::now();
-            self.membership.drive(now, self.oldest_open());
+            self.drive(now);
             self.commands(now);
             self.tidy(now);
             let timeout = self.next(now).map(|at| at.since(now));
@@ -118,6 +122,17 @@ impl Control {
             }
             self.timers(now);
         }
+    }
+
+    /// Does what is due for members and their records.
+    fn drive(&mut self, now: Time) {
+        let oldest = self.oldest_open();
+        self.membership.members.set_summary(self.catching_up.summary());
+        self.membership.drive(now, oldest);
+        let (membership, settings) = (&mut self.membership, &self.settings);
+        self.catching_up.gone(now, membership.take_left());
+        self.next_number =
+            self.catching_up.drive(now, membership, settings, oldest, self.next_number);
     }
 
     fn wait(&self, timeout: Option<Span>) -> std::io::Result<Ready> {
@@ -171,7 +186,8 @@ impl Control {
         let door = self.door.opens(&self.clients);
         // Commands that arrived while the client had too much output to read.
         let obey = self.clients.iter().any(|client| client.session.can_obey()).then_some(now);
-        let timers = [members, tick, retry, late, door, obey];
+        let records = self.catching_up.next(now);
+        let timers = [members, records, tick, retry, late, door, obey];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -190,7 +206,10 @@ impl Control {
                 }
                 Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),
                 Signal::Usr2 => log::notice(format_args!("log level {}", log::less())),
-                Signal::Hup => hang_up::hang_up(&self.shared, &self.settings),
+                Signal::Hup => {
+                    hang_up::hang_up(&self.shared, &self.settings);
+                    self.catching_up.hurry(clock::now());
+                }
             }
         }
         true
@@ -202,9 +221,21 @@ impl Control {
             match message {
                 ToControl::Hello { from, addr, counter, hello } => {
                     self.membership.hello(now, from, addr, counter, &hello);
+                    if let Some(member) = self.membership.members.get(from) {
+                        self.catching_up.hello(now, member, hello.records);
+                    }
                 }
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
+                }
+                ToControl::Records(from, records) => self.catching_up.packet(now, from, records),
+                ToControl::PullBegun(id, from) => self.catching_up.begun(&id, from),
+                ToControl::Pulled(id, how) => self.catching_up.pulled(now, &id, how),
+                // It is looked at in a moment.
+                ToControl::Recorded => {}
+                ToControl::Over { client: NO_CLIENT, number, .. }
+                | ToControl::Held { client: NO_CLIENT, number, .. } => {
+                    self.catching_up.over(number);
                 }
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
@@ -267,7 +298,7 @@ impl Control {
             Err(error) => return cannot_accept(&error),
         };
         let id = self.next_client;
-        self.next_client = self.next_client.wrapping_add(1);
+        self.next_client = self.next_client.wrapping_add(1).max(NO_CLIENT + 1);
         let session = match places::make_room(&mut self.clients, id, now) {
             Room::Free => self.door.session(OFFER, tcp),
             Room::Left(transfer) => {

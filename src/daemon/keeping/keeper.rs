@@ -6,9 +6,7 @@ use std::sync::Arc;
 use super::row::Row;
 use super::shelf::{FILE, Kept, LIMITS, Marks, Shelf};
 use crate::count::counted;
-use crate::engine::catch_up::{
-    Change, Journal, Learned, MAX_RECORDS, Record, RecordId, State, Summary,
-};
+use crate::engine::catch_up::{Change, Journal, Lists, MAX_RECORDS, Record, RecordId, Summary};
 use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
 use crate::fs::state::list::List;
@@ -52,7 +50,8 @@ struct Reading {
 }
 
 impl Keeper {
-    /// Takes up what is in `dir`, for the host of this name; `wall` is its wall clock.
+    /// Takes up what is in `dir`, for the host of this name; `wall` is its wall clock,
+    /// `birth` from when on it knows all, if there is nothing yet.
     ///
     /// # Errors
     /// The file of the journal cannot be opened.
@@ -60,6 +59,7 @@ impl Keeper {
         dir: StateDir,
         me: &HostName,
         wall: u64,
+        birth: Stamp,
     ) -> Result<Opened, StateError> {
         let mut reading = Reading {
             journal: Journal::new(Arc::new(me.clone()), MAX_RECORDS),
@@ -70,9 +70,8 @@ impl Keeper {
             ahead: 0,
             unknown: 0,
         };
-        let birth = Stamp::at(wall).bits();
         let (file, found) =
-            RecordFile::open(&dir, FILE, me, birth, LIMITS, |at, kind, payload| {
+            RecordFile::open(&dir, FILE, me, birth.bits(), LIMITS, |at, kind, payload| {
                 reading.row(at, kind, payload);
             })?;
         let remarks = reading.remarks(&found);
@@ -97,6 +96,16 @@ impl Keeper {
     /// What other hosts are told.
     pub(in crate::daemon) fn summary(&self) -> Summary {
         self.journal.summary()
+    }
+
+    /// Does something with the records and their lists, and keeps what has changed.
+    pub(in crate::daemon) fn with<T>(
+        &mut self,
+        act: impl FnOnce(&mut Journal, &mut dyn Lists) -> T,
+    ) -> T {
+        let done = act(&mut self.journal, &mut self.shelf);
+        self.write();
+        done
     }
 
     /// A transfer has begun, and something may be written for it. False if it is not kept.
@@ -145,16 +154,6 @@ impl Keeper {
         self.write();
     }
 
-    /// Another host keeps this record; `takes` says whether what is older than this journal is wanted.
-    pub(in crate::daemon) fn learn(&mut self, record: Record, takes: bool) -> Learned {
-        if record.emit().len() > MAX_RECORD {
-            return Learned::Moot;
-        }
-        let learned = self.journal.learn(record, takes, &mut self.shelf);
-        self.write();
-        learned
-    }
-
     /// A pull of a record begins: what comes is its list from now on.
     pub(in crate::daemon) fn pulls(&mut self, id: &RecordId) {
         self.journal.pulls(id);
@@ -167,12 +166,6 @@ impl Keeper {
         if self.shelf.end_list(id) {
             self.put(id);
         }
-    }
-
-    /// This host is now so far with a record.
-    pub(in crate::daemon) fn advance(&mut self, id: &RecordId, state: State) {
-        self.journal.advance(id, state, &mut self.shelf);
-        self.write();
     }
 
     /// Whether nothing is to be written or deleted at a path for this record, because of a later one.

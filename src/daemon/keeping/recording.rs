@@ -70,6 +70,11 @@ impl Recording {
         self.record.patterns = Some(Hash::of(&[&before[..], &setup.patterns].concat()));
     }
 
+    /// Which one it is.
+    pub(in crate::daemon) fn id(&self) -> &RecordId {
+        &self.record.id
+    }
+
     /// What it has named so far.
     pub(in crate::daemon) fn names(&self) -> Names {
         self.names

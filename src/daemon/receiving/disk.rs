@@ -25,8 +25,11 @@ pub(crate) fn run(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Share
         let commit = waiting.iter().position(|job| matches!(job, DiskJob::Commit { .. }));
         let Some(job) = waiting.remove(commit.unwrap_or(0)) else { continue };
         let refused = disk.follow(&job, || shared.base.look());
-        let answer = refused.or_else(|| {
+        let answer = refused.or_else(|| ledger.refuses(&job)).or_else(|| {
             ledger.job(&job);
+            if let Some((key, guard)) = ledger.guard(&job) {
+                disk.guard(key, guard);
+            }
             disk.run(job)
         });
         if let Some(answer) = answer {

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex};
 use crate::daemon::clock;
 use crate::daemon::keeping::recording::{Recording, leaves_record};
 use crate::daemon::keeping::{Keeper, lock};
+use crate::daemon::messages::ToControl;
 use crate::daemon::shared::Shared;
-use crate::engine::catch_up::{Hash, RecordId};
+use crate::engine::catch_up::{Hash, Names, Pulled, RecordId};
 use crate::engine::disk_job::{DiskAnswer, DiskJob, Ended, TransferKey};
-use crate::ids::BatchNo;
-use crate::wire::manifest::{Manifest, Setup};
-use crate::wire::outcome::Outcome;
+use crate::errno;
+use crate::fs::guard::Guard;
+use crate::ids::{BatchNo, EntryNo};
+use crate::name::RelPath;
+use crate::wire::manifest::{Manifest, Setup, Stamp as FileTime};
+use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// The most entries of a transfer that may wait to be offered again.
 const MOST_AGAIN: usize = 4_096;
@@ -33,6 +37,12 @@ struct Incoming {
     again: HashSet<Hash>,
     failed: bool,
     wrote: bool,
+    /// Of what was asked for: what each entry needed, by batches that are not committed.
+    needs: HashMap<BatchNo, Vec<Need>>,
+    /// The other host could not give something that is lacking here.
+    lacks: bool,
+    /// What it has named.
+    names: Names,
 }
 
 enum What {
@@ -47,6 +57,32 @@ enum What {
 impl<'a> Ledger<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
         Ledger { shared, open: HashMap::new() }
+    }
+
+    /// Whether a job is for a transfer that nobody here has asked for.
+    pub(super) fn refuses<H>(&self, job: &DiskJob) -> Option<DiskAnswer<H>> {
+        let DiskJob::Plan { key, batch, manifest, stamp, mode, .. } = job else { return None };
+        let origin = manifest.setup.as_ref().and_then(|setup| setup.origin.as_ref())?;
+        let id = RecordId { stamp: *stamp, host: Arc::new(origin.clone()) };
+        let is_wanted = |keeper: &Arc<Mutex<Keeper>>| lock(keeper).journal().is_wanted(&id);
+        if !mode.changes_nothing() && self.shared.keeper.as_ref().is_some_and(is_wanted) {
+            return None;
+        }
+        let (key, batch, entry) = (*key, *batch, EntryNo::ZERO);
+        Some(DiskAnswer::Fatal { key, batch, entry, reason: Reason::Os(errno::EPERM) })
+    }
+
+    /// What a transfer leaves alone that begins with this job.
+    pub(super) fn guard(&self, job: &DiskJob) -> Option<(TransferKey, Arc<dyn Guard>)> {
+        let DiskJob::Plan { key, .. } = job else { return None };
+        let incoming = self.open.get(key).filter(|incoming| incoming.manifests.len() == 1)?;
+        let keeper = Arc::clone(self.shared.keeper.as_ref()?);
+        let (id, is_pull) = match &incoming.what {
+            What::Recording(recording) => (recording.id().clone(), false),
+            What::Pull(id) => (id.clone(), true),
+            What::Unrecorded(_) => return None,
+        };
+        Some((*key, Arc::new(Later { keeper, id, is_pull })))
     }
 
     /// The disk is about to do something.
@@ -88,6 +124,16 @@ impl<'a> Ledger<'a> {
                             keeper.pulls(id);
                         }
                         keeper.named(id, &manifest);
+                        incoming.names.add_all(&manifest);
+                        let needs = incoming.needs.remove(batch).unwrap_or_default();
+                        let struck = strikes.iter().filter_map(|at| {
+                            let entry = manifest.entries.get(at.index())?;
+                            let is_here = matches!(needs.get(at.index()), Some(Need::Skip));
+                            (!is_here).then_some(&entry.path)
+                        });
+                        for path in struck {
+                            incoming.lacks |= !keeper.is_superseded(id, path);
+                        }
                     }
                     What::Unrecorded(_) => {}
                 }
@@ -103,7 +149,12 @@ impl<'a> Ledger<'a> {
             }
             DiskJob::Close { key, ended } => {
                 if let Some(incoming) = self.open.remove(key) {
-                    incoming.close(&mut lock(keeper), *ended);
+                    let pulled = incoming.close(&mut lock(keeper), *ended);
+                    let message = match pulled {
+                        Some((id, how)) => ToControl::Pulled(id, how),
+                        None => ToControl::Recorded,
+                    };
+                    self.shared.control.send(message);
                 }
             }
             DiskJob::Stage { .. } | DiskJob::Tally { .. } | DiskJob::Page { .. } => {}
@@ -123,7 +174,9 @@ impl<'a> Ledger<'a> {
         let what = match &setup.origin {
             Some(origin) => {
                 let id = RecordId { stamp, host: Arc::new(origin.clone()) };
-                What::Pull(lock(keeper).journal().is_wanted(&id).then_some(id)?)
+                lock(keeper).journal().is_wanted(&id).then_some(())?;
+                self.shared.control.send(ToControl::PullBegun(id.clone(), key.node));
+                What::Pull(id)
             }
             None => {
                 let recording = Box::new(Recording::new(stamp, peer, mode, setup));
@@ -140,6 +193,9 @@ impl<'a> Ledger<'a> {
             again: HashSet::new(),
             failed: false,
             wrote: false,
+            needs: HashMap::new(),
+            lacks: false,
+            names: Names::default(),
         })
     }
 
@@ -149,6 +205,12 @@ impl<'a> Ledger<'a> {
             DiskAnswer::Done { key, batch, outcomes } => {
                 let Some(incoming) = self.open.get_mut(key) else { return };
                 incoming.done(*batch, outcomes);
+            }
+            DiskAnswer::Planned { key, batch, needs, .. } => {
+                let Some(incoming) = self.open.get_mut(key) else { return };
+                if matches!(incoming.what, What::Pull(_)) {
+                    incoming.needs.insert(*batch, needs.clone());
+                }
             }
             DiskAnswer::Tallied { key, tally } if tally.failed > 0 => self.fail(key),
             DiskAnswer::Deleted { key, failed, .. } if *failed > 0 => self.fail(key),
@@ -161,6 +223,27 @@ impl<'a> Ledger<'a> {
         if let Some(incoming) = self.open.get_mut(key) {
             incoming.failed = true;
         }
+    }
+}
+
+/// What a later record says is left alone.
+#[derive(Debug)]
+struct Later {
+    keeper: Arc<Mutex<Keeper>>,
+    id: RecordId,
+    /// The transfer makes up for something that is over for long.
+    is_pull: bool,
+}
+
+impl Guard for Later {
+    fn keeps(&self, path: &RelPath) -> bool {
+        lock(&self.keeper).guards(&self.id, path)
+    }
+
+    fn edited_after(&self) -> Option<FileTime> {
+        let millis = self.id.stamp.millis();
+        let (secs, nanos) = ((millis / 1_000) as i64, (millis % 1_000) as u32 * 1_000_000);
+        self.is_pull.then_some(FileTime { secs, nanos })
     }
 }
 
@@ -186,8 +269,9 @@ impl Incoming {
         }
     }
 
-    fn close(self, keeper: &mut Keeper, ended: Option<Ended>) {
-        let Incoming { what, again, failed, wrote, .. } = self;
+    /// It is over; how, if it was asked for.
+    fn close(self, keeper: &mut Keeper, ended: Option<Ended>) -> Option<(RecordId, Pulled)> {
+        let Incoming { what, again, failed, wrote, lacks, names, .. } = self;
         match (what, ended) {
             (What::Recording(recording), Some(Ended { is_complete, recorded: Some(end) })) => {
                 let all = is_complete && !failed && again.is_empty();
@@ -200,7 +284,19 @@ impl Incoming {
             (What::Recording(recording), _) => recording.given_up(keeper, wrote),
             (What::Unrecorded(recording), _) if wrote => recording.unrecorded(keeper),
             (What::Unrecorded(_), _) => {}
-            (What::Pull(id), _) => keeper.pulled(&id),
+            (What::Pull(id), ended) => {
+                keeper.pulled(&id);
+                let record = keeper.journal().get(&id).map(|(record, ..)| record.names);
+                let all = ended.is_some_and(|ended| ended.is_complete) && record == Some(names);
+                let how = match (all, failed, lacks) {
+                    (false, false, _) => Pulled::Lost,
+                    (_, true, _) => Pulled::Failed,
+                    (true, false, true) => Pulled::Declined,
+                    (true, false, false) => Pulled::Complete,
+                };
+                return Some((id, how));
+            }
         }
+        None
     }
 }

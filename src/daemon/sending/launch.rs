@@ -218,7 +218,7 @@ impl Launch {
 
     fn config(&self, shared: &Shared, order: &Order) -> Config {
         Config {
-            me: shared.me,
+            me: shared.me(),
             number: self.number,
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
@@ -234,6 +234,6 @@ impl Launch {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     thread::Builder::new().name(name.to_owned()).stack_size(WALKER_STACK).spawn(run).map(drop)
 }

@@ -7,6 +7,7 @@ mod marked_batch;
 mod open_batches;
 mod outgoing_transfer;
 mod packets_out;
+pub(super) mod replay;
 mod report;
 pub(super) mod sender;
 mod state;

@@ -11,7 +11,7 @@ use super::packets_out::PacketsOut;
 use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
-use crate::daemon::messages::{Again, Errand, NewTransfer, ToControl, Walked};
+use crate::daemon::messages::{Again, Errand, NO_CLIENT, NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
@@ -72,8 +72,8 @@ impl OutgoingTransfer {
     pub(super) fn new(shared: Arc<Shared>, mut new: NewTransfer, now: Time) -> Self {
         OutgoingTransfer {
             kept: Kept::new(new.recording.take()),
+            report: Report::new(&new, shared.me(), now),
             shared,
-            report: Report::new(&new, now),
             is_quiet: !new.looks,
             parts: new,
             state: State::Walking,
@@ -144,12 +144,25 @@ impl OutgoingTransfer {
         // What is still in the buffer is this transfer's.
         out.flush(now);
         self.refused += out.refused() - refused;
-        if out.was_too_long() && !self.parts.outgoing.is_over() {
-            self.report.mtu_lowered(&self.shared);
+        if out.was_too_long() {
+            self.stop(now, "the MTU of this host's interface was lowered");
+        }
+        done
+    }
+
+    /// Nobody hears any more what it says.
+    pub(super) fn address_changed(&mut self, now: Time) {
+        self.stop(now, "the address of this host has changed");
+    }
+
+    /// It fails on all hosts for something that has happened here.
+    fn stop(&mut self, now: Time, why: &str) {
+        // One that is held is given up already, and begins again.
+        if !self.parts.outgoing.is_over() && !matches!(self.state, State::Held(_)) {
+            self.report.stopped(&self.shared, why);
             self.parts.outgoing.abort(now);
             self.events(now);
         }
-        done
     }
 
     fn send(&mut self, now: Time, out: &mut PacketsOut, turn: usize) -> Turn {
@@ -200,6 +213,11 @@ impl OutgoingTransfer {
                     // It has panicked, and not said that this was all.
                     self.state.walked();
                     self.is_quiet = true;
+                    if self.is_replay() {
+                        // Who gets it must not take this for all.
+                        self.parts.outgoing.abort(now);
+                        return self.events(now);
+                    }
                     let error = ErrorLine::new(Code::Other, "the walk has failed");
                     self.report.error(&self.shared, error);
                 }
@@ -254,6 +272,11 @@ impl OutgoingTransfer {
         self.report.open(number, Arc::clone(manifest));
         self.kept.open(&self.shared, number, manifest);
         self.batches.open(number, &self.parts.root, batch, layout);
+        if !batch.declined.is_empty() {
+            let declined: Vec<_> =
+                batch.declined.iter().map(|entry| (*entry, Reason::Changed)).collect();
+            self.parts.outgoing.strike(now, number, &declined);
+        }
         self.events(now);
     }
 
@@ -373,6 +396,10 @@ impl OutgoingTransfer {
     fn strike(&mut self, number: BatchNo, entries: &[(EntryNo, Reason)]) {
         for &(entry, reason) in entries {
             let Some(path) = self.batches.path(number, entry).cloned() else { continue };
+            if self.is_replay() {
+                // What is not as it was is not given.
+                continue;
+            }
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
             if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
@@ -381,6 +408,11 @@ impl OutgoingTransfer {
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }
         }
+    }
+
+    /// Whether it is sent once more for hosts that lack it.
+    fn is_replay(&self) -> bool {
+        self.parts.client == NO_CLIENT
     }
 
     fn finish(&mut self, now: Time) {
@@ -417,7 +449,11 @@ impl OutgoingTransfer {
             }
             Ending::Silent => {
                 let why = "given up: its client has gone, or the daemon stops";
-                report.trail(shared, now, number, log::Level::WARNING, why);
+                report.trail(now, number, log::Level::WARNING, why);
+                if report.client() == NO_CLIENT {
+                    let (client, who) = (NO_CLIENT, String::new());
+                    shared.control.send(ToControl::Held { client, number, who });
+                }
             }
         }
         self.batches = OpenBatches::default();

@@ -12,7 +12,7 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::count::counted;
 use crate::daemon::became::Became;
-use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
+use crate::daemon::messages::{Host, NO_CLIENT, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
@@ -21,7 +21,7 @@ use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
-use crate::name::{Escaped, RelPath};
+use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
@@ -34,6 +34,8 @@ const MOST_NAMED: usize = 100_000;
 /// The report of one transfer.
 #[derive(Debug)]
 pub(super) struct Report {
+    /// The node that the transfer is from.
+    me: NodeId,
     client: u32,
     /// The command as the client wrote it.
     command: String,
@@ -60,9 +62,10 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
+    pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
         let tally = |host: &Host| HostTally::new(host, new.order.mode.is_check());
         Report {
+            me,
             client: new.client,
             command: new.command.clone(),
             unread: new.unread.clone(),
@@ -90,7 +93,8 @@ impl Report {
     }
 
     fn say(&self, shared: &Shared, lines: Vec<Said>) {
-        if lines.is_empty() {
+        // Nobody would read them.
+        if lines.is_empty() || self.client == NO_CLIENT {
             return;
         }
         self.unread.add(lines.iter().map(Said::size));
@@ -205,9 +209,9 @@ impl Report {
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
-    /// The MTU of this host's interface has become too small for the blocks: none gets any further.
-    pub(super) fn mtu_lowered(&mut self, shared: &Shared) {
-        let why = "the MTU of this host's interface was lowered during the transfer: send again";
+    /// None of the targets is reached any more, for something that has happened on this host.
+    pub(super) fn stopped(&mut self, shared: &Shared, why: &str) {
+        let why = format!("{why} during the transfer: send again");
         self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
         self.error(shared, ErrorLine::new(Code::Other, why));
     }
@@ -449,22 +453,15 @@ impl Report {
         let (client, total) = (self.client, self.total);
         let wrong = total.failed > 0 || total.errors > 0;
         match wrong {
-            false => self.trail(shared, now, number, Level::TRANSFER, "complete"),
-            true => self.trail(shared, now, number, Level::WARNING, "incomplete"),
+            false => self.trail(now, number, Level::TRANSFER, "complete"),
+            true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
         shared.control.send(ToControl::Over { client, number, hosts, total });
     }
 
     /// Writes the line that the log has of each transfer.
-    pub(super) fn trail(
-        &self,
-        shared: &Shared,
-        now: Time,
-        number: TransferNo,
-        level: Level,
-        result: &str,
-    ) {
-        let key = TransferKey { node: shared.me, number };
+    pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+        let key = TransferKey { node: self.me, number };
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let lacking: Vec<&str> = lacking.map(|tally| tally.report.name.as_str()).collect();
         let failed = match lacking.as_slice() {

@@ -14,7 +14,7 @@ use super::identity::Identity;
 use super::journal::{self, Place};
 use super::limits;
 use super::running::Daemon;
-use crate::cli::daemon::Config;
+use crate::cli::daemon::{CatchUp, Config};
 use crate::console::password::Secret;
 use crate::console::status_report::Setting;
 use crate::daemon::base::{Base, HeldBy};
@@ -92,7 +92,7 @@ pub(super) fn assemble(
     let state = kept.open(&root, identity.uid)?;
     let outside = state.as_ref().filter(|_| matches!(kept, Place::Dir(_)));
     let outside = outside.and_then(|dir| dir.path().parent()).map(Path::to_owned);
-    let keeper = state.and_then(|dir| journal::keeper(dir, &name, &stamps));
+    let keeper = state.and_then(|dir| journal::keeper(dir, &root, &name, &stamps));
     let confined = confine(&opened.places(chroot, &root, !readonly, outside));
     let held_by = match confined.files {
         _ if chroot => HeldBy::Chroot,
@@ -124,7 +124,7 @@ pub(super) fn assemble(
         name: name.clone(),
         version: crate::VERSION.to_owned(),
         mtu: shared.net.mtu(),
-        rcvbuf: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
+        rcvbuf: shared.receive_buffer(),
         receives: !config.roles.no_recv,
         secret,
         seed,
@@ -133,6 +133,8 @@ pub(super) fn assemble(
     };
     let settings = Settings {
         no_send: config.roles.no_send,
+        receives: !readonly,
+        takes_all: config.roles.catch_up == CatchUp::Always,
         own_only: config.roles.own_only.then_some(identity.uid),
         parallel: config.limits.parallel,
         timeout: config.limits.timeout,
@@ -142,7 +144,8 @@ pub(super) fn assemble(
             name: name.clone(),
             started: moment(),
             group: shared.net.group(),
-            interface: config.network.interface.filter(|address| !address.is_unspecified()),
+            interface: config.network.interface.clone(),
+            address: shared.net.address(),
             consoles: check_config::consoles(config),
             password: config.console.password.is_some(),
             keys: config.files.keys.len(),
@@ -236,15 +239,15 @@ impl Opened {
                 .map_err(StartError::PidFile)
         };
         let pidfile = config.files.pidfile.as_ref().map(take).transpose()?;
-        let net = Net::open(&NetConfig {
+        let how = NetConfig {
             group: config.network.multicast,
             port: config.network.port,
-            interface: config.network.interface.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            interface: Ipv4Addr::UNSPECIFIED,
             ttl: config.network.ttl,
             rcvbuf: config.network.rcvbuf.map(|bytes| bytes as usize),
             sndbuf: config.network.sndbuf.map(|bytes| bytes as usize),
-        })
-        .map_err(StartError::Net)?;
+        };
+        let net = Net::open_on(&config.network.interface, how).map_err(StartError::Net)?;
         if let Err(error) = net.join() {
             log::warning(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
         }

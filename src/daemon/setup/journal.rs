@@ -12,6 +12,7 @@ use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
 use crate::log;
 use crate::name::HostName;
+use crate::stamp::Stamp;
 
 /// Where what is kept goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,10 +79,18 @@ fn not_kept(why: &StateError) {
     log::warning(format_args!("what is sent and received is not kept: {why}"));
 }
 
-/// What is kept in `dir` for the host of this name. None, and nothing is kept, if that is not possible. The
-/// clock goes on from where it was.
-pub(super) fn keeper(dir: StateDir, me: &HostName, clock: &FleetClock) -> Option<Keeper> {
-    let opened = Keeper::open(dir, me, clock::wall_millis());
+/// What is kept in `dir` for the host of this name, with the base directory `root`. None, and nothing is kept,
+/// if that is not possible. The clock goes on from where it was.
+pub(super) fn keeper(
+    dir: StateDir,
+    root: &Root,
+    me: &HostName,
+    clock: &FleetClock,
+) -> Option<Keeper> {
+    let wall = clock::wall_millis();
+    // Who has nothing yet lacks all that was ever sent.
+    let birth = if root.is_empty().unwrap_or(false) { Stamp::ZERO } else { Stamp::at(wall) };
+    let opened = Keeper::open(dir, me, wall, birth);
     let Opened { keeper, height, remarks } = opened.map_err(|why| not_kept(&why)).ok()?;
     remarks.iter().for_each(|remark| log::warning(format_args!("{remark}")));
     if !clock.restore(height) {

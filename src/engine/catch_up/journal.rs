@@ -7,70 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::record::{Record, RecordId};
+use super::types::{Change, Learned, Lists, MAX_BYTES, Rules, State};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
 use crate::wire::names::Hash;
-
-/// The most records of a journal. Beyond, the oldest are dropped.
-pub const MAX_RECORDS: usize = 65_536;
-/// The most bytes of paths and names of hosts in them, beyond which the oldest are dropped, too.
-const MAX_BYTES: usize = 16 << 20;
-
-/// How far this host is with what a record is about. Greater is further.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum State {
-    /// It was for others.
-    Elsewhere,
-    /// Nothing of it has come.
-    Lacking,
-    /// Some of it may have come.
-    Partial,
-    /// Nobody who was asked could give all of it, or it is not to be asked for.
-    Noted,
-    /// All of it is here, or something later in its place.
-    Complete,
-}
-
-/// The lists of entries of the records that a host keeps.
-pub trait Lists {
-    /// Whether the list of a record names a path; None if it is not kept here. Of a record of which only some has
-    /// come, the list is of that.
-    fn names(&mut self, id: &RecordId, path: Hash) -> Option<bool>;
-
-    /// Whether the list of `later` names every entry of that of `earlier`; None if one of them is not kept
-    /// here.
-    fn names_all_of(&mut self, later: &RecordId, earlier: &RecordId) -> Option<bool>;
-}
-
-/// What became of a record that another host has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Learned {
-    /// It was known.
-    Known,
-    /// A later one that is known covers it, or it is older than all that are kept.
-    Moot,
-    /// It is kept from now on.
-    New(State),
-}
-
-/// What has to be done to what is kept on disk.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// A record is new, or is in a new state.
-    Put(RecordId),
-    /// A record and its list are no longer needed.
-    Drop(RecordId),
-}
-
-/// What two hosts compare to find out whether they keep the same records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    /// Records up to this stamp may be missing, because there were too many.
-    pub horizon: Stamp,
-    /// The records above it, all of them mixed.
-    pub checksum: u64,
-}
+use crate::wire::records::{Key, Summary};
 
 /// A record that is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,41 +23,13 @@ struct Held {
     has_ended: bool,
 }
 
-/// The rules that a test can switch off, one at a time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Rules {
-    /// What a later record names is not taken of an earlier one.
-    pub guard: bool,
-    /// Of a later record, what it names is guarded, and not all that it reaches.
-    pub guard_named: bool,
-    /// Only deletion, or naming all, covers.
-    pub cover_all: bool,
-    /// What is here in part or whole is only dropped for what is here as a whole.
-    pub drop_done: bool,
-    /// Only what has ended counts.
-    pub ended: bool,
-    /// What was sent from here is not pulled.
-    pub own: bool,
-}
-
-impl Rules {
-    pub const ALL: Rules = Rules {
-        guard: true,
-        guard_named: true,
-        cover_all: true,
-        drop_done: true,
-        ended: true,
-        own: true,
-    };
-}
-
 /// The records that a host keeps.
 #[derive(Clone, Debug)]
 pub struct Journal {
     me: Arc<HostName>,
     held: BTreeMap<RecordId, Held>,
     /// Those that were dropped as covered: they are not to be learned again.
-    covered: BTreeSet<RecordId>,
+    covered: BTreeSet<Key>,
     horizon: Stamp,
     /// The checksum of all that count.
     checksum: u64,
@@ -144,7 +58,7 @@ impl Journal {
 
     #[cfg(test)]
     pub(super) fn with_rules(me: Arc<HostName>, rules: Rules) -> Self {
-        Journal { rules, ..Journal::new(me, MAX_RECORDS) }
+        Journal { rules, ..Journal::new(me, super::types::MAX_RECORDS) }
     }
 
     /// Puts back what was kept on disk.
@@ -178,6 +92,46 @@ impl Journal {
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// The record of this key, if it is kept.
+    pub fn find(&self, key: Key) -> Option<&RecordId> {
+        self.of_stamp(key.stamp).find(|id| id.wire_key() == key)
+    }
+
+    fn of_stamp(&self, stamp: Stamp) -> impl Iterator<Item = &RecordId> {
+        let since = self.held.range(RecordId::first_of(stamp)..);
+        since.map(|(id, _)| id).take_while(move |id| id.stamp == stamp)
+    }
+
+    /// Whether nothing can be learned of the record of this key.
+    pub fn knows(&self, key: Key) -> bool {
+        key.stamp <= self.horizon
+            || self.covered.contains(&key)
+            || self.find(key).and_then(|id| self.held.get(id)).is_some_and(|held| held.has_ended)
+    }
+
+    /// The keys of what counts before a stamp, `most` or a few more, the latest ones; and from which stamp on these
+    /// are all.
+    pub fn keys_below(&self, below: Stamp, most: usize) -> (Stamp, Vec<Key>) {
+        let mut keys: Vec<Key> = Vec::new();
+        for (id, held) in self.held.range(..RecordId::first_of(below)).rev() {
+            if !held.has_ended {
+                continue;
+            }
+            let last = keys.last().map_or(id.stamp, |key| key.stamp);
+            if keys.len() >= most && last != id.stamp {
+                return (last, keys);
+            }
+            keys.push(id.wire_key());
+        }
+        (Stamp::ZERO, keys)
+    }
+
+    /// The keys of what counts from a stamp on, before another.
+    pub fn keys_from(&self, from: Stamp, below: Stamp) -> impl Iterator<Item = Key> {
+        let range = self.held.range(RecordId::first_of(from)..RecordId::first_of(below.max(from)));
+        range.filter(|(_, held)| held.has_ended).map(|(id, _)| id.wire_key())
     }
 
     /// A record, how far this host is with it, and whether its transfer has ended.
@@ -259,7 +213,9 @@ impl Journal {
             self.prune_under(&id, lists);
             return Learned::New(State::Partial);
         }
-        if id.stamp <= self.horizon || self.covered.contains(&id) || self.is_covered(&record, lists)
+        if id.stamp <= self.horizon
+            || self.covered.contains(&id.wire_key())
+            || self.is_covered(&record, lists)
         {
             return Learned::Moot;
         }
@@ -267,7 +223,7 @@ impl Journal {
             (true, _) if self.rules.own => State::Noted,
             (true, _) => State::Lacking,
             (false, true) if takes => State::Lacking,
-            (false, true) => State::Noted,
+            (false, true) => State::Strange,
             (false, false) => State::Elsewhere,
         };
         self.insert(id.clone(), Held { record, state, has_ended: true });
@@ -292,7 +248,7 @@ impl Journal {
     /// A pull of it begins: from now on some of it may be here.
     pub fn pulls(&mut self, id: &RecordId) {
         if let Some(held) = self.held.get_mut(id) {
-            if matches!(held.state, State::Lacking | State::Noted) {
+            if held.state != State::Complete {
                 held.state = State::Partial;
                 self.changes.push_back(Change::Put(id.clone()));
             }
@@ -316,7 +272,7 @@ impl Journal {
         let wants = |held: &Held| {
             matches!(held.state, State::Lacking | State::Partial)
                 && (held.has_ended || !self.rules.ended)
-                && *held.record.id.host != *self.me
+                && (*held.record.id.host != *self.me || !self.rules.own)
         };
         self.held.iter().rev().filter(move |(_, held)| wants(held)).map(|(id, _)| id)
     }
@@ -342,7 +298,7 @@ impl Journal {
         }
         let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
         self.held.range(after).any(|(later, held)| {
-            if matches!(held.state, State::Elsewhere | State::Lacking)
+            if held.state <= State::Lacking
                 || !held.record.reaches(path)
                 || !held.record.concerns(&self.me)
             {
@@ -351,17 +307,19 @@ impl Journal {
             if !self.rules.guard_named || (held.state != State::Partial && held.record.settles()) {
                 return true;
             }
+            let path = Hash::of_path(path);
+            let known = lists.names(later, path).or_else(|| held.record.names.tell(path));
             // Without its list, all that it reaches is left alone.
-            let unknown = held.state != State::Partial;
-            lists.names(later, Hash::of_path(path)).unwrap_or(unknown)
+            known.unwrap_or(held.state != State::Partial)
         })
     }
 
-    /// Whether a later record that is known, and that concerns this host, says what is to be at a path.
+    /// Whether a later record of a transfer that has ended, and that concerns this host, says what is to be at a path.
     pub fn is_superseded(&self, id: &RecordId, path: &RelPath, lists: &mut dyn Lists) -> bool {
         let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
         self.held.range(after).any(|(later, held)| {
-            held.record.reaches(path)
+            held.has_ended
+                && held.record.reaches(path)
                 && held.record.is_for(&self.me)
                 && (held.record.settles()
                     || lists.names(later, Hash::of_path(path)).unwrap_or(false))
@@ -405,7 +363,7 @@ impl Journal {
         if !self.counts(later) || !self.covers(&later.record, &held.record, held.has_ended, lists) {
             return false;
         }
-        let is_open = matches!(held.state, State::Elsewhere | State::Lacking);
+        let is_open = held.state <= State::Lacking;
         is_open || later.state == State::Complete || !self.rules.drop_done
     }
 
@@ -432,7 +390,7 @@ impl Journal {
 
     fn cover(&mut self, id: &RecordId) {
         self.drop_record(id);
-        self.covered.insert(id.clone());
+        self.covered.insert(id.wire_key());
         if self.covered.len() > self.most {
             self.covered.pop_first();
         }
@@ -468,5 +426,149 @@ impl Journal {
             self.horizon = self.horizon.max(id.stamp);
             self.drop_record(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Audience, Deed, Names};
+    use super::*;
+
+    /// No list is kept.
+    struct NoLists;
+
+    impl Lists for NoLists {
+        fn names(&mut self, _: &RecordId, _: Hash) -> Option<bool> {
+            None
+        }
+
+        fn names_all_of(&mut self, _: &RecordId, _: &RecordId) -> Option<bool> {
+            None
+        }
+    }
+
+    fn host(name: &str) -> Arc<HostName> {
+        Arc::new(HostName::parse(name.as_bytes()).unwrap())
+    }
+
+    /// A file of its own is all that it names.
+    fn record(millis: u64, sender: &str, path: &str) -> Record {
+        let path = RelPath::parse(path.as_bytes()).unwrap();
+        let mut names = Names::default();
+        names.add(Hash::of_path(&path));
+        let id = RecordId { stamp: Stamp::at(millis), host: host(sender) };
+        let (deed, audience, patterns) = (Deed::default(), Audience::All, None);
+        Record { id, path, deed, audience, patterns, names }
+    }
+
+    fn journal(most: usize) -> Journal {
+        Journal::new(host("me"), most)
+    }
+
+    fn sent(journal: &mut Journal, record: &Record, complete: bool) {
+        journal.began(record.clone());
+        let end = Recorded { names: record.names, deletes: false };
+        journal.ended(&record.id, end, complete, &mut NoLists);
+    }
+
+    #[test]
+    fn the_same_file_sent_often_is_one_record() {
+        let mut journal = journal(100);
+        for millis in 1..=1_000 {
+            sent(&mut journal, &record(millis, "web1", "a"), true);
+            sent(&mut journal, &record(millis, "web2", "b"), true);
+        }
+        assert_eq!(journal.len(), 2);
+        assert_eq!(journal.summary().horizon, Stamp::ZERO);
+        let keys = journal.iter().fold(0, |sum, (record, ..)| sum ^ record.id.key());
+        assert_eq!(journal.summary().checksum, keys);
+        assert!(journal.covered.len() <= 100);
+    }
+
+    #[test]
+    fn what_is_here_is_not_dropped_for_what_is_not() {
+        for (complete, kept) in [(true, 1), (false, 2)] {
+            let mut journal = journal(100);
+            sent(&mut journal, &record(1, "web1", "a"), true);
+            sent(&mut journal, &record(2, "web1", "a"), complete);
+            assert_eq!(journal.len(), kept);
+        }
+        let mut journal = journal(100);
+        sent(&mut journal, &record(1, "web1", "a"), true);
+        let learned = journal.learn(record(2, "web1", "a"), true, &mut NoLists);
+        assert_eq!((learned, journal.len()), (Learned::New(State::Lacking), 2));
+        journal.advance(&record(2, "web1", "a").id, State::Complete, &mut NoLists);
+        assert_eq!(journal.len(), 1);
+        assert_eq!(journal.learn(record(1, "web1", "a"), true, &mut NoLists), Learned::Moot);
+    }
+
+    #[test]
+    fn own_records_and_those_before_the_journal_are_not_pulled() {
+        let mut journal = journal(100);
+        let mut learn = |record: Record, takes| journal.learn(record, takes, &mut NoLists);
+        assert_eq!(learn(record(1, "me", "a"), true), Learned::New(State::Noted));
+        assert_eq!(learn(record(2, "web1", "b"), false), Learned::New(State::Strange));
+        let named = Audience::named(vec![HostName::parse(b"web9").unwrap()]);
+        let other = Record { audience: named, ..record(3, "web1", "c") };
+        assert_eq!(learn(other, true), Learned::New(State::Elsewhere));
+        assert_eq!(learn(record(4, "web1", "d"), true), Learned::New(State::Lacking));
+        assert_eq!(learn(record(4, "web1", "d"), true), Learned::Known);
+        let wanted: Vec<u64> = journal.wanted().map(|id| id.stamp.millis()).collect();
+        assert_eq!(wanted, [4]);
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_are_dropped_and_the_horizon_says_so() {
+        let (mut few, mut many) = (journal(10), journal(100));
+        for millis in 1..=30 {
+            let record = record(millis, "web1", &format!("f{millis}"));
+            sent(&mut few, &record, true);
+            sent(&mut many, &record, true);
+        }
+        assert_eq!((few.len(), few.summary().horizon), (10, Stamp::at(20)));
+        assert_eq!(few.learn(record(5, "web1", "f5"), true, &mut NoLists), Learned::Moot);
+        // Above the higher horizon, they keep the same.
+        assert!(many.agrees_with(&few.summary()));
+        assert!(few.agrees_with(&many.summary()));
+        sent(&mut few, &record(31, "web1", "f31"), true);
+        assert!(!many.agrees_with(&few.summary()));
+    }
+
+    #[test]
+    fn pages_of_keys_are_all_keys() {
+        let mut journal = journal(1_000);
+        for millis in 0..300 {
+            sent(
+                &mut journal,
+                &record(1 + millis / 3, &format!("h{}", millis % 3), &format!("f{millis}")),
+                true,
+            );
+        }
+        let (mut below, mut all) = (Stamp::from_bits(u64::MAX), BTreeSet::new());
+        while below > Stamp::ZERO {
+            let (from, keys) = journal.keys_below(below, 28);
+            assert!((1..=30).contains(&keys.len()), "{}", keys.len());
+            let range: BTreeSet<Key> = journal.keys_from(from, below).collect();
+            assert_eq!(range, keys.iter().copied().collect());
+            all.extend(keys);
+            below = from;
+        }
+        assert_eq!(all.len(), 300);
+        assert!(all.iter().all(|key| journal.knows(*key)));
+    }
+
+    #[test]
+    fn what_was_kept_is_put_back() {
+        let mut journal = journal(100);
+        sent(&mut journal, &record(1, "web1", "a"), true);
+        sent(&mut journal, &record(2, "web1", "b"), false);
+        journal.began(record(3, "web1", "c"));
+        let mut other = Journal::new(host("me"), 100);
+        for (record, state, has_ended) in journal.iter() {
+            other.restore(record.clone(), state, has_ended);
+        }
+        assert_eq!(other.summary(), journal.summary());
+        assert!(other.iter().eq(journal.iter()));
+        assert_eq!(other.height(), Stamp::at(3));
     }
 }

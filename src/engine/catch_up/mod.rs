@@ -6,15 +6,30 @@
 //! that has all of it to send it once more: whoever was away pulls, and nobody pushes.
 
 mod code;
+mod dialogue;
+mod exchange;
+mod giving;
 mod journal;
+mod parts;
+mod pulls;
 mod record;
+mod types;
 
-pub use journal::{Change, Journal, Learned, Lists, MAX_RECORDS, State, Summary};
+pub use dialogue::{Config as DialogueConfig, Dialogue};
+pub use giving::Serve;
+pub use journal::Journal;
+pub use pulls::Pulled;
 pub use record::{Deed, Record, RecordId};
+pub use types::{Change, Learned, Lists, MAX_RECORDS, State, To};
 
 pub use crate::wire::audience::Audience;
 pub use crate::wire::names::{Hash, Names};
+pub use crate::wire::records::Summary;
 
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod fleet_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

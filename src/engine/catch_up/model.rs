@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::journal::{Journal, Learned, Lists, Rules, State};
+use super::journal::Journal;
+use super::types::{Learned, Lists, Rules, State};
 use super::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, RelPath};
@@ -27,11 +28,19 @@ pub(super) struct Switches {
     pub note: bool,
     /// A file that was edited after the record stays.
     pub local: bool,
+    /// Of two transfers at the same time, the later one's files stay.
+    pub guard_all: bool,
 }
 
 impl Switches {
-    pub const ALL: Switches =
-        Switches { journal: Rules::ALL, list: true, same: true, note: true, local: true };
+    pub const ALL: Switches = Switches {
+        journal: Rules::ALL,
+        list: true,
+        same: true,
+        note: true,
+        local: true,
+        guard_all: true,
+    };
 }
 
 type File = usize;
@@ -225,7 +234,8 @@ impl World {
         if is_local && has != Some(value) {
             return Ok(true);
         }
-        if pulls && h.journal.guards(id, &file(f), &mut h.lists) {
+        let guards = pulls || self.switches.guard_all;
+        if guards && h.journal.guards(id, &file(f), &mut h.lists) {
             return Ok(true);
         }
         if !h.is_full || has == Some(value) {
@@ -242,7 +252,11 @@ impl World {
             return Ok(false);
         }
         h.tree.insert(f, (value, now));
-        h.released.insert(f, Some(id.clone()));
+        let was_removed_here =
+            has.is_none() && h.released.insert(f, Some(id.clone())) == Some(None);
+        if pulls && was_removed_here && self.sent[id].by == host {
+            return self.wrong(format!("BACK: h{host} had sent and removed {f}, took {id}"));
+        }
         if pulls && released.as_ref().is_some_and(|before| before > id) {
             return self.wrong(format!("OLDER: h{host} {f} had {released:?} took {id}"));
         }
@@ -254,10 +268,11 @@ impl World {
 
     fn remove(&mut self, host: usize, id: &RecordId, f: File, pulls: bool) -> Result<(), Wrong> {
         let is_local = pulls && self.is_local(host, id, f);
+        let guards = pulls || self.switches.guard_all;
         let h = &mut self.hosts[host];
         if !h.tree.contains_key(&f)
             || is_local
-            || (pulls && h.journal.guards(id, &file(f), &mut h.lists))
+            || (guards && h.journal.guards(id, &file(f), &mut h.lists))
         {
             return Ok(());
         }
@@ -537,15 +552,6 @@ impl World {
             })
             .collect();
         let record = &self.sent[&id].record;
-        let involved: BTreeSet<usize> = asks.iter().copied().chain([donor]).collect();
-        let busy = self.running.iter().any(|r| {
-            let other = &self.sent[&r.id].record.path;
-            (other.is_under(&record.path) || record.path.is_under(other))
-                && (involved.contains(&r.source) || r.targets.keys().any(|p| involved.contains(p)))
-        });
-        if busy {
-            return false;
-        }
         let todo = (0..FILES.len()).rev().filter(|&f| file(f).is_under(&record.path)).collect();
         for &p in &asks {
             self.hosts[p].journal.pulls(&id);
@@ -744,7 +750,11 @@ impl World {
         };
         // By the clock of its host.
         let is_local = self.is_local(host, &sent.record.id, f);
-        if sent.by == host || is_edited || is_local || has.is_some_and(is_of_unfinished) {
+        let sent_it = has.is_some_and(|value| {
+            self.sent.values().any(|other| other.by == host && other.files.get(&f) == Some(&value))
+        });
+        if sent.by == host || sent_it || is_edited || is_local || has.is_some_and(is_of_unfinished)
+        {
             return Ok(());
         }
         let id = &sent.record.id;
@@ -754,7 +764,8 @@ impl World {
                     || p.journal.iter().any(|(record, ..)| {
                         record.covers(&sent.record, || {
                             let later = &self.sent[&record.id].files;
-                            sent.files.keys().all(|f| later.contains_key(f))
+                            !self.switches.journal.cover_all
+                                || sent.files.keys().all(|f| later.contains_key(f))
                         })
                     }))
         };
@@ -763,7 +774,12 @@ impl World {
         }
         match sent.files.get(&f).copied() {
             Some(owed) => {
-                let still = |p: &Host| p.is_up && p.tree.get(&f).is_some_and(|(v, _)| *v == owed);
+                // A sender that has lost its journal does not know any more what it may give.
+                let still = |p: &Host| {
+                    p.is_up
+                        && p.tree.get(&f).is_some_and(|(value, _)| *value == owed)
+                        && (p.journal.can_give(id) || p.journal.get(id).is_none())
+                };
                 if before.contains(&(f, owed)) && self.hosts.iter().any(still) && has != Some(owed)
                 {
                     let what =

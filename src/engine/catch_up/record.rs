@@ -7,6 +7,7 @@ use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::audience::Audience;
 use crate::wire::names::{Hash, Names};
+use crate::wire::records::Key;
 
 /// Which transfer it was: when, and whose. Later ones are greater.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -18,10 +19,20 @@ pub struct RecordId {
 }
 
 impl RecordId {
+    /// The bound below all of this stamp.
+    pub(super) fn first_of(stamp: Stamp) -> Self {
+        RecordId { stamp, host: Arc::new(HostName::before_all()) }
+    }
+
     /// A number for it, that differs from those of all others but by bad luck.
     pub fn key(&self) -> u64 {
         let stamp = self.stamp.bits().to_be_bytes();
         Hash::of(&[&stamp[..], self.host.as_str().as_bytes()].concat()).0
+    }
+
+    /// What it is called on the wire.
+    pub fn wire_key(&self) -> Key {
+        Key { stamp: self.stamp, hash: self.key() }
     }
 }
 

@@ -17,6 +17,9 @@
 //! answered. So what its BYE says, or what its HELLO says that is new, is believed only when the member
 //! has been asked in the same way, and has echoed the challenge.
 //!
+//! A member that another one is called like, when that one joins, is asked as well, with a key or without:
+//! it may be the same host, which has another address and another node id now.
+//!
 //! An answer to a stranger, a node that is no member, is repeated a few times until it is one; a
 //! member is answered whenever it asks. So a single HELLO that gets through, in either direction, is
 //! enough for both to become members, whatever is lost after it.
@@ -25,6 +28,7 @@
 mod challenge;
 mod departed;
 mod doubts;
+mod leaving;
 mod limit;
 mod roster;
 mod schedule;
@@ -45,11 +49,12 @@ use crate::name::NodeId;
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
+use crate::wire::records::Summary;
 use challenge::{Challenges, Peer};
 use departed::Departed;
 use doubts::Doubts;
 use limit::{AnswerLimit, Rate};
-use roster::{Entry, Roster};
+use roster::Roster;
 pub use schedule::SETTLE;
 use schedule::{Due, Schedule};
 use strangers::Strangers;
@@ -62,8 +67,6 @@ pub const SILENCE: Span = Span::from_secs(60);
 /// The average time between HELLOs.
 pub const KEEPALIVE: Span = Span::from_secs(15);
 
-/// How often BYE is sent: if it were lost, the others would wait for a minute.
-const BYES: usize = 3;
 /// All answers to members together.
 const MEMBERS: Rate = Rate::per_second(200, 200);
 /// Those to one member.
@@ -84,6 +87,8 @@ pub struct Members {
     oldest_open: TransferNo,
     /// The height of this daemon's clock, and its wall clock in milliseconds.
     clock: (Stamp, u64),
+    /// How its records add up.
+    summary: Option<Summary>,
     has_left: bool,
     roster: Roster,
     departed: Departed,
@@ -105,6 +110,7 @@ impl Members {
             schedule: Schedule::new(now),
             oldest_open: TransferNo::ZERO,
             clock: (Stamp::ZERO, 0),
+            summary: None,
             has_left: false,
             roster: Roster::default(),
             departed: Departed::default(),
@@ -149,48 +155,11 @@ impl Members {
         }
     }
 
-    /// A BYE has come, and its trailer is right.
-    pub fn bye(&mut self, now: Time, from: NodeId, addr: SocketAddrV4, counter: u64) {
-        if self.has_left {
-            return;
-        }
-        if from == self.config.me {
-            self.counts.own += 1;
-            return;
-        }
-        let Some(entry) = self.roster.get_mut(from) else {
-            self.counts.strangers += 1;
-            self.strangers.remove(Peer { node: from, addr });
-            return;
-        };
-        if addr != entry.member.addr {
-            self.counts.elsewhere += 1;
-        } else if !self.config.authentic {
-            self.counts.members += 1;
-            let peer = Peer { node: from, addr };
-            // Whoever cannot be asked stays, until its silence has lasted.
-            if self.doubts.begin(now, from) && !self.ask(now, peer) {
-                self.doubts.forget(from);
-            }
-        } else if counter <= entry.counter {
-            self.counts.replayed += 1;
-        } else {
-            self.counts.members += 1;
-            entry.counter = counter;
-            self.remove(now, from, DepartureReason::Bye);
-        }
-    }
-
     /// Another packet of a member has come from its address, and its trailer is right.
     pub fn heard(&mut self, now: Time, from: NodeId) {
         if let Some(entry) = self.roster.get_mut(from) {
             entry.member.heard = entry.member.heard.max(now);
         }
-    }
-
-    /// A member was silent in a transfer for too long. It becomes a member again like any other node.
-    pub fn drop_member(&mut self, now: Time, node: NodeId) {
-        self.remove(now, node, DepartureReason::Dropped);
     }
 
     /// The interface has another MTU now, in bytes; the next HELLOs say so.
@@ -207,17 +176,6 @@ impl Members {
     /// wall clock in milliseconds since 1970.
     pub fn set_clock(&mut self, height: Stamp, wall: u64) {
         self.clock = (height, wall);
-    }
-
-    /// Sends BYE. Nothing else happens from then on.
-    pub fn leave(&mut self) {
-        if self.has_left {
-            return;
-        }
-        self.has_left = true;
-        self.strangers.clear();
-        self.out.clear();
-        self.out.extend(std::iter::repeat_n((Destination::Group, Packet::Bye), BYES));
     }
 
     /// When [`timeout`](Members::timeout) has something to do.
@@ -237,8 +195,9 @@ impl Members {
         }
         self.send_due_hello(now);
         self.remove_silent(now);
-        for node in self.doubts.out(now) {
-            self.remove(now, node, DepartureReason::Bye);
+        for (node, moved_to) in self.doubts.out(now) {
+            let reason = moved_to.map_or(DepartureReason::Bye, DepartureReason::Moved);
+            self.remove(now, node, reason);
         }
         self.send_due_answers(now);
     }
@@ -400,23 +359,13 @@ impl Members {
             oldest_open: hello.oldest_open,
         };
         self.events.push_back(Event::Joined(member.clone()));
+        self.roster.add(member.clone(), counter, self.config.silence);
         if hello.height > self.clock.0 {
             self.events.push_back(Event::Height(hello.height));
         }
-        self.roster.add(member, counter, self.config.silence);
-    }
-
-    fn remove(&mut self, now: Time, node: NodeId, reason: DepartureReason) {
-        let Some(Entry { member, counter, .. }) = self.roster.remove(node) else { return };
-        self.doubts.forget(node);
-        self.strangers.remove(Peer { node, addr: member.addr });
-        self.departed.add(now, node, counter);
-        self.events.push_back(Event::Left { member, reason });
-    }
-
-    fn remove_silent(&mut self, now: Time) {
-        for node in self.roster.silent(now, self.config.silence) {
-            self.remove(now, node, DepartureReason::Silent);
+        // A host that has another address now may have had no chance to say BYE.
+        for namesake in self.roster.namesakes(&member) {
+            self.doubt(now, namesake, Some(member.addr));
         }
     }
 
@@ -468,6 +417,20 @@ impl Members {
             version: self.config.version.clone(),
             height: self.clock.0,
             wall: self.clock.1,
+            records: self.summary,
+        }
+    }
+
+    /// How the records of this daemon add up; the next HELLOs say so.
+    pub fn set_summary(&mut self, summary: Option<Summary>) {
+        self.summary = summary;
+    }
+
+    /// Says HELLO once more, out of turn: there is something new in it.
+    pub fn say_hello(&mut self) {
+        if !self.has_left {
+            let hello = self.plain_hello();
+            self.push(Destination::Group, hello);
         }
     }
 

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
+use super::challenge::Peer;
 use super::limit::AnswerLimit;
 use super::types::Member;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
+
+/// More members of one name than this do not count as [`Roster::namesakes`].
+pub(super) const MOST_NAMESAKES: usize = 4;
 
 /// A member, and what is kept of it beside what everyone may know.
 pub(super) struct Entry {
@@ -51,6 +55,18 @@ impl Roster {
     /// The member at an address.
     pub fn at(&self, addr: SocketAddrV4) -> Option<NodeId> {
         self.by_addr.get(&addr).copied()
+    }
+
+    /// The others that are called like this member. None if there are many: then it does not say who
+    /// they are.
+    pub fn namesakes(&self, of: &Member) -> Vec<Peer> {
+        let is_one = |member: &&Member| member.name == of.name && member.node != of.node;
+        let namesakes: Vec<Peer> = self
+            .iter()
+            .filter(is_one)
+            .map(|member| Peer { node: member.node, addr: member.addr })
+            .collect();
+        if namesakes.len() > MOST_NAMESAKES { Vec::new() } else { namesakes }
     }
 
     /// Adds a member whose node id and address no other has. It may be silent for `silence`.
@@ -132,6 +148,21 @@ mod tests {
         assert!(roster.remove(NodeId(2)).is_none() && roster.contains(NodeId(3)));
         let nodes: Vec<NodeId> = roster.iter().map(|member| member.node).collect();
         assert_eq!(nodes, [NodeId(1), NodeId(3)]);
+    }
+
+    #[test]
+    fn namesakes_are_few_or_none() {
+        let mut roster = Roster::default();
+        for node in 1..=6 {
+            roster.add(member(node, at(1)), node, SILENCE);
+            let namesakes = roster.namesakes(&member(node, at(1)));
+            let expected = if node == 6 { 0 } else { node - 1 };
+            assert_eq!(namesakes.len() as u64, expected);
+            assert!(namesakes.iter().all(|peer| peer.node != NodeId(node)));
+        }
+        roster.remove(NodeId(6));
+        let name = HostName::parse(b"other").unwrap();
+        assert_eq!(roster.namesakes(&Member { name, ..member(6, at(1)) }), []);
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn crumbled(batches: &[SourceBatch], rng: &mut Rng) -> Vec<SourceBatch> {
             small.push(SourceBatch {
                 manifest: Arc::new(manifest),
                 identities: Arc::new(identities),
+                declined: Vec::new(),
             });
             (entries, at) = (rest, at + len);
         }
