@@ -87,17 +87,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// `control` and `receiver` wake up the threads of that name.
+    /// The wakers are those of the control thread and the receiver.
     pub(super) fn new(
         me: NodeId,
         net: Net,
         keys: Option<Keys>,
-        base: Base,
-        clock: FleetClock,
-        keeper: Option<Keeper>,
-        before: Before,
-        control: Waker,
-        receiver: Waker,
+        (base, before): (Base, Before),
+        (clock, keeper): (FleetClock, Option<Keeper>),
+        [control, receiver]: [Waker; 2],
     ) -> Self {
         Shared {
             me: AtomicU64::new(me.0),

@@ -1,11 +1,13 @@
 //! What fuzzing began with: one input, at least, that each decoder takes.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::bodies::{decoders, manifests};
 use makuosan::console::error::{Code, ErrorReport};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
+use makuosan::engine::catch_up::{Deed, Hash, Record, RecordId};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
@@ -21,6 +23,7 @@ use makuosan::wire::mode::Mode;
 use makuosan::wire::names::Names;
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
+use makuosan::wire::records::{Key, Records};
 
 /// For each of [`decoders::ALL`], bytes that it takes.
 fn taken() -> Vec<Vec<u8>> {
@@ -39,6 +42,7 @@ fn taken() -> Vec<Vec<u8>> {
         version: "2.0.0".to_owned(),
         height: Stamp::ZERO,
         wall: 0,
+        records: None,
     };
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
@@ -100,6 +104,16 @@ fn taken() -> Vec<Vec<u8>> {
     let rules = [Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     let patterns = Patterns::new(&rules).unwrap().emit(1_000).concat();
     let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true });
+    let id = RecordId { stamp: Stamp::at(1), host: Arc::new(name.clone()) };
+    let key = id.wire_key();
+    let record = Record {
+        id,
+        path: RelPath::base(),
+        deed: Deed::default(),
+        audience: Audience::named(vec![name.clone()]),
+        patterns: Some(Hash(7)),
+        names: Names { count: 3, sum: 7 },
+    };
     let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
     report.error(ErrorReport::new(Code::Other, "b").of_path("a"));
     vec![
@@ -134,16 +148,24 @@ fn taken() -> Vec<Vec<u8>> {
         Progress { bytes_total: Some(9), ..Progress::default() }.emit().into_bytes(),
         Total { hosts: 1, ..Total::default() }.emit().into_bytes(),
         End { files: 9, recorded }.emit(),
+        Records::Ask { keys: vec![key] }.emit(),
+        record.emit(),
     ]
 }
 
 fn more() -> Vec<(usize, Vec<u8>)> {
+    let key = Key { stamp: Stamp::at(1), hash: 7 };
     let spool = |spool| Feedback::Deleted(spool).emit(NodeId(9), 1_424);
     vec![
         (6, Delete::Tally.emit()),
         (6, Delete::Run(Bits::of([TargetNo::ZERO])).emit()),
         (13, spool(Deleted::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
         (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
+        (25, Records::Compare { below: Stamp::at(9) }.emit()),
+        (25, Records::Keys { from: Stamp::ZERO, below: Stamp::at(9), keys: vec![key] }.emit()),
+        (25, Records::Part { key, len: 9, offset: 7, bytes: vec![1, 2] }.emit()),
+        (25, Records::Want { donor: Some(NodeId(9)), keys: vec![key] }.emit()),
+        (25, Records::Have { keys: vec![key] }.emit()),
     ]
 }
 

@@ -110,12 +110,9 @@ pub(super) fn assemble(
         me,
         opened.net,
         keys.map(Keys::new),
-        base,
-        stamps,
-        keeper,
-        before,
-        control_waker.clone(),
-        receiver_waker.clone(),
+        (base, before),
+        (stamps, keeper),
+        [control_waker.clone(), receiver_waker.clone()],
     ));
     let now = clock::now();
     let members = members::Config {

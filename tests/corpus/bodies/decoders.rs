@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::console::{json, words};
 use makuosan::crypto::checksum;
+use makuosan::engine::catch_up::Record;
 use makuosan::ids::TargetNo;
 use makuosan::name::{Escaped, HostName, MAX_PATH, RelPath};
 use makuosan::pattern::{Patterns, check};
@@ -16,9 +17,10 @@ use makuosan::wire::hello::{Hello, parse_bye};
 use makuosan::wire::layout::Layout;
 use makuosan::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest};
 use makuosan::wire::poll::Poll;
+use makuosan::wire::records::Records;
 
 /// Each decoder: whether it took the bytes.
-pub const ALL: [fn(&[u8]) -> bool; 25] = [
+pub const ALL: [fn(&[u8]) -> bool; 27] = [
     packet,
     hello,
     |bytes| parse_bye(bytes).is_ok(),
@@ -44,6 +46,8 @@ pub const ALL: [fn(&[u8]) -> bool; 25] = [
     progress,
     total,
     end,
+    records,
+    record,
 ];
 
 /// The first byte says which decoder, the rest is for it.
@@ -101,6 +105,14 @@ fn delete(bytes: &[u8]) -> bool {
 
 fn end(bytes: &[u8]) -> bool {
     End::parse(bytes).is_ok_and(|end| same(&end, End::parse(&end.emit())))
+}
+
+fn records(bytes: &[u8]) -> bool {
+    Records::parse(bytes).is_ok_and(|records| same(&records, Records::parse(&records.emit())))
+}
+
+fn record(bytes: &[u8]) -> bool {
+    Record::parse(bytes).is_ok_and(|record| same(&record, Record::parse(&record.emit())))
 }
 
 fn poll(bytes: &[u8]) -> bool {
