@@ -53,6 +53,7 @@ mod secrets;
 mod send;
 mod staging_owner;
 mod startup;
+mod state_dir;
 mod trail;
 mod two_senders;
 mod type_changes;
