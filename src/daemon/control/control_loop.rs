@@ -1,6 +1,5 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::hang_up;
 use super::history;
-use super::inputs::{Inputs, Ready};
+use super::inputs::Inputs;
 use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
@@ -31,7 +30,6 @@ use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
 use crate::sys::links::LinkEvents;
-use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::Signal;
 use crate::time::{Span, Time};
 
@@ -93,7 +91,7 @@ impl Control {
             self.commands(now);
             self.tidy(now);
             let timeout = self.next(now).map(|at| at.since(now));
-            let ready = match self.wait(timeout) {
+            let ready = match self.inputs.wait(&self.clients, timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
                     log::error(format_args!("cannot wait for events: {}", ErrorText(&error)));
@@ -133,40 +131,6 @@ impl Control {
         self.catching_up.gone(now, membership.take_left());
         self.next_number =
             self.catching_up.drive(now, membership, settings, oldest, self.next_number);
-    }
-
-    fn wait(&self, timeout: Option<Span>) -> std::io::Result<Ready> {
-        let read = |fd| PollFd::new(fd, Interest::Read);
-        let mut fds = vec![read(self.inputs.signals.as_fd()), read(self.inputs.waker.as_fd())];
-        fds.extend(self.inputs.tcp.iter().map(|listener| read(listener.as_fd())));
-        fds.extend(self.inputs.unix.iter().map(|listener| read(listener.as_fd())));
-        fds.extend(self.inputs.links.iter().map(|links| read(links.as_fd())));
-        let clients = fds.len();
-        for client in &self.clients {
-            let interest = match (client.session.wants_input(), client.session.unread() > 0) {
-                (true, true) => Interest::Both,
-                (true, false) => Interest::Read,
-                (false, true) => Interest::Write,
-                (false, false) => Interest::Nothing,
-            };
-            fds.push(PollFd::new(client.fd(), interest));
-        }
-        poll(&mut fds, timeout)?;
-        let listening = |at: usize| fds.get(at).is_some_and(|fd| at < clients && fd.readable());
-        let after_tcp = 2 + usize::from(self.inputs.tcp.is_some());
-        Ok(Ready {
-            signal: fds[0].readable(),
-            woken: fds[1].readable(),
-            tcp: self.inputs.tcp.is_some() && listening(2),
-            unix: self.inputs.unix.is_some() && listening(after_tcp),
-            links: self.inputs.links.is_some() && listening(clients - 1),
-            readable: fds[clients..]
-                .iter()
-                .enumerate()
-                .filter(|(_, fd)| fd.readable() || fd.failed())
-                .map(|(at, fd)| (at, fd.failed()))
-                .collect(),
-        })
     }
 
     /// When the next timer is due.
