@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::membership::Membership;
 use super::settings::Settings;
+use crate::daemon::clock;
 use crate::daemon::keeping::{Keeper, lock};
 use crate::daemon::sending::replay::Replay;
 use crate::daemon::shared::Shared;
@@ -64,9 +65,9 @@ impl CatchingUp {
 
     /// A member says something of records.
     pub(super) fn packet(&mut self, now: Time, node: NodeId, records: Records) {
-        let me = self.shared.me();
+        let host = (self.shared.me(), clock::wall_millis());
         self.with(|dialogue, keeper| {
-            keeper.with(|journal, lists| dialogue.packet(now, me, node, records, journal, lists));
+            keeper.with(|journal, lists| dialogue.packet(now, host, node, records, journal, lists));
         });
     }
 

@@ -15,8 +15,15 @@ const HEIGHT: u8 = 5;
 
 const ENDED: u8 = 16;
 const IN_FILE: u8 = 32;
-const STATES: [State; 5] =
-    [State::Elsewhere, State::Lacking, State::Partial, State::Noted, State::Complete];
+/// By their numbers.
+const STATES: [State; 6] = [
+    State::Elsewhere,
+    State::Strange,
+    State::Lacking,
+    State::Partial,
+    State::Noted,
+    State::Complete,
+];
 
 /// A row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,7 +91,7 @@ impl Row {
 }
 
 fn record_row(record: &Record, state: State, has_ended: bool, in_file: bool) -> Vec<u8> {
-    let number = STATES.iter().position(|other| *other == state).unwrap_or(0) as u8;
+    let number = state as u8;
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let mut row = vec![number | flag(has_ended, ENDED) | flag(in_file, IN_FILE)];
     row.extend(record.emit());
@@ -120,6 +127,7 @@ pub(super) mod tests {
             Row::Height(Stamp::at(1 << 40)),
         ];
         for (at, state) in STATES.into_iter().enumerate() {
+            assert_eq!(state as usize, at);
             let (has_ended, in_file, record) = (at % 2 == 0, at > 2, record.clone());
             rows.push(Row::Record { record, state, has_ended, in_file });
         }
