@@ -35,17 +35,14 @@ pub(super) struct Ready {
 }
 
 impl Inputs {
-    /// Waits until something is ready, or `timeout` is over.
-    ///
-    /// # Errors
-    /// Those of poll(2).
+    /// Waits until any of it or a client is ready, no longer than this.
     pub(super) fn wait(&self, clients: &[Client], timeout: Option<Span>) -> io::Result<Ready> {
         let read = |fd| PollFd::new(fd, Interest::Read);
         let mut fds = vec![read(self.signals.as_fd()), read(self.waker.as_fd())];
         fds.extend(self.tcp.iter().map(|listener| read(listener.as_fd())));
         fds.extend(self.unix.iter().map(|listener| read(listener.as_fd())));
         fds.extend(self.links.iter().map(|links| read(links.as_fd())));
-        let first_client = fds.len();
+        let others = fds.len();
         for client in clients {
             let interest = match (client.session.wants_input(), client.session.unread() > 0) {
                 (true, true) => Interest::Both,
@@ -56,16 +53,15 @@ impl Inputs {
             fds.push(PollFd::new(client.fd(), interest));
         }
         poll(&mut fds, timeout)?;
-        let listening =
-            |at: usize| fds.get(at).is_some_and(|fd| at < first_client && fd.readable());
+        let listening = |at: usize| fds.get(at).is_some_and(|fd| at < others && fd.readable());
         let after_tcp = 2 + usize::from(self.tcp.is_some());
         Ok(Ready {
             signal: fds[0].readable(),
             woken: fds[1].readable(),
             tcp: self.tcp.is_some() && listening(2),
             unix: self.unix.is_some() && listening(after_tcp),
-            links: self.links.is_some() && listening(first_client - 1),
-            readable: fds[first_client..]
+            links: self.links.is_some() && listening(others - 1),
+            readable: fds[others..]
                 .iter()
                 .enumerate()
                 .filter(|(_, fd)| fd.readable() || fd.failed())
