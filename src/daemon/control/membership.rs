@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::oddities::Oddities;
 use crate::daemon::messages::{ToReceiver, ToSender};
 use crate::daemon::shared::{Peer, Shared, lock};
 use crate::engine::destination::Destination;
@@ -34,6 +35,7 @@ pub(crate) struct Membership {
     pub(super) members: Members,
     shared: Arc<Shared>,
     seal: Seal,
+    pub(super) odd: Oddities,
     /// When joining the group was last tried.
     joined_at: Time,
     /// Something has changed since.
@@ -45,7 +47,8 @@ pub(crate) struct Membership {
 impl Membership {
     pub(crate) fn new(shared: Arc<Shared>, members: Members, now: Time) -> Self {
         let seal = Seal::new(shared.me, Role::Control, shared.keys.as_ref());
-        Membership { members, shared, seal, joined_at: now, changed: false, is_told: false }
+        let odd = Oddities::default();
+        Membership { members, shared, seal, odd, joined_at: now, changed: false, is_told: false }
     }
 
     /// When the next action is due.
@@ -64,6 +67,7 @@ impl Membership {
         while let Some(event) = self.members.poll_event() {
             self.tell(event);
         }
+        self.odd.look(&mut self.members);
     }
 
     /// A HELLO has come.

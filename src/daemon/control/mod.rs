@@ -6,6 +6,7 @@ pub(super) mod door;
 mod hang_up;
 pub(crate) mod inputs;
 pub(super) mod membership;
+mod oddities;
 mod places;
 pub(super) mod settings;
 pub(super) mod socket_owners;
