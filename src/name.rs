@@ -1,7 +1,8 @@
-//! Checked names: relative paths, host names, node ids. Parsing is the only way to get one.
+//! Checked names: relative paths, host names, node ids, network interfaces. Parsing is the only way to get one.
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The longest path, in bytes (the kernel's `PATH_MAX` less its NUL).
 pub const MAX_PATH: usize = 4_095;
@@ -250,6 +251,56 @@ impl fmt::Debug for NodeId {
     }
 }
 
+/// The longest name of a network interface, in bytes (the kernel's `IFNAMSIZ` less its NUL).
+const MAX_INTERFACE: usize = 15;
+
+/// Which of a host's network interfaces to use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Interface {
+    /// Whichever the routes say.
+    Any,
+    /// The one that has this address.
+    Address(Ipv4Addr),
+    /// The one of this name, by its first address; or its first address with this label, as `eth0:1`.
+    Named(String),
+}
+
+impl Interface {
+    /// What `text` means: an address of a host, or a name. An interface that is called like an address
+    /// can be meant by its address only.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse::<Ipv4Addr>() {
+            let is_of_a_host = !address.is_multicast() && !address.is_broadcast();
+            return is_of_a_host.then(|| address.into());
+        }
+        // An address with a mistake in it would be a name that nobody gives.
+        let is_like_v4 = text.contains('.') && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let is_like_v6 = text.parse::<Ipv6Addr>().is_ok();
+        let odd = |c: char| c.is_control() || c.is_whitespace() || c == '/';
+        let is_name = (1..=MAX_INTERFACE).contains(&text.len())
+            && !text.contains(odd)
+            && !text.starts_with(':')
+            && !text.ends_with(':');
+        (is_name && !is_like_v4 && !is_like_v6).then(|| Interface::Named(text.to_owned()))
+    }
+}
+
+impl From<Ipv4Addr> for Interface {
+    fn from(address: Ipv4Addr) -> Self {
+        if address.is_unspecified() { Interface::Any } else { Interface::Address(address) }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Interface::Any => f.write_str("any interface"),
+            Interface::Address(address) => write!(f, "interface {address}"),
+            Interface::Named(name) => write!(f, "interface {name}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,6 +367,38 @@ mod tests {
         assert!(HostName::parse(b"web-1.example_x").is_ok());
         for bad in [&b""[..], b"a b", b"a:b", b"\xff", &[b'a'; 254]] {
             assert_eq!(HostName::parse(bad), Err(HostNameError));
+        }
+    }
+
+    #[test]
+    fn an_interface_is_meant_by_its_address_or_its_name() {
+        let parse = |text: &str| Interface::parse(text).map(|interface| interface.to_string());
+        assert_eq!(Interface::parse("0.0.0.0"), Some(Interface::Any));
+        for text in ["10.0.0.1", "127.0.0.2", "eth0", "eth0.100", "eth0:1", "br-12ab", "100", "a.b"]
+        {
+            assert_eq!(parse(text), Some(format!("interface {text}")), "{text}");
+        }
+        assert_eq!(Interface::parse("eth0"), Some(Interface::Named("eth0".to_owned())));
+        let wrong = [
+            "",
+            "224.0.0.1",
+            "255.255.255.255",
+            "10.0.0",
+            "10.0.0.256",
+            "10.0.0.1/8",
+            "::1",
+            "fe80::1",
+            ":1",
+            "eth0:",
+            "..",
+            ".",
+            "a b",
+            "a\n",
+            "a/b",
+            "sixteen-letters-",
+        ];
+        for text in wrong {
+            assert_eq!(Interface::parse(text), None, "{text}");
         }
     }
 }

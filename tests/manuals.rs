@@ -156,6 +156,22 @@ fn the_pages_in_japanese_show_the_same_lines_to_type() {
 }
 
 #[test]
+fn the_pages_in_japanese_explain_the_same_messages() {
+    for program in PROGRAMS {
+        let messages = |page: &str| -> BTreeSet<String> {
+            read(page)
+                .lines()
+                .filter_map(|line| line.strip_prefix(".It \""))
+                .map(str::to_owned)
+                .collect()
+        };
+        let [english, japanese] = both(program.page).map(|page| messages(&page));
+        assert!(english.len() >= 20, "{english:?}");
+        assert_eq!(english, japanese);
+    }
+}
+
+#[test]
 fn help_shows_every_option() {
     for program in PROGRAMS {
         let (help, status) = run(program.binary, "--help");

@@ -4,6 +4,8 @@
 
 #[path = "netns/hosts.rs"]
 mod hosts;
+#[path = "netns/names.rs"]
+mod names;
 #[path = "netns/trees.rs"]
 mod trees;
 

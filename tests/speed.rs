@@ -1,5 +1,5 @@
-//! How fast a transfer with a key is, beside what one core's Blowfish and MD5 allow. These measure and
-//! judge nothing, so they run only when asked for; with nothing else at work the figures mean most:
+//! How fast a transfer with a key is, beside what one core's Blowfish and MD5 allow, and what lasts on disk
+//! is read and written. These measure and judge nothing, so they run only when asked for; with nothing else at work the figures mean most:
 //!
 //!     TMPDIR=/dev/shm cargo test --release --test speed -- --ignored --nocapture --test-threads=1
 
@@ -14,6 +14,12 @@ use std::time::{Duration, Instant};
 use common::process::ticks;
 use common::{Fleet, tree};
 use makuosan::crypto::{Cipher, HmacKey, pbkdf2};
+use makuosan::fs::state::dir::StateDir;
+use makuosan::fs::state::list::List;
+use makuosan::fs::state::list_writer::ListWriter;
+use makuosan::fs::state::record_file::{Limits, RecordFile};
+use makuosan::name::{HostName, RelPath};
+use makuosan::wire::manifest::{Entry, Kind, Manifest, Stamp};
 
 /// Bytes per second of `work`, which takes `bytes` each time: the best of several runs, since others
 /// may have the processor meanwhile.
@@ -97,4 +103,60 @@ fn transfers() {
             );
         }
     }
+}
+
+/// As many records as a journal may have, and lists of a million files.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods)]
+fn what_lasts() {
+    let temp = common::place::TempDir::new("speed-state");
+    let us = fs::metadata(temp.path()).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
+    let dir = StateDir::elsewhere(temp.path(), us.unwrap()).unwrap();
+    let (host, limits) = (HostName::parse(b"h").unwrap(), Limits { file: 1 << 30, record: 4_096 });
+    let open = || RecordFile::open(&dir, b"records", &host, 1, limits, |_, _, _| {}).unwrap().0;
+    let mut file = open();
+    let append = |n| file.append(n as u8, &[7; 160]).map(drop);
+    (0..65_536).try_for_each(append).unwrap();
+    let began = Instant::now();
+    let file = open();
+    println!("65,536 records, {} bytes: read in {:?}", file.size(), began.elapsed());
+    let entry = |at: u64| {
+        let path = format!("srv/www/shop/releases/assets/{:04}/image-{:06}.jpeg", at / 250, at);
+        let path = RelPath::parse(path.as_bytes()).unwrap();
+        let mtime = Stamp { secs: 1_700_000_000 + at as i64, nanos: 123_456_789 };
+        let kind = Kind::File { size: at * 7_919 % 5_000_000, data: None };
+        Entry { path, kind, mode: 0o644, uid: 1_000, gid: 1_000, mtime }
+    };
+    let began = Instant::now();
+    for name in [b"one", b"two"] {
+        let mut list = ListWriter::new(&dir, name, u64::MAX).unwrap();
+        for batch in 0..1_000 {
+            let entries = (batch * 1_000..(batch + 1) * 1_000).map(entry).collect();
+            list.add(&Manifest { entries, ..Manifest::default() }).unwrap();
+        }
+        list.finish(false).unwrap();
+        println!(
+            "{} bytes",
+            fs::metadata(dir.path().join(std::str::from_utf8(name).unwrap())).unwrap().len()
+        );
+    }
+    println!("two lists written in {:?}", began.elapsed());
+    let began = Instant::now();
+    let [one, two] = [b"one", b"two"].map(|name| List::open(&dir, name).unwrap().unwrap());
+    println!("opened in {:?}", began.elapsed());
+    let began = Instant::now();
+    assert!(one.names_all_of(&two).unwrap());
+    println!("compared in {:?}", began.elapsed());
+    let began = Instant::now();
+    assert!((0..10_000).all(|at| one.names(&entry(at * 97).path).unwrap()));
+    println!("10,000 names found in {:?}", began.elapsed());
+    let began = Instant::now();
+    assert_eq!(
+        one.manifests().map(|manifest| manifest.unwrap().entries.len()).sum::<usize>(),
+        1_000_000
+    );
+    println!("read in {:?}", began.elapsed());
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
 }

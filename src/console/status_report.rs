@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::command::Form;
 use super::json::quoted;
 use super::reply::Total;
-use crate::name::{Escaped, HostName};
+use crate::name::{Escaped, HostName, Interface};
 use crate::wire::outcome::Reason;
 
 /// Packets dropped since the start, by reason.
@@ -99,8 +99,10 @@ pub struct Setting {
     pub started: Moment,
     /// The multicast group.
     pub group: SocketAddrV4,
-    /// The address that it was told to use; None for any.
-    pub interface: Option<Ipv4Addr>,
+    /// The interface that it was told to use.
+    pub interface: Interface,
+    /// The interface's address; None if it has none, and for any interface.
+    pub address: Option<Ipv4Addr>,
     /// Where it can be called, as `msync -c` wants it.
     pub consoles: Vec<String>,
     /// Whether a client has to give a password.
@@ -217,11 +219,11 @@ impl StatusReport {
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(text, "{key:8}: {value}");
         };
-        let Setting { name, started, group, interface, consoles, password, keys } = &self.setting;
+        let Setting { name, started, group, interface, address, consoles, password, keys } =
+            &self.setting;
         line("name", name.as_str());
         line("started", &started.1);
-        let by = interface.map_or("any interface".to_owned(), |by| format!("interface {by}"));
-        line("group", &format!("{group}, {by}"));
+        line("group", &format!("{group}, {}", interface_text(interface, *address)));
         let password = if *password { ", with a password" } else { "" };
         line("console", &format!("{}{password}", consoles.join(", ")));
         line("key", &key_text(*keys));
@@ -246,11 +248,18 @@ impl StatusReport {
             .iter()
             .map(|(number, line)| format!("{{\"client\":{number},\"line\":{}}}", quoted(line)))
             .collect();
-        let Setting { name, started, group, interface, consoles, password, keys } = &self.setting;
-        let interface = interface.map_or("null".to_owned(), |by| quoted(&by.to_string()));
+        let Setting { name, started, group, interface, address, consoles, password, keys } =
+            &self.setting;
+        let null = || "null".to_owned();
+        let address = address.map_or_else(null, |address| quoted(&address.to_string()));
+        let interface = match interface {
+            Interface::Any => null(),
+            Interface::Address(address) => quoted(&address.to_string()),
+            Interface::Named(name) => quoted(name),
+        };
         let setting = format!(
             "\"name\":{},\"started\":{},\"group\":\"{}\",\"port\":{},\"interface\":{interface},\
-             \"console\":[{}],\"password\":{password},\"keys\":{keys}",
+             \"address\":{address},\"console\":[{}],\"password\":{password},\"keys\":{keys}",
             quoted(name.as_str()),
             started.0,
             group.ip(),
@@ -289,6 +298,15 @@ impl StatusReport {
     }
 }
 
+/// The interface, in words; `address` is the one it has.
+pub fn interface_text(interface: &Interface, address: Option<Ipv4Addr>) -> String {
+    match (interface, address) {
+        (Interface::Named(_), Some(address)) => format!("{interface} ({address})"),
+        (Interface::Named(_), None) => format!("{interface} (no address)"),
+        (Interface::Any | Interface::Address(_), _) => interface.to_string(),
+    }
+}
+
 /// How many keys there are, in words.
 pub fn key_text(keys: usize) -> String {
     match keys {
@@ -323,7 +341,8 @@ mod tests {
                 name: HostName::parse(b"web1").unwrap(),
                 started: Moment(1_000, "1970-01-01 00:16:40".to_owned()),
                 group: "239.1.2.3:5000".parse().unwrap(),
-                interface: None,
+                interface: Interface::Any,
+                address: None,
                 consoles: vec!["tcp:127.0.0.1:5000".to_owned()],
                 password: false,
                 keys: 0,
@@ -345,7 +364,8 @@ mod tests {
         let total = Total { hosts: 3, failed: 1, files: 7, errors: 2, ..Total::default() };
         let last = LastTransfer { at, command: "send -r".to_owned(), total: Some(total) };
         let setting = Setting {
-            interface: Some([10, 0, 0, 1].into()),
+            interface: Interface::Named("eth1".to_owned()),
+            address: Some([10, 0, 0, 1].into()),
             password: true,
             keys: 2,
             ..idle().setting
@@ -353,7 +373,7 @@ mod tests {
         let busy = StatusReport { setting, last: Some(last.clone()), ..idle() };
         assert!(
             busy.verbose().ends_with(
-                "group   : 239.1.2.3:5000, interface 10.0.0.1\n\
+                "group   : 239.1.2.3:5000, interface eth1 (10.0.0.1)\n\
                  console : tcp:127.0.0.1:5000, with a password\nkey     : 2, the first one seals\n\
                  last    : 1970-01-01 00:33:20, send -r: incomplete, hosts=3 failed=1 files=7 bytes=0 \
                  deleted=0 errors=2\n"
@@ -361,7 +381,7 @@ mod tests {
         );
         assert!(busy.json().ends_with(
             "\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
-             \"interface\":\"10.0.0.1\",\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":true,\
+             \"interface\":\"eth1\",\"address\":\"10.0.0.1\",\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":true,\
              \"keys\":2,\"last\":{\"ended\":2000,\"command\":\"send -r\",\
              \"result\":\"incomplete\",\"hosts\":3,\"failed\":1,\"files\":7,\"bytes\":0,\
              \"unchanged\":0,\"deleted\":0,\"errors\":2}}\n"
@@ -370,6 +390,18 @@ mod tests {
         assert!(gone.json().ends_with("\"result\":\"aborted\"}"));
         let done = LastTransfer { total: Some(Total { failed: 0, errors: 0, ..total }), ..gone };
         assert!(done.text().contains("send -r: complete, hosts=3 "));
+    }
+
+    #[test]
+    fn an_interface_and_its_address_in_words() {
+        let address = Some([10, 0, 0, 1].into());
+        let text = |interface: &str, address| {
+            interface_text(&Interface::parse(interface).unwrap(), address)
+        };
+        assert_eq!(text("eth1", address), "interface eth1 (10.0.0.1)");
+        assert_eq!(text("eth1", None), "interface eth1 (no address)");
+        assert_eq!(text("10.0.0.1", address), "interface 10.0.0.1");
+        assert_eq!(text("0.0.0.0", None), "any interface");
     }
 
     #[test]
@@ -410,7 +442,7 @@ mod tests {
              \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"],\"dropped\":\
              {\"invalid\":0,\"damaged\":3,\"other_version\":0,\"other_key\":4,\"replayed\":0,\"strangers\":0,\
              \"foreign\":0},\"warnings\":[\"a clock\",\"a name\"],\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
-             \"interface\":null,\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":false,\"keys\":0,\
+             \"interface\":null,\"address\":null,\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":false,\"keys\":0,\
              \"last\":null}\n"
         );
         assert!(idle().json().contains("\"sendrate_mbps\":null"));

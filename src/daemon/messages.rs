@@ -58,6 +58,8 @@ pub(super) enum ToSender {
     Abort(TransferNo),
     /// A member has left.
     Gone(NodeId),
+    /// This daemon has another address, and another node id.
+    Anew,
     /// The daemon is stopping: abort all transfers.
     Stop,
 }
@@ -69,6 +71,8 @@ pub(super) enum ToReceiver {
     Answer(DiskAnswer<StagedFile>),
     /// A member has left.
     Gone(NodeId),
+    /// This daemon has another address, and another node id.
+    Anew,
     /// All transfers of this member before this one are closed.
     Oldest(NodeId, TransferNo),
     /// The daemon is stopping.

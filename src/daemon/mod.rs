@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+mod became;
 mod caller;
 pub mod clock;
 mod control;

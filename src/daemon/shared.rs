@@ -49,7 +49,8 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 pub(super) struct Shared {
-    pub(super) me: NodeId,
+    /// This daemon's node id.
+    me: AtomicU64,
     pub(super) net: Net,
     pub(super) clock: FleetClock,
     /// The group's keys, if any.
@@ -94,7 +95,7 @@ impl Shared {
         receiver: Waker,
     ) -> Self {
         Shared {
-            me,
+            me: AtomicU64::new(me.0),
             net,
             clock: FleetClock::default(),
             keys: keys.map(Arc::new),
@@ -113,6 +114,21 @@ impl Shared {
             writing_since: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// This daemon's node id. It is another one when its address is.
+    pub(super) fn me(&self) -> NodeId {
+        NodeId(self.me.load(Ordering::Relaxed))
+    }
+
+    /// This daemon is another node from now on; the threads are told apart from this.
+    pub(super) fn begin_anew(&self, me: NodeId) {
+        self.me.store(me.0, Ordering::Relaxed);
+    }
+
+    /// The receive buffer, as others are told of it.
+    pub(super) fn receive_buffer(&self) -> u32 {
+        u32::try_from(self.net.receive_buffer()).unwrap_or(u32::MAX)
     }
 
     /// Whether `node` is a member with this address.

@@ -4,6 +4,9 @@
 //! known by being this user's, closed to everybody else, and by having nothing in it but what that
 //! version makes. Any other directory of this name is somebody's own, and nothing in it is touched.
 //!
+//! Even in ours the daemon removes only what it has made: what is in `stage` (`home`), and what version 2.0
+//! has left.
+//!
 //! Whoever may write in the directory that it is in can move it away and put another in its place at any
 //! moment: it is opened once, and judged and changed by that descriptor.
 
@@ -20,7 +23,9 @@ use crate::sys::fsat::{self, FileType, Stat};
 pub(super) const MARKER: &[u8] = b"made-by-makuosan";
 /// What the marker holds.
 const TEXT: &[u8] =
-    b"makuosan made this directory, and removes whatever is in it: see makuosan(8).\n";
+    b"makuosan made this directory, and removes whatever is in stage: see makuosan(8).\n";
+/// The directory in it where files are staged.
+pub(super) const STAGE: &[u8] = b"stage";
 /// What version 2.0 began the names of its records with; the rest is a number.
 pub(super) const RECORD: &[u8] = b"mount-";
 /// The name under which it is found out what a file system does with new files.
@@ -39,6 +44,10 @@ pub(super) enum NotOurs {
     Holds(Vec<u8>),
     /// Another daemon works in it.
     InUse,
+    /// It has a [`STAGE`] that is no directory.
+    StageNotADirectory,
+    /// It has a [`STAGE`] of this user's.
+    StageOfUser(u32),
 }
 
 impl fmt::Display for NotOurs {
@@ -58,6 +67,12 @@ impl fmt::Display for NotOurs {
                 write!(f, "holds {}, but no file {marker} of the daemon's; {ADVICE}", Escaped(name))
             }
             NotOurs::InUse => f.write_str("is in use by another daemon"),
+            NotOurs::StageNotADirectory => {
+                write!(f, "holds {}, which is not a directory; move or remove it", Escaped(STAGE))
+            }
+            NotOurs::StageOfUser(uid) => {
+                write!(f, "holds {}, which belongs to user {uid}; {ADVICE}", Escaped(STAGE))
+            }
         }
     }
 }
@@ -81,30 +96,38 @@ pub(super) fn is_in_use(error: &io::Error) -> bool {
     matches!(inner, Some(NotOurs::InUse))
 }
 
+/// A `.makuosan` that is ours.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// Open for listing.
+    pub fd: OwnedFd,
+    /// It has the marker; else it is as version 2.0 left it, or new.
+    pub is_marked: bool,
+    /// It was made just now.
+    pub made: bool,
+}
+
 /// Makes `.makuosan` in `dir`, or takes over what is there, as user `us`, and sees to it that nobody else
-/// gets in. Whether it was made by this call comes with it.
+/// gets in.
 ///
 /// # Errors
 /// [`NotOurs`]; those of the calls that make and open it.
-pub(super) fn claim(dir: BorrowedFd<'_>, us: u32) -> io::Result<(OwnedFd, bool)> {
+pub(super) fn claim(dir: BorrowedFd<'_>, us: u32) -> io::Result<Claim> {
     let made = match fsat::mkdir_at(dir, STAGING, 0o700) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
         made => made.map(|()| true)?,
     };
-    let (fd, stat, is_marked) = open(dir, us, made)?;
-    let prepare = || {
-        // The directory above may pass its list on to all that is made in it.
-        fsat::remove_acls(fd.as_fd())?;
-        if stat.mode != 0o700 {
-            close(fd.as_fd(), 0o700)?;
-        }
-        if is_marked { Ok(()) } else { mark(fd.as_fd()) }
-    };
-    match prepare() {
-        Ok(()) => Ok((fd, made)),
+    let (claim, mode) = open(dir, us, made)?;
+    // The directory above may pass its list on to all that is made in it.
+    let closed = fsat::remove_acls(claim.fd.as_fd()).and_then(|()| match mode {
+        0o700 => Ok(()),
+        _ => close(claim.fd.as_fd(), 0o700),
+    });
+    match closed {
+        Ok(()) => Ok(claim),
         Err(e) => {
             if made {
-                let _ = remove(dir, fd.as_fd());
+                let _ = remove(dir, claim.fd.as_fd());
             }
             Err(e)
         }
@@ -115,12 +138,12 @@ pub(super) fn claim(dir: BorrowedFd<'_>, us: u32) -> io::Result<(OwnedFd, bool)>
 ///
 /// # Errors
 /// [`NotOurs`]; ENOENT and the like.
-pub(super) fn existing(dir: BorrowedFd<'_>, us: u32) -> io::Result<OwnedFd> {
-    open(dir, us, false).map(|(fd, _, _)| fd)
+pub(super) fn existing(dir: BorrowedFd<'_>, us: u32) -> io::Result<Claim> {
+    open(dir, us, false).map(|(claim, _)| claim)
 }
 
-/// Removes what [`claim`] or [`existing`] gave, if nothing but the marker is in it and it is still in
-/// `dir`.
+/// Removes what [`claim`] or [`existing`] gave, if it is still in `dir`. It stays if there is anything else
+/// than the marker in it.
 ///
 /// # Errors
 /// ESTALE if it is not there any more; those of `unlinkat`.
@@ -129,6 +152,9 @@ pub(super) fn remove(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> 
     if (ours.dev, ours.ino) != (there.dev, there.ino) {
         return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
+    if sweep::names(fd)?.iter().any(|name| name != MARKER) {
+        return Ok(());
+    }
     match fsat::unlink_at(fd, MARKER) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -136,9 +162,8 @@ pub(super) fn remove(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> 
     fsat::rmdir_at(dir, STAGING)
 }
 
-/// Opens `.makuosan` in `dir` and judges it; whether it has the marker. What was `made` just now may
-/// have any mode.
-fn open(dir: BorrowedFd<'_>, us: u32, made: bool) -> io::Result<(OwnedFd, Stat, bool)> {
+/// Opens `.makuosan` in `dir` and judges it; its mode. What was `made` just now may have any.
+fn open(dir: BorrowedFd<'_>, us: u32, made: bool) -> io::Result<(Claim, u32)> {
     let path = fsat::open_at(dir, STAGING, libc::O_PATH, 0)?;
     let stat = fsat::stat_fd(path.as_fd())?;
     if stat.kind != FileType::Directory {
@@ -147,11 +172,7 @@ fn open(dir: BorrowedFd<'_>, us: u32, made: bool) -> io::Result<(OwnedFd, Stat, 
     if stat.uid != us {
         return Err(NotOurs::OfUser(stat.uid, us).into());
     }
-    let above = fsat::stat_fd(dir)?;
-    if (stat.mount, stat.dev) != (above.mount, above.dev) {
-        // Nothing could be renamed out of it.
-        return Err(io::Error::from_raw_os_error(libc::EXDEV));
-    }
+    check_mount(&stat, &fsat::stat_fd(dir)?)?;
     let fd = fsat::open_at(path.as_fd(), b".", fsat::LISTING, 0)?;
     let is_marked = is_marked(fd.as_fd(), us)?;
     if !is_marked {
@@ -161,17 +182,44 @@ fn open(dir: BorrowedFd<'_>, us: u32, made: bool) -> io::Result<(OwnedFd, Stat, 
         }
         // What was made just now has been swapped if there is anything else in it.
         for name in sweep::names(fd.as_fd())? {
-            if !is_of_2_0(fd.as_fd(), &name, us)? {
+            if !is_of_ours(fd.as_fd(), &name, us)? {
                 return Err(NotOurs::Holds(name).into());
             }
         }
     }
-    Ok((fd, stat, is_marked))
+    match fsat::stat_at(fd.as_fd(), STAGE) {
+        Ok(stage) => judge_stage(&stage, &stat, us)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    Ok((Claim { fd, is_marked, made }, stat.mode))
+}
+
+/// Judges a [`STAGE`] of which this is the status, as is that of the directory above.
+///
+/// # Errors
+/// [`NotOurs`]; EXDEV.
+pub(super) fn judge_stage(stage: &Stat, above: &Stat, us: u32) -> io::Result<()> {
+    if stage.kind != FileType::Directory {
+        return Err(NotOurs::StageNotADirectory.into());
+    }
+    if stage.uid != us {
+        return Err(NotOurs::StageOfUser(stage.uid).into());
+    }
+    check_mount(stage, above)
+}
+
+/// Checks that a directory is where the one above it is: nothing could be renamed out of it else.
+fn check_mount(stat: &Stat, above: &Stat) -> io::Result<()> {
+    match (stat.mount, stat.dev) == (above.mount, above.dev) {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EXDEV)),
+    }
 }
 
 /// Gives what is ours its mode, where the file system has modes: one that has none (FAT) decides by its
 /// mount options who gets in.
-fn close(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+pub(super) fn close(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     match fsat::chmod_fd(fd, mode) {
         Err(e)
             if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)) =>
@@ -197,7 +245,7 @@ fn is_marked(dir: BorrowedFd<'_>, us: u32) -> io::Result<bool> {
 
 /// Puts the marker into `dir`. Where there is no room for it, the directory stays as version 2.0 left
 /// its own, and is known by that.
-fn mark(dir: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn mark(dir: BorrowedFd<'_>) -> io::Result<()> {
     match fsat::unlink_at(dir, MARKER) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -216,8 +264,23 @@ fn mark(dir: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Whether `name` in `dir`, which has no marker, can be what version 2.0 made, or this one before it could
+/// put a marker there.
+fn is_of_ours(dir: BorrowedFd<'_>, name: &[u8], us: u32) -> io::Result<bool> {
+    if name != STAGE {
+        return is_of_2_0(dir, name, us);
+    }
+    let Ok(stage) = fsat::open_at(dir, STAGE, fsat::LISTING, 0) else { return Ok(false) };
+    let stat = fsat::stat_fd(stage.as_fd())?;
+    let mut ours = stat.uid == us && stat.mode & 0o777 == 0o700;
+    for name in sweep::names(stage.as_fd())? {
+        ours = ours && is_of_2_0(stage.as_fd(), &name, us)?;
+    }
+    Ok(ours)
+}
+
 /// Whether `name` in `dir` can be what version 2.0 makes, or a marker that a power cut has emptied.
-fn is_of_2_0(dir: BorrowedFd<'_>, name: &[u8], us: u32) -> io::Result<bool> {
+pub(super) fn is_of_2_0(dir: BorrowedFd<'_>, name: &[u8], us: u32) -> io::Result<bool> {
     let is_hex = |digits: &[u8]| {
         let hex = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         hex && matches!(digits, [b'1'..=b'9' | b'a'..=b'f', ..]) && digits.len() <= 16

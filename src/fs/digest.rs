@@ -1,8 +1,8 @@
 //! MD5 digests of files, which `check` and `--checksum` compare.
 //!
 //! What is zero is left out, so that a hole need neither be read nor hashed, and counts as the zeros that
-//! it reads as. What is hashed (makuosan-protocol(7)): the length of the file; then, for each
-//! [`BLOCK`] that is not all zeros, its offset and its bytes. Numbers take 8 bytes, the highest first.
+//! it reads as. What is hashed (makuosan-protocol(7)): for each [`BLOCK`] that is not all zeros, its offset
+//! and its bytes; then the length of the file. Numbers take 8 bytes, the highest first.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -47,11 +47,35 @@ impl Digester {
     }
 }
 
+/// Makes the digest of a content that comes in pieces.
+#[derive(Default, Debug)]
+pub(super) struct Hash(Md5);
+
+impl Hash {
+    /// Takes in the piece at `at`. Pieces come in order, without those that are zero if they like, and
+    /// begin at multiples of [`BLOCK`]: all but the last one of a file end there too.
+    pub fn add(&mut self, mut at: u64, piece: &[u8]) {
+        for block in piece.chunks(BLOCK) {
+            if !is_zero(block) {
+                self.0.update(at.to_be_bytes());
+                self.0.update(block);
+            }
+            at += block.len() as u64;
+        }
+    }
+
+    /// The digest of a content of this length.
+    pub fn digest(mut self, len: u64) -> Digest {
+        self.0.update(len.to_be_bytes());
+        self.0.finalize().into()
+    }
+}
+
 /// The digest of a file, as far as it is computed.
 #[derive(Debug)]
 pub(super) struct Begun {
     identity: Identity,
-    md5: Md5,
+    hash: Hash,
     /// How far the file was taken in.
     at: u64,
     /// Up to where there are no holes, as far as that was looked at.
@@ -72,8 +96,7 @@ pub(super) enum Step {
 impl Begun {
     /// That of a file that is read as long as it matches `identity`.
     pub fn new(identity: &Identity) -> Self {
-        let md5 = Md5::new_with_prefix(identity.size.to_be_bytes());
-        Begun { identity: *identity, md5, at: 0, data: 0 }
+        Begun { identity: *identity, hash: Hash::default(), at: 0, data: 0 }
     }
 
     /// Goes on with the file, `name` in `dir`. Before each piece, `pause` is told how far it is; it pauses
@@ -112,8 +135,10 @@ impl Begun {
                 Err(e) => return Err(e),
             }
         }
-        let is_still = self.identity.is_still(&file)?;
-        Ok(if is_still { Step::Done(self.md5.finalize_reset().into()) } else { Step::Changed })
+        if !self.identity.is_still(&file)? {
+            return Ok(Step::Changed);
+        }
+        Ok(Step::Done(std::mem::take(&mut self.hash).digest(self.identity.size)))
     }
 
     /// Goes to the next block with data, and finds out how far the data goes.
@@ -145,13 +170,8 @@ impl Begun {
         let len = buf.len().min(usize::try_from(end - self.at).unwrap_or(usize::MAX));
         let piece = buf.get_mut(..len).unwrap_or_default();
         file.read_exact_at(piece, self.at)?;
-        for block in piece.chunks(BLOCK) {
-            if !is_zero(block) {
-                self.md5.update(self.at.to_be_bytes());
-                self.md5.update(block);
-            }
-            self.at += block.len() as u64;
-        }
+        self.hash.add(self.at, piece);
+        self.at += len as u64;
         Ok(())
     }
 }
@@ -193,13 +213,14 @@ mod tests {
 
     /// What is hashed of this content.
     fn hashed(content: &[u8]) -> Vec<u8> {
-        let mut all = (content.len() as u64).to_be_bytes().to_vec();
+        let mut all = Vec::new();
         for (n, block) in content.chunks(BLOCK).enumerate() {
             if block.iter().any(|byte| *byte != 0) {
                 all.extend_from_slice(&((n * BLOCK) as u64).to_be_bytes());
                 all.extend_from_slice(block);
             }
         }
+        all.extend_from_slice(&(content.len() as u64).to_be_bytes());
         all
     }
 
@@ -268,11 +289,9 @@ mod tests {
         };
         let root = temp.root();
         let step = begun.go_on(&mut Digester::default(), root.as_fd(), b"f", &mut pause).unwrap();
-        let mut all = (2 * FAR).to_be_bytes().to_vec();
-        all.extend_from_slice(&FAR.to_be_bytes());
         let mut block = vec![0; BLOCK];
         block[5] = b'x';
-        all.extend_from_slice(&block);
+        let all = [&FAR.to_be_bytes()[..], &block, &(2 * FAR).to_be_bytes()].concat();
         assert_eq!(step, Step::Done(Md5::digest(all).into()));
         assert!(pieces < 10, "{pieces} pieces");
         // Zeros that are written change nothing.

@@ -7,12 +7,14 @@
 //!   contents, [`listings`] tells which directories have changed since they were listed,
 //!   [`before`] which mounts are missing.
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
-//!   writes below `.makuosan` (`staging`), `commit` renames into place, `attributes` sets owner, mode and
+//!   writes below `.makuosan` (`staging`, `home`, `claim`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
 //! [`resolve`] judges the symbolic links in the paths of options.
+//!
+//! [`state`] keeps what must outlive the daemon: records, and lists of what was sent.
 //!
 //! `folding` knows about file systems that take several names for one.
 //!
@@ -36,6 +38,7 @@ pub mod folding;
 pub mod found;
 mod grain;
 mod heritage;
+mod home;
 mod identity;
 pub mod listings;
 mod name_set;
@@ -55,6 +58,7 @@ pub mod source;
 mod spool;
 mod stage;
 mod staging;
+pub mod state;
 mod subject;
 mod surplus;
 mod sweep;

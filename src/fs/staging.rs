@@ -1,11 +1,11 @@
-//! Where files are written before they are renamed into place: `.makuosan` at the top of the base
+//! Where files are written before they are renamed into place: `.makuosan/stage` at the top of the base
 //! directory, and on every other mount below it that receives something.
 //!
 //! A *place* is one such directory, with mode 0700 and files named by numbers. A rename works only
 //! within one mount (by mount ID, or before Linux 5.8 by device; statx(2)) and one device (btrfs
 //! subvolumes share a mount); rename(2) fails with EXDEV otherwise. The place of another mount is at
 //! its top, or if nothing may be created there, in the nearest existing directory. Its path is first
-//! recorded in `.makuosan`, so that the next start can clean up after a daemon that was killed. It is
+//! recorded in that of the base directory, so that the next start can clean up after a daemon that was killed. It is
 //! removed as soon as there are no transfers.
 
 use std::fs::File;
@@ -13,8 +13,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::claim::{self, MARKER, NotOurs, PROBE, RECORD};
+use super::claim::{self, Claim, NotOurs, PROBE, RECORD};
 use super::grain::Grain;
+use super::home;
 use super::paths::split;
 use super::rights::{Fresh, Keeps, PRIVATE, Rights};
 use super::root::{Dirs, Root};
@@ -55,6 +56,8 @@ pub(super) struct PlaceId(usize);
 
 #[derive(Debug)]
 struct Place {
+    /// Its `.makuosan`, which is locked as long as this is open.
+    top: OwnedFd,
     fd: OwnedFd,
     measured: Measured,
     /// The directory that contains it, and the name of its record; None for the base directory's.
@@ -100,23 +103,23 @@ pub(super) fn name_of(number: u64) -> Vec<u8> {
 }
 
 impl Staging {
-    /// Creates `.makuosan`, or takes over an existing one of ours and empties it.
+    /// Creates `.makuosan/stage`, or takes over an existing one of ours and empties it.
     ///
     /// # Errors
     /// It cannot be created, is not ours ([`NotOurs`]), or is locked by another process.
     pub fn open(root: Arc<Root>, rights: &Rights) -> io::Result<Self> {
-        let (fd, _) = claim::claim(root.as_fd(), rights.uid())?;
-        fsat::lock(fd.as_fd()).map_err(|e| match e.kind() {
+        let claim = claim::claim(root.as_fd(), rights.uid())?;
+        fsat::lock(claim.fd.as_fd()).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::WouldBlock,
                 "another daemon has this base directory (.makuosan is locked)",
             ),
             _ => e,
         })?;
-        let mut kept = clear_recorded(&root, &fd, rights)?;
-        kept.push(MARKER.to_vec());
+        let fd = home::furnish(&claim, rights.uid())?;
+        let kept = clear_recorded(&root, &fd, rights)?;
         sweep::empty(fd.as_fd(), &kept)?;
-        let home = Place { measured: Measured::of(&fd)?, fd, within: None };
+        let home = Place { top: claim.fd, measured: Measured::of(&fd)?, fd, within: None };
         Ok(Staging { root, home, other_mounts: Vec::new(), next: 0 })
     }
 
@@ -226,18 +229,21 @@ impl Staging {
         let claimed = (&file).write_all(path).and_then(|()| file.sync_all()).and_then(|()| {
             keeping_mtime(within.as_fd(), || claim::claim(within.as_fd(), rights.uid()))
         });
-        let (fd, made) = claimed.inspect_err(|_| {
+        let claim = claimed.inspect_err(|_| {
             let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
         })?;
-        let furnished = have_to_oneself(&fd).and_then(|()| {
-            sweep::empty(fd.as_fd(), &[MARKER.to_vec()])?;
-            Measured::of(&fd)
+        let furnished = have_to_oneself(&claim.fd).and_then(|()| {
+            let fd = home::furnish(&claim, rights.uid())?;
+            sweep::empty(fd.as_fd(), &[])?;
+            Ok((Measured::of(&fd)?, fd))
         });
         match furnished {
-            Ok(measured) => Ok(Place { fd, measured, within: Some((within, record)) }),
+            Ok((measured, fd)) => {
+                Ok(Place { top: claim.fd, fd, measured, within: Some((within, record)) })
+            }
             Err(e) => {
                 // One that was there stays recorded: it is ours, and may hold something.
-                let gone = made && clear(&within, &fd).is_ok();
+                let gone = claim.made && clear(&within, &claim, rights).is_ok();
                 if gone || claim::is_in_use(&e) {
                     let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
                 }
@@ -261,15 +267,27 @@ impl Staging {
         let name = name_of(self.next);
         let made = match make(self.place(place)?.fd.as_fd(), &name) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) && place.0 == 0 => {
-                // `.makuosan` was removed while the daemon was running.
-                let (fd, _) = claim::claim(self.root.as_fd(), rights.uid())?;
-                fsat::lock(fd.as_fd())?;
-                self.home.fd = fd;
+                self.refurnish(rights)?;
                 make(self.home.fd.as_fd(), &name)?
             }
             made => made?,
         };
         Ok((staged, made))
+    }
+
+    /// Makes the place of the base directory again: it was removed while the daemon was running.
+    fn refurnish(&mut self, rights: &Rights) -> io::Result<()> {
+        let claim = claim::claim(self.root.as_fd(), rights.uid())?;
+        let [now, before] = [&claim.fd, &self.home.top].map(|fd| fsat::stat_fd(fd.as_fd()));
+        let (now, before) = (now?, before?);
+        if (now.dev, now.ino) != (before.dev, before.ino) {
+            fsat::lock(claim.fd.as_fd())?;
+        }
+        self.home.fd = home::furnish(&claim, rights.uid())?;
+        if (now.dev, now.ino) != (before.dev, before.ino) {
+            self.home.top = claim.fd;
+        }
+        Ok(())
     }
 
     /// A new empty file that is already unlinked, for reading and writing.
@@ -317,7 +335,7 @@ impl Staging {
         for place in self.other_mounts.drain(..) {
             let Some((within, record)) = &place.within else { continue };
             let gone =
-                keeping_mtime(within.as_fd(), || claim::remove(within.as_fd(), place.fd.as_fd()));
+                keeping_mtime(within.as_fd(), || home::remove(within.as_fd(), place.top.as_fd()));
             if gone.is_ok() {
                 let _ = fsat::unlink_at(self.home.fd.as_fd(), record);
             }
@@ -368,12 +386,9 @@ fn have_to_oneself(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Empties and removes the place `fd` in `within`.
-fn clear(within: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
-    keeping_mtime(within.as_fd(), || {
-        sweep::empty(fd.as_fd(), &[])?;
-        claim::remove(within.as_fd(), fd.as_fd())
-    })
+/// Empties and removes a place in `within`.
+fn clear(within: &OwnedFd, claim: &Claim, rights: &Rights) -> io::Result<()> {
+    keeping_mtime(within.as_fd(), || home::clear(within.as_fd(), claim, rights.uid()))
 }
 
 /// Does `work`, which creates or removes a name in `dir`, and then restores the mtime of `dir` where
@@ -385,23 +400,23 @@ fn keeping_mtime<T>(dir: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -
     done
 }
 
-/// Removes the places that an earlier daemon recorded in `home`. Returns the records of those that
+/// Removes the places that an earlier daemon recorded in `stage`. Returns the records of those that
 /// could not be removed, which must be kept.
-fn clear_recorded(root: &Root, home: &OwnedFd, rights: &Rights) -> io::Result<Vec<Vec<u8>>> {
+fn clear_recorded(root: &Root, stage: &OwnedFd, rights: &Rights) -> io::Result<Vec<Vec<u8>>> {
     let mut kept = Vec::new();
-    for record in sweep::names(home.as_fd())? {
+    for record in sweep::names(stage.as_fd())? {
         if !record.starts_with(RECORD) {
             continue;
         }
-        let Ok(path) = read(home, &record) else { continue };
+        let Ok(path) = read(stage, &record) else { continue };
         if RelPath::parse(&path).is_err() {
             continue; // incomplete: the daemon was killed before it created the place
         }
         let cleared = root.open_dir(&path, fsat::PATH_ONLY).and_then(|within| {
-            let fd = claim::existing(within.as_fd(), rights.uid())?;
+            let claim = claim::existing(within.as_fd(), rights.uid())?;
             // Another daemon may have a base directory there.
-            have_to_oneself(&fd)?;
-            clear(&within, &fd)
+            have_to_oneself(&claim.fd)?;
+            clear(&within, &claim, rights)
         });
         match cleared {
             Ok(()) => {}

@@ -38,24 +38,34 @@ pub(super) fn empty(dir: BorrowedFd<'_>, kept: &[Vec<u8>]) -> io::Result<()> {
             return Ok(());
         }
         for name in found {
-            match fsat::unlink_at(dir, &name).map_err(|e| e.raw_os_error()) {
-                Ok(()) | Err(Some(libc::ENOENT)) => continue,
-                // For a directory: EISDIR on Linux, EPERM by POSIX (unlink(2)).
-                Err(Some(libc::EISDIR | libc::EPERM)) => {}
-                Err(code) => return Err(io::Error::from_raw_os_error(code.unwrap_or(libc::EIO))),
-            }
-            match fsat::rmdir_at(dir, &name) {
+            match remove(dir, &name) {
                 Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {
                     lift(dir, &name, &mut lifted)?;
                     fsat::rmdir_at(dir, &name)?;
                 }
-                // It is not a directory and still cannot be unlinked: an immutable file.
-                Err(e) if e.raw_os_error() == Some(libc::ENOTDIR) => {
-                    return Err(io::Error::from_raw_os_error(libc::EPERM));
-                }
-                result => result?,
+                removed => removed?,
             }
         }
+    }
+}
+
+/// Removes `name` in `dir`, if it is there: anything but a directory that is not empty.
+///
+/// # Errors
+/// ENOTEMPTY or EEXIST if it is one; those of `unlinkat`.
+pub(super) fn remove(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let unlinked = match fsat::unlink_at(dir, name) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        unlinked => unlinked,
+    };
+    match unlinked.as_ref().map_err(io::Error::raw_os_error) {
+        // For a directory: EISDIR on Linux, EPERM by POSIX (unlink(2)).
+        Err(Some(libc::EISDIR | libc::EPERM)) => match fsat::rmdir_at(dir, name) {
+            // It is not a directory and still cannot be unlinked: an immutable file.
+            Err(e) if e.raw_os_error() == Some(libc::ENOTDIR) => unlinked,
+            removed => removed,
+        },
+        _ => unlinked,
     }
 }
 

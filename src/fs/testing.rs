@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batcher, SourceBatch};
-use super::claim::MARKER;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
@@ -242,7 +241,7 @@ impl Transfer {
                 Need::Silent => Outcome::Silent,
                 Need::Unsure => Outcome::Again,
                 Need::ReadOnly => Outcome::ReadOnly,
-                Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
+                Need::Skip | Need::Attributes | Need::All | Need::Late => Outcome::Skipped,
             };
             let paths = batch.manifest.entries.iter().map(signed);
             return paths.zip(needs).map(|(path, need)| (path, need, outcome(need))).collect();
@@ -341,8 +340,7 @@ pub fn snapshot(base: &Path) -> BTreeMap<Vec<u8>, String> {
 
 /// How many things are staged in the directory `dir`; none if it has no place for them.
 pub fn staged(dir: &Path) -> usize {
-    let names = std::fs::read_dir(dir.join(".makuosan")).into_iter().flatten();
-    names.filter(|name| name.as_ref().unwrap().file_name().as_bytes() != MARKER).count()
+    std::fs::read_dir(dir.join(".makuosan/stage")).into_iter().flatten().count()
 }
 
 /// Both trees are the same in everything that is sent.

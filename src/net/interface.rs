@@ -4,6 +4,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd;
 
+use super::NetError;
+use crate::name::{Escaped, Interface};
 use crate::sys::ifaddr::{self, InterfaceAddr};
 
 /// The MTU of Ethernet, and the guess as long as nothing is known.
@@ -32,12 +34,14 @@ impl Subnet {
 pub(super) struct Facts {
     /// Of the interface that carries the group, in bytes.
     pub(super) mtu: u16,
+    /// Of the same, the one that packets to the group leave from.
+    pub(super) address: Option<Ipv4Addr>,
     subnets: Vec<Subnet>,
 }
 
 impl Facts {
     /// As long as there is no interface.
-    pub(super) const NONE: Facts = Facts { mtu: DEFAULT_MTU, subnets: Vec::new() };
+    pub(super) const NONE: Facts = Facts { mtu: DEFAULT_MTU, address: None, subnets: Vec::new() };
 
     /// Asks the kernel about the interface with the address `interface`; if it is `0.0.0.0`, about
     /// the one that the route to `group` takes, and about the subnets of all.
@@ -63,13 +67,52 @@ impl Facts {
         } else {
             vec![Subnet::of(carrier)]
         };
-        Ok(Facts { mtu: u16::try_from(mtu).unwrap_or(u16::MAX), subnets })
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        Ok(Facts { mtu, address: Some(address), subnets })
     }
 
     /// Whether `address` is in a subnet of ours.
     pub(super) fn subnet_contains(&self, address: Ipv4Addr) -> bool {
         self.subnets.iter().any(|subnet| subnet.contains(address))
     }
+}
+
+/// The address by which to use an interface, or `0.0.0.0` for any. Of one that is given by its name,
+/// `current`, if it still has that: another that is added to it, even before that, changes nothing.
+///
+/// # Errors
+/// There is no interface of this name, or it has no IPv4 address.
+pub fn address_of(interface: &Interface, current: Option<Ipv4Addr>) -> Result<Ipv4Addr, NetError> {
+    let name = match interface {
+        Interface::Any => return Ok(Ipv4Addr::UNSPECIFIED),
+        Interface::Address(address) => return Ok(*address),
+        Interface::Named(name) => name,
+    };
+    let unlisted = |error| NetError::Unlisted(name.clone(), error);
+    let all = ifaddr::interface_addrs().map_err(unlisted)?;
+    if let Some(address) = first(&all, name.as_bytes(), current) {
+        return Ok(address);
+    }
+    let there = ifaddr::interface_names().map_err(unlisted)?;
+    let bare = name.split(':').next().unwrap_or(name);
+    match there.iter().any(|one| one == bare.as_bytes()) {
+        true => Err(NetError::NoAddress(name.clone())),
+        false => {
+            let there = there.iter().map(|one| Escaped(one).to_string()).collect();
+            Err(NetError::NoInterface(name.clone(), there))
+        }
+    }
+}
+
+/// The first address of the interface of this name, or with this label. One that a host gives itself
+/// where nobody gives it one (169.254.0.0/16) is the last choice, wherever it stands.
+fn first(all: &[InterfaceAddr], name: &[u8], current: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let is_meant = |found: &&InterfaceAddr| match name.contains(&b':') {
+        true => found.label == name,
+        false => found.name == name,
+    };
+    let meant = all.iter().filter(is_meant).map(|found| found.address);
+    meant.min_by_key(|address| (address.is_link_local(), Some(*address) != current))
 }
 
 /// The address that packets to `group` leave from. Connecting a UDP socket looks up the route and
@@ -95,9 +138,10 @@ mod tests {
     use super::*;
 
     fn found(name: &str, address: [u8; 4], netmask: [u8; 4], loopback: bool) -> InterfaceAddr {
-        let name = name.as_bytes().to_vec();
+        let label = name.as_bytes().to_vec();
+        let name = label.split(|&byte| byte == b':').next().unwrap().to_vec();
         let (address, netmask) = (address.into(), netmask.into());
-        InterfaceAddr { name, address, netmask, up: true, loopback }
+        InterfaceAddr { name, label, address, netmask, up: true, loopback }
     }
 
     #[test]
@@ -113,6 +157,38 @@ mod tests {
         assert_eq!(name([10, 9, 9, 9]), Some(&b"lo"[..]));
         // Somebody else's address in our subnet is not ours.
         assert_eq!(name([10, 1, 2, 4]), None);
+    }
+
+    #[test]
+    fn the_address_of_a_name() {
+        let mask = [255, 255, 255, 0];
+        let mut all = vec![
+            found("lo", [127, 0, 0, 1], [255, 0, 0, 0], true),
+            found("eth0", [169, 254, 7, 7], [255, 255, 0, 0], false),
+            found("eth0", [10, 1, 2, 3], mask, false),
+            found("eth0", [10, 1, 2, 9], mask, false),
+            found("eth0:1", [10, 1, 2, 4], mask, false),
+            found("eth01", [10, 1, 2, 5], mask, false),
+        ];
+        let of = |all: &[InterfaceAddr], name: &str, current: Option<[u8; 4]>| {
+            first(all, name.as_bytes(), current.map(Ipv4Addr::from)).map(|found| found.octets())
+        };
+        assert_eq!(of(&all, "eth0", None), Some([10, 1, 2, 3]));
+        assert_eq!(of(&all, "eth0:1", None), Some([10, 1, 2, 4]));
+        assert_eq!(of(&all, "eth0:2", None), None);
+        assert_eq!(of(&all, "eth", None), None);
+        // It is kept as long as it is there, unless nobody has given it.
+        assert_eq!(of(&all, "eth0", Some([10, 1, 2, 9])), Some([10, 1, 2, 9]));
+        assert_eq!(of(&all, "eth0", Some([10, 1, 2, 5])), Some([10, 1, 2, 3]));
+        assert_eq!(of(&all, "eth0", Some([169, 254, 7, 7])), Some([10, 1, 2, 3]));
+        all.retain(|found| found.address.is_link_local() || found.loopback);
+        assert_eq!(of(&all, "eth0", Some([10, 1, 2, 9])), Some([169, 254, 7, 7]));
+        assert_eq!(address_of(&Interface::Named("lo".into()), None).unwrap(), Ipv4Addr::LOCALHOST);
+        let error = address_of(&Interface::Named("nosuch0".into()), None).unwrap_err().to_string();
+        assert!(error.starts_with("-i nosuch0: there is no such interface, but "), "{error}");
+        assert!(error.contains("lo"), "{error}");
+        let error = address_of(&Interface::Named("lo:7".into()), None).unwrap_err().to_string();
+        assert_eq!(error, "-i lo:7: it has no IPv4 address");
     }
 
     #[test]

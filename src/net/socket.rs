@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use super::interface::Facts;
+use super::interface::{Facts, address_of};
 use super::offload::Offload;
 use super::{NetError, RecvMode, SendMode, Which};
+use crate::name::Interface;
 use crate::sys::socket;
 use crate::sys::sockopt::{self, Opt};
 
@@ -42,14 +43,24 @@ pub struct NetConfig {
 
 /// The daemon's two sockets, for all its threads.
 pub struct Net {
+    config: NetConfig,
+    /// The interface whose address is followed.
+    followed: Interface,
     group_socket: UdpSocket,
     unicast_socket: UdpSocket,
     group: SocketAddrV4,
-    local: SocketAddrV4,
-    receive_buffer: usize,
+    receive_buffer: AtomicUsize,
     joined: AtomicBool,
-    facts: RwLock<Facts>,
+    place: RwLock<Place>,
     pub(super) offload: Offload,
+}
+
+/// Where the unicast socket is bound, and what is known of its interface.
+struct Place {
+    local: SocketAddrV4,
+    /// Its interface has no address any more, or there is none of its name.
+    lost: bool,
+    facts: Facts,
 }
 
 impl Net {
@@ -67,6 +78,18 @@ impl Net {
         let net = Net::bind(config)?;
         // The caller sees it by joined() and gets the error when it tries again.
         let _ = net.join();
+        Ok(net)
+    }
+
+    /// As [`open`](Net::open), on an interface that may be given by its name. From then on
+    /// [`join`](Net::join) looks which address it has.
+    ///
+    /// # Errors
+    /// The same; or that there is no such interface, or that it has no IPv4 address.
+    pub fn open_on(interface: &Interface, config: NetConfig) -> Result<Net, NetError> {
+        let config = NetConfig { interface: address_of(interface, None)?, ..config };
+        let mut net = Net::open(&config)?;
+        net.followed = interface.clone();
         Ok(net)
     }
 
@@ -106,13 +129,14 @@ impl Net {
         let receive_buffer = receive_buffer(sockets).map_err(call("get the buffer size"))?;
         let offload = probe(sockets);
         Ok(Net {
+            config: config.clone(),
+            followed: config.interface.into(),
             group_socket,
             unicast_socket,
             group,
-            local,
-            receive_buffer,
+            receive_buffer: AtomicUsize::new(receive_buffer),
             joined: AtomicBool::new(false),
-            facts: RwLock::new(Facts::NONE),
+            place: RwLock::new(Place { local, lost: false, facts: Facts::NONE }),
             offload,
         })
     }
@@ -121,10 +145,13 @@ impl Net {
     /// member already is success: to be called every few seconds, so that an interface that came
     /// late, went and came back, or is another one by now, is joined again.
     ///
+    /// If the interface was given by its name and has another address now, that is the one of the
+    /// unicast socket from now on: [`local`](Net::local) tells.
+    ///
     /// # Errors
     /// `EADDRNOTAVAIL` or `ENODEV` while there is no such interface, `ENETDOWN` while it is down,
-    /// `ENETUNREACH` while there is
-    /// no route to the group (with `0.0.0.0`).
+    /// `ENETUNREACH` while there is no route to the group (with any interface); a [`NetError`] while
+    /// there is no interface of the name, or its address is in use.
     pub fn join(&self) -> io::Result<()> {
         let result = self.try_join();
         self.joined.store(result.is_ok(), Relaxed);
@@ -132,7 +159,7 @@ impl Net {
     }
 
     fn try_join(&self) -> io::Result<()> {
-        let interface = *self.local.ip();
+        let interface = self.follow()?;
         if !interface.is_unspecified() {
             sockopt::set_multicast_interface(self.unicast_socket.as_fd(), interface)?;
         }
@@ -142,8 +169,33 @@ impl Net {
             result => result?,
         }
         let facts = Facts::read(interface, self.group)?;
-        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
+        self.place.write().unwrap_or_else(PoisonError::into_inner).facts = facts;
         Ok(())
+    }
+
+    /// The address of the interface. Where it is another one than it was, the unicast socket is
+    /// replaced by one that is bound to it.
+    fn follow(&self) -> io::Result<Ipv4Addr> {
+        let old = self.local();
+        let other = |error| io::Error::new(io::ErrorKind::AddrNotAvailable, error);
+        let found = address_of(&self.followed, Some(*old.ip()));
+        self.place.write().unwrap_or_else(PoisonError::into_inner).lost = found.is_err();
+        let address = found.map_err(other)?;
+        if address == *old.ip() {
+            return Ok(address);
+        }
+        let local = SocketAddrV4::new(address, old.port());
+        let socket = unicast_socket(&self.config)?;
+        bind(&socket, local).map_err(other)?;
+        if self.offload.gro() {
+            sockopt::set(socket.as_fd(), Opt::UdpGro, 1)?;
+        }
+        socket::replace(&self.unicast_socket, socket)?;
+        let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Place { local, lost: false, facts: Facts::NONE };
+        let sockets = [self.group_socket.as_fd(), self.unicast_socket.as_fd()];
+        self.receive_buffer.store(receive_buffer(sockets)?, Relaxed);
+        Ok(address)
     }
 
     /// Whether the last [`join`](Net::join) worked.
@@ -153,7 +205,24 @@ impl Net {
 
     /// Where the unicast socket is bound: what others see as our address, unless it is `0.0.0.0`.
     pub fn local(&self) -> SocketAddrV4 {
-        self.local
+        self.place.read().unwrap_or_else(PoisonError::into_inner).local
+    }
+
+    /// The address that packets to the group leave from. None while the interface that was given by its
+    /// name has none, and while there is no route to the group, if that is left to the routes.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
+        match self.followed {
+            Interface::Any => place.facts.address.filter(|_| self.joined()),
+            Interface::Address(_) | Interface::Named(_) => {
+                (!place.lost).then_some(*place.local.ip())
+            }
+        }
+    }
+
+    /// The interface that carries the group, as it was given.
+    pub fn interface(&self) -> &Interface {
+        &self.followed
     }
 
     /// The group's address and port.
@@ -164,19 +233,20 @@ impl Net {
     /// The MTU in bytes of the interface that carries the group, IP header included; 1,500 until
     /// the first successful [`join`](Net::join). The loopback's 65,536 is given as 65,535.
     pub fn mtu(&self) -> u16 {
-        self.facts.read().unwrap_or_else(PoisonError::into_inner).mtu
+        self.place.read().unwrap_or_else(PoisonError::into_inner).facts.mtu
     }
 
     /// Whether `address` is in the interface's own subnet, or, with `0.0.0.0`, in that of any
     /// interface of the host. Nothing is until the first successful [`join`](Net::join).
     pub fn subnet_contains(&self, address: Ipv4Addr) -> bool {
-        self.facts.read().unwrap_or_else(PoisonError::into_inner).subnet_contains(address)
+        let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
+        place.facts.subnet_contains(address)
     }
 
     /// The smaller receive buffer of the two sockets, in bytes as the kernel counts: packets with
     /// its own overhead.
     pub fn receive_buffer(&self) -> usize {
-        self.receive_buffer
+        self.receive_buffer.load(Relaxed)
     }
 
     /// The send buffer of the socket that everything leaves from, in bytes, as the kernel tells it;

@@ -12,8 +12,10 @@ use super::socket::address;
 /// One IPv4 address of one interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InterfaceAddr {
-    /// The interface's name, without the label that an alias carries after a colon.
+    /// The interface's name, without what an alias's label has after a colon.
     pub name: Vec<u8>,
+    /// The address's label: the interface's name, or of an alias that with a colon and more.
+    pub label: Vec<u8>,
     /// The address.
     pub address: Ipv4Addr,
     /// The netmask: addresses that agree with `address` under it are in its subnet.
@@ -55,9 +57,10 @@ unsafe fn describe(element: &libc::ifaddrs) -> Option<InterfaceAddr> {
     let (address, netmask) = unsafe { (ipv4(element.ifa_addr)?, ipv4(element.ifa_netmask)) };
     // SAFETY: the caller's promise: the name is a C string.
     let name = unsafe { CStr::from_ptr(element.ifa_name) }.to_bytes();
-    let label = name.iter().position(|&byte| byte == b':').unwrap_or(name.len());
+    let colon = name.iter().position(|&byte| byte == b':').unwrap_or(name.len());
     Some(InterfaceAddr {
-        name: name[..label].to_vec(),
+        name: name[..colon].to_vec(),
+        label: name.to_vec(),
         address,
         netmask: netmask.unwrap_or(Ipv4Addr::BROADCAST),
         up: element.ifa_flags & libc::IFF_UP as libc::c_uint != 0,
@@ -79,6 +82,30 @@ unsafe fn ipv4(pointer: *const libc::sockaddr) -> Option<Ipv4Addr> {
     // may lie anywhere, since a sockaddr promises less alignment.
     let name = unsafe { pointer.cast::<libc::sockaddr_in>().read_unaligned() };
     Some(address(name.sin_addr))
+}
+
+/// The names of all interfaces, with addresses or without, by if_nameindex(3).
+///
+/// # Errors
+/// `ENOBUFS`, or whatever netlink gives.
+pub fn interface_names() -> io::Result<Vec<Vec<u8>>> {
+    // SAFETY: if_nameindex takes nothing, and gives null or an array that we free.
+    let list = unsafe { libc::if_nameindex() };
+    if list.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let mut names = Vec::new();
+    let mut next = list;
+    // SAFETY: the array ends with an element whose name is null, at which this stops.
+    while let Some(name) = ptr::NonNull::new(unsafe { (*next).if_name }) {
+        // SAFETY: the name of an element is a C string until the array is freed.
+        names.push(unsafe { CStr::from_ptr(name.as_ptr()) }.to_bytes().to_vec());
+        // SAFETY: this was not the last element.
+        next = unsafe { next.add(1) };
+    }
+    // SAFETY: list came from if_nameindex, is freed once, and nothing found points into it.
+    unsafe { libc::if_freenameindex(list) };
+    Ok(names)
 }
 
 /// The MTU of the interface called `name`, in bytes, by the `SIOCGIFMTU` request (netdevice(7)) on
@@ -114,6 +141,8 @@ mod tests {
         let lo = all.iter().find(|found| found.address == Ipv4Addr::LOCALHOST).unwrap();
         assert!(lo.loopback && lo.up);
         assert_eq!(lo.netmask, Ipv4Addr::new(255, 0, 0, 0));
+        assert_eq!((&lo.name[..], &lo.label[..]), (&b"lo"[..], &b"lo"[..]));
+        assert!(interface_names().unwrap().contains(&lo.name));
         assert!(mtu(udp().unwrap().as_fd(), &lo.name).unwrap() >= 1_500);
     }
 

@@ -33,6 +33,18 @@ pub fn bind(fd: BorrowedFd<'_>, address: SocketAddrV4) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts a socket in the place of another: whoever uses that descriptor, in any thread, uses this socket
+/// from now on, and the other is closed.
+///
+/// # Errors
+/// Nothing is known to happen.
+pub fn replace(place: &UdpSocket, by: UdpSocket) -> io::Result<()> {
+    // SAFETY: both descriptors are open and stay with their owners; what is closed is the socket that
+    // `place` had, which nobody else knows by another number.
+    cvt(unsafe { libc::dup3(by.as_raw_fd(), place.as_raw_fd(), libc::O_CLOEXEC) })?;
+    Ok(())
+}
+
 /// An address as C has it.
 pub(super) fn in_addr(address: Ipv4Addr) -> libc::in_addr {
     // s_addr holds the octets in the order of the network, whatever the order of the machine.
@@ -81,5 +93,20 @@ mod tests {
         let std::net::SocketAddr::V4(local) = local else { panic!("{local}") };
         let error = bind(other.as_fd(), local).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_socket_that_takes_the_place_of_another_frees_its_address() {
+        let bound = || {
+            let socket = udp().unwrap();
+            bind(socket.as_fd(), SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 7), 0)).unwrap();
+            socket
+        };
+        let (place, other) = (bound(), bound());
+        let (before, after) = (place.local_addr().unwrap(), other.local_addr().unwrap());
+        replace(&place, other).unwrap();
+        assert_eq!(place.local_addr().unwrap(), after);
+        let std::net::SocketAddr::V4(before) = before else { panic!("{before}") };
+        bind(udp().unwrap().as_fd(), before).unwrap();
     }
 }

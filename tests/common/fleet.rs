@@ -213,9 +213,8 @@ impl Fleet {
     }
 }
 
-/// What is in the staging directory of a base directory, but for the daemon's marker.
+/// What is in the staging directory of a base directory.
 pub fn staged(base: &Path) -> Vec<String> {
-    let names = fs::read_dir(base.join(".makuosan")).into_iter().flatten().flatten();
-    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name != "made-by-makuosan").collect()
+    let names = fs::read_dir(base.join(".makuosan/stage")).into_iter().flatten().flatten();
+    names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

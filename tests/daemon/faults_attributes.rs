@@ -188,10 +188,10 @@ fn a_content_that_was_compared_and_then_changed_gets_no_other_owner() {
     tree::set_mode(&path, 0o644);
     let manifest = Manifest {
         entries: vec![entry("file", Kind::File { size: 4, data: None })],
-        // The length, the offset of the only block, and its bytes.
+        // The offset of the only block, its bytes, and the length.
         digests: vec![(
             EntryNo::ZERO,
-            Md5::digest([&4u64.to_be_bytes()[..], &0u64.to_be_bytes(), b"good"].concat()).into(),
+            Md5::digest([&0u64.to_be_bytes()[..], b"good", &4u64.to_be_bytes()].concat()).into(),
         )],
         ..Manifest::default()
     };

@@ -230,7 +230,7 @@ fn what_is_never_finished_holds_little_and_goes_with_its_sender() {
     assert!((10..=64).contains(&open), "{line}");
     // Their size is a promise: no room was taken.
     for name in fleet.staged(1) {
-        if let Ok(meta) = fs::metadata(fleet.path(1, ".makuosan").join(name)) {
+        if let Ok(meta) = fs::metadata(fleet.path(1, ".makuosan/stage").join(name)) {
             assert!(meta.blocks() < 1_000, "{} blocks", meta.blocks());
         }
     }

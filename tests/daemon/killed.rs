@@ -24,8 +24,8 @@ fn make_tree(fleet: &Fleet, seed: u64) {
 fn wait_for_the_middle(fleet: &Fleet, at: usize) {
     eventually("the middle", || {
         let staged = fleet.staged(at);
-        let size =
-            |name: &String| fleet.path(at, ".makuosan").join(name).metadata().map(|m| m.len());
+        let stage = fleet.path(at, ".makuosan/stage");
+        let size = |name: &String| stage.join(name).metadata().map(|m| m.len());
         fleet.path(at, "files/39").exists() && staged.iter().any(|n| size(n).is_ok_and(|s| s > 0))
     });
 }

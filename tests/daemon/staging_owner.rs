@@ -57,12 +57,12 @@ fn make_staging(fleet: &Fleet) -> PathBuf {
     staging
 }
 
-/// The daemon's own name in it.
+/// The daemon's own name in it, beside which there is only what is staged.
 fn marker_of(staging: &Path) -> PathBuf {
-    let mut names = fs::read_dir(staging).unwrap().map(|entry| entry.unwrap().path());
-    let marker = names.next().expect("a marker");
-    assert_eq!(names.next(), None, "only a marker");
-    marker
+    let names = fs::read_dir(staging).unwrap().map(|entry| entry.unwrap().path());
+    let names: Vec<PathBuf> = names.filter(|name| !name.ends_with("stage")).collect();
+    assert_eq!(names.len(), 1, "only a marker: {names:?}");
+    names[0].clone()
 }
 
 /// Sets an access control list that lets [`USER`] do everything: `name` is `access` or `default`. False,
@@ -172,17 +172,103 @@ fn what_version_2_0_left_is_taken_over_and_marked() {
     }
     symlink("nowhere", staging.join("b")).unwrap();
     fs::create_dir(staging.join("c")).unwrap();
+    // One that it recorded on another file system, and one that is somebody's.
+    for name in ["far", "users"] {
+        tree::write(fleet.path(0, name).join(".makuosan/3"), "left behind");
+        tree::set_mode(&fleet.path(0, name).join(".makuosan"), 0o700);
+    }
+    tree::write(fleet.path(0, "users/.makuosan/notes"), "precious");
+    fs::write(staging.join("mount-1"), "far").unwrap();
+    fs::write(staging.join("mount-2"), "users").unwrap();
     for _ in 0..2 {
         fleet.start(0, &[]);
         assert_eq!(fleet.staged(0), [""; 0]);
         let marker = fs::symlink_metadata(marker_of(&staging)).unwrap();
         assert!(marker.is_file());
-        assert_eq!(fs::metadata(&staging).unwrap().permissions().mode() & 0o7777, 0o700);
+        for dir in [staging.clone(), staging.join("stage")] {
+            assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o7777, 0o700);
+        }
+        assert!(!fleet.path(0, "far/.makuosan").exists());
+        assert!(fleet.path(0, "users/.makuosan/3").exists());
         fleet.stop(0);
-        // What is left in ours goes, whatever it is.
-        tree::write(staging.join("any/thing"), "left behind");
+        // What is left where it stages goes, whatever it is.
+        tree::write(staging.join("stage/any/thing"), "left behind");
         tree::set_mode(&staging, 0o755);
+        tree::set_mode(&staging.join("stage"), 0o755);
     }
+}
+
+#[test]
+fn what_a_user_puts_into_the_daemons_own_directory_stays() {
+    let mut fleet = Fleet::idle("staging-beside", 2);
+    fleet.start(0, &[]);
+    fleet.start(1, &[]);
+    fleet.stop(1);
+    let staging = fleet.path(1, ".makuosan");
+    let mine = ["todo", "5", "mount-3", "probe", "lifted-1", "notes/stage/f", "journal.old"];
+    for name in mine {
+        tree::write(staging.join(name), "precious");
+        tree::write(staging.join("stage").join(name), "left behind");
+    }
+    symlink("stage", staging.join("link")).unwrap();
+    fs::create_dir(staging.join("8")).unwrap();
+    let content = || {
+        let mut all = seen(&staging);
+        all.retain(|path, _| !path.starts_with(staging.join("stage")) && *path != staging);
+        all
+    };
+    let before = content();
+    assert!(before.len() > mine.len());
+    for round in ["first", "second"] {
+        fleet.start(1, &[]);
+        fleet.wait_for_members();
+        assert_eq!(fleet.staged(1), [""; 0]);
+        tree::write(fleet.path(0, "d/file"), round);
+        fleet.msync(0, &["send", "-r", "--delete"]).ok();
+        assert_eq!(fs::read(fleet.path(1, "d/file")).unwrap(), round.as_bytes());
+        assert_eq!(content(), before);
+        fleet.kill(1);
+        tree::write(staging.join("stage/1"), "left behind");
+    }
+}
+
+#[test]
+fn what_is_in_the_place_of_the_stage_is_not_touched() {
+    let mut fleet = Fleet::idle("staging-stage", 2);
+    fleet.start(0, &[]);
+    fleet.stop(0);
+    let staging = fleet.path(0, ".makuosan");
+    let stage = staging.join("stage");
+    let outside = fleet.dir().join("outside");
+    tree::write(outside.join("precious"), "precious");
+    fs::remove_dir(&stage).unwrap();
+    symlink(&outside, &stage).unwrap();
+    assert_refused(&fleet, &["stage", "not a directory"]);
+    fs::remove_file(&stage).unwrap();
+    fs::write(&stage, "precious").unwrap();
+    assert_refused(&fleet, &["stage", "not a directory"]);
+    fs::remove_file(&stage).unwrap();
+    if is_root() {
+        tree::write(stage.join("mine"), "precious");
+        chown(&stage, Some(USER), None).unwrap();
+        assert_refused(&fleet, &["stage", &USER.to_string()]);
+        fs::remove_dir_all(&stage).unwrap();
+    }
+    assert_eq!(fs::read(outside.join("precious")).unwrap(), b"precious");
+    // While it runs: what it stages goes nowhere else.
+    fleet.start(0, &[]);
+    fleet.start(1, &[]);
+    fleet.wait_for_members();
+    let stage = fleet.path(1, ".makuosan/stage");
+    fs::remove_dir(&stage).unwrap();
+    symlink(&outside, &stage).unwrap();
+    tree::write(fleet.path(0, "file"), "x");
+    let ran = fleet.msync(0, &["send", "file"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert_eq!(ran.errors(), ["error: .makuosan there is not the daemon's h1:file"]);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    fs::remove_file(&stage).unwrap();
+    fleet.msync(0, &["send", "file"]).ok();
 }
 
 #[test]
@@ -280,17 +366,20 @@ fn what_a_killed_daemon_recorded_is_looked_at_before_it_is_removed() {
     let staging = fleet.path(0, ".makuosan");
     let marker = marker_of(&staging);
     fleet.kill(0);
-    for (at, name) in ["users", "empty", "left", "old"].iter().enumerate() {
+    for (at, name) in ["users", "empty", "left", "old", "both"].iter().enumerate() {
         fs::create_dir_all(fleet.path(0, name).join(".makuosan")).unwrap();
-        fs::write(staging.join(format!("mount-{at}")), name).unwrap();
+        fs::write(staging.join(format!("stage/mount-{at}")), name).unwrap();
     }
     tree::write(fleet.path(0, "users/.makuosan/todo"), "precious");
-    for name in ["left", "old"] {
-        tree::set_mode(&fleet.path(0, name).join(".makuosan"), 0o700);
-        tree::write(fleet.path(0, name).join(".makuosan/7"), "left behind");
-    }
+    tree::set_mode(&fleet.path(0, "old/.makuosan"), 0o700);
+    tree::write(fleet.path(0, "old/.makuosan/7"), "left behind");
     fs::copy(&marker, fleet.path(0, "left/.makuosan").join(marker.file_name().unwrap())).unwrap();
-    tree::write(fleet.path(0, "left/.makuosan/any/thing"), "left behind");
+    tree::write(fleet.path(0, "left/.makuosan/stage/any/thing"), "left behind");
+    // Ours, with something of a user's beside it.
+    let both = fleet.path(0, "both/.makuosan");
+    fs::copy(&marker, both.join(marker.file_name().unwrap())).unwrap();
+    tree::write(both.join("stage/any/thing"), "left behind");
+    tree::write(both.join("7"), "precious");
     let before = [seen(&fleet.path(0, "users/.makuosan")), seen(&fleet.path(0, "empty/.makuosan"))];
     fleet.start(0, &[]);
     let after = [seen(&fleet.path(0, "users/.makuosan")), seen(&fleet.path(0, "empty/.makuosan"))];
@@ -299,4 +388,6 @@ fn what_a_killed_daemon_recorded_is_looked_at_before_it_is_removed() {
         assert!(!fleet.path(0, name).join(".makuosan").exists(), "{name}");
     }
     assert_eq!(fleet.staged(0), [""; 0]);
+    assert_eq!(fs::read(both.join("7")).unwrap(), b"precious");
+    assert!(both.join(marker.file_name().unwrap()).exists() && !both.join("stage").exists());
 }

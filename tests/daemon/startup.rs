@@ -120,11 +120,11 @@ fn what_is_no_staging_directory_of_ours_is_left_alone() {
         assert_eq!(fs::read(outside.join("precious")).unwrap(), b"precious");
         fs::remove_file(&staging).unwrap();
     }
-    // Our own is emptied, whatever is in it, but not what its links point to.
+    // What is staged in our own goes, whatever it is, but not what its links point to.
     fleet.start(0, &[]);
     fleet.stop(0);
-    tree::write(staging.join("sub/left"), "left behind");
-    symlink(&outside, staging.join("link")).unwrap();
+    tree::write(staging.join("stage/sub/left"), "left behind");
+    symlink(&outside, staging.join("stage/link")).unwrap();
     tree::set_mode(&staging, 0o755);
     fleet.start(0, &[]);
     assert_eq!(fleet.staged(0), [""; 0]);

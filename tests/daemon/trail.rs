@@ -76,6 +76,43 @@ fn every_transfer_is_one_line_on_each_side() {
 }
 
 #[test]
+fn a_check_and_a_dry_run_count_what_they_looked_at_on_each_side() {
+    let mut fleet = quiet("trail-looks", 2);
+    tree::write(fleet.path(0, "d/a"), "12345");
+    tree::write(fleet.path(0, "d/b"), "1234567");
+    fleet.msync(0, &["send", "-r", "d"]).ok();
+    tree::write(fleet.path(0, "d/b"), "12345678");
+    tree::write(fleet.path(1, "d/mine"), "x");
+    for (at, (args, counts)) in [
+        (
+            &["check", "-r", "d"][..],
+            ": 1 file, 0 bytes, 1 unchanged, 0 deleted, 0 errors in TIME s: ",
+        ),
+        (&["send", "-rn", "d"], ": 1 file, 8 bytes, 1 unchanged, 0 deleted, 0 errors in TIME s: "),
+        (
+            &["send", "-rn", "--delete", "d"],
+            ": 1 file, 8 bytes, 1 unchanged, 1 deleted, 0 errors in TIME s: ",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fleet.msync(0, args);
+        for host in 0..2 {
+            let line = last(&mut fleet, host, at + 2);
+            assert!(line.contains(counts), "{line}");
+        }
+    }
+    tree::write(fleet.path(1, "d/b"), "12345678");
+    fleet.msync(0, &["check", "d/b"]);
+    let line = last(&mut fleet, 1, 5);
+    assert!(
+        line.contains(": check of d/b: 0 files, 0 bytes, 1 unchanged, 0 deleted, 0 "),
+        "{line}"
+    );
+}
+
+#[test]
 fn what_went_wrong_is_in_the_lines_with_who_and_why() {
     let mut fleet =
         Fleet::with("trail-wrong", &[&["-d", "1", "-T", "8"], &["-d", "1"], &["-d", "1"]]);

@@ -124,6 +124,12 @@ impl Hosts {
         self.connect(host);
     }
 
+    /// Runs `ip` in a host, with words separated by spaces.
+    pub fn ip(&self, host: usize, words: &str) {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        run("ip", &[&["-n", &self.namespace(host)][..], &words].concat());
+    }
+
     /// Sets the MTU of a host's interface.
     pub fn set_mtu(&self, host: usize, mtu: u16) {
         run("ip", &["-n", &self.namespace(host), "link", "set", "e0", "mtu", &mtu.to_string()]);
@@ -182,8 +188,10 @@ impl Hosts {
                 .unwrap();
             self.daemons.push(daemon);
         }
-        let total = format!("Total: {receivers} members");
-        let until = now() + Duration::from_secs(5);
+        let total = format!("Total: {receivers} member");
+        // A key is stretched first, which takes seconds in a build for tests.
+        let patience = if options.contains(&"-k") { 60 } else { 5 };
+        let until = now() + Duration::from_secs(patience);
         while !self.msync(&["members"], Duration::from_secs(5)).stdout.contains(&total) {
             assert!(now() < until, "the daemons do not find each other\n{}", self.logs());
             thread::sleep(Duration::from_millis(50));

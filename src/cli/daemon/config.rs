@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::name::HostName;
+use crate::name::{HostName, Interface};
 use crate::time::Span;
 
 /// How the daemon is to run, by what each option concerns.
@@ -38,8 +38,8 @@ pub struct Network {
     pub multicast: Ipv4Addr,
     /// `-p`: not 0.
     pub port: u16,
-    /// `-i`: the interface's address; None leaves the choice to the system.
-    pub interface: Option<Ipv4Addr>,
+    /// `-i`: any leaves the choice to the system.
+    pub interface: Interface,
     /// `--ttl`: 1 to 255.
     pub ttl: u8,
     /// `-R`: bytes; None for the daemon's choice.

@@ -43,9 +43,10 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         short: Some('i'),
         long: "interface",
-        value: Some("ADDR"),
-        help: "address of the network interface to use",
-        more: "Without it the system's route to the group decides. With an address in 127.0.0.0/8 \
+        value: Some("IFACE"),
+        help: "network interface to use: its address or name",
+        more: "By its name, its first IPv4 address is used, and followed when it changes. Without \
+               this option the system's route to the group decides. With an address in 127.0.0.0/8 \
                the group is on the loopback interface, so that a fleet can run on one machine, \
                each daemon with its own loopback address.",
     },

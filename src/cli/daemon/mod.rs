@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::{Asked, DEFAULT_PORT, Error, Flag, Typed, value};
-use crate::name::HostName;
+use crate::name::{HostName, Interface};
 use crate::time::Span;
 
 mod config;
@@ -155,9 +155,10 @@ impl Config {
         let multicast = source.read("multicast", "not an IPv4 multicast address", |v| {
             text(v).filter(Ipv4Addr::is_multicast)
         })?;
-        let interface = source.read("interface", "not the IPv4 address of an interface", |v| {
-            text(v).filter(|a: &Ipv4Addr| !a.is_multicast() && !a.is_broadcast())
-        })?;
+        let interface_is = "not the IPv4 address or the name of an interface";
+        let interface =
+            source.read("interface", interface_is, |v| Interface::parse(v.to_str()?))?;
+        let interface = interface.unwrap_or(Interface::Any);
         let listen = source.read("listen", "a listen address is IP or IP:PORT", |v| {
             text::<SocketAddr>(v)
                 .filter(|address| address.port() != 0)
@@ -187,8 +188,10 @@ impl Config {
         };
         let console = Console {
             listen: listen.or_else(|| {
-                let own = interface.filter(Ipv4Addr::is_loopback);
-                let address = own.unwrap_or(Ipv4Addr::LOCALHOST);
+                let address = match &network.interface {
+                    Interface::Address(own) if own.is_loopback() => *own,
+                    _ => Ipv4Addr::LOCALHOST,
+                };
                 unix.is_none().then(|| SocketAddr::new(address.into(), port))
             }),
             unix,
@@ -315,7 +318,7 @@ mod tests {
         assert_eq!(config.limits.timeout, Span::from_secs(10));
         assert_eq!(
             (config.network.interface, config.limits.rate, config.network.name),
-            (None, None, None)
+            (Interface::Any, None, None)
         );
     }
 
@@ -327,6 +330,7 @@ mod tests {
         };
         assert_eq!(listen(&["-i", "127.0.0.3"]).as_deref(), Some("127.0.0.3:5000"));
         assert_eq!(listen(&["-i", "10.0.0.3"]).as_deref(), Some("127.0.0.1:5000"));
+        assert_eq!(listen(&["-i", "lo"]).as_deref(), Some("127.0.0.1:5000"));
         assert_eq!(listen(&["-p", "6000"]).as_deref(), Some("127.0.0.1:6000"));
         assert_eq!(listen(&["-l", "10.0.0.3"]).as_deref(), Some("10.0.0.3:5000"));
         assert_eq!(listen(&["-l", "10.0.0.3:7", "-p", "6"]).as_deref(), Some("10.0.0.3:7"));
@@ -354,7 +358,9 @@ mod tests {
         let bad = [
             ["-b", ""],
             ["-d", "10"],
-            ["-i", "eth0"],
+            ["-i", "eth 0"],
+            ["-i", "10.0.0"],
+            ["-i", "::1"],
             ["-i", "224.0.0.1"],
             ["-l", "localhost"],
             ["-l", "1.2.3.4:0"],

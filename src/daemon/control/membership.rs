@@ -1,6 +1,6 @@
 //! Membership: joins the group, exchanges HELLO and BYE, and tells the other threads of changes.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,8 +12,9 @@ use crate::engine::members::{DepartureReason, Event, Members, Packet};
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
-use crate::name::NodeId;
+use crate::name::{Interface, NodeId};
 use crate::seal::Seal;
+use crate::sys::random;
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
 use crate::wire::header::{Header, PacketKind, Role};
@@ -40,15 +41,28 @@ pub(crate) struct Membership {
     joined_at: Time,
     /// Something has changed since.
     changed: bool,
+    /// Why that did not work, if it has been said.
+    trouble: String,
+    /// The last address that packets to the group have left from.
+    address: Option<Ipv4Addr>,
     /// Whether the kernel tells when interfaces change.
     is_told: bool,
 }
 
 impl Membership {
     pub(crate) fn new(shared: Arc<Shared>, members: Members, now: Time) -> Self {
-        let seal = Seal::new(shared.me, Role::Control, shared.keys.as_ref());
-        let odd = Oddities::default();
-        Membership { members, shared, seal, odd, joined_at: now, changed: false, is_told: false }
+        let seal = Seal::new(shared.me(), Role::Control, shared.keys.as_ref());
+        Membership {
+            members,
+            seal,
+            odd: Oddities::default(),
+            joined_at: now,
+            changed: false,
+            trouble: String::new(),
+            address: shared.net.address(),
+            is_told: false,
+            shared,
+        }
     }
 
     /// When the next action is due.
@@ -111,39 +125,71 @@ impl Membership {
         }
         self.joined_at = now;
         self.changed = false;
-        let (joined, mtu) = (self.shared.net.joined(), self.shared.net.mtu());
-        match self.shared.net.join() {
+        let net = &self.shared.net;
+        let (joined, mtu, group) = (net.joined(), net.mtu(), net.group());
+        let result = net.join();
+        let (now_mtu, address) = (net.mtu(), net.address().or(self.address));
+        let moved = match (std::mem::replace(&mut self.address, address), address) {
+            (Some(was), Some(is)) if was != is => {
+                self.begin_anew(now, was, is);
+                true
+            }
+            _ => false,
+        };
+        match result {
             Ok(()) => {
-                let now_mtu = self.shared.net.mtu();
+                self.trouble.clear();
                 self.members.set_mtu(now_mtu);
                 if !joined {
-                    log::notice(format_args!("joined {}", self.shared.net.group()));
-                } else if mtu != now_mtu {
+                    log::notice(format_args!("joined {group}"));
+                } else if mtu != now_mtu && !moved {
                     log::notice(format_args!(
                         "the MTU of the interface is {now_mtu} now; it was {mtu}"
                     ));
                 }
-                if !joined || mtu != now_mtu {
+                if !joined || mtu != now_mtu || moved {
                     self.members.announce(now);
                 }
             }
-            Err(error) if joined => log::limited(
-                log::Level::WARNING,
-                "left",
-                None,
-                format_args!(
-                    "cannot reach {} any more: {}",
-                    self.shared.net.group(),
-                    ErrorText(&error)
-                ),
-            ),
-            Err(error) => log::limited(
-                log::Level::WARNING,
-                "join",
-                None,
-                format_args!("cannot join {} yet: {}", self.shared.net.group(), ErrorText(&error)),
-            ),
+            Err(error) => {
+                let why = ErrorText(&error).to_string();
+                let text = match joined {
+                    true => format!("cannot reach {group} any more: {why}"),
+                    false => format!("cannot join {group} yet: {why}"),
+                };
+                // It is tried again and again.
+                if std::mem::replace(&mut self.trouble, why) != self.trouble {
+                    log::limited(log::Level::WARNING, "join", None, format_args!("{text}"));
+                }
+            }
         }
+    }
+
+    /// This host has another address. The others know this node by the one that it had, so it takes leave
+    /// of them and is another node.
+    fn begin_anew(&mut self, now: Time, was: Ipv4Addr, is: Ipv4Addr) {
+        let what = match self.shared.net.interface() {
+            Interface::Named(name) => format!("interface {name} has"),
+            Interface::Any | Interface::Address(_) => {
+                "this host sends to the group from".to_owned()
+            }
+        };
+        let text = format_args!("{what} the address {is} now; it was {was}");
+        log::limited(log::Level::NOTICE, "address", None, text);
+        let me = match random::u64() {
+            Ok(number) => NodeId(number),
+            // The others take it for a forger until they have forgotten it.
+            Err(error) => {
+                return log::error(format_args!("random numbers: {}", ErrorText(&error)));
+            }
+        };
+        self.members.say_bye();
+        self.transmit();
+        self.shared.begin_anew(me);
+        self.seal = Seal::new(me, Role::Control, self.shared.keys.as_ref());
+        self.shared.receiver.send(ToReceiver::Anew);
+        self.shared.sender.send(ToSender::Anew);
+        self.members.begin_anew(now, me, self.shared.receive_buffer());
     }
 
     fn join_at(&self) -> Time {
@@ -164,7 +210,7 @@ impl Membership {
         }
         let senders = lock(&self.shared.recvs).clone();
         for (key, addr) in senders {
-            let mut header = Header::new(PacketKind::Busy, self.shared.me, Role::Control);
+            let mut header = Header::new(PacketKind::Busy, self.shared.me(), Role::Control);
             header.transfer = key.number;
             let packet =
                 self.seal.packet(Some(key.node), header, &Feedback::Busy.emit(key.node, 64));
@@ -190,16 +236,19 @@ impl Membership {
             Event::Height(stamp) => drop(self.shared.clock.adopt(stamp)),
             Event::Left { member, reason } => {
                 let how = match reason {
-                    DepartureReason::Bye => "left",
-                    DepartureReason::Silent => "timed out and is no longer a member",
-                    DepartureReason::Replaced { .. } => "restarted",
+                    DepartureReason::Bye => "left".to_owned(),
+                    DepartureReason::Silent => "timed out and is no longer a member".to_owned(),
+                    DepartureReason::Replaced { .. } => "restarted".to_owned(),
+                    DepartureReason::Moved(to) => format!("is at {} now", to.ip()),
                     DepartureReason::Dropped => {
-                        "did not answer in a transfer and is no longer a member"
+                        "did not answer in a transfer and is no longer a member".to_owned()
                     }
                 };
                 let level = match reason {
                     DepartureReason::Silent | DepartureReason::Dropped => log::Level::WARNING,
-                    DepartureReason::Bye | DepartureReason::Replaced { .. } => log::Level::NOTICE,
+                    DepartureReason::Bye
+                    | DepartureReason::Replaced { .. }
+                    | DepartureReason::Moved(_) => log::Level::NOTICE,
                 };
                 let (name, ip) = (&member.name, member.addr.ip());
                 log::many(level, "members", format_args!("{name} ({ip}) {how}"));
@@ -217,7 +266,7 @@ impl Membership {
                 Packet::Hello(hello) => (PacketKind::Hello, Hello::emit(hello)),
                 Packet::Bye => (PacketKind::Bye, Vec::new()),
             };
-            let header = Header::new(kind, self.shared.me, Role::Control);
+            let header = Header::new(kind, self.shared.me(), Role::Control);
             let packet = self.seal.packet(to.node(), header, &payload);
             let to = match to {
                 Destination::Group => self.shared.net.group(),
@@ -229,8 +278,10 @@ impl Membership {
 
     fn send(&self, to: SocketAddrV4, packet: &[u8]) {
         if let Err(error) = self.shared.net.send_one(to, packet) {
+            // That the network is not reached has been said.
+            let joined = self.shared.net.joined();
             log::limited(
-                log::Level::WARNING,
+                if joined { log::Level::WARNING } else { log::Level::DEBUG },
                 "hello",
                 None,
                 format_args!("cannot send to {to}: {}", ErrorText(&error)),

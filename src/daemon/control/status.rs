@@ -8,7 +8,7 @@ use super::settings::Settings;
 use crate::console::command::Form;
 use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StrangerRow};
-use crate::console::status_report::{Dropped, LastTransfer, Moment, StatusReport};
+use crate::console::status_report::{Dropped, LastTransfer, Moment, Setting, StatusReport};
 use crate::daemon::clock;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
@@ -89,7 +89,7 @@ impl Figures {
             recvs,
             dropped: dropped(shared, members),
             warnings: odd.lines(),
-            setting: settings.setting.clone(),
+            setting: Setting { address: shared.net.address(), ..settings.setting.clone() },
             last: self.last.clone(),
         }
     }

@@ -67,13 +67,13 @@ impl Receiver {
         budget: usize,
     ) -> Self {
         let config = Config {
-            me: shared.me,
-            receive_buffer: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
+            me: shared.me(),
+            receive_buffer: shared.receive_buffer(),
             budget,
-            seed: shared.me.0 ^ 0x7265_6376,
+            seed: shared.me().0 ^ 0x7265_6376,
         };
-        let seal = Seal::new(shared.me, Role::Receiver, shared.keys.as_ref());
-        let opens = Opens::new(shared.me, shared.keys.as_ref());
+        let seal = Seal::new(shared.me(), Role::Receiver, shared.keys.as_ref());
+        let opens = Opens::new(shared.me(), shared.keys.as_ref());
         let reception = Reception::new(config);
         let heard = HashMap::new();
         let replays = Replays::default();
@@ -132,6 +132,12 @@ impl Receiver {
                     self.opens.forget(node);
                     self.replays.gone(node);
                     self.reception.member_gone(now, node);
+                }
+                ToReceiver::Anew => {
+                    let (me, keys) = (self.shared.me(), self.shared.keys.as_ref());
+                    self.seal = Seal::new(me, Role::Receiver, keys);
+                    self.opens = Opens::new(me, keys);
+                    self.reception.begin_anew(now, me, self.shared.receive_buffer());
                 }
                 ToReceiver::Oldest(node, oldest) => self.reception.oldest_open(now, node, oldest),
                 ToReceiver::Stop => {
@@ -349,7 +355,7 @@ impl Receiver {
             }
             Accept | Need | Status | Done | Deleted | Ended | Busy => {
                 if let Ok((sender, feedback)) = Feedback::parse(header.kind, payload) {
-                    if sender == self.shared.me {
+                    if sender == self.shared.me() {
                         let (node, number, batch) = (header.node, header.transfer, header.batch);
                         let message = ToSender::Feedback { node, number, batch, feedback };
                         self.shared.sender.send_lossy(message);

@@ -1,15 +1,17 @@
 //! The line that the log has of each transfer that came in: from whom, what, how much, how it ended.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::count::counted;
+use crate::daemon::became::{Became, is_counted};
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::engine::incoming::{AbortReason, Arrived};
 use crate::ids::{BatchNo, EntryNo};
 use crate::log::{self, Level};
 use crate::time::Time;
-use crate::wire::manifest::{Kind, Manifest};
+use crate::wire::manifest::{Entry, Manifest};
 use crate::wire::mode::Mode;
 use crate::wire::outcome::{Need, Outcome};
 
@@ -31,6 +33,8 @@ struct Incoming {
     /// The entries whose contents are needed, of these batches.
     needed: HashMap<BatchNo, Vec<EntryNo>>,
     counts: Counts,
+    /// The files and bytes that wait for a deletion.
+    late: (u64, u64),
 }
 
 /// What has been done.
@@ -55,6 +59,7 @@ impl Trail {
             manifests: HashMap::new(),
             needed: HashMap::new(),
             counts: Counts::default(),
+            late: (0, 0),
         };
         self.0.insert(key, incoming);
     }
@@ -69,9 +74,7 @@ impl Trail {
             let path = if base { "the base directory".to_owned() } else { setup.path.to_string() };
             incoming.path = Some(path);
         }
-        if !mode.changes_nothing() {
-            incoming.manifests.insert(*batch, Arc::clone(manifest));
-        }
+        incoming.manifests.insert(*batch, Arc::clone(manifest));
     }
 
     /// The disk has answered.
@@ -79,11 +82,7 @@ impl Trail {
         match answer {
             DiskAnswer::Planned { key, batch, needs, .. } => {
                 let Some(incoming) = self.0.get_mut(key) else { return };
-                let needs = EntryNo::ZERO.onwards().zip(needs);
-                let all = needs.filter(|(_, need)| **need == Need::All).map(|(entry, _)| entry);
-                if incoming.manifests.contains_key(batch) {
-                    incoming.needed.insert(*batch, all.collect());
-                }
+                incoming.planned(*key, *batch, needs);
             }
             DiskAnswer::Done { key, batch, outcomes } => {
                 let Some(incoming) = self.0.get_mut(key) else { return };
@@ -93,6 +92,19 @@ impl Trail {
                 let Some(incoming) = self.0.get_mut(key) else { return };
                 incoming.counts.deleted += deleted;
                 incoming.counts.errors += failed;
+                // Which ones have failed is not known here.
+                let (files, bytes) = std::mem::take(&mut incoming.late);
+                incoming.counts.files += files.saturating_sub(*failed);
+                incoming.counts.bytes += if *failed == 0 { bytes } else { 0 };
+            }
+            // What would be deleted; in a check, what only this host has.
+            DiskAnswer::Tallied { key, tally } => {
+                let Some(incoming) = self.0.get_mut(key) else { return };
+                if incoming.mode.changes_nothing() {
+                    incoming.counts.deleted +=
+                        if incoming.mode.is_check() { 0 } else { tally.spooled };
+                    incoming.counts.errors += tally.failed;
+                }
             }
             _ => {}
         }
@@ -101,8 +113,9 @@ impl Trail {
     /// A transfer is over: what has arrived, or why it ended early.
     pub(super) fn ended(&mut self, now: Time, key: TransferKey, how: Result<Arrived, AbortReason>) {
         let Some(incoming) = self.0.remove(&key) else { return };
-        let Incoming { from, began, mode, path, counts, .. } = incoming;
+        let Incoming { from, began, mode, path, counts, late, .. } = incoming;
         let Counts { files, bytes, unchanged, deleted, errors } = counts;
+        let errors = errors + late.0;
         let what = path.as_deref().unwrap_or("nothing");
         let took = now.since(began).secs_f64();
         let head = format!(
@@ -132,33 +145,60 @@ impl Trail {
 }
 
 impl Incoming {
+    fn planned(&mut self, key: TransferKey, batch: BatchNo, needs: &[Need]) {
+        let Some(manifest) = self.manifests.get(&batch).map(Arc::clone) else { return };
+        let needs = || EntryNo::ZERO.onwards().zip(needs);
+        let mode = self.mode;
+        if mode.changes_nothing() {
+            // There is nothing else to come.
+            self.manifests.remove(&batch);
+            for ((_, need), entry) in needs().zip(&manifest.entries) {
+                let content = matches!(need, Need::All | Need::Late) && !mode.is_check();
+                self.note(key, entry, Became::by_need(*need, mode), content, need);
+            }
+        } else {
+            let all = needs().filter(|(_, need)| **need == Need::All);
+            self.needed.insert(batch, all.map(|(entry, _)| entry).collect());
+        }
+    }
+
     fn done(&mut self, key: TransferKey, batch: BatchNo, outcomes: &[Outcome]) {
         let Some(manifest) = self.manifests.remove(&batch) else { return };
         let needed = self.needed.remove(&batch).unwrap_or_default();
-        let traced = log::shows(Level::TRACE);
+        let entries = manifest.entries.iter().zip(outcomes);
+        for (number, (entry, outcome)) in EntryNo::ZERO.onwards().zip(entries) {
+            let content = needed.binary_search(&number).is_ok();
+            self.note(key, entry, Became::from(*outcome), content, outcome);
+        }
+    }
+
+    /// Notes what became of an entry, whose `content` was needed or not, by `what` the disk has said.
+    fn note(
+        &mut self,
+        key: TransferKey,
+        entry: &Entry,
+        became: Became,
+        content: bool,
+        what: impl fmt::Debug,
+    ) {
         let counts = &mut self.counts;
-        for (number, (entry, outcome)) in
-            EntryNo::ZERO.onwards().zip(manifest.entries.iter().zip(outcomes))
-        {
-            let counted = u64::from(entry.is_object() && entry.kind != Kind::Open);
-            match outcome {
-                Outcome::Updated => {
-                    counts.files += counted;
-                    if needed.binary_search(&number).is_ok() {
-                        counts.bytes += entry.size();
-                    }
-                }
-                Outcome::Skipped => counts.unchanged += counted,
-                Outcome::Failed(_) => counts.errors += 1,
-                _ => {}
+        let counted = u64::from(is_counted(entry));
+        let bytes = if content { entry.size() } else { 0 };
+        match became {
+            Became::Late if !self.mode.changes_nothing() => {
+                self.late = (self.late.0 + counted, self.late.1 + bytes);
             }
-            if traced && entry.is_object() {
-                log::many(
-                    Level::TRACE,
-                    "entries",
-                    format_args!("transfer {key}: {}: {outcome:?}", entry.path),
-                );
+            Became::Written | Became::Late => {
+                counts.files += counted;
+                counts.bytes += bytes;
             }
+            Became::Same | Became::OtherAttributes => counts.unchanged += counted,
+            Became::Failed(_) => counts.errors += 1,
+            _ => {}
+        }
+        if entry.is_object() && log::shows(Level::TRACE) {
+            let text = format_args!("transfer {key}: {}: {what:?}", entry.path);
+            log::many(Level::TRACE, "entries", text);
         }
     }
 }

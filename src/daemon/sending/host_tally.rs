@@ -1,74 +1,21 @@
 //! The results of a transfer on one host, and in all: counted here, and nowhere else, for lines,
 //! totals and reports, whether something was done or only would be.
 
-use super::marked_batch::{Mark, is_counted};
+use super::marked_batch::Mark;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus};
 use crate::console::reply::{Said, Total, What};
 use crate::count::counted;
+use crate::daemon::became::{Became, is_counted};
 use crate::daemon::messages::Host;
 use crate::fs::folding;
 use crate::fs::root::Root;
 use crate::wire::manifest::Entry;
 use crate::wire::mode::Mode;
-use crate::wire::outcome::{Lacks, Need, Outcome, Reason};
+use crate::wire::outcome::{Lacks, Reason};
 
 /// After this many errors of a host, further ones are only counted.
 const MOST_ERRORS: u64 = 100;
-
-/// What became of an entry on a host; in a dry run, what would become of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Became {
-    /// It was written: with its content, or with its attributes alone. In a comparison: the content
-    /// differs.
-    Written,
-    /// It was up to date.
-    Same,
-    /// In a comparison: only the attributes differ.
-    OtherAttributes,
-    /// It differs, and the host never writes.
-    ReadOnly,
-    Failed(Reason),
-    /// It is below a directory that failed; only the directory itself is reported.
-    Silent,
-    /// It was left out, and comes again or was reported already.
-    Struck,
-    /// The host cannot tell; it comes again, with its digest.
-    Unsure,
-}
-
-impl Became {
-    /// What would become of an entry in a dry run, or what a comparison found.
-    pub(super) fn by_need(need: Need, mode: Mode) -> Became {
-        match need {
-            Need::Skip => Became::Same,
-            Need::Attributes if mode.is_check() => Became::OtherAttributes,
-            Need::ReadOnly if !mode.is_check() => Became::ReadOnly,
-            Need::Attributes | Need::All | Need::ReadOnly => Became::Written,
-            Need::Failed(reason) => Became::Failed(reason),
-            Need::Silent => Became::Silent,
-            // What is compared comes with its digest.
-            Need::Unsure if mode.is_check() => Became::Silent,
-            Need::Unsure => Became::Unsure,
-        }
-    }
-}
-
-impl From<Outcome> for Became {
-    fn from(outcome: Outcome) -> Became {
-        match outcome {
-            Outcome::Skipped => Became::Same,
-            Outcome::Updated => Became::Written,
-            Outcome::ReadOnly => Became::ReadOnly,
-            Outcome::Failed(reason) => Became::Failed(reason),
-            Outcome::Silent => Became::Silent,
-            Outcome::Struck => Became::Struck,
-            Outcome::Again => Became::Unsure,
-            Outcome::Lacking { updated: true, .. } => Became::Written,
-            Outcome::Lacking { updated: false, .. } => Became::Same,
-        }
-    }
-}
 
 /// What notes are added to, and how they are told.
 pub(super) struct Tell<'a> {
@@ -95,6 +42,8 @@ pub(super) struct HostTally {
     readonly: u64,
     /// The host has left the transfer.
     pub(super) gone: bool,
+    /// It has deleted what it was to delete.
+    pub(super) ran: bool,
 }
 
 impl HostTally {
@@ -109,6 +58,7 @@ impl HostTally {
             untried: 0,
             readonly: 0,
             gone: false,
+            ran: false,
         }
     }
 
@@ -136,7 +86,7 @@ impl HostTally {
             }
         };
         match became {
-            Became::Written => {
+            Became::Written | Became::Late => {
                 mark.written = true;
                 mark.content |= content;
                 self.report.files += counted;

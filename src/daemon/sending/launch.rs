@@ -201,7 +201,7 @@ impl Launch {
 
     fn config(&self, shared: &Shared, order: &Order) -> Config {
         Config {
-            me: shared.me,
+            me: shared.me(),
             number: self.number,
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),

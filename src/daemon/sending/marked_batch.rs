@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::console::reply::Total;
+use crate::daemon::became::is_counted;
 use crate::ids::{EntryNo, TargetNo};
 use crate::wire::bits::Bits;
-use crate::wire::manifest::{Entry, Kind, Manifest};
+use crate::wire::manifest::{Entry, Manifest};
 
 /// What is known of an entry on any host.
 #[derive(Clone, Copy, Default, Debug)]
@@ -33,11 +34,6 @@ impl Mark {
             total.unchanged += counted;
         }
     }
-}
-
-/// Whether an entry counts as a file: directories do not.
-pub(super) fn is_counted(entry: &Entry) -> bool {
-    entry.is_object() && entry.kind != Kind::Open
 }
 
 /// A batch, with marks of what was reported of each entry.

@@ -1,6 +1,7 @@
 //! Outgoing transfers: the sender thread and the walkers.
 
 mod host_tally;
+mod late;
 pub(super) mod launch;
 mod marked_batch;
 mod open_batches;

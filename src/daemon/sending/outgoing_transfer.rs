@@ -68,8 +68,8 @@ pub(super) enum Turn {
 impl OutgoingTransfer {
     pub(super) fn new(shared: Arc<Shared>, new: NewTransfer, now: Time) -> Self {
         OutgoingTransfer {
+            report: Report::new(&new, shared.me(), now),
             shared,
-            report: Report::new(&new, now),
             is_quiet: !new.looks,
             parts: new,
             state: State::Walking,
@@ -140,12 +140,25 @@ impl OutgoingTransfer {
         // What is still in the buffer is this transfer's.
         out.flush(now);
         self.refused += out.refused() - refused;
-        if out.was_too_long() && !self.parts.outgoing.is_over() {
-            self.report.mtu_lowered(&self.shared);
+        if out.was_too_long() {
+            self.stop(now, "the MTU of this host's interface was lowered");
+        }
+        done
+    }
+
+    /// Nobody hears any more what it says.
+    pub(super) fn address_changed(&mut self, now: Time) {
+        self.stop(now, "the address of this host has changed");
+    }
+
+    /// It fails on all hosts for something that has happened here.
+    fn stop(&mut self, now: Time, why: &str) {
+        // One that is held is given up already, and begins again.
+        if !self.parts.outgoing.is_over() && !matches!(self.state, State::Held(_)) {
+            self.report.stopped(&self.shared, why);
             self.parts.outgoing.abort(now);
             self.events(now);
         }
-        done
     }
 
     fn send(&mut self, now: Time, out: &mut PacketsOut, turn: usize) -> Turn {
@@ -390,7 +403,7 @@ impl OutgoingTransfer {
             }
             Ending::Silent => {
                 let why = "given up: its client has gone, or the daemon stops";
-                report.trail(shared, now, number, log::Level::WARNING, why);
+                report.trail(now, number, log::Level::WARNING, why);
             }
         }
         self.batches = OpenBatches::default();

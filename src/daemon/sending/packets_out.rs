@@ -47,7 +47,7 @@ impl PacketsOut {
     /// Sends at most `rate` bytes a second.
     pub(crate) fn new(shared: Arc<Shared>, rate: Option<f64>) -> Self {
         PacketsOut {
-            seal: Seal::new(shared.me, Role::Sender, shared.keys.as_ref()),
+            seal: Seal::new(shared.me(), Role::Sender, shared.keys.as_ref()),
             shared,
             bucket: rate.map(TokenBucket::new),
             buffer: vec![0; ROOM].into(),
@@ -60,6 +60,11 @@ impl PacketsOut {
             too_long: false,
             down_until: None,
         }
+    }
+
+    /// This daemon is another node from now on.
+    pub(crate) fn begin_anew(&mut self) {
+        self.seal = Seal::new(self.shared.me(), Role::Sender, self.shared.keys.as_ref());
     }
 
     /// When blocks may be sent again, if there is a rate limit or the network takes nothing.

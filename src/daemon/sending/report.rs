@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::host_tally::{Became, HostTally, Tell};
+use super::host_tally::{HostTally, Tell};
+use super::late::Late;
 use super::marked_batch::MarkedBatch;
 use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::count::counted;
+use crate::daemon::became::Became;
 use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
@@ -20,7 +22,7 @@ use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
-use crate::name::{Escaped, RelPath};
+use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
@@ -33,6 +35,8 @@ const MOST_NAMED: usize = 100_000;
 /// The report of one transfer.
 #[derive(Debug)]
 pub(super) struct Report {
+    /// The node that the transfer is from.
+    me: NodeId,
     client: u32,
     /// The command as the client wrote it.
     command: String,
@@ -52,14 +56,16 @@ pub(super) struct Report {
     /// Paths that a dry run has listed as to be deleted.
     named: HashSet<RelPath>,
     unsure: Unsure,
+    late: Late,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
 }
 
 impl Report {
-    pub(super) fn new(new: &NewTransfer, began: Time) -> Self {
+    pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
         let tally = |host: &Host| HostTally::new(host, new.order.mode.is_check());
         Report {
+            me,
             client: new.client,
             command: new.command.clone(),
             unread: new.unread.clone(),
@@ -76,6 +82,7 @@ impl Report {
             below: 0,
             named: HashSet::new(),
             unsure: Unsure::default(),
+            late: Late::default(),
             over_limit: false,
         }
     }
@@ -113,7 +120,9 @@ impl Report {
     ) {
         let mode = self.order.mode;
         let Some(open) = self.batches.get_mut(&number) else { return };
-        let contents = runs.iter().filter(|(_, need)| *need == Need::All && !mode.is_check());
+        let contents = runs
+            .iter()
+            .filter(|(_, need)| matches!(need, Need::All | Need::Late) && !mode.is_check());
         contents.for_each(|(entry, _)| open.want(target, entry));
         if mode.changes_nothing() {
             let became = runs.iter().map(|(entry, need)| (entry, Became::by_need(need, mode)));
@@ -156,6 +165,7 @@ impl Report {
             let Some((entry, mark, is_first)) = open.entry(number) else { continue };
             match became {
                 Became::Unsure => self.unsure.add(&entry.path, target),
+                Became::Late if self.late.add(entry, target, content) => continue,
                 Became::Same if !is_first && self.unsure.has_told(&entry.path, target) => continue,
                 _ => {}
             }
@@ -182,7 +192,7 @@ impl Report {
                 self.done.entries_done += 1;
                 self.done.bytes_done += entry.size();
             }
-            if before != Some(true) {
+            if before != Some(true) && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
             }
         }
@@ -201,9 +211,9 @@ impl Report {
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
-    /// The MTU of this host's interface has become too small for the blocks: none gets any further.
-    pub(super) fn mtu_lowered(&mut self, shared: &Shared) {
-        let why = "the MTU of this host's interface was lowered during the transfer: send again";
+    /// None of the targets is reached any more, for something that has happened on this host.
+    pub(super) fn stopped(&mut self, shared: &Shared, why: &str) {
+        let why = format!("{why} during the transfer: send again");
         self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
         self.error(shared, ErrorLine::new(Code::Other, why));
     }
@@ -299,6 +309,7 @@ impl Report {
     /// A target has finished deleting.
     pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let tally = &mut self.hosts[target.index()];
+        tally.ran = true;
         tally.deleted(&mut self.total, deleted);
         if failed > 0 {
             tally.worsen(HostStatus::Failed);
@@ -340,6 +351,7 @@ impl Report {
                     lines.push(Said::Line(level, reply::delete(host, path, false)))
                 }
                 SpoolCode::Failed(reason) => {
+                    self.late.failed(path, target);
                     let error = match level {
                         0 => ErrorLine::not_deleted(host, path, *reason),
                         _ => ErrorLine::on(host, path, *reason),
@@ -423,6 +435,11 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
+        let (root, mode, level) = (&self.root, self.order.mode, self.level);
+        let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
+        std::mem::take(&mut self.late).settle(&mut self.hosts, &mut tell, self.over_limit);
+        let lines = tell.lines;
+        self.say(shared, lines);
         let (total, lax) = (&mut self.total, self.order.lax_attributes);
         let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total, lax)).collect();
         self.say(shared, lines);
@@ -435,22 +452,15 @@ impl Report {
         let (client, total) = (self.client, self.total);
         let wrong = total.failed > 0 || total.errors > 0;
         match wrong {
-            false => self.trail(shared, now, number, Level::TRANSFER, "complete"),
-            true => self.trail(shared, now, number, Level::WARNING, "incomplete"),
+            false => self.trail(now, number, Level::TRANSFER, "complete"),
+            true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
         shared.control.send(ToControl::Over { client, number, hosts, total });
     }
 
     /// Writes the line that the log has of each transfer.
-    pub(super) fn trail(
-        &self,
-        shared: &Shared,
-        now: Time,
-        number: TransferNo,
-        level: Level,
-        result: &str,
-    ) {
-        let key = TransferKey { node: shared.me, number };
+    pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+        let key = TransferKey { node: self.me, number };
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let lacking: Vec<&str> = lacking.map(|tally| tally.report.name.as_str()).collect();
         let failed = match lacking.as_slice() {

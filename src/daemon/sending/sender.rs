@@ -89,6 +89,10 @@ impl Sender {
                 }
             }
             ToSender::Gone(node) => self.all().for_each(|transfer| transfer.member_gone(now, node)),
+            ToSender::Anew => {
+                self.out.begin_anew();
+                self.all().for_each(|transfer| transfer.address_changed(now));
+            }
             ToSender::Walked | ToSender::Resume => {}
             ToSender::Stop => {
                 self.stopping = true;

@@ -113,7 +113,7 @@ pub(super) fn assemble(
         name: name.clone(),
         version: crate::VERSION.to_owned(),
         mtu: shared.net.mtu(),
-        rcvbuf: u32::try_from(shared.net.receive_buffer()).unwrap_or(u32::MAX),
+        rcvbuf: shared.receive_buffer(),
         receives: !config.roles.no_recv,
         secret,
         seed,
@@ -131,7 +131,8 @@ pub(super) fn assemble(
             name: name.clone(),
             started: moment(),
             group: shared.net.group(),
-            interface: config.network.interface.filter(|address| !address.is_unspecified()),
+            interface: config.network.interface.clone(),
+            address: shared.net.address(),
             consoles: check_config::consoles(config),
             password: config.console.password.is_some(),
             keys: config.files.keys.len(),
@@ -225,15 +226,15 @@ impl Opened {
                 .map_err(StartError::PidFile)
         };
         let pidfile = config.files.pidfile.as_ref().map(take).transpose()?;
-        let net = Net::open(&NetConfig {
+        let how = NetConfig {
             group: config.network.multicast,
             port: config.network.port,
-            interface: config.network.interface.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            interface: Ipv4Addr::UNSPECIFIED,
             ttl: config.network.ttl,
             rcvbuf: config.network.rcvbuf.map(|bytes| bytes as usize),
             sndbuf: config.network.sndbuf.map(|bytes| bytes as usize),
-        })
-        .map_err(StartError::Net)?;
+        };
+        let net = Net::open_on(&config.network.interface, how).map_err(StartError::Net)?;
         if let Err(error) = net.join() {
             log::warning(format_args!("cannot join {} yet: {}", net.group(), ErrorText(&error)));
         }

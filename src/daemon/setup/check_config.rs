@@ -7,10 +7,11 @@ use super::error::StartError;
 use super::hazards;
 use super::identity::Identity;
 use crate::cli::daemon::Config;
-use crate::console::status_report::key_text;
+use crate::console::status_report::{interface_text, key_text};
 use crate::fs::disk;
 use crate::fs::root::Root;
 use crate::name::HostName;
+use crate::net::address_of;
 use crate::sys::ids;
 
 /// Describes what the daemon would do. Nothing is written, sent or left open.
@@ -23,9 +24,8 @@ pub(crate) fn describe(
     name: &HostName,
     root: &Root,
 ) -> Result<String, StartError> {
-    if let Some(address) = config.network.interface {
-        probe(|| UdpSocket::bind((address, 0)).map(drop), "-i", &address.to_string())?;
-    }
+    let address = address_of(&config.network.interface, None).map_err(StartError::Net)?;
+    probe(|| UdpSocket::bind((address, 0)).map(drop), "-i", &address.to_string())?;
     if let Some(address) = config.console.listen {
         // Any port will do: the configured one may be in use by the daemon to be replaced.
         probe(|| TcpListener::bind((address.ip(), 0)).map(drop), "-l", &address.to_string())?;
@@ -52,7 +52,7 @@ pub(crate) fn describe(
     if config.privileges.chroot && !root_now {
         return Err(StartError::NotRoot);
     }
-    Ok(text(config, identity, name, root))
+    Ok(text(config, identity, name, root, address))
 }
 
 fn probe(
@@ -79,7 +79,13 @@ pub(super) fn consoles(config: &Config) -> Vec<String> {
     tcp.into_iter().chain(unix).collect()
 }
 
-fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> String {
+fn text(
+    config: &Config,
+    identity: &Identity,
+    name: &HostName,
+    root: &Root,
+    address: Ipv4Addr,
+) -> String {
     let mut lines = Vec::new();
     let mut line = |key: &str, value: String| lines.push(format!("{key:8}: {value}\n"));
     line(
@@ -87,11 +93,7 @@ fn text(config: &Config, identity: &Identity, name: &HostName, root: &Root) -> S
         root.path().display().to_string(),
     );
     line("name", name.to_string());
-    let interface = config.network.interface.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let by = match interface.is_unspecified() {
-        true => "any interface".to_owned(),
-        false => format!("interface {interface}"),
-    };
+    let by = interface_text(&config.network.interface, Some(address));
     line(
         "group",
         format!(

@@ -8,6 +8,7 @@ use super::identity::Identity;
 use super::limits;
 use crate::cli::daemon::Config;
 use crate::fs::root::Root;
+use crate::net::address_of;
 
 /// What root runs, or is told what to run by. Whoever can write in one of these is root soon, and so is
 /// whoever can write in a directory that one of them is in.
@@ -51,8 +52,9 @@ fn root_for_others(config: &Config, identity: &Identity, root: &Root) -> Option<
     if identity.uid != 0 {
         return None;
     }
-    let interface = config.network.interface.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let is_open = config.files.keys.is_empty() && !interface.is_loopback();
+    // One that has no address is no reason to be silent.
+    let address = address_of(&config.network.interface, None).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let is_open = config.files.keys.is_empty() && !address.is_loopback();
     let is_system = holds_system_files(root.path());
     let writes = !config.roles.readonly && !config.roles.no_recv;
     if !(is_open || is_system) || (config.roles.no_send && !writes) {
@@ -64,9 +66,9 @@ fn root_for_others(config: &Config, identity: &Identity, root: &Root) -> Option<
         true => format!(" in {base}, where system files are"),
         false => String::new(),
     };
-    let who = match (is_open, interface.is_unspecified()) {
+    let who = match (is_open, address.is_unspecified()) {
         (true, true) => "whoever can send packets to this host".to_owned(),
-        (true, false) => format!("whoever can send packets to {interface}"),
+        (true, false) => format!("whoever can send packets to {address}"),
         (false, _) if writes => "whoever commands it or another daemon of its group".to_owned(),
         (false, _) => "whoever commands it".to_owned(),
     };

@@ -193,6 +193,16 @@ impl<H> Reception<H> {
         self.closed.member_gone(now, node);
     }
 
+    /// This daemon begins anew as the node `me`, with this receive buffer: nobody hears any more what it
+    /// says about its transfers.
+    pub fn begin_anew(&mut self, now: Time, me: NodeId, receive_buffer: u32) {
+        while !self.transfers.is_empty() {
+            self.close(now, 0, Err(AbortReason::Moved));
+        }
+        self.shared.config.me = me;
+        self.shared.config.receive_buffer = receive_buffer;
+    }
+
     /// A member says that all its transfers before `oldest` are closed. Those that are open here are;
     /// nothing follows for those that are not known here, since anybody may have said this.
     pub fn oldest_open(&mut self, now: Time, node: NodeId, oldest: TransferNo) {

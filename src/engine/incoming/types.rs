@@ -115,6 +115,8 @@ pub enum AbortReason {
     Left,
     /// Its sender has been silent for [`SILENCE`].
     Silence,
+    /// This daemon has another address.
+    Moved,
     /// It cannot go on here.
     Failed(Reason),
 }
@@ -125,6 +127,7 @@ impl fmt::Display for AbortReason {
             AbortReason::Sender => f.write_str("its sender called it off"),
             AbortReason::Left => f.write_str("its sender has left"),
             AbortReason::Silence => f.write_str("its sender is silent"),
+            AbortReason::Moved => f.write_str("the address of this host has changed"),
             AbortReason::Failed(reason) => write!(f, "{reason}"),
         }
     }

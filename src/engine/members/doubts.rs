@@ -1,7 +1,8 @@
-//! Members that are said to have left. Without a key anybody can write BYE in another's name, so a
-//! member is asked first, and is out only if it does not answer.
+//! Members that are said to have left. Without a key anybody can write BYE in another's name, and two
+//! hosts may have one name, so a member is asked first, and is out only if it does not answer.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 
 use crate::name::NodeId;
 use crate::time::{Span, Time};
@@ -19,7 +20,7 @@ const QUIET: Span = Span::from_secs(1);
 #[derive(Debug)]
 enum Doubt {
     /// It is being asked.
-    Asked { since: Time, questions: u32, out: Option<Time> },
+    Asked { since: Time, questions: u32, out: Option<Time>, moved_to: Option<SocketAddrV4> },
     /// It has answered.
     Refuted(Time),
 }
@@ -29,13 +30,18 @@ enum Doubt {
 pub(super) struct Doubts(BTreeMap<NodeId, Doubt>);
 
 impl Doubts {
-    /// Somebody says that a member leaves. Whether it is to be asked.
-    pub fn begin(&mut self, now: Time, node: NodeId) -> bool {
-        match self.0.get(&node) {
-            Some(Doubt::Asked { .. }) => false,
+    /// Somebody says that a member leaves, or it seems to be at another address. Whether it is to be
+    /// asked.
+    pub fn begin(&mut self, now: Time, node: NodeId, address: Option<SocketAddrV4>) -> bool {
+        match self.0.get_mut(&node) {
+            Some(Doubt::Asked { moved_to, .. }) => {
+                *moved_to = address.or(*moved_to);
+                false
+            }
             Some(Doubt::Refuted(at)) if now < *at + QUIET => false,
             _ => {
-                self.0.insert(node, Doubt::Asked { since: now, questions: 0, out: None });
+                let (questions, out, moved_to) = (0, None, address);
+                self.0.insert(node, Doubt::Asked { since: now, questions, out, moved_to });
                 true
             }
         }
@@ -57,6 +63,11 @@ impl Doubts {
         }
     }
 
+    /// Whether a member is being asked because it seems to be at another address.
+    pub fn may_have_moved(&self, node: NodeId) -> bool {
+        matches!(self.0.get(&node), Some(Doubt::Asked { moved_to: Some(_), .. }))
+    }
+
     /// A node is no member any more.
     pub fn forget(&mut self, node: NodeId) {
         self.0.remove(&node);
@@ -71,11 +82,13 @@ impl Doubts {
         out.min()
     }
 
-    /// The members that are out now, which the caller removes.
-    pub fn out(&self, now: Time) -> Vec<NodeId> {
-        let is_out =
-            |doubt: &Doubt| matches!(doubt, Doubt::Asked { out: Some(at), .. } if *at <= now);
-        self.0.iter().filter(|(_, doubt)| is_out(doubt)).map(|(node, _)| *node).collect()
+    /// The members that are out now, which the caller removes, and where they are if that is known.
+    pub fn out(&self, now: Time) -> Vec<(NodeId, Option<SocketAddrV4>)> {
+        let out = self.0.iter().filter_map(|(node, doubt)| match doubt {
+            Doubt::Asked { out: Some(at), moved_to, .. } if *at <= now => Some((*node, *moved_to)),
+            Doubt::Asked { .. } | Doubt::Refuted(_) => None,
+        });
+        out.collect()
     }
 
     /// When it is known who is still there, if that is in doubt.
@@ -93,6 +106,8 @@ mod tests {
     use super::*;
 
     const NODE: NodeId = NodeId(7);
+    const MOVED: Option<SocketAddrV4> =
+        Some(SocketAddrV4::new(std::net::Ipv4Addr::new(10, 0, 0, 9), 5_000));
 
     fn at(millis: u64) -> Time {
         Time::from_micros(millis * 1_000)
@@ -101,14 +116,14 @@ mod tests {
     #[test]
     fn who_answers_no_question_is_out_a_moment_after_the_last() {
         let mut doubts = Doubts::default();
-        assert!(doubts.begin(at(0), NODE) && !doubts.begin(at(1), NODE));
+        assert!(doubts.begin(at(0), NODE, None) && !doubts.begin(at(1), NODE, MOVED));
         assert_eq!((doubts.poll_timeout(), doubts.settles()), (None, Some(at(500))));
         for question in 0..u64::from(QUESTIONS) {
             assert_eq!(doubts.out(at(9_000)), []);
             doubts.asked(at(100 * question), NODE);
         }
         assert_eq!(doubts.poll_timeout(), Some(at(300)));
-        assert_eq!((doubts.out(at(299)), doubts.out(at(300))), (vec![], vec![NODE]));
+        assert_eq!((doubts.out(at(299)), doubts.out(at(300))), (vec![], vec![(NODE, MOVED)]));
         doubts.forget(NODE);
         assert_eq!((doubts.out(at(400)), doubts.settles()), (vec![], None));
         // Nobody is in doubt of whom nothing was said.
@@ -120,11 +135,11 @@ mod tests {
     #[test]
     fn who_answers_stays_and_is_left_alone_for_a_while() {
         let mut doubts = Doubts::default();
-        doubts.begin(at(0), NODE);
+        doubts.begin(at(0), NODE, None);
         (0..QUESTIONS).for_each(|_| doubts.asked(at(0), NODE));
         doubts.refute(at(10), NODE);
         assert_eq!((doubts.out(at(9_000)), doubts.settles()), (vec![], None));
-        assert!(!doubts.begin(at(1_009), NODE));
-        assert!(doubts.begin(at(1_010), NODE));
+        assert!(!doubts.begin(at(1_009), NODE, None));
+        assert!(doubts.begin(at(1_010), NODE, None));
     }
 }

@@ -55,6 +55,7 @@ impl Members {
         }
         if echoes {
             self.doubts.refute(now, peer.node);
+            self.has_odd_news |= self.is_of_two(peer.node);
             self.strangers.remove(peer);
         } else if is_new && !is_believed {
             self.ask(now, peer);
@@ -127,8 +128,11 @@ impl Members {
         if hello.height > self.clock.0 {
             self.events.push_back(Event::Height(hello.height));
         }
-        let (node, is_sound) = (member.node, member.clock.is_sound());
-        self.roster.add(member, counter, self.config.silence);
-        self.has_odd_news |= !is_sound || self.is_of_two(node);
+        self.roster.add(member.clone(), counter, self.config.silence);
+        // A host that has another address now may have had no chance to say BYE.
+        for namesake in self.roster.namesakes(&member) {
+            self.doubt(now, namesake, Some(member.addr));
+        }
+        self.has_odd_news |= !self.records_possible(member.node);
     }
 }

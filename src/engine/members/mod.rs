@@ -17,6 +17,9 @@
 //! answered. So what its BYE says, or what its HELLO says that is new, is believed only when the member
 //! has been asked in the same way, and has echoed the challenge.
 //!
+//! A member that another one is called like, when that one joins, is asked as well, with a key or without:
+//! it may be the same host, which has another address and another node id now.
+//!
 //! An answer to a stranger, a node that is no member, is repeated a few times until it is one; a
 //! member is answered whenever it asks. So a single HELLO that gets through, in either direction, is
 //! enough for both to become members, whatever is lost after it.
@@ -27,6 +30,7 @@ mod clock;
 mod departed;
 mod doubts;
 mod hellos;
+mod leaving;
 mod limit;
 mod odd;
 mod roster;
@@ -54,7 +58,7 @@ use departed::Departed;
 use doubts::Doubts;
 use limit::{AnswerLimit, Rate};
 pub use odd::{Oddity, Who};
-use roster::{Entry, Roster};
+use roster::Roster;
 pub use schedule::SETTLE;
 use schedule::{Due, Schedule};
 use strangers::Strangers;
@@ -67,8 +71,6 @@ pub const SILENCE: Span = Span::from_secs(60);
 /// The average time between HELLOs.
 pub const KEEPALIVE: Span = Span::from_secs(15);
 
-/// How often BYE is sent: if it were lost, the others would wait for a minute.
-const BYES: usize = 3;
 /// All answers to members together.
 const MEMBERS: Rate = Rate::per_second(200, 200);
 /// Those to one member.
@@ -160,48 +162,11 @@ impl Members {
         }
     }
 
-    /// A BYE has come, and its trailer is right.
-    pub fn bye(&mut self, now: Time, from: NodeId, addr: SocketAddrV4, counter: u64) {
-        if self.has_left {
-            return;
-        }
-        if from == self.config.me {
-            self.counts.own += 1;
-            return;
-        }
-        let Some(entry) = self.roster.get_mut(from) else {
-            self.counts.strangers += 1;
-            self.strangers.remove(Peer { node: from, addr });
-            return;
-        };
-        if addr != entry.member.addr {
-            self.counts.elsewhere += 1;
-        } else if !self.config.authentic {
-            self.counts.members += 1;
-            let peer = Peer { node: from, addr };
-            // Whoever cannot be asked stays, until its silence has lasted.
-            if self.doubts.begin(now, from) && !self.ask(now, peer) {
-                self.doubts.forget(from);
-            }
-        } else if counter <= entry.counter {
-            self.counts.replayed += 1;
-        } else {
-            self.counts.members += 1;
-            entry.counter = counter;
-            self.remove(now, from, DepartureReason::Bye);
-        }
-    }
-
     /// Another packet of a member has come from its address, and its trailer is right.
     pub fn heard(&mut self, now: Time, from: NodeId) {
         if let Some(entry) = self.roster.get_mut(from) {
             entry.member.heard = entry.member.heard.max(now);
         }
-    }
-
-    /// A member was silent in a transfer for too long. It becomes a member again like any other node.
-    pub fn drop_member(&mut self, now: Time, node: NodeId) {
-        self.remove(now, node, DepartureReason::Dropped);
     }
 
     /// The interface has another MTU now, in bytes; the next HELLOs say so.
@@ -225,17 +190,6 @@ impl Members {
         }
     }
 
-    /// Sends BYE. Nothing else happens from then on.
-    pub fn leave(&mut self) {
-        if self.has_left {
-            return;
-        }
-        self.has_left = true;
-        self.strangers.clear();
-        self.out.clear();
-        self.out.extend(std::iter::repeat_n((Destination::Group, Packet::Bye), BYES));
-    }
-
     /// When [`timeout`](Members::timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.has_left {
@@ -253,8 +207,9 @@ impl Members {
         }
         self.send_due_hello(now);
         self.remove_silent(now);
-        for node in self.doubts.out(now) {
-            self.remove(now, node, DepartureReason::Bye);
+        for (node, moved_to) in self.doubts.out(now) {
+            let reason = moved_to.map_or(DepartureReason::Bye, DepartureReason::Moved);
+            self.remove(now, node, reason);
         }
         self.send_due_answers(now);
     }
@@ -320,7 +275,12 @@ impl Members {
 
     /// What is odd about members and this daemon.
     pub fn oddities(&self) -> BTreeSet<Oddity> {
-        odd::of(self.members(), self.own_far, &self.config.name, |name| self.is_two(name))
+        // One that does not answer any more is somewhere else now, and not another of its name.
+        let in_doubt = |member: &Member| self.doubts.may_have_moved(member.node);
+        let in_doubt: BTreeSet<&HostName> =
+            self.members().filter(|member| in_doubt(member)).map(|member| &member.name).collect();
+        let is_two = |name: &HostName| self.is_two(name) && !in_doubt.contains(name);
+        odd::of(self.members(), self.own_far, &self.config.name, is_two)
     }
 
     /// Whether [`oddities`](Members::oddities) may have changed since this was asked last.
@@ -344,21 +304,6 @@ impl Members {
     /// How many packets came, by what became of them.
     pub fn counts(&self) -> Counts {
         self.counts
-    }
-
-    fn remove(&mut self, now: Time, node: NodeId, reason: DepartureReason) {
-        self.has_odd_news |= !self.records_possible(node);
-        let Some(Entry { member, counter, .. }) = self.roster.remove(node) else { return };
-        self.doubts.forget(node);
-        self.strangers.remove(Peer { node, addr: member.addr });
-        self.departed.add(now, node, counter);
-        self.events.push_back(Event::Left { member, reason });
-    }
-
-    fn remove_silent(&mut self, now: Time) {
-        for node in self.roster.silent(now, self.config.silence) {
-            self.remove(now, node, DepartureReason::Silent);
-        }
     }
 
     fn send_due_hello(&mut self, now: Time) {

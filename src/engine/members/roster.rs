@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
+use super::challenge::Peer;
 use super::limit::AnswerLimit;
 use super::types::Member;
 use crate::name::{HostName, NodeId};
 use crate::time::{Span, Time};
+
+/// More members of one name than this do not count as [`Roster::namesakes`].
+pub(super) const MOST_NAMESAKES: usize = 4;
 
 /// A member, and what is kept of it beside what everyone may know.
 pub(super) struct Entry {
@@ -58,6 +62,18 @@ impl Roster {
     /// How many members have a name.
     pub fn named(&self, name: &HostName) -> usize {
         self.names.get(name).copied().unwrap_or(0)
+    }
+
+    /// The others that are called like this member. None if there are many: then it does not say who
+    /// they are.
+    pub fn namesakes(&self, of: &Member) -> Vec<Peer> {
+        let is_one = |member: &&Member| member.name == of.name && member.node != of.node;
+        let namesakes: Vec<Peer> = self
+            .iter()
+            .filter(is_one)
+            .map(|member| Peer { node: member.node, addr: member.addr })
+            .collect();
+        if namesakes.len() > MOST_NAMESAKES { Vec::new() } else { namesakes }
     }
 
     /// Adds a member whose node id and address no other has. It may be silent for `silence`.
@@ -152,6 +168,21 @@ mod tests {
         roster.remove(NodeId(1));
         roster.remove(NodeId(3));
         assert_eq!((named(&roster), roster.names.len()), (0, 0));
+    }
+
+    #[test]
+    fn namesakes_are_few_or_none() {
+        let mut roster = Roster::default();
+        for node in 1..=6 {
+            roster.add(member(node, at(1)), node, SILENCE);
+            let namesakes = roster.namesakes(&member(node, at(1)));
+            let expected = if node == 6 { 0 } else { node - 1 };
+            assert_eq!(namesakes.len() as u64, expected);
+            assert!(namesakes.iter().all(|peer| peer.node != NodeId(node)));
+        }
+        roster.remove(NodeId(6));
+        let name = HostName::parse(b"other").unwrap();
+        assert_eq!(roster.namesakes(&Member { name, ..member(6, at(1)) }), []);
     }
 
     #[test]

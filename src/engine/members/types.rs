@@ -80,6 +80,8 @@ pub enum DepartureReason {
     },
     /// It did not answer in a transfer.
     Dropped,
+    /// A node of its name has proven to be at this address, and nothing answers at its own.
+    Moved(SocketAddrV4),
 }
 
 /// What happened to the members.

@@ -247,13 +247,15 @@ fn jobs_that_make_no_sense_are_refused() {
 fn staging_is_emptied_at_the_start_and_nobody_elses() {
     let to = TempDir::new("to");
     drop(to.disk());
-    to.write(".makuosan/5", b"left over");
-    to.write(".makuosan/dir/sub/f", b"left over");
-    to.write(".makuosan/mount-7", b"gone/away");
+    to.write(".makuosan/stage/5", b"left over");
+    to.write(".makuosan/stage/dir/sub/f", b"left over");
+    to.write(".makuosan/stage/mount-7", b"gone/away");
     chmod(&to.join(".makuosan"), 0o777);
+    chmod(&to.join(".makuosan/stage"), 0o777);
     let disk = to.disk();
     assert_eq!(staged(to.path()), 0);
     assert_eq!(mode(&to.join(".makuosan")), 0o700);
+    assert_eq!(mode(&to.join(".makuosan/stage")), 0o700);
     let second = Disk::new(to.root(), DiskConfig::default()).unwrap_err();
     assert_eq!(second.kind(), std::io::ErrorKind::WouldBlock);
     drop(disk);
@@ -265,8 +267,14 @@ fn staging_that_somebody_removes_is_made_again() {
     let (from, to) = (TempDir::new("from"), TempDir::new("to"));
     from.write("f", b"1");
     let mut disk = to.disk();
-    std::fs::remove_dir_all(to.join(".makuosan")).unwrap();
-    let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
-    assert_eq!(news(&lines), [("f", Outcome::Updated)]);
-    assert_same(&from, &to);
+    for (content, gone) in [("1", ".makuosan"), ("22", ".makuosan/stage"), ("333", ".makuosan")] {
+        std::fs::remove_dir_all(to.join(gone)).unwrap();
+        from.write("f", content);
+        let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
+        assert_eq!(news(&lines), [("f", Outcome::Updated)]);
+        assert_same(&from, &to);
+        // Nobody else gets in.
+        let second = Disk::new(to.root(), DiskConfig::default()).unwrap_err();
+        assert_eq!(second.kind(), std::io::ErrorKind::WouldBlock);
+    }
 }

@@ -86,13 +86,9 @@ fn a_newcomer_knows_a_fleet_of_999_within_its_spread() {
             let (Destination::One(_, to), Packet::Hello(hello)) = (to, packet) else { continue };
             let node = u64::from(u32::from(*to.ip()) - 0x0a00_0000);
             count += 1;
-            members.hello(
-                now + Span::from_micros(200),
-                NodeId(node),
-                to,
-                2,
-                &Hello { echo: hello.challenge, ..plain() },
-            );
+            let name = HostName::parse(format!("host{node}").as_bytes()).unwrap();
+            let echo = Hello { echo: hello.challenge, name, ..plain() };
+            members.hello(now + Span::from_micros(200), NodeId(node), to, 2, &echo);
         }
         count
     };

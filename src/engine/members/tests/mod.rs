@@ -112,10 +112,23 @@ fn run(members: &mut Members, end: Time) -> Vec<(Time, Destination, Packet)> {
 
 /// Goes through the handshake as `node` of `addr` with the counters from `counter` on.
 fn admit(members: &mut Members, now: Time, node: u64, addr: SocketAddrV4, counter: u64) {
+    admit_as(&format!("host{node}"), members, now, node, addr, counter);
+}
+
+/// The same, by this name.
+fn admit_as(
+    name: &str,
+    members: &mut Members,
+    now: Time,
+    node: u64,
+    addr: SocketAddrV4,
+    counter: u64,
+) {
     sent(members);
     members.hello(now, NodeId(node), addr, counter, &asking());
     let answer = hellos_to(members, Destination::One(NodeId(node), addr)).pop().expect("an answer");
-    let echo = Hello { echo: answer.challenge, ..plain() };
+    let name = HostName::parse(name.as_bytes()).unwrap();
+    let echo = Hello { echo: answer.challenge, name, ..plain() };
     members.hello(now, NodeId(node), addr, counter + 1, &echo);
     assert!(members.get(NodeId(node)).is_some());
 }

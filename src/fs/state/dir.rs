@@ -1,0 +1,344 @@
+//! The directory of what lasts: `journal`, in `.makuosan` at the top of the base directory or in a
+//! directory that the operator has named.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::StateError;
+use crate::fs::claim;
+use crate::fs::home;
+use crate::fs::resolve::{self, ResolveError};
+use crate::fs::root::Root;
+use crate::fs::sweep;
+use crate::name::STAGING;
+use crate::sys::fsat::{self, FileType, Rename};
+
+/// The name of the directory.
+pub(in crate::fs) const JOURNAL: &[u8] = b"journal";
+/// How the name of a file ends that is not complete yet.
+const UNFINISHED: &[u8] = b".new";
+/// How the name of a file ends that was set aside.
+const ASIDE: &[u8] = b".aside";
+/// The longest name of a file; more may be added to it.
+const MOST_NAME: usize = 200;
+/// The mode of all files.
+const MODE: u32 = 0o600;
+
+/// An open directory of what lasts, which no other daemon has. Clones share it.
+#[derive(Clone, Debug)]
+pub struct StateDir(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// That of a base directory: `.makuosan/journal`, made if it is missing, for a daemon of user `us`.
+    ///
+    /// # Errors
+    /// It, or `.makuosan`, cannot be made or is somebody else's; another daemon has it.
+    pub fn in_base(root: &Root, us: u32) -> Result<Self, StateError> {
+        let path = root.path().join(OsStr::from_bytes(STAGING));
+        let fail = |error| StateError::Io(path.clone(), error);
+        let claim = claim::claim(root.as_fd(), us).map_err(fail)?;
+        if !claim.is_marked {
+            // Without a marker, nothing but what is staged may be there: it would be taken for somebody's.
+            match home::furnish(&claim, us).and_then(|_| claim::existing(root.as_fd(), us)) {
+                Ok(claim) if claim.is_marked => {}
+                Ok(_) => return Err(fail(io::Error::from_raw_os_error(libc::ENOSPC))),
+                Err(error) => return Err(fail(error)),
+            }
+        }
+        StateDir::open(claim.fd.as_fd(), &path, us)
+    }
+
+    /// That of the directory `dir`, which is made if it is missing (those above it are not).
+    ///
+    /// # Errors
+    /// As [`StateDir::in_base`]; a symbolic link of another user's is on the way.
+    pub fn elsewhere(dir: &Path, us: u32) -> Result<Self, StateError> {
+        let way = |why: ResolveError| StateError::Way(dir.to_owned(), why);
+        let fail = |error| StateError::Io(dir.to_owned(), error);
+        let place = resolve::place(dir, us).map_err(way)?;
+        make(place.dir().as_fd(), place.name()).map_err(fail)?;
+        let resolved = resolve::follow(dir, us).map_err(way)?;
+        let (fd, _) = resolved.found().map_err(fail)?;
+        let path = resolved.path().to_owned();
+        let (fd, _) = judge(fd.as_fd(), &path, us)?;
+        StateDir::open(fd.as_fd(), &path, us)
+    }
+
+    fn open(above: BorrowedFd<'_>, path: &Path, us: u32) -> Result<Self, StateError> {
+        let path = path.join(OsStr::from_bytes(JOURNAL));
+        let fail = |error| StateError::Io(path.clone(), error);
+        make(above, JOURNAL).map_err(fail)?;
+        let named = fsat::open_at(above, JOURNAL, libc::O_PATH, 0).map_err(fail)?;
+        let (fd, is_ours) = judge(named.as_fd(), &path, us)?;
+        if is_ours {
+            fsat::remove_acls(fd.as_fd())
+                .and_then(|()| claim::close(fd.as_fd(), 0o700))
+                .map_err(fail)?;
+        }
+        fsat::lock(fd.as_fd()).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => StateError::InUse(path.clone()),
+            _ => StateError::Io(path.clone(), error),
+        })?;
+        let dir = StateDir(Arc::new(Opened { fd, path }));
+        for name in dir.all_names()?.iter().filter(|name| name.ends_with(UNFINISHED)) {
+            dir.remove_file(name)?;
+        }
+        Ok(dir)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The names of the files in it, but for those that are not complete or were set aside.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub fn names(&self) -> Result<Vec<Vec<u8>>, StateError> {
+        let mut names = self.all_names()?;
+        names.retain(|name| !name.ends_with(UNFINISHED) && !name.ends_with(ASIDE));
+        Ok(names)
+    }
+
+    fn all_names(&self) -> Result<Vec<Vec<u8>>, StateError> {
+        sweep::names(self.fd()).map_err(|error| StateError::Io(self.path().to_owned(), error))
+    }
+
+    /// Removes the file `name`, if it is there.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(&self, name: &[u8]) -> Result<(), StateError> {
+        self.check(name)?;
+        self.remove_file(name)
+    }
+
+    fn remove_file(&self, name: &[u8]) -> Result<(), StateError> {
+        match fsat::unlink_at(self.fd(), name) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.fail(name)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+
+    /// The path of the file `name`.
+    pub(super) fn join(&self, name: &[u8]) -> PathBuf {
+        self.path().join(OsStr::from_bytes(name))
+    }
+
+    /// The error that a call for the file `name` failed.
+    pub(super) fn fail(&self, name: &[u8]) -> impl Fn(io::Error) -> StateError + use<> {
+        let path = self.join(name);
+        move |error| StateError::Io(path.clone(), error)
+    }
+
+    /// Checks that `name` can be that of a file here.
+    pub(super) fn check(&self, name: &[u8]) -> Result<(), StateError> {
+        let fine = !matches!(name, b"" | b"." | b"..")
+            && name.len() <= MOST_NAME
+            && !name.ends_with(UNFINISHED)
+            && !name.ends_with(ASIDE)
+            && !name.iter().any(|byte| matches!(byte, b'/' | 0));
+        let invalid = || self.fail(name)(io::Error::from_raw_os_error(libc::EINVAL));
+        if fine { Ok(()) } else { Err(invalid()) }
+    }
+
+    /// Opens the file `name` with `flags`. None if there is none.
+    pub(super) fn open_file(&self, name: &[u8], flags: i32) -> Result<Option<File>, StateError> {
+        match fsat::open_regular_at(self.fd(), name, flags) {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.fail(name)(e)),
+        }
+    }
+
+    /// Makes a new file that will be called `name` once it is complete.
+    pub(super) fn begin(&self, name: &[u8]) -> Result<File, StateError> {
+        self.check(name)?;
+        let unfinished = [name, UNFINISHED].concat();
+        self.remove_file(&unfinished)?;
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+        let made = fsat::open_at(self.fd(), &unfinished, flags, MODE);
+        made.map(File::from).map_err(self.fail(&unfinished))
+    }
+
+    /// Gives the file of [`StateDir::begin`] its name, in the place of any that has it.
+    pub(super) fn complete(&self, name: &[u8]) -> Result<(), StateError> {
+        let unfinished = [name, UNFINISHED].concat();
+        fsat::rename_at(self.fd(), &unfinished, self.fd(), name, Rename::Replace)
+            .map_err(self.fail(name))
+    }
+
+    /// Removes what [`StateDir::begin`] made.
+    pub(super) fn abandon(&self, name: &[u8]) {
+        // What stays goes at the next start.
+        let _ = self.remove_file(&[name, UNFINISHED].concat());
+    }
+
+    /// Makes the file `name` for reading and writing, in the place of any that has the name.
+    pub(super) fn create(&self, name: &[u8]) -> Result<File, StateError> {
+        self.check(name)?;
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+        let make = || fsat::open_at(self.fd(), name, flags, MODE);
+        let made = match make() {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.remove_file(name)?;
+                make()
+            }
+            made => made,
+        };
+        made.map(File::from).map_err(self.fail(name))
+    }
+
+    /// Sets the file `name` aside, in the place of any that was set aside before.
+    pub(super) fn set_aside(&self, name: &[u8]) -> Result<(), StateError> {
+        let aside = [name, ASIDE].concat();
+        fsat::rename_at(self.fd(), name, self.fd(), &aside, Rename::Replace)
+            .map_err(self.fail(name))
+    }
+
+    /// Syncs the names in it.
+    pub(super) fn sync(&self) -> Result<(), StateError> {
+        fsat::sync_fd(self.fd()).map_err(|error| StateError::Io(self.path().to_owned(), error))
+    }
+}
+
+/// Makes a directory unless there is something of that name.
+fn make(above: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    match fsat::mkdir_at(above, name, 0o700) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// Opens what `named` is open on for its path only, if it is a directory in which nobody but root and
+/// the daemon's user may write; whether it is that user's own.
+fn judge(named: BorrowedFd<'_>, path: &Path, us: u32) -> Result<(OwnedFd, bool), StateError> {
+    let fail = |error| StateError::Io(path.to_owned(), error);
+    let stat = fsat::stat_fd(named).map_err(fail)?;
+    if stat.kind != FileType::Directory {
+        return Err(StateError::NotADirectory(path.to_owned()));
+    }
+    if stat.uid != us && stat.uid != 0 {
+        return Err(StateError::OfUser(path.to_owned(), stat.uid));
+    }
+    if stat.mode & 0o022 != 0 {
+        return Err(StateError::OpenToOthers(path.to_owned(), stat.mode));
+    }
+    let fd = fsat::open_at(named, b".", fsat::LISTING, 0).map_err(fail)?;
+    Ok((fd, stat.uid == us))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+    use crate::fs::testing::TempDir;
+
+    fn us() -> u32 {
+        fsat::process_ids().unwrap().uid
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn it_is_made_once_for_one_daemon_and_for_nobody_else() {
+        let temp = TempDir::new("state-made");
+        let dir = StateDir::in_base(&temp.root(), us()).unwrap();
+        assert_eq!(dir.path(), temp.join(".makuosan/journal"));
+        assert_eq!((mode(dir.path()), mode(&temp.join(".makuosan"))), (0o700, 0o700));
+        let again = StateDir::in_base(&temp.root(), us());
+        assert!(matches!(again, Err(StateError::InUse(path)) if path == dir.path()));
+        let shared = dir.clone();
+        drop(dir);
+        assert!(StateDir::in_base(&temp.root(), us()).is_err());
+        drop(shared);
+        set_mode(&temp.join(".makuosan/journal"), 0o755);
+        temp.write(".makuosan/journal/list.new", "left behind");
+        temp.write(".makuosan/journal/list", "kept");
+        let dir = StateDir::in_base(&temp.root(), us()).unwrap();
+        assert_eq!(mode(dir.path()), 0o700);
+        assert_eq!(dir.names().unwrap(), [b"list"]);
+    }
+
+    #[test]
+    fn what_is_not_a_directory_or_is_open_to_others_is_refused_and_stays() {
+        let temp = TempDir::new("state-refused");
+        drop(StateDir::in_base(&temp.root(), us()).unwrap());
+        let journal = temp.join(".makuosan/journal");
+        std::fs::remove_dir(&journal).unwrap();
+        let elsewhere = temp.mkdir("elsewhere");
+        symlink(&elsewhere, &journal).unwrap();
+        let refused = |what: &str| {
+            let error = StateDir::in_base(&temp.root(), us()).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            assert_eq!(error.path(), journal);
+        };
+        refused("is not a directory");
+        std::fs::remove_file(&journal).unwrap();
+        std::fs::write(&journal, "precious").unwrap();
+        refused("is not a directory");
+        assert_eq!(std::fs::read(&journal).unwrap(), b"precious");
+        std::fs::remove_file(&journal).unwrap();
+        std::fs::create_dir(&journal).unwrap();
+        set_mode(&journal, 0o770);
+        refused("chmod 700");
+        if us() == 0 {
+            set_mode(&journal, 0o700);
+            std::os::unix::fs::chown(&journal, Some(54_321), None).unwrap();
+            refused("belongs to user 54321");
+        }
+        assert_eq!(std::fs::read_dir(elsewhere).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_of_the_operators_is_made_but_not_those_above_it() {
+        let temp = TempDir::new("state-elsewhere");
+        let dir = StateDir::elsewhere(&temp.join("state"), us()).unwrap();
+        assert_eq!(dir.path(), temp.join("state/journal"));
+        assert_eq!(mode(&temp.join("state")), 0o700);
+        drop(dir);
+        symlink("state", temp.join("link")).unwrap();
+        let dir = StateDir::elsewhere(&temp.join("link"), us()).unwrap();
+        assert_eq!(dir.path(), temp.join("state/journal"));
+        let error = StateDir::elsewhere(&temp.join("no/state"), us()).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
+        set_mode(&temp.join("state"), 0o777);
+        let error = StateDir::elsewhere(&temp.join("state"), us()).unwrap_err();
+        assert!(matches!(error, StateError::OpenToOthers(..)), "{error}");
+    }
+
+    #[test]
+    fn no_name_leads_out_of_it() {
+        let temp = TempDir::new("state-names");
+        let dir = StateDir::in_base(&temp.root(), us()).unwrap();
+        let long = [b'x'; 201];
+        for name in [&b""[..], b".", b"..", b"a/b", b"../x", b"a\0", b"x.new", b"x.aside", &long] {
+            assert!(dir.remove(name).is_err(), "{name:?}");
+            assert!(dir.begin(name).is_err(), "{name:?}");
+        }
+        dir.remove(b"none").unwrap();
+    }
+}

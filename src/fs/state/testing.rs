@@ -1,0 +1,26 @@
+//! Helpers that the tests of this folder share.
+
+use super::dir::StateDir;
+use crate::fs::testing::{TempDir, path};
+use crate::sys::fsat;
+use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
+
+pub fn dir(temp: &TempDir) -> StateDir {
+    StateDir::elsewhere(temp.path(), fsat::process_ids().unwrap().uid).unwrap()
+}
+
+/// The entry of a regular file.
+pub fn file(name: &str, size: u64) -> Entry {
+    let mtime = Stamp { secs: 1_700_000_000 + size as i64 * 31, nanos: size as u32 * 900 };
+    let kind = Kind::File { size, data: None };
+    Entry { path: path(name), kind, mode: 0o644, uid: 33, gid: 33, mtime }
+}
+
+pub fn manifest(entries: &[Entry]) -> Manifest {
+    Manifest { entries: entries.to_vec(), ..Manifest::default() }
+}
+
+/// A manifest of so many files in a directory of its own.
+pub fn batch(dir: u64, count: u64) -> Manifest {
+    manifest(&(0..count).map(|at| file(&format!("d{dir}/f{at}"), at * 997)).collect::<Vec<_>>())
+}
