@@ -8,6 +8,7 @@ pub(crate) mod inputs;
 pub(super) mod membership;
 mod oddities;
 mod places;
+mod repeats;
 pub(super) mod settings;
 pub(super) mod socket_owners;
 pub(crate) mod status;
