@@ -118,7 +118,7 @@ fn without_a_key_a_clock_is_off_when_the_member_says_so_itself() {
         members.hello(secs(3), NodeId(2), addr(2), counter, &ahead(millis));
         assert!(!members.take_odd_news() && members.records_possible(NodeId(2)));
     }
-    let far = Hello { height: Stamp::at(NOW + 1 << 40), ..ahead(0) };
+    let far = Hello { height: Stamp::at(NOW + (1 << 40)), ..ahead(0) };
     members.hello(secs(3), NodeId(2), addr(2), 6, &far);
     assert!(!members.take_odd_news());
     // It was asked, and answers.
