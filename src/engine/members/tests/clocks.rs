@@ -139,7 +139,7 @@ fn stamps_of_a_time_that_was_wrong_are_named_until_the_daemon_is_another() {
     members.hello(secs(3), NodeId(2), addr(2), 10, &says(far));
     let text =
         format!("the clock of host2 (10.0.0.2) was set back: its daemon still counts from {far}");
-    assert_eq!(odd(&members), [text.clone()]);
+    assert_eq!(odd(&members), std::slice::from_ref(&text));
     assert!(!members.records_possible(NodeId(2)) && members.take_odd_news());
     // It counts on.
     members.hello(secs(4), NodeId(2), addr(2), 11, &says(Stamp::from_bits(far.bits() + 7)));
