@@ -352,7 +352,7 @@ fn two_members_of_one_name_are_named_by_all() {
         ran.out.lines().filter(|line| line.starts_with("warning: ")).map(str::to_owned).collect()
     };
     let (two, line) = (fleet.ip(2).to_string(), format!("warning: {others}"));
-    assert_eq!(warned(&fleet, 0, &["send", "file"]), [line.clone()]);
+    assert_eq!(warned(&fleet, 0, &["send", "file"]), std::slice::from_ref(&line));
     assert_eq!(warned(&fleet, 0, &["send", "-t", &two, "file"]), [line]);
     assert_eq!(fs::read(fleet.path(2, "file")).unwrap(), b"x");
     assert_eq!(
