@@ -16,7 +16,7 @@ use super::status::{self, Figures};
 use super::targets::targets;
 use crate::console::command::Command;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::Total;
+use crate::console::reply::{Said, Total};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
 use crate::daemon::again::{Results, Unreached};
@@ -335,8 +335,7 @@ impl Control {
                         self.order(now, at, order);
                     }
                     Command::Members(form) => {
-                        let members = &self.membership.members;
-                        self.answer(at, status::members(now, &self.shared, members, form));
+                        self.answer(at, status::members(now, &self.shared, &self.membership, form));
                     }
                     Command::Status(form) => {
                         let status = self.status(now, at);
@@ -370,7 +369,12 @@ impl Control {
     fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         let number = self.next_number;
         let client = &self.clients[at];
+        let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
+        let mut warnings = Vec::new();
         let started = targets(&self.membership.members, &order).and_then(|targets| {
+            if is_first && !order.mode.changes_nothing() {
+                warnings = self.membership.odd.warnings(&targets);
+            }
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
@@ -397,6 +401,7 @@ impl Control {
                 let (id, line) = (client.id, client.session.current());
                 log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
                 client.work = Work::Transfer(number, order, until);
+                warnings.into_iter().for_each(|line| client.session.said(&Said::Line(0, line)));
             }
             Err(refusal) => {
                 self.refuse(at, &order, &refusal);
@@ -449,8 +454,8 @@ impl Control {
             .filter(|(at, client)| *at != asking && client.session.is_busy())
             .map(|(_, client)| (client.id, client.session.current().to_owned()))
             .collect();
-        let members = &self.membership.members;
-        self.figures.status(now, &self.shared, members, &self.settings, commands)
+        let membership = &self.membership;
+        self.figures.status(now, &self.shared, membership, &self.settings, commands)
     }
 
     /// Writes output to clients, and removes those that are finished.

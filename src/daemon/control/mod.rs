@@ -8,6 +8,7 @@ mod hang_up;
 mod history;
 pub(crate) mod inputs;
 pub(super) mod membership;
+mod oddities;
 mod places;
 mod repeats;
 pub(super) mod settings;
