@@ -47,8 +47,8 @@ fn what_is_kept_goes_where_state_says_and_is_there_after_a_restart() {
     tree::write(fleet.path(0, "d/f"), "x");
     tree::write(fleet.path(2, "g"), "x");
     for round in 0..2 {
-        for at in 0..3 {
-            fleet.start(at, &options[at]);
+        for (at, options) in options.iter().enumerate() {
+            fleet.start(at, options);
         }
         fleet.wait_for_members();
         if round == 0 {

@@ -9,7 +9,7 @@ use crate::daemon::clock;
 use crate::daemon::sending::replay::Replay;
 use crate::daemon::shared::Shared;
 use crate::engine::catch_up::{Dialogue, DialogueConfig, Pulled, RecordId, Serve, State, Summary};
-use crate::engine::members::Member;
+use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::{Keeper, lock};
 use crate::log;
@@ -52,7 +52,15 @@ impl CatchingUp {
     }
 
     /// A member has said HELLO.
-    pub(super) fn hello(&mut self, now: Time, member: &Member, summary: Option<Summary>) {
+    pub(super) fn hello(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        members: &Members,
+        summary: Option<Summary>,
+    ) {
+        let Some(member) = members.get(node) else { return };
+        let summary = summary.filter(|_| members.records_possible(node));
         self.with(|dialogue, keeper| {
             dialogue.hello(now, member.node, &member.name, summary, keeper.journal());
         });

@@ -186,9 +186,7 @@ impl Control {
             match message {
                 ToControl::Hello { from, addr, counter, hello } => {
                     self.membership.hello(now, from, addr, counter, &hello);
-                    if let Some(member) = self.membership.members.get(from) {
-                        self.catching_up.hello(now, member, hello.records);
-                    }
+                    self.catching_up.hello(now, from, &self.membership.members, hello.records);
                 }
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
@@ -371,13 +369,15 @@ impl Control {
         let client = &self.clients[at];
         let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
         let mut warnings = Vec::new();
-        let started = targets(&self.membership.members, &order).and_then(|targets| {
+        let members = &self.membership.members;
+        let started = targets(members, &order).and_then(|targets| {
             if is_first && !order.mode.changes_nothing() {
                 warnings = self.membership.odd.warnings(&targets);
             }
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
+                recorded: members.any_records_possible(&targets),
                 me: self.settings.name.clone(),
                 order: Arc::clone(&order),
                 targets,

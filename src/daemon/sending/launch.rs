@@ -40,6 +40,8 @@ pub(crate) struct Launch {
     pub(crate) oldest: TransferNo,
     /// This host.
     pub(crate) me: HostName,
+    /// Whether hosts may keep a record of it.
+    pub(crate) recorded: bool,
     pub(crate) order: Arc<Order>,
     pub(crate) targets: Vec<Member>,
     /// The client that asks for it, its log level, and whether it watches the progress.
@@ -226,7 +228,7 @@ impl Launch {
             mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
-            stamp: match order.mode.changes_nothing() {
+            stamp: match order.mode.changes_nothing() || !self.recorded {
                 true => Stamp::ZERO,
                 false => shared.clock.draw(),
             },

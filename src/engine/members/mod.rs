@@ -271,6 +271,11 @@ impl Members {
         self.own_far.is_none() && is_sound && !own_is_two && !self.is_of_two(node)
     }
 
+    /// Whether that is so of any of these.
+    pub fn any_records_possible(&self, members: &[Member]) -> bool {
+        members.iter().any(|member| self.records_possible(member.node))
+    }
+
     /// The names that several members have, or one of them and this daemon: no host can be known by such
     /// a name.
     pub fn names_that_are_two(&self) -> BTreeSet<&HostName> {
