@@ -106,7 +106,6 @@ pub struct Outgoing {
     sending: Sending,
     polling: Polling,
     outbox: Outbox,
-    /// What END says is to be kept of it.
     recorded: Option<Recorded>,
 }
 
@@ -153,8 +152,7 @@ impl Outgoing {
         number
     }
 
-    /// What is to be kept of it, as far as that is known: to be said before [`Outgoing::end_input`], and again
-    /// before [`Outgoing::decide`] if that changes it.
+    /// What is to be kept of it: before [`Outgoing::end_input`], and again before [`Outgoing::decide`].
     pub fn set_recorded(&mut self, recorded: Option<Recorded>) {
         self.recorded = recorded;
     }
