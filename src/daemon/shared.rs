@@ -92,8 +92,7 @@ impl Shared {
         me: NodeId,
         net: Net,
         keys: Option<Keys>,
-        base: Base,
-        before: Before,
+        (base, before): (Base, Before),
         (clock, keeper): (FleetClock, Option<Keeper>),
         [control, receiver]: [Waker; 2],
     ) -> Self {

@@ -184,11 +184,6 @@ impl Keeper {
         self.shelf.list(id)
     }
 
-    /// This host's clock has come so far.
-    pub fn set_height(&mut self, height: Stamp) {
-        self.shelf.set_height(height);
-    }
-
     /// Does to the disk what the journal asks for.
     fn write(&mut self) {
         let horizon = self.journal.summary().horizon;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::membership::Membership;
 use super::settings::Settings;
+use crate::daemon::clock;
 use crate::daemon::sending::replay::Replay;
 use crate::daemon::shared::Shared;
 use crate::engine::catch_up::{Dialogue, DialogueConfig, Pulled, RecordId, Serve, State, Summary};
@@ -64,9 +65,9 @@ impl CatchingUp {
 
     /// A member says something of records.
     pub(super) fn packet(&mut self, now: Time, node: NodeId, records: Records) {
-        let me = self.shared.me();
+        let host = (self.shared.me(), clock::wall_millis());
         self.with(|dialogue, keeper| {
-            keeper.with(|journal, lists| dialogue.packet(now, me, node, records, journal, lists));
+            keeper.with(|journal, lists| dialogue.packet(now, host, node, records, journal, lists));
         });
     }
 
@@ -80,7 +81,11 @@ impl CatchingUp {
         self.with(|dialogue, keeper| {
             keeper.with(|journal, lists| dialogue.pulled(now, id, how, journal, lists));
             let path = keeper.journal().get(id).map(|(record, ..)| record.path.clone());
-            let what = path.map_or_else(String::new, |path| format!(" ({path})"));
+            let what = match path {
+                Some(path) if path.is_base() => " (the base directory)".to_owned(),
+                Some(path) => format!(" ({path})"),
+                None => String::new(),
+            };
             match how {
                 Pulled::Complete => log::notice(format_args!("caught up: {id}{what}")),
                 Pulled::Declined | Pulled::Failed | Pulled::Lost => {

@@ -21,9 +21,11 @@ pub(super) fn history(shared: &Shared, me: &HostName, json: bool) -> String {
         let began = Moment(secs, localtime::local(secs).to_string());
         HistoryRow { began, own: *record.id.host == *me, record: record.clone(), ended, state }
     };
-    let mut rows: Vec<HistoryRow> = journal.iter().rev().take(MOST).map(row).collect();
+    // What was for others is neither sent nor received here.
+    let own = || journal.iter().rev().filter(|(_, state, _)| *state != State::Elsewhere);
+    let mut rows: Vec<HistoryRow> = own().take(MOST).map(row).collect();
     rows.reverse();
-    let earlier = journal.len().saturating_sub(MOST) as u64;
+    let earlier = own().skip(MOST).count() as u64;
     drop(keeper);
     history::history(Some(&rows), earlier, json)
 }

@@ -172,7 +172,8 @@ impl<'a> Ledger<'a> {
     ) -> Option<Incoming> {
         let DiskJob::Plan { mode, stamp, .. } = *job else { return None };
         let peer = self.shared.peer_name(key.node)?;
-        let is_odd = stamp.ahead_of(clock::wall_millis()).is_ahead_too_far();
+        // What is made up for may be old.
+        let is_odd = stamp.ahead_of(clock::wall_millis()).is_too_far();
         let what = match &setup.origin {
             Some(origin) => {
                 let id = RecordId { stamp, host: Arc::new(origin.clone()) };
@@ -288,13 +289,13 @@ impl Incoming {
             (What::Unrecorded(_), _) => {}
             (What::Pull(id), ended) => {
                 keeper.pulled(&id);
-                let record = keeper.journal().get(&id).map(|(record, ..)| record.names);
-                let all = ended.is_some_and(|ended| ended.is_complete) && record == Some(names);
-                let how = match (all, failed || undeleted, lacks) {
-                    (false, false, _) => Pulled::Lost,
-                    (_, true, _) => Pulled::Failed,
-                    (true, false, true) => Pulled::Declined,
-                    (true, false, false) => Pulled::Complete,
+                let named = keeper.journal().get(&id).map(|(record, ..)| record.names);
+                let how = match ended {
+                    None => Pulled::Lost,
+                    // Deletion that is held up here is held up again in a moment.
+                    Some(ended) if failed || undeleted || !ended.is_complete => Pulled::Failed,
+                    Some(_) if lacks || named != Some(names) => Pulled::Declined,
+                    Some(_) => Pulled::Complete,
                 };
                 return Some((id, how));
             }

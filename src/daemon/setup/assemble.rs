@@ -108,8 +108,7 @@ pub(super) fn assemble(
         me,
         opened.net,
         keys.map(Keys::new),
-        base,
-        before,
+        (base, before),
         (stamps, keeper),
         [control_waker.clone(), receiver_waker.clone()],
     ));

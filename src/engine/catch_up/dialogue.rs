@@ -93,11 +93,11 @@ impl Dialogue {
         self.giving.gone(node);
     }
 
-    /// A member's packet; this host is `me`.
+    /// A member's packet; this host is `me`, and its wall clock is at `wall`.
     pub fn packet(
         &mut self,
         now: Time,
-        me: NodeId,
+        (me, wall): (NodeId, u64),
         node: NodeId,
         records: Records,
         journal: &mut Journal,
@@ -114,6 +114,10 @@ impl Dialogue {
             Records::Ask { keys } => self.exchange.asked(now, keys),
             Records::Part { key, len, offset, bytes } => {
                 let Config { takes_all, born, .. } = self.config;
+                if key.stamp.ahead_of(wall).is_ahead_too_far() {
+                    // It would be later than all that is sent for a long time.
+                    return;
+                }
                 let taking = |record: &Record| takes_all || record.id.stamp >= born;
                 let part = (key, len as usize, offset as usize, bytes);
                 self.exchange.part(node, part, taking, journal, lists);

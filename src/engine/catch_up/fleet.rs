@@ -276,7 +276,7 @@ impl Fleet {
                         let h = &mut self.hosts[to];
                         if h.is_up {
                             let records = Records::parse(&records).unwrap();
-                            let me = h.node;
+                            let me = (h.node, Stamp::at(self.stamp).millis());
                             h.dialogue.packet(now, me, node, records, &mut h.journal, &mut OwnPath);
                         }
                         self.drain(to);

@@ -28,6 +28,10 @@ struct Held {
 pub struct Journal {
     me: Arc<HostName>,
     held: BTreeMap<RecordId, Held>,
+    /// The stamps of those of each path, by the hash of that and the key of the record.
+    of_path: BTreeMap<(Hash, u64), Stamp>,
+    /// Those that are to be pulled.
+    lacking: BTreeSet<RecordId>,
     /// Those that were dropped as covered: they are not to be learned again.
     covered: BTreeSet<Key>,
     horizon: Stamp,
@@ -46,6 +50,8 @@ impl Journal {
         Journal {
             me,
             held: BTreeMap::new(),
+            of_path: BTreeMap::new(),
+            lacking: BTreeSet::new(),
             covered: BTreeSet::new(),
             horizon: Stamp::ZERO,
             checksum: 0,
@@ -176,7 +182,7 @@ impl Journal {
             return;
         }
         self.insert(id.clone(), Held { record, state: State::Partial, has_ended: false });
-        self.changes.push_back(Change::Put(id));
+        self.put(&id);
         self.bound();
     }
 
@@ -209,7 +215,7 @@ impl Journal {
             held.has_ended = true;
             (held.record.names, held.record.deed) = (record.names, record.deed);
             self.checksum ^= id.key();
-            self.changes.push_back(Change::Put(id.clone()));
+            self.put(&id);
             self.prune_under(&id, lists);
             return Learned::New(State::Partial);
         }
@@ -227,7 +233,7 @@ impl Journal {
             (false, false) => State::Elsewhere,
         };
         self.insert(id.clone(), Held { record, state, has_ended: true });
-        self.changes.push_back(Change::Put(id.clone()));
+        self.put(&id);
         self.prune_under(&id, lists);
         self.bound();
         match self.held.contains_key(&id) {
@@ -240,8 +246,7 @@ impl Journal {
     pub fn advance(&mut self, id: &RecordId, state: State, lists: &mut dyn Lists) {
         let Some(held) = self.held.get_mut(id) else { return };
         held.state = held.state.max(state);
-        self.changes.push_back(Change::Put(id.clone()));
-        self.prune_by(id, lists);
+        self.put(id);
         self.prune_under(id, lists);
     }
 
@@ -250,7 +255,7 @@ impl Journal {
         if let Some(held) = self.held.get_mut(id) {
             if held.state != State::Complete {
                 held.state = State::Partial;
-                self.changes.push_back(Change::Put(id.clone()));
+                self.put(id);
             }
         }
     }
@@ -258,23 +263,34 @@ impl Journal {
     /// A transfer that leaves no record has written below a path: what is still to be pulled there is older,
     /// and is not asked for any more.
     pub fn unrecorded(&mut self, path: &RelPath) {
-        for (id, held) in &mut self.held {
-            let overlaps = held.record.path.is_under(path) || held.record.reaches(path);
-            if overlaps && matches!(held.state, State::Lacking | State::Partial) {
+        let overlaps = |held: &Held| held.record.path.is_under(path) || held.record.reaches(path);
+        let open = self.held.iter().filter(|(_, held)| {
+            matches!(held.state, State::Lacking | State::Partial) && overlaps(held)
+        });
+        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            if let Some(held) = self.held.get_mut(&id) {
                 held.state = State::Noted;
-                self.changes.push_back(Change::Put(id.clone()));
             }
+            self.put(&id);
         }
     }
 
     /// What is to be pulled, the latest first.
     pub fn wanted(&self) -> impl Iterator<Item = &RecordId> {
+        self.lacking.iter().rev()
+    }
+
+    /// A record is new, gone, or in another state.
+    fn note(&mut self, id: &RecordId) {
         let wants = |held: &Held| {
             matches!(held.state, State::Lacking | State::Partial)
                 && (held.has_ended || !self.rules.ended)
                 && (*held.record.id.host != *self.me || !self.rules.own)
         };
-        self.held.iter().rev().filter(move |(_, held)| wants(held)).map(|(id, _)| id)
+        match self.held.get(id).is_some_and(wants) {
+            true => self.lacking.insert(id.clone()),
+            false => self.lacking.remove(id),
+        };
     }
 
     /// Whether a record is to be pulled.
@@ -370,11 +386,21 @@ impl Journal {
     /// Drops what this record covers.
     fn prune_by(&mut self, id: &RecordId, lists: &mut dyn Lists) {
         let Some(later) = self.held.get(id) else { return };
-        let before = self.held.range(..id.clone());
-        let dropped: Vec<RecordId> = before
-            .filter(|(_, held)| self.gives_way(held, later, lists))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let mut gives_way = |held: &Held| self.gives_way(held, later, lists);
+        let dropped: Vec<RecordId> = match later.record.reaches_below() {
+            true => {
+                let before = self.held.range(..id.clone());
+                before.filter(|(_, held)| gives_way(held)).map(|(id, _)| id.clone()).collect()
+            }
+            false => {
+                let path = Hash::of_path(&later.record.path);
+                let same = self.of_path.range((path, 0)..=(path, u64::MAX));
+                let ids = same
+                    .filter_map(|((_, hash), stamp)| self.find(Key { stamp: *stamp, hash: *hash }));
+                let before = ids.filter(|earlier| *earlier < id);
+                before.filter(|id| self.held.get(id).is_some_and(&mut gives_way)).cloned().collect()
+            }
+        };
         dropped.iter().for_each(|id| self.cover(id));
     }
 
@@ -401,15 +427,25 @@ impl Journal {
             self.checksum ^= id.key();
         }
         self.bytes += held.record.memory();
-        self.held.insert(id, held);
+        self.of_path.insert((Hash::of_path(&held.record.path), id.key()), id.stamp);
+        self.held.insert(id.clone(), held);
+        self.note(&id);
+    }
+
+    /// A record is new or in another state: what is on disk has to follow.
+    fn put(&mut self, id: &RecordId) {
+        self.note(id);
+        self.changes.push_back(Change::Put(id.clone()));
     }
 
     fn remove(&mut self, id: &RecordId) -> bool {
         let Some(held) = self.held.remove(id) else { return false };
         self.bytes -= held.record.memory();
+        self.of_path.remove(&(Hash::of_path(&held.record.path), id.key()));
         if held.has_ended {
             self.checksum ^= id.key();
         }
+        self.lacking.remove(id);
         true
     }
 

@@ -84,9 +84,14 @@ impl Record {
         *self.id.host == *host || self.audience.includes(host)
     }
 
+    /// Whether it wrote or deleted below its path, too.
+    pub(super) fn reaches_below(&self) -> bool {
+        self.deed.recursive || self.deed.gone
+    }
+
     /// Whether `path` is where it wrote or deleted.
     pub fn reaches(&self, path: &RelPath) -> bool {
-        match self.deed.recursive || self.deed.gone {
+        match self.reaches_below() {
             true => path.is_under(&self.path),
             false => *path == self.path,
         }
