@@ -70,7 +70,7 @@ fn described(page: &str) -> Vec<Spelled> {
             match (word, words.next()) {
                 ("Fl", Some(name)) if name.starts_with('-') => long = format!("-{name}"),
                 ("Fl", Some(name)) => short = format!("-{name}"),
-                ("Ar", Some(name)) => value = name.to_owned(),
+                ("Ar" | "Cm", Some(name)) => value = name.to_owned(),
                 (",", Some("Fl")) => {
                     let name = words.next().unwrap_or_default();
                     long = format!("-{name}");
@@ -152,6 +152,22 @@ fn the_pages_in_japanese_show_the_same_lines_to_type() {
         for line in japanese {
             assert!(english.contains(&line), "{line}");
         }
+    }
+}
+
+#[test]
+fn the_pages_in_japanese_explain_the_same_messages() {
+    for program in PROGRAMS {
+        let messages = |page: &str| -> BTreeSet<String> {
+            read(page)
+                .lines()
+                .filter_map(|line| line.strip_prefix(".It \""))
+                .map(str::to_owned)
+                .collect()
+        };
+        let [english, japanese] = both(program.page).map(|page| messages(&page));
+        assert!(english.len() >= 20, "{english:?}");
+        assert_eq!(english, japanese);
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Became {
     Silent,
     /// It was left out, and comes again or was reported already.
     Struck,
+    /// A directory that is not empty is to go for it, at the end.
+    Late,
     /// The host cannot tell; it comes again, with its digest.
     Unsure,
 }
@@ -34,6 +36,7 @@ impl Became {
             Need::Attributes if mode.is_check() => Became::OtherAttributes,
             Need::ReadOnly if !mode.is_check() => Became::ReadOnly,
             Need::Attributes | Need::All | Need::ReadOnly => Became::Written,
+            Need::Late => Became::Late,
             Need::Failed(reason) => Became::Failed(reason),
             Need::Silent => Became::Silent,
             // What is compared comes with its digest.
@@ -52,6 +55,7 @@ impl From<Outcome> for Became {
             Outcome::Failed(reason) => Became::Failed(reason),
             Outcome::Silent => Became::Silent,
             Outcome::Struck => Became::Struck,
+            Outcome::Late => Became::Late,
             Outcome::Again => Became::Unsure,
             Outcome::Lacking { updated: true, .. } => Became::Written,
             Outcome::Lacking { updated: false, .. } => Became::Same,

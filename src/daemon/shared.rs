@@ -87,7 +87,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// `wakers` wake up the control thread and the receiver.
+    /// The wakers are those of the control thread and the receiver.
     pub(super) fn new(
         me: NodeId,
         net: Net,

@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use super::found::FoundEntry;
-use super::identity::Identity;
+use super::found::{Content, FoundEntry};
 use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
@@ -20,8 +19,8 @@ pub const FIRST: [usize; 2] = [64, 256];
 pub struct SourceBatch {
     /// The entries.
     pub manifest: Arc<Manifest>,
-    /// For each entry that is a regular file: what must be unchanged when it is read.
-    pub identities: Arc<Vec<Option<Identity>>>,
+    /// For each entry that is a regular file: its content.
+    pub contents: Arc<Vec<Option<Content>>>,
     /// The entries that cannot be given from here, ascending.
     pub declined: Vec<EntryNo>,
 }
@@ -30,23 +29,23 @@ impl SourceBatch {
     /// The paths of its files that are not empty, and the batch without their contents: they are
     /// still named in it, so that no target deletes them.
     pub fn without_files(&self) -> (Vec<RelPath>, SourceBatch) {
-        let (mut manifest, mut identities) = (Manifest::clone(&self.manifest), Vec::new());
+        let (mut manifest, mut contents) = (Manifest::clone(&self.manifest), Vec::new());
         let mut files = Vec::new();
-        for (entry, identity) in manifest.entries.iter_mut().zip(self.identities.iter()) {
+        for (entry, content) in manifest.entries.iter_mut().zip(self.contents.iter()) {
             let left_out = entry.size() > 0;
             if left_out {
                 files.push(entry.path.clone());
                 entry.kind = Kind::Keep;
             }
-            identities.push(identity.filter(|_| !left_out));
+            contents.push(content.clone().filter(|_| !left_out));
         }
         let entries = &manifest.entries;
         let is_file =
             |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
         manifest.ages.retain(|(at, _)| is_file(*at));
-        let (manifest, identities) = (Arc::new(manifest), Arc::new(identities));
-        (files, SourceBatch { manifest, identities, declined: self.declined.clone() })
+        let (manifest, contents) = (Arc::new(manifest), Arc::new(contents));
+        (files, SourceBatch { manifest, contents, declined: self.declined.clone() })
     }
 }
 
@@ -55,7 +54,7 @@ impl SourceBatch {
 #[derive(Debug, Default)]
 pub struct Batcher {
     entries: Manifest,
-    identities: Vec<Option<Identity>>,
+    contents: Vec<Option<Content>>,
     manifest_len: usize,
     body_len: u64,
     /// The body is one long file.
@@ -98,7 +97,7 @@ impl Batcher {
         }
         let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);
-        self.identities.push(found.identity);
+        self.contents.push(found.content);
         let most = FIRST.get(self.given).copied().unwrap_or(MAX_ENTRIES);
         // An announcement must arrive while the file is being read here, so it ends its batch.
         let ends = ahead || self.entries.entries.len() >= most;
@@ -120,7 +119,7 @@ impl Batcher {
         self.streams = false;
         Some(SourceBatch {
             manifest: Arc::new(std::mem::take(&mut self.entries)),
-            identities: Arc::new(std::mem::take(&mut self.identities)),
+            contents: Arc::new(std::mem::take(&mut self.contents)),
             declined: Vec::new(),
         })
     }
@@ -136,7 +135,7 @@ mod tests {
     fn found(kind: Kind) -> FoundEntry {
         let path = RelPath::parse(b"a/path").unwrap();
         let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
-        FoundEntry { entry, identity: None, digest: None, age: None }
+        FoundEntry { entry, content: None, digest: None, age: None }
     }
 
     fn group(all: Vec<FoundEntry>) -> Vec<SourceBatch> {
@@ -154,7 +153,7 @@ mod tests {
 
     fn counts(batches: &[SourceBatch]) -> Vec<usize> {
         for batch in batches {
-            assert_eq!(batch.manifest.entries.len(), batch.identities.len());
+            assert_eq!(batch.manifest.entries.len(), batch.contents.len());
             assert!(batch.manifest.emit().len() <= MAX_MANIFEST);
             assert!(Layout::new(&batch.manifest, 1_424).unwrap().is_sound());
         }
@@ -215,7 +214,7 @@ mod tests {
         let kinds: Vec<Kind> = others.manifest.entries.iter().map(|e| e.kind.clone()).collect();
         let empty = Kind::File { size: 0, data: None };
         assert_eq!(kinds, [Kind::Open, empty, Kind::Keep, Kind::Fifo]);
-        assert_eq!(others.identities.len(), 4);
+        assert_eq!(others.contents.len(), 4);
         assert!(others.without_files().0.is_empty());
     }
 

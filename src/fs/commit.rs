@@ -211,7 +211,7 @@ impl Disk {
         let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
         if deletes && transfer.surplus.in_place(&mut within, &entry.path)? {
             transfer.late.push((entry.path.clone(), staged));
-            return Ok(Outcome::Updated);
+            return Ok(Outcome::Late);
         }
         staging.discard(staged);
         Ok(Outcome::Failed(match deletes {
@@ -228,6 +228,8 @@ impl Disk {
             Need::Silent => Outcome::Silent,
             Need::ReadOnly => Outcome::ReadOnly,
             Need::Unsure => Outcome::Again,
+            // Planned in a dry run only.
+            Need::Late => Outcome::Skipped,
             Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
         }
     }
@@ -250,7 +252,15 @@ impl Disk {
             transfer.room.is_out(&mut disk.dirs, split(path).0, need)
         };
         let done = match (&entry.kind, need) {
-            (_, Need::Skip | Need::Failed(_) | Need::Silent | Need::ReadOnly | Need::Unsure) => {
+            (
+                _,
+                Need::Skip
+                | Need::Failed(_)
+                | Need::Silent
+                | Need::ReadOnly
+                | Need::Unsure
+                | Need::Late,
+            ) => {
                 return self.untouched(need);
             }
             (Kind::Open, _) => self.open(transfer, entry),

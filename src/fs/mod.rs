@@ -5,7 +5,8 @@
 //!
 //! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
 //!   contents, [`listings`] tells which directories have changed since they were listed,
-//!   [`before`] which mounts are missing.
+//!   [`before`] which mounts are missing; of a file that goes on changing, `moment` takes what it contained
+//!   at one moment, if need be as a private copy ([`copies`]).
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
 //!   writes below `.makuosan` (`staging`, `home`, `claim`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
@@ -29,6 +30,8 @@ pub mod before;
 mod claim;
 mod collect;
 mod commit;
+pub mod contents;
+pub mod copies;
 mod delete;
 mod digest;
 pub mod disk;
@@ -42,6 +45,7 @@ mod heritage;
 mod home;
 mod identity;
 pub mod listings;
+mod moment;
 mod name_set;
 mod names;
 mod opened;

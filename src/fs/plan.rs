@@ -103,7 +103,7 @@ impl Disk {
         key: TransferKey,
         batch: BatchNo,
         manifest: &Arc<Manifest>,
-        needs: Vec<Need>,
+        mut needs: Vec<Need>,
         in_place: &BTreeSet<EntryNo>,
     ) -> DiskAnswer<StagedFile> {
         let transfer = self.transfers.entry(key).or_default();
@@ -122,6 +122,11 @@ impl Disk {
         // A transfer that changes nothing ends here: nothing is staged or committed.
         if !transfer.surplus.mode.changes_nothing() {
             transfer.only_needs.insert(batch, needs.clone());
+        }
+        for at in in_place {
+            if let Some(need) = needs.get_mut(at.index()).filter(|need| **need == Need::All) {
+                *need = Need::Late;
+            }
         }
         DiskAnswer::Planned { key, batch, needs, file: None }
     }

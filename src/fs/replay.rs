@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::batch::SourceBatch;
+use super::found::Content;
 use super::identity::Identity;
 use super::root::Dirs;
 use crate::ids::EntryNo;
@@ -17,17 +18,17 @@ use crate::wire::manifest::{Entry, Kind, Manifest};
 /// A manifest of a list as a batch. What this host has not as it says is declined: named, so that the others
 /// know what there was, but not given.
 pub fn batch(dirs: &mut Dirs, manifest: Manifest) -> SourceBatch {
-    let (mut identities, mut declined) = (Vec::new(), Vec::new());
+    let (mut contents, mut declined) = (Vec::new(), Vec::new());
     for (at, entry) in EntryNo::ZERO.onwards().zip(&manifest.entries) {
         let found = given(dirs, entry);
         if found.is_none() {
             declined.push(at);
         }
-        identities.push(found.flatten());
+        contents.push(found.flatten().map(Content::Unchanged));
     }
     // The tree may change before the next one.
     dirs.forget();
-    SourceBatch { manifest: Arc::new(manifest), identities: Arc::new(identities), declined }
+    SourceBatch { manifest: Arc::new(manifest), contents: Arc::new(contents), declined }
 }
 
 /// Whether an entry can be given, and with which identity, if it has a content; None if not.
@@ -79,7 +80,7 @@ mod tests {
         let list = one_batch(&root, &RelPath::base());
         change(base);
         let batch = batch(&mut Dirs::new(root), Manifest::clone(&list.manifest));
-        assert_eq!(batch.identities.len(), list.manifest.entries.len());
+        assert_eq!(batch.contents.len(), list.manifest.entries.len());
         let name = |at: &EntryNo| batch.manifest.entries[at.index()].path.to_string();
         batch.declined.iter().map(name).collect()
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batcher, SourceBatch};
+use super::contents::Contents;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
@@ -102,6 +103,7 @@ pub fn whole() -> WalkOptions {
         listings: None,
         before: None,
         announced_over: u64::MAX,
+        contents: Contents::Unchanged,
         cancelled: Arc::default(),
     }
 }
@@ -243,7 +245,7 @@ impl Transfer {
                 Need::Silent => Outcome::Silent,
                 Need::Unsure => Outcome::Again,
                 Need::ReadOnly => Outcome::ReadOnly,
-                Need::Skip | Need::Attributes | Need::All => Outcome::Skipped,
+                Need::Skip | Need::Attributes | Need::All | Need::Late => Outcome::Skipped,
             };
             let paths = batch.manifest.entries.iter().map(signed);
             return paths.zip(needs).map(|(path, need)| (path, need, outcome(need))).collect();
@@ -416,8 +418,12 @@ fn run_child(command: &mut std::process::Command, test: &str) {
 pub struct Mounted(PathBuf);
 
 pub fn mount(args: &[&str], at: &Path) -> Mounted {
-    assert!(std::process::Command::new("mount").args(args).arg(at).status().unwrap().success());
-    Mounted(at.to_path_buf())
+    try_mount(args, at).unwrap()
+}
+
+pub fn try_mount(args: &[&str], at: &Path) -> Option<Mounted> {
+    let mounted = std::process::Command::new("mount").args(args).arg(at).status().unwrap();
+    mounted.success().then(|| Mounted(at.to_path_buf()))
 }
 
 pub fn mount_tmpfs(at: &Path, options: &str) -> Mounted {

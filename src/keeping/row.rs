@@ -16,15 +16,26 @@ const HEIGHT: u8 = 5;
 const ENDED: u8 = 16;
 const IN_FILE: u8 = 32;
 const IN_ROW: u8 = 64;
-/// By their numbers.
 const STATES: [State; 6] = [
     State::Elsewhere,
-    State::Strange,
     State::Lacking,
     State::Partial,
     State::Noted,
     State::Complete,
+    State::Strange,
 ];
+
+/// Its place in [`STATES`].
+fn number(state: State) -> u8 {
+    match state {
+        State::Elsewhere => 0,
+        State::Lacking => 1,
+        State::Partial => 2,
+        State::Noted => 3,
+        State::Complete => 4,
+        State::Strange => 5,
+    }
+}
 
 /// Where the list of a record is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +124,7 @@ fn record_row(record: &Record, state: State, has_ended: bool, list: ListIn) -> V
         ListIn::Row => IN_ROW,
         ListIn::File => IN_FILE,
     };
-    let mut row = vec![state as u8 | if has_ended { ENDED } else { 0 } | list];
+    let mut row = vec![number(state) | if has_ended { ENDED } else { 0 } | list];
     row.extend(record.emit());
     row
 }
@@ -147,7 +158,7 @@ pub(super) mod tests {
             Row::Height(Stamp::at(1 << 40)),
         ];
         for (at, state) in STATES.into_iter().enumerate() {
-            assert_eq!(state as usize, at);
+            assert_eq!(usize::from(number(state)), at);
             let list = [ListIn::Nothing, ListIn::Row, ListIn::File][at % 3];
             let (has_ended, record) = (at % 2 == 0, record.clone());
             rows.push(Row::Record { record, state, has_ended, list });

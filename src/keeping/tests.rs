@@ -30,7 +30,9 @@ fn path(name: &str) -> RelPath {
 
 fn open_as(temp: &TempDir, me: &str) -> Opened {
     let us = crate::sys::fsat::process_ids().unwrap().uid;
-    let dir = StateDir::elsewhere(temp.path(), us).unwrap();
+    // The base directory is another one.
+    let base = TempDir::new("base");
+    let dir = StateDir::elsewhere(temp.path(), &base.root(), us).unwrap();
     Keeper::open(dir, &host(me), NOW, Stamp::at(NOW)).unwrap()
 }
 

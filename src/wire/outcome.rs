@@ -116,6 +116,8 @@ impl Reason {
     }
 }
 
+impl std::error::Error for Reason {}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,6 +176,8 @@ pub enum Need {
     /// The target keeps times less exactly, and cannot tell whether it is up to date: it is to be
     /// offered again with its digest.
     Unsure,
+    /// As [`Need::All`], in a dry run: in the place of a directory that is not empty, which is to be deleted.
+    Late,
 }
 
 /// What a target has spooled for deletion, in numbers.
@@ -279,6 +283,8 @@ pub enum Outcome {
     /// It is to be offered again, with its digest: as [`Need::Unsure`] says, or because there was no room
     /// for it, which others may have made by then.
     Again,
+    /// It waits for the deletion of a directory that is not empty, and then takes its place.
+    Late,
 }
 
 const FIRST_REASON: u32 = 16;
@@ -299,6 +305,7 @@ impl Code for Need {
             Need::ReadOnly => 3,
             Need::Silent => 4,
             Need::Unsure => 6,
+            Need::Late => 7,
             Need::Failed(reason) => FIRST_REASON + reason.code(),
         }
     }
@@ -311,6 +318,7 @@ impl Code for Need {
             3 => Need::ReadOnly,
             4 => Need::Silent,
             6 => Need::Unsure,
+            7 => Need::Late,
             _ => Need::Failed(reason_of(number)?),
         })
     }
@@ -345,6 +353,7 @@ impl Code for Outcome {
             Outcome::Silent => 4,
             Outcome::Struck => 5,
             Outcome::Again => 6,
+            Outcome::Late => 7,
             Outcome::Lacking { updated, lacks } => {
                 LACKING + u32::from(updated) * LACKING_UPDATED + u32::from(lacks.0)
             }
@@ -360,6 +369,7 @@ impl Code for Outcome {
             4 => Outcome::Silent,
             5 => Outcome::Struck,
             6 => Outcome::Again,
+            7 => Outcome::Late,
             LACKING.. => {
                 let updated = number & LACKING_UPDATED != 0;
                 let lacks = number - LACKING - u32::from(updated) * LACKING_UPDATED;
@@ -515,6 +525,7 @@ mod tests {
             Outcome::Silent,
             Outcome::Struck,
             Outcome::Again,
+            Outcome::Late,
             Outcome::Lacking { updated: false, lacks: Lacks::TIME },
             Outcome::Lacking { updated: true, lacks: Lacks(31) },
             Outcome::Failed(Reason::Os(28)),

@@ -92,6 +92,41 @@ fn a_directory_that_is_not_empty_goes_with_delete_alone() {
 }
 
 #[test]
+fn what_was_to_replace_a_full_directory_has_failed_where_nothing_is_deleted() {
+    let fleet = with_full_directories("refused-directory");
+    let late = ["dir/file", "dir/link", "long"];
+    for dry in [false, true] {
+        let verb = if dry { "-rnv" } else { "-rv" };
+        let args = ["send", verb, "--delete", "--max-delete", "7"];
+        let ran = fleet.msync(0, &args);
+        assert!(ran.code == Some(2) && ran.err.contains("8 entries would be"), "{ran:?}");
+        for path in late {
+            assert!(
+                ran.errors().contains(&&*format!("error: Directory not empty h1:{path}")),
+                "{ran:?}"
+            );
+            assert!(!ran.out.contains(&format!("h1:{path}]")), "{path}: {ran:?}");
+        }
+        let mut args = vec!["--json"];
+        args.extend(["send", "-r", "--delete", "--max-delete", "7"]);
+        args.extend(dry.then_some("-n"));
+        let ran = fleet.msync(0, &args);
+        let host = |name: &str| {
+            let is_host = |line: &&str| {
+                line.contains(&format!("\"name\":\"{name}\"")) && line.contains("\"files\":")
+            };
+            ran.out.lines().find(is_host).unwrap_or_else(|| panic!("{ran:?}"))
+        };
+        assert!(host("h1").contains("\"files\":0,\"bytes\":0,"), "{ran:?}");
+        assert!(host("h1").contains("\"status\":\"failed\""), "{ran:?}");
+        let total = ran.out.lines().last().unwrap_or_default();
+        assert!(total.contains("\"failed\":2,") && total.contains("\"errors\":4,"), "{ran:?}");
+    }
+    fleet.msync(0, &["send", "-r", "--delete", "--max-delete", "8"]).ok();
+    tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+}
+
+#[test]
 fn a_directory_that_is_not_empty_goes_with_delete_before() {
     let fleet = with_full_directories("before-directory");
     tree::write(fleet.path(1, "extra"), "old");

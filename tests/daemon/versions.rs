@@ -115,6 +115,10 @@ fn every_other_version_is_a_stranger_in_members_and_counted_in_status() {
     assert!(fleet.console(0).ask("status").contains(" other version"));
     // The table that old clients read has members alone.
     assert_eq!(fleet.console(0).ask("members"), "Total: 0 members\n");
+    // What a daemon writes arrives here a moment later.
+    eventually("four lines", || {
+        fleet.daemon(0).log().matches("ignoring the daemon at").count() >= 4
+    });
     let log = fleet.daemon(0).log();
     assert_eq!(log.matches("ignoring the daemon at").count(), 4, "{log}");
 }

@@ -37,7 +37,7 @@ impl CatchingUp {
                 room: usize::from(block_for_mtu(MIN_MTU)),
                 seed,
                 born: keeper.birth(),
-                takes_all: false,
+                takes_all: settings.takes_all,
                 takes: settings.receives,
                 gives: !settings.no_send,
             };

@@ -1,6 +1,5 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::hang_up;
 use super::history;
-use super::inputs::{Inputs, Ready};
+use super::inputs::Inputs;
 use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
@@ -17,13 +16,14 @@ use super::status::{self, Figures};
 use super::targets::targets;
 use crate::console::command::Command;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::Total;
+use crate::console::reply::{Said, Total};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
+use crate::daemon::again::{Results, Unreached};
 use crate::daemon::clock;
 use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
-use crate::daemon::order::{Order, Results};
-use crate::daemon::sending::launch::Launch;
+use crate::daemon::order::Order;
+use crate::daemon::sending::launch::{Launch, Refusal};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::incoming::SILENCE;
 use crate::engine::rng::Rng;
@@ -31,7 +31,6 @@ use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
 use crate::sys::links::LinkEvents;
-use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::Signal;
 use crate::time::{Span, Time};
 
@@ -93,7 +92,7 @@ impl Control {
             self.commands(now);
             self.tidy(now);
             let timeout = self.next(now).map(|at| at.since(now));
-            let ready = match self.wait(timeout) {
+            let ready = match self.inputs.wait(&self.clients, timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
                     log::error(format_args!("cannot wait for events: {}", ErrorText(&error)));
@@ -133,40 +132,6 @@ impl Control {
         self.catching_up.gone(now, membership.take_left());
         self.next_number =
             self.catching_up.drive(now, membership, settings, oldest, self.next_number);
-    }
-
-    fn wait(&self, timeout: Option<Span>) -> std::io::Result<Ready> {
-        let read = |fd| PollFd::new(fd, Interest::Read);
-        let mut fds = vec![read(self.inputs.signals.as_fd()), read(self.inputs.waker.as_fd())];
-        fds.extend(self.inputs.tcp.iter().map(|listener| read(listener.as_fd())));
-        fds.extend(self.inputs.unix.iter().map(|listener| read(listener.as_fd())));
-        fds.extend(self.inputs.links.iter().map(|links| read(links.as_fd())));
-        let clients = fds.len();
-        for client in &self.clients {
-            let interest = match (client.session.wants_input(), client.session.unread() > 0) {
-                (true, true) => Interest::Both,
-                (true, false) => Interest::Read,
-                (false, true) => Interest::Write,
-                (false, false) => Interest::Nothing,
-            };
-            fds.push(PollFd::new(client.fd(), interest));
-        }
-        poll(&mut fds, timeout)?;
-        let listening = |at: usize| fds.get(at).is_some_and(|fd| at < clients && fd.readable());
-        let after_tcp = 2 + usize::from(self.inputs.tcp.is_some());
-        Ok(Ready {
-            signal: fds[0].readable(),
-            woken: fds[1].readable(),
-            tcp: self.inputs.tcp.is_some() && listening(2),
-            unix: self.inputs.unix.is_some() && listening(after_tcp),
-            links: self.inputs.links.is_some() && listening(clients - 1),
-            readable: fds[clients..]
-                .iter()
-                .enumerate()
-                .filter(|(_, fd)| fd.readable() || fd.failed())
-                .map(|(at, fd)| (at, fd.failed()))
-                .collect(),
-        })
     }
 
     /// When the next timer is due.
@@ -242,7 +207,7 @@ impl Control {
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
                 ToControl::Lines { client, lines } => {
                     if let Some(client) = self.client(client) {
-                        lines.iter().for_each(|said| client.session.said(said));
+                        lines.iter().for_each(|said| client.said(said));
                     }
                 }
                 ToControl::Progress { client, progress } => {
@@ -250,8 +215,8 @@ impl Control {
                         client.session.progress(&progress);
                     }
                 }
-                ToControl::Over { client, number, hosts, total } => {
-                    self.over(now, client, number, (hosts, total));
+                ToControl::Over { client, number, results, unreached } => {
+                    self.over(now, client, number, results, unreached);
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
@@ -264,14 +229,22 @@ impl Control {
     }
 
     /// A client's transfer is over: it gets the results, or the next one begins.
-    fn over(&mut self, now: Time, id: u32, number: TransferNo, results: Results) {
+    fn over(
+        &mut self,
+        now: Time,
+        id: u32,
+        number: TransferNo,
+        results: Results,
+        unreached: Option<Unreached>,
+    ) {
         let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
         let client = &mut self.clients[at];
         let Work::Transfer(known, order, _) = &client.work else { return };
         if *known != number {
             return;
         }
-        match order.over(results) {
+        let order = Arc::clone(order);
+        match order.over(client.counted(results), unreached) {
             Ok(results) => self.finish(at, &results),
             Err(next) => self.start(now, at, next, now + PATIENCE),
         }
@@ -362,8 +335,7 @@ impl Control {
                         self.order(now, at, order);
                     }
                     Command::Members(form) => {
-                        let members = &self.membership.members;
-                        self.answer(at, status::members(now, &self.shared, members, form));
+                        self.answer(at, status::members(now, &self.shared, &self.membership, form));
                     }
                     Command::Status(form) => {
                         let status = self.status(now, at);
@@ -397,7 +369,12 @@ impl Control {
     fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         let number = self.next_number;
         let client = &self.clients[at];
-        let started = targets(&self.membership.members, &order.targets).and_then(|targets| {
+        let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
+        let mut warnings = Vec::new();
+        let started = targets(&self.membership.members, &order).and_then(|targets| {
+            if is_first && !order.mode.changes_nothing() {
+                warnings = self.membership.odd.warnings(&targets);
+            }
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
@@ -410,6 +387,7 @@ impl Control {
                 unread: client.unread.clone(),
                 command: client.session.current().to_owned(),
                 own_only: self.settings.own_only,
+                writes: self.settings.writes,
                 databases: !self.settings.chroot,
                 parallel: self.settings.parallel,
                 timeout: self.settings.timeout,
@@ -423,14 +401,22 @@ impl Control {
                 let (id, line) = (client.id, client.session.current());
                 log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
                 client.work = Work::Transfer(number, order, until);
+                warnings.into_iter().for_each(|line| client.session.said(&Said::Line(0, line)));
             }
             Err(refusal) => {
-                let why = refusal.errors.first().map_or("no members", ErrorLine::text);
-                refused(client, &order, why);
-                refusal.errors.iter().for_each(|error| client.session.error(error));
-                self.finish(at, &order.refused(refusal.total));
+                self.refuse(at, &order, &refusal);
             }
         }
+    }
+
+    /// A transfer cannot begin: its client is told why, and what those before it came to.
+    fn refuse(&mut self, at: usize, order: &Order, refusal: &Refusal) {
+        let client = &mut self.clients[at];
+        let why = refusal.errors.first().map_or("no members", ErrorLine::text);
+        refused(client, order, why);
+        let (more, results) = order.refused(refusal.total);
+        refusal.errors.iter().chain(&more).for_each(|error| client.session.error(error));
+        self.finish(at, &results);
     }
 
     /// Another host's transfer holds the path of a client's transfer: retries after a random time, or
@@ -449,11 +435,9 @@ impl Control {
             return;
         }
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
-        refused(client, &order, &why);
-        let error = ErrorLine::new(Code::Held, why);
-        client.session.error(&error.about("", reply::shown(&order.path)));
+        let error = ErrorLine::new(Code::Held, why).about("", reply::shown(&order.path));
         let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
-        self.finish(at, &order.refused(total));
+        self.refuse(at, &order, &Refusal { errors: vec![error], total });
     }
 
     fn answer(&mut self, at: usize, text: String) {
@@ -470,8 +454,8 @@ impl Control {
             .filter(|(at, client)| *at != asking && client.session.is_busy())
             .map(|(_, client)| (client.id, client.session.current().to_owned()))
             .collect();
-        let members = &self.membership.members;
-        self.figures.status(now, &self.shared, members, &self.settings, commands)
+        let membership = &self.membership;
+        self.figures.status(now, &self.shared, membership, &self.settings, commands)
     }
 
     /// Writes output to clients, and removes those that are finished.

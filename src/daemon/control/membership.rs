@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::oddities::Oddities;
 use crate::daemon::messages::{ToReceiver, ToSender};
 use crate::daemon::shared::{Peer, Shared, lock};
 use crate::engine::catch_up::To;
@@ -37,6 +38,7 @@ pub(crate) struct Membership {
     pub(super) members: Members,
     shared: Arc<Shared>,
     seal: Seal,
+    pub(super) odd: Oddities,
     /// When joining the group was last tried.
     joined_at: Time,
     /// Something has changed since.
@@ -57,6 +59,7 @@ impl Membership {
         Membership {
             members,
             seal,
+            odd: Oddities::default(),
             joined_at: now,
             changed: false,
             trouble: String::new(),
@@ -83,6 +86,7 @@ impl Membership {
         while let Some(event) = self.members.poll_event() {
             self.tell(event);
         }
+        self.odd.look(&mut self.members);
     }
 
     /// A HELLO has come.

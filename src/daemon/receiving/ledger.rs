@@ -257,6 +257,8 @@ impl Incoming {
             match outcome {
                 Outcome::Again => drop(self.again.insert(Hash::of_path(&entry.path))),
                 Outcome::Failed(_) | Outcome::Silent | Outcome::ReadOnly => self.failed = true,
+                // If that fails, its deletion has failed.
+                Outcome::Late => {}
                 Outcome::Skipped | Outcome::Updated | Outcome::Lacking { .. }
                     if !self.again.is_empty() =>
                 {

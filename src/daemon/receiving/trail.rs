@@ -33,6 +33,8 @@ struct Incoming {
     /// The entries whose contents are needed, of these batches.
     needed: HashMap<BatchNo, Vec<EntryNo>>,
     counts: Counts,
+    /// The files and bytes that wait for a deletion.
+    late: (u64, u64),
 }
 
 /// What has been done.
@@ -57,6 +59,7 @@ impl Trail {
             manifests: HashMap::new(),
             needed: HashMap::new(),
             counts: Counts::default(),
+            late: (0, 0),
         };
         self.0.insert(key, incoming);
     }
@@ -89,6 +92,10 @@ impl Trail {
                 let Some(incoming) = self.0.get_mut(key) else { return };
                 incoming.counts.deleted += deleted;
                 incoming.counts.errors += failed;
+                // Which ones have failed is not known here.
+                let (files, bytes) = std::mem::take(&mut incoming.late);
+                incoming.counts.files += files.saturating_sub(*failed);
+                incoming.counts.bytes += if *failed == 0 { bytes } else { 0 };
             }
             // What would be deleted; in a check, what only this host has.
             DiskAnswer::Tallied { key, tally } => {
@@ -106,8 +113,9 @@ impl Trail {
     /// A transfer is over: what has arrived, or why it ended early.
     pub(super) fn ended(&mut self, now: Time, key: TransferKey, how: Result<Arrived, AbortReason>) {
         let Some(incoming) = self.0.remove(&key) else { return };
-        let Incoming { from, began, mode, path, counts, .. } = incoming;
+        let Incoming { from, began, mode, path, counts, late, .. } = incoming;
         let Counts { files, bytes, unchanged, deleted, errors } = counts;
+        let errors = errors + late.0;
         let what = path.as_deref().unwrap_or("nothing");
         let took = now.since(began).secs_f64();
         let head = format!(
@@ -145,7 +153,7 @@ impl Incoming {
             // There is nothing else to come.
             self.manifests.remove(&batch);
             for ((_, need), entry) in needs().zip(&manifest.entries) {
-                let content = *need == Need::All && !mode.is_check();
+                let content = matches!(need, Need::All | Need::Late) && !mode.is_check();
                 self.note(key, entry, Became::by_need(*need, mode), content, need);
             }
         } else {
@@ -175,10 +183,14 @@ impl Incoming {
     ) {
         let counts = &mut self.counts;
         let counted = u64::from(is_counted(entry));
+        let bytes = if content { entry.size() } else { 0 };
         match became {
-            Became::Written => {
+            Became::Late if !self.mode.changes_nothing() => {
+                self.late = (self.late.0 + counted, self.late.1 + bytes);
+            }
+            Became::Written | Became::Late => {
                 counts.files += counted;
-                counts.bytes += if content { entry.size() } else { 0 };
+                counts.bytes += bytes;
             }
             Became::Same | Became::OtherAttributes => counts.unchanged += counted,
             Became::Failed(_) => counts.errors += 1,

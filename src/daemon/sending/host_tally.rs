@@ -7,7 +7,7 @@ use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus
 use crate::console::reply::{Said, Total, What};
 use crate::count::counted;
 use crate::daemon::became::{Became, is_counted};
-use crate::daemon::messages::Host;
+use crate::engine::members::Member;
 use crate::fs::folding;
 use crate::fs::root::Root;
 use crate::wire::manifest::Entry;
@@ -42,13 +42,15 @@ pub(super) struct HostTally {
     readonly: u64,
     /// The host has left the transfer.
     pub(super) gone: bool,
+    /// It has deleted what it was to delete.
+    pub(super) ran: bool,
 }
 
 impl HostTally {
     /// `check`: this is a comparison, and its results are counted.
-    pub(super) fn new(host: &Host, check: bool) -> Self {
+    pub(super) fn new(host: &Member, check: bool) -> Self {
         let check = check.then(CheckCount::default);
-        let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
+        let report = HostReport { check, ..HostReport::new(host.name.clone(), *host.addr.ip()) };
         HostTally {
             report,
             errors: 0,
@@ -56,6 +58,7 @@ impl HostTally {
             untried: 0,
             readonly: 0,
             gone: false,
+            ran: false,
         }
     }
 
@@ -83,7 +86,7 @@ impl HostTally {
             }
         };
         match became {
-            Became::Written => {
+            Became::Written | Became::Late => {
                 mark.written = true;
                 mark.content |= content;
                 self.report.files += counted;

@@ -11,7 +11,7 @@ use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::count::counted;
-use crate::daemon::messages::{Host, NewTransfer, ToSender, Totals};
+use crate::daemon::messages::{NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::unread::Unread;
@@ -52,6 +52,8 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     /// If set, only files of this user are sent.
     pub(crate) own_only: Option<u32>,
+    /// Whether anything may be written below the base directory.
+    pub(crate) writes: bool,
     /// Whether the system's users and groups can be looked up.
     pub(crate) databases: bool,
     pub(crate) parallel: usize,
@@ -137,6 +139,8 @@ impl Launch {
             cancelled: Arc::clone(&cancelled),
             own_only: self.own_only,
             regroup,
+            writes: self.writes,
+            copies: None,
         };
         let new = NewTransfer {
             recording: self.recording(&config, &setup),
@@ -149,11 +153,7 @@ impl Launch {
             level: self.level,
             watch: self.watch,
             looks: task.listings.is_some(),
-            hosts: self
-                .targets
-                .iter()
-                .map(|member| Host { name: member.name.clone(), address: *member.addr.ip() })
-                .collect(),
+            hosts: self.targets.clone(),
             unread: self.unread.clone(),
             errors,
             cancelled: Arc::clone(&cancelled),
@@ -213,6 +213,7 @@ impl Launch {
 
     fn block(&self, shared: &Shared) -> u16 {
         let smallest = self.targets.iter().map(|member| member.mtu).min();
+        let smallest = smallest.into_iter().chain(self.order.mtu()).min();
         block_for_mtu(smallest.unwrap_or(u16::MAX).min(shared.net.mtu()))
     }
 

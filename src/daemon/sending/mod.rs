@@ -2,6 +2,7 @@
 
 mod host_tally;
 mod kept;
+mod late;
 pub(super) mod launch;
 mod marked_batch;
 mod open_batches;
@@ -11,5 +12,6 @@ pub(super) mod replay;
 mod report;
 pub(super) mod sender;
 mod state;
+mod trail_line;
 mod unsure;
 mod walker;

@@ -365,7 +365,10 @@ impl OutgoingTransfer {
             }
             Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
             Event::Page(target, names) => report.page(shared, target, &names),
-            Event::Gone(target, why) => report.gone(shared, target, &why),
+            Event::Gone(target, why) => {
+                let host = &self.parts.hosts[target.index()];
+                report.gone(shared, target, &why, host);
+            }
             Event::Finished => self.finish(now),
             // These say nothing.
             Event::Verify(_) | Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}
@@ -387,7 +390,8 @@ impl OutgoingTransfer {
         for entry in entries {
             let Some(path) = self.batches.without_digest(number, entry).cloned() else { continue };
             if self.retries.with_digests.insert(path.clone()) {
-                self.retries.paths.push(Again::WithDigest(path));
+                let changes = self.retries.tries.get(&path).copied().unwrap_or(0);
+                self.retries.paths.push(Again { path, changes, with_digest: true });
             }
         }
     }
@@ -403,7 +407,8 @@ impl OutgoingTransfer {
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
             if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
-                self.retries.paths.push(Again::Changed(path));
+                let again = Again { path, changes: *tries, with_digest: false };
+                self.retries.paths.push(again);
             } else {
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }

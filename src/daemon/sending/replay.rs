@@ -8,7 +8,7 @@ use super::launch::spawn;
 use super::walker::AHEAD;
 use crate::console::command::Watch;
 use crate::count::counted;
-use crate::daemon::messages::{Host, NO_CLIENT, NewTransfer, ToSender, Walked};
+use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToSender, Walked};
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::unread::Unread;
@@ -62,7 +62,6 @@ impl Replay {
             stamp: self.record.id.stamp,
             timeout: self.timeout.at_least(Span::from_secs(1)),
         };
-        let host = |member: &Member| Host { name: member.name.clone(), address: *member.addr.ip() };
         let task = Task {
             shared: Arc::clone(shared),
             root: Arc::clone(&root),
@@ -82,7 +81,7 @@ impl Replay {
             level: 0,
             watch: Watch::default(),
             looks: false,
-            hosts: self.targets.iter().map(host).collect(),
+            hosts: self.targets.clone(),
             unread: Unread::default(),
             errors: Arc::new(AtomicU64::new(0)),
             cancelled,

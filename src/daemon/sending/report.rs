@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::host_tally::{HostTally, Tell};
+use super::late::Late;
 use super::marked_batch::MarkedBatch;
+use super::trail_line::TrailLine;
 use super::unsure::Unsure;
 use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::count::counted;
+use crate::daemon::again::{self, Unreached};
 use crate::daemon::became::Became;
-use crate::daemon::messages::{Host, NO_CLIENT, NewTransfer, ToControl, Totals};
+use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::{DeletionTally, TransferKey};
+use crate::engine::members::Member;
 use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
@@ -55,15 +59,18 @@ pub(super) struct Report {
     /// Paths that a dry run has listed as to be deleted.
     named: HashSet<RelPath>,
     unsure: Unsure,
+    late: Late,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
     /// How many errors there were on this host, but for those of the walk.
     here: u64,
+    /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
+    unreached: Option<Unreached>,
 }
 
 impl Report {
     pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
-        let tally = |host: &Host| HostTally::new(host, new.order.mode.is_check());
+        let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
         Report {
             me,
             client: new.client,
@@ -82,8 +89,10 @@ impl Report {
             below: 0,
             named: HashSet::new(),
             unsure: Unsure::default(),
+            late: Late::default(),
             over_limit: false,
             here: 0,
+            unreached: again::smaller(new.block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
         }
     }
 
@@ -121,7 +130,9 @@ impl Report {
     ) {
         let mode = self.order.mode;
         let Some(open) = self.batches.get_mut(&number) else { return };
-        let contents = runs.iter().filter(|(_, need)| *need == Need::All && !mode.is_check());
+        let contents = runs
+            .iter()
+            .filter(|(_, need)| matches!(need, Need::All | Need::Late) && !mode.is_check());
         contents.for_each(|(entry, _)| open.want(target, entry));
         if mode.changes_nothing() {
             let became = runs.iter().map(|(entry, need)| (entry, Became::by_need(need, mode)));
@@ -164,6 +175,7 @@ impl Report {
             let Some((entry, mark, is_first)) = open.entry(number) else { continue };
             match became {
                 Became::Unsure => self.unsure.add(&entry.path, target),
+                Became::Late if self.late.add(entry, target, content) => continue,
                 Became::Same if !is_first && self.unsure.has_told(&entry.path, target) => continue,
                 _ => {}
             }
@@ -190,7 +202,7 @@ impl Report {
                 self.done.entries_done += 1;
                 self.done.bytes_done += entry.size();
             }
-            if before != Some(true) {
+            if before != Some(true) && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
             }
         }
@@ -218,9 +230,9 @@ impl Report {
 
     /// What was sent to all came badly to one target, and was sent to it again.
     pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
-        let host = &self.hosts[target.index()].report;
-        // With one target, nothing was sent by multicast.
-        let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1);
+        let HostTally { report: host, gone, .. } = &self.hosts[target.index()];
+        // With one target, nothing was sent by multicast; and of who has left, that was said.
+        let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1 && !gone);
         let Some(percent) = percent else { return };
         let (name, address) = (&host.name, host.address);
         let line = format!(
@@ -307,6 +319,7 @@ impl Report {
     /// A target has finished deleting.
     pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let tally = &mut self.hosts[target.index()];
+        tally.ran = true;
         tally.deleted(&mut self.total, deleted);
         if failed > 0 {
             tally.worsen(HostStatus::Failed);
@@ -348,6 +361,7 @@ impl Report {
                     lines.push(Said::Line(level, reply::delete(host, path, false)))
                 }
                 SpoolCode::Failed(reason) => {
+                    self.late.failed(path, target);
                     let error = match level {
                         0 => ErrorLine::not_deleted(host, path, *reason),
                         _ => ErrorLine::on(host, path, *reason),
@@ -370,10 +384,8 @@ impl Report {
     /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
     /// `errors` are those of the walk.
     pub(super) fn settles(&self, errors: u64) -> bool {
-        let gone = self.order.mode.path_is_gone();
-        let whole =
-            gone || (self.order.scope == Scope::Tree && (self.below > 0 || self.order.force));
-        whole && !self.over_limit && self.here + errors == 0
+        let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
+        (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
     }
 
     pub(super) fn suspended(&self, target: TargetNo) {
@@ -389,12 +401,11 @@ impl Report {
         log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
-    /// A target has left the transfer.
-    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
+    /// A target has left the transfer; `host` is what it is as a member.
+    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
-        self.total.errors += 1;
-        let (name, address) = (&tally.report.name, tally.report.address);
+        let (name, address) = (&host.name, *host.addr.ip());
         let left = |code| (HostStatus::Timeout, ErrorLine::gone(name, address, code));
         let (status, error) = match why {
             Gone::Silent => left(Code::Timeout),
@@ -406,6 +417,11 @@ impl Report {
         };
         tally.worsen(status);
         tally.report.error(error.report.clone());
+        if let (Gone::NoData, Some(unreached)) = (why, &mut self.unreached) {
+            log::notice(format_args!("large packets do not reach {name} ({address})"));
+            return unreached.hosts.push(host.clone());
+        }
+        self.total.errors += 1;
         log::warning(format_args!("{}", error.text()));
         self.say(shared, vec![error.into()]);
     }
@@ -441,49 +457,44 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
+        let (root, mode, level) = (&self.root, self.order.mode, self.level);
+        let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
+        std::mem::take(&mut self.late).settle(&mut self.hosts, &mut tell, self.over_limit);
+        let lines = tell.lines;
+        self.say(shared, lines);
         let (total, lax) = (&mut self.total, self.order.lax_attributes);
         let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total, lax)).collect();
         self.say(shared, lines);
+        let here = self.hosts.iter().filter(|tally| !tally.gone).map(|tally| &tally.report);
+        self.say(shared, again::served(here, self.order.mtu()));
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
-        let hosts = self.hosts.iter().map(|tally| tally.report.clone()).collect();
+        let results = (self.hosts.iter().map(|tally| tally.report.clone()).collect(), self.total);
         let (client, total) = (self.client, self.total);
+        let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());
         let wrong = total.failed > 0 || total.errors > 0;
         match wrong {
             false => self.trail(now, number, Level::TRANSFER, "complete"),
             true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
-        shared.control.send(ToControl::Over { client, number, hosts, total });
+        shared.control.send(ToControl::Over { client, number, results, unreached });
     }
 
     /// Writes the line that the log has of each transfer.
     pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
-        let key = TransferKey { node: self.me, number };
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
-        let lacking: Vec<&str> = lacking.map(|tally| tally.report.name.as_str()).collect();
-        let failed = match lacking.as_slice() {
-            [] => String::new(),
-            [names @ .., last] if names.len() < 8 => {
-                let names: String = names.iter().map(|name| format!("{name}, ")).collect();
-                format!(" on {names}{last}")
-            }
-            many => format!(" on {} of them", many.len()),
+        let line = TrailLine {
+            key: TransferKey { node: self.me, number },
+            command: &self.command,
+            caller: self.order.caller(),
+            total: &self.total,
+            took: now.since(self.began),
+            result,
+            lacking: lacking.map(|tally| tally.report.name.as_str()).collect(),
         };
-        let Total { hosts, files, bytes, unchanged, deleted, errors, .. } = self.total;
-        let took = now.since(self.began).secs_f64();
-        let text = format_args!(
-            "transfer {key} to {}: \"{}\" by {}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} in \
-             {took:.3} s: {result}{failed}",
-            counted(hosts, "host"),
-            self.command,
-            self.order.caller(),
-            counted(files, "file"),
-            counted(bytes, "byte"),
-            counted(errors, "error"),
-        );
-        log::many(level, "transfers", text);
+        log::many(level, "transfers", format_args!("{line}"));
     }
 }

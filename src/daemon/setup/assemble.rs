@@ -11,10 +11,10 @@ use super::check_config;
 use super::confine::{Places, confine};
 use super::error::{StartError, failed};
 use super::identity::Identity;
-use super::journal;
+use super::journal::{self, Place};
 use super::limits;
 use super::running::Daemon;
-use crate::cli::daemon::Config;
+use crate::cli::daemon::{CatchUp, Config};
 use crate::console::password::Secret;
 use crate::console::status_report::Setting;
 use crate::daemon::base::{Base, HeldBy};
@@ -78,6 +78,8 @@ pub(super) fn assemble(
     // Which mounts there are is known only where there is /proc.
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let before = Before::of_mounts(&first, &mounts);
+    let kept = Place::of(config);
+    kept.prepare(&root, identity);
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
     let no_devices = config.roles.no_devices;
@@ -87,11 +89,11 @@ pub(super) fn assemble(
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
     let disk = disk.map_err(of_base)?;
     let stamps = FleetClock::default();
-    let keeper = match readonly {
-        true => None,
-        false => journal::keeper(&root, identity.uid, &name, &stamps),
-    };
-    let confined = confine(&opened.places(chroot, &root, !readonly));
+    let state = kept.open(&root, identity.uid)?;
+    let outside = state.as_ref().filter(|_| matches!(kept, Place::Dir(_)));
+    let outside = outside.and_then(|dir| dir.path().parent()).map(Path::to_owned);
+    let keeper = state.and_then(|dir| journal::keeper(dir, &root, &name, &stamps));
+    let confined = confine(&opened.places(chroot, &root, !readonly, outside));
     let held_by = match confined.files {
         _ if chroot => HeldBy::Chroot,
         true => HeldBy::Landlock,
@@ -128,8 +130,10 @@ pub(super) fn assemble(
     };
     let settings = Settings {
         no_send: config.roles.no_send,
-        receives: !config.roles.no_recv,
+        receives: !readonly,
+        takes_all: config.roles.catch_up == CatchUp::Always,
         own_only: config.roles.own_only.then_some(identity.uid),
+        writes: !readonly,
         parallel: config.limits.parallel,
         timeout: config.limits.timeout,
         rate: config.limits.rate,
@@ -269,11 +273,12 @@ impl Opened {
     }
 
     /// The files that are still needed. In a chroot, outside paths do not apply.
-    fn places(&self, chroot: bool, root: &Root, writes: bool) -> Places {
+    fn places(&self, chroot: bool, root: &Root, writes: bool, state: Option<PathBuf>) -> Places {
         let outside = |paths: Vec<PathBuf>| if chroot { Vec::new() } else { paths };
         let pidfile = self.pidfile.iter().map(|file| file.path().to_owned());
         Places {
             base: root.path().to_owned(),
+            state,
             read: outside(self.keys.clone()),
             removed: outside(self.unix_path.iter().cloned().chain(pidfile).collect()),
             writes,
