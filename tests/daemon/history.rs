@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use makuosan::console::json::Value;
 
-use crate::common::{Fleet, eventually, tree};
+use crate::common::{Fleet, eventually, process, tree};
 
 /// What `history` lists on a host, without the times.
 #[track_caller]
@@ -191,4 +191,25 @@ fn a_daemon_that_is_killed_while_it_receives_knows_that_it_is_not_finished() {
     drop(running);
     fleet.start(1, &[]);
     remembers(&fleet, 1, &["from h0 -r d: not finished"]);
+}
+
+#[test]
+fn a_file_of_its_name_is_not_taken_for_the_command() {
+    let fleet = Fleet::new("history-file", 2);
+    tree::write(fleet.path(0, "history"), "12345");
+    let called = |args: &[&str]| {
+        let mut msync = fleet.msync_command(0, args);
+        process::run(msync.current_dir(fleet.base(0)))
+    };
+    let ran = called(&["history"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.contains("./history is the file"), "{ran:?}");
+    let json = called(&["--json", "history"]);
+    assert!(json.code == Some(1) && json.out.contains("\"code\":\"usage\""), "{json:?}");
+    for args in [&["./history"][..], &["send", "history"], &["--", "history"]] {
+        called(args).ok();
+        assert_eq!(fs::read(fleet.path(1, "history")).unwrap(), b"12345");
+        fs::remove_file(fleet.path(1, "history")).unwrap();
+    }
+    remembers(&fleet, 1, &["from h0 history: 1 entry, complete"]);
 }
