@@ -201,3 +201,29 @@ fn a_host_that_is_killed_while_it_catches_up_goes_on_where_it_was() {
     }
     becomes_like(&fleet, 2, 0);
 }
+
+#[test]
+fn a_host_that_lacks_something_is_warned_before_it_sends_there() {
+    let mut fleet = Fleet::new("lacks", 3);
+    fleet.stop(2);
+    tree::write(fleet.path(0, "d/a"), "a file");
+    tree::write(fleet.path(0, "b"), "another");
+    fleet.msync(0, &["send", "-r"]).ok();
+    // What is there instead does not give way to a file.
+    tree::write(fleet.path(2, "d/a/file"), "in the way");
+    fleet.start(2, &[]);
+    eventually("the rest has come", || read(fleet.path(2, "b")).is_some());
+    eventually("it was tried", || fleet.daemon(2).log().contains("not caught up"));
+    tree::write(fleet.path(2, "d/own"), "x");
+    let warned = fleet.msync(2, &["send", "d/own"]).ok().err;
+    assert!(
+        warned.contains("warning: this host lacks what h0 has sent (the base directory)"),
+        "{warned}"
+    );
+    fs::remove_dir_all(fleet.path(2, "d/a")).unwrap();
+    fleet.daemon(2).signal("HUP");
+    eventually("the file is there", || read(fleet.path(2, "d/a")).as_deref() == Some("a file"));
+    eventually("nothing is lacking", || {
+        !fleet.msync(2, &["send", "d/own"]).ok().err.contains("warning")
+    });
+}

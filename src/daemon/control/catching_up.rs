@@ -8,12 +8,14 @@ use super::settings::Settings;
 use crate::daemon::clock;
 use crate::daemon::sending::replay::Replay;
 use crate::daemon::shared::Shared;
-use crate::engine::catch_up::{Dialogue, DialogueConfig, Pulled, RecordId, Serve, State, Summary};
+use crate::engine::catch_up::{
+    Dialogue, DialogueConfig, Pulled, Record, RecordId, Serve, State, Summary,
+};
 use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::{Keeper, lock};
 use crate::log;
-use crate::name::NodeId;
+use crate::name::{NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::header::block_for_mtu;
 use crate::wire::hello::MIN_MTU;
@@ -122,6 +124,30 @@ impl CatchingUp {
     /// What could not be had is asked for again now.
     pub(super) fn hurry(&mut self, now: Time) {
         self.with(|dialogue, _| dialogue.hurry(now));
+    }
+
+    /// What a transfer of this path is to be warned of: this host lacks something there, and may be about to put
+    /// older files over newer ones.
+    pub(super) fn warning(&self, path: &RelPath) -> Option<String> {
+        let keeper = lock(self.shared.keeper.as_ref()?);
+        let journal = keeper.journal();
+        let overlaps = |record: &&Record| path.is_under(&record.path) || record.path.is_under(path);
+        let records = journal.wanted().filter_map(|id| journal.get(id).map(|(record, ..)| record));
+        let mut lacking = records.filter(overlaps);
+        let latest = lacking.next()?;
+        let what = match latest.path.is_base() {
+            true => "the base directory".to_owned(),
+            false => latest.path.to_string(),
+        };
+        let more = match lacking.count() as u64 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let host = &latest.id.host;
+        Some(format!(
+            "warning: this host lacks what {host} has sent ({what}{more}): what it sends may be older than what the \
+             others have: see history"
+        ))
     }
 
     /// When something is due.

@@ -373,6 +373,7 @@ impl Control {
         let started = targets(members, &order).and_then(|targets| {
             if is_first && !order.mode.changes_nothing() {
                 warnings = self.membership.odd.warnings(&targets);
+                warnings.extend(self.catching_up.warning(&order.path));
             }
             let launch = Launch {
                 number,
