@@ -9,6 +9,7 @@
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
 //!   writes below `.makuosan` (`staging`, `home`, `claim`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
+//!   [`long_digests`] computes digests of long files beside that (`long_files`).
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
@@ -41,6 +42,8 @@ mod heritage;
 mod home;
 mod identity;
 pub mod listings;
+pub mod long_digests;
+mod long_files;
 mod name_set;
 mod names;
 mod opened;

@@ -102,6 +102,7 @@ pub fn whole() -> WalkOptions {
         listings: None,
         before: None,
         announced_over: u64::MAX,
+        digested: Arc::default(),
         cancelled: Arc::default(),
     }
 }

@@ -1,10 +1,15 @@
 //! Files that take long to compare, and sparse ones that do not.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
-use crate::common::{Fleet, skip, tree};
+use makuosan::console::reply::Progress;
+
+use crate::common::process::ticks;
+use crate::common::{Fleet, LONG, eventually, now, skip, tree, within};
 
 /// To read so much would take an hour.
 const SPARSE: u64 = 1 << 40;
@@ -76,4 +81,115 @@ fn holes_are_compared_without_being_read() {
         fleet.msync(0, &["send", "-r", "--checksum"]).ok();
         fleet.msync(0, &["check", "-r"]).ok();
     }
+}
+
+/// A command on the console, with progress: how many bytes were done, as far as it is neither none nor
+/// all of `size`, and what else it said.
+#[track_caller]
+fn watched(fleet: &Fleet, command: &str, size: u64) -> (BTreeSet<u64>, String) {
+    let mut console = fleet.console(0);
+    assert_eq!(console.ask("progress on"), "");
+    let answer = console.ask(command);
+    let (mut done, mut before) = (BTreeSet::new(), 0);
+    for progress in answer.lines().filter_map(|line| Progress::parse(line.as_bytes())) {
+        let bytes = progress.bytes_done;
+        assert!(before <= bytes && bytes <= size, "{answer}");
+        assert!(progress.bytes_total.is_none_or(|total| total == size), "{answer}");
+        assert_eq!(progress.hosts, 1, "{answer}");
+        before = bytes;
+        done.insert(bytes);
+    }
+    (done.remove(&0), done.remove(&size));
+    (done, answer)
+}
+
+#[test]
+fn progress_counts_what_all_hosts_have_compared() {
+    // A few seconds' work, by programs that are not optimized too.
+    const SIZE: u64 = if cfg!(debug_assertions) { 128 << 20 } else { 1 << 30 };
+    // A host that is busy with that is not a silent one.
+    let timeout = &["--timeout", "1"][..];
+    let fleet = Fleet::with("long-progress", &[timeout, timeout]);
+    let make = |at: usize, is_long: bool| {
+        let path = fleet.path(at, "d/long");
+        match is_long {
+            true => tree::write_scattered(&path, SIZE),
+            false => {
+                tree::write(&path, "");
+                File::options().write(true).open(&path).unwrap().set_len(SIZE).unwrap();
+            }
+        }
+        edit(&path, SIZE - 1, b"");
+    };
+    let steps = |command: &str, want: &str| {
+        let (done, answer) = watched(&fleet, command, SIZE);
+        assert!(done.len() >= 2, "{command}: {answer}");
+        assert!(answer.contains(want), "{command}: {answer}");
+    };
+    for (here, there) in [(true, true), (true, false), (false, true)] {
+        (make(0, here), make(1, there));
+        let is_same = here == there;
+        match is_same {
+            true => steps("check -r", "total hosts=1 failed=0 "),
+            false => steps("check d/long", "h1: NG d/long"),
+        }
+        let files = format!(" files={} ", u8::from(!is_same));
+        steps("send -r --checksum", &files);
+    }
+    // Where there is nothing to compare, nobody waits for that.
+    make(0, true);
+    fs::remove_file(fleet.path(1, "d/long")).unwrap();
+    steps("check -r", "error: No such file or directory h1:d/long");
+}
+
+#[test]
+fn other_transfers_go_on_while_long_files_are_compared() {
+    const FILES: usize = 6;
+    let mut fleet = Fleet::new("long-others", 3);
+    for (at, file) in (0..2).flat_map(|at| (0..FILES).map(move |file| (at, file))) {
+        let path = fleet.path(at, format!("long/{file}"));
+        tree::write_scattered(&path, 2 << 30);
+        edit(&path, 0, b"x");
+    }
+    let check = |file: usize| {
+        let mut console = fleet.console(0);
+        assert_eq!(console.ask("progress on"), "");
+        console.write(format!("check -t h1 long/{file}\n").as_bytes());
+        console
+    };
+    let mut checks: Vec<_> = (0..FILES).map(check).collect();
+    // All of them get on, with few threads, on both sides.
+    for check in &mut checks {
+        within(LONG * 3, "progress of each", || {
+            let line = check.line();
+            Progress::parse(line.as_bytes())
+                .is_some_and(|progress| progress.bytes_done > 0)
+                .then_some(())
+        });
+    }
+    let pid = fleet.daemon(1).pid();
+    let names = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let names = names.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    let count = names.filter(|name| name == "digest\n").count();
+    assert!((1..=4).contains(&count), "{count} threads");
+    // What others send, and this host too, does not wait for the end of that.
+    for (from, name) in [(0, "small"), (2, "other")] {
+        tree::write(fleet.path(from, name), "content");
+        let began = now();
+        fleet.msync(from, &["send", "-t", "h1", name]).ok();
+        assert!(now() - began < Duration::from_secs(10));
+        assert_eq!(fs::read(fleet.path(1, name)).unwrap(), b"content");
+    }
+    fleet.msync(2, &["check", "-t", "h1", "other"]).ok();
+    assert_eq!(fleet.members(1), ["h0", "h2"]);
+    let progress = checks.iter_mut().map(|check| Progress::parse(check.line().as_bytes()));
+    assert!(progress.flatten().all(|progress| progress.bytes_done < 2 << 30), "they are not over");
+    // Nor does it go on when nobody wants it any more.
+    drop(checks);
+    let pids = [0, 1].map(|at| fleet.daemon(at).pid());
+    eventually("both have stopped", || {
+        let before = pids.map(ticks);
+        std::thread::sleep(Duration::from_millis(300));
+        (0..2).all(|at| ticks(pids[at]) < before[at] + 5)
+    });
 }

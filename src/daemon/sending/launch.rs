@@ -83,9 +83,11 @@ impl Launch {
             .look()
             .map_err(|reason| refused(ErrorLine::refused(&self.me, "", reason)))?;
         let cancelled = Arc::new(AtomicBool::new(false));
+        let digested = Arc::new(AtomicU64::new(0));
         let listings = self.order.listings();
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
+            digested: Arc::clone(&digested),
             listings: listings.clone(),
             before: Some((Arc::clone(&shared.before), self.order.guard())),
             ..self.order.walk(self.own_only, regroup.clone())
@@ -130,6 +132,7 @@ impl Launch {
             setup: order.setup(),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
+            digested: Arc::clone(&digested),
             own_only: self.own_only,
             regroup,
         };
@@ -149,6 +152,7 @@ impl Launch {
                 .collect(),
             unread: self.unread.clone(),
             errors,
+            digested,
             cancelled: Arc::clone(&cancelled),
             walked: from_walker,
             errands,

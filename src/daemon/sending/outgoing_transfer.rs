@@ -7,7 +7,7 @@ use std::sync::mpsc::TryRecvError;
 
 use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
-use super::report::Report;
+use super::report::{Report, UnderWay};
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
 use crate::daemon::messages::{Again, Errand, NewTransfer, ToControl, Walked};
@@ -100,8 +100,11 @@ impl OutgoingTransfer {
         }
         if self.progress_due().is_some_and(|at| at <= now) {
             self.progress_at = now;
-            let streaming = self.parts.outgoing.streaming();
-            self.report.progress(&self.shared, now, streaming, self.parts.totals.as_deref());
+            let outgoing = &self.parts.outgoing;
+            let own = self.parts.digested.load(Ordering::Relaxed);
+            let under_way =
+                UnderWay { streamed: outgoing.streaming(), digested: own.min(outgoing.digested()) };
+            self.report.progress(&self.shared, now, under_way, self.parts.totals.as_deref());
         }
     }
 

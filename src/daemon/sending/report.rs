@@ -19,6 +19,7 @@ use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::{DeletionTally, TransferKey};
 use crate::engine::outgoing::{Gone, Stats};
+use crate::fs::long_digests::LONG;
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
@@ -31,6 +32,15 @@ use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 const FEW: u64 = 100;
 /// A dry run names each path once, whatever the number of hosts. It remembers this many paths.
 const MOST_NAMED: usize = 100_000;
+
+/// How far it is with large files that are not done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnderWay {
+    /// How many of their bytes were sent.
+    pub(super) streamed: u64,
+    /// How many bytes of all files that were compared all hosts are through with.
+    pub(super) digested: u64,
+}
 
 /// The report of one transfer.
 #[derive(Debug)]
@@ -49,6 +59,8 @@ pub(super) struct Report {
     total: Total,
     done: Progress,
     last: (Time, u64),
+    /// The bytes of the long files that were compared and are done.
+    compared: u64,
     order: Arc<Order>,
     root: Arc<Root>,
     /// Entries below the path that were offered.
@@ -77,6 +89,7 @@ impl Report {
             total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
             done: Progress::default(),
             last: (began, 0),
+            compared: 0,
             order: Arc::clone(&new.order),
             root: Arc::clone(&new.root),
             below: 0,
@@ -178,9 +191,12 @@ impl Report {
     /// A batch is done on all remaining targets.
     pub(super) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
-        for (entry, mark) in open.manifest.entries.iter().zip(open.marks) {
+        for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
             if !entry.is_object() {
                 continue;
+            }
+            if entry.size() > LONG && open.manifest.digest(EntryNo::of(at)).is_some() {
+                self.compared += entry.size();
             }
             let before = if mark.unsure {
                 self.unsure.first_round(&entry.path, mark.written);
@@ -404,16 +420,24 @@ impl Report {
         self.say(shared, vec![error.into()]);
     }
 
-    /// Reports progress; `streaming` is how much has been sent of large files still under way.
+    /// Reports progress.
     pub(super) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
-        streaming: u64,
+        under_way: UnderWay,
         totals: Option<&Totals>,
     ) {
         let mut progress = self.done;
-        progress.bytes_done += streaming;
+        let compared = under_way.digested.saturating_sub(self.compared);
+        let streamed = under_way.streamed;
+        progress.bytes_done += match (self.order.mode.changes_nothing(), self.order.compares()) {
+            (true, _) => compared + streamed,
+            // What is compared may have to be sent too: each counts half.
+            (false, true) => (compared + streamed) / 2,
+            (false, false) => compared / 2 + streamed,
+        };
+        progress.bytes_done = progress.bytes_done.max(self.last.1);
         progress.hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
         let took = now.since(self.last.0).secs_f64();
         let moved = progress.bytes_done.saturating_sub(self.last.1);

@@ -24,6 +24,7 @@ use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
 use crate::daemon::control::socket_owners::SocketOwners;
 use crate::daemon::control::status::moment;
+use crate::daemon::messages::{Jobs, ToDisk};
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
@@ -32,6 +33,7 @@ use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::errno::ErrorText;
 use crate::fs::before::Before;
 use crate::fs::disk::{Disk, DiskConfig};
+use crate::fs::long_digests::LongDigests;
 use crate::fs::root::Root;
 use crate::log;
 use crate::name::{HostName, NodeId};
@@ -83,7 +85,7 @@ pub(super) fn assemble(
     let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices, most_open };
     let disk = Disk::new(Arc::clone(&root), how);
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
-    let disk = disk.map_err(of_base)?;
+    let mut disk = disk.map_err(of_base)?;
     let confined = confine(&opened.places(chroot, &root, !readonly));
     let held_by = match confined.files {
         _ if chroot => HeldBy::Chroot,
@@ -163,10 +165,12 @@ pub(super) fn assemble(
         now,
     );
     let (to_disk, jobs) = mpsc::channel();
+    let digested = to_disk.clone();
+    disk.digest_with(LongDigests::telling(move || drop(digested.send(ToDisk::Digested))));
     let receiver = Receiver::new(
         Arc::clone(&shared),
         receiver_waker,
-        to_disk,
+        Jobs(to_disk),
         disk.closing(),
         !config.roles.no_recv,
         BUDGET,

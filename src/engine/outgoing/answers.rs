@@ -115,6 +115,7 @@ impl Outgoing {
         }
         self.polling.answered(at, status.poll);
         let target = &mut self.targets[at];
+        target.digested = target.digested.max(status.digested);
         let missed = self.sending.status(now, at, target.presence(), status, &mut target.misses);
         self.count_misses(now, at, missed);
         self.end_round(now);
@@ -246,6 +247,7 @@ mod tests {
             held: 0,
             grant: 1,
             received: 0,
+            digested: 0,
             first: FIRST.after(1_000),
             batches: Vec::new(),
         };

@@ -234,6 +234,11 @@ impl Outgoing {
         self.sending.batches.streamed()
     }
 
+    /// How many bytes of the files that were announced all targets are through with that are waited for.
+    pub fn digested(&self) -> u64 {
+        self.targets.active().map(|(_, target)| target.digested).min().unwrap_or(u64::MAX)
+    }
+
     /// The slowest target's delivered rate in bytes a second, and the window in bytes.
     pub fn pace(&self) -> (Option<f64>, u64) {
         self.sending.flow.pace(self.targets.smallest_grant())
