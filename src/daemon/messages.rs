@@ -1,21 +1,23 @@
 //! Messages between the threads, and the parts of a transfer that several threads hold.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, SendError, Sender};
 
+use super::again::{Results, Unreached};
 use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
-use crate::console::reply::{HostReport, Progress, Said, Total};
+use crate::console::reply::{Progress, Said};
 use crate::engine::disk_job::{DiskAnswer, DiskJob};
+use crate::engine::members::Member;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, TransferNo};
-use crate::name::{HostName, NodeId, RelPath};
+use crate::name::{NodeId, RelPath};
 use crate::wire::feedback::Feedback;
 use crate::wire::hello::Hello;
 
@@ -34,8 +36,9 @@ pub(super) enum ToControl {
     Lines { client: u32, lines: Vec<Said> },
     /// The progress of a client's transfer.
     Progress { client: u32, progress: Progress },
-    /// A client's transfer has finished.
-    Over { client: u32, number: TransferNo, hosts: Vec<HostReport>, total: Total },
+    /// A client's transfer has finished. Some hosts are `unreached`, and may be served with smaller
+    /// packets.
+    Over { client: u32, number: TransferNo, results: Results, unreached: Option<Unreached> },
     /// A client's transfer was abandoned because the host with this address holds the path.
     Held { client: u32, number: TransferNo, who: String },
     /// This member timed out in a transfer.
@@ -150,7 +153,7 @@ pub(super) struct NewTransfer {
     pub(super) level: u8,
     pub(super) watch: Watch,
     /// The targets, in the order of their numbers in `outgoing`.
-    pub(super) hosts: Vec<Host>,
+    pub(super) hosts: Vec<Member>,
     /// The client's unread output.
     pub(super) unread: Unread,
     /// How many `error:` lines the walker has written.
@@ -168,13 +171,6 @@ pub(super) struct NewTransfer {
     pub(super) totals: Option<Arc<Totals>>,
     /// Payload bytes per block.
     pub(super) block: u16,
-}
-
-/// A target of a transfer.
-#[derive(Clone, Debug)]
-pub(super) struct Host {
-    pub(super) name: HostName,
-    pub(super) address: Ipv4Addr,
 }
 
 /// How much there is to send in total, for progress reports.

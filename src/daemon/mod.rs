@@ -14,6 +14,7 @@
 //! `control`, `setup`, and the files beside them.
 #![forbid(unsafe_code)]
 
+mod again;
 pub mod base;
 mod became;
 mod caller;

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use super::again::{Again, Results, Unreached};
 use super::caller::Caller;
 use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
-use crate::console::reply::{HostReport, HostStatus, Total};
+use crate::console::reply::{HostStatus, Total};
+use crate::engine::members::Member;
 use crate::fs::before::Guard;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::long_digests::LONG;
@@ -34,10 +36,9 @@ pub(super) struct Order {
     patterns: Arc<Patterns>,
     caller: Caller,
     halves: Halves,
+    /// It is for those alone that larger packets did not reach.
+    again: Option<Arc<Again>>,
 }
-
-/// What a transfer came to, by host and in all.
-pub(super) type Results = (Vec<HostReport>, Total);
 
 /// What `--delete-before` does is two transfers, with one result.
 #[derive(Clone, Debug)]
@@ -69,6 +70,7 @@ impl Order {
             patterns,
             caller,
             halves,
+            again: None,
         };
         match mode.deletion().filter(|_| command.delete_before) {
             None => order,
@@ -84,11 +86,34 @@ impl Order {
         self.mode.only_deletes() && !matches!(self.halves, Halves::First(_))
     }
 
+    /// Those that larger packets did not reach, if it is for them alone.
+    pub(super) fn again(&self) -> Option<&[Member]> {
+        self.again.as_ref().map(|again| &again.to.hosts[..])
+    }
+
+    /// The largest packets on the way to its targets, as far as that is known.
+    pub(super) fn mtu(&self) -> Option<u16> {
+        self.again.as_ref().map(|again| again.to.mtu)
+    }
+
     /// The transfer is over, with these results: those of the command, or what comes next for it.
     ///
     /// # Errors
     /// What comes next.
-    pub(super) fn over(&self, results: Results) -> Result<Results, Arc<Order>> {
+    pub(super) fn over(
+        &self,
+        results: Results,
+        unreached: Option<Unreached>,
+    ) -> Result<Results, Arc<Order>> {
+        let results = match &self.again {
+            Some(again) => again.joined(self.mode, results),
+            None => results,
+        };
+        if let Some(unreached) = unreached {
+            let again = Again::new(unreached, results);
+            let mode = again.mode(self.mode);
+            return Err(Arc::new(Order { mode, again: Some(Arc::new(again)), ..self.clone() }));
+        }
         match &self.halves {
             Halves::None => Ok(results),
             Halves::First(next) => {
@@ -105,14 +130,21 @@ impl Order {
         }
     }
 
-    /// The same for a second half that could not begin.
-    pub(super) fn refused(&self, total: Total) -> Results {
-        self.over((Vec::new(), total)).unwrap_or_else(|_| (Vec::new(), total))
+    /// The same for a transfer that could not begin, and what else there is to say of that.
+    pub(super) fn refused(&self, mut total: Total) -> (Vec<ErrorLine>, Results) {
+        let errors = self.again.as_ref().map_or_else(Vec::new, |again| again.errors());
+        total.errors += errors.len() as u64;
+        let results = self.over((Vec::new(), total), None);
+        (errors, results.unwrap_or_else(|_| (Vec::new(), total)))
     }
 
     /// The same command for a path that no longer exists here.
     pub(super) fn of_what_is_gone(&self) -> Self {
-        Order { mode: self.mode.of_gone_path(), halves: Halves::None, ..self.clone() }
+        let halves = match &self.halves {
+            Halves::First(_) => Halves::None,
+            halves => halves.clone(),
+        };
+        Order { mode: self.mode.of_gone_path(), halves, ..self.clone() }
     }
 
     /// Who asked for it.

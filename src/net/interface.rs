@@ -36,12 +36,15 @@ pub(super) struct Facts {
     pub(super) mtu: u16,
     /// Of the same, the one that packets to the group leave from.
     pub(super) address: Option<Ipv4Addr>,
+    /// Of the same; none is 0.
+    pub(super) index: u32,
     subnets: Vec<Subnet>,
 }
 
 impl Facts {
     /// As long as there is no interface.
-    pub(super) const NONE: Facts = Facts { mtu: DEFAULT_MTU, address: None, subnets: Vec::new() };
+    pub(super) const NONE: Facts =
+        Facts { mtu: DEFAULT_MTU, address: None, index: 0, subnets: Vec::new() };
 
     /// Asks the kernel about the interface with the address `interface`; if it is `0.0.0.0`, about
     /// the one that the route to `group` takes, and about the subnets of all.
@@ -68,7 +71,8 @@ impl Facts {
             vec![Subnet::of(carrier)]
         };
         let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-        Ok(Facts { mtu, address: Some(address), subnets })
+        let index = ifaddr::index(&carrier.name)?;
+        Ok(Facts { mtu, address: Some(address), index, subnets })
     }
 
     /// Whether `address` is in a subnet of ours.

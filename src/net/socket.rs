@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub struct Net {
     group: SocketAddrV4,
     receive_buffer: AtomicUsize,
     joined: AtomicBool,
+    /// The index of the interface on which the group is joined, or was last; 0 before that.
+    member_on: AtomicU32,
     place: RwLock<Place>,
     pub(super) offload: Offload,
 }
@@ -136,6 +138,7 @@ impl Net {
             group,
             receive_buffer: AtomicUsize::new(receive_buffer),
             joined: AtomicBool::new(false),
+            member_on: AtomicU32::new(0),
             place: RwLock::new(Place { local, lost: false, facts: Facts::NONE }),
             offload,
         })
@@ -163,12 +166,21 @@ impl Net {
         if !interface.is_unspecified() {
             sockopt::set_multicast_interface(self.unicast_socket.as_fd(), interface)?;
         }
+        let facts = Facts::read(interface, self.group);
+        let index = facts.as_ref().map_or(0, |facts| facts.index);
+        let before = self.member_on.load(Relaxed);
+        if index != before && index != 0 && before != 0 {
+            // A socket has few memberships (igmp_max_memberships), and keeps those of interfaces that
+            // are no more.
+            let _ = sockopt::leave_multicast(self.group_socket.as_fd(), *self.group.ip(), before);
+        }
         match self.group_socket.join_multicast_v4(self.group.ip(), &interface) {
             // A member already (ip_mc_join_group in net/ipv4/igmp.c).
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             result => result?,
         }
-        let facts = Facts::read(interface, self.group)?;
+        let facts = facts?;
+        self.member_on.store(index, Relaxed);
         self.place.write().unwrap_or_else(PoisonError::into_inner).facts = facts;
         Ok(())
     }

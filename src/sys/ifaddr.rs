@@ -1,6 +1,6 @@
 //! The network interfaces of the host and their IPv4 addresses.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -108,6 +108,19 @@ pub fn interface_names() -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
+/// The index of the interface called `name`, by if_nametoindex(3): one that is made anew has another.
+///
+/// # Errors
+/// `ENODEV` if there is no such interface (any more).
+pub fn index(name: &[u8]) -> io::Result<u32> {
+    let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
+    // SAFETY: the name is a C string that lives through the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
 /// The MTU of the interface called `name`, in bytes, by the `SIOCGIFMTU` request (netdevice(7)) on
 /// any socket.
 ///
@@ -144,14 +157,18 @@ mod tests {
         assert_eq!((&lo.name[..], &lo.label[..]), (&b"lo"[..], &b"lo"[..]));
         assert!(interface_names().unwrap().contains(&lo.name));
         assert!(mtu(udp().unwrap().as_fd(), &lo.name).unwrap() >= 1_500);
+        assert_eq!(index(&lo.name).unwrap(), 1);
     }
 
     #[test]
     fn an_unknown_interface_has_none() {
         let socket = udp().unwrap();
         for name in ["nosuch0", "aNameThatIsTooLongForIt"] {
-            let error = mtu(socket.as_fd(), name.as_bytes()).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+            let errors = [
+                mtu(socket.as_fd(), name.as_bytes()).unwrap_err(),
+                index(name.as_bytes()).unwrap_err(),
+            ];
+            assert!(errors.iter().all(|error| error.raw_os_error() == Some(libc::ENODEV)));
         }
     }
 }

@@ -107,6 +107,19 @@ pub fn set_multicast_interface(fd: BorrowedFd<'_>, address: Ipv4Addr) -> io::Res
     set_raw(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &super::socket::in_addr(address))
 }
 
+/// Leaves a multicast group on the interface with this index, which may be no more.
+///
+/// # Errors
+/// `EADDRNOTAVAIL` if the socket is no member there.
+pub fn leave_multicast(fd: BorrowedFd<'_>, group: Ipv4Addr, index: u32) -> io::Result<()> {
+    let value = libc::ip_mreqn {
+        imr_multiaddr: super::socket::in_addr(group),
+        imr_address: super::socket::in_addr(Ipv4Addr::UNSPECIFIED),
+        imr_ifindex: index as libc::c_int,
+    };
+    set_raw(fd, libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &value)
+}
+
 /// setsockopt(2) with a value that is plain data and holds no pointer.
 fn set_raw<T: Copy>(
     fd: BorrowedFd<'_>,

@@ -263,3 +263,24 @@ fn a_name_that_no_interface_has_is_an_error_that_names_those_there_are() {
         assert!(out.status.success() && text(&out).contains(line), "{}", text(&out));
     }
 }
+
+#[test]
+fn an_interface_may_be_made_anew_any_number_of_times() {
+    let Some(_turn) = turn("an interface that is made anew often") else { return };
+    let mut hosts = Hosts::new(2);
+    hosts.start(2, &[]);
+    // A socket may have 20 memberships.
+    for round in 0..25 {
+        hosts.unplug(1);
+        // Now and then it is back before anybody looks.
+        thread::sleep(Duration::from_millis(if round % 3 == 0 { 0 } else { 250 }));
+        hosts.plug(1);
+        soon(&hosts, "it is back", || {
+            let maddr = hosts.command(1, "ip").args(["maddr", "show", "dev", "e0"]).output();
+            text(&maddr.unwrap()).contains("224.0.0.108")
+        });
+    }
+    let why = "No buffer space available";
+    assert!(!hosts.log(1).contains(why), "{}", hosts.log(1));
+    sends(&hosts, "file", 2);
+}

@@ -134,11 +134,8 @@ pub fn difference(one: &Path, other: &Path, owners: bool) -> Option<String> {
     })
 }
 
-/// What is left in the staging directory of a base directory, but for the daemon's marker.
+/// What is left in the staging directory of a base directory.
 pub fn staged(base: &Path) -> Vec<OsString> {
-    let names = fs::read_dir(base.join(".makuosan")).into_iter().flatten();
-    names
-        .map(|entry| entry.unwrap().file_name())
-        .filter(|name| name != "made-by-makuosan")
-        .collect()
+    let names = fs::read_dir(base.join(".makuosan/stage")).into_iter().flatten();
+    names.map(|entry| entry.unwrap().file_name()).collect()
 }

@@ -6,10 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use super::repeats::Repeats;
 use super::socket_owners::SocketOwners;
 use crate::console::Session;
+use crate::console::reply::Said;
+use crate::daemon::again::Results;
 use crate::daemon::caller::Caller;
-use crate::daemon::order::{Order, Results};
+use crate::daemon::order::Order;
 use crate::daemon::unread::Unread;
 use crate::ids::TransferNo;
 use crate::time::{Span, Time};
@@ -81,12 +84,28 @@ pub(crate) struct Client {
     prompt: (u64, Time),
     gone: bool,
     caller: Option<Caller>,
+    repeats: Repeats,
 }
 
 impl Client {
+    /// A transfer of its command says something.
+    pub(crate) fn said(&mut self, said: &Said) {
+        let again = matches!(&self.work, Work::Transfer(_, order, _) if order.again().is_some());
+        if self.repeats.is_new(said, again) {
+            self.session.said(said);
+        }
+    }
+
+    /// A transfer of its command has these results; what it has said a second time counts once.
+    pub(crate) fn counted(&mut self, (hosts, mut total): Results) -> Results {
+        total.errors = total.errors.saturating_sub(self.repeats.take_errors());
+        (hosts, total)
+    }
+
     /// Its command is done, with these results.
     pub(crate) fn finish(&mut self, (hosts, total): &Results) {
         self.work = Work::Idle;
+        self.repeats.clear();
         hosts.iter().for_each(|host| self.session.host(host));
         self.session.total(total);
         self.session.finish();
@@ -113,6 +132,7 @@ impl Client {
             prompt: (0, now),
             gone: false,
             caller: None,
+            repeats: Repeats::default(),
         })
     }
 

@@ -18,10 +18,11 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
+use crate::daemon::again::{Results, Unreached};
 use crate::daemon::clock;
 use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
-use crate::daemon::order::{Order, Results};
-use crate::daemon::sending::launch::Launch;
+use crate::daemon::order::Order;
+use crate::daemon::sending::launch::{Launch, Refusal};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::incoming::SILENCE;
 use crate::engine::rng::Rng;
@@ -210,7 +211,7 @@ impl Control {
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
                 ToControl::Lines { client, lines } => {
                     if let Some(client) = self.client(client) {
-                        lines.iter().for_each(|said| client.session.said(said));
+                        lines.iter().for_each(|said| client.said(said));
                     }
                 }
                 ToControl::Progress { client, progress } => {
@@ -218,8 +219,8 @@ impl Control {
                         client.session.progress(&progress);
                     }
                 }
-                ToControl::Over { client, number, hosts, total } => {
-                    self.over(now, client, number, (hosts, total));
+                ToControl::Over { client, number, results, unreached } => {
+                    self.over(now, client, number, results, unreached);
                 }
                 ToControl::Held { client, number, who } => self.held(now, client, number, &who),
                 ToControl::Died(thread) => {
@@ -232,14 +233,22 @@ impl Control {
     }
 
     /// A client's transfer is over: it gets the results, or the next one begins.
-    fn over(&mut self, now: Time, id: u32, number: TransferNo, results: Results) {
+    fn over(
+        &mut self,
+        now: Time,
+        id: u32,
+        number: TransferNo,
+        results: Results,
+        unreached: Option<Unreached>,
+    ) {
         let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
         let client = &mut self.clients[at];
         let Work::Transfer(known, order, _) = &client.work else { return };
         if *known != number {
             return;
         }
-        match order.over(results) {
+        let order = Arc::clone(order);
+        match order.over(client.counted(results), unreached) {
             Ok(results) => self.finish(at, &results),
             Err(next) => self.start(now, at, next, now + PATIENCE),
         }
@@ -362,7 +371,7 @@ impl Control {
     fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         let number = self.next_number;
         let client = &self.clients[at];
-        let started = targets(&self.membership.members, &order.targets).and_then(|targets| {
+        let started = targets(&self.membership.members, &order).and_then(|targets| {
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
@@ -390,12 +399,19 @@ impl Control {
                 client.work = Work::Transfer(number, order, until);
             }
             Err(refusal) => {
-                let why = refusal.errors.first().map_or("no members", ErrorLine::text);
-                refused(client, &order, why);
-                refusal.errors.iter().for_each(|error| client.session.error(error));
-                self.finish(at, &order.refused(refusal.total));
+                self.refuse(at, &order, &refusal);
             }
         }
+    }
+
+    /// A transfer cannot begin: its client is told why, and what those before it came to.
+    fn refuse(&mut self, at: usize, order: &Order, refusal: &Refusal) {
+        let client = &mut self.clients[at];
+        let why = refusal.errors.first().map_or("no members", ErrorLine::text);
+        refused(client, order, why);
+        let (more, results) = order.refused(refusal.total);
+        refusal.errors.iter().chain(&more).for_each(|error| client.session.error(error));
+        self.finish(at, &results);
     }
 
     /// Another host's transfer holds the path of a client's transfer: retries after a random time, or
@@ -414,11 +430,9 @@ impl Control {
             return;
         }
         let why = format!("{} is in use by a transfer from {who}", order.path_shown());
-        refused(client, &order, &why);
-        let error = ErrorLine::new(Code::Held, why);
-        client.session.error(&error.about("", reply::shown(&order.path)));
+        let error = ErrorLine::new(Code::Held, why).about("", reply::shown(&order.path));
         let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
-        self.finish(at, &order.refused(total));
+        self.refuse(at, &order, &Refusal { errors: vec![error], total });
     }
 
     fn answer(&mut self, at: usize, text: String) {

@@ -7,6 +7,7 @@ mod hang_up;
 pub(crate) mod inputs;
 pub(super) mod membership;
 mod places;
+mod repeats;
 pub(super) mod settings;
 pub(super) mod socket_owners;
 pub(crate) mod status;

@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
+use crate::daemon::order::Order;
 use crate::daemon::sending::launch::Refusal;
 use crate::engine::members::{Member, Members};
 use crate::name::{Escaped, NodeId};
 
-/// The targets of a transfer: the members named, or all members that receive.
+/// The targets of a transfer: those that an earlier one did not reach, the members named, or all members
+/// that receive.
 ///
 /// # Errors
 /// One for each name that does not stand for exactly one member that receives.
-pub(super) fn targets(members: &Members, named: &[String]) -> Result<Vec<Member>, Refusal> {
+pub(super) fn targets(members: &Members, order: &Order) -> Result<Vec<Member>, Refusal> {
+    if let Some(unreached) = order.again() {
+        return Ok(unreached.to_vec());
+    }
+    let named = &order.targets;
     let receiving = || members.members().filter(|member| member.receives);
     if named.is_empty() {
         return Ok(receiving().cloned().collect());

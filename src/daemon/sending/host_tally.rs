@@ -7,7 +7,7 @@ use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus
 use crate::console::reply::{Said, Total, What};
 use crate::count::counted;
 use crate::daemon::became::{Became, is_counted};
-use crate::daemon::messages::Host;
+use crate::engine::members::Member;
 use crate::fs::folding;
 use crate::fs::root::Root;
 use crate::wire::manifest::Entry;
@@ -48,9 +48,9 @@ pub(super) struct HostTally {
 
 impl HostTally {
     /// `check`: this is a comparison, and its results are counted.
-    pub(super) fn new(host: &Host, check: bool) -> Self {
+    pub(super) fn new(host: &Member, check: bool) -> Self {
         let check = check.then(CheckCount::default);
-        let report = HostReport { check, ..HostReport::new(host.name.clone(), host.address) };
+        let report = HostReport { check, ..HostReport::new(host.name.clone(), *host.addr.ip()) };
         HostTally {
             report,
             errors: 0,

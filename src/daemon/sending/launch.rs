@@ -10,7 +10,7 @@ use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::count::counted;
-use crate::daemon::messages::{Host, NewTransfer, ToSender, Totals};
+use crate::daemon::messages::{NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::unread::Unread;
@@ -145,11 +145,7 @@ impl Launch {
             level: self.level,
             watch: self.watch,
             looks: task.listings.is_some(),
-            hosts: self
-                .targets
-                .iter()
-                .map(|member| Host { name: member.name.clone(), address: *member.addr.ip() })
-                .collect(),
+            hosts: self.targets.clone(),
             unread: self.unread.clone(),
             errors,
             digested,
@@ -200,6 +196,7 @@ impl Launch {
 
     fn block(&self, shared: &Shared) -> u16 {
         let smallest = self.targets.iter().map(|member| member.mtu).min();
+        let smallest = smallest.into_iter().chain(self.order.mtu()).min();
         block_for_mtu(smallest.unwrap_or(u16::MAX).min(shared.net.mtu()))
     }
 

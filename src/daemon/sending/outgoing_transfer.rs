@@ -341,7 +341,10 @@ impl OutgoingTransfer {
             }
             Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
             Event::Page(target, names) => report.page(shared, target, &names),
-            Event::Gone(target, why) => report.gone(shared, target, &why),
+            Event::Gone(target, why) => {
+                let host = &self.parts.hosts[target.index()];
+                report.gone(shared, target, &why, host);
+            }
             Event::Finished => self.finish(now),
             // These say nothing.
             Event::Verify(_) | Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}

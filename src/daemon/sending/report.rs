@@ -12,12 +12,14 @@ use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
 use crate::count::counted;
+use crate::daemon::again::{self, Unreached};
 use crate::daemon::became::Became;
-use crate::daemon::messages::{Host, NewTransfer, ToControl, Totals};
+use crate::daemon::messages::{NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
 use crate::engine::disk_job::{DeletionTally, TransferKey};
+use crate::engine::members::Member;
 use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::long_digests::LONG;
 use crate::fs::root::Root;
@@ -71,11 +73,13 @@ pub(super) struct Report {
     late: Late,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
+    /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
+    unreached: Option<Unreached>,
 }
 
 impl Report {
     pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
-        let tally = |host: &Host| HostTally::new(host, new.order.mode.is_check());
+        let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
         Report {
             me,
             client: new.client,
@@ -97,6 +101,7 @@ impl Report {
             unsure: Unsure::default(),
             late: Late::default(),
             over_limit: false,
+            unreached: again::smaller(new.block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
         }
     }
 
@@ -236,9 +241,9 @@ impl Report {
 
     /// What was sent to all came badly to one target, and was sent to it again.
     pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
-        let host = &self.hosts[target.index()].report;
-        // With one target, nothing was sent by multicast.
-        let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1);
+        let HostTally { report: host, gone, .. } = &self.hosts[target.index()];
+        // With one target, nothing was sent by multicast; and of who has left, that was said.
+        let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1 && !gone);
         let Some(percent) = percent else { return };
         let (name, address) = (&host.name, host.address);
         let line = format!(
@@ -399,12 +404,11 @@ impl Report {
         log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
-    /// A target has left the transfer.
-    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone) {
+    /// A target has left the transfer; `host` is what it is as a member.
+    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
-        self.total.errors += 1;
-        let (name, address) = (&tally.report.name, tally.report.address);
+        let (name, address) = (&host.name, *host.addr.ip());
         let left = |code| (HostStatus::Timeout, ErrorLine::gone(name, address, code));
         let (status, error) = match why {
             Gone::Silent => left(Code::Timeout),
@@ -416,6 +420,11 @@ impl Report {
         };
         tally.worsen(status);
         tally.report.error(error.report.clone());
+        if let (Gone::NoData, Some(unreached)) = (why, &mut self.unreached) {
+            log::notice(format_args!("large packets do not reach {name} ({address})"));
+            return unreached.hosts.push(host.clone());
+        }
+        self.total.errors += 1;
         log::warning(format_args!("{}", error.text()));
         self.say(shared, vec![error.into()]);
     }
@@ -467,19 +476,22 @@ impl Report {
         let (total, lax) = (&mut self.total, self.order.lax_attributes);
         let lines = self.hosts.iter_mut().flat_map(|tally| tally.last_lines(total, lax)).collect();
         self.say(shared, lines);
+        let here = self.hosts.iter().filter(|tally| !tally.gone).map(|tally| &tally.report);
+        self.say(shared, again::served(here, self.order.mtu()));
         let failed = |tally: &&HostTally| tally.report.status != HostStatus::Ok;
         self.total.failed = self.hosts.iter().filter(failed).count() as u64;
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
-        let hosts = self.hosts.iter().map(|tally| tally.report.clone()).collect();
+        let results = (self.hosts.iter().map(|tally| tally.report.clone()).collect(), self.total);
         let (client, total) = (self.client, self.total);
+        let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());
         let wrong = total.failed > 0 || total.errors > 0;
         match wrong {
             false => self.trail(now, number, Level::TRANSFER, "complete"),
             true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
-        shared.control.send(ToControl::Over { client, number, hosts, total });
+        shared.control.send(ToControl::Over { client, number, results, unreached });
     }
 
     /// Writes the line that the log has of each transfer.

@@ -116,8 +116,11 @@ impl Outgoing {
         self.polling.answered(at, status.poll);
         let target = &mut self.targets[at];
         target.digested = target.digested.max(status.digested);
-        let missed = self.sending.status(now, at, target.presence(), status, &mut target.misses);
+        let sent = self.polling.record(status.poll).map_or(0, |(_, sent)| sent.to_all);
+        let (presence, misses) = (target.presence(), &mut target.misses);
+        let missed = self.sending.status(now, at, presence, status, misses, sent);
         self.count_misses(now, at, missed);
+        self.hold();
         self.end_round(now);
     }
 
@@ -137,6 +140,8 @@ impl Outgoing {
         target.measure.repaired(missed.again);
         if target.misses.count(now, missed.first, missed.again) {
             self.drop_target(at, Gone::NoData);
+            // It hears this, and is free for what comes next.
+            self.outbox.send(self.targets[at].to(), PacketKind::Abort, Vec::new());
         } else if missed.again > 0 && self.targets.len() > 1 {
             let round_trip = self.targets[at].measure.round_trip();
             self.sending.repairs.wait_for_others(now, round_trip);

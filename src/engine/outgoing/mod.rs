@@ -262,6 +262,13 @@ impl Outgoing {
     fn set_presence(&mut self, target: TargetNo, presence: Presence) {
         let before = self.targets.set_presence(target, presence);
         self.sending.batches.set_presence(target, before, presence);
+        self.hold();
+    }
+
+    /// Where nothing arrives at any target, nothing new is sent: it would come to nothing.
+    fn hold(&mut self) {
+        let deaf = self.targets.active().all(|(_, target)| target.misses.is_deaf());
+        self.sending.held = deaf && self.targets.any_active();
     }
 
     /// A target has been silent for too long: nobody waits for it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use crate::engine::window::FLOOR;
 use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo, TargetNo};
 use crate::time::{Span, Time};
 
@@ -18,6 +19,9 @@ const FRUITLESS: u32 = 10;
 const FRUITLESS_FOR: Span = Span::from_secs(2);
 /// Where nothing arrives, one block is tried so long after the last one, and then twice as long.
 const FIRST_PAUSE: Span = Span::from_millis(10);
+/// A target that so many blocks in a row do not reach is sent nothing new until something arrives: as
+/// many as the window has at the least.
+const DEAF: u32 = FLOOR as u32;
 /// The longest such pause.
 const LAST_PAUSE: Span = Span::from_millis(200);
 
@@ -175,6 +179,9 @@ pub(super) struct Misses {
     since: Time,
     /// How many blocks had reached it by its last answer.
     received: u32,
+    /// How many had been sent to all when it last had come any further, and how many since.
+    sent: u32,
+    in_vain: u32,
     /// When one block may be tried again, and how long after that the next one.
     try_at: Time,
     pause: Span,
@@ -193,16 +200,26 @@ pub(super) enum Ask {
 impl Misses {
     pub(super) fn new(now: Time) -> Self {
         let (received, try_at, pause) = (0, now, FIRST_PAUSE);
-        Misses { first: None, fruitless: 0, since: now, received, try_at, pause }
+        let (sent, in_vain) = (0, 0);
+        Misses { first: None, fruitless: 0, since: now, received, sent, in_vain, try_at, pause }
     }
 
-    /// An answer names the block that it misses first, and how many blocks have come.
-    pub(super) fn ask(&mut self, now: Time, first: Option<Block>, received: u32) -> Ask {
-        let stands_still = first.is_some() && first == self.first && received == self.received;
-        self.received = received;
-        if !stands_still {
+    /// An answer names the block that it misses first, and how many blocks have come, of so many that
+    /// had been sent to all.
+    pub(super) fn ask(&mut self, now: Time, first: Option<Block>, received: u32, sent: u32) -> Ask {
+        let is_same = first.is_some() && first == self.first;
+        let came = std::mem::replace(&mut self.received, received) != received;
+        if !is_same || (came && !self.is_deaf()) {
+            (self.sent, self.in_vain) = (sent, 0);
             return Ask::All;
         }
+        if came {
+            // Perhaps only because it is short, as the end of a file may be.
+            (self.try_at, self.pause) = (now, FIRST_PAUSE);
+        }
+        let in_vain = sent.wrapping_sub(self.sent);
+        // A late answer says nothing new.
+        self.in_vain = if in_vain > u32::MAX / 2 { 0 } else { in_vain };
         if now < self.try_at {
             return Ask::Nothing;
         }
@@ -215,12 +232,18 @@ impl Misses {
     /// block has been sent often enough to say that none reaches it.
     pub(super) fn count(&mut self, now: Time, first: Option<Block>, asked: u32) -> bool {
         if first.is_none() || first != self.first {
-            *self = Misses { first, received: self.received, ..Misses::new(now) };
+            let Misses { received, sent, .. } = *self;
+            *self = Misses { first, received, sent, ..Misses::new(now) };
         } else if asked > 0 {
             self.fruitless += 1;
             return self.fruitless > FRUITLESS && now >= self.since + FRUITLESS_FOR;
         }
         false
+    }
+
+    /// Whether so many blocks have been sent in vain that others would be, too.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.in_vain >= DEAF
     }
 }
 
@@ -247,7 +270,7 @@ mod tests {
         };
         let mut misses = Misses::new(start);
         let mut ask = |millis, number, received| {
-            let ask = misses.ask(at(millis), first(number), received);
+            let ask = misses.ask(at(millis), first(number), received, 0);
             let given_up = misses.count(at(millis), first(number), u32::from(ask != Ask::Nothing));
             (ask, given_up)
         };
@@ -265,6 +288,31 @@ mod tests {
         let count = tried[..end].iter().filter(|(ask, _)| *ask == Ask::First).count();
         assert!((8..=15).contains(&count) && (1_990..2_600).contains(&end), "{count} in {end} ms");
         assert!(tried[..end].iter().all(|(ask, _)| *ask != Ask::All));
+    }
+
+    #[test]
+    fn who_hears_none_of_many_is_deaf_until_what_it_misses_first_arrives() {
+        let start = Time::from_micros(1_000_000);
+        let first = |number| {
+            let number = BlockNo::new(number);
+            Some(Block { batch: BatchNo::FIRST, stream: Stream::Data, number })
+        };
+        let mut misses = Misses::new(start);
+        let mut ask = |millis, number, received, sent| {
+            let now = start + Span::from_millis(millis);
+            let ask = misses.ask(now, first(number), received, sent);
+            misses.count(now, first(number), u32::from(ask != Ask::Nothing));
+            (ask, misses.is_deaf())
+        };
+        assert_eq!(ask(0, 0, 5, 20), (Ask::All, false));
+        assert_eq!(ask(1, 0, 5, 20 + DEAF - 1), (Ask::First, false));
+        assert_eq!(ask(2, 0, 5, 20 + DEAF), (Ask::Nothing, true));
+        // A late answer.
+        assert_eq!(ask(3, 0, 5, 19), (Ask::Nothing, false));
+        assert_eq!(ask(4, 0, 5, 90), (Ask::Nothing, true));
+        // One that is short has come.
+        assert_eq!(ask(5, 0, 6, 91), (Ask::First, true));
+        assert_eq!(ask(6, 1, 7, 91), (Ask::All, false));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::batches::Batches;
 use super::flow::{Flow, Limits};
 use super::repair::{Ask, Block, Misses, Repairs, Run, Stream, Who};
 use super::target::Presence;
-use crate::ids::{BatchNo, BlockRange, PollNo, TargetNo};
+use crate::ids::{BatchNo, BlockNo, BlockRange, PollNo, TargetNo};
 use crate::time::Time;
 use crate::wire::feedback::Status;
 
@@ -16,6 +16,8 @@ pub(super) struct Sending {
     pub(super) repairs: Repairs,
     /// No body is sent.
     dry_run: bool,
+    /// Nothing new is sent: what was sent last has reached nobody.
+    pub(super) held: bool,
 }
 
 /// What is to leave now.
@@ -46,6 +48,7 @@ impl Sending {
             flow: Flow::new(block),
             repairs: Repairs::default(),
             dry_run,
+            held: false,
         }
     }
 
@@ -56,11 +59,15 @@ impl Sending {
 
     /// Whether any block waits that was never sent.
     fn has_new(&self) -> bool {
-        self.batches.next_offer().is_some() || self.next_body(1).is_some()
+        self.next_offer().is_some() || self.next_body(1).is_some()
+    }
+
+    fn next_offer(&self) -> Option<(BatchNo, BlockNo)> {
+        if self.held { None } else { self.batches.next_offer() }
     }
 
     fn next_body(&self, most: u32) -> Option<(BatchNo, BlockRange)> {
-        if self.dry_run { None } else { self.batches.next_body(most) }
+        if self.dry_run || self.held { None } else { self.batches.next_body(most) }
     }
 
     /// When blocks that wait may leave, as far as that is known. Without room in the window an answer
@@ -103,7 +110,7 @@ impl Sending {
         if self.repairs.are_ready(now) {
             return self.repairs.next(most, last_poll);
         }
-        if let Some((batch, block)) = self.batches.next_offer() {
+        if let Some((batch, block)) = self.next_offer() {
             self.batches.get_mut(batch)?.offer_sent();
             let blocks = BlockRange::one(block);
             return Some(Run { batch, stream: Stream::Offer, blocks, who: Who::Several });
@@ -114,7 +121,8 @@ impl Sending {
         Some(Run { batch, stream: Stream::Data, blocks, who: Who::Several })
     }
 
-    /// A target's STATUS says how far it is with each batch, and what it misses.
+    /// A target's STATUS says how far it is with each batch, and what it misses. `sent`: how many blocks
+    /// had been sent to all when it was asked.
     pub(super) fn status(
         &mut self,
         now: Time,
@@ -122,6 +130,7 @@ impl Sending {
         presence: Presence,
         status: &Status,
         misses: &mut Misses,
+        sent: u32,
     ) -> Missed {
         let mut missed = Missed { first: None, again: 0 };
         let mut lists = Vec::new();
@@ -134,7 +143,7 @@ impl Sending {
             missed.first = missed.first.or(first);
             lists.push((batch, stream, missing));
         }
-        let ask = misses.ask(now, missed.first, status.received);
+        let ask = misses.ask(now, missed.first, status.received, sent);
         for (batch, stream, missing) in lists {
             let wanted = match (ask, missed.first) {
                 (Ask::All, _) => missing,
@@ -169,7 +178,7 @@ mod tests {
     use crate::engine::outgoing::batch;
     use crate::engine::outgoing::target::{self, Targets};
     use crate::ids::EntryNo;
-    use crate::ids::{BlockNo, blocks};
+    use crate::ids::blocks;
     use crate::time::Span;
     use crate::wire::feedback::{BatchStatus, State};
     use crate::wire::outcome::{Need, Runs};
@@ -217,7 +226,7 @@ mod tests {
             batches: vec![BatchStatus { state: State::Body, missing: vec![missing] }],
         };
         let mut misses = Misses::new(Time::ZERO);
-        sending.status(Time::ZERO, target, Presence::Active, &status, &mut misses)
+        sending.status(Time::ZERO, target, Presence::Active, &status, &mut misses, 0)
     }
 
     #[test]
@@ -275,6 +284,23 @@ mod tests {
         assert_eq!(sent, 16);
         assert!(sending.has_blocks() && sending.flow.take_limited());
         assert_eq!(sending.send_at(LIMITS.grant), Time::from_micros(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_held_is_sent_again_and_nothing_new() {
+        let targets = target::some(1);
+        let mut sending = one_file(10_000, &targets, false);
+        need(&mut sending, A);
+        next(&mut sending, START);
+        assert_eq!(next(&mut sending, START), run(Stream::Data, blocks(0..4), Who::Several));
+        sending.held = true;
+        sending.flow.polled();
+        assert!(!sending.has_blocks() && next(&mut sending, START).is_none());
+        misses(&mut sending, A, blocks(1..2));
+        assert_eq!(next(&mut sending, START), run(Stream::Data, blocks(1..2), Who::One(A)));
+        sending.held = false;
+        sending.flow.polled();
+        assert_eq!(next(&mut sending, START), run(Stream::Data, blocks(4..8), Who::Several));
     }
 
     #[test]

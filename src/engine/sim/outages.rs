@@ -286,6 +286,28 @@ fn a_target_that_is_lost_during_the_count_deletes_nothing() {
 }
 
 #[test]
+fn a_target_that_no_block_reaches_is_noticed_and_costs_no_more_than_some_dozen() {
+    let size = 3 << 20;
+    for targets in [1, 3] {
+        seeds(10, |seed| {
+            let mut sim = Sim::new(1, targets, tree(1, &[&[size]]));
+            sim.net.member_loss = 5 * (seed % 3);
+            sim.filter = Some(Box::new(|target, header: &Header| {
+                target == 0 && header.kind == PacketKind::Data
+            }));
+            sim.start();
+            assert!(sim.run(Span::from_secs(20)));
+            let gone: Vec<bool> = sim.senders[0].gone.iter().map(Option::is_some).collect();
+            assert_eq!(sim.senders[0].gone[0], Some(Gone::NoData));
+            assert!(gone[1..].iter().all(|gone| !gone));
+            (1..targets).for_each(|target| assert_equal(&sim, target));
+            let share = if targets > 1 { size + size / 3 } else { 0 };
+            assert!(sim.wire_bytes < share + 300_000, "{} of {share}", sim.wire_bytes);
+        });
+    }
+}
+
+#[test]
 fn a_target_that_is_away_when_all_is_done_still_deletes_or_is_reported() {
     for (back, gone) in [(5, None), (50, Some(Gone::Silent))] {
         let mut sim = with_extras(3);
