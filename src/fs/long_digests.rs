@@ -247,6 +247,19 @@ impl LongDigest {
 }
 
 #[cfg(test)]
+impl LongDigests {
+    /// Computes none until that is released.
+    pub fn hold(&self) {
+        self.0.lock().threads += MOST_THREADS;
+    }
+
+    pub fn release(&self) {
+        self.0.lock().threads -= MOST_THREADS - 1;
+        self.add_thread();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::*;

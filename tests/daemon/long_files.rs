@@ -99,47 +99,59 @@ fn watched(fleet: &Fleet, command: &str, size: u64) -> (BTreeSet<u64>, String) {
         before = bytes;
         done.insert(bytes);
     }
-    (done.remove(&0), done.remove(&size));
+    done.retain(|bytes| ![0, size].contains(bytes));
     (done, answer)
 }
 
 #[test]
 fn progress_counts_what_all_hosts_have_compared() {
-    // A few seconds' work, by programs that are not optimized too.
-    const SIZE: u64 = if cfg!(debug_assertions) { 128 << 20 } else { 1 << 30 };
     // A host that is busy with that is not a silent one.
-    let timeout = &["--timeout", "1"][..];
+    let timeout = &["--timeout", "2"][..];
     let fleet = Fleet::with("long-progress", &[timeout, timeout]);
-    let make = |at: usize, is_long: bool| {
+    let make = |at: usize, size: u64, is_long: bool| {
         let path = fleet.path(at, "d/long");
         match is_long {
-            true => tree::write_scattered(&path, SIZE),
+            true => tree::write_scattered(&path, size),
             false => {
                 tree::write(&path, "");
-                File::options().write(true).open(&path).unwrap().set_len(SIZE).unwrap();
+                File::options().write(true).open(&path).unwrap().set_len(size).unwrap();
             }
         }
-        edit(&path, SIZE - 1, b"");
+        edit(&path, size - 1, b"");
     };
-    let steps = |command: &str, want: &str| {
-        let (done, answer) = watched(&fleet, command, SIZE);
-        assert!(done.len() >= 2, "{command}: {answer}");
-        assert!(answer.contains(want), "{command}: {answer}");
+    // Larger and larger files, until one takes long enough to be watched.
+    let mut size = 96 << 20;
+    let mut steps = |command: &str, want: &str, make: &dyn Fn(u64)| {
+        loop {
+            make(size);
+            let (done, answer) = watched(&fleet, command, size);
+            assert!(answer.contains(want), "{command}: {answer}");
+            if done.len() >= 2 {
+                return;
+            }
+            assert!(size < 4 << 30, "{command}: {answer}");
+            size *= 2;
+        }
     };
     for (here, there) in [(true, true), (true, false), (false, true)] {
-        (make(0, here), make(1, there));
+        let make = |size| {
+            make(0, size, here);
+            make(1, size, there);
+        };
         let is_same = here == there;
         match is_same {
-            true => steps("check -r", "total hosts=1 failed=0 "),
-            false => steps("check d/long", "h1: NG d/long"),
+            true => steps("check -r", "total hosts=1 failed=0 ", &make),
+            false => steps("check d/long", "h1: NG d/long", &make),
         }
         let files = format!(" files={} ", u8::from(!is_same));
-        steps("send -r --checksum", &files);
+        steps("send -r --checksum", &files, &make);
     }
     // Where there is nothing to compare, nobody waits for that.
-    make(0, true);
-    fs::remove_file(fleet.path(1, "d/long")).unwrap();
-    steps("check -r", "error: No such file or directory h1:d/long");
+    let one_lacks_it = |size| {
+        make(0, size, true);
+        let _ = fs::remove_file(fleet.path(1, "d/long"));
+    };
+    steps("check -r", "error: No such file or directory h1:d/long", &one_lacks_it);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 
+use super::advance::UnderWay;
 use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
-use super::report::{Report, UnderWay};
+use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
 use crate::daemon::messages::{Again, Errand, NewTransfer, ToControl, Walked};

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use super::advance::{Advance, Does, UnderWay};
 use super::host_tally::{HostTally, Tell};
 use super::late::Late;
 use super::marked_batch::MarkedBatch;
 use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
+use crate::console::reply::{self, Difference, HostStatus, Said, Total, What};
 use crate::count::counted;
 use crate::daemon::again::{self, Unreached};
 use crate::daemon::became::Became;
@@ -21,7 +21,6 @@ use crate::daemon::unread::Unread;
 use crate::engine::disk_job::{DeletionTally, TransferKey};
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Gone, Stats};
-use crate::fs::long_digests::LONG;
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
@@ -34,15 +33,6 @@ use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
 const FEW: u64 = 100;
 /// A dry run names each path once, whatever the number of hosts. It remembers this many paths.
 const MOST_NAMED: usize = 100_000;
-
-/// How far it is with large files that are not done.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct UnderWay {
-    /// How many of their bytes were sent.
-    pub(super) streamed: u64,
-    /// How many bytes of all files that were compared all hosts are through with.
-    pub(super) digested: u64,
-}
 
 /// The report of one transfer.
 #[derive(Debug)]
@@ -59,10 +49,7 @@ pub(super) struct Report {
     hosts: Vec<HostTally>,
     batches: BTreeMap<BatchNo, MarkedBatch>,
     total: Total,
-    done: Progress,
-    last: (Time, u64),
-    /// The bytes of the long files that were compared and are done.
-    compared: u64,
+    advance: Advance,
     order: Arc<Order>,
     root: Arc<Root>,
     /// Entries below the path that were offered.
@@ -91,9 +78,7 @@ impl Report {
             hosts: new.hosts.iter().map(tally).collect(),
             batches: BTreeMap::new(),
             total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
-            done: Progress::default(),
-            last: (began, 0),
-            compared: 0,
+            advance: Advance::new(Does::of(&new.order), began),
             order: Arc::clone(&new.order),
             root: Arc::clone(&new.root),
             below: 0,
@@ -200,8 +185,8 @@ impl Report {
             if !entry.is_object() {
                 continue;
             }
-            if entry.size() > LONG && open.manifest.digest(EntryNo::of(at)).is_some() {
-                self.compared += entry.size();
+            if open.manifest.digest(EntryNo::of(at)).is_some() {
+                self.advance.compared(entry.size());
             }
             let before = if mark.unsure {
                 self.unsure.first_round(&entry.path, mark.written);
@@ -210,8 +195,7 @@ impl Report {
                 self.unsure.second_round(&entry.path)
             };
             if before.is_none() {
-                self.done.entries_done += 1;
-                self.done.bytes_done += entry.size();
+                self.advance.done(entry.size());
             }
             if before != Some(true) && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
@@ -437,25 +421,8 @@ impl Report {
         under_way: UnderWay,
         totals: Option<&Totals>,
     ) {
-        let mut progress = self.done;
-        let compared = under_way.digested.saturating_sub(self.compared);
-        let streamed = under_way.streamed;
-        progress.bytes_done += match (self.order.mode.changes_nothing(), self.order.compares()) {
-            (true, _) => compared + streamed,
-            // What is compared may have to be sent too: each counts half.
-            (false, true) => (compared + streamed) / 2,
-            (false, false) => compared / 2 + streamed,
-        };
-        progress.bytes_done = progress.bytes_done.max(self.last.1);
-        progress.hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
-        let took = now.since(self.last.0).secs_f64();
-        let moved = progress.bytes_done.saturating_sub(self.last.1);
-        progress.rate = if took > 0.0 { (moved as f64 / took) as u64 } else { 0 };
-        self.last = (now, progress.bytes_done);
-        if let Some(totals) = totals.filter(|totals| totals.whole.load(Ordering::Relaxed)) {
-            progress.bytes_total = Some(totals.bytes.load(Ordering::Relaxed));
-            progress.entries_total = Some(totals.entries.load(Ordering::Relaxed));
-        }
+        let hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
+        let progress = self.advance.tell(now, under_way, totals, hosts);
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
     }
 
