@@ -24,6 +24,7 @@
 //! - [`net`]: sockets, multicast, batches of packets.
 //! - [`fs`]: the base directory: walking, reading, staging, committing.
 //! - [`log`]: the log, with a rate limit.
+//! - [`keeping`]: what is kept of transfers, in memory and on disk.
 //!
 //! *Programs*: loops that join the pieces.
 //! - [`daemon`][]: `makuosan`.
@@ -39,6 +40,7 @@ pub mod engine;
 pub mod errno;
 pub mod fs;
 pub mod ids;
+pub mod keeping;
 pub mod log;
 pub mod msync;
 pub mod name;

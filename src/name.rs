@@ -223,6 +223,11 @@ impl HostName {
         }
     }
 
+    /// The bound below all names, which is none itself.
+    pub(crate) const fn before_all() -> Self {
+        HostName(String::new())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

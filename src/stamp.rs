@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::count::counted;
+
 /// How far a stamp may be ahead of a wall clock, and how far two wall clocks may differ, in
 /// milliseconds: an hour.
 pub const LIMIT: u64 = 3_600_000;
@@ -162,18 +164,17 @@ impl Offset {
     }
 }
 
-/// `2 h 5 min ahead`, `3 days 1 h behind`.
+/// `2 h 5 min ahead of`, `3 days 1 h behind`: what follows is the other clock.
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let minutes = self.0.unsigned_abs() / 60_000;
+        let minutes = (self.0.unsigned_abs() + 30_000) / 60_000;
         let (days, hours) = (minutes / 1_440, minutes / 60 % 24);
         match days {
             0 if hours == 0 => write!(f, "{minutes} min")?,
             0 => write!(f, "{hours} h {} min", minutes % 60)?,
-            1 => write!(f, "1 day {hours} h")?,
-            _ => write!(f, "{days} days {hours} h")?,
+            _ => write!(f, "{} {hours} h", counted(days, "day"))?,
         }
-        f.write_str(if self.0 < 0 { " behind" } else { " ahead" })
+        f.write_str(if self.0 < 0 { " behind" } else { " ahead of" })
     }
 }
 
@@ -319,9 +320,11 @@ mod tests {
         let shown = |minutes: i64| Offset(minutes * 60_000).to_string();
         assert_eq!(
             [shown(0), shown(5), shown(-125)],
-            ["0 min ahead", "5 min ahead", "2 h 5 min behind"]
+            ["0 min ahead of", "5 min ahead of", "2 h 5 min behind"]
         );
-        assert_eq!([shown(1_440), shown(-4_400)], ["1 day 0 h ahead", "3 days 1 h behind"]);
+        assert_eq!([shown(1_440), shown(-4_400)], ["1 day 0 h ahead of", "3 days 1 h behind"]);
         assert_eq!(Offset(i64::MIN).to_string(), "106751991167 days 7 h behind");
+        let near = [7_229_999, 7_170_000, 7_169_999].map(|millis| Offset(millis).to_string());
+        assert_eq!(near, ["2 h 0 min ahead of", "2 h 0 min ahead of", "1 h 59 min ahead of"]);
     }
 }

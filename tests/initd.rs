@@ -300,6 +300,7 @@ fn settings_that_will_not_do() {
             ("NAME='two words'", &["-N two words"]),
             ("PASSWORD_FILE=/nowhere/at/all", &["-K /nowhere/at/all"]),
             ("KEY_FILE=/nowhere/at/all", &["-k"]),
+            ("STATE_DIR=/nowhere/at/all", &["--state /nowhere/at/all"]),
             ("OPTIONS='--fsync --nonsense'", &["--nonsense"]),
         ] {
             system.settings(settings);

@@ -70,7 +70,7 @@ fn described(page: &str) -> Vec<Spelled> {
             match (word, words.next()) {
                 ("Fl", Some(name)) if name.starts_with('-') => long = format!("-{name}"),
                 ("Fl", Some(name)) => short = format!("-{name}"),
-                ("Ar", Some(name)) => value = name.to_owned(),
+                ("Ar" | "Cm", Some(name)) => value = name.to_owned(),
                 (",", Some("Fl")) => {
                     let name = words.next().unwrap_or_default();
                     long = format!("-{name}");

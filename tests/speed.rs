@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use common::process::ticks;
 use common::{Fleet, tree};
 use makuosan::crypto::{Cipher, HmacKey, pbkdf2};
+use makuosan::fs::root::Root;
 use makuosan::fs::state::dir::StateDir;
 use makuosan::fs::state::list::List;
 use makuosan::fs::state::list_writer::ListWriter;
@@ -112,7 +113,9 @@ fn transfers() {
 fn what_lasts() {
     let temp = common::place::TempDir::new("speed-state");
     let us = fs::metadata(temp.path()).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
-    let dir = StateDir::elsewhere(temp.path(), us.unwrap()).unwrap();
+    fs::create_dir(temp.path().join("base")).unwrap();
+    let root = Root::open(&temp.path().join("base")).unwrap();
+    let dir = StateDir::elsewhere(temp.path(), &root, us.unwrap()).unwrap();
     let (host, limits) = (HostName::parse(b"h").unwrap(), Limits { file: 1 << 30, record: 4_096 });
     let open = || RecordFile::open(&dir, b"records", &host, 1, limits, |_, _, _| {}).unwrap().0;
     let mut file = open();

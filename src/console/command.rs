@@ -20,6 +20,8 @@ pub enum Command {
     Transfer(Transfer),
     /// `members`: the other members of the group.
     Members(Form),
+    /// `history`; whether in JSON.
+    History(bool),
     /// `status`: what the daemon is doing.
     Status(Form),
     /// `quit`, `exit`, `bye`: write the pending output, then close.
@@ -150,6 +152,11 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
                 Command::Status(form)
             })
         }
+        Verb::History => match texts(rest).as_slice() {
+            [] => Line::Do(Command::History(false)),
+            [b"json"] => Line::Do(Command::History(true)),
+            _ => usage(verb, offer),
+        },
         Verb::Exclude | Verb::Include => {
             let include = verb == Verb::Include;
             let rule = |pattern: &[u8]| Rule { include, pattern: pattern.to_vec() };

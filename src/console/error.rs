@@ -193,7 +193,8 @@ impl Code {
     /// The code of a system error.
     pub fn of_io(error: &io::Error) -> Code {
         let number = error.raw_os_error().and_then(|number| u16::try_from(number).ok());
-        number.map_or(Code::Other, Code::Os)
+        let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<Reason>());
+        number.map(Code::Os).or(reason.map(|reason| (*reason).into())).unwrap_or(Code::Other)
     }
 }
 

@@ -13,6 +13,7 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Check => ("check [PATH]", "compare contents"),
         Verb::Members => ("members [-v|json]", "list the other members of the group"),
         Verb::Status => ("status [-v|json]", "show what the daemon is doing"),
+        Verb::History => ("history [json]", "list what was sent and received"),
         Verb::Exclude => (
             "exclude add PATTERN|del PATTERN|list|clear",
             "patterns of what this connection does not send",

@@ -12,13 +12,15 @@
 //! - [`error`]: errors as lines and as JSON objects.
 //! - [`reply`]: the other lines of answers, written and (for the client) parsed.
 //! - [`json`]: the part of JSON that these need.
-//! - [`report`] and [`status_report`]: the list of members and the status, as text and as JSON.
+//! - [`report`], [`status_report`] and [`history`]: the list of members, the status, and what was sent, as text
+//!   and as JSON.
 #![forbid(unsafe_code)]
 
 pub mod command;
 pub mod difference;
 pub mod error;
 mod help;
+pub mod history;
 mod host;
 pub mod json;
 mod options;

@@ -35,6 +35,14 @@ pub struct MemberRow {
     pub slowest: u64,
     /// Seconds since the last packet from it.
     pub last_heard_s: u64,
+    /// How far its clock is ahead of ours, in whole seconds, and how far behind; one of them is 0.
+    pub clock_ahead_s: u64,
+    /// See above.
+    pub clock_behind_s: u64,
+    /// Whether its clock is so wrong, or was, that transfers with it leave no record.
+    pub clock_off: bool,
+    /// Whether another member, or this host, has the same name.
+    pub name_shared: bool,
 }
 
 /// A daemon that was heard but is not a member, because it has a different key or another version of
@@ -52,16 +60,27 @@ pub struct StrangerRow {
 }
 
 /// The list of members, without the daemon itself, in the requested form; `rows` may be in any
-/// order. Strangers are not in the table that old clients read.
-pub fn members(rows: &[MemberRow], strangers: &[StrangerRow], form: Form) -> String {
+/// order. Strangers and warnings are not in the table that old clients read.
+pub fn members(
+    rows: &[MemberRow],
+    strangers: &[StrangerRow],
+    warnings: &[String],
+    form: Form,
+) -> String {
     let mut rows: Vec<&MemberRow> = rows.iter().collect();
     rows.sort_by(|a, b| (&a.name, a.address, a.node).cmp(&(&b.name, b.address, b.node)));
     match form {
         Form::Table => members_table(&rows, false),
-        Form::Verbose => strangers_lines(strangers) + &members_table(&rows, true),
-        Form::Json => members_json(&rows, strangers),
+        Form::Verbose => {
+            let warnings = warnings.iter().map(|line| format!("{WARNING}{line}\n"));
+            warnings.collect::<String>() + &strangers_lines(strangers) + &members_table(&rows, true)
+        }
+        Form::Json => members_json(&rows, strangers, warnings),
     }
 }
+
+/// What the lines of warnings begin with.
+pub const WARNING: &str = "warning: ";
 
 fn members_table(rows: &[&MemberRow], verbose: bool) -> String {
     let names = rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0);
@@ -107,14 +126,15 @@ fn strangers_lines(rows: &[StrangerRow]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow]) -> String {
+fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow], warnings: &[String]) -> String {
     let rows: Vec<String> = rows
         .iter()
         .map(|row| {
             let rtt = row.rtt_us.map_or("null".to_owned(), |us| us.to_string());
             format!(
                 "{{\"name\":{},\"address\":\"{}\",\"version\":{},\"node\":\"{}\",\"rtt_us\":{rtt},\
-                 \"lost\":{},\"repairs\":{},\"rcvbuf\":{},\"slowest\":{},\"last_heard_s\":{}}}",
+                 \"lost\":{},\"repairs\":{},\"rcvbuf\":{},\"slowest\":{},\"last_heard_s\":{},\
+                 \"clock_ahead_s\":{},\"clock_behind_s\":{},\"clock_off\":{},\"name_shared\":{}}}",
                 quoted(row.name.as_str()),
                 row.address,
                 quoted(&row.version),
@@ -124,6 +144,10 @@ fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow]) -> String {
                 row.rcvbuf,
                 row.slowest,
                 row.last_heard_s,
+                row.clock_ahead_s,
+                row.clock_behind_s,
+                row.clock_off,
+                row.name_shared,
             )
         })
         .collect();
@@ -144,7 +168,13 @@ fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow]) -> String {
             )
         })
         .collect();
-    format!("{{\"members\":[{}],\"strangers\":[{}]}}\n", rows.join(","), strangers.join(","))
+    let warnings: Vec<String> = warnings.iter().map(|line| quoted(line)).collect();
+    format!(
+        "{{\"members\":[{}],\"strangers\":[{}],\"warnings\":[{}]}}\n",
+        rows.join(","),
+        strangers.join(","),
+        warnings.join(","),
+    )
 }
 
 #[cfg(test)]
@@ -163,36 +193,40 @@ mod tests {
             rcvbuf: 8_388_608,
             slowest: 3,
             last_heard_s: 4,
+            clock_ahead_s: 0,
+            clock_behind_s: 5,
+            clock_off: false,
+            name_shared: false,
         }
     }
 
     #[test]
     fn members_as_old_clients_read_them() {
         let rows = [row("web10", [10, 0, 0, 10], "2.0.0"), row("db", [10, 0, 0, 2], "2.0.0")];
-        let text = members(&rows, &[], Form::Table);
+        let text = members(&rows, &[], &[], Form::Table);
         assert_eq!(
             text,
             "db    10.0.0.2  (Ver2.0.0)\nweb10 10.0.0.10 (Ver2.0.0)\nTotal: 2 members\n"
         );
         let second = text.lines().next().unwrap().split_whitespace().nth(1);
         assert_eq!(second, Some("10.0.0.2"));
-        assert_eq!(members(&[], &[], Form::Table), "Total: 0 members\n");
+        assert_eq!(members(&[], &[], &[], Form::Table), "Total: 0 members\n");
         let strangers = [StrangerRow {
             address: [10, 0, 0, 9].into(),
             has: "no key".to_owned(),
             foreign: None,
             last_heard_s: 7,
         }];
-        assert_eq!(members(&rows, &strangers, Form::Table), text);
+        assert_eq!(members(&rows, &strangers, &[], Form::Table), text);
         assert_eq!(
-            members(&[], &strangers, Form::Verbose),
+            members(&[], &strangers, &[], Form::Verbose),
             "10.0.0.9 is a stranger: it has no key, heard 7 s ago\nTotal: 0 members\n"
         );
         assert_eq!(
-            members(&[], &strangers, Form::Json),
+            members(&[], &strangers, &[], Form::Json),
             "{\"members\":[],\"strangers\":[{\"address\":\"10.0.0.9\",\"has\":\"no key\",\
              \"name\":null,\"version\":null,\"protocol\":null,\
-             \"last_heard_s\":7}]}\n"
+             \"last_heard_s\":7}],\"warnings\":[]}\n"
         );
     }
 
@@ -202,7 +236,7 @@ mod tests {
         let mut rows = rows.to_vec();
         rows[1].rtt_us = None;
         assert_eq!(
-            members(&rows, &[], Form::Verbose),
+            members(&rows, &[], &[], Form::Verbose),
             "a 10.0.0.2  (Ver2.0.0)  rtt          -  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
              heard 4 s ago  node 0000000000000012\n\
              b 10.0.0.10 (Ver2.0.10) rtt   1.082 ms  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
@@ -210,11 +244,37 @@ mod tests {
              Total: 2 members\n"
         );
         assert_eq!(
-            members(&rows[1..], &[], Form::Json),
+            members(&rows[1..], &[], &[], Form::Json),
             "{\"members\":[{\"name\":\"a\",\"address\":\"10.0.0.2\",\"version\":\"2.0.0\",\
              \"node\":\"0000000000000012\",\"rtt_us\":null,\"lost\":1,\"repairs\":2,\
-             \"rcvbuf\":8388608,\"slowest\":3,\"last_heard_s\":4}],\"strangers\":[]}\n"
+             \"rcvbuf\":8388608,\"slowest\":3,\"last_heard_s\":4,\"clock_ahead_s\":0,\"clock_behind_s\":5,\"clock_off\":false,\
+             \"name_shared\":false}],\"strangers\":[],\"warnings\":[]}\n"
         );
-        assert_eq!(members(&[], &[], Form::Json), "{\"members\":[],\"strangers\":[]}\n");
+        assert_eq!(
+            members(&[], &[], &[], Form::Json),
+            "{\"members\":[],\"strangers\":[],\"warnings\":[]}\n"
+        );
+    }
+
+    #[test]
+    fn members_with_warnings() {
+        let rows = [row("a", [10, 0, 0, 2], "2.0.0")];
+        let odd = MemberRow {
+            clock_ahead_s: 1 << 40,
+            clock_off: true,
+            name_shared: true,
+            ..row("a", [10, 0, 0, 3], "2")
+        };
+        let warnings = ["a \"b\"".to_owned(), "c".to_owned()];
+        let verbose = members(&rows, &[], &warnings, Form::Verbose);
+        assert!(verbose.starts_with("warning: a \"b\"\nwarning: c\na 10.0.0.2 (Ver2.0.0)"));
+        assert_eq!(
+            members(&rows, &[], &warnings, Form::Table),
+            members(&rows, &[], &[], Form::Table)
+        );
+        assert!(members(&[odd], &[], &warnings, Form::Json).ends_with(
+            "\"clock_ahead_s\":1099511627776,\"clock_behind_s\":5,\"clock_off\":true,\"name_shared\":true}],\"strangers\":[],\
+             \"warnings\":[\"a \\\"b\\\"\",\"c\"]}\n"
+        ));
     }
 }

@@ -78,6 +78,8 @@ pub struct StatusReport {
     pub recvs: Vec<String>,
     /// Packets that were dropped.
     pub dropped: Dropped,
+    /// What is odd about members, each in a line.
+    pub warnings: Vec<String>,
     /// What it was started with.
     pub setting: Setting,
     /// The last transfer that was asked for here, and has ended.
@@ -205,6 +207,9 @@ impl StatusReport {
         if !dropped.is_empty() {
             let _ = writeln!(text, "dropped : {}", dropped.join(", "));
         }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "warning : {warning}");
+        }
         text
     }
 
@@ -265,7 +270,7 @@ impl StatusReport {
         format!(
             "{{\"process\":{},\"version\":{},\"basedir\":{},\"basedir_error\":{},\"chroot\":{},\"confined\":{},\"mfalloc\":{},\
              \"recvsize\":{},\"sendsize\":{},\"sendrate_mbps\":{now},\"sendrate_limit_mbps\":{limit},\
-             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}},{setting},\"last\":{last}}}\n",
+             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}},\"warnings\":[{}],{setting},\"last\":{last}}}\n",
             self.pid,
             quoted(&self.version),
             quoted(&self.shown_base()),
@@ -279,6 +284,7 @@ impl StatusReport {
             list(&self.sends),
             list(&self.recvs),
             dropped.join(","),
+            list(&self.warnings),
         )
     }
 
@@ -330,6 +336,7 @@ mod tests {
             sends: vec![],
             recvs: vec![],
             dropped: Dropped::default(),
+            warnings: vec![],
             setting: Setting {
                 name: HostName::parse(b"web1").unwrap(),
                 started: Moment(1_000, "1970-01-01 00:16:40".to_owned()),
@@ -414,6 +421,7 @@ mod tests {
             sends: vec!["out".to_owned()],
             recvs: vec!["in 1".to_owned(), "in 2".to_owned()],
             dropped: Dropped { damaged: 3, other_key: 4, ..Dropped::default() },
+            warnings: vec!["a clock".to_owned(), "a name".to_owned()],
             ..idle()
         };
         assert_eq!(
@@ -422,7 +430,8 @@ mod tests {
              recvsize: 8388608\nsendsize: 8388608\nsendrate: 7/100\ncommand : 1\n  2> send -r x\n\
              send op : 1\n  out\nrecv op : 2\n  in 1\n  in 2\n\
              confined: no new privileges, Landlock 7\n\
-             refusing: base directory was replaced: restart makuosan\ndropped : 3 damaged, 4 other key\n"
+             refusing: base directory was replaced: restart makuosan\ndropped : 3 damaged, 4 other key\n\
+             warning : a clock\nwarning : a name\n"
         );
         assert_eq!(
             busy.json(),
@@ -432,7 +441,7 @@ mod tests {
              \"sendrate_limit_mbps\":100,\"commands\":[{\"client\":2,\"line\":\"send -r x\"}],\
              \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"],\"dropped\":\
              {\"invalid\":0,\"damaged\":3,\"other_version\":0,\"other_key\":4,\"replayed\":0,\"strangers\":0,\
-             \"foreign\":0},\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
+             \"foreign\":0},\"warnings\":[\"a clock\",\"a name\"],\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
              \"interface\":null,\"address\":null,\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":false,\"keys\":0,\
              \"last\":null}\n"
         );

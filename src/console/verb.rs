@@ -22,6 +22,8 @@ pub struct Offer {
     pub members: bool,
     /// `status`.
     pub status: bool,
+    /// `history`.
+    pub history: bool,
     /// `exclude` and `include`: the daemon applies [`super::Session::patterns`].
     pub exclude: bool,
     /// `report`: the daemon reports each host by [`super::Session::host`].
@@ -40,6 +42,7 @@ impl Offer {
         check: true,
         members: true,
         status: true,
+        history: true,
         exclude: true,
         report: true,
     };
@@ -52,6 +55,7 @@ impl Offer {
             Verb::Check => self.check,
             Verb::Members => self.members,
             Verb::Status => self.status,
+            Verb::History => self.history,
             Verb::Exclude | Verb::Include => self.exclude,
             Verb::Report => self.report,
             Verb::Alive | Verb::Loglevel | Verb::Progress => true,
@@ -69,6 +73,7 @@ pub(super) enum Verb {
     Check,
     Members,
     Status,
+    History,
     Exclude,
     Include,
     Alive,
@@ -89,6 +94,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("md5", Verb::Check),
     ("members", Verb::Members),
     ("status", Verb::Status),
+    ("history", Verb::History),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
     ("alive", Verb::Alive),

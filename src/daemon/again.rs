@@ -134,6 +134,7 @@ mod tests {
             joined: Time::ZERO,
             heard: Time::ZERO,
             oldest_open: crate::ids::TransferNo::ZERO,
+            clock: crate::engine::members::Clock::default(),
         }
     }
 

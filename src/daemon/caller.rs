@@ -21,6 +21,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Nobody has asked: a host lacks something.
+    pub(super) fn nobody() -> Caller {
+        Caller { uid: None, groups: None, address: Some("a host that lacks it".to_owned()) }
+    }
+
     /// The other end of a connection by TCP, and the user that owns it, if that is known.
     pub(super) fn tcp(address: impl fmt::Display, uid: Option<u32>) -> Caller {
         Caller { uid, groups: None, address: Some(address.to_string()) }

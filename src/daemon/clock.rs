@@ -46,6 +46,11 @@ impl FleetClock {
         self.lock().adopt(stamp, wall_millis())
     }
 
+    /// The height that was kept when this host's daemon ran before. False: it is too far ahead.
+    pub(super) fn restore(&self, kept: Stamp) -> bool {
+        self.lock().restore(kept, wall_millis())
+    }
+
     /// The highest stamp, and the wall clock in milliseconds.
     pub(super) fn read(&self) -> (Stamp, u64) {
         (self.lock().height(), wall_millis())

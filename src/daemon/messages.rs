@@ -10,6 +10,7 @@ use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Watch;
 use crate::console::reply::{Progress, Said};
+use crate::engine::catch_up::{Pulled, RecordId};
 use crate::engine::disk_job::{DiskAnswer, DiskJob};
 use crate::engine::members::Member;
 use crate::engine::outgoing::Outgoing;
@@ -17,9 +18,14 @@ use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, TransferNo};
+use crate::keeping::recording::Recording;
 use crate::name::{NodeId, RelPath};
 use crate::wire::feedback::Feedback;
 use crate::wire::hello::Hello;
+use crate::wire::records::Records;
+
+/// The client of a transfer that no client asked for.
+pub(super) const NO_CLIENT: u32 = 0;
 
 /// A message to the control thread.
 #[derive(Debug)]
@@ -41,6 +47,14 @@ pub(super) enum ToControl {
     Over { client: u32, number: TransferNo, results: Results, unreached: Option<Unreached> },
     /// A client's transfer was abandoned because the host with this address holds the path.
     Held { client: u32, number: TransferNo, who: String },
+    /// What members say of their records.
+    Records(NodeId, Records),
+    /// What makes up for a record has begun to come from this member.
+    PullBegun(RecordId, NodeId),
+    /// It is over.
+    Pulled(RecordId, Pulled),
+    /// The records that are kept have changed.
+    Recorded,
     /// This member timed out in a transfer.
     Drop(NodeId),
     /// This thread ended unexpectedly.
@@ -132,17 +146,22 @@ pub(super) enum Walked {
 
 /// A file that is offered once more.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Again {
-    /// It changed while it was sent.
-    Changed(RelPath),
+pub(super) struct Again {
+    pub(super) path: RelPath,
+    /// How often it has changed while it was sent.
+    pub(super) changes: u32,
     /// A target wants its digest.
-    WithDigest(RelPath),
+    pub(super) with_digest: bool,
 }
 
 /// Everything the sender thread needs for a new transfer, including its ends of the channels to the
 /// client and the walker.
 pub(super) struct NewTransfer {
     pub(super) outgoing: Outgoing,
+    /// What is kept of it; None if nothing is.
+    pub(super) recording: Option<Recording>,
+    /// Only files of one user are sent.
+    pub(super) own_only: bool,
     /// The base directory as it was when the transfer started.
     pub(super) root: Arc<Root>,
     pub(super) order: Arc<Order>,

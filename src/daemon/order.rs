@@ -9,15 +9,18 @@ use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostStatus, Total};
+use crate::engine::catch_up::Record;
 use crate::engine::members::Member;
 use crate::fs::before::Guard;
+use crate::fs::contents::Contents;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::long_digests::LONG;
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
-use crate::name::RelPath;
+use crate::name::{HostName, RelPath};
 use crate::pattern::Patterns;
 use crate::sys::user;
+use crate::wire::audience::Audience;
 use crate::wire::manifest::{MAX_PATTERNS, Setup};
 use crate::wire::mode::Mode;
 
@@ -79,6 +82,20 @@ impl Order {
                 Order { mode: deletion, halves, ..order }
             }
         }
+    }
+
+    /// What a record is about, once more.
+    pub(super) fn replay(record: &Record) -> Self {
+        let mode = match record.deed.gone {
+            true => Mode::Remove { dry_run: false },
+            false => {
+                Mode::Send { delete: record.deed.deletes, ignore_times: false, dry_run: false }
+            }
+        };
+        let scope = if record.deed.recursive { Scope::Tree } else { Scope::Path };
+        let force = record.deed.forced;
+        let command = Transfer { scope, force, ..Transfer::new(mode, record.path.clone()) };
+        Order::new(command, &Arc::default(), Caller::nobody())
     }
 
     /// Whether deleting is all that the command does.
@@ -157,16 +174,24 @@ impl Order {
         if self.path.is_base() { "the base directory".to_owned() } else { self.path.to_string() }
     }
 
-    /// The setup, as the first batches send it. Only those targets that look for what the sender does not
-    /// have need the patterns.
-    pub(super) fn setup(&self) -> VecDeque<Setup> {
+    /// The setup, as the first batches send it, to these hosts. Only those targets that look for what the
+    /// sender does not have need the patterns.
+    pub(super) fn setup<'a>(&self, hosts: impl Iterator<Item = &'a HostName>) -> VecDeque<Setup> {
         let mut parts = match self.mode.spools() && !self.patterns.is_empty() {
             true => VecDeque::from(self.patterns.emit(MAX_PATTERNS)),
             false => VecDeque::from([Vec::new()]),
         };
         let mut setup = VecDeque::new();
         while let Some(patterns) = parts.pop_front() {
-            setup.push_back(Setup { path: self.path.clone(), patterns, more: !parts.is_empty() });
+            let (path, more) = (self.path.clone(), !parts.is_empty());
+            setup.push_back(Setup { path, patterns, more, ..Setup::default() });
+        }
+        if let Some(first) = setup.front_mut() {
+            first.recursive = self.scope == Scope::Tree;
+            first.forced = self.force;
+            if !self.targets.is_empty() {
+                first.audience = Audience::named(hosts.cloned().collect());
+            }
         }
         setup
     }
@@ -222,6 +247,7 @@ impl Order {
             digested: Arc::default(),
             listings: None,
             before: None,
+            contents: Contents::Unchanged,
             cancelled: Arc::default(),
         }
     }

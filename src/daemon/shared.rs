@@ -14,6 +14,7 @@ use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::before::{Before, SharedBefore};
 use crate::ids::TransferNo;
+use crate::keeping::Keeper;
 use crate::name::{HostName, NodeId};
 use crate::net::Net;
 use crate::seal::Keys;
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     /// The group's keys, if any.
     pub(super) keys: Option<Arc<Keys>>,
     pub(super) base: Base,
+    /// What is kept of transfers; None if nothing is.
+    pub(super) keeper: Option<Arc<Mutex<Keeper>>>,
     /// What the tree below the base directory was like before.
     pub(super) before: SharedBefore,
     pub(super) control: Mailbox<ToControl>,
@@ -84,22 +87,22 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// `control` and `receiver` wake up the threads of that name.
+    /// The wakers are those of the control thread and the receiver.
     pub(super) fn new(
         me: NodeId,
         net: Net,
         keys: Option<Keys>,
-        base: Base,
-        before: Before,
-        control: Waker,
-        receiver: Waker,
+        (base, before): (Base, Before),
+        (clock, keeper): (FleetClock, Option<Keeper>),
+        [control, receiver]: [Waker; 2],
     ) -> Self {
         Shared {
             me: AtomicU64::new(me.0),
             net,
-            clock: FleetClock::default(),
+            clock,
             keys: keys.map(Arc::new),
             base,
+            keeper: keeper.map(|keeper| Arc::new(Mutex::new(keeper))),
             before: Arc::new(Mutex::new(before)),
             control: Mailbox::waking(control),
             sender: Mailbox::new(),
@@ -140,6 +143,12 @@ impl Shared {
     /// Whether `node` is a member.
     pub(super) fn knows(&self, node: NodeId) -> bool {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
+    }
+
+    /// The name of a member.
+    pub(super) fn peer_name(&self, node: NodeId) -> Option<HostName> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&node).map(|peer| peer.name.clone())
     }
 
     /// A member as lines of the log name it.

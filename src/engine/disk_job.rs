@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
+use crate::stamp::Stamp;
+pub use crate::wire::begin::Recorded;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
 pub use crate::wire::mode::Mode;
@@ -58,6 +60,8 @@ pub enum DiskJob {
         layout: Arc<Layout>,
         /// What the transfer is to do.
         mode: Mode,
+        /// Its place in the order of all transfers; none if it changes nothing.
+        stamp: Stamp,
     },
     /// Write everything under temporary names.
     Stage {
@@ -101,9 +105,18 @@ pub enum DiskJob {
     Close {
         /// The transfer.
         key: TransferKey,
-        /// Whether it ended early.
-        aborted: bool,
+        /// What its end said; None if it ended early.
+        ended: Option<Ended>,
     },
+}
+
+/// The end of a transfer, at a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// All of it is here as it was sent.
+    pub is_complete: bool,
+    /// What is to be kept of it; None if nothing is.
+    pub recorded: Option<Recorded>,
 }
 
 /// What the disk answers to a job.

@@ -5,14 +5,11 @@
 
 use std::sync::Arc;
 
-use super::found::FoundEntry;
-use super::identity::Identity;
+use super::found::{Content, FoundEntry};
 use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
-use crate::wire::manifest::{
-    Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, setup_len_bound,
-};
+use crate::wire::manifest::{Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound};
 
 /// How many entries the first batches have: few, so that targets soon have something to do.
 pub const FIRST: [usize; 2] = [64, 256];
@@ -22,30 +19,33 @@ pub const FIRST: [usize; 2] = [64, 256];
 pub struct SourceBatch {
     /// The entries.
     pub manifest: Arc<Manifest>,
-    /// For each entry that is a regular file: what must be unchanged when it is read.
-    pub identities: Arc<Vec<Option<Identity>>>,
+    /// For each entry that is a regular file: its content.
+    pub contents: Arc<Vec<Option<Content>>>,
+    /// The entries that cannot be given from here, ascending.
+    pub declined: Vec<EntryNo>,
 }
 
 impl SourceBatch {
     /// The paths of its files that are not empty, and the batch without their contents: they are
     /// still named in it, so that no target deletes them.
     pub fn without_files(&self) -> (Vec<RelPath>, SourceBatch) {
-        let (mut manifest, mut identities) = (Manifest::clone(&self.manifest), Vec::new());
+        let (mut manifest, mut contents) = (Manifest::clone(&self.manifest), Vec::new());
         let mut files = Vec::new();
-        for (entry, identity) in manifest.entries.iter_mut().zip(self.identities.iter()) {
+        for (entry, content) in manifest.entries.iter_mut().zip(self.contents.iter()) {
             let left_out = entry.size() > 0;
             if left_out {
                 files.push(entry.path.clone());
                 entry.kind = Kind::Keep;
             }
-            identities.push(identity.filter(|_| !left_out));
+            contents.push(content.clone().filter(|_| !left_out));
         }
         let entries = &manifest.entries;
         let is_file =
             |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
         manifest.ages.retain(|(at, _)| is_file(*at));
-        (files, SourceBatch { manifest: Arc::new(manifest), identities: Arc::new(identities) })
+        let (manifest, contents) = (Arc::new(manifest), Arc::new(contents));
+        (files, SourceBatch { manifest, contents, declined: self.declined.clone() })
     }
 }
 
@@ -54,7 +54,7 @@ impl SourceBatch {
 #[derive(Debug, Default)]
 pub struct Batcher {
     entries: Manifest,
-    identities: Vec<Option<Identity>>,
+    contents: Vec<Option<Content>>,
     manifest_len: usize,
     body_len: u64,
     /// The body is one long file.
@@ -70,7 +70,7 @@ impl Batcher {
 
     /// One whose first batch carries `setup`, even if it has no entry.
     pub fn with_setup(setup: Setup) -> Self {
-        let manifest_len = setup_len_bound(&setup);
+        let manifest_len = setup.len_bound();
         let entries = Manifest { setup: Some(setup), ..Manifest::default() };
         Batcher { entries, manifest_len, ..Batcher::default() }
     }
@@ -97,7 +97,7 @@ impl Batcher {
         }
         let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);
-        self.identities.push(found.identity);
+        self.contents.push(found.content);
         let most = FIRST.get(self.given).copied().unwrap_or(MAX_ENTRIES);
         // An announcement must arrive while the file is being read here, so it ends its batch.
         let ends = ahead || self.entries.entries.len() >= most;
@@ -119,7 +119,8 @@ impl Batcher {
         self.streams = false;
         Some(SourceBatch {
             manifest: Arc::new(std::mem::take(&mut self.entries)),
-            identities: Arc::new(std::mem::take(&mut self.identities)),
+            contents: Arc::new(std::mem::take(&mut self.contents)),
+            declined: Vec::new(),
         })
     }
 }
@@ -134,7 +135,7 @@ mod tests {
     fn found(kind: Kind) -> FoundEntry {
         let path = RelPath::parse(b"a/path").unwrap();
         let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
-        FoundEntry { entry, identity: None, digest: None, age: None }
+        FoundEntry { entry, content: None, digest: None, age: None }
     }
 
     fn group(all: Vec<FoundEntry>) -> Vec<SourceBatch> {
@@ -152,7 +153,7 @@ mod tests {
 
     fn counts(batches: &[SourceBatch]) -> Vec<usize> {
         for batch in batches {
-            assert_eq!(batch.manifest.entries.len(), batch.identities.len());
+            assert_eq!(batch.manifest.entries.len(), batch.contents.len());
             assert!(batch.manifest.emit().len() <= MAX_MANIFEST);
             assert!(Layout::new(&batch.manifest, 1_424).unwrap().is_sound());
         }
@@ -190,8 +191,7 @@ mod tests {
 
     #[test]
     fn the_setup_comes_first_and_only_once_with_or_without_entries() {
-        let setup =
-            || Setup { path: RelPath::base(), more: false, patterns: vec![b'x'; MAX_PATTERNS] };
+        let setup = || Setup { patterns: vec![b'x'; MAX_PATTERNS], ..Setup::default() };
         let extents = (0..MAX_EXTENTS as u64).map(|n| Extent { start: n * 9, end: n * 9 + 1 });
         let holey = found(Kind::File { size: 1 << 40, data: Some(extents.collect()) });
         let mut batcher = Batcher::with_setup(setup());
@@ -214,7 +214,7 @@ mod tests {
         let kinds: Vec<Kind> = others.manifest.entries.iter().map(|e| e.kind.clone()).collect();
         let empty = Kind::File { size: 0, data: None };
         assert_eq!(kinds, [Kind::Open, empty, Kind::Keep, Kind::Fifo]);
-        assert_eq!(others.identities.len(), 4);
+        assert_eq!(others.contents.len(), 4);
         assert!(others.without_files().0.is_empty());
     }
 

@@ -7,8 +7,10 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::errors::{is_of_file_system, leads_nowhere, reason};
+use super::guard::{self, Guard};
 use super::identity::{ObjectId, Seen};
 use super::names::Names;
 use super::paths::split;
@@ -27,6 +29,8 @@ use crate::wire::outcome::{Reason, SpoolCode};
 pub(super) struct Collected {
     /// What its patterns exclude stays.
     pub subject: Subject,
+    /// What this says stays, too.
+    pub guard: Option<Arc<dyn Guard>>,
     pub spool: Option<Spool>,
     /// How many records on the spool failed from the start.
     pub failed: u64,
@@ -176,6 +180,7 @@ impl Collected {
         let is_dir = stat.kind == FileType::Directory;
         if !Mount::of(&stat).is_same_mount(parent.mount)
             || self.subject.patterns().excludes(&path, is_dir)
+            || self.is_guarded(&path, &stat)
         {
             return Ok(Verdict::Kept);
         }
@@ -204,6 +209,13 @@ impl Collected {
         let keeps_some = names.has_staging;
         let here = Parent { listed: parent.listed, ..Parent::of(&here, b"", false) };
         Ok(Verdict::Directory(Box::new(Candidate { record, names, here, keeps_some, fails: None })))
+    }
+
+    fn is_guarded(&self, path: &RelPath, stat: &Stat) -> bool {
+        let Some(guard) = self.guard.as_deref() else { return false };
+        // What is in a directory is asked for, one by one.
+        let is_dir = stat.kind == FileType::Directory;
+        !is_dir && (guard.keeps(path) || guard::is_edited(guard, stat))
     }
 
     /// What becomes of something that cannot be examined or listed.

@@ -14,14 +14,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use md5::{Digest as _, Md5};
 
 use super::identity::{Identity, open_to_read};
+use super::listings::still_young;
 use crate::sys::fsat;
-use crate::wire::manifest::Digest;
+use crate::wire::manifest::{Digest, Stamp};
 
 /// How much is read at a time: small enough to be still in the CPU cache when it is hashed.
 const CHUNK: usize = 256 << 10;
 
 /// What is left out if it is zero: so much, at a multiple of it; the last one of a file may be shorter.
 const BLOCK: usize = 64 << 10;
+
+/// So many readings of a file that is touched again and again must be the same: it may have been written
+/// over and back, and look the same twice by chance.
+const AGREED: usize = 3;
+/// How often it is read in the hope of that.
+const READINGS: usize = 5;
 
 /// Computes digests with a buffer that is used again.
 #[derive(Debug, Default)]
@@ -38,7 +45,8 @@ impl Digester {
     }
 
     /// The digest of the regular file `name` in `dir`. None if the file does not match `identity`
-    /// before or after it was read, or as soon as `cancelled` returns true.
+    /// before or after it was read, or as soon as `cancelled` returns true. If only its ctime has moved, it
+    /// is read again.
     ///
     /// # Errors
     /// It cannot be opened or read.
@@ -119,6 +127,10 @@ pub(super) struct Begun {
     at: u64,
     /// Up to where there are no holes, as far as that was looked at.
     data: u64,
+    /// Its ctime when this reading began.
+    ctime: Stamp,
+    /// What the readings gave during which that moved.
+    readings: Vec<Digest>,
 }
 
 /// How far a digest has got.
@@ -135,7 +147,8 @@ pub(super) enum Step {
 impl Begun {
     /// That of a file that is read as long as it matches `identity`.
     pub fn new(identity: &Identity) -> Self {
-        Begun { identity: *identity, hash: Hash::default(), at: 0, data: 0 }
+        let (hash, ctime, readings) = (Hash::default(), identity.ctime, Vec::new());
+        Begun { identity: *identity, hash, at: 0, data: 0, ctime, readings }
     }
 
     /// The size of the file.
@@ -162,27 +175,64 @@ impl Begun {
             Err((Some(libc::EISDIR | libc::ENXIO | libc::ESTALE), _)) => return Ok(Step::Changed),
             Err((_, e)) => return Err(e),
         };
-        if !self.identity.is_still(&file)? {
-            return Ok(Step::Changed);
+        loop {
+            if !self.identity.is_but_touched(&fsat::stat_fd(file.as_fd())?) {
+                return Ok(Step::Changed);
+            }
+            let step = self.read(&file, buf, pause)?;
+            let Step::Done(digest) = step else { return Ok(step) };
+            let stat = fsat::stat_fd(file.as_fd())?;
+            if !self.identity.is_but_touched(&stat) {
+                return Ok(Step::Changed);
+            }
+            if let Some(step) = self.judge(digest, stat.ctime) {
+                return Ok(step);
+            }
         }
+    }
+
+    /// Goes on with one reading.
+    fn read(
+        &mut self,
+        file: &File,
+        buf: &mut [u8],
+        pause: &mut dyn FnMut(u64) -> bool,
+    ) -> io::Result<Step> {
         while self.at < self.identity.size {
             if pause(self.at) {
                 return Ok(Step::Paused);
             }
             if self.at >= self.data {
-                self.skip_hole(&file);
+                self.skip_hole(file);
                 continue;
             }
-            match self.take_in(&file, buf) {
+            match self.take_in(file, buf) {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(Step::Changed),
                 Err(e) => return Err(e),
             }
         }
-        if !self.identity.is_still(&file)? {
-            return Ok(Step::Changed);
-        }
+        (self.at, self.data) = (0, 0);
         Ok(Step::Done(std::mem::take(&mut self.hash).digest(self.identity.size)))
+    }
+
+    /// What comes of a reading at whose end the file had this ctime; None if it is to be read again. If only
+    /// the ctime has moved, the content was there at one moment if [`AGREED`] readings are the same.
+    fn judge(&mut self, digest: Digest, ctime: Stamp) -> Option<Step> {
+        let is_still = std::mem::replace(&mut self.ctime, ctime) == ctime;
+        self.readings.push(digest);
+        let agreed = self.readings.iter().rev().take_while(|other| **other == digest).count();
+        if is_still || agreed >= AGREED {
+            return Some(Step::Done(digest));
+        }
+        if self.readings.len() >= READINGS {
+            return Some(Step::Changed);
+        }
+        // By the time of that change, not by a clock: a whole tick is waited for.
+        if let Some(wait) = still_young(ctime, (ctime.secs, ctime.nanos)) {
+            std::thread::sleep(wait);
+        }
+        None
     }
 
     /// Goes to the next block with data, and finds out how far the data goes.
@@ -364,5 +414,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_only_touched_is_read_again_and_what_is_written_over_has_no_digest() {
+        let temp = TempDir::new("touched");
+        let path = temp.write("f", vec![7; 3 * CHUNK]);
+        let root = temp.root();
+        let identity = Identity::of(&fsat::stat_at(root.as_fd(), b"f").unwrap());
+        let (want, asked) = (digest_of(&temp, false).unwrap(), std::cell::Cell::new(0));
+        let digest = |touch: &dyn Fn(u32)| {
+            let touching = || {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                touch(asked.replace(asked.get() + 1));
+                false
+            };
+            Digester::default().digest(root.as_fd(), b"f", &identity, &touching).unwrap()
+        };
+        assert_eq!(digest(&|number| chmod(&path, 0o600 + number % 64)), Some(want));
+        let file = File::options().write(true).open(&path).unwrap();
+        let write = |number: u32| {
+            file.write_all_at(&number.to_be_bytes(), 5).unwrap();
+            set_mtime(&path, identity.mtime.secs, identity.mtime.nanos);
+        };
+        assert_eq!(digest(&write), None);
+        assert_eq!(digest(&|_| file.write_all_at(b"x", 5).unwrap()), None);
     }
 }

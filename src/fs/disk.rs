@@ -16,6 +16,7 @@ use super::allowance::Allowance;
 use super::attributes::{self, Examined};
 use super::claim;
 use super::digest::Digester;
+use super::guard::Guard;
 use super::identity::ObjectId;
 use super::long_digests::LongDigests;
 use super::long_files::LongFiles;
@@ -97,6 +98,8 @@ pub struct Disk {
     pub(super) digests: LongDigests,
     pub(super) closing: Closing,
     pub(super) transfers: BTreeMap<TransferKey, DiskTransfer>,
+    /// What transfers leave alone.
+    pub(super) guards: BTreeMap<TransferKey, Arc<dyn Guard>>,
     /// The transfers that have begun in another base directory, and are not closed yet.
     pub(super) left_behind: BTreeSet<TransferKey>,
     allowance: Allowance,
@@ -179,6 +182,7 @@ impl Disk {
             digests,
             closing,
             transfers,
+            guards: BTreeMap::new(),
             left_behind,
             allowance,
         })
@@ -189,6 +193,11 @@ impl Disk {
         self.closing.clone()
     }
 
+    /// A transfer leaves alone what this says, until it is closed.
+    pub fn guard(&mut self, key: TransferKey, guard: Arc<dyn Guard>) {
+        self.guards.insert(key, guard);
+    }
+
     /// Runs one job.
     ///
     /// A job for a batch that was never planned, or was committed already, is answered with
@@ -197,7 +206,7 @@ impl Disk {
         // The tree may have changed since the last job: paths are resolved anew.
         self.dirs.forget();
         let answer = match job {
-            DiskJob::Plan { key, batch, manifest, layout, mode } => {
+            DiskJob::Plan { key, batch, manifest, layout, mode, .. } => {
                 let answer = self.plan(key, batch, manifest, layout, mode);
                 Some(self.charge(key, batch).unwrap_or(answer))
             }
@@ -211,6 +220,7 @@ impl Disk {
             DiskJob::Page { key, skip, room } => Some(self.page(key, skip, room)),
             DiskJob::Close { key, .. } => {
                 self.closing.remove(key);
+                self.guards.remove(&key);
                 self.forget(key);
                 Some(DiskAnswer::Closed { key })
             }

@@ -3,26 +3,43 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::sys::fsat;
+use crate::sys::fsat::{self, Stat};
+use crate::wire::layout::STREAM_OVER;
 use crate::wire::manifest::{Extent, MAX_EXTENTS};
 
-/// The ranges of the first `size` bytes of `fd` that hold data, ascending and disjoint. At most
+/// Whether a file is long, and has fewer blocks than bytes.
+pub(super) fn is_sparse(stat: &Stat) -> bool {
+    stat.size > STREAM_OVER && stat.blocks.saturating_mul(512) < stat.size
+}
+
+/// Where a file like `stat` that begins at `start` in `fd` has data, if it is sparse and that can be told.
+pub(super) fn of_sparse(fd: BorrowedFd<'_>, start: u64, stat: &Stat) -> Option<Vec<Extent>> {
+    if is_sparse(stat) { of(fd, start, stat.size).ok()? } else { None }
+}
+
+/// How many bytes of a file like `stat` are data.
+pub(super) fn data_len(fd: BorrowedFd<'_>, stat: &Stat) -> u64 {
+    let extents = of_sparse(fd, 0, stat);
+    extents.map_or(stat.size, |all| all.iter().map(|extent| extent.end - extent.start).sum())
+}
+
+/// The ranges of `size` bytes of `fd` from `base` on that hold data, ascending and disjoint. At most
 /// [`MAX_EXTENTS`]: if there are more, those with the smallest gaps are merged. None if there are no
 /// holes, or the file system cannot tell.
 ///
 /// # Errors
 /// Those of lseek(2).
-pub(super) fn of(fd: BorrowedFd<'_>, size: u64) -> io::Result<Option<Vec<Extent>>> {
+fn of(fd: BorrowedFd<'_>, base: u64, size: u64) -> io::Result<Option<Vec<Extent>>> {
     let mut extents: Vec<Extent> = Vec::new();
     let mut at = 0;
     while at < size {
-        let start = match fsat::seek_data(fd, at) {
+        let start = match fsat::seek_data(fd, base + at).map(|at| at.map(|at| at - base)) {
             Ok(Some(start)) if start < size => start,
             Ok(_) => break,
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let end = fsat::seek_hole(fd, start)?.min(size);
+        let end = (fsat::seek_hole(fd, base + start)? - base).min(size);
         if end <= start {
             break; // the file is shrinking: reading it will fail
         }
@@ -97,16 +114,16 @@ mod tests {
         let temp = TempDir::new("extents");
         let file = std::fs::File::create_new(temp.join("f")).unwrap();
         file.set_len(64 << 20).unwrap();
-        assert_eq!(of(file.as_fd(), 64 << 20).unwrap(), Some(vec![]));
+        assert_eq!(of(file.as_fd(), 0, 64 << 20).unwrap(), Some(vec![]));
         file.write_all_at(b"x", 1 << 20).unwrap();
         file.write_all_at(b"x", 32 << 20).unwrap();
-        let extents = of(file.as_fd(), 64 << 20).unwrap().unwrap();
+        let extents = of(file.as_fd(), 0, 64 << 20).unwrap().unwrap();
         for at in [1 << 20, 32 << 20] {
             assert!(extents.iter().any(|e| e.start <= at && at < e.end), "{extents:?}");
         }
         assert!(extents.iter().map(|e| e.end - e.start).sum::<u64>() < 4 << 20);
         file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
-        assert_eq!(of(file.as_fd(), 1 << 20).unwrap(), None);
-        assert_eq!(of(file.as_fd(), 0).unwrap(), Some(vec![]));
+        assert_eq!(of(file.as_fd(), 0, 1 << 20).unwrap(), None);
+        assert_eq!(of(file.as_fd(), 0, 0).unwrap(), Some(vec![]));
     }
 }

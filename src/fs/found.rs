@@ -2,20 +2,31 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use super::before::Missing;
 use super::identity::Identity;
+use super::moment::Moment;
 use crate::errno::ErrorText;
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Digest, Entry, Kind, Stamp};
 
+/// What the content of a regular file is.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// What is in the file, which must be unchanged until all have it.
+    Unchanged(Identity),
+    /// What was in it at one moment.
+    OfMoment(Arc<Moment>),
+}
+
 /// An entry to be sent, with what is needed to read it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct FoundEntry {
     /// The entry.
     pub entry: Entry,
-    /// Of a regular file: what must be unchanged when it is read.
-    pub identity: Option<Identity>,
+    /// Of a regular file: its content.
+    pub content: Option<Content>,
     /// Of a regular file, if digests are wanted: the digest of its content.
     pub digest: Option<Digest>,
     /// Of a regular file: how many whole seconds ago it changed last.
@@ -27,12 +38,12 @@ impl FoundEntry {
     pub fn kept(path: RelPath) -> Self {
         let (kind, mtime) = (Kind::Keep, Stamp::default());
         let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
-        FoundEntry { entry, identity: None, digest: None, age: None }
+        FoundEntry { entry, content: None, digest: None, age: None }
     }
 
     /// An item for an entry that has no content to be read.
     pub(super) fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(FoundEntry { entry, identity: None, digest: None, age: None })
+        WalkItem::Found(FoundEntry { entry, content: None, digest: None, age: None })
     }
 }
 

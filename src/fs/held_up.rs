@@ -90,7 +90,8 @@ mod tests {
     fn job(transfer: &Transfer, number: u32, batch: &SourceBatch) -> DiskJob {
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let (key, mode, manifest) = (transfer.key, transfer.mode, Arc::clone(&batch.manifest));
-        DiskJob::Plan { key, batch: BatchNo::new(number), manifest, layout, mode }
+        let (batch, stamp) = (BatchNo::new(number), crate::stamp::Stamp::ZERO);
+        DiskJob::Plan { key, batch, manifest, layout, mode, stamp }
     }
 
     /// The announcement and the file, with the size that is counted.

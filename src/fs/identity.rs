@@ -36,6 +36,11 @@ impl Identity {
         stat.kind == FileType::File && Identity::of(stat) == *self
     }
 
+    /// The same for a file whose attributes or number of links may have changed, which moves its ctime.
+    pub(super) fn is_but_touched(&self, stat: &Stat) -> bool {
+        Identity { ctime: stat.ctime, ..*self }.is(stat)
+    }
+
     /// Whether `file` is open on that file, and it is unchanged.
     ///
     /// # Errors

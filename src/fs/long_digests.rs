@@ -253,6 +253,7 @@ impl LongDigests {
         self.0.lock().threads += MOST_THREADS;
     }
 
+    /// Goes on after [`Self::hold`].
     pub fn release(&self) {
         self.0.lock().threads -= MOST_THREADS - 1;
         self.add_thread();

@@ -5,7 +5,8 @@
 //!
 //! - Sending: [`walk`] finds entries ([`found`]), [`batch`] groups them, [`source`] reads their
 //!   contents, [`listings`] tells which directories have changed since they were listed,
-//!   [`before`] which mounts are missing.
+//!   [`before`] which mounts are missing; of a file that goes on changing, `moment` takes what it contained
+//!   at one moment, if need be as a private copy ([`copies`]).
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
 //!   writes below `.makuosan` (`staging`, `home`, `claim`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
@@ -30,6 +31,8 @@ pub mod before;
 mod claim;
 mod collect;
 mod commit;
+pub mod contents;
+pub mod copies;
 mod delete;
 mod digest;
 pub mod disk;
@@ -38,6 +41,7 @@ mod extents;
 pub mod folding;
 pub mod found;
 mod grain;
+pub mod guard;
 mod held_up;
 mod heritage;
 mod home;
@@ -45,6 +49,7 @@ mod identity;
 pub mod listings;
 pub mod long_digests;
 mod long_files;
+mod moment;
 mod name_set;
 mod names;
 mod opened;
@@ -54,6 +59,7 @@ mod planner;
 mod rebase;
 pub mod regroup;
 mod replace;
+pub mod replay;
 pub mod resolve;
 mod rights;
 mod room;
@@ -70,6 +76,6 @@ mod syncing;
 pub mod walk;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

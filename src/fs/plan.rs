@@ -41,6 +41,8 @@ impl Disk {
         }
         let transfer = self.transfers.entry(key).or_default();
         transfer.surplus.mode = mode;
+        let guard = self.guards.get(&key);
+        transfer.surplus.guard(guard);
         if let Err(reason) = transfer.surplus.set_up(batch, &manifest) {
             return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
         }
@@ -56,6 +58,7 @@ impl Disk {
             digests: &self.digests,
             long: &mut transfer.long,
             cancelled: &|| closing.contains(key),
+            guard: guard.map(|guard| &**guard),
             examined: BTreeMap::new(),
             lacks: BTreeMap::new(),
             now: None,

@@ -8,6 +8,7 @@ use super::attributes::{Examined, known_of};
 use super::digest::Digester;
 use super::errors::reason;
 use super::grain::Grain;
+use super::guard::{self, Guard};
 use super::identity::{Identity, ObjectId};
 use super::long_digests::LongDigests;
 use super::long_files::{LongFiles, comparable};
@@ -43,6 +44,8 @@ pub(super) struct Planner<'a> {
     pub(super) long: &'a mut LongFiles,
     /// Whether the result is no longer wanted.
     pub(super) cancelled: &'a dyn Fn() -> bool,
+    /// What the transfer leaves alone.
+    pub(super) guard: Option<&'a dyn Guard>,
     /// As in [`PlannedBatch`].
     pub(super) examined: BTreeMap<EntryNo, Examined>,
     /// What entries lack that need nothing.
@@ -84,6 +87,9 @@ impl Planner<'_> {
         if self.opened.is_below_failed(path) {
             return Need::Silent;
         }
+        if self.is_guarded(entry) {
+            return Need::Skip;
+        }
         let need = match entry.kind {
             Kind::Open => self.open(entry),
             Kind::Close { .. } => self.close(entry, at),
@@ -117,6 +123,21 @@ impl Planner<'_> {
             need if self.mode.is_check() => need,
             Need::All | Need::Attributes if self.readonly => Need::ReadOnly,
             need => need,
+        }
+    }
+
+    /// Whether an entry is left as it is here. A directory that is there is opened and closed nevertheless, for
+    /// what is in it.
+    fn is_guarded(&mut self, entry: &Entry) -> bool {
+        let Some(guard) = self.guard else { return false };
+        if !entry.is_object() {
+            return false;
+        }
+        let found = self.look(&entry.path).ok().flatten();
+        match found {
+            Some(stat) if stat.kind == FileType::Directory && entry.kind == Kind::Open => false,
+            Some(stat) => guard.keeps(&entry.path) || guard::is_edited(guard, &stat),
+            None => guard.keeps(&entry.path),
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::names::Names;
 use super::paths::split;
 use super::resolve::{self, ResolveError};
 use crate::name::RelPath;
@@ -69,6 +70,14 @@ impl Root {
     /// Its absolute path at the time when it was opened, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether nothing is in it but what is the daemon's own.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(Names::list(&self.open_dir(b"", fsat::LISTING)?)?.len() == 0)
     }
 
     /// Opens the directory at `path`, resolving every component anew.

@@ -1,17 +1,19 @@
 //! Reading the contents of a batch on the sender, and making sure that they are what the walk found.
 //!
-//! Each file is opened, compared with its [`Identity`], read, and compared again through the same
-//! descriptor, so that no change before or during the read goes unnoticed.
+//! Each file is opened, read, and compared with its [`Identity`] through the same descriptor, so that no
+//! change before or during the read goes unnoticed. Of a file that goes on changing, what is read is compared
+//! with what it was at one moment.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::batch::SourceBatch;
 use super::errors::reason;
+use super::found::Content;
 use super::identity::{Identity, open_to_read};
+use super::moment::Reader;
 use super::root::{Dirs, Root};
 use crate::errno;
 use crate::ids::EntryNo;
@@ -29,10 +31,10 @@ const MOST_SLICES: usize = 1_024;
 pub struct Source {
     dirs: Dirs,
     manifest: Arc<Manifest>,
-    identities: Arc<Vec<Option<Identity>>>,
+    contents: Arc<Vec<Option<Content>>>,
     layout: Arc<Layout>,
     /// The file of a streamed body, once it is open.
-    streamed: Option<OwnedFd>,
+    streamed: Option<Opened>,
 }
 
 impl Source {
@@ -41,7 +43,7 @@ impl Source {
         Source {
             dirs: Dirs::new(root),
             manifest: batch.manifest.clone(),
-            identities: batch.identities.clone(),
+            contents: batch.contents.clone(),
             layout,
             streamed: None,
         }
@@ -80,8 +82,7 @@ impl Source {
     }
 
     fn load_one(&mut self, entry: EntryNo, room: &mut [u8]) -> Result<(), Reason> {
-        let (file, identity) = self.open(entry)?;
-        fill(&File::from(file), &identity, room)
+        self.open(entry)?.read(0, &mut [IoSliceMut::new(room)])
     }
 
     /// Fills `slices` with a streamed body from `offset` on.
@@ -94,32 +95,23 @@ impl Source {
             [slot] if self.layout.streams() => slot.entry,
             _ => return Err(Reason::Os(errno::EINVAL)),
         };
-        let (file, identity) = match self.streamed.take() {
-            Some(file) => (file, self.identity(slot)?),
+        let mut opened = match self.streamed.take() {
+            Some(opened) => opened,
             None => self.open(slot)?,
         };
-        let mut at = offset;
-        for some in slices.chunks_mut(MOST_SLICES) {
-            let want: usize = some.iter().map(|slice| slice.len()).sum();
-            let got = preadv(file.as_fd(), some, at);
-            if got.map_err(|e| Reason::from_io(&e))? < want {
-                return Err(Reason::Changed);
-            }
-            at = at.saturating_add(want as u64);
-        }
-        // Checked after the read, so that no change before or during it is missed.
-        still(&file, &identity)?;
-        self.streamed = Some(file);
+        opened.read(offset, slices)?;
+        self.streamed = Some(opened);
         Ok(())
     }
 
     /// Those of the `wanted` regular files, including empty ones, that have changed or been replaced
-    /// at their paths.
+    /// at their paths, unless they are sent as they were at one moment.
     pub fn verify(&self, wanted: &dyn Fn(EntryNo) -> bool) -> Vec<(EntryNo, Reason)> {
         let mut dirs = Dirs::new(self.dirs.root().clone());
         let mut failed = Vec::new();
-        for (entry, identity) in EntryNo::ZERO.onwards().zip(self.identities.iter()) {
-            let (Some(identity), Some(path)) = (identity, self.path(entry)) else { continue };
+        for (entry, content) in EntryNo::ZERO.onwards().zip(self.contents.iter()) {
+            let Some(Content::Unchanged(identity)) = content else { continue };
+            let Some(path) = self.path(entry) else { continue };
             if !wanted(entry) {
                 continue;
             }
@@ -137,29 +129,49 @@ impl Source {
         self.manifest.entries.get(entry.index()).map(|entry| &entry.path)
     }
 
-    fn identity(&self, entry: EntryNo) -> Result<Identity, Reason> {
-        let identity = self.identities.get(entry.index()).copied().flatten();
-        identity.ok_or(Reason::Os(errno::EINVAL))
-    }
-
-    fn open(&mut self, entry: EntryNo) -> Result<(OwnedFd, Identity), Reason> {
-        let identity = self.identity(entry)?;
-        let manifest = self.manifest.clone();
+    fn open(&mut self, entry: EntryNo) -> Result<Opened, Reason> {
+        let content = self.contents.get(entry.index()).cloned().flatten();
+        let manifest = Arc::clone(&self.manifest);
         let path = manifest.entries.get(entry.index()).map(|entry| &entry.path);
-        let path = path.ok_or(Reason::Os(errno::EINVAL))?;
-        let (dir, name) = self.dirs.parent(path).map_err(|e| gone_or(&e))?;
-        let file = open_to_read(dir.as_fd(), name);
-        // Whether it is still that file is looked at after each read, which shows a change before it too.
-        Ok((file.map_err(|e| gone_or(&e))?, identity))
+        let (content, path) = content.zip(path).ok_or(Reason::Os(errno::EINVAL))?;
+        let mut open = || {
+            let (dir, name) = self.dirs.parent(path)?;
+            open_to_read(dir.as_fd(), name).map(File::from)
+        };
+        let opened = match content {
+            // Whether it is still that file is looked at after each read, which shows a change before it
+            // too.
+            Content::Unchanged(identity) => open().map(|file| Opened::Unchanged(file, identity)),
+            Content::OfMoment(moment) => Reader::new(moment, open).map(Opened::OfMoment),
+        };
+        opened.map_err(|e| gone_or(&e))
     }
 }
 
-/// Fills `room` from the start of `file`, which must still be unchanged afterwards.
-fn fill(file: &File, identity: &Identity, room: &mut [u8]) -> Result<(), Reason> {
-    match file.read_exact_at(room, 0) {
-        Ok(()) => still(file, identity),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(Reason::Changed),
-        Err(e) => Err(Reason::from_io(&e)),
+/// An open file, and what is to be read in it.
+#[derive(Debug)]
+enum Opened {
+    Unchanged(File, Identity),
+    OfMoment(Reader),
+}
+
+impl Opened {
+    fn read(&mut self, offset: u64, slices: &mut [IoSliceMut<'_>]) -> Result<(), Reason> {
+        let (file, identity) = match self {
+            Opened::Unchanged(file, identity) => (file, identity),
+            Opened::OfMoment(reader) => return reader.read(offset, slices),
+        };
+        let mut at = offset;
+        for some in slices.chunks_mut(MOST_SLICES) {
+            let want: usize = some.iter().map(|slice| slice.len()).sum();
+            let got = preadv(file.as_fd(), some, at);
+            if got.map_err(|e| Reason::from_io(&e))? < want {
+                return Err(Reason::Changed);
+            }
+            at = at.saturating_add(want as u64);
+        }
+        // Checked after the read, so that no change before or during it is missed.
+        still(file, identity)
     }
 }
 
@@ -199,14 +211,14 @@ mod tests {
         let batch = one_batch(&root, &RelPath::base());
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let mut source = Source::new(root, &batch, layout);
-        let (file, identity) = source.open(EntryNo::ZERO).unwrap();
-        let file = File::from(file);
+        let mut opened = source.open(EntryNo::ZERO).unwrap();
         let mut room = [0; 7];
-        assert_eq!((fill(&file, &identity, &mut room), &room), (Ok(()), b"content"));
+        let mut fill = |room: &mut [u8]| opened.read(0, &mut [IoSliceMut::new(room)]);
+        assert_eq!((fill(&mut room), &room), (Ok(()), b"content"));
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::write(&path, b"changed").unwrap();
-        assert_eq!(fill(&file, &identity, &mut room), Err(Reason::Changed));
+        assert_eq!(fill(&mut room), Err(Reason::Changed));
         std::fs::write(&path, b"").unwrap();
-        assert_eq!(fill(&file, &identity, &mut room), Err(Reason::Changed));
+        assert_eq!(fill(&mut room), Err(Reason::Changed));
     }
 }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use super::collect::{Collected, Parent, Within};
 use super::folding::Folding;
+use super::guard::Guard;
 use super::name_set::NameSet;
 use super::names::Names;
 use super::opened::MOST;
@@ -94,6 +95,11 @@ impl Named {
 }
 
 impl Surplus {
+    /// What this says stays.
+    pub fn guard(&mut self, guard: Option<&Arc<dyn Guard>>) {
+        self.collected.guard = guard.cloned();
+    }
+
     /// Notes what the transfer sends, as far as `batch` says it: the first one does, or the first ones.
     ///
     /// # Errors

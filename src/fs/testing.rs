@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::batch::{Batcher, SourceBatch};
+use super::contents::Contents;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{WalkOptions, Walker};
-use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, Mode, TransferKey};
+use crate::engine::disk_job::{Body, DeletionTally, DiskAnswer, DiskJob, Ended, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
@@ -103,6 +104,7 @@ pub fn whole() -> WalkOptions {
         before: None,
         announced_over: u64::MAX,
         digested: Arc::default(),
+        contents: Contents::Unchanged,
         cancelled: Arc::default(),
     }
 }
@@ -181,7 +183,8 @@ impl Transfer {
         let layout = Arc::new(Layout::new(&batch.manifest, 1_424).unwrap());
         let manifest = batch.manifest.clone();
         let (key, mode) = (self.key, self.mode);
-        let job = DiskJob::Plan { key, batch: number, manifest, layout, mode };
+        let stamp = crate::stamp::Stamp::ZERO;
+        let job = DiskJob::Plan { key, batch: number, manifest, layout, mode, stamp };
         (number, disk.run(job).unwrap())
     }
 
@@ -229,7 +232,8 @@ impl Transfer {
     }
 
     pub fn close(self, disk: &mut Disk, aborted: bool) {
-        let answer = disk.run(DiskJob::Close { key: self.key, aborted });
+        let ended = (!aborted).then_some(Ended { is_complete: true, recorded: None });
+        let answer = disk.run(DiskJob::Close { key: self.key, ended });
         assert!(matches!(answer, Some(DiskAnswer::Closed { .. })));
     }
 
@@ -415,8 +419,12 @@ fn run_child(command: &mut std::process::Command, test: &str) {
 pub struct Mounted(PathBuf);
 
 pub fn mount(args: &[&str], at: &Path) -> Mounted {
-    assert!(std::process::Command::new("mount").args(args).arg(at).status().unwrap().success());
-    Mounted(at.to_path_buf())
+    try_mount(args, at).unwrap()
+}
+
+pub fn try_mount(args: &[&str], at: &Path) -> Option<Mounted> {
+    let mounted = std::process::Command::new("mount").args(args).arg(at).status().unwrap();
+    mounted.success().then(|| Mounted(at.to_path_buf()))
 }
 
 pub fn mount_tmpfs(at: &Path, options: &str) -> Mounted {
@@ -468,7 +476,7 @@ pub fn patterns(rules: &[&str]) -> Patterns {
 pub fn setup(about: &RelPath, rules: &[&str]) -> Setup {
     let patterns =
         if rules.is_empty() { Vec::new() } else { patterns(rules).emit(1 << 20).remove(0) };
-    Setup { path: about.clone(), more: false, patterns }
+    Setup { path: about.clone(), patterns, ..Setup::default() }
 }
 
 /// The batches of a walk of `start` for a transfer with `mode`, as a sender makes them.

@@ -18,10 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::before::{self, Guard, Missing, SharedBefore};
+use super::contents::{Contents, FileFound};
 use super::digest::Digester;
-use super::extents;
 use super::found::{FoundEntry, WalkError, WalkItem};
-use super::identity::Identity;
 use super::listings::{self, Clock, Listing, SharedListings, still_young};
 use super::names::Names;
 use super::regroup::Regroup;
@@ -29,9 +28,7 @@ use super::root::{Dirs, Root};
 use super::staging::Mount;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
-use crate::wire::layout::STREAM_OVER;
-use crate::wire::manifest::{Digest, Entry, Extent, Kind};
-use crate::wire::outcome::Reason;
+use crate::wire::manifest::{Entry, Kind};
 
 /// How often to wait for a file that keeps changing. After that, reading it will show the change.
 const WAITS: u32 = 5;
@@ -67,6 +64,8 @@ pub struct WalkOptions {
     pub before: Option<(SharedBefore, Guard)>,
     /// If set, the group that entries are sent with. Directories above the start keep their own.
     pub regroup: Option<Regroup>,
+    /// What the content of regular files is.
+    pub contents: Contents,
 }
 
 /// Whether to skip a path; the second argument says whether it is a directory.
@@ -268,9 +267,12 @@ impl Walker {
             return Ok(false);
         }
         let mut digest = None;
+        let mut content = None;
         let kind = match stat.kind {
             FileType::File => {
-                stat = self.settle(&dir, name, stat)?;
+                if matches!(self.options.contents, Contents::Unchanged) {
+                    stat = self.settle(&dir, name, stat)?;
+                }
                 if self.is_to_be_announced(path, stat.size) {
                     self.announced = Some((path.clone(), listed_as));
                     let kind = Kind::Ahead { size: stat.size };
@@ -278,10 +280,14 @@ impl Walker {
                     self.ready.push_back(FoundEntry::without_content(entry));
                     return Ok(true);
                 }
-                if self.options.digests {
-                    (stat, digest) = self.digest(&dir, name, stat)?;
+                let found = self.content(&dir, name, stat)?;
+                // Another file may have taken its place.
+                if let Some(line) = self.not_sent(path, &found.stat) {
+                    self.ready.push_back(line);
+                    return Ok(false);
                 }
-                Kind::File { size: stat.size, data: data(&dir, name, &stat) }
+                (stat, digest, content) = (found.stat, found.digest, Some(found.content));
+                Kind::File { size: stat.size, data: found.data }
             }
             FileType::Directory => {
                 if self
@@ -303,11 +309,11 @@ impl Walker {
                 return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
             }
         };
-        let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));
         let entry = entry(path, kind, &stat, self.options.regroup.as_ref());
         let now = (self.options.now)().0;
-        let age = identity.map(|_| u32::try_from(now - stat.ctime.secs - 1).unwrap_or(0));
-        self.ready.push_back(WalkItem::Found(FoundEntry { entry, identity, digest, age }));
+        let is_file = content.is_some();
+        let age = is_file.then(|| u32::try_from(now - stat.ctime.secs - 1).unwrap_or(0));
+        self.ready.push_back(WalkItem::Found(FoundEntry { entry, content, digest, age }));
         Ok(true)
     }
 
@@ -390,23 +396,12 @@ impl Walker {
         entry
     }
 
-    /// The digest of a file, and its status while the digest was computed.
-    fn digest(
-        &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
-        mut stat: Stat,
-    ) -> io::Result<(Stat, Option<Digest>)> {
-        for _ in 0..WAITS {
-            let cancelled = || self.options.cancelled.load(Ordering::Relaxed);
-            let digest =
-                self.digester.digest(dir.as_fd(), name, &Identity::of(&stat), &cancelled)?;
-            if digest.is_some() || cancelled() {
-                return Ok((stat, digest));
-            }
-            stat = self.settle(dir, name, fsat::stat_at(dir.as_fd(), name)?)?;
-        }
-        Err(io::Error::other(Reason::Changed.to_string()))
+    /// The content of a file that was like `stat`.
+    fn content(&mut self, dir: &OwnedFd, name: &[u8], stat: Stat) -> io::Result<FileFound> {
+        let cancelled = || self.options.cancelled.load(Ordering::Relaxed);
+        let wait = |ctime| still_young(ctime, (self.options.now)());
+        let digester = self.options.digests.then_some(&mut self.digester);
+        self.options.contents.find(dir.as_fd(), name, stat, digester, &wait, &cancelled)
     }
 
     /// If a file changed just now, waits until another change would get another ctime.
@@ -448,13 +443,4 @@ fn entry(path: &RelPath, kind: Kind, stat: &Stat, regroup: Option<&Regroup>) -> 
         None => (stat.mode, stat.gid),
     };
     Entry { path: path.clone(), kind, mode, uid, gid, mtime }
-}
-
-/// Where a long sparse file has data. If it cannot be opened, reading it will report that.
-fn data(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Option<Vec<Extent>> {
-    if stat.size <= STREAM_OVER || stat.blocks.saturating_mul(512) >= stat.size {
-        return None;
-    }
-    let fd = fsat::open_regular_at(dir.as_fd(), name, libc::O_RDONLY).ok()?;
-    extents::of(fd.as_fd(), stat.size).ok()?
 }

@@ -45,6 +45,8 @@ pub enum Failure {
     ScriptPattern(Text, u64),
     /// The first word is no command, and no file either; the command that may be meant.
     NoCommand(Vec<u8>, &'static str),
+    /// The command is also the name of a file here, and was not one in earlier versions.
+    AlsoFile(&'static str),
 }
 
 impl From<LinkError> for Failure {
@@ -90,7 +92,7 @@ impl Failure {
             Failure::Place(..) | Failure::WholeBase(_) => Code::InvalidPath,
             Failure::Path(_, error) => error.code(),
             Failure::Pattern(..) | Failure::ScriptPattern(..) => Code::InvalidPattern,
-            Failure::NoCommand(..) => Code::Usage,
+            Failure::NoCommand(..) | Failure::AlsoFile(_) => Code::Usage,
             Failure::TooOld(_) => Code::TooOld,
             Failure::Script(_, error) => Code::of_io(error),
         }
@@ -140,6 +142,11 @@ impl fmt::Display for Words<'_> {
                 let meant = did_you_mean(Some(meant));
                 write!(f, "{}: no such command, and no such file{meant}", Escaped(word))
             }
+            Failure::AlsoFile(word) => write!(
+                f,
+                "{word}: a command, and a file here: ./{word} is the file; the command can be called from \
+                 another directory"
+            ),
         }
     }
 }

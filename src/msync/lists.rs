@@ -1,4 +1,4 @@
-//! The commands `members` and `status`.
+//! The commands `members`, `status` and `history`.
 #![forbid(unsafe_code)]
 
 use super::dialogue::Client;
@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::old::{self, Row};
 use super::status::{INCOMPLETE, SUCCESS};
 use crate::console::error::is_error;
+use crate::console::report::WARNING;
 
 impl Client<'_> {
     /// Lists the members.
@@ -19,8 +20,28 @@ impl Client<'_> {
                 Ok(SUCCESS)
             }
             (false, true) => self.list(b"members -v", json),
-            (false, false) => self.list(b"members", json),
+            (false, false) => {
+                self.warnings()?;
+                self.list(b"members", json)
+            }
         }
+    }
+
+    /// Lists what was sent and received.
+    pub(super) fn history(&mut self, json: bool) -> Result<u8, Failure> {
+        self.list(if json { b"history json" } else { b"history" }, json)
+    }
+
+    /// At a terminal, says what is odd about the members, which the table does not.
+    fn warnings(&mut self) -> Result<(), Failure> {
+        if self.screen.sums_up() && self.understood(b"progress total")? {
+            self.ask(b"members -v", |screen, line| {
+                if line.starts_with(WARNING.as_bytes()) {
+                    screen.trouble(line);
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Shows what the daemon is doing.

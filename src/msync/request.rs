@@ -19,6 +19,7 @@ use crate::cli::msync::{COMMANDS, Config, Files, Show, Text, Verb};
 use crate::cli::{did_you_mean, similar};
 use crate::console::error::{Code, ErrorReport, UNKNOWN};
 use crate::console::reply::Total;
+use crate::console::report::WARNING;
 use crate::console::verb;
 use crate::console::words;
 use crate::name::{Escaped, RelPath};
@@ -329,6 +330,8 @@ impl Client<'_> {
             let always = matches!(answer, Answer::Differs(found) if found.is_of_contents());
             if !json && (!quiet || always) {
                 screen.line(line);
+            } else if json && line.starts_with(WARNING.as_bytes()) {
+                screen.trouble(line);
             }
         })?;
         // The path alone was wrong: nothing was tried with it.

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::dialogue::{Client, Patience};
@@ -66,6 +67,10 @@ fn run(config: &Config) -> u8 {
 
 /// Calls the daemon and does what `config` says.
 fn call(config: &Config, screen: &mut Screen) -> Result<u8, Failure> {
+    // Earlier versions would have sent it.
+    if config.command == Command::History && Path::new("history").symlink_metadata().is_ok() {
+        return Err(Failure::AlsoFile("history"));
+    }
     let input = Input::read(config)?;
     let link = Link::connect(&config.target).map_err(Failure::Connect)?;
     converse(Client::new(link, screen, Patience::default()), config, &input)
@@ -75,6 +80,7 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
     let done = client.begin(input.password.as_deref()).and_then(|()| match &config.command {
         Command::Members { verbose } => client.members(*verbose, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
+        Command::History => client.history(config.json),
         Command::Files(files) => client.files(files, config, &input.rules),
         Command::Script(script) => client.script(script, config, &input.rules),
     });

@@ -42,6 +42,11 @@ impl Screen {
         self.draw
     }
 
+    /// Whether the summary, and what else is for people alone, is shown.
+    pub fn sums_up(&self) -> bool {
+        self.summary
+    }
+
     /// Writes a line to standard output.
     pub fn line(&mut self, line: &[u8]) {
         self.clear();

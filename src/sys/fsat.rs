@@ -28,7 +28,7 @@ mod tests;
 pub use attributes::{
     chmod_at, chmod_fd, chown_fd, remove_acls, set_mtime_at, set_mtime_fd, set_mtime_path,
 };
-pub use content::{list, seek_data, seek_hole, start_writeback, sync_fd, sync_fs};
+pub use content::{list, seek_data, seek_hole, share_blocks, start_writeback, sync_fd, sync_fs};
 pub use inherit::{bequeaths, name_it, open_nameless};
 pub use reopen::{hold_proc, open_regular_at, reopen};
 pub use space::{in_memory, space};

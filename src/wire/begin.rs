@@ -1,17 +1,21 @@
 //! The payloads of BEGIN, OFFER, COMMIT, DELETE and END: what a sender says of its transfer.
 
 use super::Error;
+use super::audience::MAX_NAMED;
 use super::bits::Bits;
 use super::bytes::{Put, Reader};
 use super::header::{MAX_BLOCK, MIN_BLOCK};
 use super::manifest::{MAX_ENTRIES, MAX_MANIFEST};
 use super::mode::Mode;
+use super::names::Names;
 use crate::ids::{EntryNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::stamp::Stamp;
 
 /// The most targets of a transfer.
 pub const MAX_TARGETS: usize = 1_000;
+// All of them can be named.
+const _: () = assert!(MAX_TARGETS <= MAX_NAMED);
 
 /// The payload of BEGIN. If the targets do not fit into one packet, several name some of them each;
 /// every other field is the same in all of them.
@@ -261,32 +265,62 @@ impl Delete {
     }
 }
 
+/// What is known of a transfer only at its end, of what is kept of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// What it named, without what was struck.
+    pub names: Names,
+    /// Where it reached, there is nothing but what it named: its deletion was not held up, and its sender
+    /// had no errors.
+    pub deletes: bool,
+}
+
 /// The payload of END. The batch in its header is the last one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct End {
     /// How many regular files the batches had.
     pub files: u64,
+    /// What is to be kept of it; None if nothing is.
+    pub recorded: Option<Recorded>,
 }
 
 impl End {
     /// Reads it.
     ///
     /// # Errors
-    /// The wrong length.
+    /// [`Error::Invalid`] for an unknown flag; the wrong length.
     pub fn parse(payload: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(payload);
         let files = reader.varint()?;
+        let recorded = match reader.u8()? {
+            0 => None,
+            flags @ (RECORDED | RECORDED_DELETES) => {
+                let names = Names { count: reader.varint()?, sum: reader.u64()? };
+                Some(Recorded { names, deletes: flags == RECORDED_DELETES })
+            }
+            _ => return Err(Error::Invalid),
+        };
         reader.end()?;
-        Ok(End { files })
+        Ok(End { files, recorded })
     }
 
     /// Writes it.
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_varint(self.files);
+        let Some(Recorded { names, deletes }) = self.recorded else {
+            out.push(0);
+            return out;
+        };
+        out.push(if deletes { RECORDED_DELETES } else { RECORDED });
+        out.put_varint(names.count);
+        out.put_u64(names.sum);
         out
     }
 }
+
+const RECORDED: u8 = 1;
+const RECORDED_DELETES: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -385,11 +419,22 @@ mod tests {
 
     #[test]
     fn end_round_trips() {
-        for files in [0, 24, u64::MAX] {
-            assert_eq!(End::parse(&End { files }.emit()), Ok(End { files }));
+        let names = Names { count: 300, sum: 0x0102_0304_0506_0708 };
+        let recorded = [false, true].map(|deletes| Some(Recorded { names, deletes }));
+        for recorded in [None].into_iter().chain(recorded) {
+            for files in [0, 24, u64::MAX] {
+                let end = End { files, recorded };
+                let bytes = end.emit();
+                assert_eq!(End::parse(&bytes), Ok(end));
+                for len in 0..bytes.len() {
+                    assert_eq!(End::parse(&bytes[..len]), Err(Error::Truncated));
+                }
+            }
         }
-        assert_eq!(End::parse(&[]), Err(Error::Truncated));
-        assert!(End::parse(&[1, 2]).is_err());
+        assert_eq!(End::parse(&[1, 0, 0]), Err(Error::Trailing));
+        for flags in [2, 4, 5] {
+            assert_eq!(End::parse(&[1, flags]), Err(Error::Invalid));
+        }
     }
 
     #[test]

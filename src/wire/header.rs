@@ -74,11 +74,13 @@ pub enum PacketKind {
     Delete = 16,
     /// The target's answer to that.
     Deleted = 17,
+    /// What hosts say of the records that they keep.
+    Records = 18,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 17] = [
+    pub const ALL: [PacketKind; 18] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -96,6 +98,7 @@ impl PacketKind {
         PacketKind::Busy,
         PacketKind::Delete,
         PacketKind::Deleted,
+        PacketKind::Records,
     ];
 
     fn from_number(number: u8) -> Option<Self> {
@@ -281,7 +284,7 @@ mod tests {
             (0, 8),
             (0, 10),
             (1, 0),
-            (1, 18),
+            (1, 19),
             (1, 255),
             (2, 8),
             (2, 0x80),

@@ -3,7 +3,8 @@
 //!
 //! | offset | size | field |
 //! | --- | --- | --- |
-//! | 0 | 1 | flags: 0 new, 1 does not receive, 2 asks for an answer, 3 has an echo, 4 has a challenge |
+//! | 0 | 1 | flags: 0 new, 1 does not receive, 2 asks for an answer, 3 has an echo, 4 has a challenge,
+//! | | | 5 keeps records |
 //! | 1 | 2 | MTU of its interface, bytes |
 //! | 3 | 4 | receive buffer, bytes |
 //! | 7 | 4 | the number of its oldest open transfer |
@@ -13,12 +14,14 @@
 //! | | 2–33 | version, counted |
 //! | | 8 | the height of its clock: a stamp |
 //! | | 8 | its wall clock: milliseconds since 1970 |
+//! | | 8, 8 | if it keeps records: their horizon, a stamp, and their checksum |
 
 use std::fmt;
 
 use super::Error;
 use super::bytes::{Put, Reader};
 use super::header::{HEADER_LEN, Header, PacketKind, Role, VERSION};
+use super::records::Summary;
 use crate::ids::TransferNo;
 use crate::name::{HostName, MAX_HOST_NAME};
 use crate::stamp::{MAX_MILLIS, Stamp};
@@ -59,6 +62,8 @@ pub struct Hello {
     pub height: Stamp,
     /// Its wall clock, in milliseconds since 1970, [`MAX_MILLIS`] at most.
     pub wall: u64,
+    /// How its records add up, if it keeps any.
+    pub records: Option<Summary>,
 }
 
 const NEW: u8 = 1;
@@ -66,6 +71,7 @@ const DOES_NOT_RECEIVE: u8 = 2;
 const ASKS: u8 = 4;
 const HAS_ECHO: u8 = 8;
 const HAS_CHALLENGE: u8 = 16;
+const KEEPS_RECORDS: u8 = 32;
 
 impl Hello {
     /// Reads it.
@@ -79,17 +85,25 @@ impl Hello {
         let head = Self::parse_head(&mut reader)?;
         let height = Stamp::from_bits(reader.u64()?);
         let wall = reader.u64()?;
+        let records = match payload.first().is_some_and(|flags| flags & KEEPS_RECORDS != 0) {
+            true => {
+                let horizon = Stamp::from_bits(reader.u64()?);
+                Some(Summary { horizon, checksum: reader.u64()? })
+            }
+            false => None,
+        };
         reader.end()?;
         if wall > MAX_MILLIS {
             return Err(Error::Invalid);
         }
-        Ok(Hello { height, wall, ..head })
+        Ok(Hello { height, wall, records, ..head })
     }
 
     /// Reads what version 8 of the protocol has too; the rest is zero.
     fn parse_head(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let flags = reader.u8()?;
-        if flags & !(NEW | DOES_NOT_RECEIVE | ASKS | HAS_ECHO | HAS_CHALLENGE) != 0 {
+        if flags & !(NEW | DOES_NOT_RECEIVE | ASKS | HAS_ECHO | HAS_CHALLENGE | KEEPS_RECORDS) != 0
+        {
             return Err(Error::Invalid);
         }
         let mtu = reader.u16()?;
@@ -115,6 +129,7 @@ impl Hello {
             version,
             height: Stamp::ZERO,
             wall: 0,
+            records: None,
         })
     }
 
@@ -127,7 +142,8 @@ impl Hello {
                 | flag(!self.receives, DOES_NOT_RECEIVE)
                 | flag(self.asks, ASKS)
                 | flag(self.echo.is_some(), HAS_ECHO)
-                | flag(self.challenge.is_some(), HAS_CHALLENGE),
+                | flag(self.challenge.is_some(), HAS_CHALLENGE)
+                | flag(self.records.is_some(), KEEPS_RECORDS),
         );
         out.put_u16(self.mtu);
         out.put_u32(self.rcvbuf);
@@ -138,6 +154,10 @@ impl Hello {
         out.put_counted(self.version.as_bytes());
         out.put_u64(self.height.bits());
         out.put_u64(self.wall);
+        if let Some(Summary { horizon, checksum }) = self.records {
+            out.put_u64(horizon.bits());
+            out.put_u64(checksum);
+        }
         out
     }
 }
@@ -231,6 +251,7 @@ mod tests {
             version: "2.0.0".into(),
             height: Stamp::from_bits(0x0102_0304_0506_0708),
             wall: 0x0a0b_0c0d_0e0f,
+            records: None,
         }
     }
 
@@ -327,9 +348,10 @@ mod tests {
             Hello::parse(&bytes)
         };
         assert!(change(0, 0x05).is_ok());
-        for unknown in [0x20, 0x40, 0x80] {
+        for unknown in [0x40, 0x80] {
             assert_eq!(change(0, unknown), Err(Error::Invalid));
         }
+        assert_eq!(change(0, 0x20), Err(Error::Truncated), "records without their sum");
         assert_eq!(change(1, 0x01), Err(Error::Invalid), "MTU 476");
         assert_eq!(change(11, 1), Err(Error::Invalid), "a challenge without its flag");
         assert_eq!(change(42, 1), Err(Error::Invalid), "an echo without its flag");

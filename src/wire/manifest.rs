@@ -1,7 +1,6 @@
 //! A batch's manifest: its entries, in the order in which they are committed.
 //!
-//! A manifest may start with the transfer's setup: a byte 0, the path that the transfer is about
-//! (counted; empty for the base directory), and its patterns (counted; `pattern` reads them).
+//! A manifest may start with the transfer's setup, which begins with a byte 0.
 //!
 //! Then come the entries. For each: its MD5 digest if the transfer compares contents (a byte 9 and 16
 //! bytes), its kind (1 byte), how many bytes its path shares with that of the entry before (varint), the
@@ -10,6 +9,8 @@
 
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
+use super::setup::SETUP;
+pub use super::setup::{MAX_PATTERNS, Setup};
 use crate::ids::EntryNo;
 use crate::name::{MAX_PATH, RelPath};
 
@@ -117,19 +118,6 @@ impl Entry {
     }
 }
 
-/// What a transfer is about: which path it claims, and where it may delete. It is in the first
-/// batch; if the patterns are too long for it, the rest of them is in the batches after it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Setup {
-    /// The path.
-    pub path: RelPath,
-    /// The next batch brings more patterns.
-    pub more: bool,
-    /// The patterns of what is neither sent nor deleted, or a part of them, as `pattern` writes them;
-    /// empty without any.
-    pub patterns: Vec<u8>,
-}
-
 /// An MD5 digest (RFC 1321).
 pub type Digest = [u8; 16];
 
@@ -166,7 +154,7 @@ impl Manifest {
         let mut manifest = Manifest::default();
         if reader.rest().first() == Some(&SETUP) {
             reader.u8()?;
-            manifest.setup = Some(parse_setup(&mut reader)?);
+            manifest.setup = Some(Setup::parse(&mut reader)?);
         }
         let mut path = Vec::new();
         while !reader.rest().is_empty() {
@@ -204,7 +192,7 @@ impl Manifest {
             // 64: the slot of the layout, the need, the outcome.
             size_of::<Entry>() + 64 + entry.path.as_bytes().len() + more
         };
-        let setup = self.setup.as_ref().map_or(0, |setup| setup.patterns.len());
+        let setup = self.setup.as_ref().map_or(0, Setup::memory);
         self.entries.iter().map(of).sum::<usize>()
             + size_of_val(&*self.digests)
             + size_of_val(&*self.ages)
@@ -215,10 +203,7 @@ impl Manifest {
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if let Some(setup) = &self.setup {
-            out.push(SETUP);
-            out.put_counted(setup.path.as_bytes());
-            out.push(setup.more.into());
-            out.put_counted(&setup.patterns);
+            setup.emit(&mut out);
         }
         let mut digests = self.digests.iter().peekable();
         let mut ages = self.ages.iter().peekable();
@@ -250,30 +235,8 @@ impl Manifest {
     }
 }
 
-const SETUP: u8 = 0;
 const DIGEST: u8 = 9;
 const AGE: u8 = 13;
-/// The most bytes of a part of a transfer's patterns.
-pub const MAX_PATTERNS: usize = MAX_MANIFEST / 2;
-
-fn parse_setup(reader: &mut Reader<'_>) -> Result<Setup, Error> {
-    let path = match reader.counted(MAX_PATH)? {
-        [] => RelPath::base(),
-        path => RelPath::parse(path).map_err(|_| Error::Invalid)?,
-    };
-    let more = match reader.u8()? {
-        0 => false,
-        1 => true,
-        _ => return Err(Error::Invalid),
-    };
-    Ok(Setup { path, more, patterns: reader.counted(MAX_PATTERNS)?.to_vec() })
-}
-
-/// The most bytes that `setup` takes in a manifest.
-pub fn setup_len_bound(setup: &Setup) -> usize {
-    const FIXED: usize = 2 + 2 * 4;
-    FIXED + setup.path.as_bytes().len() + setup.patterns.len()
-}
 
 /// The most bytes that `entry` takes in a manifest.
 pub fn entry_len_bound(entry: &Entry) -> usize {
@@ -447,7 +410,8 @@ pub(crate) mod tests {
         ];
         entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
         entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };
-        let setup = Some(Setup { path: path("dir"), more: false, patterns: b"xyz".to_vec() });
+        let setup =
+            Some(Setup { path: path("dir"), patterns: b"xyz".to_vec(), ..Setup::default() });
         Manifest {
             setup,
             entries,

@@ -5,6 +5,7 @@
 //! One file holds one format, in the same order: constants, the value, `parse`, `emit`, tests.
 #![forbid(unsafe_code)]
 
+pub mod audience;
 pub mod begin;
 pub mod bits;
 pub mod bytes;
@@ -14,8 +15,11 @@ pub mod hello;
 pub mod layout;
 pub mod manifest;
 pub mod mode;
+pub mod names;
 pub mod outcome;
 pub mod poll;
+pub mod records;
+pub mod setup;
 
 use std::fmt;
 

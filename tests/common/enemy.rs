@@ -142,6 +142,7 @@ impl Enemy {
             version: "2.0.0".to_owned(),
             height: self.height,
             wall: wall_millis().saturating_add_signed(1_000 * self.ahead),
+            records: None,
         };
         let header = Header::new(PacketKind::Hello, self.node, Role::Control);
         let packet = self.seal(header, &hello.emit());

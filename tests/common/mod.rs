@@ -16,6 +16,7 @@ pub mod place;
 pub mod process;
 pub mod sandbox;
 pub mod tree;
+pub mod wrong_clock;
 
 use std::time::{Duration, Instant};
 

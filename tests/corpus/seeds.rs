@@ -1,24 +1,29 @@
 //! What fuzzing began with: one input, at least, that each decoder takes.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::bodies::{decoders, manifests};
 use makuosan::console::error::{Code, ErrorReport};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
+use makuosan::engine::catch_up::{Deed, Record, RecordId};
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
 use makuosan::stamp::Stamp;
-use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
+use makuosan::wire::audience::Audience;
+use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer, Recorded};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
+use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
+use makuosan::wire::records::{Key, Records, Summary};
 
 /// For each of [`decoders::ALL`], bytes that it takes.
 fn taken() -> Vec<Vec<u8>> {
@@ -37,6 +42,7 @@ fn taken() -> Vec<Vec<u8>> {
         version: "2.0.0".to_owned(),
         height: Stamp::ZERO,
         wall: 0,
+        records: Some(Summary { horizon: Stamp::at(5), checksum: 6 }),
     };
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
@@ -60,7 +66,15 @@ fn taken() -> Vec<Vec<u8>> {
     };
     let data = Some(vec![Extent { start: 0, end: 9 }, Extent { start: 100, end: 140 }]);
     let manifest = Manifest {
-        setup: Some(Setup { path: RelPath::parse(b"d").unwrap(), more: true, patterns: vec![0] }),
+        setup: Some(Setup {
+            path: RelPath::parse(b"d").unwrap(),
+            more: true,
+            recursive: true,
+            forced: true,
+            audience: Audience::named(vec![name.clone()]),
+            origin: Some(name.clone()),
+            patterns: vec![0],
+        }),
         entries: vec![
             manifests::entry("d", Kind::Open),
             manifests::entry("d/f", Kind::File { size: 140, data }),
@@ -90,6 +104,16 @@ fn taken() -> Vec<Vec<u8>> {
     let answer = |feedback: Feedback| feedback.emit(NodeId(9), 1_424);
     let rules = [Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     let patterns = Patterns::new(&rules).unwrap().emit(1_000).concat();
+    let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true });
+    let key = Key { stamp: Stamp::at(7), hash: 8 };
+    let record = Record {
+        id: RecordId { stamp: Stamp::at(7), host: Arc::new(hello.name.clone()) },
+        path: RelPath::parse(b"d").unwrap(),
+        deed: Deed { recursive: true, deletes: true, gone: false, forced: true },
+        audience: Audience::named(vec![hello.name.clone()]),
+        patterns: Some(Hash(9)),
+        names: Names { count: 3, sum: 7 },
+    };
     let mut report = HostReport::new(name, Ipv4Addr::LOCALHOST);
     report.error(ErrorReport::new(Code::Other, "b").of_path("a"));
     vec![
@@ -123,6 +147,9 @@ fn taken() -> Vec<Vec<u8>> {
         report.emit().into_bytes(),
         Progress { bytes_total: Some(9), ..Progress::default() }.emit().into_bytes(),
         Total { hosts: 1, ..Total::default() }.emit().into_bytes(),
+        End { files: 9, recorded }.emit(),
+        Records::Part { key, len: 9, offset: 2, bytes: vec![1, 2] }.emit(),
+        record.emit(),
     ]
 }
 

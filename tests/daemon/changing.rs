@@ -17,24 +17,31 @@ use crate::common::process::Running;
 use crate::common::{Fleet, LONG, eventually, now, tree};
 
 /// Bytes of a line.
-const LINE: usize = 32;
+pub const LINE: usize = 32;
 const PAGE: usize = 4_096;
 /// The most pages of a file that grows or shrinks: some sizes travel alone, some with others.
 const MOST_PAGES: usize = 1_100;
 
 /// So many lines of a version: `VERSION OF COUNT AT`.
-fn version(number: u64, count: usize) -> Vec<u8> {
+pub fn version(number: u64, count: usize) -> Vec<u8> {
+    // Whoever watches makes many of them: each line is the one before, counted up.
+    let mut line = format!("{number:010} {:09} {count:010}\n", 0).into_bytes();
     let mut text = Vec::with_capacity(count * LINE);
-    for at in 0..count {
-        // A write to a vector cannot fail.
-        let _ = writeln!(text, "{number:010} {at:09} {count:010}");
+    for _ in 0..count {
+        text.extend_from_slice(&line);
+        for digit in line[11..20].iter_mut().rev() {
+            *digit = if *digit == b'9' { b'0' } else { *digit + 1 };
+            if *digit != b'0' {
+                break;
+            }
+        }
     }
     assert_eq!(text.len(), count * LINE);
     text
 }
 
 /// The version that `content` is, or why it is none.
-fn version_of(content: &[u8]) -> Result<u64, String> {
+pub fn version_of(content: &[u8]) -> Result<u64, String> {
     let count = content.len() / LINE;
     let number =
         content.get(..10).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
@@ -58,7 +65,7 @@ fn version_of(content: &[u8]) -> Result<u64, String> {
 }
 
 /// Changes a file again and again, on a thread of its own, until it is dropped.
-struct Changer {
+pub struct Changer {
     stop: Arc<AtomicBool>,
     changes: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -66,7 +73,7 @@ struct Changer {
 
 impl Changer {
     /// `change` gets the number of the change, from 2 on.
-    fn start(mut change: impl FnMut(u64) + Send + 'static) -> Changer {
+    pub fn start(mut change: impl FnMut(u64) + Send + 'static) -> Changer {
         let (stop, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&changes));
         let thread = thread::spawn(move || {
@@ -81,12 +88,12 @@ impl Changer {
     }
 
     /// How many changes there were.
-    fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
 
     /// Ends it, after the change under way.
-    fn stop(&mut self) -> u64 {
+    pub fn stop(&mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().into_iter().for_each(|thread| thread.join().unwrap());
         self.changes()
@@ -291,10 +298,12 @@ const SIZES: [(&str, usize); 2] = [("batched", 60_000), ("streamed", 140_000)];
 #[test]
 fn changed_once_and_then_left_alone_is_delivered() {
     for (name, count) in SIZES {
+        // Made before: it takes longer than the file on its way.
+        let next = version(2, count);
         let (fleet, mut msync) = on_its_way(name, count);
         assert!(msync.is_running());
         let file = File::options().write(true).open(fleet.path(0, "file")).unwrap();
-        file.write_all_at(&version(2, count), 0).unwrap();
+        file.write_all_at(&next, 0).unwrap();
         msync.end().ok();
         for at in 1..3 {
             let got = fs::read(fleet.path(at, "file")).unwrap();

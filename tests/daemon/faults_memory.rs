@@ -144,11 +144,8 @@ fn a_daemon_keeps_little_of_what_a_hostile_member_sends() {
                 for batch in 1..=BATCHES {
                     let path = RelPath::parse(if mode.path_is_gone() { b"gone" } else { b"full" })
                         .unwrap();
-                    let setup = (with_setup && batch == 1).then(|| Setup {
-                        path,
-                        more: false,
-                        patterns: Vec::new(),
-                    });
+                    let setup =
+                        (with_setup && batch == 1).then(|| Setup { path, ..Setup::default() });
                     let entries = entries(kinds, batch);
                     let manifest = Manifest { setup, entries, ..Manifest::default() }.emit();
                     enemy.offer(number, batch, &manifest);
@@ -212,12 +209,7 @@ fn a_daemon_keeps_little_of_packets_in_no_order() {
                 let kinds = kinds[random.below(4) as usize];
                 let mut entries = entries(kinds, batch);
                 entries.truncate(1 + random.below(ENTRIES as u64) as usize);
-                let path = RelPath::base();
-                let setup = (random.below(3) == 0).then(|| Setup {
-                    path,
-                    more: false,
-                    patterns: Vec::new(),
-                });
+                let setup = (random.below(3) == 0).then(Setup::default);
                 let manifest = Manifest { setup, entries, ..Manifest::default() };
                 enemy.offer(number, batch, &manifest.emit());
             }

@@ -118,6 +118,7 @@ fn flood_packet(enemy: &mut Enemy, random: &mut Random, known: &[NodeId]) -> Vec
                 version: "2".to_owned(),
                 height: makuosan::stamp::Stamp::ZERO,
                 wall: 0,
+                records: None,
             };
             if random.below(2) == 0 {
                 hello.echo = Some([random.next() as u8; 16]);
@@ -488,6 +489,6 @@ fn links_that_take_a_directorys_place_in_mid_transfer_lead_nowhere() {
         assert!(failed > 0, "{when:?}");
         assert!(dir.is_symlink(), "{when:?}");
         tree::assert_same(&kept, &tree::snapshot(&outside));
-        enemy.send(PacketKind::End, number, 0, 0, &[0]);
+        enemy.send(PacketKind::End, number, 0, 0, &[0, 0]);
     }
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -355,10 +355,12 @@ fn a_key_is_replaced_under_running_transfers() {
         files.push((first.into(), second.into()));
     }
     fleet.wait_for_members();
-    tree::write(fleet.path(0, "big"), tree::bytes(30 << 20, 1));
+    tree::write(fleet.path(0, "big"), tree::bytes(4 << 20, 1));
     // All the time while the keys change, something is sent.
     let stop = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicI64::new(0));
     let (stopped, base, target) = (Arc::clone(&stop), fleet.base(0), fleet.target(0));
+    let ended = Arc::clone(&done);
     let sender = std::thread::spawn(move || {
         let mut sends = 0;
         while !stopped.load(Ordering::Relaxed) {
@@ -368,8 +370,8 @@ fn a_key_is_replaced_under_running_transfers() {
             msync.args(["-c", &target, "send", "-r"]).current_dir("/");
             process::run(&mut msync).well();
             sends += 1;
+            ended.store(sends, Ordering::Relaxed);
         }
-        sends
     });
     let step = |fleet: &mut Fleet, texts: [&str; 2]| {
         for (at, (first, second)) in files.iter().enumerate() {
@@ -385,11 +387,13 @@ fn a_key_is_replaced_under_running_transfers() {
     step(&mut fleet, [old, new]);
     step(&mut fleet, [new, old]);
     step(&mut fleet, [new, new]);
-    // And one more with the new key alone.
-    std::thread::sleep(Duration::from_millis(300));
+    // The one that runs, and one more with the new key alone.
+    let before = done.load(Ordering::Relaxed);
+    eventually("two transfers", || {
+        done.load(Ordering::Relaxed) >= before + 2 || sender.is_finished()
+    });
     stop.store(true, Ordering::Relaxed);
-    let sends = sender.join().unwrap();
-    assert!(sends >= 2, "only {sends} transfers");
+    sender.join().unwrap();
     fleet.msync(0, &["send", "-r"]).well();
     for at in 1..HOSTS {
         tree::assert_equal_dirs(&fleet.base(0), &fleet.base(at));

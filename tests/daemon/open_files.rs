@@ -40,7 +40,7 @@ fn a_member_cannot_use_up_what_a_daemon_may_have_open() {
             let (mode, uid, gid) = (0o644, 0, 0);
             let entry = Entry { path, kind, mode, uid, gid, mtime: Stamp::default() };
             let path = RelPath::parse(format!("t{number}").as_bytes()).unwrap();
-            let setup = (batch == 1).then(|| Setup { path, more: false, patterns: Vec::new() });
+            let setup = (batch == 1).then(|| Setup { path, ..Setup::default() });
             let manifest = Manifest { setup, entries: vec![entry], ..Manifest::default() };
             enemy.offer(number, batch, &manifest.emit());
         }

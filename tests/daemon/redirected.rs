@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use makuosan::ids::TargetNo;
-use makuosan::name::{NodeId, RelPath};
+use makuosan::name::NodeId;
 use makuosan::wire::begin::Delete;
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{Deleted, Feedback, State};
@@ -25,7 +25,7 @@ fn open(fleet: &Fleet, at: usize) -> usize {
 }
 
 fn all() -> Manifest {
-    let setup = Some(Setup { path: RelPath::base(), more: false, patterns: Vec::new() });
+    let setup = Some(Setup::default());
     Manifest { setup, ..Manifest::default() }
 }
 
@@ -54,7 +54,7 @@ fn a_keyed_packet_for_one_member_does_nothing_at_another() {
         let payload = match kind {
             PacketKind::Delete => Delete::Run(everybody).emit(),
             PacketKind::Hello | PacketKind::Begin => vec![0; 40],
-            PacketKind::End => vec![0],
+            PacketKind::End => vec![0, 0],
             _ => Vec::new(),
         };
         // What one of them is told is told to the other, byte for byte.

@@ -34,6 +34,7 @@ fn hello(version: u8, name: &str) -> Vec<u8> {
         version: "2.0.0".to_owned(),
         height: Stamp::ZERO,
         wall: 0,
+        records: None,
     };
     let payload = hello.emit();
     // Version 8 ends where the clock begins.

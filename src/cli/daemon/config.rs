@@ -70,6 +70,8 @@ pub struct Files {
     pub keys: Vec<PathBuf>,
     /// `--pidfile`: the file for the process id.
     pub pidfile: Option<PathBuf>,
+    /// `--state`: the directory for what must outlive the daemon; None for that in the base directory.
+    pub state: Option<PathBuf>,
     /// `--fsync`: a file counts as written only when it is on the disk.
     pub fsync: bool,
 }
@@ -113,4 +115,17 @@ pub struct Roles {
     pub own_only: bool,
     /// `--no-devices`: takes no device nodes.
     pub no_devices: bool,
+    /// What this host does about what it missed.
+    pub catch_up: CatchUp,
+}
+
+/// What a host does about what it missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CatchUp {
+    /// `--no-catch-up`: nothing, and it keeps no records.
+    Never,
+    /// It gets what it knows that it lacks.
+    Known,
+    /// `--catch-up always`: that, and all there is if it has files and no records.
+    Always,
 }

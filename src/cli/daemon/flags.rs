@@ -184,6 +184,28 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "state",
+        value: Some("DIR"),
+        help: "directory for what outlives the daemon",
+        more: "Instead of .makuosan in the base directory; needed if that is not written to (-r, -o). \
+               Made if it is missing. Not with -c.",
+    },
+    Flag {
+        short: None,
+        long: "no-catch-up",
+        value: None,
+        help: "keep no records of what is sent and received",
+        more: "This host does not get by itself what it missed, and no other gets it from here.",
+    },
+    Flag {
+        short: None,
+        long: "catch-up",
+        value: Some("always"),
+        help: "also get what was sent before this host was new",
+        more: "Without it, a host that has files and no records takes nothing by itself.",
+    },
+    Flag {
+        short: None,
         long: "pidfile",
         value: Some("FILE"),
         help: "write the process id there, and remove it at the end",

@@ -14,7 +14,7 @@ use crate::time::Span;
 mod config;
 mod flags;
 
-pub use config::{Config, Console, Files, Limits, Network, Privileges, Roles};
+pub use config::{CatchUp, Config, Console, Files, Limits, Network, Privileges, Roles};
 pub use flags::{FLAGS, VARIABLES};
 
 const PROGRAM: &str = "makuosan";
@@ -201,6 +201,7 @@ impl Config {
             base,
             keys,
             pidfile: source.read("pidfile", "must not be empty", some_path)?,
+            state: source.read("state", "must not be empty", some_path)?,
             fsync: typed.has("fsync"),
         };
         let privileges = Privileges {
@@ -210,6 +211,10 @@ impl Config {
             chroot: typed.has("chroot"),
             core_dumps: typed.has("core"),
         };
+        if privileges.chroot && files.state.is_some() {
+            // It would lead out of the chroot.
+            return Err(Error::new(PROGRAM, "--state: cannot be used with -c"));
+        }
         let limits = Limits {
             parallel: source
                 .number("parallel", "a number of batches", 1, 16_u8)?
@@ -218,12 +223,26 @@ impl Config {
             rate: source.number("rate", "a rate in Mbit/s", 1, 1_000_000)?,
             timeout: Span::from_secs(seconds.unwrap_or(10).into()),
         };
+        let always = |value: &OsStr| (value == "always").then_some(CatchUp::Always);
+        let catch_up = match (
+            source.read("catch-up", "can only be always", always)?,
+            typed.has("no-catch-up"),
+        ) {
+            (Some(_), true) => {
+                let both = "--no-catch-up: cannot be used with --catch-up";
+                return Err(Error::new(PROGRAM, both));
+            }
+            (None, true) => CatchUp::Never,
+            (None, false) => CatchUp::Known,
+            (Some(always), false) => always,
+        };
         let roles = Roles {
             readonly: typed.has("readonly"),
             no_send: typed.has("no-send"),
             no_recv: typed.has("no-recv"),
             own_only: typed.has("own-only"),
             no_devices: typed.has("no-devices"),
+            catch_up,
         };
         Ok(Config {
             network,
@@ -280,6 +299,7 @@ mod tests {
             "name" => "web1",
             "timeout" => "30",
             "ttl" => "4",
+            "catch-up" => "always",
             _ => "/other",
         }
     }
@@ -381,12 +401,34 @@ mod tests {
             ["--pidfile", ""],
             ["--timeout", "0"],
             ["--ttl", "256"],
+            ["--state", ""],
+            ["--catch-up", "never"],
         ];
         for [name, value] in bad {
             let text = error(&["-b/", name, value]);
             assert!(text.starts_with(&format!("makuosan: {name} {value}: ")), "{text}");
             assert_eq!(text.lines().count(), 1);
         }
+    }
+
+    #[test]
+    fn what_a_host_does_about_what_it_missed_is_said_once() {
+        let how = |args: &[&str]| {
+            let args: Vec<&str> = ["-b/"].iter().chain(args).copied().collect();
+            config(&args).roles.catch_up
+        };
+        assert_eq!(how(&[]), CatchUp::Known);
+        assert_eq!(how(&["--no-catch-up"]), CatchUp::Never);
+        assert_eq!(how(&["--catch-up=always"]), CatchUp::Always);
+        assert_eq!(
+            error(&["-b/", "--no-catch-up", "--catch-up", "always"]),
+            "makuosan: --no-catch-up: cannot be used with --catch-up"
+        );
+        assert_eq!(config(&["-b/", "--state", "/s"]).files.state, Some(PathBuf::from("/s")));
+        assert_eq!(
+            error(&["-b/", "--state", "/s", "-c"]),
+            "makuosan: --state: cannot be used with -c"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("md5", "the same as check"),
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
+    ("history", "list what was sent and received"),
 ];
 
 /// Every option, in the order of the help.

@@ -39,6 +39,8 @@ pub enum Command {
         /// `-v`: with what it was started with.
         verbose: bool,
     },
+    /// List what was sent and received.
+    History,
     /// `-f`: the lines of a script.
     Script(Text),
 }
@@ -302,7 +304,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("exclude", &["send", "sync", "dsync", "check", "-f"]),
     ("include", &["send", "sync", "dsync", "check", "-f"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
-    ("json", &["send", "sync", "dsync", "check", "members", "status"]),
+    ("json", &["send", "sync", "dsync", "check", "members", "status", "history"]),
 ];
 
 /// The command, from the first word or an equivalent option, with its options.
@@ -348,6 +350,7 @@ fn command(typed: &Typed) -> Result<Command, Error> {
             return match (name, typed.last("script")) {
                 ("members", _) => Ok(Command::Members { verbose: typed.has("verbose") }),
                 ("status", _) => Ok(Command::Status { verbose: typed.has("verbose") }),
+                ("history", _) => Ok(Command::History),
                 (_, script) => {
                     let script = script.unwrap_or_default();
                     Text::read(&script).map(Command::Script).ok_or_else(|| {

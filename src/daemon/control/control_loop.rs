@@ -1,13 +1,14 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::catching_up::CatchingUp;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::hang_up;
-use super::inputs::{Inputs, Ready};
+use super::history;
+use super::inputs::Inputs;
 use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
@@ -15,12 +16,12 @@ use super::status::{self, Figures};
 use super::targets::targets;
 use crate::console::command::Command;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::Total;
+use crate::console::reply::{Said, Total};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session, reply};
 use crate::daemon::again::{Results, Unreached};
 use crate::daemon::clock;
-use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
+use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
 use crate::daemon::order::Order;
 use crate::daemon::sending::launch::{Launch, Refusal};
 use crate::daemon::shared::{Shared, lock};
@@ -30,7 +31,6 @@ use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
 use crate::sys::links::LinkEvents;
-use crate::sys::poll::{Interest, PollFd, poll};
 use crate::sys::signal::Signal;
 use crate::time::{Span, Time};
 
@@ -46,6 +46,7 @@ pub(crate) struct Control {
     membership: Membership,
     settings: Settings,
     clients: Vec<Client>,
+    catching_up: CatchingUp,
     door: Door,
     next_client: u32,
     next_number: TransferNo,
@@ -65,7 +66,9 @@ impl Control {
         seed: u64,
         now: Time,
     ) -> Self {
+        let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
         Control {
+            catching_up,
             shared,
             inputs,
             membership,
@@ -85,11 +88,11 @@ impl Control {
     pub(crate) fn run(mut self) -> ExitCode {
         loop {
             let now = clock::now();
-            self.membership.drive(now, self.oldest_open());
+            self.drive(now);
             self.commands(now);
             self.tidy(now);
             let timeout = self.next(now).map(|at| at.since(now));
-            let ready = match self.wait(timeout) {
+            let ready = match self.inputs.wait(&self.clients, timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
                     log::error(format_args!("cannot wait for events: {}", ErrorText(&error)));
@@ -120,38 +123,15 @@ impl Control {
         }
     }
 
-    fn wait(&self, timeout: Option<Span>) -> std::io::Result<Ready> {
-        let read = |fd| PollFd::new(fd, Interest::Read);
-        let mut fds = vec![read(self.inputs.signals.as_fd()), read(self.inputs.waker.as_fd())];
-        fds.extend(self.inputs.tcp.iter().map(|listener| read(listener.as_fd())));
-        fds.extend(self.inputs.unix.iter().map(|listener| read(listener.as_fd())));
-        fds.extend(self.inputs.links.iter().map(|links| read(links.as_fd())));
-        let clients = fds.len();
-        for client in &self.clients {
-            let interest = match (client.session.wants_input(), client.session.unread() > 0) {
-                (true, true) => Interest::Both,
-                (true, false) => Interest::Read,
-                (false, true) => Interest::Write,
-                (false, false) => Interest::Nothing,
-            };
-            fds.push(PollFd::new(client.fd(), interest));
-        }
-        poll(&mut fds, timeout)?;
-        let listening = |at: usize| fds.get(at).is_some_and(|fd| at < clients && fd.readable());
-        let after_tcp = 2 + usize::from(self.inputs.tcp.is_some());
-        Ok(Ready {
-            signal: fds[0].readable(),
-            woken: fds[1].readable(),
-            tcp: self.inputs.tcp.is_some() && listening(2),
-            unix: self.inputs.unix.is_some() && listening(after_tcp),
-            links: self.inputs.links.is_some() && listening(clients - 1),
-            readable: fds[clients..]
-                .iter()
-                .enumerate()
-                .filter(|(_, fd)| fd.readable() || fd.failed())
-                .map(|(at, fd)| (at, fd.failed()))
-                .collect(),
-        })
+    /// Does what is due for members and their records.
+    fn drive(&mut self, now: Time) {
+        let oldest = self.oldest_open();
+        self.membership.members.set_summary(self.catching_up.summary());
+        self.membership.drive(now, oldest);
+        let (membership, settings) = (&mut self.membership, &self.settings);
+        self.catching_up.gone(now, membership.take_left());
+        self.next_number =
+            self.catching_up.drive(now, membership, settings, oldest, self.next_number);
     }
 
     /// When the next timer is due.
@@ -171,7 +151,8 @@ impl Control {
         let door = self.door.opens(&self.clients);
         // Commands that arrived while the client had too much output to read.
         let obey = self.clients.iter().any(|client| client.session.can_obey()).then_some(now);
-        let timers = [members, tick, retry, late, door, obey];
+        let records = self.catching_up.next(now);
+        let timers = [members, records, tick, retry, late, door, obey];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -190,7 +171,10 @@ impl Control {
                 }
                 Signal::Usr1 => log::notice(format_args!("log level {}", log::more())),
                 Signal::Usr2 => log::notice(format_args!("log level {}", log::less())),
-                Signal::Hup => hang_up::hang_up(&self.shared, &self.settings),
+                Signal::Hup => {
+                    hang_up::hang_up(&self.shared, &self.settings);
+                    self.catching_up.hurry(clock::now());
+                }
             }
         }
         true
@@ -202,9 +186,19 @@ impl Control {
             match message {
                 ToControl::Hello { from, addr, counter, hello } => {
                     self.membership.hello(now, from, addr, counter, &hello);
+                    self.catching_up.hello(now, from, &self.membership.members, hello.records);
                 }
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
+                }
+                ToControl::Records(from, records) => self.catching_up.packet(now, from, records),
+                ToControl::PullBegun(id, from) => self.catching_up.begun(&id, from),
+                ToControl::Pulled(id, how) => self.catching_up.pulled(now, &id, how),
+                // It is looked at in a moment.
+                ToControl::Recorded => {}
+                ToControl::Over { client: NO_CLIENT, number, .. }
+                | ToControl::Held { client: NO_CLIENT, number, .. } => {
+                    self.catching_up.over(number);
                 }
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
@@ -275,7 +269,7 @@ impl Control {
             Err(error) => return cannot_accept(&error),
         };
         let id = self.next_client;
-        self.next_client = self.next_client.wrapping_add(1);
+        self.next_client = self.next_client.wrapping_add(1).max(NO_CLIENT + 1);
         let session = match places::make_room(&mut self.clients, id, now) {
             Room::Free => self.door.session(OFFER, tcp),
             Room::Left(transfer) => {
@@ -339,12 +333,14 @@ impl Control {
                         self.order(now, at, order);
                     }
                     Command::Members(form) => {
-                        let members = &self.membership.members;
-                        self.answer(at, status::members(now, &self.shared, members, form));
+                        self.answer(at, status::members(now, &self.shared, &self.membership, form));
                     }
                     Command::Status(form) => {
                         let status = self.status(now, at);
                         self.answer(at, status.form(form));
+                    }
+                    Command::History(json) => {
+                        self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }
                     Command::Quit => {}
                 }
@@ -371,10 +367,17 @@ impl Control {
     fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
         let number = self.next_number;
         let client = &self.clients[at];
-        let started = targets(&self.membership.members, &order).and_then(|targets| {
+        let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
+        let mut warnings = Vec::new();
+        let members = &self.membership.members;
+        let started = targets(members, &order).and_then(|targets| {
+            if is_first && !order.mode.changes_nothing() {
+                warnings = self.membership.odd.warnings(&targets);
+            }
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
+                recorded: members.any_records_possible(&targets),
                 me: self.settings.name.clone(),
                 order: Arc::clone(&order),
                 targets,
@@ -384,6 +387,7 @@ impl Control {
                 unread: client.unread.clone(),
                 command: client.session.current().to_owned(),
                 own_only: self.settings.own_only,
+                writes: self.settings.writes,
                 databases: !self.settings.chroot,
                 parallel: self.settings.parallel,
                 timeout: self.settings.timeout,
@@ -397,6 +401,7 @@ impl Control {
                 let (id, line) = (client.id, client.session.current());
                 log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
                 client.work = Work::Transfer(number, order, until);
+                warnings.into_iter().for_each(|line| client.session.said(&Said::Line(0, line)));
             }
             Err(refusal) => {
                 self.refuse(at, &order, &refusal);
@@ -449,8 +454,8 @@ impl Control {
             .filter(|(at, client)| *at != asking && client.session.is_busy())
             .map(|(_, client)| (client.id, client.session.current().to_owned()))
             .collect();
-        let members = &self.membership.members;
-        self.figures.status(now, &self.shared, members, &self.settings, commands)
+        let membership = &self.membership;
+        self.figures.status(now, &self.shared, membership, &self.settings, commands)
     }
 
     /// Writes output to clients, and removes those that are finished.

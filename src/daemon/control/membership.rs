@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::oddities::Oddities;
 use crate::daemon::messages::{ToReceiver, ToSender};
 use crate::daemon::shared::{Peer, Shared, lock};
+use crate::engine::catch_up::To;
 use crate::engine::destination::Destination;
 use crate::engine::members::{DepartureReason, Event, Members, Packet};
 use crate::errno::ErrorText;
@@ -18,6 +20,7 @@ use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::Hello;
+use crate::wire::records::Records;
 
 /// How often joining the group is retried.
 const JOIN_EVERY: Span = Span::from_secs(2);
@@ -35,6 +38,7 @@ pub(crate) struct Membership {
     pub(super) members: Members,
     shared: Arc<Shared>,
     seal: Seal,
+    pub(super) odd: Oddities,
     /// When joining the group was last tried.
     joined_at: Time,
     /// Something has changed since.
@@ -45,6 +49,8 @@ pub(crate) struct Membership {
     address: Option<Ipv4Addr>,
     /// Whether the kernel tells when interfaces change.
     is_told: bool,
+    /// Those that have left, and of which nobody was told yet.
+    left: Vec<NodeId>,
 }
 
 impl Membership {
@@ -53,11 +59,13 @@ impl Membership {
         Membership {
             members,
             seal,
+            odd: Oddities::default(),
             joined_at: now,
             changed: false,
             trouble: String::new(),
             address: shared.net.address(),
             is_told: false,
+            left: Vec::new(),
             shared,
         }
     }
@@ -78,6 +86,7 @@ impl Membership {
         while let Some(event) = self.members.poll_event() {
             self.tell(event);
         }
+        self.odd.look(&mut self.members);
     }
 
     /// A HELLO has come.
@@ -106,6 +115,25 @@ impl Membership {
     /// An interface has changed, or takes nothing: it is looked at again soon.
     pub(super) fn look_at_network(&mut self) {
         self.changed = true;
+    }
+
+    /// Those that have left since this was asked last.
+    pub(super) fn take_left(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Says something of records, to all or to one member.
+    pub(super) fn say_records(&mut self, to: To, records: &Records) {
+        let (node, addr) = match to {
+            To::Group => (None, self.shared.net.group()),
+            To::Node(node) => match self.members.get(node) {
+                Some(member) => (Some(node), member.addr),
+                None => return,
+            },
+        };
+        let header = Header::new(PacketKind::Records, self.shared.me(), Role::Control);
+        let packet = self.seal.packet(node, header, &records.emit());
+        self.send(addr, &packet);
     }
 
     /// Announces that this host leaves.
@@ -214,7 +242,7 @@ impl Membership {
         }
     }
 
-    fn tell(&self, event: Event) {
+    fn tell(&mut self, event: Event) {
         match event {
             Event::Joined(member) => {
                 let (name, ip) = (&member.name, member.addr.ip());
@@ -248,6 +276,7 @@ impl Membership {
                 };
                 let (name, ip) = (&member.name, member.addr.ip());
                 log::many(level, "members", format_args!("{name} ({ip}) {how}"));
+                self.left.push(member.node);
                 self.shared.set_peer(member.node, None);
                 lock(&self.shared.stats).remove(&member.node);
                 self.shared.sender.send(ToSender::Gone(member.node));

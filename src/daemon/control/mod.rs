@@ -1,11 +1,14 @@
 //! The control thread: console clients and their commands, membership, signals.
 
+mod catching_up;
 mod client;
 pub(super) mod control_loop;
 pub(super) mod door;
 mod hang_up;
+mod history;
 pub(crate) mod inputs;
 pub(super) mod membership;
+mod oddities;
 mod places;
 mod repeats;
 pub(super) mod settings;

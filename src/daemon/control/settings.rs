@@ -10,7 +10,13 @@ use crate::time::Span;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) no_send: bool,
+    /// Whether it can be a target, and is written to.
+    pub(crate) receives: bool,
+    /// Whether it takes all that was sent even if it has files and no records.
+    pub(crate) takes_all: bool,
     pub(crate) own_only: Option<u32>,
+    /// Whether anything may be written below the base directory.
+    pub(crate) writes: bool,
     pub(crate) parallel: usize,
     pub(crate) timeout: Span,
     pub(crate) rate: Option<u32>,

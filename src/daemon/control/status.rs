@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::membership::Membership;
 use super::settings::Settings;
 use crate::console::command::Form;
 use crate::console::reply::Total;
@@ -58,7 +59,7 @@ impl Figures {
         &mut self,
         now: Time,
         shared: &Shared,
-        members: &Members,
+        Membership { members, odd, .. }: &Membership,
         settings: &Settings,
         commands: Vec<(u32, String)>,
     ) -> StatusReport {
@@ -87,6 +88,7 @@ impl Figures {
             sends,
             recvs,
             dropped: dropped(shared, members),
+            warnings: odd.lines(),
             setting: Setting { address: shared.net.address(), ..settings.setting.clone() },
             last: self.last.clone(),
         }
@@ -100,11 +102,18 @@ pub(crate) fn moment() -> Moment {
 }
 
 /// The answer to `members`.
-pub(super) fn members(now: Time, shared: &Shared, members: &Members, form: Form) -> String {
+pub(super) fn members(
+    now: Time,
+    shared: &Shared,
+    Membership { members, odd, .. }: &Membership,
+    form: Form,
+) -> String {
+    let twins = members.names_that_are_two();
     let stats = lock(&shared.stats);
     let rows: Vec<MemberRow> = members
         .members()
         .map(|member| {
+            let ahead = member.clock.ahead.millis() / 1_000;
             let seen = stats.get(&member.node).copied().unwrap_or_default();
             MemberRow {
                 name: member.name.clone(),
@@ -117,6 +126,10 @@ pub(super) fn members(now: Time, shared: &Shared, members: &Members, form: Form)
                 rcvbuf: member.rcvbuf.into(),
                 slowest: seen.slowest,
                 last_heard_s: now.since(member.heard).millis() / 1_000,
+                clock_ahead_s: u64::try_from(ahead).unwrap_or(0),
+                clock_behind_s: u64::try_from(-ahead).unwrap_or(0),
+                clock_off: !member.clock.is_sound(),
+                name_shared: twins.contains(&member.name),
             }
         })
         .collect();
@@ -134,7 +147,7 @@ pub(super) fn members(now: Time, shared: &Shared, members: &Members, form: Form)
             last_heard_s: ago.millis() / 1_000,
         })
         .collect();
-    report::members(&rows, &strangers, form)
+    report::members(&rows, &strangers, &odd.lines(), form)
 }
 
 /// The counts of dropped packets, by reason.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc;
 
+use super::ledger::Ledger;
 use crate::daemon::clock;
 use crate::daemon::messages::{ToDisk, ToReceiver};
 use crate::daemon::shared::Shared;
@@ -18,8 +19,8 @@ const TELL: Span = Span::from_millis(200);
 /// long files stands aside.
 pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared) {
     let now = clock::now();
-    let mut thread =
-        DiskThread { disk, shared, waiting: VecDeque::new(), stopping: false, told: now };
+    let (ledger, waiting) = (Ledger::new(shared), VecDeque::new());
+    let mut thread = DiskThread { disk, ledger, shared, waiting, stopping: false, told: now };
     loop {
         messages.try_iter().for_each(|message| thread.take(message));
         thread.tell(clock::now());
@@ -42,6 +43,7 @@ pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared
 
 struct DiskThread<'a> {
     disk: Disk,
+    ledger: Ledger<'a>,
     shared: &'a Shared,
     waiting: VecDeque<DiskJob>,
     /// The receiver has ended.
@@ -76,9 +78,18 @@ impl DiskThread<'_> {
     }
 
     fn run(&mut self, job: DiskJob) {
-        let refused = self.disk.follow(&job, || self.shared.base.look());
-        if let Some(answer) = refused.or_else(|| self.disk.run(job)) {
-            self.shared.receiver.send(ToReceiver::Answer(answer));
+        let DiskThread { disk, ledger, shared, .. } = self;
+        let refused = disk.follow(&job, || shared.base.look());
+        let answer = refused.or_else(|| ledger.refuses(&job)).or_else(|| {
+            ledger.job(&job);
+            if let Some((key, guard)) = ledger.guard(&job) {
+                disk.guard(key, guard);
+            }
+            disk.run(job)
+        });
+        if let Some(answer) = answer {
+            ledger.answer(&answer);
+            shared.receiver.send(ToReceiver::Answer(answer));
         }
     }
 

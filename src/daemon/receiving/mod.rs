@@ -1,5 +1,6 @@
 //! Incoming packets and transfers: the receiver thread and the disk thread.
 
 pub(super) mod disk;
+mod ledger;
 pub(super) mod receiver;
 mod trail;

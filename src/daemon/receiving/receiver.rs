@@ -26,6 +26,7 @@ use crate::wire::feedback::Feedback;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::{Foreign, Hello};
 use crate::wire::outcome::Reason;
+use crate::wire::records::Records;
 
 /// How many times both sockets are read before answers are sent.
 const TURNS: usize = 4;
@@ -359,6 +360,11 @@ impl Receiver {
                         let message = ToSender::Feedback { node, number, batch, feedback };
                         self.shared.sender.send_lossy(message);
                     }
+                }
+            }
+            PacketKind::Records => {
+                if let (Role::Control, Ok(records)) = (header.role, Records::parse(payload)) {
+                    self.shared.control.send_lossy(ToControl::Records(header.node, records));
                 }
             }
             PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}

@@ -1,5 +1,6 @@
 //! Starting a transfer: checks, the walker thread, and the message to the sender thread.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
@@ -22,10 +23,12 @@ use crate::fs::found::WalkError;
 use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::ids::TransferNo;
+use crate::keeping::recording::{Recording, leaves_record};
 use crate::name::HostName;
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
+use crate::wire::manifest::Setup;
 
 /// The stack size of a walker thread. (The depth of a tree costs heap, not stack.)
 const WALKER_STACK: usize = 256 << 10;
@@ -37,6 +40,8 @@ pub(crate) struct Launch {
     pub(crate) oldest: TransferNo,
     /// This host.
     pub(crate) me: HostName,
+    /// Whether hosts may keep a record of it.
+    pub(crate) recorded: bool,
     pub(crate) order: Arc<Order>,
     pub(crate) targets: Vec<Member>,
     /// The client that asks for it, its log level, and whether it watches the progress.
@@ -49,6 +54,8 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     /// If set, only files of this user are sent.
     pub(crate) own_only: Option<u32>,
+    /// Whether anything may be written below the base directory.
+    pub(crate) writes: bool,
     /// Whether the system's users and groups can be looked up.
     pub(crate) databases: bool,
     pub(crate) parallel: usize,
@@ -120,6 +127,8 @@ impl Launch {
         let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
         let (errands, to_walker) = mpsc::channel();
+        let config = self.config(shared, &order);
+        let setup = order.setup(self.targets.iter().map(|member| &member.name));
         let task = Task {
             shared: Arc::clone(shared),
             root: Arc::clone(&root),
@@ -129,15 +138,19 @@ impl Launch {
             errands: to_walker,
             errors: Arc::clone(&errors),
             listings,
-            setup: order.setup(),
+            setup: setup.clone(),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             digested: Arc::clone(&digested),
             own_only: self.own_only,
             regroup,
+            writes: self.writes,
+            copies: None,
         };
         let new = NewTransfer {
-            outgoing: Outgoing::new(self.config(shared, &order), now),
+            recording: self.recording(&config, &setup),
+            own_only: self.own_only.is_some(),
+            outgoing: Outgoing::new(config, now),
             root,
             order: Arc::clone(&order),
             client: self.client,
@@ -168,6 +181,16 @@ impl Launch {
             .insert(self.number, format!("to {}: {}", counted(hosts as u64, "host"), self.command));
         shared.sender.send(ToSender::Start(Box::new(new)));
         Ok(order)
+    }
+
+    /// What is kept of it, if it leaves something.
+    fn recording(&self, config: &Config, setup: &VecDeque<Setup>) -> Option<Recording> {
+        let (first, more) = setup.iter().next().map(|first| (first, setup.iter().skip(1)))?;
+        let leaves = leaves_record(config.mode, config.stamp);
+        let mut recording =
+            leaves.then(|| Recording::new(config.stamp, self.me.clone(), config.mode, first))?;
+        more.for_each(|setup| recording.add_patterns(setup));
+        Some(recording)
     }
 
     fn walker(&self, root: &Arc<Root>, options: WalkOptions) -> Result<Walker, WalkError> {
@@ -209,7 +232,7 @@ impl Launch {
             mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
-            stamp: match order.mode.changes_nothing() {
+            stamp: match order.mode.changes_nothing() || !self.recorded {
                 true => Stamp::ZERO,
                 false => shared.clock.draw(),
             },
@@ -218,6 +241,6 @@ impl Launch {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     thread::Builder::new().name(name.to_owned()).stack_size(WALKER_STACK).spawn(run).map(drop)
 }

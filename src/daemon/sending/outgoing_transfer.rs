@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 
 use super::advance::UnderWay;
+use super::kept::Kept;
 use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
 use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
-use crate::daemon::messages::{Again, Errand, NewTransfer, ToControl, Walked};
+use crate::daemon::messages::{Again, Errand, NO_CLIENT, NewTransfer, ToControl, Walked};
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
@@ -20,6 +21,7 @@ use crate::ids::{BatchNo, EntryNo, TransferNo};
 use crate::log;
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
+use crate::wire::begin::Recorded;
 use crate::wire::feedback::Feedback;
 use crate::wire::layout::Layout;
 use crate::wire::outcome::{Need, Outcome, Reason};
@@ -37,6 +39,7 @@ pub(super) struct OutgoingTransfer {
     /// The walker does not have to look at directories again.
     is_quiet: bool,
     batches: OpenBatches,
+    kept: Kept,
     retries: Retries,
     report: Report,
     /// How many bytes of it the kernel has refused.
@@ -67,8 +70,9 @@ pub(super) enum Turn {
 }
 
 impl OutgoingTransfer {
-    pub(super) fn new(shared: Arc<Shared>, new: NewTransfer, now: Time) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, mut new: NewTransfer, now: Time) -> Self {
         OutgoingTransfer {
+            kept: Kept::new(new.recording.take()),
             report: Report::new(&new, shared.me(), now),
             shared,
             is_quiet: !new.looks,
@@ -213,6 +217,11 @@ impl OutgoingTransfer {
                     // It has panicked, and not said that this was all.
                     self.state.walked();
                     self.is_quiet = true;
+                    if self.is_replay() {
+                        // Who gets it must not take this for all.
+                        self.parts.outgoing.abort(now);
+                        return self.events(now);
+                    }
                     let error = ErrorLine::new(Code::Other, "the walk has failed");
                     self.report.error(&self.shared, error);
                 }
@@ -231,6 +240,9 @@ impl OutgoingTransfer {
             self.walk_again(Errand::Look);
         } else {
             self.state.complete();
+            if !self.parts.order.mode.spools() {
+                self.parts.outgoing.set_recorded(self.kept.recorded(false));
+            }
             self.parts.outgoing.end_input(now);
             self.events(now);
         }
@@ -262,7 +274,13 @@ impl OutgoingTransfer {
         let layout = Arc::new(layout);
         let number = self.parts.outgoing.batch(now, manifest, Arc::clone(&layout));
         self.report.open(number, Arc::clone(manifest));
+        self.kept.open(&self.shared, number, manifest);
         self.batches.open(number, &self.parts.root, batch, layout);
+        if !batch.declined.is_empty() {
+            let declined: Vec<_> =
+                batch.declined.iter().map(|entry| (*entry, Reason::Changed)).collect();
+            self.parts.outgoing.strike(now, number, &declined);
+        }
         self.events(now);
     }
 
@@ -287,9 +305,13 @@ impl OutgoingTransfer {
             Event::Verify(number) => {
                 let wanted = |entry: EntryNo| outgoing.is_wanted(number, entry);
                 let changed = self.batches.verify(number, &wanted);
+                self.kept.commits();
                 outgoing.verified(now, number, &changed);
             }
-            Event::Struck(number, entries) => self.strike(number, &entries),
+            Event::Struck(number, entries) => {
+                self.kept.strike(number, &entries);
+                self.strike(number, &entries);
+            }
             Event::Needs(number, _, ref runs) => {
                 // Where something is done, its outcome says so.
                 if self.parts.order.mode.changes_nothing() {
@@ -305,6 +327,7 @@ impl OutgoingTransfer {
             }
             Event::Closed(number) => {
                 self.batches.close(number);
+                self.kept.close(&self.shared, number);
                 self.pending_reports.push_back(event);
             }
             Event::Suspended(target) => self.report.suspended(target),
@@ -338,6 +361,10 @@ impl OutgoingTransfer {
             Event::Shared(target, with) => report.shared(shared, target, &with),
             Event::Tallied(tallies) => {
                 let (delete, names) = report.tallied(shared, &tallies);
+                self.parts.outgoing.set_recorded(self.settled());
+                if delete {
+                    self.kept.commits();
+                }
                 self.parts.outgoing.decide(now, delete, names);
             }
             Event::Ran(target, deleted, failed) => report.ran(target, deleted, failed),
@@ -352,13 +379,23 @@ impl OutgoingTransfer {
         }
     }
 
+    /// What END is to say of a transfer that deletes, now that it is known how much there is to delete.
+    fn settled(&self) -> Option<Recorded> {
+        let NewTransfer { order, errors, own_only, .. } = &self.parts;
+        let settles = !own_only && self.report.settles(errors.load(Ordering::Relaxed));
+        // If it was not to be, nothing was done.
+        let nothing = order.mode.only_deletes() && !settles;
+        self.kept.recorded(settles).filter(|_| !nothing)
+    }
+
     /// A target cannot tell whether it has these files as they are: they are offered again with their
     /// digests, once.
     fn offer_with_digest(&mut self, number: BatchNo, entries: Vec<EntryNo>) {
         for entry in entries {
             let Some(path) = self.batches.without_digest(number, entry).cloned() else { continue };
             if self.retries.with_digests.insert(path.clone()) {
-                self.retries.paths.push(Again::WithDigest(path));
+                let changes = self.retries.tries.get(&path).copied().unwrap_or(0);
+                self.retries.paths.push(Again { path, changes, with_digest: true });
             }
         }
     }
@@ -367,14 +404,24 @@ impl OutgoingTransfer {
     fn strike(&mut self, number: BatchNo, entries: &[(EntryNo, Reason)]) {
         for &(entry, reason) in entries {
             let Some(path) = self.batches.path(number, entry).cloned() else { continue };
+            if self.is_replay() {
+                // What is not as it was is not given.
+                continue;
+            }
             let tries = self.retries.tries.entry(path.clone()).or_insert(0);
             *tries += 1;
             if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
-                self.retries.paths.push(Again::Changed(path));
+                let again = Again { path, changes: *tries, with_digest: false };
+                self.retries.paths.push(again);
             } else {
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }
         }
+    }
+
+    /// Whether it is sent once more for hosts that lack it.
+    fn is_replay(&self) -> bool {
+        self.parts.client == NO_CLIENT
     }
 
     fn finish(&mut self, now: Time) {
@@ -382,6 +429,7 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);
+        self.kept.finish(shared, outgoing.recorded());
         let mut stats = lock(&shared.stats);
         for (target, node, seen) in outgoing.target_stats() {
             report.lossy(shared, target, &seen);
@@ -411,6 +459,10 @@ impl OutgoingTransfer {
             Ending::Silent => {
                 let why = "given up: its client has gone, or the daemon stops";
                 report.trail(now, number, log::Level::WARNING, why);
+                if report.client() == NO_CLIENT {
+                    let (client, who) = (NO_CLIENT, String::new());
+                    shared.control.send(ToControl::Held { client, number, who });
+                }
             }
         }
         self.batches = OpenBatches::default();

@@ -7,14 +7,15 @@ use super::advance::{Advance, Does, UnderWay};
 use super::host_tally::{HostTally, Tell};
 use super::late::Late;
 use super::marked_batch::MarkedBatch;
+use super::trail_line::TrailLine;
 use super::unsure::Unsure;
-use crate::console::command::Watch;
+use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Said, Total, What};
 use crate::count::counted;
 use crate::daemon::again::{self, Unreached};
 use crate::daemon::became::Became;
-use crate::daemon::messages::{NewTransfer, ToControl, Totals};
+use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
@@ -60,6 +61,8 @@ pub(super) struct Report {
     late: Late,
     /// Nothing is deleted, because it would be too much.
     over_limit: bool,
+    /// How many errors there were on this host, but for those of the walk.
+    here: u64,
     /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
     unreached: Option<Unreached>,
 }
@@ -86,6 +89,7 @@ impl Report {
             unsure: Unsure::default(),
             late: Late::default(),
             over_limit: false,
+            here: 0,
             unreached: again::smaller(new.block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
         }
     }
@@ -96,7 +100,8 @@ impl Report {
     }
 
     fn say(&self, shared: &Shared, lines: Vec<Said>) {
-        if lines.is_empty() {
+        // Nobody would read them.
+        if lines.is_empty() || self.client == NO_CLIENT {
             return;
         }
         self.unread.add(lines.iter().map(Said::size));
@@ -372,7 +377,15 @@ impl Report {
     /// Reports an error on this host.
     pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
+        self.here += 1;
         self.say(shared, vec![error.into()]);
+    }
+
+    /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
+    /// `errors` are those of the walk.
+    pub(super) fn settles(&self, errors: u64) -> bool {
+        let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
+        (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
     }
 
     pub(super) fn suspended(&self, target: TargetNo) {
@@ -463,29 +476,16 @@ impl Report {
 
     /// Writes the line that the log has of each transfer.
     pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
-        let key = TransferKey { node: self.me, number };
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
-        let lacking: Vec<&str> = lacking.map(|tally| tally.report.name.as_str()).collect();
-        let failed = match lacking.as_slice() {
-            [] => String::new(),
-            [names @ .., last] if names.len() < 8 => {
-                let names: String = names.iter().map(|name| format!("{name}, ")).collect();
-                format!(" on {names}{last}")
-            }
-            many => format!(" on {} of them", many.len()),
+        let line = TrailLine {
+            key: TransferKey { node: self.me, number },
+            command: &self.command,
+            caller: self.order.caller(),
+            total: &self.total,
+            took: now.since(self.began),
+            result,
+            lacking: lacking.map(|tally| tally.report.name.as_str()).collect(),
         };
-        let Total { hosts, files, bytes, unchanged, deleted, errors, .. } = self.total;
-        let took = now.since(self.began).secs_f64();
-        let text = format_args!(
-            "transfer {key} to {}: \"{}\" by {}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} in \
-             {took:.3} s: {result}{failed}",
-            counted(hosts, "host"),
-            self.command,
-            self.order.caller(),
-            counted(files, "file"),
-            counted(bytes, "byte"),
-            counted(errors, "error"),
-        );
-        log::many(level, "transfers", text);
+        log::many(level, "transfers", format_args!("{line}"));
     }
 }

@@ -17,6 +17,8 @@ use crate::daemon::unread::Unread;
 use crate::errno::ErrorText;
 use crate::fs::batch::Batcher;
 use crate::fs::before::Missing;
+use crate::fs::contents::Contents;
+use crate::fs::copies::Copies;
 use crate::fs::found::{FoundEntry, WalkError, WalkItem};
 use crate::fs::listings::{self, SharedListings};
 use crate::fs::regroup::Regroup;
@@ -58,6 +60,10 @@ pub(super) struct Task {
     pub(super) listings: Option<SharedListings>,
     /// Sent with the first batches.
     pub(super) setup: VecDeque<Setup>,
+    /// Whether anything may be written below the base directory.
+    pub(super) writes: bool,
+    /// Where files that go on changing are copied to.
+    pub(super) copies: Option<Arc<Copies>>,
 }
 
 /// The sender has dropped the transfer, so the walk ends.
@@ -96,12 +102,14 @@ impl Task {
     }
 
     fn look_again(&mut self, batcher: &mut Batcher, again: Again) -> Result<(), Abandoned> {
-        let options = self.options(false);
-        let (path, digests) = match again {
-            Again::Changed(path) => (path, options.digests),
-            Again::WithDigest(path) => (path, true),
+        let Again { path, changes, with_digest } = again;
+        let mut options = self.options(false);
+        options.digests |= with_digest;
+        options.contents = match changes {
+            0 => Contents::Unchanged,
+            1 => Contents::OfMoment,
+            _ => self.copies().map_or(Contents::OfMoment, Contents::Copied),
         };
-        let options = WalkOptions { digests, ..options };
         match (Walker::new(Arc::clone(&self.root), path.clone(), options), &self.listings) {
             (Ok(walker), _) => return self.collect(batcher, walker),
             // It was moved: its directory will tell.
@@ -155,6 +163,14 @@ impl Task {
             }
             return self.hand(Walked::End);
         }
+    }
+
+    /// Where files that go on changing are copied to, if that can be made.
+    fn copies(&mut self) -> Option<Arc<Copies>> {
+        if self.copies.is_none() && self.writes {
+            self.copies = Copies::open(&self.root).ok().map(Arc::new);
+        }
+        self.copies.clone()
     }
 
     fn options(&self, recursive: bool) -> WalkOptions {

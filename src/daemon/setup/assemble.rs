@@ -11,12 +11,14 @@ use super::check_config;
 use super::confine::{Places, confine};
 use super::error::{StartError, failed};
 use super::identity::Identity;
+use super::journal::{self, Place};
 use super::limits;
 use super::running::Daemon;
-use crate::cli::daemon::Config;
+use crate::cli::daemon::{CatchUp, Config};
 use crate::console::password::Secret;
 use crate::console::status_report::Setting;
 use crate::daemon::base::{Base, HeldBy};
+use crate::daemon::clock::FleetClock;
 use crate::daemon::control::control_loop::Control;
 use crate::daemon::control::door::Door;
 use crate::daemon::control::inputs::Inputs;
@@ -78,6 +80,8 @@ pub(super) fn assemble(
     // Which mounts there are is known only where there is /proc.
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let before = Before::of_mounts(&first, &mounts);
+    let kept = Place::of(config);
+    kept.prepare(&root, identity);
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
     let readonly = config.roles.readonly || config.roles.no_recv;
     let no_devices = config.roles.no_devices;
@@ -86,7 +90,12 @@ pub(super) fn assemble(
     let disk = Disk::new(Arc::clone(&root), how);
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
     let mut disk = disk.map_err(of_base)?;
-    let confined = confine(&opened.places(chroot, &root, !readonly));
+    let stamps = FleetClock::default();
+    let state = kept.open(&root, identity.uid)?;
+    let outside = state.as_ref().filter(|_| matches!(kept, Place::Dir(_)));
+    let outside = outside.and_then(|dir| dir.path().parent()).map(Path::to_owned);
+    let keeper = state.and_then(|dir| journal::keeper(dir, &root, &name, &stamps));
+    let confined = confine(&opened.places(chroot, &root, !readonly, outside));
     let held_by = match confined.files {
         _ if chroot => HeldBy::Chroot,
         true => HeldBy::Landlock,
@@ -103,10 +112,9 @@ pub(super) fn assemble(
         me,
         opened.net,
         keys.map(Keys::new),
-        base,
-        before,
-        control_waker.clone(),
-        receiver_waker.clone(),
+        (base, before),
+        (stamps, keeper),
+        [control_waker.clone(), receiver_waker.clone()],
     ));
     let now = clock::now();
     let members = members::Config {
@@ -124,7 +132,10 @@ pub(super) fn assemble(
     };
     let settings = Settings {
         no_send: config.roles.no_send,
+        receives: !readonly,
+        takes_all: config.roles.catch_up == CatchUp::Always,
         own_only: config.roles.own_only.then_some(identity.uid),
+        writes: !readonly,
         parallel: config.limits.parallel,
         timeout: config.limits.timeout,
         rate: config.limits.rate,
@@ -266,11 +277,12 @@ impl Opened {
     }
 
     /// The files that are still needed. In a chroot, outside paths do not apply.
-    fn places(&self, chroot: bool, root: &Root, writes: bool) -> Places {
+    fn places(&self, chroot: bool, root: &Root, writes: bool, state: Option<PathBuf>) -> Places {
         let outside = |paths: Vec<PathBuf>| if chroot { Vec::new() } else { paths };
         let pidfile = self.pidfile.iter().map(|file| file.path().to_owned());
         Places {
             base: root.path().to_owned(),
+            state,
             read: outside(self.keys.clone()),
             removed: outside(self.unix_path.iter().cloned().chain(pidfile).collect()),
             writes,

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::error::StartError;
 use super::hazards;
 use super::identity::Identity;
-use crate::cli::daemon::Config;
+use super::journal::Place;
+use crate::cli::daemon::{CatchUp, Config};
 use crate::console::status_report::{interface_text, key_text};
 use crate::fs::disk;
 use crate::fs::root::Root;
@@ -44,6 +45,7 @@ pub(crate) fn describe(
     {
         return Err(StartError::Option("-b", config.files.base.display().to_string(), why));
     }
+    Place::of(config).check(root, identity.uid)?;
     let root_now = ids::effective().uid == 0;
     if identity.drops && !root_now {
         // Without root's rights, this has no effect.
@@ -104,6 +106,14 @@ fn text(
     let password = if config.console.password.is_some() { ", with a password" } else { "" };
     line("console", format!("{}{password}", consoles(config).join(", ")));
     line("key", key_text(config.files.keys.len()));
+    line(
+        "records",
+        match Place::of(config) {
+            Place::Nowhere(option) => format!("none ({option})"),
+            Place::Base => "in .makuosan".to_owned(),
+            Place::Dir(dir) => format!("in {}", dir.display()),
+        },
+    );
     let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();
     line("user", format!("{}, group {}, groups {}", identity.uid, identity.gid, groups.join(",")));
     let buffer = |bytes: Option<u32>| bytes.map_or("default".to_owned(), |b| b.to_string());
@@ -123,6 +133,8 @@ fn text(
         (config.roles.no_recv, "no-recv"),
         (config.roles.own_only, "own-only"),
         (config.roles.no_devices, "no-devices"),
+        (config.roles.catch_up == CatchUp::Never, "no-catch-up"),
+        (config.roles.catch_up == CatchUp::Always, "catch-up always"),
         (config.files.fsync, "fsync"),
         (config.privileges.core_dumps, "core"),
     ];

@@ -26,6 +26,8 @@ const SYSTEM: [&str; 8] = [
 pub(crate) struct Places {
     /// The base directory.
     pub(crate) base: PathBuf,
+    /// Another directory that is written to.
+    pub(crate) state: Option<PathBuf>,
     /// Files that may be read again (on SIGHUP).
     pub(crate) read: Vec<PathBuf>,
     /// Files to be removed on exit.
@@ -93,6 +95,9 @@ pub(crate) fn confine(places: &Places) -> Confined {
 fn files(places: &Places) -> std::io::Result<Option<u32>> {
     let Some(rules) = Ruleset::new() else { return Ok(None) };
     rules.allow(&places.base, if places.writes { Access::Change } else { Access::Read })?;
+    if let Some(state) = &places.state {
+        rules.allow(state, Access::Change)?;
+    }
     let directory = |path: &Path| path.parent().map(Path::to_owned);
     for dir in places.read.iter().filter_map(|path| directory(path)) {
         rules.allow(&dir, Access::Read)?;

@@ -9,6 +9,7 @@ use super::password_file::PasswordError;
 use crate::daemon::keyfile::{GenkeyError, KeyFileError};
 use crate::errno::ErrorText;
 use crate::fs::resolve::ResolveError;
+use crate::fs::state::error::StateError;
 use crate::name::HostNameError;
 use crate::net::NetError;
 use crate::sys::pidfile::PidFileError;
@@ -32,6 +33,8 @@ pub(super) enum StartError {
     Password(PathBuf, PasswordError),
     /// The file of `--pidfile`.
     PidFile(PidFileError),
+    /// The directory of `--state`.
+    State(StateError),
     /// The sockets of the group.
     Net(NetError),
     /// The Unix socket of `-U`.
@@ -62,6 +65,7 @@ impl fmt::Display for StartError {
             StartError::Genkey(why) => why.fmt(f),
             StartError::Password(path, why) => write!(f, "-K {}: {why}", path.display()),
             StartError::PidFile(why) => write!(f, "--pidfile {why}"),
+            StartError::State(why) => write!(f, "--state {why}"),
             StartError::Net(why) => why.fmt(f),
             StartError::Unix(why) => write!(f, "-U {why}"),
             StartError::Listen(address, why) => {

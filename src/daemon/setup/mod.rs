@@ -6,6 +6,7 @@ mod confine;
 mod error;
 mod hazards;
 mod identity;
+mod journal;
 mod limits;
 mod password_file;
 mod running;

@@ -361,7 +361,8 @@ impl<H> Reception<H> {
         let key = transfer.key;
         // The disk may still have its memory, and gives it back with `DiskAnswer::Closed`.
         *self.closing.entry(key).or_default() += transfer.memory();
-        self.shared.jobs.push_back(DiskJob::Close { key, aborted: how.is_err() });
+        let ended = how.as_ref().ok().map(Arrived::ended);
+        self.shared.jobs.push_back(DiskJob::Close { key, ended });
         self.closed.add(now, key);
         if matches!(how, Ok(_) | Err(AbortReason::Sender)) {
             self.say(transfer.from, key, Feedback::Ended);

@@ -13,6 +13,7 @@ use super::shared::Shared;
 use super::types::{Arrived, Outbound, Place};
 use crate::engine::disk_job::{Body, DiskJob, Mode, TransferKey};
 use crate::ids::{BatchNo, EntryNo, TargetNo};
+use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::begin::{Begin, Commit, Delete, End, Offer};
 use crate::wire::feedback::{Deleted, Feedback, MAX_OPEN, Status, Verdict};
@@ -36,6 +37,7 @@ struct Terms {
     /// How many bytes of payload a packet carries.
     block: u16,
     mode: Mode,
+    stamp: Stamp,
     /// A sender that is silent for so long does not hold its path any more.
     timeout: Span,
 }
@@ -73,14 +75,14 @@ impl<H> IncomingTransfer<H> {
         target: TargetNo,
         begin: &Begin,
     ) -> Self {
-        let Begin { total, block, mode, .. } = *begin;
+        let Begin { total, block, mode, stamp, .. } = *begin;
         let timeout = Span::from_secs(begin.timeout.into());
         IncomingTransfer {
             key,
             from,
             heard: now,
             claim: None,
-            terms: Terms { target, total, block, mode, timeout },
+            terms: Terms { target, total, block, mode, stamp, timeout },
             batches: Batches::new(key.node),
             progress: Progress::new(total),
             deletion: Deletion::default(),
@@ -165,11 +167,11 @@ impl<H> IncomingTransfer<H> {
     /// Asks the disk for the plans of the batches whose manifests are whole, in order: a later batch
     /// may stand in directories that an earlier one opens.
     fn plan_next(&mut self, shared: &mut Shared) {
-        let (key, mode) = (self.key, self.terms.mode);
+        let (key, Terms { mode, stamp, .. }) = (self.key, self.terms);
         let whole = self.batches.iter_mut().take_while(|(_, batch)| !batch.lacks_manifest());
-        for (number, batch) in whole {
-            if let Some((manifest, layout)) = batch.begin_planning() {
-                shared.jobs.push_back(DiskJob::Plan { key, batch: number, manifest, layout, mode });
+        for (batch, one) in whole {
+            if let Some((manifest, layout)) = one.begin_planning() {
+                shared.jobs.push_back(DiskJob::Plan { key, batch, manifest, layout, mode, stamp });
             }
         }
     }
@@ -375,6 +377,7 @@ impl<H> IncomingTransfer<H> {
             missing: end.files.saturating_sub(self.files),
             unfinished,
             undeleted: self.deletion.is_left(self.terms.mode),
+            recorded: end.recorded,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddrV4;
 
 use crate::count::counted;
-use crate::engine::disk_job::TransferKey;
+use crate::engine::disk_job::{Ended, Recorded, TransferKey};
 use crate::name::NodeId;
 use crate::stamp::Stamp;
 use crate::time::Span;
@@ -74,9 +74,19 @@ pub struct Arrived {
     pub unfinished: bool,
     /// What only this host has was to be deleted, and is still there.
     pub undeleted: bool,
+    /// What its sender says is to be kept of it.
+    pub recorded: Option<Recorded>,
 }
 
 impl Arrived {
+    /// What the disk is told of it.
+    pub(super) fn ended(&self) -> Ended {
+        // What nobody was to delete does not count.
+        let spared = self.recorded.is_some_and(|recorded| !recorded.deletes);
+        let arrived = Arrived { undeleted: self.undeleted && !spared, ..*self };
+        Ended { is_complete: !arrived.is_incomplete(), recorded: self.recorded }
+    }
+
     /// Whether anything is not as it was sent.
     pub fn is_incomplete(&self) -> bool {
         self.missing > 0 || self.unfinished || self.undeleted
@@ -85,7 +95,7 @@ impl Arrived {
 
 impl fmt::Display for Arrived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Arrived { files, missing, unfinished, undeleted } = *self;
+        let Arrived { files, missing, unfinished, undeleted, .. } = *self;
         let mut parts = Vec::new();
         if missing > 0 {
             parts.push(format!(

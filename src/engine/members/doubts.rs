@@ -63,6 +63,11 @@ impl Doubts {
         }
     }
 
+    /// Whether a member is being asked because it seems to be at another address.
+    pub fn may_have_moved(&self, node: NodeId) -> bool {
+        matches!(self.0.get(&node), Some(Doubt::Asked { moved_to: Some(_), .. }))
+    }
+
     /// A node is no member any more.
     pub fn forget(&mut self, node: NodeId) {
         self.0.remove(&node);

@@ -77,6 +77,7 @@ impl Members {
     }
 
     pub(super) fn remove(&mut self, now: Time, node: NodeId, reason: DepartureReason) {
+        self.has_odd_news |= !self.records_possible(node);
         let Some(Entry { member, counter, .. }) = self.roster.remove(node) else { return };
         self.doubts.forget(node);
         self.strangers.remove(Peer { node, addr: member.addr });

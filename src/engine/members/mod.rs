@@ -26,10 +26,13 @@
 #![forbid(unsafe_code)]
 
 mod challenge;
+mod clock;
 mod departed;
 mod doubts;
+mod hellos;
 mod leaving;
 mod limit;
+mod odd;
 mod roster;
 mod schedule;
 mod strangers;
@@ -39,20 +42,23 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 
 use super::destination::Destination;
 use super::rng::Rng;
 use crate::ids::TransferNo;
-use crate::name::NodeId;
+use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello};
+use crate::wire::records::Summary;
 use challenge::{Challenges, Peer};
+pub use clock::Clock;
 use departed::Departed;
 use doubts::Doubts;
 use limit::{AnswerLimit, Rate};
+pub use odd::{Oddity, Who};
 use roster::Roster;
 pub use schedule::SETTLE;
 use schedule::{Due, Schedule};
@@ -86,6 +92,12 @@ pub struct Members {
     oldest_open: TransferNo,
     /// The height of this daemon's clock, and its wall clock in milliseconds.
     clock: (Stamp, u64),
+    /// How its records add up.
+    summary: Option<Summary>,
+    /// The first of its stamps that was too far ahead of its wall clock, while they are.
+    own_far: Option<Stamp>,
+    /// What is odd is not what it was.
+    has_odd_news: bool,
     has_left: bool,
     roster: Roster,
     departed: Departed,
@@ -107,6 +119,9 @@ impl Members {
             schedule: Schedule::new(now),
             oldest_open: TransferNo::ZERO,
             clock: (Stamp::ZERO, 0),
+            summary: None,
+            own_far: None,
+            has_odd_news: false,
             has_left: false,
             roster: Roster::default(),
             departed: Departed::default(),
@@ -172,6 +187,11 @@ impl Members {
     /// wall clock in milliseconds since 1970.
     pub fn set_clock(&mut self, height: Stamp, wall: u64) {
         self.clock = (height, wall);
+        let far = clock::far(height, wall);
+        if far.is_some() != self.own_far.is_some() {
+            self.own_far = far;
+            self.has_odd_news = true;
+        }
     }
 
     /// When [`timeout`](Members::timeout) has something to do.
@@ -200,7 +220,11 @@ impl Members {
 
     /// The next packet to send.
     pub fn poll_transmit(&mut self) -> Option<(Destination, Packet)> {
-        self.out.pop_front()
+        let mut next = self.out.pop_front()?;
+        if let Packet::Hello(hello) = &mut next.1 {
+            (hello.height, hello.wall) = self.clock;
+        }
+        Some(next)
     }
 
     /// The next thing that happened.
@@ -239,6 +263,48 @@ impl Members {
         self.doubts.settles().map_or(self.schedule.settles(), |at| at.max(self.schedule.settles()))
     }
 
+    /// Whether what this daemon and a member send to each other can be put in order and kept in mind by the
+    /// names of hosts. If not, their transfers run as any other, and leave no record.
+    pub fn records_possible(&self, node: NodeId) -> bool {
+        let is_sound = self.get(node).is_none_or(|member| member.clock.is_sound());
+        let own_is_two = self.roster.named(&self.config.name) > 0;
+        self.own_far.is_none() && is_sound && !own_is_two && !self.is_of_two(node)
+    }
+
+    /// Whether that is so of any of these.
+    pub fn any_records_possible(&self, members: &[Member]) -> bool {
+        members.iter().any(|member| self.records_possible(member.node))
+    }
+
+    /// The names that several members have, or one of them and this daemon: no host can be known by such
+    /// a name.
+    pub fn names_that_are_two(&self) -> BTreeSet<&HostName> {
+        self.members().map(|member| &member.name).filter(|name| self.is_two(name)).collect()
+    }
+
+    /// What is odd about members and this daemon.
+    pub fn oddities(&self) -> BTreeSet<Oddity> {
+        // One that does not answer any more is somewhere else now, and not another of its name.
+        let in_doubt = |member: &Member| self.doubts.may_have_moved(member.node);
+        let in_doubt: BTreeSet<&HostName> =
+            self.members().filter(|member| in_doubt(member)).map(|member| &member.name).collect();
+        let is_two = |name: &HostName| self.is_two(name) && !in_doubt.contains(name);
+        odd::of(self.members(), self.own_far, &self.config.name, is_two)
+    }
+
+    /// Whether [`oddities`](Members::oddities) may have changed since this was asked last.
+    pub fn take_odd_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_odd_news)
+    }
+
+    fn is_of_two(&self, node: NodeId) -> bool {
+        self.get(node).is_some_and(|member| self.is_two(&member.name))
+    }
+
+    fn is_two(&self, name: &HostName) -> bool {
+        self.roster.named(name) + usize::from(*name == self.config.name) > 1
+    }
+
     /// How many strangers are about to get an answer, or a repeat of one.
     pub fn strangers(&self) -> usize {
         self.strangers.len()
@@ -247,122 +313,6 @@ impl Members {
     /// How many packets came, by what became of them.
     pub fn counts(&self) -> Counts {
         self.counts
-    }
-
-    fn member_hello(&mut self, now: Time, peer: Peer, counter: u64, hello: &Hello) {
-        let Some(entry) = self.roster.get_mut(peer.node) else { return };
-        if peer.addr != entry.member.addr {
-            self.counts.elsewhere += 1;
-            return;
-        }
-        let authentic = self.config.authentic;
-        let echoes = hello.echo.is_some_and(|echo| self.challenges.is_valid(now, peer, &echo));
-        // Without a key, a counter far ahead may have been forged: then the member's own is lower.
-        if counter <= entry.counter && (authentic || !echoes) {
-            self.counts.replayed += 1;
-            // The same again is nothing but a packet that the network has doubled.
-            if !authentic && counter < entry.counter {
-                self.ask(now, peer);
-            }
-            return;
-        }
-        self.counts.members += 1;
-        entry.counter = counter;
-        // Also what may be forged: it is never far ahead, and which of two was later must be known.
-        if hello.height > self.clock.0 {
-            self.events.push_back(Event::Height(hello.height));
-        }
-        let member = &mut entry.member;
-        member.heard = member.heard.max(now);
-        let known = (member.mtu, member.rcvbuf, member.receives);
-        let is_new = known != (hello.mtu, hello.rcvbuf, hello.receives);
-        let is_believed = authentic || echoes;
-        if is_new && is_believed || member.oldest_open != hello.oldest_open {
-            if is_believed {
-                (member.mtu, member.rcvbuf, member.receives) =
-                    (hello.mtu, hello.rcvbuf, hello.receives);
-            }
-            member.oldest_open = hello.oldest_open;
-            self.events.push_back(Event::Changed(member.clone()));
-        }
-        if echoes {
-            self.doubts.refute(now, peer.node);
-            self.strangers.remove(peer);
-        } else if is_new && !is_believed {
-            self.ask(now, peer);
-        }
-        if hello.asks {
-            self.answer_member(now, peer.node, hello.challenge);
-        }
-    }
-
-    /// Asks a member whether what was said in its name is so. False: it cannot be asked now.
-    fn ask(&mut self, now: Time, member: Peer) -> bool {
-        let due = now + self.jitter(spread(self.len()));
-        let asked = self.strangers.add(member, None, due);
-        self.counts.limited += u64::from(!asked);
-        self.send_due_answers(now);
-        asked
-    }
-
-    fn stranger_hello(&mut self, now: Time, peer: Peer, counter: u64, hello: &Hello) {
-        self.counts.strangers += 1;
-        if self.departed.has_used(now, peer.node, counter) {
-            self.counts.replayed += 1;
-            return;
-        }
-        if self.len() >= MAX_MEMBERS && self.roster.at(peer.addr).is_none() {
-            self.counts.full += 1;
-            return;
-        }
-        match &hello.echo {
-            Some(echo) if self.challenges.is_valid(now, peer, echo) => {
-                self.admit(now, peer, counter, hello);
-                if hello.asks {
-                    self.answer_member(now, peer.node, hello.challenge);
-                }
-                return;
-            }
-            Some(_) => self.counts.bad_echo += 1,
-            None => {}
-        }
-        // Only a HELLO without a challenge was sent to all: then all answer, and not all at once.
-        let due = match hello.challenge {
-            Some(_) => now,
-            None => now + self.jitter(spread(self.len())),
-        };
-        if !self.strangers.add(peer, hello.challenge, due) {
-            self.counts.limited += 1;
-        }
-        self.send_due_answers(now);
-    }
-
-    fn admit(&mut self, now: Time, peer: Peer, counter: u64, hello: &Hello) {
-        self.strangers.remove(peer);
-        if let Some(old) = self.roster.at(peer.addr) {
-            self.remove(now, old, DepartureReason::Replaced { by: peer.node });
-        }
-        let member = Member {
-            node: peer.node,
-            name: hello.name.clone(),
-            addr: peer.addr,
-            version: hello.version.clone(),
-            mtu: hello.mtu,
-            rcvbuf: hello.rcvbuf,
-            receives: hello.receives,
-            joined: now,
-            heard: now,
-            oldest_open: hello.oldest_open,
-        };
-        self.events.push_back(Event::Joined(member.clone()));
-        self.roster.add(member.clone(), counter, self.config.silence);
-        if hello.height > self.clock.0 {
-            self.events.push_back(Event::Height(hello.height));
-        }
-        // A host that has another address now may have had no chance to say BYE.
-        for namesake in self.roster.namesakes(&member) {
-            self.doubt(now, namesake, Some(member.addr));
-        }
     }
 
     fn send_due_hello(&mut self, now: Time) {
@@ -398,7 +348,7 @@ impl Members {
         }
     }
 
-    /// A HELLO with what all of them say.
+    /// A HELLO with what all of them say, but for the clock, which goes in when it is sent.
     fn plain_hello(&self) -> Hello {
         Hello {
             new: false,
@@ -411,8 +361,22 @@ impl Members {
             echo: None,
             name: self.config.name.clone(),
             version: self.config.version.clone(),
-            height: self.clock.0,
-            wall: self.clock.1,
+            height: Stamp::ZERO,
+            wall: 0,
+            records: self.summary,
+        }
+    }
+
+    /// How the records of this daemon add up; the next HELLOs say so.
+    pub fn set_summary(&mut self, summary: Option<Summary>) {
+        self.summary = summary;
+    }
+
+    /// Says HELLO once more, out of turn: there is something new in it.
+    pub fn say_hello(&mut self) {
+        if !self.has_left {
+            let hello = self.plain_hello();
+            self.push(Destination::Group, hello);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use super::challenge::Peer;
 use super::limit::AnswerLimit;
 use super::types::Member;
-use crate::name::NodeId;
+use crate::name::{HostName, NodeId};
 use crate::time::{Span, Time};
 
 /// More members of one name than this do not count as [`Roster::namesakes`].
@@ -26,6 +26,8 @@ pub(super) struct Entry {
 pub(super) struct Roster {
     entries: BTreeMap<NodeId, Entry>,
     by_addr: BTreeMap<SocketAddrV4, NodeId>,
+    /// How many have each name.
+    names: BTreeMap<HostName, usize>,
     /// No member has been silent for too long before this.
     silence_check: Option<Time>,
 }
@@ -57,6 +59,11 @@ impl Roster {
         self.by_addr.get(&addr).copied()
     }
 
+    /// How many members have a name.
+    pub fn named(&self, name: &HostName) -> usize {
+        self.names.get(name).copied().unwrap_or(0)
+    }
+
     /// The others that are called like this member. None if there are many: then it does not say who
     /// they are.
     pub fn namesakes(&self, of: &Member) -> Vec<Peer> {
@@ -74,6 +81,7 @@ impl Roster {
         let end = member.heard + silence;
         self.silence_check = Some(self.silence_check.map_or(end, |check| check.min(end)));
         self.by_addr.insert(member.addr, member.node);
+        *self.names.entry(member.name.clone()).or_default() += 1;
         let answers = AnswerLimit::default();
         self.entries.insert(member.node, Entry { member, counter, answers });
     }
@@ -81,6 +89,12 @@ impl Roster {
     pub fn remove(&mut self, node: NodeId) -> Option<Entry> {
         let entry = self.entries.remove(&node)?;
         self.by_addr.remove(&entry.member.addr);
+        if let Some(count) = self.names.get_mut(&entry.member.name) {
+            *count -= 1;
+            if *count == 0 {
+                self.names.remove(&entry.member.name);
+            }
+        }
         Some(entry)
     }
 
@@ -110,8 +124,8 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::members::clock::Clock;
     use crate::ids::TransferNo;
-    use crate::name::HostName;
     use std::net::Ipv4Addr;
 
     const SILENCE: Span = Span::from_secs(60);
@@ -132,6 +146,7 @@ mod tests {
             joined: heard,
             heard,
             oldest_open: TransferNo::ZERO,
+            clock: Clock::default(),
         }
     }
 
@@ -146,8 +161,13 @@ mod tests {
         assert_eq!(roster.remove(NodeId(2)).map(|entry| entry.counter), Some(2));
         assert!(roster.at(addr).is_none() && !roster.contains(NodeId(2)));
         assert!(roster.remove(NodeId(2)).is_none() && roster.contains(NodeId(3)));
+        let named = |roster: &Roster| roster.named(&member(9, at(1)).name);
+        assert_eq!(named(&roster), 2);
         let nodes: Vec<NodeId> = roster.iter().map(|member| member.node).collect();
         assert_eq!(nodes, [NodeId(1), NodeId(3)]);
+        roster.remove(NodeId(1));
+        roster.remove(NodeId(3));
+        assert_eq!((named(&roster), roster.names.len()), (0, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use super::clock::Clock;
 use crate::ids::TransferNo;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
@@ -61,6 +62,8 @@ pub struct Member {
     pub heard: Time,
     /// Its transfers before this one are closed.
     pub oldest_open: TransferNo,
+    /// How its clock is against ours.
+    pub clock: Clock,
 }
 
 /// Why a member left the group.
@@ -86,8 +89,8 @@ pub enum DepartureReason {
 pub enum Event {
     /// A node became a member.
     Joined(Member),
-    /// A member's HELLO says something new: MTU, receive buffer, whether it receives, or its oldest
-    /// open transfer.
+    /// A member's HELLO says something new: MTU, receive buffer, whether it receives, its oldest open
+    /// transfer, or another time.
     Changed(Member),
     /// A member has this stamp, which is higher than all of this daemon: its clock is to adopt it.
     Height(Stamp),

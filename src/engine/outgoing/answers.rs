@@ -13,6 +13,11 @@ use crate::wire::header::PacketKind;
 use crate::wire::outcome::{Need, Outcome, Runs};
 
 impl Outgoing {
+    /// How many bytes of the files that were announced all targets are through with that are waited for.
+    pub fn digested(&self) -> u64 {
+        self.targets.active().map(|(_, target)| target.digested).min().unwrap_or(u64::MAX)
+    }
+
     /// A target's answer, from its own address.
     pub fn feedback(&mut self, now: Time, from: NodeId, batch: BatchNo, feedback: Feedback) {
         let Some(target) = self.targets.of_node(from) else { return };

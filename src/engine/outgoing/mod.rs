@@ -56,7 +56,7 @@ use std::sync::Arc;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::name::NodeId;
 use crate::time::Time;
-use crate::wire::begin::End;
+use crate::wire::begin::{End, Recorded};
 use crate::wire::header::PacketKind;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::Manifest;
@@ -106,6 +106,7 @@ pub struct Outgoing {
     sending: Sending,
     polling: Polling,
     outbox: Outbox,
+    recorded: Option<Recorded>,
 }
 
 impl Outgoing {
@@ -117,6 +118,7 @@ impl Outgoing {
             sending: Sending::new(config.block, config.mode.changes_nothing()),
             polling: Polling::new(now),
             outbox: Outbox::new(config.me, config.number),
+            recorded: None,
             config,
         };
         outgoing.begin(0..outgoing.targets.len());
@@ -148,6 +150,16 @@ impl Outgoing {
         self.polling.be_impatient();
         self.advance(now);
         number
+    }
+
+    /// What is to be kept of it: before [`Outgoing::end_input`], and again before [`Outgoing::decide`].
+    pub fn set_recorded(&mut self, recorded: Option<Recorded>) {
+        self.recorded = recorded;
+    }
+
+    /// What END has said that is to be kept of it; None if nothing is, or it has not come to its end.
+    pub fn recorded(&self) -> Option<Recorded> {
+        self.recorded.filter(|_| self.is_closing())
     }
 
     /// No further batch will come.
@@ -232,11 +244,6 @@ impl Outgoing {
     /// How many bytes of streamed files that are not done have been sent once.
     pub fn streaming(&self) -> u64 {
         self.sending.batches.streamed()
-    }
-
-    /// How many bytes of the files that were announced all targets are through with that are waited for.
-    pub fn digested(&self) -> u64 {
-        self.targets.active().map(|(_, target)| target.digested).min().unwrap_or(u64::MAX)
     }
 
     /// The slowest target's delivered rate in bytes a second, and the window in bytes.
@@ -391,6 +398,7 @@ impl Outgoing {
     /// Ends it before its end.
     fn give_up(&mut self, now: Time) {
         self.sending.stop();
+        self.recorded = None;
         self.close(now, Ending::Abort);
     }
 
@@ -410,7 +418,7 @@ impl Outgoing {
         if closing.is_end() {
             let (last, files) = self.sending.batches.total();
             header.batch = last;
-            payload = End { files }.emit();
+            payload = End { files, recorded: self.recorded }.emit();
         }
         for to in closing.say(&self.targets) {
             self.outbox.packet(to, header, payload.clone());

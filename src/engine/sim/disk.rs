@@ -170,7 +170,7 @@ impl MemDisk {
 
     fn answer(&mut self, job: DiskJob) -> DiskAnswer<Handle> {
         match job {
-            DiskJob::Plan { key, batch, manifest, layout, mode } => {
+            DiskJob::Plan { key, batch, manifest, layout, mode, .. } => {
                 if mode.spools() {
                     let paths = manifest.entries.iter().map(|entry| entry.path.as_bytes().to_vec());
                     self.seen.entry(key).or_default().extend(paths);

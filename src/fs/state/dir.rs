@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::error::StateError;
 use crate::fs::claim;
 use crate::fs::home;
-use crate::fs::resolve::{self, ResolveError};
+use crate::fs::resolve::{self, Resolved};
 use crate::fs::root::Root;
 use crate::fs::sweep;
 use crate::name::STAGING;
@@ -59,20 +59,65 @@ impl StateDir {
         StateDir::open(claim.fd.as_fd(), &path, us)
     }
 
-    /// That of the directory `dir`, which is made if it is missing (those above it are not).
+    /// That of the directory `dir`, which is made if it is missing (those above it are not), for a daemon
+    /// with the base directory `root`.
     ///
     /// # Errors
-    /// As [`StateDir::in_base`]; a symbolic link of another user's is on the way.
-    pub fn elsewhere(dir: &Path, us: u32) -> Result<Self, StateError> {
-        let way = |why: ResolveError| StateError::Way(dir.to_owned(), why);
-        let fail = |error| StateError::Io(dir.to_owned(), error);
-        let place = resolve::place(dir, us).map_err(way)?;
-        make(place.dir().as_fd(), place.name()).map_err(fail)?;
-        let resolved = resolve::follow(dir, us).map_err(way)?;
-        let (fd, _) = resolved.found().map_err(fail)?;
-        let path = resolved.path().to_owned();
-        let (fd, _) = judge(fd.as_fd(), &path, us)?;
+    /// As [`StateDir::in_base`]; `dir` is where the daemon sends from or writes to; a symbolic link of
+    /// another user's is on the way.
+    pub fn elsewhere(dir: &Path, root: &Root, us: u32) -> Result<Self, StateError> {
+        let place = place(dir, root, us)?;
+        make(place.dir().as_fd(), place.name()).map_err(|e| StateError::Io(dir.to_owned(), e))?;
+        let (fd, path) = follow(dir, root, us)?;
         StateDir::open(fd.as_fd(), &path, us)
+    }
+
+    /// Makes `dir` for a daemon that will be another user than it is now, if it is missing: it will perhaps
+    /// not be able to. What goes wrong is found out when it is opened.
+    pub fn make_for(dir: &Path, root: &Root, uid: u32, gid: u32) {
+        let Ok(place) = place(dir, root, uid) else { return };
+        if fsat::mkdir_at(place.dir().as_fd(), place.name(), 0o700).is_err() {
+            return;
+        }
+        // Whoever can write in the directory above could have put another one in its place.
+        let made = fsat::open_at(place.dir().as_fd(), place.name(), fsat::LISTING, 0);
+        let is_empty = |fd: &OwnedFd| sweep::names(fd.as_fd()).is_ok_and(|names| names.is_empty());
+        if let Ok(fd) =
+            made.map_err(drop).and_then(|fd| if is_empty(&fd) { Ok(fd) } else { Err(()) })
+        {
+            let _ = fsat::chown_fd(fd.as_fd(), Some(uid), Some(gid));
+        }
+    }
+
+    /// Why `dir` could not be used by a daemon of user `us`, if that can be told without making anything.
+    ///
+    /// # Errors
+    /// As [`StateDir::elsewhere`].
+    pub fn check_elsewhere(dir: &Path, root: &Root, us: u32) -> Result<(), StateError> {
+        let home = root.path().join(OsStr::from_bytes(STAGING));
+        let typed = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        if typed.parent() == Some(&home) && !home.exists() {
+            return check_outside(&typed, root); // the daemon will have made what is above it
+        }
+        let place = place(dir, root, us)?;
+        match fsat::stat_at(place.dir().as_fd(), place.name()) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(StateError::Io(dir.to_owned(), e)),
+            Ok(_) => {}
+        }
+        let (fd, path) = follow(dir, root, us)?;
+        let fail = |error| StateError::Io(path.clone(), error);
+        let is_ours = match fsat::open_at(fd.as_fd(), JOURNAL, libc::O_PATH, 0) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fsat::stat_fd(fd.as_fd()).map_err(fail)?.uid == us
+            }
+            Err(e) => return Err(fail(e)),
+            Ok(named) => judge(named.as_fd(), &path.join(OsStr::from_bytes(JOURNAL)), us)?.1,
+        };
+        match us == 0 || is_ours {
+            true => Ok(()),
+            false => Err(fail(io::Error::from_raw_os_error(libc::EACCES))),
+        }
     }
 
     fn open(above: BorrowedFd<'_>, path: &Path, us: u32) -> Result<Self, StateError> {
@@ -110,6 +155,11 @@ impl StateDir {
         let mut names = self.all_names()?;
         names.retain(|name| !name.ends_with(UNFINISHED) && !name.ends_with(ASIDE));
         Ok(names)
+    }
+
+    /// How many bytes the file `name` has; 0 if there is none.
+    pub fn size(&self, name: &[u8]) -> u64 {
+        fsat::stat_at(self.fd(), name).map_or(0, |stat| stat.size)
     }
 
     fn all_names(&self) -> Result<Vec<Vec<u8>>, StateError> {
@@ -218,6 +268,35 @@ impl StateDir {
     }
 }
 
+/// Where `dir` is or will be.
+fn place(dir: &Path, root: &Root, us: u32) -> Result<Resolved, StateError> {
+    let place = resolve::place(dir, us).map_err(|why| StateError::Way(dir.to_owned(), why))?;
+    check_outside(place.path(), root)?;
+    Ok(place)
+}
+
+/// Opens `dir`, and says where it is without symbolic links.
+fn follow(dir: &Path, root: &Root, us: u32) -> Result<(OwnedFd, PathBuf), StateError> {
+    let resolved = resolve::follow(dir, us).map_err(|why| StateError::Way(dir.to_owned(), why))?;
+    let path = resolved.path().to_owned();
+    check_outside(&path, root)?;
+    let (named, _) = resolved.found().map_err(|error| StateError::Io(path.clone(), error))?;
+    let (fd, _) = judge(named.as_fd(), &path, us)?;
+    Ok((fd, path))
+}
+
+/// Checks that what is kept in `dir` is neither sent nor written to as part of the base directory.
+fn check_outside(dir: &Path, root: &Root) -> Result<(), StateError> {
+    let journal = dir.join(OsStr::from_bytes(JOURNAL));
+    let mut below = dir.strip_prefix(root.path()).into_iter().flatten().map(OsStr::as_bytes);
+    let is_apart = match (below.next(), below.next()) {
+        (Some(STAGING), Some(name)) => name != claim::STAGE,
+        (None, _) => dir != root.path() && !root.path().starts_with(journal),
+        _ => false,
+    };
+    if is_apart { Ok(()) } else { Err(StateError::InBase(dir.to_owned())) }
+}
+
 /// Makes a directory unless there is something of that name.
 fn make(above: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     match fsat::mkdir_at(above, name, 0o700) {
@@ -315,19 +394,52 @@ mod tests {
 
     #[test]
     fn a_directory_of_the_operators_is_made_but_not_those_above_it() {
-        let temp = TempDir::new("state-elsewhere");
-        let dir = StateDir::elsewhere(&temp.join("state"), us()).unwrap();
+        let (temp, base) = (TempDir::new("state-elsewhere"), TempDir::new("state-base"));
+        let elsewhere = |dir: &str| StateDir::elsewhere(&temp.join(dir), &base.root(), us());
+        let check = |dir: &str| StateDir::check_elsewhere(&temp.join(dir), &base.root(), us());
+        check("state").unwrap();
+        assert!(!temp.join("state").exists());
+        let dir = elsewhere("state").unwrap();
         assert_eq!(dir.path(), temp.join("state/journal"));
         assert_eq!(mode(&temp.join("state")), 0o700);
+        check("state").unwrap();
+        assert!(matches!(elsewhere("state"), Err(StateError::InUse(_))));
         drop(dir);
         symlink("state", temp.join("link")).unwrap();
-        let dir = StateDir::elsewhere(&temp.join("link"), us()).unwrap();
+        let dir = elsewhere("link").unwrap();
         assert_eq!(dir.path(), temp.join("state/journal"));
-        let error = StateDir::elsewhere(&temp.join("no/state"), us()).unwrap_err();
+        let error = elsewhere("no/state").unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
+        assert_eq!(check("no/state").unwrap_err().errno(), Some(libc::ENOENT));
         set_mode(&temp.join("state"), 0o777);
-        let error = StateDir::elsewhere(&temp.join("state"), us()).unwrap_err();
-        assert!(matches!(error, StateError::OpenToOthers(..)), "{error}");
+        assert!(matches!(elsewhere("state"), Err(StateError::OpenToOthers(..))));
+        assert!(matches!(check("state"), Err(StateError::OpenToOthers(..))));
+        temp.write("file", "");
+        assert!(matches!(elsewhere("file"), Err(StateError::NotADirectory(_))));
+        assert!(matches!(check("file"), Err(StateError::NotADirectory(_))));
+    }
+
+    #[test]
+    fn nothing_is_kept_where_it_would_be_sent_or_swept() {
+        let temp = TempDir::new("state-inside");
+        let root = temp.root();
+        symlink(temp.path(), temp.join("link")).unwrap();
+        temp.mkdir(".makuosan/stage");
+        temp.mkdir("journal");
+        for dir in
+            ["", "sub", "link", "link/sub", ".makuosan", ".makuosan/stage", ".makuosan/stage/x"]
+        {
+            let error = StateDir::elsewhere(&temp.join(dir), &root, us()).unwrap_err();
+            assert!(matches!(error, StateError::InBase(_)), "{dir}: {error}");
+            let error = StateDir::check_elsewhere(&temp.join(dir), &root, us()).unwrap_err();
+            assert!(matches!(error, StateError::InBase(_)), "{dir}: {error}");
+        }
+        StateDir::elsewhere(&temp.join(".makuosan/state"), &root, us()).unwrap();
+        // The base directory would be among the lists.
+        let inner = Root::open(&temp.join("journal")).unwrap();
+        let error = StateDir::elsewhere(temp.path(), &inner, us()).unwrap_err();
+        assert!(matches!(error, StateError::InBase(_)), "{error}");
+        assert!(!temp.join("sub").exists());
     }
 
     #[test]

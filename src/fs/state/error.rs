@@ -20,6 +20,8 @@ pub enum StateError {
     OfUser(PathBuf, u32),
     /// Users other than its owner may write in it, as its mode says.
     OpenToOthers(PathBuf, u32),
+    /// It is in the base directory, where it would be sent and written to.
+    InBase(PathBuf),
     /// Another daemon has it.
     InUse(PathBuf),
     /// A record, a file or a list would be larger than its bound.
@@ -39,6 +41,7 @@ impl StateError {
             | StateError::NotADirectory(path)
             | StateError::OfUser(path, _)
             | StateError::OpenToOthers(path, _)
+            | StateError::InBase(path)
             | StateError::InUse(path)
             | StateError::TooLarge(path)
             | StateError::Gone(path)
@@ -69,6 +72,9 @@ impl fmt::Display for StateError {
             }
             StateError::OpenToOthers(_, mode) => {
                 write!(f, "its group or others can write in it (mode {mode:04o}): chmod 700")
+            }
+            StateError::InBase(_) => {
+                f.write_str("is in the base directory; only below its .makuosan could it be there")
             }
             StateError::InUse(_) => f.write_str("is in use by another daemon"),
             StateError::TooLarge(_) => f.write_str("has no room for more"),

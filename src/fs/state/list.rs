@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::dir::StateDir;
 use super::error::StateError;
-use super::list_index::{self, Ascending, MAX_TRAILER, MOST_IN_RUN, Trailer, hash_of, objects};
+use super::list_index::{self, Ascending, MAX_TRAILER, MOST_IN_RUN, Trailer, hash_of};
 use super::list_writer::{
     ListFile, MAGIC, MANIFEST, RUN, TRAILER, key_of, next_short, short_manifests,
 };
@@ -15,6 +15,7 @@ use super::record::{self, EXTRA, FromPlace};
 use crate::name::RelPath;
 use crate::wire::bytes::Reader;
 use crate::wire::manifest::{MAX_MANIFEST, Manifest};
+use crate::wire::names::objects;
 
 /// The longest payload of a record in a list.
 const MAX_RECORD: usize =

@@ -10,11 +10,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use md5::{Digest, Md5};
-
 use crate::name::RelPath;
 use crate::wire::bytes::{Put, Reader};
-use crate::wire::manifest::{Entry, Manifest};
+use crate::wire::names::Hash;
 
 /// The most hashes in a run.
 pub const MOST_IN_RUN: usize = 64 << 10;
@@ -27,15 +25,9 @@ const BLOCK: u64 = 512;
 /// The longest trailer, as a payload.
 pub const MAX_TRAILER: usize = 1 + 8 + 8 + 4 + MOST_RUNS * 12 + 4;
 
-/// The hash of a path: the first 64 bits of its MD5 digest (RFC 1321).
+/// The hash of a path, as it is in runs.
 pub fn hash_of(path: &RelPath) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..]: [u8; 16] = Md5::digest(path.as_bytes()).into();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// The entries of a manifest that are objects.
-pub fn objects(manifest: &Manifest) -> impl Iterator<Item = &Entry> {
-    manifest.entries.iter().filter(|entry| entry.is_object())
+    Hash::of_path(path).0
 }
 
 /// A run in a file.

@@ -5,15 +5,17 @@
 //! was added is in the file from then on, and is found there even if the list is never finished.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::dir::StateDir;
 use super::error::StateError;
-use super::list_index::{MOST_IN_RUN, Run, Trailer, emit_run, hash_of, objects};
+use super::list_index::{MOST_IN_RUN, Run, Trailer, emit_run, hash_of, run_has};
 use super::record::{self, HEAD};
 use crate::crypto::checksum;
 use crate::wire::bytes::{Put, Reader};
 use crate::wire::manifest::{MAX_MANIFEST, Manifest};
+use crate::wire::names::objects;
 
 /// What a file with a list begins with; the last byte is the version.
 pub(super) const MAGIC: &[u8; 8] = b"makulst\x01";
@@ -108,6 +110,20 @@ impl ListWriter {
         }
     }
 
+    /// Whether what was added so far names a path with this hash.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn names_hash(&self, hash: u64) -> Result<bool, StateError> {
+        match &self.place {
+            Place::Short(bytes, _) => Ok(short_manifests(bytes).any(|manifest| {
+                manifest.is_ok_and(|all| objects(&all).any(|entry| hash_of(&entry.path) == hash))
+            })),
+            Place::Broken => Err(StateError::Gone(self.dir.join(&self.name))),
+            Place::File(list) => list.names_hash(hash).map_err(self.dir.fail(&self.name)),
+        }
+    }
+
     /// Ends the list: its bytes, if it is short; else it is all in its file, and there until the process
     /// ends, or if `sync` is set, whatever happens.
     ///
@@ -156,6 +172,14 @@ impl ListFile {
         let (key, at) = (key_of(&name), MAGIC.len() as u64);
         let (trailer, pending) = (Trailer::default(), Vec::new());
         ListFile { dir, name, file, most, key, at, trailer, end: 0, pending }
+    }
+
+    fn names_hash(&self, hash: u64) -> io::Result<bool> {
+        if self.pending.contains(&hash) {
+            return Ok(true);
+        }
+        let mut runs = self.trailer.runs.iter();
+        runs.try_fold(false, |has, run| Ok(has || run_has(&self.file, *run, hash)?))
     }
 
     fn add(&mut self, manifest: &Manifest, bytes: &[u8]) -> Result<(), StateError> {
@@ -279,6 +303,25 @@ mod tests {
             assert!(temp.join("journal/l").metadata().unwrap().len() <= most);
         }
         assert!(!ends.contains(&0), "{ends:?}");
+    }
+
+    #[test]
+    fn a_list_that_still_grows_knows_what_it_names() {
+        let temp = TempDir::new("list-grows");
+        let mut list = ListWriter::new(&dir(&temp), b"l", u64::MAX).unwrap();
+        let names = |list: &ListWriter, at| {
+            let last = objects(&batch(at, 1_000)).last().map(|entry| hash_of(&entry.path));
+            list.names_hash(last.unwrap()).unwrap()
+        };
+        list.add(&batch(90, 5)).unwrap();
+        assert!(list.short().is_some() && !names(&list, 0));
+        let fifth = objects(&batch(90, 5)).last().map(|entry| hash_of(&entry.path)).unwrap();
+        assert!(list.names_hash(fifth).unwrap());
+        for at in 0..80 {
+            assert!(!names(&list, at));
+            list.add(&batch(at, 1_000)).unwrap();
+            assert!(names(&list, at) && names(&list, 0) && list.names_hash(fifth).unwrap());
+        }
     }
 
     #[test]

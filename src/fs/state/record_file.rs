@@ -288,6 +288,15 @@ impl Rewriting<'_> {
         self.len += self.buf.len() as u64;
         Ok(at)
     }
+
+    /// Appends the record that the old file has at this place.
+    ///
+    /// # Errors
+    /// As [`RecordFile::read_at`] and [`RecordFile::append`].
+    pub fn copy(&mut self, at: u64) -> Result<u64, StateError> {
+        let (kind, payload) = self.old.read_at(at)?;
+        self.append(kind, &payload)
+    }
 }
 
 /// Checks that a record has room at byte `at` of a file.

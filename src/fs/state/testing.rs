@@ -6,7 +6,8 @@ use crate::sys::fsat;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
 
 pub fn dir(temp: &TempDir) -> StateDir {
-    StateDir::elsewhere(temp.path(), fsat::process_ids().unwrap().uid).unwrap()
+    let base = TempDir::new("base");
+    StateDir::elsewhere(temp.path(), &base.root(), fsat::process_ids().unwrap().uid).unwrap()
 }
 
 /// The entry of a regular file.

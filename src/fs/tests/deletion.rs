@@ -223,8 +223,8 @@ fn what_a_transfer_cannot_be_about_ends_it() {
     let to = TempDir::new("to");
     to.write("f", "1");
     let mut disk = to.disk();
-    let bad = Setup { path: path("x"), more: false, patterns: vec![9, 9, 9] };
-    let trailing = Setup { path: path("x"), more: false, patterns: vec![0, 0] };
+    let bad = Setup { path: path("x"), patterns: vec![9, 9, 9], ..Setup::default() };
+    let trailing = Setup { path: path("x"), patterns: vec![0, 0], ..Setup::default() };
     let base = setup(&RelPath::base(), &[]);
     for (setup, mode) in [(bad, DELETE), (trailing, DELETE), (base, GONE)] {
         let mut transfer = Transfer::new(5, mode);

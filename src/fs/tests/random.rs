@@ -127,11 +127,9 @@ fn crumbled(batches: &[SourceBatch], rng: &mut Rng) -> Vec<SourceBatch> {
                 digests,
                 ..Manifest::default()
             };
-            let identities = vec![None; len];
-            small.push(SourceBatch {
-                manifest: Arc::new(manifest),
-                identities: Arc::new(identities),
-            });
+            let contents = vec![None; len];
+            let (manifest, contents) = (Arc::new(manifest), Arc::new(contents));
+            small.push(SourceBatch { manifest, contents, declined: Vec::new() });
             (entries, at) = (rest, at + len);
         }
     }

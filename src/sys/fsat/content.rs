@@ -70,6 +70,17 @@ fn seek(fd: BorrowedFd<'_>, offset: u64, whence: c_int) -> io::Result<u64> {
     u64::try_from(at).map_err(|_| io::Error::last_os_error())
 }
 
+/// Makes the file `to` share, from `offset` on, all blocks of the file `from` as they are at this moment.
+///
+/// # Errors
+/// Those of `ioctl_ficlonerange`: EOPNOTSUPP, EINVAL or EXDEV where it cannot be done.
+pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
+    let (src_fd, src_offset, src_length) = (from.as_raw_fd().into(), 0, 0);
+    let range = libc::file_clone_range { src_fd, src_offset, src_length, dest_offset: offset };
+    // SAFETY: the kernel reads one file_clone_range, which lives until the call has returned.
+    cvt(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONERANGE, &raw const range) }).map(drop)
+}
+
 /// Syncs the file system that `fd` is on.
 ///
 /// # Errors

@@ -56,7 +56,7 @@ impl FileType {
 }
 
 /// The status of an object.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stat {
     /// Its type.
     pub kind: FileType,

@@ -5,10 +5,11 @@ use std::fmt::Debug;
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::console::{json, words};
 use makuosan::crypto::checksum;
+use makuosan::engine::catch_up::Record;
 use makuosan::ids::TargetNo;
 use makuosan::name::{Escaped, HostName, MAX_PATH, RelPath};
 use makuosan::pattern::{Patterns, check};
-use makuosan::wire::begin::{Begin, Commit, Delete, Offer};
+use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer};
 use makuosan::wire::bytes::{Put, Reader};
 use makuosan::wire::feedback::{Deleted, Feedback, MAX_OPEN};
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, TRAILER_LEN};
@@ -16,9 +17,10 @@ use makuosan::wire::hello::{Hello, parse_bye};
 use makuosan::wire::layout::Layout;
 use makuosan::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest};
 use makuosan::wire::poll::Poll;
+use makuosan::wire::records::Records;
 
 /// Each decoder: whether it took the bytes.
-pub const ALL: [fn(&[u8]) -> bool; 24] = [
+pub const ALL: [fn(&[u8]) -> bool; 27] = [
     packet,
     hello,
     |bytes| parse_bye(bytes).is_ok(),
@@ -43,6 +45,9 @@ pub const ALL: [fn(&[u8]) -> bool; 24] = [
     host_report,
     progress,
     total,
+    end,
+    records,
+    record,
 ];
 
 /// The first byte says which decoder, the rest is for it.
@@ -96,6 +101,18 @@ fn commit(bytes: &[u8]) -> bool {
 
 fn delete(bytes: &[u8]) -> bool {
     Delete::parse(bytes).is_ok_and(|delete| same(&delete, Delete::parse(&delete.emit())))
+}
+
+fn end(bytes: &[u8]) -> bool {
+    End::parse(bytes).is_ok_and(|end| same(&end, End::parse(&end.emit())))
+}
+
+fn records(bytes: &[u8]) -> bool {
+    Records::parse(bytes).is_ok_and(|records| same(&records, Records::parse(&records.emit())))
+}
+
+fn record(bytes: &[u8]) -> bool {
+    Record::parse(bytes).is_ok_and(|record| same(&record, Record::parse(&record.emit())))
 }
 
 fn poll(bytes: &[u8]) -> bool {

@@ -123,7 +123,7 @@ impl World {
                     self.now,
                     address(NodeId(2)),
                     &header(kind, key(input), BatchNo::ZERO, BlockNo::ZERO),
-                    &[9],
+                    &[9, 0],
                 );
             }
             15 => {

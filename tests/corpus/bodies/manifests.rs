@@ -62,7 +62,7 @@ pub fn choose(input: &mut Input<'_>, may_swell: bool) -> Vec<u8> {
         _ => {
             let setup = input.flag().then(|| {
                 let path = [b"d".as_slice(), b"d/e", b"other"][input.below(3) as usize];
-                Setup { path: RelPath::parse(path).unwrap(), more: false, patterns: Vec::new() }
+                Setup { path: RelPath::parse(path).unwrap(), ..Setup::default() }
             });
             let count = match input.below(8) {
                 7 => 1 + u32::from(input.u8()),

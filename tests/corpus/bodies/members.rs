@@ -101,6 +101,7 @@ impl World {
                     version: "2".to_owned(),
                     height: Stamp::ZERO,
                     wall: 0,
+                    records: None,
                 };
                 self.members.hello(now, node, from, counter, &hello);
             }
@@ -139,6 +140,7 @@ impl World {
                     version: "2".to_owned(),
                     height: Stamp::ZERO,
                     wall: 0,
+                    records: None,
                 };
                 for n in 0..u32::from(input.u8() & 15) {
                     let node = NodeId(1_000 + u64::from(first) + u64::from(n));

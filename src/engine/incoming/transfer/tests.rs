@@ -206,7 +206,7 @@ fn what_no_sound_sender_says_ends_the_transfer() {
 fn the_first_batch_says_what_the_transfer_is_about_and_who_is_in_its_way() {
     let path = manifest(&[1]).entries[0].path.clone();
     let bytes = |path| {
-        let setup = Some(Setup { path, more: false, patterns: Vec::new() });
+        let setup = Some(Setup { path, ..Setup::default() });
         crate::wire::manifest::Manifest { setup, ..manifest(&[1]) }.emit()
     };
     let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 1);

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::super::*;
 use crate::name::HostName;
+use crate::stamp::{HybridClock, Stamp};
 
 /// After this, who stops is gone also where packets prove nothing and it is asked first.
 const AT_ONCE: Span = Span::from_millis(600);
@@ -21,22 +22,26 @@ struct Flight {
 }
 
 /// A daemon on a host; a new one each time the host starts it.
-struct Daemon {
-    members: Members,
+pub(super) struct Daemon {
+    pub members: Members,
+    pub clock: HybridClock,
     counter: u64,
     seen: Vec<(Time, Event)>,
     sent_to_group: u64,
     sent_to_one: u64,
 }
 
-struct Fleet {
-    now: Time,
-    rng: Rng,
+pub(super) struct Fleet {
+    pub now: Time,
+    pub rng: Rng,
     /// Lost, of 100.
     loss: u64,
     /// Doubled, of 100.
     doubled: u64,
     hosts: Vec<Option<Daemon>>,
+    /// What each host is called, and how many milliseconds its wall clock is ahead.
+    pub names: Vec<String>,
+    pub skews: Vec<i64>,
     flights: BTreeMap<(Time, u64), Flight>,
     launched: u64,
     /// Everything that was ever sent, to be replayed.
@@ -52,13 +57,15 @@ fn secs(secs: u64) -> Span {
 }
 
 impl Fleet {
-    fn new(hosts: usize, loss: u64, seed: u64) -> Self {
+    pub fn new(hosts: usize, loss: u64, seed: u64) -> Self {
         Fleet {
             now: Time::ZERO + secs(100),
             rng: Rng::new(seed),
             loss,
             doubled: 2,
             hosts: (0..hosts).map(|_| None).collect(),
+            names: (0..hosts).map(|host| format!("host{host}")).collect(),
+            skews: vec![0; hosts],
             flights: BTreeMap::new(),
             launched: 0,
             recorded: Vec::new(),
@@ -66,7 +73,7 @@ impl Fleet {
     }
 
     /// A fleet whose daemons all start within a millisecond.
-    fn started(hosts: usize, loss: u64, seed: u64) -> Self {
+    pub fn started(hosts: usize, loss: u64, seed: u64) -> Self {
         let mut fleet = Fleet::new(hosts, loss, seed);
         for host in 0..hosts {
             fleet.start(host);
@@ -75,14 +82,14 @@ impl Fleet {
         fleet
     }
 
-    fn start(&mut self, host: usize) -> NodeId {
+    pub fn start(&mut self, host: usize) -> NodeId {
         let me = NodeId(self.rng.next_u64());
         let mut secret = [0; 16];
         secret[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
         let config = Config {
             authentic: me.0 % 2 == 0,
             me,
-            name: HostName::parse(format!("host{host}").as_bytes()).unwrap(),
+            name: HostName::parse(self.names[host].as_bytes()).unwrap(),
             version: "2.0.0".into(),
             mtu: 1_500,
             rcvbuf: 212_992,
@@ -94,6 +101,7 @@ impl Fleet {
         };
         self.hosts[host] = Some(Daemon {
             members: Members::new(config, self.now),
+            clock: HybridClock::default(),
             counter: 0,
             seen: Vec::new(),
             sent_to_group: 0,
@@ -103,11 +111,30 @@ impl Fleet {
         me
     }
 
-    fn daemon(&self, host: usize) -> &Daemon {
+    pub fn daemon(&self, host: usize) -> &Daemon {
         self.hosts[host].as_ref().unwrap()
     }
 
-    fn node(&self, host: usize) -> NodeId {
+    /// The wall clock of a host.
+    pub fn wall(&self, host: usize) -> u64 {
+        let right = 1_795_804_200_000 + self.now.micros() / 1_000;
+        right.saturating_add_signed(self.skews[host])
+    }
+
+    /// A host draws a stamp.
+    pub fn draw(&mut self, host: usize) -> Stamp {
+        let wall = self.wall(host);
+        self.hosts[host].as_mut().unwrap().clock.draw(wall)
+    }
+
+    fn set_clock(&mut self, host: usize) {
+        let wall = self.wall(host);
+        if let Some(daemon) = &mut self.hosts[host] {
+            daemon.members.set_clock(daemon.clock.height(), wall);
+        }
+    }
+
+    pub fn node(&self, host: usize) -> NodeId {
         self.daemon(host).members.config.me
     }
 
@@ -117,13 +144,18 @@ impl Fleet {
         self.kill(host);
     }
 
-    fn kill(&mut self, host: usize) {
+    pub fn kill(&mut self, host: usize) {
         self.hosts[host] = None;
     }
 
     fn drain(&mut self, host: usize) {
+        let wall = self.wall(host);
         let Some(daemon) = &mut self.hosts[host] else { return };
         while let Some(event) = daemon.members.poll_event() {
+            if let Event::Height(stamp) = event {
+                let _ = daemon.clock.adopt(stamp, wall);
+                continue;
+            }
             daemon.seen.push((self.now, event));
         }
         let mut sent = Vec::new();
@@ -185,6 +217,7 @@ impl Fleet {
                 self.arrive(flight);
             }
             for host in 0..self.hosts.len() {
+                self.set_clock(host);
                 let Some(daemon) = &mut self.hosts[host] else { continue };
                 if daemon.members.poll_timeout().is_some_and(|time| time <= self.now) {
                     daemon.members.timeout(self.now);
@@ -196,11 +229,12 @@ impl Fleet {
         }
     }
 
-    fn run(&mut self, span: Span) {
+    pub fn run(&mut self, span: Span) {
         self.run_until(self.now + span);
     }
 
     fn arrive(&mut self, flight: Flight) {
+        self.set_clock(flight.to);
         let Some(daemon) = &mut self.hosts[flight.to] else { return };
         let Flight { from, addr, counter, .. } = flight;
         match &flight.hello {

@@ -75,6 +75,7 @@ fn plain() -> Hello {
         version: "2.0.1".into(),
         height: Stamp::ZERO,
         wall: 0,
+        records: None,
     }
 }
 

@@ -1,0 +1,350 @@
+//! Fleets whose hosts talk of their records over a simulated network: seeded loss and delay, a virtual clock. A
+//! transfer is only that after a while all who are still there have what it was about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::dialogue::{Config, Dialogue};
+use super::journal::Journal;
+use super::pulls::Pulled;
+use super::types::{Lists, MAX_RECORDS, State, To};
+use super::{Audience, Deed, Hash, Names, Record, RecordId};
+use crate::engine::rng::Rng;
+use crate::name::{HostName, NodeId, RelPath};
+use crate::stamp::Stamp;
+use crate::time::{Span, Time};
+use crate::wire::begin::Recorded;
+use crate::wire::records::Records;
+
+const ROOM: usize = 1_424;
+/// How long a transfer takes.
+const TRANSFER: Span = Span::from_millis(20);
+/// How often each host says HELLO.
+const HELLO: u64 = 15_000_000;
+
+/// Every record names its own path.
+struct OwnPath;
+
+impl Lists for OwnPath {
+    fn names(&mut self, _: &RecordId, _: Hash) -> Option<bool> {
+        None
+    }
+
+    fn names_all_of(&mut self, _: &RecordId, _: &RecordId) -> Option<bool> {
+        None
+    }
+}
+
+struct Host {
+    name: Arc<HostName>,
+    node: NodeId,
+    is_up: bool,
+    journal: Journal,
+    dialogue: Dialogue,
+    hello: Time,
+    /// When it is to do something.
+    due: Option<Time>,
+    /// Its next pulls end like this.
+    ends: Pulled,
+}
+
+enum Happening {
+    Packet { to: usize, from: usize, records: Vec<u8> },
+    Hello { to: usize, from: usize },
+    Transferred { id: RecordId, from: usize, to: BTreeSet<usize> },
+}
+
+pub(super) struct Fleet {
+    pub now: Time,
+    rng: Rng,
+    /// Lost, of 100.
+    loss: u64,
+    hosts: Vec<Host>,
+    queue: BTreeMap<(Time, u64), Happening>,
+    count: u64,
+    stamp: u64,
+    /// Packets of records that were sent, by whether to all.
+    pub to_group: u64,
+    pub to_one: u64,
+    /// Transfers, and their targets.
+    pub transfers: u64,
+    pub served: u64,
+}
+
+fn config(seed: u64) -> Config {
+    Config { room: ROOM, seed, born: Stamp::ZERO, takes_all: false, takes: true, gives: true }
+}
+
+fn host_name(host: usize) -> Arc<HostName> {
+    Arc::new(HostName::parse(format!("h{host}").as_bytes()).unwrap())
+}
+
+impl Fleet {
+    pub fn new(hosts: usize, loss: u64, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let now = Time::ZERO + Span::from_secs(100);
+        let hosts = (0..hosts)
+            .map(|host| {
+                let name = host_name(host);
+                let journal = Journal::new(Arc::clone(&name), MAX_RECORDS);
+                let node = NodeId(rng.next_u64() | 1);
+                let dialogue = Dialogue::new(now, config(rng.next_u64()), &journal);
+                let (is_up, ends) = (false, Pulled::Complete);
+                Host { name, node, is_up, journal, dialogue, hello: now, due: None, ends }
+            })
+            .collect();
+        Fleet {
+            now,
+            rng,
+            loss,
+            hosts,
+            queue: BTreeMap::new(),
+            count: 0,
+            stamp: 1_000,
+            to_group: 0,
+            to_one: 0,
+            transfers: 0,
+            served: 0,
+        }
+    }
+
+    /// A fleet whose hosts all start at once.
+    pub fn started(hosts: usize, loss: u64, seed: u64) -> Self {
+        let mut fleet = Fleet::new(hosts, loss, seed);
+        (0..hosts).for_each(|host| fleet.start(host));
+        fleet
+    }
+
+    pub fn start(&mut self, host: usize) {
+        let (node, seed) = (NodeId(self.rng.next_u64() | 1), self.rng.next_u64());
+        let first = self.now + Span::from_micros(self.rng.below(HELLO));
+        let h = &mut self.hosts[host];
+        (h.is_up, h.node, h.hello) = (true, node, first);
+        h.dialogue = Dialogue::new(self.now, config(seed), &h.journal);
+        self.hosts[host].due = Some(self.now);
+        // All others answer its first HELLO.
+        for other in 0..self.hosts.len() {
+            if other != host && self.hosts[other].is_up {
+                self.hello(host, other);
+                self.hello(other, host);
+            }
+        }
+    }
+
+    pub fn stop(&mut self, host: usize) {
+        self.hosts[host].is_up = false;
+        let node = self.hosts[host].node;
+        let now = self.now;
+        for other in self.hosts.iter_mut().filter(|other| other.is_up) {
+            other.dialogue.gone(now, node);
+            other.due = Some(now);
+        }
+    }
+
+    pub fn disk_is_full(&mut self, host: usize, full: bool) {
+        self.hosts[host].ends = if full { Pulled::Failed } else { Pulled::Complete };
+    }
+
+    pub fn gives_nothing(&mut self, host: usize) {
+        self.hosts[host].ends = Pulled::Declined;
+    }
+
+    /// A host sends a path to all that are up, except for some that miss it.
+    pub fn send(&mut self, host: usize, path: &str, missing: &[usize]) -> RecordId {
+        self.stamp += 1;
+        let id =
+            RecordId { stamp: Stamp::at(self.stamp), host: Arc::clone(&self.hosts[host].name) };
+        let path = RelPath::parse_or_base(path.as_bytes()).unwrap();
+        let mut names = Names::default();
+        names.add(Hash::of_path(&path));
+        let record = Record {
+            id: id.clone(),
+            path,
+            deed: Deed::default(),
+            audience: Audience::All,
+            patterns: None,
+            names: Names::default(),
+        };
+        for (at, h) in self.hosts.iter_mut().enumerate() {
+            if h.is_up && !missing.contains(&at) {
+                h.journal.began(record.clone());
+                let end = Recorded { names, deletes: false };
+                h.journal.ended(&id, end, true, &mut OwnPath);
+                h.due = Some(self.now);
+            }
+        }
+        id
+    }
+
+    fn at(&mut self, at: Time, happening: Happening) {
+        self.count += 1;
+        self.queue.insert((at, self.count), happening);
+    }
+
+    fn delay(&mut self) -> Time {
+        self.now + Span::from_micros(100 + self.rng.below(400))
+    }
+
+    fn hello(&mut self, from: usize, to: usize) {
+        if self.rng.below(100) >= self.loss {
+            let at = self.delay();
+            self.at(at, Happening::Hello { to, from });
+        }
+    }
+
+    fn drain(&mut self, host: usize) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        if !h.is_up {
+            return;
+        }
+        h.dialogue.timeout(now, &mut h.journal, &mut OwnPath);
+        let mut out = Vec::new();
+        while let Some((to, records)) = h.dialogue.poll_transmit(now) {
+            let records = records.emit();
+            assert!(records.len() <= ROOM);
+            out.push((to, records));
+        }
+        let mut serves = Vec::new();
+        while let Some(serve) = h.dialogue.poll_serve() {
+            serves.push(serve);
+        }
+        let has_news = h.dialogue.take_news();
+        h.due =
+            h.dialogue.poll_timeout(now, &h.journal).map(|at| at.max(now + Span::from_micros(1)));
+        for (to, records) in out {
+            let to: Vec<usize> = match to {
+                To::Group => {
+                    self.to_group += 1;
+                    (0..self.hosts.len()).filter(|at| *at != host).collect()
+                }
+                To::Node(node) => {
+                    self.to_one += 1;
+                    self.hosts.iter().position(|h| h.node == node).into_iter().collect()
+                }
+            };
+            for to in to {
+                if self.hosts[to].is_up && self.rng.below(100) >= self.loss {
+                    let at = self.delay();
+                    let records = records.clone();
+                    self.at(at, Happening::Packet { to, from: host, records });
+                }
+            }
+        }
+        for serve in serves {
+            self.transfers += 1;
+            self.served += serve.nodes.len() as u64;
+            let to: BTreeSet<usize> = serve
+                .nodes
+                .iter()
+                .filter_map(|node| self.hosts.iter().position(|h| h.node == *node && h.is_up))
+                .collect();
+            let node = self.hosts[host].node;
+            for &to in &to {
+                let h = &mut self.hosts[to];
+                assert!(h.journal.is_wanted(&serve.id), "h{to} does not want {}", serve.id);
+                h.journal.pulls(&serve.id);
+                h.dialogue.begun(&serve.id, node);
+                h.due = Some(self.now);
+            }
+            let at = self.now + TRANSFER;
+            self.at(at, Happening::Transferred { id: serve.id, from: host, to });
+        }
+        if has_news {
+            for to in 0..self.hosts.len() {
+                if to != host && self.hosts[to].is_up {
+                    self.hello(host, to);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass until nothing more happens, but HELLOs, or this time is over.
+    pub fn run(&mut self, span: Span) {
+        let until = self.now + span;
+        loop {
+            let mut next = self.queue.keys().next().map(|(at, _)| *at);
+            for h in self.hosts.iter().filter(|h| h.is_up) {
+                next = [next, h.due, Some(h.hello)].into_iter().flatten().min();
+            }
+            let Some(next) = next.filter(|at| *at <= until) else { break };
+            self.now = self.now.max(next);
+            while let Some(entry) = self.queue.first_entry().filter(|e| e.key().0 <= self.now) {
+                match entry.remove() {
+                    Happening::Packet { to, from, records } => {
+                        let (now, node) = (self.now, self.hosts[from].node);
+                        let h = &mut self.hosts[to];
+                        if h.is_up {
+                            let records = Records::parse(&records).unwrap();
+                            let me = (h.node, Stamp::at(self.stamp).millis());
+                            h.dialogue.packet(now, me, node, records, &mut h.journal, &mut OwnPath);
+                        }
+                        self.drain(to);
+                    }
+                    Happening::Hello { to, from } => {
+                        let now = self.now;
+                        let h = &self.hosts[from];
+                        let (node, name) = (h.node, Arc::clone(&h.name));
+                        let summary = h.is_up.then(|| h.journal.summary());
+                        let h = &mut self.hosts[to];
+                        if h.is_up && summary.is_some() {
+                            h.dialogue.hello(now, node, &name, summary, &h.journal);
+                        }
+                        self.drain(to);
+                    }
+                    Happening::Transferred { id, from, to } => {
+                        let now = self.now;
+                        let declines = self.hosts[from].ends == Pulled::Declined;
+                        for to in to {
+                            let h = &mut self.hosts[to];
+                            if h.is_up {
+                                let ends = if declines { Pulled::Declined } else { h.ends };
+                                h.dialogue.pulled(now, &id, ends, &mut h.journal, &mut OwnPath);
+                            }
+                            self.drain(to);
+                        }
+                        self.hosts[from].dialogue.served(&id);
+                        self.drain(from);
+                    }
+                }
+            }
+            for host in 0..self.hosts.len() {
+                let h = &self.hosts[host];
+                if !h.is_up {
+                    continue;
+                }
+                if h.hello <= self.now {
+                    let wait = HELLO * 2 / 3 + self.rng.below(HELLO * 2 / 3);
+                    self.hosts[host].hello = self.now + Span::from_micros(wait);
+                    for to in 0..self.hosts.len() {
+                        if to != host && self.hosts[to].is_up {
+                            self.hello(host, to);
+                        }
+                    }
+                }
+                if self.hosts[host].due.is_some_and(|at| at <= self.now) {
+                    self.drain(host);
+                }
+            }
+        }
+        self.now = until;
+    }
+
+    pub fn has(&self, host: usize, id: &RecordId) -> Option<State> {
+        self.hosts[host].journal.get(id).map(|(_, state, _)| state)
+    }
+
+    pub fn all_have(&self, id: &RecordId) -> bool {
+        (0..self.hosts.len())
+            .all(|h| !self.hosts[h].is_up || self.has(h, id) == Some(State::Complete))
+    }
+
+    pub fn all_agree(&self) -> bool {
+        let up: Vec<&Host> = self.hosts.iter().filter(|h| h.is_up).collect();
+        up.iter().all(|h| h.journal.summary() == up[0].journal.summary())
+    }
+
+    pub fn packets(&self) -> u64 {
+        self.to_group + self.to_one
+    }
+}

@@ -1,0 +1,610 @@
+//! The records that a host keeps, and the rules for which of them it keeps.
+//!
+//! The rules are those without which a model of random sends, deaths, returns, partitions and edits came to
+//! wrong files (`model.rs` has each of them with a switch).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::record::{Record, RecordId};
+use super::types::{Change, Learned, Lists, MAX_BYTES, Rules, State};
+use crate::name::{HostName, RelPath};
+use crate::stamp::Stamp;
+use crate::wire::begin::Recorded;
+use crate::wire::names::Hash;
+use crate::wire::records::{Key, Summary};
+
+/// A record that is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Held {
+    record: Record,
+    state: State,
+    /// Its transfer has ended: it counts.
+    has_ended: bool,
+}
+
+/// The records that a host keeps.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    me: Arc<HostName>,
+    held: BTreeMap<RecordId, Held>,
+    /// The stamps of those of each path, by the hash of that and the key of the record.
+    of_path: BTreeMap<(Hash, u64), Stamp>,
+    /// Those that are to be pulled.
+    lacking: BTreeSet<RecordId>,
+    /// Those that were dropped as covered: they are not to be learned again.
+    covered: BTreeSet<Key>,
+    horizon: Stamp,
+    /// The checksum of all that count.
+    checksum: u64,
+    /// What their paths and names of hosts take.
+    bytes: usize,
+    most: usize,
+    changes: VecDeque<Change>,
+    rules: Rules,
+}
+
+impl Journal {
+    /// An empty one of the host of this name, for `most` records.
+    pub fn new(me: Arc<HostName>, most: usize) -> Self {
+        Journal {
+            me,
+            held: BTreeMap::new(),
+            of_path: BTreeMap::new(),
+            lacking: BTreeSet::new(),
+            covered: BTreeSet::new(),
+            horizon: Stamp::ZERO,
+            checksum: 0,
+            bytes: 0,
+            most,
+            changes: VecDeque::new(),
+            rules: Rules::ALL,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_rules(me: Arc<HostName>, rules: Rules) -> Self {
+        Journal { rules, ..Journal::new(me, super::types::MAX_RECORDS) }
+    }
+
+    /// Puts back what was kept on disk.
+    pub fn restore(&mut self, record: Record, state: State, has_ended: bool) {
+        let id = record.id.clone();
+        self.remove(&id);
+        self.insert(id, Held { record, state, has_ended });
+        self.bound();
+    }
+
+    /// What was put back was dropped later.
+    pub fn restore_dropped(&mut self, id: &RecordId) {
+        self.remove(id);
+    }
+
+    /// Records up to this stamp were dropped before, because there were too many.
+    pub fn restore_horizon(&mut self, horizon: Stamp) {
+        self.horizon = self.horizon.max(horizon);
+    }
+
+    /// What to do to what is kept on disk.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The record of this key, if it is kept.
+    pub fn find(&self, key: Key) -> Option<&RecordId> {
+        self.of_stamp(key.stamp).find(|id| id.wire_key() == key)
+    }
+
+    fn of_stamp(&self, stamp: Stamp) -> impl Iterator<Item = &RecordId> {
+        let since = self.held.range(RecordId::first_of(stamp)..);
+        since.map(|(id, _)| id).take_while(move |id| id.stamp == stamp)
+    }
+
+    /// Whether nothing can be learned of the record of this key.
+    pub fn knows(&self, key: Key) -> bool {
+        key.stamp <= self.horizon
+            || self.covered.contains(&key)
+            || self.find(key).and_then(|id| self.held.get(id)).is_some_and(|held| held.has_ended)
+    }
+
+    /// The keys of what counts before a stamp, `most` or a few more, the latest ones; and from which stamp on these
+    /// are all.
+    pub fn keys_below(&self, below: Stamp, most: usize) -> (Stamp, Vec<Key>) {
+        let mut keys: Vec<Key> = Vec::new();
+        for (id, held) in self.held.range(..RecordId::first_of(below)).rev() {
+            if !held.has_ended {
+                continue;
+            }
+            let last = keys.last().map_or(id.stamp, |key| key.stamp);
+            if keys.len() >= most && last != id.stamp {
+                return (last, keys);
+            }
+            keys.push(id.wire_key());
+        }
+        (Stamp::ZERO, keys)
+    }
+
+    /// The keys of what counts from a stamp on, before another.
+    pub fn keys_from(&self, from: Stamp, below: Stamp) -> impl Iterator<Item = Key> {
+        let range = self.held.range(RecordId::first_of(from)..RecordId::first_of(below.max(from)));
+        range.filter(|(_, held)| held.has_ended).map(|(id, _)| id.wire_key())
+    }
+
+    /// A record, how far this host is with it, and whether its transfer has ended.
+    pub fn get(&self, id: &RecordId) -> Option<(&Record, State, bool)> {
+        self.held.get(id).map(|held| (&held.record, held.state, held.has_ended))
+    }
+
+    /// All of them, the earliest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Record, State, bool)> {
+        self.held.values().map(|held| (&held.record, held.state, held.has_ended))
+    }
+
+    /// The highest stamp that is kept.
+    pub fn height(&self) -> Stamp {
+        self.held.last_key_value().map_or(self.horizon, |(id, _)| id.stamp.max(self.horizon))
+    }
+
+    /// What other hosts are told.
+    pub fn summary(&self) -> Summary {
+        Summary { horizon: self.horizon, checksum: self.checksum }
+    }
+
+    /// The checksum of what counts above another host's horizon.
+    pub fn checksum_above(&self, horizon: Stamp) -> u64 {
+        if horizon <= self.horizon {
+            return self.checksum;
+        }
+        let counting = self.held.iter().filter(|(id, held)| id.stamp > horizon && held.has_ended);
+        counting.fold(0, |sum, (id, _)| sum ^ id.key())
+    }
+
+    /// Whether this host and one with that summary keep the same records above the horizons of both.
+    pub fn agrees_with(&self, other: &Summary) -> bool {
+        // Of the other's checksum, what is below the own horizon cannot be taken out.
+        other.horizon < self.horizon || self.checksum_above(other.horizon) == other.checksum
+    }
+
+    /// A transfer has begun, here or at its sender, and something may be written for it.
+    pub fn began(&mut self, record: Record) {
+        let id = record.id.clone();
+        if id.stamp <= self.horizon || self.held.contains_key(&id) {
+            return;
+        }
+        self.insert(id.clone(), Held { record, state: State::Partial, has_ended: false });
+        self.put(&id);
+        self.bound();
+    }
+
+    /// A transfer that was begun has ended, with this; `complete` says whether all of it is here.
+    pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool, lists: &mut dyn Lists) {
+        let Some(held) = self.held.get_mut(id) else { return };
+        held.record.names = end.names;
+        held.record.deed.deletes = end.deletes;
+        if !std::mem::replace(&mut held.has_ended, true) {
+            self.checksum ^= id.key();
+        }
+        self.advance(id, if complete { State::Complete } else { State::Partial }, lists);
+    }
+
+    /// A transfer was given up at its sender before it ended, and nothing was written for it here.
+    pub fn never_was(&mut self, id: &RecordId) {
+        if self.held.get(id).is_some_and(|held| !held.has_ended) {
+            self.drop_record(id);
+        }
+    }
+
+    /// Another host keeps this record; `takes` says whether what is older than this host's journal is wanted.
+    pub fn learn(&mut self, record: Record, takes: bool, lists: &mut dyn Lists) -> Learned {
+        let id = record.id.clone();
+        if let Some(held) = self.held.get_mut(&id) {
+            if held.has_ended {
+                return Learned::Known;
+            }
+            // Its end was not heard here.
+            held.has_ended = true;
+            (held.record.names, held.record.deed) = (record.names, record.deed);
+            self.checksum ^= id.key();
+            self.put(&id);
+            self.prune_under(&id, lists);
+            return Learned::New(State::Partial);
+        }
+        if id.stamp <= self.horizon
+            || self.covered.contains(&id.wire_key())
+            || self.is_covered(&record, lists)
+        {
+            return Learned::Moot;
+        }
+        let state = match (*id.host == *self.me, record.is_for(&self.me)) {
+            (true, _) if self.rules.own => State::Noted,
+            (true, _) => State::Lacking,
+            (false, true) if takes => State::Lacking,
+            (false, true) => State::Strange,
+            (false, false) => State::Elsewhere,
+        };
+        self.insert(id.clone(), Held { record, state, has_ended: true });
+        self.put(&id);
+        self.prune_under(&id, lists);
+        self.bound();
+        match self.held.contains_key(&id) {
+            true => Learned::New(state),
+            false => Learned::Moot,
+        }
+    }
+
+    /// This host is now so far with a record; never less far than it was, but for a pull that begins.
+    pub fn advance(&mut self, id: &RecordId, state: State, lists: &mut dyn Lists) {
+        let Some(held) = self.held.get_mut(id) else { return };
+        held.state = held.state.max(state);
+        self.put(id);
+        self.prune_under(id, lists);
+    }
+
+    /// A pull of it begins: from now on some of it may be here.
+    pub fn pulls(&mut self, id: &RecordId) {
+        if let Some(held) = self.held.get_mut(id) {
+            if held.state != State::Complete {
+                held.state = State::Partial;
+                self.put(id);
+            }
+        }
+    }
+
+    /// A transfer that leaves no record has written below a path: what is still to be pulled there is older,
+    /// and is not asked for any more.
+    pub fn unrecorded(&mut self, path: &RelPath) {
+        let overlaps = |held: &Held| held.record.path.is_under(path) || held.record.reaches(path);
+        let open = self.held.iter().filter(|(_, held)| {
+            matches!(held.state, State::Lacking | State::Partial) && overlaps(held)
+        });
+        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            if let Some(held) = self.held.get_mut(&id) {
+                held.state = State::Noted;
+            }
+            self.put(&id);
+        }
+    }
+
+    /// What is to be pulled, the latest first.
+    pub fn wanted(&self) -> impl Iterator<Item = &RecordId> {
+        self.lacking.iter().rev()
+    }
+
+    /// A record is new, gone, or in another state.
+    fn note(&mut self, id: &RecordId) {
+        let wants = |held: &Held| {
+            matches!(held.state, State::Lacking | State::Partial)
+                && (held.has_ended || !self.rules.ended)
+                && (*held.record.id.host != *self.me || !self.rules.own)
+        };
+        match self.held.get(id).is_some_and(wants) {
+            true => self.lacking.insert(id.clone()),
+            false => self.lacking.remove(id),
+        };
+    }
+
+    /// Whether a record is to be pulled.
+    pub fn is_wanted(&self, id: &RecordId) -> bool {
+        self.held.get(id).is_some_and(|held| {
+            matches!(held.state, State::Lacking | State::Partial | State::Noted)
+                && held.has_ended
+                && held.record.is_for(&self.me)
+        })
+    }
+
+    /// Whether this host can give all of it.
+    pub fn can_give(&self, id: &RecordId) -> bool {
+        self.held.get(id).is_some_and(|held| held.state == State::Complete && held.has_ended)
+    }
+
+    /// Whether nothing is to be written or deleted at a path for this record, because of a later one.
+    pub fn guards(&self, id: &RecordId, path: &RelPath, lists: &mut dyn Lists) -> bool {
+        if !self.rules.guard {
+            return false;
+        }
+        let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
+        self.held.range(after).any(|(later, held)| {
+            if held.state <= State::Lacking
+                || !held.record.reaches(path)
+                || !held.record.concerns(&self.me)
+            {
+                return false;
+            }
+            if !self.rules.guard_named || (held.state != State::Partial && held.record.settles()) {
+                return true;
+            }
+            let path = Hash::of_path(path);
+            let known = lists.names(later, path).or_else(|| held.record.names.tell(path));
+            // Without its list, all that it reaches is left alone.
+            known.unwrap_or(held.state != State::Partial)
+        })
+    }
+
+    /// Whether a later record of a transfer that has ended, and that concerns this host, says what is to be at a path.
+    pub fn is_superseded(&self, id: &RecordId, path: &RelPath, lists: &mut dyn Lists) -> bool {
+        let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
+        self.held.range(after).any(|(later, held)| {
+            held.has_ended
+                && held.record.reaches(path)
+                && held.record.is_for(&self.me)
+                && (held.record.settles()
+                    || lists.names(later, Hash::of_path(path)).unwrap_or(false))
+        })
+    }
+
+    /// `has_ended`: whether the earlier one has; before, nobody knows what it will have named.
+    fn covers(
+        &self,
+        later: &Record,
+        earlier: &Record,
+        has_ended: bool,
+        lists: &mut dyn Lists,
+    ) -> bool {
+        if !self.rules.cover_all {
+            return later.covers(earlier, || true);
+        }
+        later.covers(earlier, || {
+            has_ended
+                && (earlier.is_named_by(later, |path| lists.names(&later.id, path))
+                    || lists.names_all_of(&later.id, &earlier.id) == Some(true))
+        })
+    }
+
+    /// Whether a later record is known that covers one that is not kept.
+    fn is_covered(&self, record: &Record, lists: &mut dyn Lists) -> bool {
+        self.after(&record.id)
+            .any(|(_, held)| self.counts(held) && self.covers(&held.record, record, true, lists))
+    }
+
+    fn counts(&self, held: &Held) -> bool {
+        held.has_ended || !self.rules.ended
+    }
+
+    fn after(&self, id: &RecordId) -> impl Iterator<Item = (&RecordId, &Held)> {
+        self.held.range((std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded))
+    }
+
+    /// Whether `held` may be dropped for `later`.
+    fn gives_way(&self, held: &Held, later: &Held, lists: &mut dyn Lists) -> bool {
+        if !self.counts(later) || !self.covers(&later.record, &held.record, held.has_ended, lists) {
+            return false;
+        }
+        let is_open = held.state <= State::Lacking;
+        is_open || later.state == State::Complete || !self.rules.drop_done
+    }
+
+    /// Drops what this record covers.
+    fn prune_by(&mut self, id: &RecordId, lists: &mut dyn Lists) {
+        let Some(later) = self.held.get(id) else { return };
+        let mut gives_way = |held: &Held| self.gives_way(held, later, lists);
+        let dropped: Vec<RecordId> = match later.record.reaches_below() {
+            true => {
+                let before = self.held.range(..id.clone());
+                before.filter(|(_, held)| gives_way(held)).map(|(id, _)| id.clone()).collect()
+            }
+            false => {
+                let path = Hash::of_path(&later.record.path);
+                let same = self.of_path.range((path, 0)..=(path, u64::MAX));
+                let ids = same
+                    .filter_map(|((_, hash), stamp)| self.find(Key { stamp: *stamp, hash: *hash }));
+                let before = ids.filter(|earlier| *earlier < id);
+                before.filter(|id| self.held.get(id).is_some_and(&mut gives_way)).cloned().collect()
+            }
+        };
+        dropped.iter().for_each(|id| self.cover(id));
+    }
+
+    /// Drops this record if a later one covers it, and then what it covers itself.
+    fn prune_under(&mut self, id: &RecordId, lists: &mut dyn Lists) {
+        let Some(held) = self.held.get(id) else { return };
+        if self.after(id).any(|(_, later)| self.gives_way(held, later, lists)) {
+            self.cover(&id.clone());
+        } else {
+            self.prune_by(id, lists);
+        }
+    }
+
+    fn cover(&mut self, id: &RecordId) {
+        self.drop_record(id);
+        self.covered.insert(id.wire_key());
+        if self.covered.len() > self.most {
+            self.covered.pop_first();
+        }
+    }
+
+    fn insert(&mut self, id: RecordId, held: Held) {
+        if held.has_ended {
+            self.checksum ^= id.key();
+        }
+        self.bytes += held.record.memory();
+        self.of_path.insert((Hash::of_path(&held.record.path), id.key()), id.stamp);
+        self.held.insert(id.clone(), held);
+        self.note(&id);
+    }
+
+    /// A record is new or in another state: what is on disk has to follow.
+    fn put(&mut self, id: &RecordId) {
+        self.note(id);
+        self.changes.push_back(Change::Put(id.clone()));
+    }
+
+    fn remove(&mut self, id: &RecordId) -> bool {
+        let Some(held) = self.held.remove(id) else { return false };
+        self.bytes -= held.record.memory();
+        self.of_path.remove(&(Hash::of_path(&held.record.path), id.key()));
+        if held.has_ended {
+            self.checksum ^= id.key();
+        }
+        self.lacking.remove(id);
+        true
+    }
+
+    fn drop_record(&mut self, id: &RecordId) {
+        if self.remove(id) {
+            self.changes.push_back(Change::Drop(id.clone()));
+        }
+    }
+
+    /// Drops the oldest while there are too many, or they take too much memory.
+    fn bound(&mut self) {
+        while self.held.len() > self.most || self.bytes > MAX_BYTES {
+            let Some(id) = self.held.keys().next().cloned() else { return };
+            self.horizon = self.horizon.max(id.stamp);
+            self.drop_record(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Audience, Deed, Names};
+    use super::*;
+
+    /// No list is kept.
+    struct NoLists;
+
+    impl Lists for NoLists {
+        fn names(&mut self, _: &RecordId, _: Hash) -> Option<bool> {
+            None
+        }
+
+        fn names_all_of(&mut self, _: &RecordId, _: &RecordId) -> Option<bool> {
+            None
+        }
+    }
+
+    fn host(name: &str) -> Arc<HostName> {
+        Arc::new(HostName::parse(name.as_bytes()).unwrap())
+    }
+
+    /// A file of its own is all that it names.
+    fn record(millis: u64, sender: &str, path: &str) -> Record {
+        let path = RelPath::parse(path.as_bytes()).unwrap();
+        let mut names = Names::default();
+        names.add(Hash::of_path(&path));
+        let id = RecordId { stamp: Stamp::at(millis), host: host(sender) };
+        let (deed, audience, patterns) = (Deed::default(), Audience::All, None);
+        Record { id, path, deed, audience, patterns, names }
+    }
+
+    fn journal(most: usize) -> Journal {
+        Journal::new(host("me"), most)
+    }
+
+    fn sent(journal: &mut Journal, record: &Record, complete: bool) {
+        journal.began(record.clone());
+        let end = Recorded { names: record.names, deletes: false };
+        journal.ended(&record.id, end, complete, &mut NoLists);
+    }
+
+    #[test]
+    fn the_same_file_sent_often_is_one_record() {
+        let mut journal = journal(100);
+        for millis in 1..=1_000 {
+            sent(&mut journal, &record(millis, "web1", "a"), true);
+            sent(&mut journal, &record(millis, "web2", "b"), true);
+        }
+        assert_eq!(journal.len(), 2);
+        assert_eq!(journal.summary().horizon, Stamp::ZERO);
+        let keys = journal.iter().fold(0, |sum, (record, ..)| sum ^ record.id.key());
+        assert_eq!(journal.summary().checksum, keys);
+        assert!(journal.covered.len() <= 100);
+    }
+
+    #[test]
+    fn what_is_here_is_not_dropped_for_what_is_not() {
+        for (complete, kept) in [(true, 1), (false, 2)] {
+            let mut journal = journal(100);
+            sent(&mut journal, &record(1, "web1", "a"), true);
+            sent(&mut journal, &record(2, "web1", "a"), complete);
+            assert_eq!(journal.len(), kept);
+        }
+        let mut journal = journal(100);
+        sent(&mut journal, &record(1, "web1", "a"), true);
+        let learned = journal.learn(record(2, "web1", "a"), true, &mut NoLists);
+        assert_eq!((learned, journal.len()), (Learned::New(State::Lacking), 2));
+        journal.advance(&record(2, "web1", "a").id, State::Complete, &mut NoLists);
+        assert_eq!(journal.len(), 1);
+        assert_eq!(journal.learn(record(1, "web1", "a"), true, &mut NoLists), Learned::Moot);
+    }
+
+    #[test]
+    fn own_records_and_those_before_the_journal_are_not_pulled() {
+        let mut journal = journal(100);
+        let mut learn = |record: Record, takes| journal.learn(record, takes, &mut NoLists);
+        assert_eq!(learn(record(1, "me", "a"), true), Learned::New(State::Noted));
+        assert_eq!(learn(record(2, "web1", "b"), false), Learned::New(State::Strange));
+        let named = Audience::named(vec![HostName::parse(b"web9").unwrap()]);
+        let other = Record { audience: named, ..record(3, "web1", "c") };
+        assert_eq!(learn(other, true), Learned::New(State::Elsewhere));
+        assert_eq!(learn(record(4, "web1", "d"), true), Learned::New(State::Lacking));
+        assert_eq!(learn(record(4, "web1", "d"), true), Learned::Known);
+        let wanted: Vec<u64> = journal.wanted().map(|id| id.stamp.millis()).collect();
+        assert_eq!(wanted, [4]);
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_are_dropped_and_the_horizon_says_so() {
+        let (mut few, mut many) = (journal(10), journal(100));
+        for millis in 1..=30 {
+            let record = record(millis, "web1", &format!("f{millis}"));
+            sent(&mut few, &record, true);
+            sent(&mut many, &record, true);
+        }
+        assert_eq!((few.len(), few.summary().horizon), (10, Stamp::at(20)));
+        assert_eq!(few.learn(record(5, "web1", "f5"), true, &mut NoLists), Learned::Moot);
+        // Above the higher horizon, they keep the same.
+        assert!(many.agrees_with(&few.summary()));
+        assert!(few.agrees_with(&many.summary()));
+        sent(&mut few, &record(31, "web1", "f31"), true);
+        assert!(!many.agrees_with(&few.summary()));
+    }
+
+    #[test]
+    fn pages_of_keys_are_all_keys() {
+        let mut journal = journal(1_000);
+        for millis in 0..300 {
+            sent(
+                &mut journal,
+                &record(1 + millis / 3, &format!("h{}", millis % 3), &format!("f{millis}")),
+                true,
+            );
+        }
+        let (mut below, mut all) = (Stamp::from_bits(u64::MAX), BTreeSet::new());
+        while below > Stamp::ZERO {
+            let (from, keys) = journal.keys_below(below, 28);
+            assert!((1..=30).contains(&keys.len()), "{}", keys.len());
+            let range: BTreeSet<Key> = journal.keys_from(from, below).collect();
+            assert_eq!(range, keys.iter().copied().collect());
+            all.extend(keys);
+            below = from;
+        }
+        assert_eq!(all.len(), 300);
+        assert!(all.iter().all(|key| journal.knows(*key)));
+    }
+
+    #[test]
+    fn what_was_kept_is_put_back() {
+        let mut journal = journal(100);
+        sent(&mut journal, &record(1, "web1", "a"), true);
+        sent(&mut journal, &record(2, "web1", "b"), false);
+        journal.began(record(3, "web1", "c"));
+        let mut other = Journal::new(host("me"), 100);
+        for (record, state, has_ended) in journal.iter() {
+            other.restore(record.clone(), state, has_ended);
+        }
+        assert_eq!(other.summary(), journal.summary());
+        assert!(other.iter().eq(journal.iter()));
+        assert_eq!(other.height(), Stamp::at(3));
+    }
+}

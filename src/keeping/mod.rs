@@ -1,0 +1,22 @@
+//! What is kept of transfers, in memory and on disk, and how it comes there.
+//!
+//! - [`Keeper`] joins the journal of records (`engine::catch_up`) with what is on disk of it: `shelf` has the
+//!   rows and the lists of entries, `row` is one row.
+//! - [`recording`] is one transfer, while it runs.
+#![forbid(unsafe_code)]
+
+mod keeper;
+pub mod recording;
+mod row;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use keeper::{Keeper, Opened};
+
+/// Locks the keeper, even if a thread panicked while holding it: then the daemon ends.
+pub fn lock(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
+    keeper.lock().unwrap_or_else(PoisonError::into_inner)
+}

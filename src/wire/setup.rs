@@ -1,0 +1,152 @@
+//! What a transfer is about, at the head of its first manifest: a byte 0, the path (counted; empty for the
+//! base directory), flags (a byte: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
+//! transfer this was), the hosts that it is for, that host's name (counted; only with flag 3), and the
+//! patterns (counted; `pattern` reads them).
+
+use super::Error;
+use super::audience::Audience;
+use super::bytes::{Put, Reader};
+use crate::name::{HostName, MAX_HOST_NAME, MAX_PATH, RelPath};
+
+/// The most bytes of a part of a transfer's patterns.
+pub const MAX_PATTERNS: usize = 1 << 19;
+/// The byte that a setup begins with.
+pub(super) const SETUP: u8 = 0;
+
+const MORE: u8 = 1;
+const RECURSIVE: u8 = 2;
+const FORCED: u8 = 4;
+const ORIGIN: u8 = 8;
+
+/// What a transfer is about: which path it claims, where it may delete, and what is kept of it. It is in
+/// the first batch; if the patterns are too long for it, the rest of them is in the batches after it, where
+/// nothing counts but the path and the patterns.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Setup {
+    /// The path.
+    pub path: RelPath,
+    /// The next batch brings more patterns.
+    pub more: bool,
+    /// It is about all that is below the path, too.
+    pub recursive: bool,
+    /// The guards of deletion do not hold it up.
+    pub forced: bool,
+    /// For whom it is.
+    pub audience: Audience,
+    /// The host that sent it first, if it is sent once more, by any.
+    pub origin: Option<HostName>,
+    /// The patterns of what is neither sent nor deleted, or a part of them, as `pattern` writes them;
+    /// empty without any.
+    pub patterns: Vec<u8>,
+}
+
+impl Setup {
+    /// Reads it, without its first byte.
+    pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
+        let flags = reader.u8()?;
+        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN) != 0 {
+            return Err(Error::Invalid);
+        }
+        let audience = Audience::parse(reader)?;
+        let origin = match flags & ORIGIN != 0 {
+            false => None,
+            true => {
+                let name = reader.counted(MAX_HOST_NAME)?;
+                Some(HostName::parse(name).map_err(|_| Error::Invalid)?)
+            }
+        };
+        Ok(Setup {
+            path,
+            more: flags & MORE != 0,
+            recursive: flags & RECURSIVE != 0,
+            forced: flags & FORCED != 0,
+            audience,
+            origin,
+            patterns: reader.counted(MAX_PATTERNS)?.to_vec(),
+        })
+    }
+
+    /// Writes it.
+    pub(super) fn emit(&self, out: &mut Vec<u8>) {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        out.push(SETUP);
+        out.put_counted(self.path.as_bytes());
+        out.push(
+            flag(self.more, MORE)
+                | flag(self.recursive, RECURSIVE)
+                | flag(self.forced, FORCED)
+                | flag(self.origin.is_some(), ORIGIN),
+        );
+        self.audience.emit(out);
+        if let Some(origin) = &self.origin {
+            out.put_counted(origin.as_str().as_bytes());
+        }
+        out.put_counted(&self.patterns);
+    }
+
+    /// The most bytes that it takes in a manifest.
+    pub fn len_bound(&self) -> usize {
+        const FIXED: usize = 2 + 3 * 4;
+        let origin = self.origin.as_ref().map_or(0, |origin| origin.as_str().len());
+        FIXED
+            + self.path.as_bytes().len()
+            + self.audience.len_bound()
+            + origin
+            + self.patterns.len()
+    }
+
+    /// About how many bytes it takes in memory beside itself.
+    pub fn memory(&self) -> usize {
+        self.audience.memory() + self.patterns.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str) -> HostName {
+        HostName::parse(name.as_bytes()).unwrap()
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Setup, Error> {
+        let mut reader = Reader::new(bytes);
+        assert_eq!(reader.u8(), Ok(SETUP));
+        let setup = Setup::parse(&mut reader)?;
+        reader.end()?;
+        Ok(setup)
+    }
+
+    #[test]
+    fn every_flag_round_trips() {
+        for bits in 0..32u8 {
+            let setup = Setup {
+                path: if bits & 1 == 0 { RelPath::base() } else { RelPath::parse(b"d").unwrap() },
+                more: bits & 2 != 0,
+                recursive: bits & 4 != 0,
+                forced: bits & 8 != 0,
+                audience: match bits & 16 != 0 {
+                    true => Audience::named(vec![host("a"), host("b")]),
+                    false => Audience::All,
+                },
+                origin: (bits & 6 == 6).then(|| host("web-1")),
+                patterns: vec![9; usize::from(bits)],
+            };
+            let mut bytes = Vec::new();
+            setup.emit(&mut bytes);
+            assert!(bytes.len() <= setup.len_bound());
+            for len in 1..bytes.len() {
+                assert!(parse(&bytes[..len]).is_err(), "{len}");
+            }
+            assert_eq!(parse(&bytes), Ok(setup));
+        }
+    }
+
+    #[test]
+    fn known_bytes_and_an_unknown_flag() {
+        assert_eq!(parse(b"\0\0\0\0\0"), Ok(Setup::default()));
+        assert_eq!(parse(b"\0\0\x10\0\0"), Err(Error::Invalid));
+        assert_eq!(parse(b"\0\x02..\0\0\0"), Err(Error::Invalid));
+    }
+}
