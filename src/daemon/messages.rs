@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, SendError, Sender};
 
 use super::again::{Results, Unreached};
 use super::order::Order;
@@ -11,7 +11,7 @@ use super::unread::Unread;
 use crate::console::command::Watch;
 use crate::console::reply::{Progress, Said};
 use crate::engine::catch_up::{Pulled, RecordId};
-use crate::engine::disk_job::DiskAnswer;
+use crate::engine::disk_job::{DiskAnswer, DiskJob};
 use crate::engine::members::Member;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
@@ -96,6 +96,34 @@ pub(super) enum ToReceiver {
     Stop,
 }
 
+/// A message to the disk thread.
+#[derive(Debug)]
+pub(super) enum ToDisk {
+    /// The next job.
+    Job(DiskJob),
+    /// The digest of a long file is there.
+    Digested,
+    /// No more jobs follow.
+    Stop,
+}
+
+/// Where the disk's jobs go. When it is dropped, no more follow.
+#[derive(Debug)]
+pub(super) struct Jobs(pub(super) Sender<ToDisk>);
+
+impl Jobs {
+    pub(super) fn send(&self, job: DiskJob) -> Result<(), SendError<ToDisk>> {
+        self.0.send(ToDisk::Job(job))
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        // The disk thread may have panicked.
+        let _ = self.0.send(ToDisk::Stop);
+    }
+}
+
 /// What a walker is to do when it has walked.
 #[derive(Debug)]
 pub(super) enum Errand {
@@ -149,6 +177,8 @@ pub(super) struct NewTransfer {
     pub(super) unread: Unread,
     /// How many `error:` lines the walker has written.
     pub(super) errors: Arc<AtomicU64>,
+    /// How many bytes of long files the walker's digests are through with.
+    pub(super) digested: Arc<AtomicU64>,
     /// Tells the walker and the progress counter to stop.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,

@@ -14,6 +14,7 @@ use crate::engine::members::Member;
 use crate::fs::before::Guard;
 use crate::fs::contents::Contents;
 use crate::fs::listings::{Listings, SharedListings};
+use crate::fs::long_digests::LONG;
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::name::{HostName, RelPath};
@@ -22,10 +23,6 @@ use crate::sys::user;
 use crate::wire::audience::Audience;
 use crate::wire::manifest::{MAX_PATTERNS, Setup};
 use crate::wire::mode::Mode;
-
-/// Reading and digesting this many bytes takes about a tenth of a second. Larger files are announced
-/// first, so that all hosts digest them at the same time.
-const ANNOUNCED_OVER: u64 = 64 << 20;
 
 /// A `send`, `sync`, `dsync` or `check` command.
 #[derive(Clone, Debug)]
@@ -227,6 +224,11 @@ impl Order {
         }
     }
 
+    /// Whether the contents of all files are compared.
+    pub(super) fn compares(&self) -> bool {
+        self.mode.is_check() || self.checksum
+    }
+
     /// The options of the walk.
     pub(super) fn walk(&self, own_only: Option<u32>, regroup: Option<Regroup>) -> WalkOptions {
         let patterns = Arc::clone(&self.patterns);
@@ -238,10 +240,11 @@ impl Order {
             }),
             keep: self.mode.spools(),
             names_only: self.mode.names_only(),
-            digests: self.mode.is_check() || self.checksum,
+            digests: self.compares(),
             regroup,
             now: clock::wall,
-            announced_over: ANNOUNCED_OVER,
+            announced_over: LONG,
+            digested: Arc::default(),
             listings: None,
             before: None,
             contents: Contents::Unchanged,

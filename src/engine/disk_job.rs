@@ -133,6 +133,13 @@ pub enum DiskAnswer<H> {
         /// The streamed file, if the batch has one and needs it.
         file: Option<H>,
     },
+    /// Not an answer: how far the disk is with the digests of the files that were announced.
+    Digested {
+        /// The transfer.
+        key: TransferKey,
+        /// How many of their bytes it is through with.
+        bytes: u64,
+    },
     /// The answer to [`DiskJob::Stage`]. An entry that could not be staged fails in [`DiskAnswer::Done`].
     Staged {
         /// The transfer.

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use md5::{Digest as _, Md5};
 
@@ -32,9 +34,16 @@ const READINGS: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Digester {
     buf: Vec<u8>,
+    /// Where the bytes are counted of files over this size.
+    counted: Option<(u64, Arc<AtomicU64>)>,
 }
 
 impl Digester {
+    /// One that counts in `passed` the bytes that it is through with, of files with more than `over` bytes.
+    pub fn counting(over: u64, passed: Arc<AtomicU64>) -> Self {
+        Digester { buf: Vec::new(), counted: Some((over, passed)) }
+    }
+
     /// The digest of the regular file `name` in `dir`. None if the file does not match `identity`
     /// before or after it was read, or as soon as `cancelled` returns true. If only its ctime has moved, it
     /// is read again.
@@ -48,10 +57,40 @@ impl Digester {
         identity: &Identity,
         cancelled: &dyn Fn() -> bool,
     ) -> io::Result<Option<Digest>> {
-        match Begun::new(identity).go_on(self, dir, name, &mut |_| cancelled())? {
+        let counted = self.counted.clone().filter(|(over, _)| identity.size > *over);
+        let mut counted =
+            Counted { left: identity.size, passed: counted.map(|(_, passed)| passed) };
+        let mut pause = |at| {
+            counted.pass(identity.size - at);
+            cancelled()
+        };
+        match Begun::new(identity).go_on(self, dir, name, &mut pause)? {
             Step::Done(digest) => Ok(Some(digest)),
             Step::Paused | Step::Changed => Ok(None),
         }
+    }
+}
+
+/// Counts the bytes of a file that its digest is through with: all of them, however that ends.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub left: u64,
+    pub passed: Option<Arc<AtomicU64>>,
+}
+
+impl Counted {
+    /// So many bytes are left.
+    pub fn pass(&mut self, left: u64) {
+        let more = std::mem::replace(&mut self.left, left).saturating_sub(left);
+        if let Some(passed) = &self.passed {
+            passed.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.pass(0);
     }
 }
 
@@ -112,6 +151,11 @@ impl Begun {
         Begun { identity: *identity, hash, at: 0, data: 0, ctime, readings }
     }
 
+    /// The size of the file.
+    pub fn size(&self) -> u64 {
+        self.identity.size
+    }
+
     /// Goes on with the file, `name` in `dir`. Before each piece, `pause` is told how far it is; it pauses
     /// if that returns true.
     ///
@@ -119,7 +163,7 @@ impl Begun {
     /// The file cannot be opened or read.
     pub fn go_on(
         &mut self,
-        Digester { buf }: &mut Digester,
+        Digester { buf, .. }: &mut Digester,
         dir: BorrowedFd<'_>,
         name: &[u8],
         pause: &mut dyn FnMut(u64) -> bool,

@@ -17,7 +17,9 @@ use super::attributes::{self, Examined};
 use super::claim;
 use super::digest::Digester;
 use super::guard::Guard;
-use super::identity::{Identity, ObjectId};
+use super::identity::ObjectId;
+use super::long_digests::LongDigests;
+use super::long_files::LongFiles;
 use super::opened::{OpenDir, Opened};
 use super::rights::Rights;
 use super::room::Room;
@@ -30,7 +32,7 @@ use crate::ids::{BatchNo, EntryNo};
 use crate::name::{NodeId, RelPath};
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::{Digest, Manifest};
+use crate::wire::manifest::Manifest;
 use crate::wire::outcome::{Lacks, Need, Reason};
 
 /// How a disk works.
@@ -93,6 +95,7 @@ pub struct Disk {
     pub(super) staging: Option<Staging>,
     pub(super) dirs: Dirs,
     pub(super) digester: Digester,
+    pub(super) digests: LongDigests,
     pub(super) closing: Closing,
     pub(super) transfers: BTreeMap<TransferKey, DiskTransfer>,
     /// What transfers leave alone.
@@ -114,8 +117,7 @@ pub(super) struct DiskTransfer {
     /// What is staged and waits for a directory in its place to be deleted.
     pub late: Vec<(RelPath, Staged)>,
     pub surplus: Surplus,
-    /// The digest of the file that was announced last, computed ahead of its entry.
-    pub ahead: Option<Ahead>,
+    pub long: LongFiles,
     /// The memory that is charged for it, in bytes.
     charged: usize,
 }
@@ -131,17 +133,9 @@ impl DiskTransfer {
     fn memory(&self) -> usize {
         let needs = self.only_needs.values().map(|needs| 64 + size_of_val(needs.as_slice()));
         let late = self.late.iter().map(|(path, _)| 64 + path.as_bytes().len());
-        needs.sum::<usize>() + late.sum::<usize>() + self.opened.memory() + self.surplus.memory()
+        let lists = needs.sum::<usize>() + late.sum::<usize>() + self.long.memory();
+        lists + self.opened.memory() + self.surplus.memory()
     }
-}
-
-/// The digest of a file that was announced.
-#[derive(Debug)]
-pub(super) struct Ahead {
-    pub path: RelPath,
-    /// The state of the file when it was read.
-    pub identity: Identity,
-    pub digest: Digest,
 }
 
 /// A batch that was planned and not committed yet.
@@ -176,7 +170,7 @@ impl Disk {
             false => Some(Staging::open(root.clone(), &rights)?),
         };
         let dirs = Dirs::new(root);
-        let digester = Digester::default();
+        let (digester, digests) = Default::default();
         let (closing, transfers) = (Closing::default(), BTreeMap::new());
         let (allowance, left_behind) = (Allowance::default(), BTreeSet::new());
         Ok(Disk {
@@ -185,6 +179,7 @@ impl Disk {
             staging,
             dirs,
             digester,
+            digests,
             closing,
             transfers,
             guards: BTreeMap::new(),

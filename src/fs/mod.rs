@@ -10,6 +10,7 @@
 //! - Receiving: [`disk`] runs the jobs of the engine one at a time. `plan` compares (`planner`), `stage`
 //!   writes below `.makuosan` (`staging`, `home`, `claim`), `commit` renames into place, `attributes` sets owner, mode and
 //!   mtime; `rebase` moves all of it to another base directory.
+//!   [`long_digests`] computes digests of long files beside that (`long_files`, `held_up`).
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
@@ -41,10 +42,13 @@ pub mod folding;
 pub mod found;
 mod grain;
 pub mod guard;
+mod held_up;
 mod heritage;
 mod home;
 mod identity;
 pub mod listings;
+pub mod long_digests;
+mod long_files;
 mod moment;
 mod name_set;
 mod names;

@@ -6,11 +6,12 @@ use std::os::fd::AsFd;
 
 use super::attributes::{Examined, known_of};
 use super::digest::Digester;
-use super::disk::Ahead;
 use super::errors::reason;
 use super::grain::Grain;
 use super::guard::{self, Guard};
 use super::identity::{Identity, ObjectId};
+use super::long_digests::LongDigests;
+use super::long_files::{LongFiles, comparable};
 use super::opened::Opened;
 use super::paths::split;
 use super::rights::{Rights, Wanted, is_kind};
@@ -39,7 +40,8 @@ pub(super) struct Planner<'a> {
     /// How many bytes fit into the file systems of directories, as far as that was looked at.
     pub(super) free: HashMap<Vec<u8>, Option<u64>>,
     pub(super) digester: &'a mut Digester,
-    pub(super) ahead: &'a mut Option<Ahead>,
+    pub(super) digests: &'a LongDigests,
+    pub(super) long: &'a mut LongFiles,
     /// Whether the result is no longer wanted.
     pub(super) cancelled: &'a dyn Fn() -> bool,
     /// What the transfer leaves alone.
@@ -418,17 +420,13 @@ impl Planner<'_> {
         })
     }
 
-    /// Computes the digest of a file that will be compared, while the sender does the same.
+    /// Has the digest of a file computed that will be compared, while the sender does the same.
     fn announced(&mut self, path: &RelPath, size: u64) -> Need {
-        if let Ok(Some(stat)) = self.look(path) {
-            let identity = Identity::of(&stat);
-            if stat.kind == FileType::File && stat.size == size {
-                // Errors will show when the file itself is compared.
-                if let Ok(Some(digest)) = self.digest(path, &identity) {
-                    *self.ahead = Some(Ahead { path: path.clone(), identity, digest });
-                }
-            }
-        }
+        // Errors will show when the file itself is compared.
+        let found = self.look(path).ok().flatten();
+        let identity = found.as_ref().and_then(|stat| comparable(stat, size));
+        let identity = identity.filter(|_| !self.mode.ignores_times());
+        self.long.announced(self.digests, self.dirs.root(), path, size, identity);
         Need::Skip
     }
 
@@ -441,12 +439,11 @@ impl Planner<'_> {
     /// unless this is a `check`, for one that cannot be read.
     fn has_digest(&mut self, entry: &Entry, stat: &Stat, digest: &Digest) -> io::Result<bool> {
         let identity = Identity::of(stat);
-        if let Some(known) = self.ahead.take_if(|known| known.path == entry.path) {
-            if known.identity == identity {
-                return Ok(known.digest == *digest);
-            }
-        }
-        match self.digest(&entry.path, &identity) {
+        let found = match self.long.take(&entry.path, &identity) {
+            Some(found) => found,
+            None => self.digest(&entry.path, &identity),
+        };
+        match found {
             Ok(found) => Ok(found.as_ref() == Some(digest)),
             Err(e) if self.mode.is_check() => Err(e),
             Err(_) => Ok(false),

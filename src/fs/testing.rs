@@ -103,6 +103,7 @@ pub fn whole() -> WalkOptions {
         listings: None,
         before: None,
         announced_over: u64::MAX,
+        digested: Arc::default(),
         contents: Contents::Unchanged,
         cancelled: Arc::default(),
     }

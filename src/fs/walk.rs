@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::before::{self, Guard, Missing, SharedBefore};
 use super::contents::{Contents, FileFound};
@@ -53,6 +53,8 @@ pub struct WalkOptions {
     /// Files with more bytes than this are announced by a [`Kind::Ahead`] before their digest is
     /// computed, so that targets can read theirs meanwhile.
     pub announced_over: u64,
+    /// How many bytes of such files their digests are through with is counted here.
+    pub digested: Arc<AtomicU64>,
     /// Set when the result of the walk is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
     /// If set, what directories were like when they were listed is noted there. Those that are there
@@ -108,13 +110,14 @@ impl Walker {
     /// # Errors
     /// `start` cannot be examined, or a directory above it is a symbolic link. (`start` may be one.)
     pub fn new(root: Arc<Root>, start: RelPath, options: WalkOptions) -> Result<Self, WalkError> {
+        let digester = Digester::counting(options.announced_over, Arc::clone(&options.digested));
         let mut walker = Walker {
             dirs: Dirs::new(root),
             options,
             start: start.clone(),
             open: Vec::new(),
             ready: VecDeque::new(),
-            digester: Digester::default(),
+            digester,
             announced: None,
         };
         match walker.begin() {

@@ -90,6 +90,9 @@ pub struct Status {
     pub grant: u32,
     /// How many blocks of this transfer had come before that poll, of those sent to all targets.
     pub received: u32,
+    /// How many bytes of the files that were announced it is through with, be it that it has digested them
+    /// or that it has none to digest.
+    pub digested: u64,
     /// The first batch that it is about; all before are done.
     pub first: BatchNo,
     /// That batch and those after it.
@@ -282,6 +285,7 @@ fn parse_status(reader: &mut Reader<'_>) -> Result<Status, Error> {
     let held = reader.u32()?;
     let grant = reader.u32()?;
     let received = reader.u32()?;
+    let digested = reader.u64()?;
     let first = BatchNo::new(reader.u32()?);
     let flags = reader.u8()?;
     let count = usize::from(flags & 0x7f);
@@ -310,7 +314,8 @@ fn parse_status(reader: &mut Reader<'_>) -> Result<Status, Error> {
         }
         batches.push(BatchStatus { state, missing });
     }
-    Ok(Status { poll, asked: flags & 0x80 != 0, held, grant, received, first, batches })
+    let asked = flags & 0x80 != 0;
+    Ok(Status { poll, asked, held, grant, received, digested, first, batches })
 }
 
 fn emit_status(status: &Status, room: usize, out: &mut Vec<u8>) {
@@ -318,6 +323,7 @@ fn emit_status(status: &Status, room: usize, out: &mut Vec<u8>) {
     out.put_u32(status.held);
     out.put_u32(status.grant);
     out.put_u32(status.received);
+    out.put_u64(status.digested);
     out.put_u32(status.first.get());
     let batches = &status.batches[..status.batches.len().min(MAX_OPEN)];
     out.push(batches.len() as u8 | u8::from(status.asked) << 7);
@@ -367,6 +373,7 @@ mod tests {
             held: 7,
             grant: 1 << 20,
             received: 99,
+            digested: 5 << 32,
             first: BatchNo::new(4),
             batches: vec![
                 BatchStatus { state: State::Committing, missing: Vec::new() },

@@ -124,6 +124,19 @@ impl Console {
         }
     }
 
+    /// The next line, without its end.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let deadline = now() + LONG;
+        loop {
+            if let Some(at) = self.ahead.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.ahead.drain(..=at).collect();
+                return String::from_utf8(line).unwrap().trim_end().to_owned();
+            }
+            assert!(self.more(deadline - now()), "closed before the end of a line");
+        }
+    }
+
     /// Says a line; everything up to the next prompt.
     #[track_caller]
     pub fn ask(&mut self, line: &str) -> String {

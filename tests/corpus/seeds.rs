@@ -95,6 +95,7 @@ fn taken() -> Vec<Vec<u8>> {
         held: 1,
         grant: 1 << 18,
         received: 9,
+        digested: 70_000,
         first: BatchNo::FIRST,
         batches: vec![BatchStatus { state: State::Body, missing }],
     };

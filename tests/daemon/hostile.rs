@@ -311,6 +311,7 @@ fn a_target_that_answers_nonsense_holds_nothing_up_for_long() {
                     held: number(),
                     grant: number(),
                     received: number(),
+                    digested: number().into(),
                     first: BatchNo::new(number() % 3),
                     batches: vec![
                         BatchStatus { state: State::Body, missing: whole.clone() },

@@ -1,29 +1,84 @@
 //! The disk thread: plans, stages and commits incoming batches.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc;
 
 use super::ledger::Ledger;
-use crate::daemon::messages::ToReceiver;
+use crate::daemon::clock;
+use crate::daemon::messages::{ToDisk, ToReceiver};
 use crate::daemon::shared::Shared;
-use crate::engine::disk_job::DiskJob;
+use crate::engine::disk_job::{DiskAnswer, DiskJob};
 use crate::fs::disk::Disk;
+use crate::time::{Span, Time};
+
+/// How often it is told how far digests of long files are.
+const TELL: Span = Span::from_millis(200);
 
 /// Runs one job after another until the receiver has ended. Commits go first: they do not depend on
-/// jobs of later batches, and finished files should appear as early as possible.
-pub(crate) fn run(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Shared) {
-    let mut ledger = Ledger::new(shared);
-    let mut waiting: VecDeque<DiskJob> = VecDeque::new();
+/// jobs of later batches, and finished files should appear as early as possible. What waits for digests of
+/// long files stands aside.
+pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared) {
+    let now = clock::now();
+    let (ledger, waiting) = (Ledger::new(shared), VecDeque::new());
+    let mut thread = DiskThread { disk, ledger, shared, waiting, stopping: false, told: now };
     loop {
-        if waiting.is_empty() {
-            match jobs.recv() {
-                Ok(job) => waiting.push_back(job),
-                Err(_) => return,
+        messages.try_iter().for_each(|message| thread.take(message));
+        thread.tell(clock::now());
+        if let Some(job) = thread.next() {
+            thread.run(job);
+        } else if thread.stopping {
+            return;
+        } else {
+            let message = match thread.disk.is_digesting() {
+                true => messages.recv_timeout(TELL.into()),
+                false => messages.recv().map_err(mpsc::RecvTimeoutError::from),
+            };
+            match message {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                message => thread.take(message.unwrap_or(ToDisk::Stop)),
             }
         }
-        waiting.extend(jobs.try_iter());
-        let commit = waiting.iter().position(|job| matches!(job, DiskJob::Commit { .. }));
-        let Some(job) = waiting.remove(commit.unwrap_or(0)) else { continue };
+    }
+}
+
+struct DiskThread<'a> {
+    disk: Disk,
+    ledger: Ledger<'a>,
+    shared: &'a Shared,
+    waiting: VecDeque<DiskJob>,
+    /// The receiver has ended.
+    stopping: bool,
+    /// When it was last told how far digests are.
+    told: Time,
+}
+
+impl DiskThread<'_> {
+    fn take(&mut self, message: ToDisk) {
+        match message {
+            ToDisk::Job(job) => self.waiting.push_back(job),
+            ToDisk::Digested => {}
+            ToDisk::Stop => self.stopping = true,
+        }
+    }
+
+    /// The next job that need not wait.
+    fn next(&mut self) -> Option<DiskJob> {
+        let commit = self.waiting.iter().position(|job| matches!(job, DiskJob::Commit { .. }));
+        let at = commit.or_else(|| {
+            let mut held_up = BTreeSet::new();
+            self.waiting.iter().position(|job| match job {
+                // Those of one transfer are planned in order.
+                DiskJob::Plan { key, .. } => {
+                    !held_up.contains(key) && (!self.disk.is_held_up(job) || !held_up.insert(*key))
+                }
+                _ => true,
+            })
+        });
+        self.waiting.remove(at?)
+    }
+
+    fn run(&mut self, job: DiskJob) {
+        let DiskThread { disk, ledger, shared, .. } = self;
         let refused = disk.follow(&job, || shared.base.look());
         let answer = refused.or_else(|| ledger.refuses(&job)).or_else(|| {
             ledger.job(&job);
@@ -35,6 +90,18 @@ pub(crate) fn run(mut disk: Disk, jobs: &mpsc::Receiver<DiskJob>, shared: &Share
         if let Some(answer) = answer {
             ledger.answer(&answer);
             shared.receiver.send(ToReceiver::Answer(answer));
+        }
+    }
+
+    /// Tells how far digests are.
+    fn tell(&mut self, now: Time) {
+        if now < self.told + TELL {
+            return;
+        }
+        self.told = now;
+        for (key, bytes) in self.disk.digested() {
+            let answer = DiskAnswer::Digested { key, bytes };
+            self.shared.receiver.send(ToReceiver::Answer(answer));
         }
     }
 }

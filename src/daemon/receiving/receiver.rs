@@ -5,11 +5,10 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc;
 
 use super::trail::Trail;
 use crate::daemon::clock;
-use crate::daemon::messages::{ToControl, ToReceiver, ToSender};
+use crate::daemon::messages::{Jobs, ToControl, ToReceiver, ToSender};
 use crate::daemon::shared::{Shared, count, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::disk_job::{DiskJob, TransferKey};
@@ -38,7 +37,7 @@ pub(crate) struct Receiver {
     shared: Arc<Shared>,
     waker: Waker,
     reception: Reception<StagedFile>,
-    disk: mpsc::Sender<DiskJob>,
+    disk: Jobs,
     closing: Closing,
     seal: Seal,
     opens: Opens,
@@ -62,7 +61,7 @@ impl Receiver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         waker: Waker,
-        disk: mpsc::Sender<DiskJob>,
+        disk: Jobs,
         closing: Closing,
         receives: bool,
         budget: usize,

@@ -90,9 +90,11 @@ impl Launch {
             .look()
             .map_err(|reason| refused(ErrorLine::refused(&self.me, "", reason)))?;
         let cancelled = Arc::new(AtomicBool::new(false));
+        let digested = Arc::new(AtomicU64::new(0));
         let listings = self.order.listings();
         let options = WalkOptions {
             cancelled: Arc::clone(&cancelled),
+            digested: Arc::clone(&digested),
             listings: listings.clone(),
             before: Some((Arc::clone(&shared.before), self.order.guard())),
             ..self.order.walk(self.own_only, regroup.clone())
@@ -139,6 +141,7 @@ impl Launch {
             setup: setup.clone(),
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
+            digested: Arc::clone(&digested),
             own_only: self.own_only,
             regroup,
             writes: self.writes,
@@ -158,6 +161,7 @@ impl Launch {
             hosts: self.targets.clone(),
             unread: self.unread.clone(),
             errors,
+            digested,
             cancelled: Arc::clone(&cancelled),
             walked: from_walker,
             errands,

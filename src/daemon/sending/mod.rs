@@ -1,5 +1,6 @@
 //! Outgoing transfers: the sender thread and the walkers.
 
+mod advance;
 mod host_tally;
 mod kept;
 mod late;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 
+use super::advance::UnderWay;
 use super::kept::Kept;
 use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
@@ -104,8 +105,11 @@ impl OutgoingTransfer {
         }
         if self.progress_due().is_some_and(|at| at <= now) {
             self.progress_at = now;
-            let streaming = self.parts.outgoing.streaming();
-            self.report.progress(&self.shared, now, streaming, self.parts.totals.as_deref());
+            let outgoing = &self.parts.outgoing;
+            let own = self.parts.digested.load(Ordering::Relaxed);
+            let under_way =
+                UnderWay { streamed: outgoing.streaming(), digested: own.min(outgoing.digested()) };
+            self.report.progress(&self.shared, now, under_way, self.parts.totals.as_deref());
         }
     }
 

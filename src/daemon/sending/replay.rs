@@ -84,6 +84,7 @@ impl Replay {
             hosts: self.targets.clone(),
             unread: Unread::default(),
             errors: Arc::new(AtomicU64::new(0)),
+            digested: Arc::default(),
             cancelled,
             walked: from_walker,
             errands,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use super::advance::{Advance, Does, UnderWay};
 use super::host_tally::{HostTally, Tell};
 use super::late::Late;
 use super::marked_batch::MarkedBatch;
@@ -11,7 +11,7 @@ use super::trail_line::TrailLine;
 use super::unsure::Unsure;
 use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::{self, Difference, HostStatus, Progress, Said, Total, What};
+use crate::console::reply::{self, Difference, HostStatus, Said, Total, What};
 use crate::count::counted;
 use crate::daemon::again::{self, Unreached};
 use crate::daemon::became::Became;
@@ -50,8 +50,7 @@ pub(super) struct Report {
     hosts: Vec<HostTally>,
     batches: BTreeMap<BatchNo, MarkedBatch>,
     total: Total,
-    done: Progress,
-    last: (Time, u64),
+    advance: Advance,
     order: Arc<Order>,
     root: Arc<Root>,
     /// Entries below the path that were offered.
@@ -82,8 +81,7 @@ impl Report {
             hosts: new.hosts.iter().map(tally).collect(),
             batches: BTreeMap::new(),
             total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
-            done: Progress::default(),
-            last: (began, 0),
+            advance: Advance::new(Does::of(&new.order), began),
             order: Arc::clone(&new.order),
             root: Arc::clone(&new.root),
             below: 0,
@@ -188,9 +186,12 @@ impl Report {
     /// A batch is done on all remaining targets.
     pub(super) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
-        for (entry, mark) in open.manifest.entries.iter().zip(open.marks) {
+        for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
             if !entry.is_object() {
                 continue;
+            }
+            if open.manifest.digest(EntryNo::of(at)).is_some() {
+                self.advance.compared(entry.size());
             }
             let before = if mark.unsure {
                 self.unsure.first_round(&entry.path, mark.written);
@@ -199,8 +200,7 @@ impl Report {
                 self.unsure.second_round(&entry.path)
             };
             if before.is_none() {
-                self.done.entries_done += 1;
-                self.done.bytes_done += entry.size();
+                self.advance.done(entry.size());
             }
             if before != Some(true) && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
@@ -426,25 +426,16 @@ impl Report {
         self.say(shared, vec![error.into()]);
     }
 
-    /// Reports progress; `streaming` is how much has been sent of large files still under way.
+    /// Reports progress.
     pub(super) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
-        streaming: u64,
+        under_way: UnderWay,
         totals: Option<&Totals>,
     ) {
-        let mut progress = self.done;
-        progress.bytes_done += streaming;
-        progress.hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
-        let took = now.since(self.last.0).secs_f64();
-        let moved = progress.bytes_done.saturating_sub(self.last.1);
-        progress.rate = if took > 0.0 { (moved as f64 / took) as u64 } else { 0 };
-        self.last = (now, progress.bytes_done);
-        if let Some(totals) = totals.filter(|totals| totals.whole.load(Ordering::Relaxed)) {
-            progress.bytes_total = Some(totals.bytes.load(Ordering::Relaxed));
-            progress.entries_total = Some(totals.entries.load(Ordering::Relaxed));
-        }
+        let hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
+        let progress = self.advance.tell(now, under_way, totals, hosts);
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Task {
     /// How many `error:` lines were written.
     pub(super) errors: Arc<AtomicU64>,
     pub(super) order: Arc<Order>,
+    /// How many bytes of long files were digested.
+    pub(super) digested: Arc<AtomicU64>,
     /// Set when the result is no longer needed.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) own_only: Option<u32>,
@@ -175,6 +177,7 @@ impl Task {
         WalkOptions {
             recursive,
             cancelled: Arc::clone(&self.cancelled),
+            digested: Arc::clone(&self.digested),
             ..self.order.walk(self.own_only, self.regroup.clone())
         }
     }

@@ -26,6 +26,7 @@ use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
 use crate::daemon::control::socket_owners::SocketOwners;
 use crate::daemon::control::status::moment;
+use crate::daemon::messages::{Jobs, ToDisk};
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
@@ -34,6 +35,7 @@ use crate::engine::members::{self, KEEPALIVE, Members, SILENCE};
 use crate::errno::ErrorText;
 use crate::fs::before::Before;
 use crate::fs::disk::{Disk, DiskConfig};
+use crate::fs::long_digests::LongDigests;
 use crate::fs::root::Root;
 use crate::log;
 use crate::name::{HostName, NodeId};
@@ -87,7 +89,7 @@ pub(super) fn assemble(
     let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices, most_open };
     let disk = Disk::new(Arc::clone(&root), how);
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
-    let disk = disk.map_err(of_base)?;
+    let mut disk = disk.map_err(of_base)?;
     let stamps = FleetClock::default();
     let state = kept.open(&root, identity.uid)?;
     let outside = state.as_ref().filter(|_| matches!(kept, Place::Dir(_)));
@@ -174,10 +176,12 @@ pub(super) fn assemble(
         now,
     );
     let (to_disk, jobs) = mpsc::channel();
+    let digested = to_disk.clone();
+    disk.digest_with(LongDigests::telling(move || drop(digested.send(ToDisk::Digested))));
     let receiver = Receiver::new(
         Arc::clone(&shared),
         receiver_waker,
-        to_disk,
+        Jobs(to_disk),
         disk.closing(),
         !config.roles.no_recv,
         BUDGET,

@@ -10,12 +10,11 @@ use std::thread::{self, JoinHandle};
 
 use super::error::{StartError, failed};
 use crate::daemon::control::control_loop::Control;
-use crate::daemon::messages::ToControl;
+use crate::daemon::messages::{ToControl, ToDisk};
 use crate::daemon::receiving::disk;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
-use crate::engine::disk_job::DiskJob;
 use crate::errno::ErrorText;
 use crate::fs::disk::Disk;
 use crate::log;
@@ -28,7 +27,7 @@ pub(super) struct Daemon {
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     pub(super) disk: Disk,
-    pub(super) jobs: mpsc::Receiver<DiskJob>,
+    pub(super) jobs: mpsc::Receiver<ToDisk>,
     pub(super) shared: Arc<Shared>,
     pub(super) unix: Option<PathBuf>,
     pub(super) pidfile: Option<PidFile>,

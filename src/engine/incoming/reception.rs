@@ -147,6 +147,10 @@ impl<H> Reception<H> {
                 let Some(at) = self.position(key) else { return };
                 self.transfers[at].planned(&mut self.shared, now, batch, needs, file);
             }
+            DiskAnswer::Digested { key, bytes } => {
+                let Some(at) = self.position(key) else { return };
+                return self.transfers[at].digested(&mut self.shared, now, bytes);
+            }
             DiskAnswer::Staged { key, batch, buffer } => {
                 if let Some(buffer) = buffer {
                     self.shared.recycle(buffer);

@@ -63,6 +63,8 @@ pub(super) struct IncomingTransfer<H> {
     replies: Replies,
     /// How many regular files are as they were sent, or would be.
     files: u64,
+    /// How many bytes of announced files the disk is through with.
+    digested: u64,
 }
 
 impl<H> IncomingTransfer<H> {
@@ -86,6 +88,7 @@ impl<H> IncomingTransfer<H> {
             deletion: Deletion::default(),
             replies: Replies::default(),
             files: 0,
+            digested: 0,
         }
     }
 
@@ -241,6 +244,12 @@ impl<H> IncomingTransfer<H> {
             let key = self.key;
             shared.jobs.push_back(DiskJob::Stage { key, batch: number, body: Body::None });
         }
+    }
+
+    /// The disk is so far with the digests of announced files.
+    pub(super) fn digested(&mut self, shared: &mut Shared, now: Time, bytes: u64) {
+        self.digested = bytes;
+        self.status_soon(shared, now);
     }
 
     /// The disk has staged a batch.
@@ -422,6 +431,7 @@ impl<H> IncomingTransfer<H> {
             held,
             grant: shared.grant(),
             received,
+            digested: self.digested,
             first,
             batches: open.map(|(number, batch)| batch.status(self.progress.sent(number))).collect(),
         }

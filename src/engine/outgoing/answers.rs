@@ -13,6 +13,11 @@ use crate::wire::header::PacketKind;
 use crate::wire::outcome::{Need, Outcome, Runs};
 
 impl Outgoing {
+    /// How many bytes of the files that were announced all targets are through with that are waited for.
+    pub fn digested(&self) -> u64 {
+        self.targets.active().map(|(_, target)| target.digested).min().unwrap_or(u64::MAX)
+    }
+
     /// A target's answer, from its own address.
     pub fn feedback(&mut self, now: Time, from: NodeId, batch: BatchNo, feedback: Feedback) {
         let Some(target) = self.targets.of_node(from) else { return };
@@ -115,6 +120,7 @@ impl Outgoing {
         }
         self.polling.answered(at, status.poll);
         let target = &mut self.targets[at];
+        target.digested = target.digested.max(status.digested);
         let sent = self.polling.record(status.poll).map_or(0, |(_, sent)| sent.to_all);
         let (presence, misses) = (target.presence(), &mut target.misses);
         let missed = self.sending.status(now, at, presence, status, misses, sent);
@@ -251,6 +257,7 @@ mod tests {
             held: 0,
             grant: 1,
             received: 0,
+            digested: 0,
             first: FIRST.after(1_000),
             batches: Vec::new(),
         };

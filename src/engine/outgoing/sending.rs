@@ -221,6 +221,7 @@ mod tests {
             held: 0,
             grant: u32::MAX,
             received: 0,
+            digested: 0,
             first: FIRST,
             batches: vec![BatchStatus { state: State::Body, missing: vec![missing] }],
         };

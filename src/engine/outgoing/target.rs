@@ -43,6 +43,8 @@ pub(super) struct Target {
     grant: u64,
     /// The newest poll that it answered.
     pub(super) answered: PollNo,
+    /// How many bytes of announced files it is through with.
+    pub(super) digested: u64,
     pub(super) contact: Contact,
     pub(super) measure: Measure,
     pub(super) misses: Misses,
@@ -56,6 +58,7 @@ impl Target {
             presence: Presence::Joining,
             grant: u64::MAX,
             answered: PollNo::ZERO,
+            digested: 0,
             contact: Contact::new(now),
             measure: Measure::default(),
             misses: Misses::new(now),

@@ -95,6 +95,7 @@ impl Driver {
             held: 0,
             grant: u32::MAX,
             received: 0,
+            digested: 0,
             first: FIRST,
             batches: vec![BatchStatus { state, missing: Vec::new() }],
         };

@@ -418,6 +418,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
                     held: edge(&mut rng),
                     grant: edge(&mut rng),
                     received: edge(&mut rng),
+                    digested: edge(&mut rng).into(),
                     first: BatchNo::new(first),
                     batches,
                 })

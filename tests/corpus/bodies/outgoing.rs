@@ -248,6 +248,7 @@ impl World {
             held: input.number(),
             grant,
             received: input.u16().into(),
+            digested: input.u16().into(),
             first: self.number(input),
             batches: (0..1 + input.below(4)).map(|_| batch(input)).collect(),
         })
