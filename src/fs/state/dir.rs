@@ -327,6 +327,7 @@ fn judge(named: BorrowedFd<'_>, path: &Path, us: u32) -> Result<(OwnedFd, bool),
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+    use super::super::testing::once_free;
     use super::*;
     use crate::fs::testing::TempDir;
 
@@ -357,7 +358,7 @@ mod tests {
         set_mode(&temp.join(".makuosan/journal"), 0o755);
         temp.write(".makuosan/journal/list.new", "left behind");
         temp.write(".makuosan/journal/list", "kept");
-        let dir = StateDir::in_base(&temp.root(), us()).unwrap();
+        let dir = once_free(|| StateDir::in_base(&temp.root(), us()));
         assert_eq!(mode(dir.path()), 0o700);
         assert_eq!(dir.names().unwrap(), [b"list"]);
     }

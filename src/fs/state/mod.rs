@@ -16,4 +16,4 @@ pub mod list_writer;
 mod record;
 pub mod record_file;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -1,13 +1,29 @@
 //! Helpers that the tests of this folder share.
 
+use std::time::Duration;
+
 use super::dir::StateDir;
+use super::error::StateError;
 use crate::fs::testing::{TempDir, path};
 use crate::sys::fsat;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
 
 pub fn dir(temp: &TempDir) -> StateDir {
     let base = TempDir::new("base");
-    StateDir::elsewhere(temp.path(), &base.root(), fsat::process_ids().unwrap().uid).unwrap()
+    let us = fsat::process_ids().unwrap().uid;
+    once_free(|| StateDir::elsewhere(temp.path(), &base.root(), us))
+}
+
+/// What is opened once nobody holds the lock. A program that another test has just forked may hold it until it
+/// runs.
+pub fn once_free(open: impl Fn() -> Result<StateDir, StateError>) -> StateDir {
+    for _ in 0..500 {
+        match open() {
+            Err(StateError::InUse(_)) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the lock is never free");
 }
 
 /// The entry of a regular file.
