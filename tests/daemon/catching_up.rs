@@ -175,11 +175,19 @@ fn a_rack_that_comes_back_at_once_is_served_by_few_transfers() {
         tree::write(fleet.path(0, format!("f{n}")), format!("{n}"));
         fleet.msync(0, &["send", &format!("f{n}")]).ok();
     }
+    let began = now();
     (2..8).for_each(|at| fleet.start(at, &[]));
+    let took = began.elapsed();
     (2..8).for_each(|at| becomes_like(&fleet, at, 0));
-    let logs: String = (0..2).map(|at| fleet.daemon(at).log()).collect();
-    let replays = logs.matches("once more").count();
-    assert!((5..=12).contains(&replays), "{replays} transfers for 5 records");
+    let mut replays = 0;
+    eventually("the logs have all of them", || {
+        let logs: String = (0..2).map(|at| fleet.daemon(at).log()).collect();
+        replays = logs.matches("once more").count();
+        replays >= 5
+    });
+    // Who comes a second later than the first is served by another one.
+    let most = if took < Duration::from_millis(500) { 12 } else { 24 };
+    assert!(replays <= most, "{replays} transfers for 5 records");
 }
 
 #[test]
@@ -215,7 +223,7 @@ fn a_host_that_lacks_something_is_warned_before_it_sends_there() {
     eventually("the rest has come", || read(fleet.path(2, "b")).is_some());
     eventually("it was tried", || fleet.daemon(2).log().contains("not caught up"));
     tree::write(fleet.path(2, "d/own"), "x");
-    let warned = fleet.msync(2, &["send", "d/own"]).ok().err;
+    let warned = fleet.msync(2, &["send", "d/own"]).ok().out;
     assert!(
         warned.contains("warning: this host lacks what h0 has sent (the base directory)"),
         "{warned}"
@@ -224,6 +232,6 @@ fn a_host_that_lacks_something_is_warned_before_it_sends_there() {
     fleet.daemon(2).signal("HUP");
     eventually("the file is there", || read(fleet.path(2, "d/a")).as_deref() == Some("a file"));
     eventually("nothing is lacking", || {
-        !fleet.msync(2, &["send", "d/own"]).ok().err.contains("warning")
+        !fleet.msync(2, &["send", "d/own"]).ok().out.contains("warning")
     });
 }

@@ -186,7 +186,7 @@ impl Launch {
     /// What is kept of it, if it leaves something.
     fn recording(&self, config: &Config, setup: &VecDeque<Setup>) -> Option<Recording> {
         let (first, more) = setup.iter().next().map(|first| (first, setup.iter().skip(1)))?;
-        let leaves = leaves_record(config.mode, config.stamp);
+        let leaves = self.recorded && leaves_record(config.mode, config.stamp);
         let mut recording =
             leaves.then(|| Recording::new(config.stamp, self.me.clone(), config.mode, first))?;
         more.for_each(|setup| recording.add_patterns(setup));
@@ -232,7 +232,7 @@ impl Launch {
             mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
-            stamp: match order.mode.changes_nothing() || !self.recorded {
+            stamp: match order.mode.changes_nothing() {
                 true => Stamp::ZERO,
                 false => shared.clock.draw(),
             },
