@@ -1,7 +1,7 @@
 //! The records that a host keeps, and the rules for which of them it keeps.
 //!
 //! The rules are those without which a model of random sends, deaths, returns, partitions and edits came to
-//! wrong files (`model.rs` has each of them with a switch).
+//! wrong files (`model` has each of them with a switch).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -342,28 +342,32 @@ impl Journal {
         })
     }
 
-    /// `has_ended`: whether the earlier one has; before, nobody knows what it will have named.
+    /// `held`: what is kept of the earlier one, if it is kept. Before it has ended nobody knows what it will have
+    /// named, and of a list of which only some has come, the rest is unknown.
     fn covers(
         &self,
         later: &Record,
         earlier: &Record,
-        has_ended: bool,
+        held: Option<&Held>,
         lists: &mut dyn Lists,
     ) -> bool {
         if !self.rules.cover_all {
             return later.covers(earlier, || true);
         }
         later.covers(earlier, || {
+            let has_ended = held.is_none_or(|held| held.has_ended);
+            let is_whole = held.is_some_and(|held| held.state == State::Complete);
+            let mut by_lists = || lists.names_all_of(&later.id, &earlier.id) == Some(true);
             has_ended
-                && (earlier.is_named_by(later, |path| lists.names(&later.id, path))
-                    || lists.names_all_of(&later.id, &earlier.id) == Some(true))
+                && ((is_whole && by_lists())
+                    || earlier.is_named_by(later, |path| lists.names(&later.id, path)))
         })
     }
 
     /// Whether a later record is known that covers one that is not kept.
     fn is_covered(&self, record: &Record, lists: &mut dyn Lists) -> bool {
         self.after(&record.id)
-            .any(|(_, held)| self.counts(held) && self.covers(&held.record, record, true, lists))
+            .any(|(_, held)| self.counts(held) && self.covers(&held.record, record, None, lists))
     }
 
     fn counts(&self, held: &Held) -> bool {
@@ -376,7 +380,7 @@ impl Journal {
 
     /// Whether `held` may be dropped for `later`.
     fn gives_way(&self, held: &Held, later: &Held, lists: &mut dyn Lists) -> bool {
-        if !self.counts(later) || !self.covers(&later.record, &held.record, held.has_ended, lists) {
+        if !self.counts(later) || !self.covers(&later.record, &held.record, Some(held), lists) {
             return false;
         }
         let is_open = held.state <= State::Lacking;
@@ -536,6 +540,31 @@ mod tests {
         journal.advance(&record(2, "web1", "a").id, State::Complete, &mut NoLists);
         assert_eq!(journal.len(), 1);
         assert_eq!(journal.learn(record(1, "web1", "a"), true, &mut NoLists), Learned::Moot);
+    }
+
+    #[test]
+    fn a_list_of_which_only_some_has_come_is_not_all_of_it() {
+        /// Whatever is asked for is there.
+        struct Same;
+        impl Lists for Same {
+            fn names(&mut self, _: &RecordId, _: Hash) -> Option<bool> {
+                Some(false)
+            }
+
+            fn names_all_of(&mut self, _: &RecordId, _: &RecordId) -> Option<bool> {
+                Some(true)
+            }
+        }
+        for (complete, kept) in [(true, 1), (false, 2)] {
+            let mut journal = journal(100);
+            for (millis, count, complete) in [(1, 5, complete), (2, 3, true)] {
+                let record = record(millis, "web1", "a");
+                journal.began(record.clone());
+                let names = Names { count, sum: millis };
+                journal.ended(&record.id, Recorded { names, deletes: false }, complete, &mut Same);
+            }
+            assert_eq!(journal.len(), kept, "{complete}");
+        }
     }
 
     #[test]
