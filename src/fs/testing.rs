@@ -56,7 +56,11 @@ impl TempDir {
     }
 
     pub fn disk(&self) -> Disk {
-        Disk::new(self.root(), DiskConfig::default()).unwrap()
+        self.disk_with(DiskConfig::default())
+    }
+
+    pub fn disk_with(&self, config: DiskConfig) -> Disk {
+        disk_at(self.root(), config)
     }
 
     /// Writes a file, and the directories it is in.
@@ -83,6 +87,31 @@ impl Drop for TempDir {
             let _ = std::process::Command::new("rm").arg("-rf").arg(&self.0).status();
         }
     }
+}
+
+/// The disk of a base directory, once nobody has it.
+pub fn disk_at(root: Arc<Root>, config: DiskConfig) -> Disk {
+    once_free(
+        || Disk::new(Arc::clone(&root), config),
+        |error| error.kind() == std::io::ErrorKind::WouldBlock,
+    )
+}
+
+/// What is opened once nobody holds its lock. A program that another test has just forked holds it until it runs,
+/// though whoever had it here is gone.
+pub fn once_free<T, E: std::fmt::Debug>(
+    open: impl Fn() -> Result<T, E>,
+    is_held: impl Fn(&E) -> bool,
+) -> T {
+    for _ in 0..500 {
+        match open() {
+            Err(error) if is_held(&error) => {
+                std::thread::sleep(std::time::Duration::from_millis(10))
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the lock is never free");
 }
 
 pub fn path(text: impl AsRef<[u8]>) -> RelPath {

@@ -1,10 +1,8 @@
 //! Helpers that the tests of this folder share.
 
-use std::time::Duration;
-
 use super::dir::StateDir;
 use super::error::StateError;
-use crate::fs::testing::{TempDir, path};
+use crate::fs::testing::{self, TempDir, path};
 use crate::sys::fsat;
 use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
 
@@ -14,16 +12,9 @@ pub fn dir(temp: &TempDir) -> StateDir {
     once_free(|| StateDir::elsewhere(temp.path(), &base.root(), us))
 }
 
-/// What is opened once nobody holds the lock. A program that another test has just forked may hold it until it
-/// runs.
+/// What is opened once nobody holds its lock.
 pub fn once_free(open: impl Fn() -> Result<StateDir, StateError>) -> StateDir {
-    for _ in 0..500 {
-        match open() {
-            Err(StateError::InUse(_)) => std::thread::sleep(Duration::from_millis(10)),
-            opened => return opened.unwrap(),
-        }
-    }
-    panic!("the lock is never free");
+    testing::once_free(open, |error| matches!(error, StateError::InUse(_)))
 }
 
 /// The entry of a regular file.

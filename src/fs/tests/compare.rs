@@ -127,7 +127,7 @@ fn a_comparison_tells_what_differs_and_writes_nothing() {
     for readonly in [false, true] {
         let before = snapshot(to.path());
         let config = DiskConfig { readonly, ..DiskConfig::default() };
-        let mut disk = Disk::new(to.root(), config).unwrap();
+        let mut disk = to.disk_with(config);
         let lines = checksum(&from, &mut disk, Mode::Check);
         let want = [
             ("1 same", Need::Skip),

@@ -297,7 +297,7 @@ fn no_mode_deletes_that_is_not_meant_to() {
     let run = Spooling { transfer: Transfer::new(key.number.get(), DELETE), lines: Vec::new() };
     assert_eq!((run.tally(&mut disk), run.delete(&mut disk)), ((0, 0), (0, 0)));
     let config = DiskConfig { readonly: true, ..DiskConfig::default() };
-    let mut disk = Disk::new(to.root(), config).unwrap();
+    let mut disk = to.disk_with(config);
     for mode in [DELETE, NAMES_ONLY, GONE] {
         let run = if mode.path_is_gone() {
             gone(&mut disk, "old", mode)
@@ -475,7 +475,7 @@ fn deletions_can_be_synced() {
     from.mkdir("d");
     to.write("d/old/f", "1");
     let config = DiskConfig { fsync: true, ..DiskConfig::default() };
-    let mut disk = Disk::new(to.root(), config).unwrap();
+    let mut disk = to.disk_with(config);
     let run = send(&from, &mut disk, DELETE);
     assert_eq!(run.tally(&mut disk).0, 2);
     assert_eq!(run.delete(&mut disk), (2, 0));

@@ -145,7 +145,7 @@ fn with_fsync_what_nobody_may_read_is_synced_too() {
     }
     let batch = batches(sent).remove(0);
     let config = DiskConfig { fsync: true, ..DiskConfig::default() };
-    let mut disk = Disk::new(to.root(), config).unwrap();
+    let mut disk = to.disk_with(config);
     let mut transfer = Transfer::new(1, Mode::SEND);
     let lines = transfer.batch(&mut disk, &root, &batch);
     assert!(lines.iter().all(|line| !matches!(line.2, Outcome::Failed(_))), "{lines:?}");

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::sync::Arc;
 
-use super::super::disk::{Disk, DiskConfig};
+use super::super::disk::DiskConfig;
 use super::super::root::Root;
 use super::super::testing::*;
 use crate::engine::disk_job::Mode;
@@ -77,7 +77,7 @@ fn it_is_the_same_without_openat2_and_with_fsync() {
     let source = Arc::new(Root::open_by_steps(from.path()).unwrap());
     let target = Arc::new(Root::open_by_steps(to.path()).unwrap());
     let config = DiskConfig { fsync: true, ..DiskConfig::default() };
-    let mut disk = Disk::new(target, config).unwrap();
+    let mut disk = disk_at(target, config);
     send_with(&source, &mut disk, &RelPath::base(), Mode::SEND);
     assert_same(&from, &to);
     chmod(&from.join("long"), 0o604);

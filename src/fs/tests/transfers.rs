@@ -57,7 +57,7 @@ fn a_read_only_member_makes_not_even_its_staging() {
     to.mkdir(".makuosan/left over");
     let before = snapshot(to.path());
     let config = DiskConfig { readonly: true, ..DiskConfig::default() };
-    let mut disk = Disk::new(to.root(), config).unwrap();
+    let mut disk = to.disk_with(config);
     let lines = send_with(&from.root(), &mut disk, &RelPath::base(), Mode::SEND);
     let got: Vec<_> = lines.iter().map(|line| (line.0.as_str(), line.1, line.2)).collect();
     let want = [
