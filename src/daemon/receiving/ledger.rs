@@ -14,7 +14,7 @@ use crate::ids::{BatchNo, EntryNo};
 use crate::keeping::recording::{Recording, leaves_record};
 use crate::keeping::{Keeper, lock};
 use crate::name::RelPath;
-use crate::wire::manifest::{Manifest, Setup, Stamp as FileTime};
+use crate::wire::manifest::{FileTime, Manifest, Setup};
 use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// The most entries of a transfer that may wait to be offered again.
