@@ -37,7 +37,7 @@ const MOST_NAMED: usize = 100_000;
 
 /// The report of one transfer.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// The node that the transfer is from.
     me: NodeId,
     client: u32,
@@ -68,7 +68,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
+    pub(crate) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
         let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
         Report {
             me,
@@ -95,7 +95,7 @@ impl Report {
     }
 
     /// Whether the client watches the progress.
-    pub(super) fn watches(&self) -> bool {
+    pub(crate) fn watches(&self) -> bool {
         self.watch == Watch::Progress
     }
 
@@ -108,7 +108,7 @@ impl Report {
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
-    pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
+    pub(crate) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
         let path = &self.order.path;
         let counts = |e: &&Entry| {
             e.path.is_under(path) && e.path != *path && !matches!(e.kind, Kind::Ahead { .. })
@@ -119,7 +119,7 @@ impl Report {
     }
 
     /// Notes what a target needs; in a dry run or comparison that is all there is to report of it.
-    pub(super) fn needs(
+    pub(crate) fn needs(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -139,7 +139,7 @@ impl Report {
     }
 
     /// Reports what a target did.
-    pub(super) fn outcomes(
+    pub(crate) fn outcomes(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -184,7 +184,7 @@ impl Report {
     }
 
     /// A batch is done on all remaining targets.
-    pub(super) fn close(&mut self, number: BatchNo) {
+    pub(crate) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
             if !entry.is_object() {
@@ -209,12 +209,12 @@ impl Report {
     }
 
     /// The client of the transfer.
-    pub(super) fn client(&self) -> u32 {
+    pub(crate) fn client(&self) -> u32 {
         self.client
     }
 
     /// Another host is sending to the same path.
-    pub(super) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
+    pub(crate) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is also sending to {path} on {name}");
@@ -222,14 +222,14 @@ impl Report {
     }
 
     /// None of the targets is reached any more, for something that has happened on this host.
-    pub(super) fn stopped(&mut self, shared: &Shared, why: &str) {
+    pub(crate) fn stopped(&mut self, shared: &Shared, why: &str) {
         let why = format!("{why} during the transfer: send again");
         self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
         self.error(shared, ErrorLine::new(Code::Other, why));
     }
 
     /// What was sent to all came badly to one target, and was sent to it again.
-    pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
+    pub(crate) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
         let HostTally { report: host, gone, .. } = &self.hosts[target.index()];
         // With one target, nothing was sent by multicast; and of who has left, that was said.
         let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1 && !gone);
@@ -244,7 +244,7 @@ impl Report {
     }
 
     /// Checks how much the targets would delete: whether to delete it, and whether to ask for the names.
-    pub(super) fn tallied(
+    pub(crate) fn tallied(
         &mut self,
         shared: &Shared,
         tallies: &[(TargetNo, DeletionTally)],
@@ -317,7 +317,7 @@ impl Report {
     }
 
     /// A target has finished deleting.
-    pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
+    pub(crate) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let tally = &mut self.hosts[target.index()];
         tally.ran = true;
         tally.deleted(&mut self.total, deleted);
@@ -328,7 +328,7 @@ impl Report {
     }
 
     /// Reports entries that a target deleted, would delete, or could not delete.
-    pub(super) fn page(
+    pub(crate) fn page(
         &mut self,
         shared: &Shared,
         target: TargetNo,
@@ -375,7 +375,7 @@ impl Report {
     }
 
     /// Reports an error on this host.
-    pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
+    pub(crate) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
         self.here += 1;
         self.say(shared, vec![error.into()]);
@@ -383,12 +383,12 @@ impl Report {
 
     /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
     /// `errors` are those of the walk.
-    pub(super) fn settles(&self, errors: u64) -> bool {
+    pub(crate) fn settles(&self, errors: u64) -> bool {
         let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
         (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
     }
 
-    pub(super) fn suspended(&self, target: TargetNo) {
+    pub(crate) fn suspended(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!(
             "{} ({}) is not responding; continuing without it",
@@ -396,13 +396,13 @@ impl Report {
         ));
     }
 
-    pub(super) fn resumed(&self, target: TargetNo) {
+    pub(crate) fn resumed(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
     /// A target has left the transfer; `host` is what it is as a member.
-    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
+    pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
         let (name, address) = (&host.name, *host.addr.ip());
@@ -427,7 +427,7 @@ impl Report {
     }
 
     /// Reports progress.
-    pub(super) fn progress(
+    pub(crate) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -440,7 +440,7 @@ impl Report {
     }
 
     /// Reports the end of the transfer.
-    pub(super) fn over(
+    pub(crate) fn over(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -475,7 +475,7 @@ impl Report {
     }
 
     /// Writes the line that the log has of each transfer.
-    pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+    pub(crate) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let line = TrailLine {
             key: TransferKey { node: self.me, number },
