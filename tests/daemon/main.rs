@@ -6,6 +6,7 @@
 mod common;
 
 mod base_replaced;
+mod behind;
 mod catching_up;
 mod changing;
 mod clocks;

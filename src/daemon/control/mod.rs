@@ -4,6 +4,7 @@ mod catching_up;
 mod client;
 pub(super) mod control_loop;
 pub(super) mod door;
+pub(super) mod fleet;
 mod hang_up;
 mod history;
 pub(crate) mod inputs;
