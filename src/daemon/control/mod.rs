@@ -15,3 +15,4 @@ pub(super) mod settings;
 pub(super) mod socket_owners;
 pub(crate) mod status;
 mod targets;
+mod transfers;

@@ -20,7 +20,7 @@ const MOST_NAMED: usize = 100_000;
 
 impl Report {
     /// Checks how much the targets would delete: whether to delete it, and whether to ask for the names.
-    pub(in crate::daemon::sending) fn tallied(
+    pub(crate) fn tallied(
         &mut self,
         shared: &Shared,
         tallies: &[(TargetNo, DeletionTally)],
@@ -93,7 +93,7 @@ impl Report {
     }
 
     /// A target has finished deleting.
-    pub(in crate::daemon::sending) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
+    pub(crate) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
         let tally = &mut self.hosts[target.index()];
         tally.ran = true;
         tally.deleted(&mut self.total, deleted);
@@ -104,7 +104,7 @@ impl Report {
     }
 
     /// Reports entries that a target deleted, would delete, or could not delete.
-    pub(in crate::daemon::sending) fn page(
+    pub(crate) fn page(
         &mut self,
         shared: &Shared,
         target: TargetNo,
@@ -152,7 +152,7 @@ impl Report {
 
     /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
     /// `errors` are those of the walk.
-    pub(in crate::daemon::sending) fn settles(&self, errors: u64) -> bool {
+    pub(crate) fn settles(&self, errors: u64) -> bool {
         let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
         (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
     }

@@ -33,7 +33,7 @@ use crate::wire::outcome::{Need, Outcome, Runs};
 
 /// The report of one transfer.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// The node that the transfer is from.
     me: NodeId,
     client: u32,
@@ -64,7 +64,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
+    pub(crate) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
         let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
         Report {
             me,
@@ -91,7 +91,7 @@ impl Report {
     }
 
     /// Whether the client watches the progress.
-    pub(super) fn watches(&self) -> bool {
+    pub(crate) fn watches(&self) -> bool {
         self.watch == Watch::Progress
     }
 
@@ -104,7 +104,7 @@ impl Report {
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
-    pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
+    pub(crate) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
         let path = &self.order.path;
         let counts = |e: &&Entry| {
             e.path.is_under(path) && e.path != *path && !matches!(e.kind, Kind::Ahead { .. })
@@ -115,7 +115,7 @@ impl Report {
     }
 
     /// Notes what a target needs; in a dry run or comparison that is all there is to report of it.
-    pub(super) fn needs(
+    pub(crate) fn needs(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -135,7 +135,7 @@ impl Report {
     }
 
     /// Reports what a target did.
-    pub(super) fn outcomes(
+    pub(crate) fn outcomes(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -180,7 +180,7 @@ impl Report {
     }
 
     /// A batch is done on all remaining targets.
-    pub(super) fn close(&mut self, number: BatchNo) {
+    pub(crate) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
             if !entry.is_object() {
@@ -206,12 +206,12 @@ impl Report {
     }
 
     /// The client of the transfer.
-    pub(super) fn client(&self) -> u32 {
+    pub(crate) fn client(&self) -> u32 {
         self.client
     }
 
     /// Another host is sending to the same path.
-    pub(super) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
+    pub(crate) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is also sending to {path} on {name}");
@@ -219,14 +219,14 @@ impl Report {
     }
 
     /// None of the targets is reached any more, for something that has happened on this host.
-    pub(super) fn stopped(&mut self, shared: &Shared, why: &str) {
+    pub(crate) fn stopped(&mut self, shared: &Shared, why: &str) {
         let why = format!("{why} during the transfer: send again");
         self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
         self.error(shared, ErrorLine::new(Code::Other, why));
     }
 
     /// What was sent to all came badly to one target, and was sent to it again.
-    pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
+    pub(crate) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
         let HostTally { report: host, gone, .. } = &self.hosts[target.index()];
         // With one target, nothing was sent by multicast; and of who has left, that was said.
         let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1 && !gone);
@@ -241,13 +241,13 @@ impl Report {
     }
 
     /// Reports an error on this host.
-    pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
+    pub(crate) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
         self.here += 1;
         self.say(shared, vec![error.into()]);
     }
 
-    pub(super) fn suspended(&self, target: TargetNo) {
+    pub(crate) fn suspended(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!(
             "{} ({}) is not responding; continuing without it",
@@ -255,13 +255,13 @@ impl Report {
         ));
     }
 
-    pub(super) fn resumed(&self, target: TargetNo) {
+    pub(crate) fn resumed(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
     /// A target has left the transfer; `host` is what it is as a member.
-    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
+    pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
         let (name, address) = (&host.name, *host.addr.ip());
@@ -286,7 +286,7 @@ impl Report {
     }
 
     /// Reports progress.
-    pub(super) fn progress(
+    pub(crate) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -299,12 +299,12 @@ impl Report {
     }
 
     /// It leaves a record here.
-    pub(super) fn recorded(&mut self) {
+    pub(crate) fn recorded(&mut self) {
         self.total.recorded = true;
     }
 
     /// Reports the end of the transfer.
-    pub(super) fn over(
+    pub(crate) fn over(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -339,7 +339,7 @@ impl Report {
     }
 
     /// Writes the line that the log has of each transfer.
-    pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+    pub(crate) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let line = TrailLine {
             key: TransferKey { node: self.me, number },
