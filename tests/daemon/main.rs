@@ -42,6 +42,7 @@ mod messages;
 mod missing;
 mod mounts;
 mod moves;
+mod nobody_there;
 mod one_name;
 mod open_files;
 mod options;

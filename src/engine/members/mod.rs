@@ -281,13 +281,21 @@ impl Members {
     /// names of hosts. If not, their transfers run as any other, and leave no record.
     pub fn records_possible(&self, node: NodeId) -> bool {
         let is_sound = self.get(node).is_none_or(|member| member.clock.is_sound());
-        let own_is_two = self.roster.named(&self.config.name) > 0;
-        self.own_far.is_none() && is_sound && !own_is_two && !self.is_of_two(node)
+        self.own_records_possible() && is_sound && !self.is_of_two(node)
     }
 
-    /// Whether that is so of any of these.
+    /// Whether what this daemon sends can be.
+    fn own_records_possible(&self) -> bool {
+        self.own_far.is_none() && self.roster.named(&self.config.name) == 0
+    }
+
+    /// Whether that is so of any of these; if there are none, whether hosts that come later may have a record
+    /// of it.
     pub fn any_records_possible(&self, members: &[Member]) -> bool {
-        members.iter().any(|member| self.records_possible(member.node))
+        match members {
+            [] => self.own_records_possible(),
+            some => some.iter().any(|member| self.records_possible(member.node)),
+        }
     }
 
     /// The names that several members have, or one of them and this daemon: no host can be known by such
