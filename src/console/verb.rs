@@ -18,7 +18,7 @@ pub struct Offer {
     pub dsync: bool,
     /// `check`, `md5`.
     pub check: bool,
-    /// `members`.
+    /// `members`, `forget`.
     pub members: bool,
     /// `status`.
     pub status: bool,
@@ -53,7 +53,7 @@ impl Offer {
             Verb::Sync => self.sync,
             Verb::Dsync => self.dsync,
             Verb::Check => self.check,
-            Verb::Members => self.members,
+            Verb::Members | Verb::Forget => self.members,
             Verb::Status => self.status,
             Verb::History => self.history,
             Verb::Exclude | Verb::Include => self.exclude,
@@ -74,6 +74,7 @@ pub(super) enum Verb {
     Members,
     Status,
     History,
+    Forget,
     Exclude,
     Include,
     Alive,
@@ -95,6 +96,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("members", Verb::Members),
     ("status", Verb::Status),
     ("history", Verb::History),
+    ("forget", Verb::Forget),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
     ("alive", Verb::Alive),

@@ -16,7 +16,7 @@ use super::places::{self, Room};
 use super::settings::Settings;
 use super::status::{self, Figures};
 use crate::console::command::Command;
-use crate::console::fleet::{HostRow, Presence};
+use crate::console::fleet::{self, HostRow, Presence};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
@@ -311,6 +311,18 @@ impl Control {
                         let status = self.status(now, at);
                         self.answer(at, status.form(form));
                     }
+                    Command::Behind(json) => {
+                        let hosts = self.hosts(now);
+                        self.answer(at, fleet::behind(&hosts, json));
+                    }
+                    Command::Forget(host) => {
+                        let Membership { fleet, members, .. } = &mut self.membership;
+                        let session = &mut self.clients[at].session;
+                        if let Err(error) = fleet.forget(&host, &self.settings.name, members) {
+                            session.error(&error);
+                        }
+                        session.finish();
+                    }
                     Command::History(json) => {
                         self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }
@@ -349,8 +361,9 @@ impl Control {
             .filter(|(at, client)| *at != asking && client.session.is_busy())
             .map(|(_, client)| (client.id, client.session.current().to_owned()))
             .collect();
+        let hosts = self.hosts(now);
         let membership = &self.membership;
-        self.figures.status(now, &self.shared, membership, &self.settings, commands)
+        self.figures.status(now, &self.shared, membership, &self.settings, hosts, commands)
     }
 
     /// Writes output to clients, and removes those that are finished.
