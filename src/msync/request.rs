@@ -194,6 +194,7 @@ impl Client<'_> {
         if summary.alone {
             let why = match verb {
                 Verb::Check => "no members to compare with",
+                Verb::Fetch => "no members to fetch from",
                 _ => "no members to send to",
             };
             self.screen.say(&format!("msync: {why}"));
@@ -387,6 +388,7 @@ fn listed(names: &[&str]) -> String {
 /// left out.
 fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     let newer = [
+        (files.verb == Verb::Fetch, "fetch"),
         (files.max_delete.is_some(), "--max-delete"),
         (files.delete_before, "--delete-before"),
         (files.ignore_times, "-I"),

@@ -10,6 +10,7 @@ pub mod begin;
 pub mod bits;
 pub mod bytes;
 pub mod feedback;
+pub mod fetch;
 pub mod header;
 pub mod hello;
 pub mod layout;

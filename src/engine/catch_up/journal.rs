@@ -275,6 +275,28 @@ impl Journal {
         }
     }
 
+    /// What is at a path, or with all that is below it, was made as it is on another host. What is about nothing else,
+    /// and was not to be asked for, is asked for now.
+    pub fn reopen(&mut self, path: &RelPath, recursive: bool) {
+        let reached = |record: &Record| match recursive {
+            true => record.path.is_under(path),
+            false => record.path == *path && !record.deed.recursive,
+        };
+        let closed = self.held.iter().filter(|(_, held)| {
+            matches!(held.state, State::Strange | State::Noted)
+                && held.has_ended
+                && *held.record.id.host != *self.me
+                && reached(&held.record)
+        });
+        let ids: Vec<RecordId> = closed.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if let Some(held) = self.held.get_mut(&id) {
+                held.state = State::Lacking;
+            }
+            self.put(&id);
+        }
+    }
+
     /// What is to be pulled, the latest first.
     pub fn wanted(&self) -> impl Iterator<Item = &RecordId> {
         self.lacking.iter().rev()
