@@ -13,7 +13,7 @@ use super::link::Link;
 use super::show::Screen;
 use super::status::{SUCCESS, UNUSABLE};
 use crate::cli::Asked;
-use crate::cli::msync::{Command, Config, Files, Show, Verb, wants_json};
+use crate::cli::msync::{Command, Config, Show, wants_json};
 use crate::console::error::{Code, ErrorReport};
 
 /// Runs the client and returns its exit status.
@@ -68,12 +68,8 @@ fn run(config: &Config) -> u8 {
 /// Calls the daemon and does what `config` says.
 fn call(config: &Config, screen: &mut Screen) -> Result<u8, Failure> {
     // Earlier versions would have sent it.
-    let word = match &config.command {
-        Command::History => Some("history"),
-        Command::Files(Files { verb: Verb::Fetch, .. }) => Some("fetch"),
-        _ => None,
-    };
-    if let Some(word) = word.filter(|word| Path::new(word).symlink_metadata().is_ok()) {
+    let is_file = |word: &&str| Path::new(word).symlink_metadata().is_ok();
+    if let Some(word) = config.new_word.filter(is_file) {
         return Err(Failure::AlsoFile(word));
     }
     let input = Input::read(config)?;

@@ -1,5 +1,6 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use super::catching_up::CatchingUp;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::fetch::Fetch;
+use super::fleet::KnownHost;
 use super::hang_up;
 use super::history;
 use super::inputs::Inputs;
@@ -16,6 +18,7 @@ use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
 use crate::console::command::Command;
+use crate::console::fleet::{HostRow, Presence};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
@@ -126,7 +129,7 @@ impl Control {
     /// Does what is due for members and their records.
     fn drive(&mut self, now: Time) {
         let oldest = self.oldest_open();
-        self.membership.members.set_summary(self.catching_up.summary());
+        self.membership.members.set_records(now, self.catching_up.said());
         self.membership.drive(now, oldest);
         let (membership, settings) = (&mut self.membership, &self.settings);
         let left = membership.take_left();
@@ -191,8 +194,9 @@ impl Control {
         for message in self.shared.control.take() {
             match message {
                 ToControl::Hello { from, addr, counter, hello } => {
-                    self.membership.hello(now, from, addr, counter, &hello);
-                    self.catching_up.hello(now, from, &self.membership.members, hello.records);
+                    if self.membership.hello(now, from, addr, counter, &hello) {
+                        self.catching_up.hello(now, from, &self.membership.members, hello.records);
+                    }
                 }
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
@@ -281,6 +285,7 @@ impl Control {
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
             self.membership.say_busy(now);
+            self.membership.fleet.keep(false);
         }
         self.membership.keep_joined(now);
     }
@@ -323,7 +328,9 @@ impl Control {
                         self.fetch(now, at, transfer, caller);
                     }
                     Command::Members(form) => {
-                        self.answer(at, status::members(now, &self.shared, &self.membership, form));
+                        let (shared, membership) = (&self.shared, &self.membership);
+                        let hosts = self.hosts(now);
+                        self.answer(at, status::members(now, shared, membership, &hosts, form));
                     }
                     Command::Status(form) => {
                         let status = self.status(now, at);
@@ -342,6 +349,21 @@ impl Control {
         let session = &mut self.clients[at].session;
         session.lines(0, &text);
         session.finish();
+    }
+
+    /// The hosts that are known, this one first.
+    fn hosts(&self, now: Time) -> Vec<HostRow> {
+        let Membership { fleet, members, .. } = &self.membership;
+        let own = KnownHost {
+            name: self.settings.name.clone(),
+            address: self.shared.net.address().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            presence: Presence::Own,
+            last: clock::wall_millis(),
+            receives: self.settings.receives,
+            lacks: self.catching_up.said().map(|said| said.behind),
+        };
+        let known = fleet.known(now, members, &self.shared);
+        std::iter::once(own).chain(known).map(KnownHost::row).collect()
     }
 
     fn status(&mut self, now: Time, asking: usize) -> StatusReport {
@@ -376,6 +398,7 @@ impl Control {
 
     /// Announces that this host leaves, and tells the threads to stop.
     fn stop(mut self, status: ExitCode) -> ExitCode {
+        self.membership.fleet.keep(true);
         self.membership.leave();
         self.shared.sender.send(ToSender::Stop);
         self.shared.receiver.send(ToReceiver::Stop);

@@ -6,6 +6,7 @@ pub(super) mod control_loop;
 pub(super) mod door;
 mod fetch;
 mod fetching;
+pub(super) mod fleet;
 mod hang_up;
 mod history;
 pub(crate) mod inputs;

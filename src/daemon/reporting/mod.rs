@@ -1,7 +1,6 @@
 //! What a transfer came to: the lines and results that a client gets of it.
 
 pub(super) mod advance;
-mod deletion;
 mod host_tally;
 mod late;
 mod marked_batch;

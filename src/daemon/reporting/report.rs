@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+mod deletion;
+
 use super::advance::{Advance, Does, UnderWay};
 use super::host_tally::{HostTally, Tell};
 use super::late::Late;
 use super::marked_batch::MarkedBatch;
 use super::trail_line::TrailLine;
 use super::unsure::Unsure;
-use crate::console::command::{Scope, Watch};
+use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{HostStatus, Said, Total};
 use crate::daemon::again::{self, Results, Unreached};
@@ -61,27 +63,27 @@ pub(crate) struct Report {
     /// The command as the client wrote it.
     command: String,
     unread: Unread,
-    pub(super) level: u8,
+    level: u8,
     watch: Watch,
     began: Time,
-    pub(super) hosts: Vec<HostTally>,
+    hosts: Vec<HostTally>,
     batches: BTreeMap<BatchNo, MarkedBatch>,
-    pub(super) total: Total,
+    total: Total,
     advance: Advance,
-    pub(super) order: Arc<Order>,
+    order: Arc<Order>,
     root: Arc<Root>,
     /// Entries below the path that were offered.
-    pub(super) below: u64,
+    below: u64,
     /// Paths that a dry run has listed as to be deleted.
-    pub(super) named: HashSet<RelPath>,
+    named: HashSet<RelPath>,
     unsure: Unsure,
-    pub(super) late: Late,
+    late: Late,
     /// Nothing is deleted, because it would be too much.
-    pub(super) over_limit: bool,
+    over_limit: bool,
     /// How many errors there were on this host, but for those of the walk.
     here: u64,
     /// It is told by its only target.
-    pub(super) is_fetched: bool,
+    is_fetched: bool,
     /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
     unreached: Option<Unreached>,
 }
@@ -153,7 +155,7 @@ impl Report {
         self.watch == Watch::Progress
     }
 
-    pub(super) fn say(&self, shared: &Shared, mut lines: Vec<Said>) {
+    fn say(&self, shared: &Shared, mut lines: Vec<Said>) {
         if self.order.ticket.is_some() {
             // Who has asked for it reports for itself what came there.
             lines.retain(|said| matches!(said, Said::Error(_)));
@@ -260,7 +262,8 @@ impl Report {
             if before.is_none() {
                 self.advance.done(entry.size());
             }
-            if before != Some(true) && !self.late.keeps(&entry.path, mark) {
+            let is_counted = before != Some(true) && !self.hosts.is_empty();
+            if is_counted && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
             }
         }
@@ -306,13 +309,6 @@ impl Report {
         self.total.errors += 1;
         self.here += 1;
         self.say(shared, vec![error.into()]);
-    }
-
-    /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
-    /// `errors` are those of the walk.
-    pub(crate) fn settles(&self, errors: u64) -> bool {
-        let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
-        (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
     }
 
     pub(crate) fn suspended(&self, target: TargetNo) {
@@ -384,6 +380,11 @@ impl Report {
         let hosts = self.hosts.iter().filter(|tally| !tally.gone).count() as u32;
         let progress = self.advance.tell(now, under_way, totals, hosts);
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
+    }
+
+    /// It leaves a record here.
+    pub(crate) fn recorded(&mut self) {
+        self.total.recorded = true;
     }
 
     /// Reports the end of the transfer.

@@ -429,7 +429,9 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);
-        self.kept.finish(shared, outgoing.recorded());
+        if self.kept.finish(shared, outgoing.recorded()) {
+            report.recorded();
+        }
         let mut stats = lock(&shared.stats);
         for (target, node, seen) in outgoing.target_stats() {
             report.lossy(shared, target, &seen);

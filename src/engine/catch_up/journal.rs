@@ -3,6 +3,8 @@
 //! The rules are those without which a model of random sends, deaths, returns, partitions and edits came to
 //! wrong files (`model` has each of them with a switch).
 
+mod lacks;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -32,6 +34,10 @@ pub struct Journal {
     of_path: BTreeMap<(Hash, u64), Stamp>,
     /// Those that are to be pulled.
     lacking: BTreeSet<RecordId>,
+    /// Those that are not to be pulled, because this host had files before it kept records.
+    strange: BTreeSet<RecordId>,
+    /// The stamp of the latest that is complete here.
+    latest: Stamp,
     /// Those that were dropped as covered: they are not to be learned again.
     covered: BTreeSet<Key>,
     horizon: Stamp,
@@ -52,6 +58,8 @@ impl Journal {
             held: BTreeMap::new(),
             of_path: BTreeMap::new(),
             lacking: BTreeSet::new(),
+            strange: BTreeSet::new(),
+            latest: Stamp::ZERO,
             covered: BTreeSet::new(),
             horizon: Stamp::ZERO,
             checksum: 0,
@@ -263,36 +271,31 @@ impl Journal {
     /// A transfer that leaves no record has written below a path: what is still to be pulled there is older,
     /// and is not asked for any more.
     pub fn unrecorded(&mut self, path: &RelPath) {
-        let overlaps = |held: &Held| held.record.path.is_under(path) || held.record.reaches(path);
-        let open = self.held.iter().filter(|(_, held)| {
-            matches!(held.state, State::Lacking | State::Partial) && overlaps(held)
-        });
-        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            if let Some(held) = self.held.get_mut(&id) {
-                held.state = State::Noted;
-            }
-            self.put(&id);
-        }
+        let overlaps = |record: &Record| record.path.is_under(path) || record.reaches(path);
+        self.restate(&[State::Lacking, State::Partial], State::Noted, overlaps);
     }
 
     /// What is at a path, or with all that is below it, was made as it is on another host. What is about nothing else,
     /// and was not to be asked for, is asked for now.
     pub fn reopen(&mut self, path: &RelPath, recursive: bool) {
-        let reached = |record: &Record| match recursive {
-            true => record.path.is_under(path),
-            false => record.path == *path && !record.deed.recursive,
-        };
-        let closed = self.held.iter().filter(|(_, held)| {
-            matches!(held.state, State::Strange | State::Noted)
-                && held.has_ended
-                && *held.record.id.host != *self.me
-                && reached(&held.record)
+        let me = Arc::clone(&self.me);
+        self.restate(&[State::Strange, State::Noted], State::Lacking, |record| {
+            let reached = match recursive {
+                true => record.path.is_under(path),
+                false => record.path == *path && !record.deed.recursive,
+            };
+            reached && record.id.host != me
         });
-        let ids: Vec<RecordId> = closed.map(|(id, _)| id.clone()).collect();
-        for id in ids {
-            if let Some(held) = self.held.get_mut(&id) {
-                held.state = State::Lacking;
-            }
+    }
+
+    fn restate(&mut self, from: &[State], to: State, which: impl Fn(&Record) -> bool) {
+        let is_it = |held: &Held| from.contains(&held.state) && which(&held.record);
+        let changed = self.held.iter_mut().filter(|(_, held)| is_it(held));
+        let ids = changed.map(|(id, held)| {
+            held.state = to;
+            id.clone()
+        });
+        for id in ids.collect::<Vec<_>>() {
             self.put(&id);
         }
     }
@@ -313,6 +316,15 @@ impl Journal {
             true => self.lacking.insert(id.clone()),
             false => self.lacking.remove(id),
         };
+        match self.held.get(id).map(|held| (held.state, held.has_ended)) {
+            Some((State::Strange, _)) => drop(self.strange.insert(id.clone())),
+            state => {
+                self.strange.remove(id);
+                if state == Some((State::Complete, true)) {
+                    self.latest = self.latest.max(id.stamp);
+                }
+            }
+        }
     }
 
     /// Whether a record is to be pulled.
@@ -472,6 +484,7 @@ impl Journal {
             self.checksum ^= id.key();
         }
         self.lacking.remove(id);
+        self.strange.remove(id);
         true
     }
 

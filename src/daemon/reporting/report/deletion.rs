@@ -1,8 +1,9 @@
-//! What is told of what is deleted, and whether it is too much.
+//! What is reported of deletion: how much it would be, and whether that is too much.
 
 use std::sync::Arc;
 
-use super::report::Report;
+use super::Report;
+use crate::console::command::Scope;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Difference, HostStatus, Said, What};
 use crate::count::counted;
@@ -153,5 +154,12 @@ impl Report {
             }
         }
         self.say(shared, lines);
+    }
+
+    /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
+    /// `errors` are those of the walk.
+    pub(crate) fn settles(&self, errors: u64) -> bool {
+        let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
+        (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
     }
 }
