@@ -280,24 +280,20 @@ impl Journal {
     pub fn reopen(&mut self, path: &RelPath, recursive: bool) {
         let me = Arc::clone(&self.me);
         self.restate(&[State::Strange, State::Noted], State::Lacking, |record| {
-            let reached = match recursive {
-                true => record.path.is_under(path),
-                false => record.path == *path && !record.deed.recursive,
-            };
-            reached && record.id.host != me
+            let is_it = record.path == *path && !record.deed.recursive;
+            record.id.host != me && (is_it || (recursive && record.path.is_under(path)))
         });
     }
 
     fn restate(&mut self, from: &[State], to: State, which: impl Fn(&Record) -> bool) {
-        let is_it = |held: &Held| from.contains(&held.state) && which(&held.record);
-        let changed = self.held.iter_mut().filter(|(_, held)| is_it(held));
-        let ids = changed.map(|(id, held)| {
-            held.state = to;
-            id.clone()
-        });
-        for id in ids.collect::<Vec<_>>() {
-            self.put(&id);
+        let mut ids = Vec::new();
+        for (id, held) in &mut self.held {
+            if from.contains(&held.state) && which(&held.record) {
+                held.state = to;
+                ids.push(id.clone());
+            }
         }
+        ids.iter().for_each(|id| self.put(id));
     }
 
     /// What is to be pulled, the latest first.
