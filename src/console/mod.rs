@@ -19,6 +19,7 @@
 pub mod command;
 pub mod difference;
 pub mod error;
+mod file_list;
 mod help;
 pub mod history;
 mod host;

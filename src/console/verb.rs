@@ -26,6 +26,8 @@ pub struct Offer {
     pub history: bool,
     /// `exclude` and `include`: the daemon applies [`super::Session::patterns`].
     pub exclude: bool,
+    /// `files`, and `--listed` of `send` and `check`.
+    pub files: bool,
     /// `report`: the daemon reports each host by [`super::Session::host`].
     pub report: bool,
 }
@@ -44,6 +46,7 @@ impl Offer {
         status: true,
         history: true,
         exclude: true,
+        files: true,
         report: true,
     };
 
@@ -57,6 +60,7 @@ impl Offer {
             Verb::Status => self.status,
             Verb::History => self.history,
             Verb::Exclude | Verb::Include => self.exclude,
+            Verb::Files => self.files,
             Verb::Report => self.report,
             Verb::Alive | Verb::Loglevel | Verb::Progress => true,
             Verb::Echo | Verb::Help | Verb::Quit => true,
@@ -76,6 +80,7 @@ pub(super) enum Verb {
     History,
     Exclude,
     Include,
+    Files,
     Alive,
     Loglevel,
     Progress,
@@ -97,6 +102,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("history", Verb::History),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
+    ("files", Verb::Files),
     ("alive", Verb::Alive),
     ("loglevel", Verb::Loglevel),
     ("progress", Verb::Progress),

@@ -1,6 +1,6 @@
 //! What a transfer is about, at the head of its first manifest: a byte 0, the path (counted; empty for the
 //! base directory), flags (a byte: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
-//! transfer this was), the hosts that it is for, that host's name (counted; only with flag 3), and the
+//! transfer this was, 4 only what is listed), the hosts that it is for, that host's name (counted; only with flag 3), and the
 //! patterns (counted; `pattern` reads them).
 
 use super::Error;
@@ -17,6 +17,7 @@ const MORE: u8 = 1;
 const RECURSIVE: u8 = 2;
 const FORCED: u8 = 4;
 const ORIGIN: u8 = 8;
+const LISTED: u8 = 16;
 
 /// What a transfer is about: which path it claims, where it may delete, and what is kept of it. It is in
 /// the first batch; if the patterns are too long for it, the rest of them is in the batches after it, where
@@ -29,6 +30,8 @@ pub struct Setup {
     pub more: bool,
     /// It is about all that is below the path, too.
     pub recursive: bool,
+    /// It is about nothing but what it names: a list of paths, each at the path or below it.
+    pub listed: bool,
     /// The guards of deletion do not hold it up.
     pub forced: bool,
     /// For whom it is.
@@ -45,7 +48,7 @@ impl Setup {
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
         let flags = reader.u8()?;
-        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN) != 0 {
+        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN | LISTED) != 0 {
             return Err(Error::Invalid);
         }
         let audience = Audience::parse(reader)?;
@@ -60,6 +63,7 @@ impl Setup {
             path,
             more: flags & MORE != 0,
             recursive: flags & RECURSIVE != 0,
+            listed: flags & LISTED != 0,
             forced: flags & FORCED != 0,
             audience,
             origin,
@@ -76,7 +80,8 @@ impl Setup {
             flag(self.more, MORE)
                 | flag(self.recursive, RECURSIVE)
                 | flag(self.forced, FORCED)
-                | flag(self.origin.is_some(), ORIGIN),
+                | flag(self.origin.is_some(), ORIGIN)
+                | flag(self.listed, LISTED),
         );
         self.audience.emit(out);
         if let Some(origin) = &self.origin {
@@ -120,11 +125,12 @@ mod tests {
 
     #[test]
     fn every_flag_round_trips() {
-        for bits in 0..32u8 {
+        for bits in 0..64u8 {
             let setup = Setup {
                 path: if bits & 1 == 0 { RelPath::base() } else { RelPath::parse(b"d").unwrap() },
                 more: bits & 2 != 0,
                 recursive: bits & 4 != 0,
+                listed: bits & 32 != 0,
                 forced: bits & 8 != 0,
                 audience: match bits & 16 != 0 {
                     true => Audience::named(vec![host("a"), host("b")]),
@@ -146,7 +152,7 @@ mod tests {
     #[test]
     fn known_bytes_and_an_unknown_flag() {
         assert_eq!(parse(b"\0\0\0\0\0"), Ok(Setup::default()));
-        assert_eq!(parse(b"\0\0\x10\0\0"), Err(Error::Invalid));
+        assert_eq!(parse(b"\0\0\x20\0\0"), Err(Error::Invalid));
         assert_eq!(parse(b"\0\x02..\0\0\0"), Err(Error::Invalid));
     }
 }

@@ -47,6 +47,8 @@ impl fmt::Display for RecordId {
 pub struct Deed {
     /// All that is below the path, too.
     pub recursive: bool,
+    /// Only what was named in a list of paths, each at the path or below it.
+    pub listed: bool,
     /// What its sender did not have below the path was deleted, everywhere below it: it had no errors at
     /// its sender.
     pub deletes: bool,
@@ -99,7 +101,7 @@ impl Record {
 
     /// Whether nothing is left, where it reached, but what it named.
     pub fn settles(&self) -> bool {
-        self.deed.gone || (self.deed.deletes && self.deed.recursive)
+        self.deed.gone || (self.deed.deletes && self.deed.recursive && !self.deed.listed)
     }
 
     /// Whether whoever has all of this one lacks nothing of `earlier`. `names_all_of`: whether this one
@@ -117,7 +119,13 @@ impl Record {
             let as_strong = self.deed.forced || !earlier.deed.forced;
             return all && (as_strong || !earlier.deletes_anything());
         }
-        !earlier.deletes_anything() && names_all_of()
+        let as_strong = self.deed.deletes || !earlier.deletes_listed();
+        !earlier.deletes_anything() && as_strong && names_all_of()
+    }
+
+    /// Whether it deleted what its list says is gone, and nothing else.
+    pub(super) fn deletes_listed(&self) -> bool {
+        self.deed.listed && self.deed.deletes
     }
 
     /// What its path and the names in it take in memory, in bytes.
@@ -126,7 +134,7 @@ impl Record {
     }
 
     fn deletes_anything(&self) -> bool {
-        self.deed.deletes || self.deed.gone
+        (self.deed.deletes && !self.deed.listed) || self.deed.gone
     }
 
     /// Whether this one's entries can be told to be among those of a later one without its list: there is
