@@ -20,7 +20,7 @@ use makuosan::fs::state::list::List;
 use makuosan::fs::state::list_writer::ListWriter;
 use makuosan::fs::state::record_file::{Limits, RecordFile};
 use makuosan::name::{HostName, RelPath};
-use makuosan::wire::manifest::{Entry, Kind, Manifest, Stamp};
+use makuosan::wire::manifest::{Entry, FileTime, Kind, Manifest};
 
 /// Bytes per second of `work`, which takes `bytes` each time: the best of several runs, since others
 /// may have the processor meanwhile.
@@ -127,7 +127,7 @@ fn what_lasts() {
     let entry = |at: u64| {
         let path = format!("srv/www/shop/releases/assets/{:04}/image-{:06}.jpeg", at / 250, at);
         let path = RelPath::parse(path.as_bytes()).unwrap();
-        let mtime = Stamp { secs: 1_700_000_000 + at as i64, nanos: 123_456_789 };
+        let mtime = FileTime { secs: 1_700_000_000 + at as i64, nanos: 123_456_789 };
         let kind = Kind::File { size: at * 7_919 % 5_000_000, data: None };
         Entry { path, kind, mode: 0o644, uid: 1_000, gid: 1_000, mtime }
     };

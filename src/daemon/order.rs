@@ -209,6 +209,16 @@ impl Order {
         Order { mode: self.mode.of_gone_path(), halves, ..self.clone() }
     }
 
+    /// The same command where there is nobody to tell: whoever comes later gets all of it at once, and nothing is
+    /// compared now.
+    pub(super) fn of_nobody(&self) -> Self {
+        let order = match &self.halves {
+            Halves::First(next) => next,
+            Halves::None | Halves::Second(_) => self,
+        };
+        Order { checksum: false, ..order.clone() }
+    }
+
     /// Who asked for it.
     pub(super) fn caller(&self) -> &Caller {
         &self.caller

@@ -130,11 +130,11 @@ mod tests {
     use super::*;
     use crate::name::RelPath;
     use crate::wire::layout::Layout;
-    use crate::wire::manifest::{Entry, Extent, Kind, MAX_EXTENTS, MAX_PATTERNS, Stamp};
+    use crate::wire::manifest::{Entry, Extent, FileTime, Kind, MAX_EXTENTS, MAX_PATTERNS};
 
     fn found(kind: Kind) -> FoundEntry {
         let path = RelPath::parse(b"a/path").unwrap();
-        let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: Stamp::default() };
+        let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: FileTime::default() };
         FoundEntry { entry, content: None, digest: None, age: None }
     }
 

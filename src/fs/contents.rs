@@ -14,7 +14,7 @@ use super::found::Content;
 use super::identity::{Identity, open_to_read};
 use super::moment::{Reader, Taken, Taker};
 use crate::sys::fsat::{self, Stat};
-use crate::wire::manifest::{Digest, Extent, Stamp};
+use crate::wire::manifest::{Digest, Extent, FileTime};
 use crate::wire::outcome::Reason;
 
 /// What the content of regular files is.
@@ -50,7 +50,7 @@ impl Contents {
         name: &[u8],
         stat: Stat,
         digester: Option<&mut Digester>,
-        wait: &dyn Fn(Stamp) -> Option<Duration>,
+        wait: &dyn Fn(FileTime) -> Option<Duration>,
         cancelled: &dyn Fn() -> bool,
     ) -> io::Result<FileFound> {
         let unchanged = |digest| {

@@ -16,7 +16,7 @@ use md5::{Digest as _, Md5};
 use super::identity::{Identity, open_to_read};
 use super::listings::still_young;
 use crate::sys::fsat;
-use crate::wire::manifest::{Digest, Stamp};
+use crate::wire::manifest::{Digest, FileTime};
 
 /// How much is read at a time: small enough to be still in the CPU cache when it is hashed.
 const CHUNK: usize = 256 << 10;
@@ -128,7 +128,7 @@ pub(super) struct Begun {
     /// Up to where there are no holes, as far as that was looked at.
     data: u64,
     /// Its ctime when this reading began.
-    ctime: Stamp,
+    ctime: FileTime,
     /// What the readings gave during which that moved.
     readings: Vec<Digest>,
 }
@@ -218,7 +218,7 @@ impl Begun {
 
     /// What comes of a reading at whose end the file had this ctime; None if it is to be read again. If only
     /// the ctime has moved, the content was there at one moment if [`AGREED`] readings are the same.
-    fn judge(&mut self, digest: Digest, ctime: Stamp) -> Option<Step> {
+    fn judge(&mut self, digest: Digest, ctime: FileTime) -> Option<Step> {
         let is_still = std::mem::replace(&mut self.ctime, ctime) == ctime;
         self.readings.push(digest);
         let agreed = self.readings.iter().rev().take_while(|other| **other == digest).count();

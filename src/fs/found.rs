@@ -9,7 +9,7 @@ use super::identity::Identity;
 use super::moment::Moment;
 use crate::errno::ErrorText;
 use crate::name::{Escaped, RelPath};
-use crate::wire::manifest::{Digest, Entry, Kind, Stamp};
+use crate::wire::manifest::{Digest, Entry, FileTime, Kind};
 
 /// What the content of a regular file is.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl FoundEntry {
     }
 
     fn remark(path: RelPath, kind: Kind) -> Self {
-        let mtime = Stamp::default();
+        let mtime = FileTime::default();
         let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
         FoundEntry { entry, content: None, digest: None, age: None }
     }

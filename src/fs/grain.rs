@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::fsat;
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 
 /// The granularity and the range of the times that a file system keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +30,7 @@ impl Grain {
         const NANOS: u64 = 987_654_321;
         const SECS: i64 = 1_000_000_007;
         let keep = |secs, nanos| {
-            fsat::set_mtime_at(dir, name, Stamp { secs, nanos })?;
+            fsat::set_mtime_at(dir, name, FileTime { secs, nanos })?;
             fsat::stat_at(dir, name).map(|stat| stat.mtime)
         };
         let kept = keep(SECS, NANOS as u32)?;
@@ -52,13 +52,13 @@ impl Grain {
 
     /// Whether nothing of `sent` is lost when the file system stores it. What is, is the same for several
     /// times, and so are the files that have them.
-    pub fn keeps(self, sent: Stamp) -> bool {
+    pub fn keeps(self, sent: FileTime) -> bool {
         let exact = Grain { unit: 1, first: i64::MIN, last: i64::MAX };
         exact == self || (self.in_range(sent) && self.same(sent, sent))
     }
 
     /// Whether the file system can store a time of that day.
-    pub fn in_range(self, sent: Stamp) -> bool {
+    pub fn in_range(self, sent: FileTime) -> bool {
         (self.first..=self.last).contains(&sent.secs)
     }
 
@@ -68,7 +68,7 @@ impl Grain {
     }
 
     /// Whether `kept` is how the file system stores `sent`.
-    pub fn same(self, kept: Stamp, sent: Stamp) -> bool {
+    pub fn same(self, kept: FileTime, sent: FileTime) -> bool {
         let secs = sent.secs.clamp(self.first, self.last);
         if secs != sent.secs || [self.first, self.last].contains(&secs) {
             return kept.secs == secs;
@@ -77,11 +77,11 @@ impl Grain {
             0 | 1 => sent,
             unit @ ..=1_000_000_000 => {
                 let nanos = u64::from(sent.nanos);
-                Stamp { secs, nanos: (nanos - nanos % unit) as u32 }
+                FileTime { secs, nanos: (nanos - nanos % unit) as u32 }
             }
             unit => {
                 let unit = (unit / 1_000_000_000) as i64;
-                Stamp { secs: secs - secs.rem_euclid(unit), nanos: 0 }
+                FileTime { secs: secs - secs.rem_euclid(unit), nanos: 0 }
             }
         };
         kept == sent
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn times_are_the_same_when_the_file_system_cannot_tell_them_apart() {
-        let stamp = |secs, nanos| Stamp { secs, nanos };
+        let stamp = |secs, nanos| FileTime { secs, nanos };
         let sent = stamp(1_000_000_007, 123_456_789);
         for (unit, kept, same) in [
             (1, sent, true),
@@ -126,7 +126,7 @@ mod tests {
         let dir = std::fs::File::open(temp.path()).unwrap();
         let grain = Grain::probe(dir.as_fd(), b"probe").unwrap();
         for secs in [i64::MIN, -(1 << 40), -1, 0, 1, 1_700_000_001, 1 << 33, 1 << 36, i64::MAX] {
-            let sent = Stamp { secs, nanos: 123_456_789 };
+            let sent = FileTime { secs, nanos: 123_456_789 };
             fsat::set_mtime_at(dir.as_fd(), b"f", sent).unwrap();
             let kept = fsat::stat_at(dir.as_fd(), b"f").unwrap().mtime;
             assert!(grain.same(kept, sent), "{grain:?} {kept:?} {sent:?}");

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::name::RelPath;
 use crate::sys::fsat::{FileType, Stat};
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 
 /// What one incoming transfer leaves alone here.
 pub trait Guard: Debug + Send + Sync {
@@ -12,12 +12,12 @@ pub trait Guard: Debug + Send + Sync {
     fn keeps(&self, path: &RelPath) -> bool;
 
     /// What was edited here after this time stays, too.
-    fn edited_after(&self) -> Option<Stamp>;
+    fn edited_after(&self) -> Option<FileTime>;
 }
 
 /// Whether something that is not as the transfer has it was edited here: neither its content nor its
 /// attributes are from before.
 pub(super) fn is_edited(guard: &dyn Guard, stat: &Stat) -> bool {
-    let after = |time: Stamp| guard.edited_after().is_some_and(|since| time > since);
+    let after = |time: FileTime| guard.edited_after().is_some_and(|since| time > since);
     stat.kind != FileType::Directory && after(stat.mtime) && after(stat.ctime)
 }

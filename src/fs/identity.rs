@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::fsat::{self, FileType, Stat};
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 
 /// Of a regular file: what differs after any change to it, or when another file takes its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,9 +20,9 @@ pub struct Identity {
     /// Its size in bytes.
     pub size: u64,
     /// When its content last changed.
-    pub mtime: Stamp,
+    pub mtime: FileTime,
     /// When anything about it last changed.
-    pub ctime: Stamp,
+    pub ctime: FileTime,
 }
 
 impl Identity {
@@ -75,8 +75,8 @@ pub(super) struct Seen {
     pub(super) dev: u64,
     pub(super) ino: u64,
     pub(super) size: u64,
-    pub(super) mtime: Stamp,
-    pub(super) ctime: Stamp,
+    pub(super) mtime: FileTime,
+    pub(super) ctime: FileTime,
 }
 
 impl Seen {

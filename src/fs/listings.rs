@@ -21,7 +21,7 @@ use super::names::Names;
 use super::root::Dirs;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 
 /// What changed less than this ago could change again and keep its ctime: timestamps come from a clock
 /// that advances once per timer tick, every 10 ms at worst (CONFIG_HZ=100; inode(7)).
@@ -261,7 +261,7 @@ impl Listings {
         self.key.hash_one((stat.dev, stat.ino, stat.ctime.secs, stat.ctime.nanos)) | 1
     }
 
-    fn is_fresh(&self, ctime: Stamp) -> bool {
+    fn is_fresh(&self, ctime: FileTime) -> bool {
         let (secs, _) = self.began;
         ctime.secs >= secs - 2
     }
@@ -323,7 +323,7 @@ fn stat(dirs: &mut Dirs, path: &RelPath) -> io::Result<Stat> {
 
 /// How long until `ctime` is [`YOUNG`] old, or a whole second if it is one; None if it is, or if it lies
 /// in the future, where it cannot come from this host's clock.
-pub(super) fn still_young(ctime: Stamp, (secs, nanos): (i64, u32)) -> Option<Duration> {
+pub(super) fn still_young(ctime: FileTime, (secs, nanos): (i64, u32)) -> Option<Duration> {
     let nanos_of = |secs: i64, nanos: u32| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
     let age = nanos_of(secs, nanos) - nanos_of(ctime.secs, ctime.nanos);
     let age = Duration::from_nanos(u64::try_from(age).ok()?);

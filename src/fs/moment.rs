@@ -20,7 +20,7 @@ use super::digest::Hash;
 use super::extents;
 use super::identity::Identity;
 use crate::sys::fsat::{self, Stat};
-use crate::wire::manifest::{Digest, Extent, Stamp};
+use crate::wire::manifest::{Digest, Extent, FileTime};
 use crate::wire::outcome::Reason;
 
 /// The length of a piece.
@@ -54,7 +54,7 @@ pub(super) struct Taken {
 /// How a moment is taken.
 pub(super) struct Taker<'a> {
     /// How long until a change is told from the one at that time.
-    pub wait: &'a dyn Fn(Stamp) -> Option<Duration>,
+    pub wait: &'a dyn Fn(FileTime) -> Option<Duration>,
     /// Whether it is no longer wanted.
     pub cancelled: &'a dyn Fn() -> bool,
     /// Where it is copied to.
@@ -114,7 +114,7 @@ impl Taker<'_> {
         Ok(None)
     }
 
-    fn pause(&self, changed: Stamp) {
+    fn pause(&self, changed: FileTime) {
         if let Some(wait) = (self.wait)(changed) {
             std::thread::sleep(wait);
         }

@@ -187,11 +187,11 @@ impl Opened {
 mod tests {
     use super::*;
     use crate::name::RelPath;
-    use crate::wire::manifest::{Kind, Stamp};
+    use crate::wire::manifest::{FileTime, Kind};
 
     fn dir(path: &str) -> Entry {
         let path = RelPath::parse(path.as_bytes()).unwrap();
-        Entry { path, kind: Kind::Open, mode: 0o755, uid: 0, gid: 0, mtime: Stamp::default() }
+        Entry { path, kind: Kind::Open, mode: 0o755, uid: 0, gid: 0, mtime: FileTime::default() }
     }
 
     #[test]

@@ -233,7 +233,7 @@ mod tests {
     use super::super::testing::TempDir;
     use super::*;
     use crate::name::RelPath;
-    use crate::wire::manifest::Stamp;
+    use crate::wire::manifest::FileTime;
 
     fn rights(uid: u32, gid: u32, groups: &[u32]) -> Rights {
         Rights {
@@ -245,7 +245,7 @@ mod tests {
 
     fn entry(mode: u32, uid: u32, gid: u32) -> Entry {
         let path = RelPath::parse(b"x").unwrap();
-        Entry { path, kind: Kind::Fifo, mode, uid, gid, mtime: Stamp::default() }
+        Entry { path, kind: Kind::Fifo, mode, uid, gid, mtime: FileTime::default() }
     }
 
     fn wanted(rights: &Rights, entry: &Entry, uid: u32, gid: u32) -> Wanted {

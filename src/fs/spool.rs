@@ -10,7 +10,7 @@ use super::identity::{ObjectId, Seen};
 use crate::name::{MAX_PATH, RelPath};
 use crate::sys::fsat;
 use crate::wire::bytes::{Put, Reader};
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 use crate::wire::outcome::{Code, SpoolCode};
 
 /// The bytes of a record before its path. The length of the path comes first, the code at [`CODE`].
@@ -219,7 +219,8 @@ fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
     let listed = reader.u16().ok()?;
     let parent = ObjectId { dev: reader.u64().ok()?, ino: reader.u64().ok()? };
     let (dev, ino, size) = (reader.u64().ok()?, reader.u64().ok()?, reader.u64().ok()?);
-    let mut stamp = || Some(Stamp { secs: reader.u64().ok()? as i64, nanos: reader.u32().ok()? });
+    let mut stamp =
+        || Some(FileTime { secs: reader.u64().ok()? as i64, nanos: reader.u32().ok()? });
     let (mtime, ctime) = (stamp()?, stamp()?);
     let path = RelPath::parse_or_base(reader.take(len.min(MAX_PATH)).ok()?).ok()?;
     let flag = |bit: u8| flags >> bit & 1 != 0;
@@ -243,8 +244,8 @@ mod tests {
             dev: number,
             ino: u64::MAX - number,
             size: number << 33,
-            mtime: Stamp { secs: -(number as i64), nanos: 999_999_999 },
-            ctime: Stamp { secs: i64::MAX, nanos: number as u32 },
+            mtime: FileTime { secs: -(number as i64), nanos: 999_999_999 },
+            ctime: FileTime { secs: i64::MAX, nanos: number as u32 },
         };
         let codes = [
             SpoolCode::Spooled,

@@ -24,7 +24,7 @@ use crate::name::{NodeId, RelPath};
 use crate::pattern::{Patterns, Rule};
 use crate::sys::fsat;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::{Entry, Kind, Setup, Stamp};
+use crate::wire::manifest::{Entry, FileTime, Kind, Setup};
 use crate::wire::outcome::{Need, Outcome, SpoolCode};
 
 /// A directory of a test's own, removed when the test is over.
@@ -480,7 +480,7 @@ pub fn mode(path: &Path) -> u32 {
 pub fn set_mtime(path: &Path, secs: i64, nanos: u32) {
     let dir = std::fs::File::open(path.parent().unwrap()).unwrap();
     let name = path.file_name().unwrap().as_bytes();
-    fsat::set_mtime_at(dir.as_fd(), name, Stamp { secs, nanos }).unwrap();
+    fsat::set_mtime_at(dir.as_fd(), name, FileTime { secs, nanos }).unwrap();
 }
 
 /// One batch of what is found below `start`; there must be no more.

@@ -25,7 +25,7 @@ pub const MAX_LINK: usize = 4_095;
 
 /// A time as file systems store it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Stamp {
+pub struct FileTime {
     /// Seconds since 1970, negative before.
     pub secs: i64,
     /// Nanoseconds, under 1,000,000,000.
@@ -93,7 +93,7 @@ pub struct Entry {
     /// Its group.
     pub gid: u32,
     /// When its content was last changed.
-    pub mtime: Stamp,
+    pub mtime: FileTime,
 }
 
 impl Entry {
@@ -302,7 +302,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         _ => RelPath::parse(path),
     };
     let path = path.map_err(|_| Error::Invalid)?;
-    Ok(Entry { path, kind, mode, uid, gid, mtime: Stamp { secs, nanos } })
+    Ok(Entry { path, kind, mode, uid, gid, mtime: FileTime { secs, nanos } })
 }
 
 fn file_size(reader: &mut Reader<'_>) -> Result<u64, Error> {
@@ -392,7 +392,7 @@ pub(crate) mod tests {
             mode: 0o644,
             uid: 70_000,
             gid: 0,
-            mtime: Stamp { secs: -5, nanos: 999_999_999 },
+            mtime: FileTime { secs: -5, nanos: 999_999_999 },
         }
     }
 
@@ -414,8 +414,8 @@ pub(crate) mod tests {
             entry("dir/sub", Kind::Close { listed: true }),
             entry("dir", Kind::Close { listed: false }),
         ];
-        entries[2].mtime = Stamp { secs: i64::MAX, nanos: 0 };
-        entries[3].mtime = Stamp { secs: i64::MIN, nanos: 1 };
+        entries[2].mtime = FileTime { secs: i64::MAX, nanos: 0 };
+        entries[3].mtime = FileTime { secs: i64::MIN, nanos: 1 };
         let setup =
             Some(Setup { path: path("dir"), patterns: b"xyz".to_vec(), ..Setup::default() });
         Manifest {

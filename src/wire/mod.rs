@@ -7,6 +7,7 @@
 
 pub mod audience;
 pub mod begin;
+pub mod behind;
 pub mod bits;
 pub mod bytes;
 pub mod feedback;

@@ -25,7 +25,7 @@ use std::sync::Barrier;
 use makuosan::daemon::clock;
 use makuosan::sys::fsat::{self, Rename};
 use makuosan::time::Time;
-use makuosan::wire::manifest::Stamp;
+use makuosan::wire::manifest::FileTime;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -37,14 +37,14 @@ const AT_ONCE: usize = 1_024;
 struct Directory {
     name: Vec<u8>,
     mode: u32,
-    mtime: Stamp,
+    mtime: FileTime,
     files: Vec<Small>,
 }
 
 struct Small {
     name: Vec<u8>,
     mode: u32,
-    mtime: Stamp,
+    mtime: FileTime,
     bytes: Vec<u8>,
 }
 
@@ -109,8 +109,8 @@ fn naming(path: &Path) -> impl Fn(io::Error) -> String + use<> {
     move |error| format!("{path}: {error}")
 }
 
-fn stamp(of: &fs::Metadata) -> Stamp {
-    Stamp { secs: of.mtime(), nanos: of.mtime_nsec() as u32 }
+fn stamp(of: &fs::Metadata) -> FileTime {
+    FileTime { secs: of.mtime(), nanos: of.mtime_nsec() as u32 }
 }
 
 /// The directories of `from`, with the files in them; nothing is deeper in the benchmark's tree.

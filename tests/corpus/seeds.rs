@@ -14,10 +14,11 @@ use makuosan::pattern::{Patterns, Rule};
 use makuosan::stamp::Stamp;
 use makuosan::wire::audience::Audience;
 use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer, Recorded};
+use makuosan::wire::behind::{Behind, Why};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
-use makuosan::wire::hello::Hello;
+use makuosan::wire::hello::{Hello, Said};
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
 use makuosan::wire::names::{Hash, Names};
@@ -42,7 +43,10 @@ fn taken() -> Vec<Vec<u8>> {
         version: "2.0.0".to_owned(),
         height: Stamp::ZERO,
         wall: 0,
-        records: Some(Summary { horizon: Stamp::at(5), checksum: 6 }),
+        records: Some(Said {
+            summary: Summary { horizon: Stamp::at(5), checksum: 6 },
+            behind: Behind { count: 7, why: Why::Failed(Reason::Os(28)), ..Behind::default() },
+        }),
     };
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },

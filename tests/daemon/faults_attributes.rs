@@ -9,7 +9,7 @@ use makuosan::errno::ESTALE;
 use makuosan::ids::EntryNo;
 use makuosan::name::{NodeId, RelPath};
 use makuosan::wire::feedback::{Feedback, State};
-use makuosan::wire::manifest::{Entry, Kind, Manifest, Stamp};
+use makuosan::wire::manifest::{Entry, FileTime, Kind, Manifest};
 use makuosan::wire::outcome::{Outcome, Reason};
 use md5::{Digest as _, Md5};
 
@@ -94,7 +94,7 @@ fn a_file_that_has_other_links_is_written_anew() {
 
 fn entry(path: &str, kind: Kind) -> Entry {
     let path = RelPath::parse(path.as_bytes()).unwrap();
-    let mtime = Stamp { secs: 1_000_000_000, nanos: 0 };
+    let mtime = FileTime { secs: 1_000_000_000, nanos: 0 };
     Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime }
 }
 

@@ -11,7 +11,7 @@ use makuosan::wire::begin::Delete;
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{Feedback, State};
 use makuosan::wire::header::PacketKind;
-use makuosan::wire::manifest::{Entry, Kind, Manifest, Setup, Stamp};
+use makuosan::wire::manifest::{Entry, FileTime, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
 
 use super::garbage::{Random, resident};
@@ -35,7 +35,7 @@ fn deep(below: &str) -> RelPath {
 }
 
 fn entry(path: RelPath, kind: Kind) -> Entry {
-    Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: Stamp::default() }
+    Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: FileTime::default() }
 }
 
 fn run() -> Delete {

@@ -14,7 +14,7 @@ use makuosan::name::{NodeId, RelPath};
 use makuosan::wire::feedback::{BatchStatus, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::Hello;
-use makuosan::wire::manifest::{Entry, Kind, Manifest, Stamp};
+use makuosan::wire::manifest::{Entry, FileTime, Kind, Manifest};
 use makuosan::wire::outcome::{Need, Outcome, Reason, Runs};
 
 use super::garbage::{self, Random, nodes, resident};
@@ -37,7 +37,7 @@ fn open_files(pid: u32) -> usize {
 
 fn entry(path: &str, kind: Kind) -> Entry {
     let path = RelPath::parse(path.as_bytes()).unwrap();
-    Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: Stamp { secs: 5, nanos: 0 } }
+    Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: FileTime { secs: 5, nanos: 0 } }
 }
 
 fn manifest(entries: Vec<Entry>) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use makuosan::name::{NodeId, RelPath};
 use makuosan::wire::layout::STREAM_OVER;
-use makuosan::wire::manifest::{Entry, Kind, Manifest, Setup, Stamp};
+use makuosan::wire::manifest::{Entry, FileTime, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
 
 use crate::common::enemy::Enemy;
@@ -38,7 +38,7 @@ fn a_member_cannot_use_up_what_a_daemon_may_have_open() {
             let path = RelPath::parse(format!("t{number}/long-{batch}").as_bytes()).unwrap();
             let kind = Kind::File { size: STREAM_OVER + 1, data: None };
             let (mode, uid, gid) = (0o644, 0, 0);
-            let entry = Entry { path, kind, mode, uid, gid, mtime: Stamp::default() };
+            let entry = Entry { path, kind, mode, uid, gid, mtime: FileTime::default() };
             let path = RelPath::parse(format!("t{number}").as_bytes()).unwrap();
             let setup = (batch == 1).then(|| Setup { path, ..Setup::default() });
             let manifest = Manifest { setup, entries: vec![entry], ..Manifest::default() };

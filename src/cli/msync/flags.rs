@@ -15,6 +15,21 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("history", "list what was sent and received"),
 ];
 
+/// The commands that earlier versions took for files, and words that are to become commands.
+pub(super) const NEW: &[&str] = &[
+    "history",
+    "fetch",
+    "forget",
+    "watch",
+    "flush",
+    "mirror",
+    "conflicts",
+    "doctor",
+    "metrics",
+    "rollback",
+    "resolve",
+];
+
 /// Every option, in the order of the help.
 pub const FLAGS: &[Flag] = &[
     Flag {

@@ -16,6 +16,7 @@ use crate::pattern::{self, Rule};
 mod flags;
 mod target;
 
+use flags::NEW;
 pub use flags::{COMMANDS, FLAGS};
 pub use target::Target;
 
@@ -166,6 +167,8 @@ pub struct Config {
     pub password: Option<PathBuf>,
     /// What to do.
     pub command: Command,
+    /// The word that it was given by, if earlier versions would have taken that for a file.
+    pub new_word: Option<&'static str>,
     /// Patterns, in order.
     pub filters: Vec<Filter>,
     /// `-0`: what is in files of patterns and paths ends with a NUL.
@@ -218,7 +221,7 @@ pub fn parse(
         file => file.map(PathBuf::from),
     };
     let filters = filters(&typed)?;
-    let command = command(&typed)?;
+    let (command, new_word) = command(&typed)?;
     let is_list = |files: &Files| files.list == Some(Text::Input);
     let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
         + usize::from(command == Command::Script(Text::Input))
@@ -230,6 +233,7 @@ pub fn parse(
         target,
         password,
         command,
+        new_word,
         filters,
         from0: typed.has("from0"),
         loglevel,
@@ -316,14 +320,25 @@ const ONLY: &[(&str, &[&str])] = &[
     ("json", &["send", "sync", "dsync", "check", "members", "status", "history"]),
 ];
 
-/// The command, from the first word or an equivalent option, with its options.
-fn command(typed: &Typed) -> Result<Command, Error> {
+/// Whether an option, by its long name, is one of this command.
+fn is_option_of(name: &str, long: &str) -> bool {
+    let only = ONLY.iter().find(|(only, _)| *only == long);
+    only.is_none_or(|(_, commands)| commands.contains(&name))
+}
+
+/// The command, from the first word or an equivalent option, with its options; and that word, if earlier versions
+/// would have taken it for a file to be sent.
+fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
     let (mut words, before) = typed.words();
     let first = words.first().filter(|_| before > 0).and_then(|word| word.to_str());
     let named = COMMANDS.iter().map(|(name, _)| *name).find(|name| first == Some(name));
     if named.is_some() {
         words.remove(0);
     }
+    let given = || FLAGS.iter().filter(|flag| typed.has(flag.long));
+    let new_word = named
+        .filter(|name| NEW.contains(name) && given().all(|flag| is_option_of("send", flag.long)));
+    let or_file = new_word.map_or(String::new(), |word| format!(" (a file is ./{word})"));
     let named = named.map(|name| if name == "md5" { "check" } else { name });
     let mut commands: Vec<&str> = named.into_iter().collect();
     commands.extend(["sync", "check", "members", "status"].iter().filter(|flag| typed.has(flag)));
@@ -333,18 +348,13 @@ fn command(typed: &Typed) -> Result<Command, Error> {
         [one] => one,
         [one, other, ..] if one == other => one,
         [one, other, ..] => {
-            return Err(Error::new(
-                PROGRAM,
-                format_args!("{one} and {other}: one command at a time"),
-            ));
-        }
-    };
-    for flag in FLAGS.iter().filter(|flag| typed.has(flag.long)) {
-        let only = ONLY.iter().find(|(long, _)| *long == flag.long);
-        if only.is_some_and(|(_, commands)| !commands.contains(&name)) {
-            let why = format!("{}: not an option of {name}", flag.spelled());
+            let why = format!("{one} and {other}: one command at a time{or_file}");
             return Err(Error::new(PROGRAM, why));
         }
+    };
+    if let Some(flag) = given().find(|flag| !is_option_of(name, flag.long)) {
+        let why = format!("{}: not an option of {name}{or_file}", flag.spelled());
+        return Err(Error::new(PROGRAM, why));
     }
     let verb = match name {
         "send" => Verb::Send,
@@ -354,23 +364,26 @@ fn command(typed: &Typed) -> Result<Command, Error> {
         _ => {
             if let Some(word) = words.first() {
                 let shown = Escaped(word.as_bytes());
-                return Err(Error::new(PROGRAM, format_args!("{shown}: {name} takes no path")));
+                let why = format!("{shown}: {name} takes no path{or_file}");
+                return Err(Error::new(PROGRAM, why));
             }
-            return match (name, typed.last("script")) {
-                ("members", _) => Ok(Command::Members { verbose: typed.has("verbose") }),
-                ("status", _) => Ok(Command::Status { verbose: typed.has("verbose") }),
-                ("history", _) => Ok(Command::History),
+            let command = match (name, typed.last("script")) {
+                ("members", _) => Command::Members { verbose: typed.has("verbose") },
+                ("status", _) => Command::Status { verbose: typed.has("verbose") },
+                ("history", _) => Command::History,
                 (_, script) => {
                     let script = script.unwrap_or_default();
                     Text::read(&script).map(Command::Script).ok_or_else(|| {
                         Error::bad_value(PROGRAM, "-f", &script, "must not be empty")
-                    })
+                    })?
                 }
             };
+            return Ok((command, new_word));
         }
     };
     // What comes after `--` is no command.
-    files(typed, verb, !commands.is_empty() || before == 0, words).map(Command::Files)
+    let files = files(typed, verb, !commands.is_empty() || before == 0, words)?;
+    Ok((Command::Files(files), new_word))
 }
 
 fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result<Files, Error> {

@@ -210,3 +210,32 @@ fn what_a_transfer_is_told() {
     let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes -t 10.0.0.1 -g www a";
     assert_eq!(sent(&args.split(' ').collect::<Vec<_>>()), all);
 }
+
+#[test]
+fn every_command_that_was_a_file_once_is_known_as_such() {
+    let old = ["send", "sync", "dsync", "check", "md5", "members", "status"];
+    for (name, _) in COMMANDS {
+        assert_ne!(NEW.contains(name), old.contains(name), "{name}");
+    }
+    for name in NEW {
+        let is_command = COMMANDS.iter().any(|(command, _)| command == name);
+        match run(&[name]) {
+            Ok(Asked::Run(config)) => {
+                assert_eq!(config.new_word, is_command.then_some(*name));
+                let is_file = matches!(config.command, Command::Files(ref files) if !files.named);
+                assert!(is_command || is_file);
+            }
+            // It needs more words.
+            other => assert!(is_command, "{other:?}"),
+        }
+        assert_eq!(config(&[&format!("./{name}")]).new_word, None);
+        assert_eq!(config(&["send", name]).new_word, None);
+        assert_eq!(config(&["--", name]).new_word, None);
+    }
+    assert_eq!(config(&["-v", "--json", "history"]).new_word, Some("history"));
+    let file = "(a file is ./history)";
+    for args in [&["history", "--sync"][..], &["-r", "history"], &["history", "x"]] {
+        assert!(error(args).ends_with(file), "{args:?}: {}", error(args));
+    }
+    assert!(!error(&["send", "--status", "x"]).contains("./"));
+}

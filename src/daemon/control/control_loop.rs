@@ -1,11 +1,13 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::catching_up::CatchingUp;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
+use super::fleet::KnownHost;
 use super::hang_up;
 use super::history;
 use super::inputs::Inputs;
@@ -13,19 +15,14 @@ use super::membership::Membership;
 use super::places::{self, Room};
 use super::settings::Settings;
 use super::status::{self, Figures};
-use super::targets::targets;
 use crate::console::command::Command;
-use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::{Said, Total};
+use crate::console::fleet::{HostRow, Presence};
 use crate::console::status_report::StatusReport;
-use crate::console::{Offer, Session, reply};
-use crate::daemon::again::{Results, Unreached};
+use crate::console::{Offer, Session};
 use crate::daemon::clock;
 use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
 use crate::daemon::order::Order;
-use crate::daemon::sending::launch::{Launch, Refusal};
 use crate::daemon::shared::{Shared, lock};
-use crate::engine::incoming::SILENCE;
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
@@ -35,24 +32,22 @@ use crate::sys::signal::Signal;
 use crate::time::{Span, Time};
 
 const SECOND: Span = Span::from_secs(1);
-/// How long a held path is waited for: longer than a target keeps that of a sender that is silent.
-const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
 /// What this daemon's console offers.
 const OFFER: Offer = Offer::ALL;
 
 pub(crate) struct Control {
-    shared: Arc<Shared>,
-    inputs: Inputs,
-    membership: Membership,
-    settings: Settings,
-    clients: Vec<Client>,
-    catching_up: CatchingUp,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inputs: Inputs,
+    pub(super) membership: Membership,
+    pub(super) settings: Settings,
+    pub(super) clients: Vec<Client>,
+    pub(super) catching_up: CatchingUp,
     door: Door,
     next_client: u32,
-    next_number: TransferNo,
-    rng: Rng,
+    pub(super) next_number: TransferNo,
+    pub(super) rng: Rng,
     ticked: Time,
-    figures: Figures,
+    pub(super) figures: Figures,
 }
 
 impl Control {
@@ -126,7 +121,7 @@ impl Control {
     /// Does what is due for members and their records.
     fn drive(&mut self, now: Time) {
         let oldest = self.oldest_open();
-        self.membership.members.set_summary(self.catching_up.summary());
+        self.membership.members.set_records(now, self.catching_up.said());
         self.membership.drive(now, oldest);
         let (membership, settings) = (&mut self.membership, &self.settings);
         self.catching_up.gone(now, membership.take_left());
@@ -185,8 +180,9 @@ impl Control {
         for message in self.shared.control.take() {
             match message {
                 ToControl::Hello { from, addr, counter, hello } => {
-                    self.membership.hello(now, from, addr, counter, &hello);
-                    self.catching_up.hello(now, from, &self.membership.members, hello.records);
+                    if self.membership.hello(now, from, addr, counter, &hello) {
+                        self.catching_up.hello(now, from, &self.membership.members, hello.records);
+                    }
                 }
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
@@ -224,33 +220,6 @@ impl Control {
             }
         }
         true
-    }
-
-    /// A client's transfer is over: it gets the results, or the next one begins.
-    fn over(
-        &mut self,
-        now: Time,
-        id: u32,
-        number: TransferNo,
-        results: Results,
-        unreached: Option<Unreached>,
-    ) {
-        let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
-        let client = &mut self.clients[at];
-        let Work::Transfer(known, order, _) = &client.work else { return };
-        if *known != number {
-            return;
-        }
-        let order = Arc::clone(order);
-        match order.over(client.counted(results), unreached) {
-            Ok(results) => self.finish(at, &results),
-            Err(next) => self.start(now, at, next, now + PATIENCE),
-        }
-    }
-
-    fn finish(&mut self, at: usize, results: &Results) {
-        self.figures.ended(self.clients[at].session.current(), Some(results.1));
-        self.clients[at].finish(results);
     }
 
     fn client(&mut self, id: u32) -> Option<&mut Client> {
@@ -295,6 +264,7 @@ impl Control {
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
             self.membership.say_busy(now);
+            self.membership.fleet.keep(false);
         }
         self.membership.keep_joined(now);
     }
@@ -311,7 +281,7 @@ impl Control {
             match &self.clients[at].work {
                 Work::Unsettled(order) if self.membership.members.settled(now) => {
                     let order = Arc::clone(order);
-                    self.start(now, at, order, now + PATIENCE);
+                    self.begin(now, at, order);
                 }
                 Work::Held(order, again, until) if *again <= now => {
                     let (order, until) = (Arc::clone(order), *until);
@@ -333,7 +303,9 @@ impl Control {
                         self.order(now, at, order);
                     }
                     Command::Members(form) => {
-                        self.answer(at, status::members(now, &self.shared, &self.membership, form));
+                        let (shared, membership) = (&self.shared, &self.membership);
+                        let hosts = self.hosts(now);
+                        self.answer(at, status::members(now, shared, membership, &hosts, form));
                     }
                     Command::Status(form) => {
                         let status = self.status(now, at);
@@ -348,103 +320,25 @@ impl Control {
         }
     }
 
-    fn order(&mut self, now: Time, at: usize, order: Order) {
-        if self.settings.no_send {
-            let error = ErrorLine::cannot_send();
-            refused(&self.clients[at], &order, error.text());
-            let session = &mut self.clients[at].session;
-            session.error(&error);
-            session.finish();
-        } else if self.membership.members.settled(now) {
-            self.start(now, at, Arc::new(order), now + PATIENCE);
-        } else {
-            self.clients[at].work = Work::Unsettled(Arc::new(order));
-        }
-    }
-
-    /// Starts the transfer that a client asks for, or answers why not. If another host's transfer
-    /// holds the path, this is retried until the given time.
-    fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
-        let number = self.next_number;
-        let client = &self.clients[at];
-        let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
-        let mut warnings = Vec::new();
-        let members = &self.membership.members;
-        let started = targets(members, &order).and_then(|targets| {
-            if is_first && !order.mode.changes_nothing() {
-                warnings = self.membership.odd.warnings(&targets);
-                warnings.extend(self.catching_up.warning(&order.path));
-            }
-            let launch = Launch {
-                number,
-                oldest: self.oldest_open(),
-                recorded: members.any_records_possible(&targets),
-                me: self.settings.name.clone(),
-                order: Arc::clone(&order),
-                targets,
-                client: client.id,
-                level: client.session.loglevel(),
-                watch: client.session.watch(),
-                unread: client.unread.clone(),
-                command: client.session.current().to_owned(),
-                own_only: self.settings.own_only,
-                writes: self.settings.writes,
-                databases: !self.settings.chroot,
-                parallel: self.settings.parallel,
-                timeout: self.settings.timeout,
-            };
-            launch.start(&self.shared, now)
-        });
-        let client = &mut self.clients[at];
-        match started {
-            Ok(order) => {
-                self.next_number = number.next();
-                let (id, line) = (client.id, client.session.current());
-                log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
-                client.work = Work::Transfer(number, order, until);
-                warnings.into_iter().for_each(|line| client.session.said(&Said::Line(0, line)));
-            }
-            Err(refusal) => {
-                self.refuse(at, &order, &refusal);
-            }
-        }
-    }
-
-    /// A transfer cannot begin: its client is told why, and what those before it came to.
-    fn refuse(&mut self, at: usize, order: &Order, refusal: &Refusal) {
-        let client = &mut self.clients[at];
-        let why = refusal.errors.first().map_or("no members", ErrorLine::text);
-        refused(client, order, why);
-        let (more, results) = order.refused(refusal.total);
-        refusal.errors.iter().chain(&more).for_each(|error| client.session.error(error));
-        self.finish(at, &results);
-    }
-
-    /// Another host's transfer holds the path of a client's transfer: retries after a random time, or
-    /// gives up.
-    fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
-        let wait = Span::from_millis(100 + self.rng.below(900));
-        let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
-        let client = &mut self.clients[at];
-        let Work::Transfer(known, order, until) = &client.work else { return };
-        if *known != number {
-            return;
-        }
-        let (order, until) = (Arc::clone(order), *until);
-        if now + wait < until {
-            client.work = Work::Held(order, now + wait, until);
-            return;
-        }
-        let why = format!("{} is in use by a transfer from {who}", order.path_shown());
-        let error = ErrorLine::new(Code::Held, why).about("", reply::shown(&order.path));
-        let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
-        self.refuse(at, &order, &Refusal { errors: vec![error], total });
-    }
-
     fn answer(&mut self, at: usize, text: String) {
         let session = &mut self.clients[at].session;
         session.lines(0, &text);
         session.finish();
+    }
+
+    /// The hosts that are known, this one first.
+    fn hosts(&self, now: Time) -> Vec<HostRow> {
+        let Membership { fleet, members, .. } = &self.membership;
+        let own = KnownHost {
+            name: self.settings.name.clone(),
+            address: self.shared.net.address().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            presence: Presence::Own,
+            last: clock::wall_millis(),
+            receives: self.settings.receives,
+            lacks: self.catching_up.said().map(|said| said.behind),
+        };
+        let known = fleet.known(now, members, &self.shared);
+        std::iter::once(own).chain(known).map(KnownHost::row).collect()
     }
 
     fn status(&mut self, now: Time, asking: usize) -> StatusReport {
@@ -479,18 +373,12 @@ impl Control {
 
     /// Announces that this host leaves, and tells the threads to stop.
     fn stop(mut self, status: ExitCode) -> ExitCode {
+        self.membership.fleet.keep(true);
         self.membership.leave();
         self.shared.sender.send(ToSender::Stop);
         self.shared.receiver.send(ToReceiver::Stop);
         status
     }
-}
-
-/// The line that the log has of a transfer that does not begin.
-fn refused(client: &Client, order: &Order, why: &str) {
-    let (command, who) = (client.session.current(), order.caller());
-    let text = format_args!("transfer refused: \"{command}\" by {who}: {why}");
-    log::many(log::Level::TRANSFER, "refused transfers", text);
 }
 
 fn cannot_accept(error: &std::io::Error) {

@@ -77,12 +77,15 @@ impl Refusal {
 
 impl Launch {
     /// Starts the transfer. Returns the order, which is a different one if the path turns out to be
-    /// gone.
+    /// gone, or if there is no target: then all that becomes of it is a record.
     ///
     /// # Errors
-    /// If the transfer cannot start.
-    pub(crate) fn start(self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
+    /// If the transfer cannot start, or would come to nothing.
+    pub(crate) fn start(mut self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
         let hosts = self.targets.len();
+        if hosts == 0 {
+            self.order = Arc::new(self.order.of_nobody());
+        }
         let refused = |error: ErrorLine| Refusal::one(error, hosts);
         let regroup = self.order.regroup(self.databases).map_err(refused)?;
         let root = shared
@@ -122,15 +125,16 @@ impl Launch {
             Some(_) => Arc::clone(&self.order),
             None => Arc::new(self.order.of_what_is_gone()),
         };
-        if self.targets.is_empty() {
+        let config = self.config(shared, &order);
+        let setup = order.setup(self.targets.iter().map(|member| &member.name));
+        let recording = self.recording(&config, &setup);
+        if hosts == 0 && (recording.is_none() || shared.keeper.is_none()) {
             return Err(Refusal { errors: Vec::new(), total: Total::default() });
         }
         let errors = Arc::new(AtomicU64::new(0));
         let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
         let (errands, to_walker) = mpsc::channel();
-        let config = self.config(shared, &order);
-        let setup = order.setup(self.targets.iter().map(|member| &member.name));
         let task = Task {
             shared: Arc::clone(shared),
             root: Arc::clone(&root),
@@ -140,7 +144,7 @@ impl Launch {
             errands: to_walker,
             errors: Arc::clone(&errors),
             listings,
-            setup: setup.clone(),
+            setup,
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             digested: Arc::clone(&digested),
@@ -151,7 +155,7 @@ impl Launch {
             gone: Vec::new(),
         };
         let new = NewTransfer {
-            recording: self.recording(&config, &setup),
+            recording,
             own_only: self.own_only.is_some(),
             outgoing: Outgoing::new(config, now),
             root,

@@ -12,6 +12,7 @@ use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
+use crate::wire::behind::{Behind, Why};
 use crate::wire::records::{Key, Records, Summary};
 
 /// The answers that wait, at most.
@@ -191,6 +192,12 @@ impl Dialogue {
             self.pulls.timeout(now, journal, lists);
         }
         self.giving.timeout(now, journal);
+    }
+
+    /// What this host lacks, for others.
+    pub fn behind(&self, journal: &Journal) -> Behind {
+        let why = if self.members.is_empty() { Why::Nobody } else { Why::Asking };
+        Behind { why: why.max(self.pulls.why()), ..journal.behind() }
     }
 
     /// When something is due.

@@ -3,6 +3,8 @@
 //! The rules are those without which a model of random sends, deaths, returns, partitions and edits came to
 //! wrong files (`model` has each of them with a switch).
 
+mod lacks;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -32,6 +34,10 @@ pub struct Journal {
     of_path: BTreeMap<(Hash, u64), Stamp>,
     /// Those that are to be pulled.
     lacking: BTreeSet<RecordId>,
+    /// Those that are not to be pulled, because this host had files before it kept records.
+    strange: BTreeSet<RecordId>,
+    /// The stamp of the latest that is complete here.
+    latest: Stamp,
     /// Those that were dropped as covered: they are not to be learned again.
     covered: BTreeSet<Key>,
     horizon: Stamp,
@@ -52,6 +58,8 @@ impl Journal {
             held: BTreeMap::new(),
             of_path: BTreeMap::new(),
             lacking: BTreeSet::new(),
+            strange: BTreeSet::new(),
+            latest: Stamp::ZERO,
             covered: BTreeSet::new(),
             horizon: Stamp::ZERO,
             checksum: 0,
@@ -291,6 +299,15 @@ impl Journal {
             true => self.lacking.insert(id.clone()),
             false => self.lacking.remove(id),
         };
+        match self.held.get(id).map(|held| (held.state, held.has_ended)) {
+            Some((State::Strange, _)) => drop(self.strange.insert(id.clone())),
+            state => {
+                self.strange.remove(id);
+                if state == Some((State::Complete, true)) {
+                    self.latest = self.latest.max(id.stamp);
+                }
+            }
+        }
     }
 
     /// Whether a record is to be pulled.
@@ -450,6 +467,7 @@ impl Journal {
             self.checksum ^= id.key();
         }
         self.lacking.remove(id);
+        self.strange.remove(id);
         true
     }
 

@@ -15,7 +15,7 @@ use crate::time::{Span, Time};
 use crate::wire::bits::Bits;
 use crate::wire::feedback::PAGE_EACH;
 use crate::wire::layout::Layout;
-use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
+use crate::wire::manifest::{Entry, FileTime, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
 
 /// What the bytes of a file follow from; another version has other bytes.
@@ -96,7 +96,7 @@ pub(super) struct MemDisk {
     pub(super) hangs: Option<(Step, BatchNo, Span)>,
     /// A job of this kind and batch fails, and the transfer with it.
     pub(super) fails: Option<(Step, BatchNo, Reason)>,
-    pub(super) files: BTreeMap<Vec<u8>, Stamp>,
+    pub(super) files: BTreeMap<Vec<u8>, FileTime>,
     planned: HashMap<(TransferKey, BatchNo), Planned>,
     /// The paths that a transfer which deletes has named, and what it has spooled.
     seen: HashMap<TransferKey, BTreeSet<Vec<u8>>>,

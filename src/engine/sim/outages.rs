@@ -8,7 +8,7 @@ use crate::engine::rng::Rng;
 use crate::ids::BatchNo;
 use crate::time::Span;
 use crate::wire::header::{Header, PacketKind, Role};
-use crate::wire::manifest::{Manifest, Stamp};
+use crate::wire::manifest::{FileTime, Manifest};
 use crate::wire::outcome::Reason;
 
 /// More batches than are kept for a target that lags.
@@ -240,7 +240,7 @@ fn with_extras(targets: usize) -> Sim {
     sim.senders[0].delete = true;
     for target in 0..targets {
         let files = &mut sim.targets[target].disk_mut().files;
-        files.extend((0..300).map(|n| (format!("extra{n}").into_bytes(), Stamp::default())));
+        files.extend((0..300).map(|n| (format!("extra{n}").into_bytes(), FileTime::default())));
     }
     sim
 }

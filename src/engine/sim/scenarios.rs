@@ -8,7 +8,7 @@ use crate::engine::outgoing::Gone;
 use crate::engine::rng::Rng;
 use crate::time::Span;
 use crate::wire::manifest::tests::entry;
-use crate::wire::manifest::{Kind, Manifest, Stamp};
+use crate::wire::manifest::{FileTime, Kind, Manifest};
 
 pub(super) fn seeds(count: u64, test: impl Fn(u64)) {
     if let Ok(seed) = std::env::var("MAKUO_SEED") {
@@ -29,7 +29,7 @@ pub(super) fn tree(version: i64, batches: &[&[u64]]) -> Vec<Manifest> {
         let mut entries = vec![entry(&format!("d{at}"), Kind::Open)];
         for (file, &size) in sizes.iter().enumerate() {
             let mut found = entry(&format!("d{at}/f{file}"), Kind::File { size, data: None });
-            found.mtime = Stamp { secs: version, nanos: 1 };
+            found.mtime = FileTime { secs: version, nanos: 1 };
             entries.push(found);
         }
         entries.push(entry(&format!("d{at}"), Kind::Close { listed: false }));
@@ -247,7 +247,7 @@ fn add_extra(sim: &mut Sim) -> Vec<u64> {
     for target in 0..sim.targets.len() {
         for file in 0..100 * target {
             let path = format!("extra/{}{file}", "long".repeat(10)).into_bytes();
-            sim.targets[target].disk_mut().files.insert(path, Stamp::default());
+            sim.targets[target].disk_mut().files.insert(path, FileTime::default());
         }
     }
     (0..sim.targets.len() as u64).map(|target| target * 100).collect()

@@ -4,7 +4,7 @@ use super::dir::StateDir;
 use super::error::StateError;
 use crate::fs::testing::{self, TempDir, path};
 use crate::sys::fsat;
-use crate::wire::manifest::{Entry, Kind, Manifest, Stamp};
+use crate::wire::manifest::{Entry, FileTime, Kind, Manifest};
 
 pub fn dir(temp: &TempDir) -> StateDir {
     let base = TempDir::new("base");
@@ -19,7 +19,7 @@ pub fn once_free(open: impl Fn() -> Result<StateDir, StateError>) -> StateDir {
 
 /// The entry of a regular file.
 pub fn file(name: &str, size: u64) -> Entry {
-    let mtime = Stamp { secs: 1_700_000_000 + size as i64 * 31, nanos: size as u32 * 900 };
+    let mtime = FileTime { secs: 1_700_000_000 + size as i64 * 31, nanos: size as u32 * 900 };
     let kind = Kind::File { size, data: None };
     Entry { path: path(name), kind, mode: 0o644, uid: 33, gid: 33, mtime }
 }

@@ -8,7 +8,7 @@ use libc::{c_int, c_long};
 use super::call::{Optional, errno, with_nul};
 use super::reopen::by_number;
 use super::{FileType, cvt, open_at, stat_fd};
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 
 static FCHMODAT2: Optional = Optional::new();
 
@@ -100,7 +100,7 @@ fn fchmodat2(fd: c_int, mode: u32) -> c_long {
     unsafe { libc::syscall(libc::SYS_fchmodat2, fd, empty, mode, flags) }
 }
 
-fn times(mtime: Stamp) -> [libc::timespec; 2] {
+fn times(mtime: FileTime) -> [libc::timespec; 2] {
     let atime = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
     let mtime = libc::timespec {
         tv_sec: mtime.secs as libc::time_t,
@@ -113,7 +113,7 @@ fn times(mtime: Stamp) -> [libc::timespec; 2] {
 ///
 /// # Errors
 /// Those of `utimensat`.
-pub fn set_mtime_at(dir: BorrowedFd<'_>, name: &[u8], mtime: Stamp) -> io::Result<()> {
+pub fn set_mtime_at(dir: BorrowedFd<'_>, name: &[u8], mtime: FileTime) -> io::Result<()> {
     let times = times(mtime);
     with_nul(name, |name| {
         let flags = libc::AT_SYMLINK_NOFOLLOW;
@@ -132,7 +132,7 @@ pub fn set_mtime_path(
     dir: BorrowedFd<'_>,
     name: &[u8],
     fd: BorrowedFd<'_>,
-    mtime: Stamp,
+    mtime: FileTime,
 ) -> io::Result<()> {
     let times = times(mtime);
     let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
@@ -149,7 +149,7 @@ pub fn set_mtime_path(
 ///
 /// # Errors
 /// Those of `futimens`.
-pub fn set_mtime_fd(fd: BorrowedFd<'_>, mtime: Stamp) -> io::Result<()> {
+pub fn set_mtime_fd(fd: BorrowedFd<'_>, mtime: FileTime) -> io::Result<()> {
     let times = times(mtime);
     // SAFETY: `times` has the two elements that the call reads.
     cvt(unsafe { libc::futimens(fd.as_raw_fd(), times.as_ptr()) }).map(drop)

@@ -10,7 +10,7 @@ use libc::{c_int, c_long};
 use super::call::{Optional, with_nul};
 use super::mount::mount_of;
 use crate::sys::cvt::cvt;
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 
 static STATX: Optional = Optional::new();
 
@@ -71,9 +71,9 @@ pub struct Stat {
     /// The space that it takes, in units of 512 bytes.
     pub blocks: u64,
     /// When its content last changed.
-    pub mtime: Stamp,
+    pub mtime: FileTime,
     /// When anything about it last changed.
-    pub ctime: Stamp,
+    pub ctime: FileTime,
     /// Its inode number.
     pub ino: u64,
     /// The device it is on.
@@ -127,7 +127,7 @@ pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
         0 => with_nul(name, |name| Ok(mount_of(dir, name)))?,
         _ => Some(buf.stx_mnt_id),
     };
-    let stamp = |t: libc::statx_timestamp| Stamp { secs: t.tv_sec, nanos: t.tv_nsec };
+    let stamp = |t: libc::statx_timestamp| FileTime { secs: t.tv_sec, nanos: t.tv_nsec };
     Ok(Stat {
         kind: FileType::of_mode(buf.stx_mode.into()),
         mode: u32::from(buf.stx_mode) & 0o7777,
@@ -161,8 +161,8 @@ pub(super) fn by_fstatat(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::
         gid: buf.st_gid,
         size: buf.st_size as u64,
         blocks: buf.st_blocks as u64,
-        mtime: Stamp { secs: buf.st_mtime.into(), nanos: buf.st_mtime_nsec as u32 },
-        ctime: Stamp { secs: buf.st_ctime.into(), nanos: buf.st_ctime_nsec as u32 },
+        mtime: FileTime { secs: buf.st_mtime.into(), nanos: buf.st_mtime_nsec as u32 },
+        ctime: FileTime { secs: buf.st_ctime.into(), nanos: buf.st_ctime_nsec as u32 },
         ino: buf.st_ino.into(),
         dev: buf.st_dev.into(),
         rdev: (libc::major(buf.st_rdev), libc::minor(buf.st_rdev)),

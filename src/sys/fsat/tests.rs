@@ -3,7 +3,7 @@ use super::mount::{by_handle, by_proc, mount_of};
 use super::reopen::reopen_by_name;
 use super::stat::{by_fstatat, by_statx};
 use super::*;
-use crate::wire::manifest::Stamp;
+use crate::wire::manifest::FileTime;
 use std::ffi::CString;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -161,7 +161,7 @@ fn a_rename_replaces_spares_or_swaps() {
 fn times_keep_their_nanoseconds_and_names_their_bounds() {
     let dir = Dir::new("times");
     std::fs::write(dir.0.join("f"), b"").unwrap();
-    let stamp = Stamp { secs: 1_234_567_891, nanos: 123_456_789 };
+    let stamp = FileTime { secs: 1_234_567_891, nanos: 123_456_789 };
     set_mtime_at(dir.1.as_fd(), b"f", stamp).unwrap();
     assert_eq!(stat_at(dir.1.as_fd(), b"f").unwrap().mtime.secs, stamp.secs);
     assert_eq!(errno(&stat_at(dir.1.as_fd(), b"a\0b").unwrap_err()), libc::EINVAL);
@@ -208,7 +208,7 @@ fn times_are_set_of_what_was_opened() {
     std::fs::write(dir.0.join("f"), b"").unwrap();
     for name in [&b"l"[..], b"f"] {
         let path = open_at(at, name, libc::O_PATH, 0).unwrap();
-        let stamp = Stamp { secs: 1_234_567_890, nanos: 0 };
+        let stamp = FileTime { secs: 1_234_567_890, nanos: 0 };
         set_mtime_path(at, name, path.as_fd(), stamp).unwrap();
         assert_eq!(stat_at(at, name).unwrap().mtime, stamp);
     }

@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 use super::input::Input;
 use makuosan::name::RelPath;
 use makuosan::wire::layout::{MAX_BODY, STREAM_OVER};
-use makuosan::wire::manifest::{Entry, Extent, Kind, Manifest, Setup, Stamp};
+use makuosan::wire::manifest::{Entry, Extent, FileTime, Kind, Manifest, Setup};
 
 pub fn entry(path: &str, kind: Kind) -> Entry {
     let path = RelPath::parse(path.as_bytes()).unwrap();
-    Entry { path, kind, mode: 0o644, uid: 0, gid: 0, mtime: Stamp { secs: 1, nanos: 2 } }
+    Entry { path, kind, mode: 0o644, uid: 0, gid: 0, mtime: FileTime { secs: 1, nanos: 2 } }
 }
 
 /// Small on the wire and large in memory: long paths that share all but their ends, and files with

@@ -3,23 +3,24 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+mod deletion;
+
 use super::advance::{Advance, Does, UnderWay};
 use super::host_tally::{HostTally, Tell};
 use super::late::Late;
 use super::marked_batch::MarkedBatch;
 use super::trail_line::TrailLine;
 use super::unsure::Unsure;
-use crate::console::command::{Scope, Watch};
+use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::{self, Difference, HostStatus, Said, Total, What};
-use crate::count::counted;
+use crate::console::reply::{HostStatus, Said, Total};
 use crate::daemon::again::{self, Unreached};
 use crate::daemon::became::Became;
 use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
-use crate::engine::disk_job::{DeletionTally, TransferKey};
+use crate::engine::disk_job::TransferKey;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
@@ -28,16 +29,11 @@ use crate::log::{self, Level};
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
-
-/// Deleting fewer entries than this needs no `--force`, even if they are more than half.
-const FEW: u64 = 100;
-/// A dry run names each path once, whatever the number of hosts. It remembers this many paths.
-const MOST_NAMED: usize = 100_000;
+use crate::wire::outcome::{Need, Outcome, Runs};
 
 /// The report of one transfer.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// The node that the transfer is from.
     me: NodeId,
     client: u32,
@@ -68,7 +64,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
+    pub(crate) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
         let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
         Report {
             me,
@@ -95,7 +91,7 @@ impl Report {
     }
 
     /// Whether the client watches the progress.
-    pub(super) fn watches(&self) -> bool {
+    pub(crate) fn watches(&self) -> bool {
         self.watch == Watch::Progress
     }
 
@@ -108,7 +104,7 @@ impl Report {
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
-    pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
+    pub(crate) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
         let path = &self.order.path;
         let counts = |e: &&Entry| {
             e.path.is_under(path) && e.path != *path && !matches!(e.kind, Kind::Ahead { .. })
@@ -119,7 +115,7 @@ impl Report {
     }
 
     /// Notes what a target needs; in a dry run or comparison that is all there is to report of it.
-    pub(super) fn needs(
+    pub(crate) fn needs(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -139,7 +135,7 @@ impl Report {
     }
 
     /// Reports what a target did.
-    pub(super) fn outcomes(
+    pub(crate) fn outcomes(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -184,7 +180,7 @@ impl Report {
     }
 
     /// A batch is done on all remaining targets.
-    pub(super) fn close(&mut self, number: BatchNo) {
+    pub(crate) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
             if !entry.is_object() {
@@ -202,19 +198,20 @@ impl Report {
             if before.is_none() {
                 self.advance.done(entry.size());
             }
-            if before != Some(true) && !self.late.keeps(&entry.path, mark) {
+            let is_counted = before != Some(true) && !self.hosts.is_empty();
+            if is_counted && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
             }
         }
     }
 
     /// The client of the transfer.
-    pub(super) fn client(&self) -> u32 {
+    pub(crate) fn client(&self) -> u32 {
         self.client
     }
 
     /// Another host is sending to the same path.
-    pub(super) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
+    pub(crate) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is also sending to {path} on {name}");
@@ -222,14 +219,14 @@ impl Report {
     }
 
     /// None of the targets is reached any more, for something that has happened on this host.
-    pub(super) fn stopped(&mut self, shared: &Shared, why: &str) {
+    pub(crate) fn stopped(&mut self, shared: &Shared, why: &str) {
         let why = format!("{why} during the transfer: send again");
         self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
         self.error(shared, ErrorLine::new(Code::Other, why));
     }
 
     /// What was sent to all came badly to one target, and was sent to it again.
-    pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
+    pub(crate) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
         let HostTally { report: host, gone, .. } = &self.hosts[target.index()];
         // With one target, nothing was sent by multicast; and of who has left, that was said.
         let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1 && !gone);
@@ -243,157 +240,14 @@ impl Report {
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
-    /// Checks how much the targets would delete: whether to delete it, and whether to ask for the names.
-    pub(super) fn tallied(
-        &mut self,
-        shared: &Shared,
-        tallies: &[(TargetNo, DeletionTally)],
-    ) -> (bool, bool) {
-        let order = Arc::clone(&self.order);
-        let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
-        // The names of what could not be listed are always asked for.
-        let failed = self.not_listed(tallies);
-        if order.mode.is_check() {
-            for (target, tally) in tallies {
-                let check = self.hosts[target.index()].report.check.get_or_insert_default();
-                check.extra = tally.spooled;
-            }
-            return (false, most > 0 || failed);
-        }
-        let mut lines = Vec::new();
-        let path = order.path_shown();
-        let is_listed = order.scope == Scope::Listed;
-        if most > 0 && self.below == 0 && !order.mode.path_is_gone() && !order.force && !is_listed {
-            let why = format!("{path} is empty here: nothing is deleted without --force");
-            let error = ErrorLine::new(Code::EmptySource, why);
-            lines.push(error.about("", reply::shown(&order.path)).into());
-        }
-        for (target, tally) in tallies {
-            let host = &mut self.hosts[target.index()];
-            let (name, DeletionTally { spooled, entries, .. }) = (&host.report.name, *tally);
-            let over = order.max_delete.filter(|most| spooled > *most);
-            // What is listed is meant.
-            let free = order.mode.path_is_gone() || order.force || is_listed;
-            let why = if let Some(most) = over {
-                format!(
-                    "{} would be deleted on {name}, over the limit of {most}: nothing is deleted",
-                    counted(spooled, "entry")
-                )
-            } else if spooled >= FEW && spooled > entries / 2 && !free {
-                format!(
-                    "{spooled} of {} would be deleted on {name}: nothing is deleted without --force",
-                    counted(entries, "entry")
-                )
-            } else {
-                continue;
-            };
-            let error = ErrorLine::new(Code::TooMuchToDelete, why);
-            let error = error.about(name, reply::shown(&order.path));
-            host.report.error(error.report.clone());
-            lines.push(error.into());
-        }
-        if !lines.is_empty() {
-            self.total.errors += lines.len() as u64;
-            self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
-            self.say(shared, lines);
-            self.over_limit = true;
-            return (false, failed);
-        }
-        let dry_run = order.mode.changes_nothing();
-        if dry_run {
-            for (target, tally) in tallies {
-                self.hosts[target.index()].deleted(&mut self.total, tally.spooled);
-            }
-        }
-        let shown = dry_run || self.level >= 1 || order.only_deletes();
-        (!dry_run && most > 0, (shown && most > 0) || failed)
-    }
-
-    /// Counts what targets could not list, or cannot delete. True if there is any.
-    fn not_listed(&mut self, tallies: &[(TargetNo, DeletionTally)]) -> bool {
-        for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
-            self.hosts[target.index()].worsen(HostStatus::Failed);
-            self.total.errors += tally.failed;
-        }
-        tallies.iter().any(|(_, tally)| tally.failed > 0)
-    }
-
-    /// A target has finished deleting.
-    pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
-        let tally = &mut self.hosts[target.index()];
-        tally.ran = true;
-        tally.deleted(&mut self.total, deleted);
-        if failed > 0 {
-            tally.worsen(HostStatus::Failed);
-        }
-        self.total.errors += failed;
-    }
-
-    /// Reports entries that a target deleted, would delete, or could not delete.
-    pub(super) fn page(
-        &mut self,
-        shared: &Shared,
-        target: TargetNo,
-        names: &[(SpoolCode, RelPath)],
-    ) {
-        let order = Arc::clone(&self.order);
-        let level = u8::from(!order.only_deletes());
-        let dry_run = order.mode.changes_nothing();
-        let mut lines = Vec::new();
-        for (code, path) in names {
-            let tally = &mut self.hosts[target.index()];
-            let host = &tally.report.name;
-            match code {
-                SpoolCode::Spooled if self.over_limit => {}
-                SpoolCode::Spooled if order.mode.is_check() => {
-                    lines.push(Difference::new(What::Extra, host, path).into());
-                }
-                SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
-                    if !self.named.contains(path) {
-                        lines.push(Said::Line(0, reply::would_delete(path)));
-                        if self.named.len() < MOST_NAMED {
-                            self.named.insert(path.clone());
-                        }
-                    }
-                }
-                SpoolCode::Spooled if dry_run => {
-                    lines.push(Said::Line(level, reply::delete(host, path, true)));
-                }
-                SpoolCode::Deleted => {
-                    lines.push(Said::Line(level, reply::delete(host, path, false)))
-                }
-                SpoolCode::Failed(reason) => {
-                    self.late.failed(path, target);
-                    let error = match level {
-                        0 => ErrorLine::not_deleted(host, path, *reason),
-                        _ => ErrorLine::on(host, path, *reason),
-                    };
-                    lines.extend(tally.error(error));
-                }
-                SpoolCode::Spooled | SpoolCode::Kept => {}
-            }
-        }
-        self.say(shared, lines);
-    }
-
     /// Reports an error on this host.
-    pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
+    pub(crate) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
         self.here += 1;
         self.say(shared, vec![error.into()]);
     }
 
-    /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
-    /// `errors` are those of the walk.
-    pub(super) fn settles(&self, errors: u64) -> bool {
-        let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
-        let listed = self.order.scope == Scope::Listed;
-        (tree || listed || self.order.mode.path_is_gone())
-            && !self.over_limit
-            && self.here + errors == 0
-    }
-
-    pub(super) fn suspended(&self, target: TargetNo) {
+    pub(crate) fn suspended(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!(
             "{} ({}) is not responding; continuing without it",
@@ -401,13 +255,13 @@ impl Report {
         ));
     }
 
-    pub(super) fn resumed(&self, target: TargetNo) {
+    pub(crate) fn resumed(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
     /// A target has left the transfer; `host` is what it is as a member.
-    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
+    pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
         let (name, address) = (&host.name, *host.addr.ip());
@@ -432,7 +286,7 @@ impl Report {
     }
 
     /// Reports progress.
-    pub(super) fn progress(
+    pub(crate) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -444,8 +298,13 @@ impl Report {
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
     }
 
+    /// It leaves a record here.
+    pub(crate) fn recorded(&mut self) {
+        self.total.recorded = true;
+    }
+
     /// Reports the end of the transfer.
-    pub(super) fn over(
+    pub(crate) fn over(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -480,7 +339,7 @@ impl Report {
     }
 
     /// Writes the line that the log has of each transfer.
-    pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+    pub(crate) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let line = TrailLine {
             key: TransferKey { node: self.me, number },

@@ -1,0 +1,152 @@
+//! The transfers that clients ask for: they begin, wait for a path that is held, and end.
+
+use std::sync::Arc;
+
+use super::client::{Client, Work};
+use super::control_loop::Control;
+use super::targets::targets;
+use crate::console::error::{Code, ErrorLine};
+use crate::console::reply::{self, Said, Total};
+use crate::daemon::again::{Results, Unreached};
+use crate::daemon::order::Order;
+use crate::daemon::sending::launch::{Launch, Refusal};
+use crate::engine::incoming::SILENCE;
+use crate::ids::TransferNo;
+use crate::log;
+use crate::time::{Span, Time};
+
+/// How long a held path is waited for: longer than a target keeps that of a sender that is silent.
+const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
+impl Control {
+    /// A client's transfer is over: it gets the results, or the next one begins.
+    pub(super) fn over(
+        &mut self,
+        now: Time,
+        id: u32,
+        number: TransferNo,
+        results: Results,
+        unreached: Option<Unreached>,
+    ) {
+        let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
+        let client = &mut self.clients[at];
+        let Work::Transfer(known, order, _) = &client.work else { return };
+        if *known != number {
+            return;
+        }
+        let order = Arc::clone(order);
+        match order.over(client.counted(results), unreached) {
+            Ok(results) => self.finish(at, &results),
+            Err(next) => self.begin(now, at, next),
+        }
+    }
+
+    fn finish(&mut self, at: usize, results: &Results) {
+        self.figures.ended(self.clients[at].session.current(), Some(results.1));
+        self.clients[at].finish(results);
+    }
+
+    pub(super) fn order(&mut self, now: Time, at: usize, order: Order) {
+        if self.settings.no_send {
+            let error = ErrorLine::cannot_send();
+            refused(&self.clients[at], &order, error.text());
+            let session = &mut self.clients[at].session;
+            session.error(&error);
+            session.finish();
+        } else if self.membership.members.settled(now) {
+            self.begin(now, at, Arc::new(order));
+        } else {
+            self.clients[at].work = Work::Unsettled(Arc::new(order));
+        }
+    }
+
+    /// Starts the transfer that a client asks for, or answers why not.
+    pub(super) fn begin(&mut self, now: Time, at: usize, order: Arc<Order>) {
+        self.start(now, at, order, now + PATIENCE);
+    }
+
+    /// Starts the transfer that a client asks for, or answers why not. If another host's transfer
+    /// holds the path, this is retried until the given time.
+    pub(super) fn start(&mut self, now: Time, at: usize, order: Arc<Order>, until: Time) {
+        let number = self.next_number;
+        let client = &self.clients[at];
+        let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
+        let mut warnings = Vec::new();
+        let members = &self.membership.members;
+        let started = targets(members, &order).and_then(|targets| {
+            if is_first && !order.mode.changes_nothing() {
+                warnings = self.membership.odd.warnings(&targets);
+                warnings.extend(self.catching_up.warning(&order.path));
+            }
+            let launch = Launch {
+                number,
+                oldest: self.oldest_open(),
+                recorded: members.any_records_possible(&targets),
+                me: self.settings.name.clone(),
+                order: Arc::clone(&order),
+                targets,
+                client: client.id,
+                level: client.session.loglevel(),
+                watch: client.session.watch(),
+                unread: client.unread.clone(),
+                command: client.session.current().to_owned(),
+                own_only: self.settings.own_only,
+                writes: self.settings.writes,
+                databases: !self.settings.chroot,
+                parallel: self.settings.parallel,
+                timeout: self.settings.timeout,
+            };
+            launch.start(&self.shared, now)
+        });
+        let client = &mut self.clients[at];
+        match started {
+            Ok(order) => {
+                self.next_number = number.next();
+                let (id, line) = (client.id, client.session.current());
+                log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
+                client.work = Work::Transfer(number, order, until);
+                warnings.into_iter().for_each(|line| client.session.said(&Said::Line(0, line)));
+            }
+            Err(refusal) => {
+                self.refuse(at, &order, &refusal);
+            }
+        }
+    }
+
+    /// A transfer cannot begin: its client is told why, and what those before it came to.
+    fn refuse(&mut self, at: usize, order: &Order, refusal: &Refusal) {
+        let client = &mut self.clients[at];
+        let why = refusal.errors.first().map_or("no members", ErrorLine::text);
+        refused(client, order, why);
+        let (more, results) = order.refused(refusal.total);
+        refusal.errors.iter().chain(&more).for_each(|error| client.session.error(error));
+        self.finish(at, &results);
+    }
+
+    /// Another host's transfer holds the path of a client's transfer: retries after a random time, or
+    /// gives up.
+    pub(super) fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
+        let wait = Span::from_millis(100 + self.rng.below(900));
+        let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
+        let client = &mut self.clients[at];
+        let Work::Transfer(known, order, until) = &client.work else { return };
+        if *known != number {
+            return;
+        }
+        let (order, until) = (Arc::clone(order), *until);
+        if now + wait < until {
+            client.work = Work::Held(order, now + wait, until);
+            return;
+        }
+        let why = format!("{} is in use by a transfer from {who}", order.path_shown());
+        let error = ErrorLine::new(Code::Held, why).about("", reply::shown(&order.path));
+        let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
+        self.refuse(at, &order, &Refusal { errors: vec![error], total });
+    }
+}
+
+/// The line that the log has of a transfer that does not begin.
+fn refused(client: &Client, order: &Order, why: &str) {
+    let (command, who) = (client.session.current(), order.caller());
+    let text = format_args!("transfer refused: \"{command}\" by {who}: {why}");
+    log::many(log::Level::TRANSFER, "refused transfers", text);
+}
