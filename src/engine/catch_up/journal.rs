@@ -340,7 +340,7 @@ impl Journal {
             if !self.rules.guard_named || (held.state != State::Partial && held.record.settles()) {
                 return true;
             }
-            let known = names(later, &held.record, path, lists);
+            let known = held.record.says(path, |hash| lists.names(later, hash));
             // Without its list, all that it reaches is left alone.
             known.unwrap_or(held.state != State::Partial)
         })
@@ -354,7 +354,7 @@ impl Journal {
                 && held.record.reaches(path)
                 && held.record.is_for(&self.me)
                 && (held.record.settles()
-                    || names(later, &held.record, path, lists).unwrap_or(false))
+                    || held.record.says(path, |hash| lists.names(later, hash)).unwrap_or(false))
         })
     }
 
@@ -485,23 +485,6 @@ impl Journal {
             self.drop_record(&id);
         }
     }
-}
-
-/// Whether a record says what is to be at a path: by naming it, or by having deleted all that was there or
-/// above it. None if that cannot be told.
-fn names(id: &RecordId, record: &Record, path: &RelPath, lists: &mut dyn Lists) -> Option<bool> {
-    let hash = Hash::of_path(path);
-    if !record.deletes_listed() {
-        return lists.names(id, hash).or_else(|| record.names.tell(hash));
-    }
-    let mut found = lists.names(id, hash)?;
-    let bytes = path.as_bytes();
-    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    for end in ends.chain([bytes.len()]) {
-        let above = bytes.get(..end).unwrap_or_default();
-        found |= lists.names(id, Hash::of_all_below(above))?;
-    }
-    Some(found)
 }
 
 #[cfg(test)]

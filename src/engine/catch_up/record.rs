@@ -128,6 +128,27 @@ impl Record {
         self.deed.listed && self.deed.deletes
     }
 
+    /// Whether it says what is to be at a path: by naming it, or by having deleted all that was there or above it.
+    /// `has`: whether its list has a hash. None if that cannot be told.
+    pub(super) fn says(
+        &self,
+        path: &RelPath,
+        mut has: impl FnMut(Hash) -> Option<bool>,
+    ) -> Option<bool> {
+        let hash = Hash::of_path(path);
+        if !self.deletes_listed() {
+            return has(hash).or_else(|| self.names.tell(hash));
+        }
+        let mut found = has(hash)?;
+        let bytes = path.as_bytes();
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([bytes.len()]) {
+            let above = bytes.get(..end).unwrap_or_default();
+            found |= has(Hash::of_all_below(above))?;
+        }
+        Some(found)
+    }
+
     /// What its path and the names in it take in memory, in bytes.
     pub fn memory(&self) -> usize {
         self.path.as_bytes().len() + self.audience.memory()
