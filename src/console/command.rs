@@ -20,6 +20,9 @@ use crate::wire::mode::Mode;
 pub enum Command {
     /// `send`, `sync`, `dsync`, `check` and `md5`.
     Transfer(Transfer),
+    /// `fetch`: have another host send something to this one. [`Transfer::targets`] has that host, if it was
+    /// named.
+    Fetch(Transfer),
     /// `members`: the other members of the group.
     Members(Form),
     /// `history`; whether in JSON.
@@ -165,7 +168,9 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         return Line::Error(ErrorLine::unknown_command(Escaped(&name.bytes)));
     };
     match verb {
-        Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check => transfer(verb, rest, offer),
+        Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check | Verb::Fetch => {
+            transfer(verb, rest, offer)
+        }
         Verb::Members | Verb::Status => {
             let form = match texts(rest).as_slice() {
                 [] => Form::Table,
@@ -285,7 +290,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         _ if args.listed => Scope::Listed,
         _ if recursive || path.is_base() => Scope::Tree,
         Verb::Sync | Verb::Dsync => Scope::PathOrGone,
-        Verb::Send if delete => Scope::PathOrGone,
+        Verb::Send | Verb::Fetch if delete => Scope::PathOrGone,
         _ => Scope::Path,
     };
     let mode = match verb {
@@ -299,7 +304,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         },
     };
     let Args { force, max_delete, targets, group, .. } = args;
-    Line::Do(Command::Transfer(Transfer {
+    let transfer = Transfer {
         mode,
         scope,
         checksum,
@@ -311,7 +316,11 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         group,
         files: (scope == Scope::Listed).then(|| Files { paths: Arc::default(), whole: recursive }),
         path,
-    }))
+    };
+    Line::Do(match verb {
+        Verb::Fetch => Command::Fetch(transfer),
+        _ => Command::Transfer(transfer),
+    })
 }
 
 #[cfg(test)]
