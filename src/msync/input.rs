@@ -11,7 +11,7 @@ use crate::console::MAX_LINE;
 use crate::console::command::MOST_PATHS;
 use crate::console::error::Code;
 use crate::errno::ErrorText;
-use crate::name::{Escaped, PathError, RelPath};
+use crate::name::{Escaped, PathError, RelPath, STAGING};
 use crate::pattern::{self, MAX_PATTERN, MAX_RULES, MAX_TEXT, PatternError, Rule};
 
 /// What is read before connecting to the daemon.
@@ -147,7 +147,7 @@ fn password(path: &Path) -> Result<Vec<u8>, InputError> {
     }
 }
 
-/// The paths in a list, without empty ones. Any of them is below the command's path: what begins with a slash,
+/// The paths in a list, without empty ones and what is the daemon's. Any of them is below the command's path: what begins with a slash,
 /// too.
 fn paths(text: &Text, end: u8) -> Result<Vec<RelPath>, InputError> {
     let failed = |error: io::Error| InputError::List(text.clone(), error);
@@ -161,7 +161,12 @@ fn paths(text: &Text, end: u8) -> Result<Vec<RelPath>, InputError> {
             continue;
         }
         let parts = line.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
-        let plain = parts.collect::<Vec<_>>().join(&b'/');
+        let parts: Vec<&[u8]> = parts.collect();
+        if parts.contains(&STAGING) {
+            // It is passed over as everywhere.
+            continue;
+        }
+        let plain = parts.join(&b'/');
         let path = RelPath::parse_or_base(&plain)
             .map_err(|why| InputError::Listed(text.clone(), number, why))?;
         paths.push(path);
