@@ -180,10 +180,11 @@ impl AsFd for Inotify {
 /// The first event, and what is after it.
 fn parse(bytes: &[u8]) -> Option<(Event<'_>, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
-    let word = |at: usize| head.get(at..at + 4)?.first_chunk().map(|word| u32::from_ne_bytes(*word));
+    let bytes_of = |at: usize| head.get(at..at + 4)?.first_chunk().copied();
+    let word = |at: usize| bytes_of(at).map(u32::from_ne_bytes);
     let (name, rest) = rest.split_at_checked(word(12)? as usize)?;
     let name = name.split(|&b| b == 0).next().unwrap_or_default();
-    let wd = Wd(word(0)?.cast_signed());
+    let wd = Wd(bytes_of(0).map(i32::from_ne_bytes)?);
     Some((Event { wd, mask: word(4)?, cookie: word(8)?, name }, rest))
 }
 

@@ -180,8 +180,9 @@ impl Dirty {
 
     /// All that is here now, and what is touched again of it, goes without waiting.
     pub(super) fn hurry(&mut self, now: Time) {
-        self.hurry = Some(now);
-        self.look = Some(now);
+        if !self.names.is_empty() {
+            (self.hurry, self.look) = (Some(now), Some(now));
+        }
     }
 
     /// Whether something is still to be sent that was here at `then`.
@@ -294,7 +295,9 @@ impl Dirty {
 
     /// Names are ready and were not taken.
     pub(super) fn look_again(&mut self, now: Time) {
-        self.look = Some(self.look.map_or(now, |look| look.min(now)));
+        if !self.names.is_empty() {
+            self.look = Some(self.look.map_or(now, |look| look.min(now)));
+        }
     }
 }
 

@@ -34,7 +34,9 @@ pub(super) struct Composed {
 
 /// What was found of a name.
 enum Found {
-    There { is_directory: bool },
+    There {
+        is_directory: bool,
+    },
     Gone,
     /// It is not time yet.
     Waits,
@@ -206,12 +208,7 @@ fn leave(ground: &mut Ground, left: Vec<(Key, Wd)>) {
 }
 
 /// Holds deletions that are too many together; they are taken out of `gone`.
-fn hold(
-    ground: &Ground,
-    deletions: &mut Deletions,
-    now: Time,
-    gone: &mut Vec<(Changed, Name)>,
-) {
+fn hold(ground: &Ground, deletions: &mut Deletions, now: Time, gone: &mut Vec<(Changed, Name)>) {
     let is_judged = |name: &Name| !name.moved && !name.released;
     let top = ground.config.path.components().count() + 1;
     let going = gone.iter().filter(|(_, name)| is_judged(name)).fold(

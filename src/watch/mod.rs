@@ -7,7 +7,7 @@
 //! - [`types`]: what the daemon and the watcher tell each other.
 //! - Pure, told the time: `dirty` (names that have changed, and when each is sent), `deletions` (what is held),
 //!   `rescans` (when a tree is sent as a whole), `table` over `index` (the watched directories).
-//! - `ground`: a tree on the disk, with its watches. `scan` watches and searches its directories, `flush` looks at
+//! - `ground`: a tree on the disk, with its watches. `news` is what the kernel tells of it. `scan` watches and searches its directories, `flush` looks at
 //!   names and puts together what is sent, `tree` joins all that is about one tree, [`watcher`] is the thread.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod dirty;
 mod flush;
 mod ground;
 mod index;
+mod news;
 mod rescans;
 mod scan;
 mod table;

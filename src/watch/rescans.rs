@@ -104,6 +104,7 @@ mod tests {
         let gaps: Vec<u64> = made.windows(2).map(|two| two[1] - two[0]).collect();
         assert_eq!(gaps[..7], [10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(made[0], 1);
+        rescans.take();
         rescans.want(at(10_000), Why::Overflow);
         assert_eq!(rescans.due(), Some(at(10_000)));
         rescans.take();

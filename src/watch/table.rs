@@ -157,9 +157,7 @@ impl Table {
         self.unname(at);
         let last = self.dirs.len().saturating_sub(1) as u32;
         let dirs = &self.dirs;
-        let hash_of = |at: u32| {
-            hash_of_wd(dirs.get(at as usize).map_or(NOWHERE, |dir| dir.wd))
-        };
+        let hash_of = |at: u32| hash_of_wd(dirs.get(at as usize).map_or(NOWHERE, |dir| dir.wd));
         self.by_wd.remove(hash_of_wd(wd), at, hash_of);
         if at != last {
             let moved = dirs.get(last as usize).map_or(NOWHERE, |dir| dir.wd);
@@ -301,7 +299,7 @@ impl Table {
 
 /// Neighbouring numbers are far from each other.
 fn hash_of_wd(wd: Wd) -> u64 {
-    u64::from(wd.0.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24
+    (wd.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24
 }
 
 /// Makes room for a few more, not for twice as many: this may be the most that a daemon keeps.

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use super::deletions::Deletions;
-use super::dirty::{Key, Settling};
+use super::dirty::{Name, Settling};
 use super::flush::{self, Composed};
 use super::ground::Ground;
+use super::news::News;
 use super::rescans::Rescans;
 use super::scan::{Scan, Search, Searched, Wall};
 use super::types::{
@@ -18,9 +19,8 @@ use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::fs::root::{Dirs, Root};
 use crate::log;
-use crate::name::{RelPath, STAGING};
+use crate::name::RelPath;
 use crate::sys::fsat;
-use crate::sys::inotify::{self, Wd};
 use crate::time::{Span, Time};
 
 /// How often directories without a watch are searched.
@@ -48,8 +48,7 @@ pub(super) struct Tree {
     deletions: Deletions,
     rescans: Rescans,
     under_way: Option<UnderWay>,
-    /// What the last event of a move was, if it was the first of the two.
-    moved: Option<(u32, Key, Option<Box<[u8]>>)>,
+    news: News,
     cookies: Vec<(u64, Time)>,
     /// The top is not at its path.
     is_lost: bool,
@@ -73,7 +72,7 @@ pub(super) struct Tree {
 /// A flush that is under way.
 #[derive(Debug)]
 enum UnderWay {
-    Paths(Arc<Vec<Changed>>, Vec<super::dirty::Name>),
+    Paths(Arc<Vec<Changed>>, Vec<Name>),
     Tree(Why),
 }
 
@@ -97,7 +96,7 @@ impl Tree {
             deletions: Deletions::default(),
             rescans: Rescans::new(),
             under_way: None,
-            moved: None,
+            news: News::default(),
             cookies: Vec::new(),
             is_lost: false,
             looks: false,
@@ -135,118 +134,11 @@ impl Tree {
 
     /// Reads what has happened, until there is nothing.
     pub(super) fn read(&mut self, now: Time) {
-        loop {
-            // Taken out, as what is read changes the rest.
-            let mut happened = Vec::new();
-            let read = self.ground.inotify.read(|event| happened.push(Happened::of(&event)));
-            for event in happened {
-                self.happened(now, event);
-            }
-            self.scan.watch_new(&mut self.ground, now);
-            if !matches!(read, Ok(true)) {
-                break;
-            }
+        let heard = self.news.read(&mut self.ground, &mut self.scan, now);
+        self.looks |= heard.about_top;
+        if let Some(why) = heard.why {
+            self.want(now, why);
         }
-        if self.ground.dirty.is_full {
-            self.ground.dirty.clear();
-            self.want(now, Why::TooMany);
-        }
-    }
-
-    fn happened(&mut self, now: Time, event: Happened) {
-        let Happened { wd, what, .. } = event;
-        match what {
-            What::Overflow => return self.want(now, Why::Overflow),
-            What::Unmount => {
-                self.ground.dirty.forget_in(wd);
-                self.looks |= wd == self.ground.top;
-                return self.want(now, Why::Mounts);
-            }
-            What::End => return self.ended(wd),
-            What::Itself => {
-                self.looks |= wd == self.ground.top;
-                return;
-            }
-            What::Name { .. } => {}
-        }
-        let What::Name { come, gone, is_directory, settling } = what else { return };
-        if event.name.as_ref() == STAGING || !self.ground.table.has(wd) {
-            return;
-        }
-        if event.name.is_empty() && wd != self.ground.top {
-            return;
-        }
-        if come || gone {
-            self.ground.table.count(wd, come);
-        }
-        let key = (wd, event.name);
-        let pair = self.moved.take().filter(|(cookie, ..)| come && *cookie == event.cookie);
-        let is_unknown = is_directory && self.ground.table.child(wd, &key.1).is_none();
-        if is_directory && !gone && (come || is_unknown) {
-            self.scan.has_come(key.clone());
-        }
-        if gone && event.cookie != 0 {
-            self.moved = Some((event.cookie, key.clone(), self.from(&key)));
-        }
-        if self.covered(now, &key, settling) {
-            return;
-        }
-        let Some(name) = self.ground.dirty.touch(now, key, settling) else { return };
-        if gone {
-            (name.went, name.moved, name.whole, name.from) = (true, false, false, None);
-        }
-        if let Some((_, old, from)) = pair {
-            name.from = from;
-            if let Some(name) = self.ground.dirty.get_mut(&old) {
-                name.moved = true;
-            }
-        }
-    }
-
-    /// Where targets are likely to have what is at this name.
-    fn from(&self, key: &Key) -> Option<Box<[u8]>> {
-        match self.ground.dirty.get(key) {
-            Some(name) if name.from.is_some() => name.from.clone(),
-            // What has changed is not there yet.
-            Some(_) => None,
-            None => {
-                let path = self.ground.path(key)?;
-                let is_sent = !self.ground.excludes(&path, false);
-                is_sent.then(|| path.as_bytes().into())
-            }
-        }
-    }
-
-    /// Whether a name is in a directory that is to be sent with all that is in it. That waits, as it would for
-    /// itself.
-    fn covered(&mut self, now: Time, key: &Key, settling: Settling) -> bool {
-        if !self.ground.dirty.has_wholes() {
-            return false;
-        }
-        let mut at = key.0;
-        // A path has no more components than this.
-        for _ in 0..crate::name::MAX_PATH {
-            let Some((parent, name)) = self.ground.table.place(at) else { return false };
-            let above: Key = (parent, name.into());
-            if self.ground.dirty.get(&above).is_some_and(|name| name.whole) {
-                self.ground.dirty.touch(now, above, settling);
-                return true;
-            }
-            at = parent;
-        }
-        false
-    }
-
-    fn ended(&mut self, wd: Wd) {
-        if wd == self.ground.top {
-            self.looks = true;
-        }
-        let place = self.ground.table.place(wd).map(|(parent, name)| (parent, name.to_vec()));
-        match place {
-            Some((parent, name)) => self.ground.dirty.hand_up(wd, parent, &name),
-            None => self.ground.dirty.forget_in(wd),
-        }
-        self.ground.table.remove(wd);
     }
 
     /// All of it is to be sent.
@@ -346,7 +238,7 @@ impl Tree {
             Ok(ground) => {
                 self.ground = ground;
                 (self.scan, self.is_lost, self.looks) = (Scan::default(), false, false);
-                self.moved = None;
+                self.news = News::default();
                 self.want(at.now, why);
             }
             Err((error, _)) => {
@@ -404,7 +296,13 @@ impl Tree {
                 self.last_round_whole = searched.whole;
             }
             Search::Slow(_) => {}
-            Search::Unwatched(_) => self.searches_now = false,
+            Search::Unwatched(_) => {
+                if std::mem::take(&mut self.searches_now) {
+                    // What was found is waited for.
+                    self.cookies.iter_mut().for_each(|(_, then)| *then = at.now);
+                    self.ground.dirty.hurry(at.now);
+                }
+            }
         }
         let lacks = self.scan.unwatched();
         self.unwatched.1 = at.now + UNWATCHED;
@@ -448,6 +346,8 @@ impl Tree {
             });
         }
         self.begin_search(at);
+        // Before the next flush begins, which they do not wait for.
+        self.reached(events);
         if self.under_way.is_none() && self.scan.is_idle() {
             self.begin_flush(at, events);
         }
@@ -540,8 +440,8 @@ impl Tree {
 
     /// Answers those for whom all is sent that they wait for.
     fn reached(&mut self, events: &mut VecDeque<Event>) {
-        let is_quiet = self.is_lost
-            || (self.under_way.is_none() && self.scan.is_idle() && !self.searches_now);
+        let is_quiet =
+            self.is_lost || (self.under_way.is_none() && self.scan.is_idle() && !self.searches_now);
         if self.cookies.is_empty() || !is_quiet {
             return;
         }
@@ -600,56 +500,6 @@ impl Tree {
         if self.scan.is_idle() {
             self.begin_search(at);
         }
-    }
-}
-
-/// An event that was taken out of the buffer.
-#[derive(Debug)]
-struct Happened {
-    wd: Wd,
-    cookie: u32,
-    name: Box<[u8]>,
-    what: What,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Overflow,
-    Unmount,
-    End,
-    /// The directory itself was moved or removed.
-    Itself,
-    Name { come: bool, gone: bool, is_directory: bool, settling: Settling },
-}
-
-impl Happened {
-    fn of(event: &inotify::Event<'_>) -> Self {
-        let what = if event.is_overflow() {
-            What::Overflow
-        } else if event.is_unmount() {
-            What::Unmount
-        } else if event.is_end() {
-            What::End
-        } else if event.is_of_itself() {
-            What::Itself
-        } else {
-            let settling = if event.is_being_written() {
-                Settling::Writing
-            } else if event.is_new() && !event.is_directory() {
-                Settling::New
-            } else if event.is_attributes() {
-                Settling::Attributes
-            } else {
-                Settling::Settled
-            };
-            What::Name {
-                come: event.has_come(),
-                gone: event.has_gone(),
-                is_directory: event.is_directory(),
-                settling,
-            }
-        };
-        Happened { wd: event.wd, cookie: event.cookie, name: event.name.into(), what }
     }
 }
 

@@ -272,7 +272,7 @@ fn what_close_write_does_not_tell() {
     stage.pass(150);
     let mut sent = stage.sent();
     sent.sort();
-    assert_eq!(sent, ["link", "linked", "mode", "symlink"]);
+    assert_eq!(sent, ["link", "mode", "symlink"]);
     stage.pass(2_000);
     let mut sent = stage.sent();
     sent.sort();
@@ -333,7 +333,7 @@ fn a_tree_that_is_unpacked_is_few_names() {
         if n < 100 {
             fs::create_dir_all(&dir).unwrap();
         }
-        fs::write(dir.join(n.to_string()), "x").unwrap();
+        fs::write(dir.join(format!("f{n}")), "x").unwrap();
         if n % 500 == 0 {
             stage.pass(10);
             assert!(stage.tree.numbers().pending < 1_000);

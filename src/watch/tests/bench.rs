@@ -79,7 +79,7 @@ fn files_in_one_go(count: usize) {
     let dir = stage.join("d");
     let maker = std::thread::spawn(move || {
         for n in 0..count {
-            fs::write(dir.join(n.to_string()), "x").unwrap();
+            fs::write(dir.join(format!("f{n}")), "x").unwrap();
             MADE.fetch_add(1, Ordering::Relaxed);
         }
     });
@@ -91,7 +91,11 @@ fn files_in_one_go(count: usize) {
     maker.join().unwrap();
     stage.settle();
     let trees = stage.flushes.iter().filter(|(_, flush)| matches!(flush, Flush::Tree { .. }));
-    eprintln!("{count} files: {} flushes, {} of all, {most} pending", stage.flushes.len(), trees.count());
+    eprintln!(
+        "{count} files: {} flushes, {} of all, {most} pending",
+        stage.flushes.len(),
+        trees.count()
+    );
     assert!(most <= 65_536);
     stage.same();
 }

@@ -193,7 +193,7 @@ impl Stage {
         let Ok(about) = fs::symlink_metadata(&from) else { return };
         let is_same_kind = fs::symlink_metadata(&to)
             .is_ok_and(|there| there.is_dir() == about.is_dir() && !there.is_symlink());
-        if !is_same_kind {
+        if !is_same_kind || about.is_symlink() {
             remove(&to);
         }
         fs::create_dir_all(to.parent().unwrap()).unwrap();
