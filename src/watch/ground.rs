@@ -59,10 +59,15 @@ impl Ground {
 
     /// Whether the top is at its path.
     pub(super) fn is_in_place(&self) -> bool {
-        let path = self.config.path.as_bytes();
-        let here = self.root.open_dir(path, fsat::PATH_ONLY);
-        let stat = here.and_then(|dir| fsat::stat_fd(dir.as_fd()));
-        stat.is_ok_and(|stat| (stat.dev, stat.ino) == self.identity) && self.table.has(self.top)
+        self.here().is_some_and(|(identity, _)| identity == self.identity)
+            && self.table.has(self.top)
+    }
+
+    /// What is at the path of the top: its device and inode, and its mount.
+    pub(super) fn here(&self) -> Option<((u64, u64), Option<u64>)> {
+        let dir = self.root.open_dir(self.config.path.as_bytes(), fsat::PATH_ONLY).ok()?;
+        let stat = fsat::stat_fd(dir.as_fd()).ok()?;
+        Some(((stat.dev, stat.ino), stat.mount))
     }
 
     /// The path of a name.

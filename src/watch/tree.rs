@@ -158,8 +158,9 @@ impl Tree {
     pub(super) fn command(&mut self, at: Moment, command: Command) {
         match command {
             Command::Base(root) => {
-                if !Arc::ptr_eq(&root, &self.ground.root) {
-                    self.ground.root = root;
+                let before = self.ground.here();
+                self.ground.root = root;
+                if before.is_none() || self.ground.here() != before {
                     self.looks = true;
                     // The same directory, reached by another mount, has other mounts below it.
                     self.want(at.now, Why::Mounts);
@@ -252,10 +253,8 @@ impl Tree {
     fn look_for_top(&mut self, at: Moment) {
         self.looks = false;
         let path = shown(&self.ground.config.path);
-        let root = &self.ground.root;
-        let here = root.open_dir(self.ground.config.path.as_bytes(), fsat::PATH_ONLY);
-        let here = here.and_then(|dir| fsat::stat_fd(dir.as_fd()));
-        let is_here = here.is_ok_and(|stat| (stat.dev, stat.ino) == self.ground.identity);
+        let here = self.ground.here();
+        let is_here = here.is_some_and(|(identity, _)| identity == self.ground.identity);
         match (is_here, self.is_lost) {
             (false, false) => {
                 self.is_lost = true;

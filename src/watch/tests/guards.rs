@@ -186,3 +186,22 @@ fn an_unmounted_root_stops_all() {
     assert_eq!(stage.tree.numbers().held_why, Some(Held::Replaced));
     assert!(stage.tree.next().is_some_and(|next| next > stage.at.now), "no busy loop");
 }
+
+#[test]
+fn the_base_directory_opened_anew_is_no_news() {
+    let temp = TempDir::new("base-again");
+    temp.write("www/a", "1");
+    temp.write("www/b", "1");
+    let mut stage = Stage::of(temp, config("www"));
+    stage.tree.command(stage.at, Command::Base(stage.temp.root()));
+    fs::remove_file(stage.join("www/a")).unwrap();
+    stage.pass(2_000);
+    assert_eq!(stage.sent(), ["-www/a"]);
+    // Another one is.
+    let other = TempDir::new("base-other");
+    other.write("www/c", "1");
+    stage.tree.command(stage.at, Command::Base(other.root()));
+    stage.write("www/d", "1");
+    stage.pass(60_000);
+    assert_eq!((stage.sent(), stage.tree.numbers().held_why), (vec![], Some(Held::Replaced)));
+}
