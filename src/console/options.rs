@@ -23,6 +23,7 @@ enum Means {
     IgnoreTimes,
     Checksum,
     LaxAttributes,
+    From,
 }
 
 /// One option.
@@ -39,8 +40,11 @@ pub(super) struct Opt {
 }
 
 const SENDS: &[Verb] = &[Verb::Send, Verb::Sync];
-const DELETES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync];
-const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check];
+const DELETES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Fetch];
+const WRITES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Fetch];
+const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Fetch];
+const OTHERS: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check];
+const FETCHES: &[Verb] = &[Verb::Fetch];
 
 fn always(_: &Offer, _: Verb) -> bool {
     true
@@ -71,9 +75,18 @@ const OPTIONS: &[Opt] = &[
         letter: Some(b't'),
         long: None,
         value: Some("HOST"),
-        verbs: ALL,
+        verbs: OTHERS,
         offered: always,
         help: "this member only; may be repeated",
+    },
+    Opt {
+        means: Means::From,
+        letter: None,
+        long: Some("from"),
+        value: Some("HOST"),
+        verbs: FETCHES,
+        offered: always,
+        help: "from this member; else from one that lacks nothing there",
     },
     Opt {
         means: Means::Group,
@@ -103,6 +116,24 @@ const OPTIONS: &[Opt] = &[
         help: "the same before anything is sent, to make room",
     },
     Opt {
+        means: Means::Delete,
+        letter: None,
+        long: Some("delete"),
+        value: None,
+        verbs: FETCHES,
+        offered: always,
+        help: "then delete here what does not exist there",
+    },
+    Opt {
+        means: Means::DeleteBefore,
+        letter: None,
+        long: Some("delete-before"),
+        value: None,
+        verbs: FETCHES,
+        offered: always,
+        help: "the same before anything is sent, to make room",
+    },
+    Opt {
         means: Means::Force,
         letter: None,
         long: Some("force"),
@@ -125,7 +156,7 @@ const OPTIONS: &[Opt] = &[
         letter: Some(b'I'),
         long: Some("ignore-times"),
         value: None,
-        verbs: SENDS,
+        verbs: WRITES,
         offered: |offer, _| offer.compare,
         help: "treat every file as changed",
     },
@@ -134,7 +165,7 @@ const OPTIONS: &[Opt] = &[
         letter: None,
         long: Some("checksum"),
         value: None,
-        verbs: SENDS,
+        verbs: WRITES,
         offered: |offer, _| offer.compare,
         help: "compare contents instead of time and size",
     },
@@ -143,7 +174,7 @@ const OPTIONS: &[Opt] = &[
         letter: None,
         long: Some("lax-attributes"),
         value: None,
-        verbs: SENDS,
+        verbs: WRITES,
         offered: |offer, _| offer.compare,
         help: "attributes that cannot be set there are no error",
     },
@@ -184,6 +215,7 @@ pub(super) enum UsageError {
     /// A value for an option that takes none.
     NeedlessValue(String),
     NoHost,
+    NoFrom,
     NoGroup,
     NoNumber,
     /// An invalid path, and why; None for an absolute one.
@@ -212,6 +244,7 @@ impl fmt::Display for UsageError {
             UsageError::UnknownOption(name) => write!(f, "unknown option {name}"),
             UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
             UsageError::NoHost => f.write_str("-t needs a host"),
+            UsageError::NoFrom => f.write_str("--from needs a host"),
             UsageError::NoGroup => f.write_str("-g needs a group"),
             UsageError::NoNumber => f.write_str("--max-delete needs a number"),
             UsageError::Path(Some(why), path) => write!(f, "{why} {path}"),
@@ -323,6 +356,7 @@ impl Args {
                     self.targets.push(host);
                 }
             }
+            Means::From => self.targets = vec![text().ok_or(UsageError::NoFrom)?],
             Means::Group => self.group = Some(text().ok_or(UsageError::NoGroup)?),
             Means::MaxDelete => {
                 let digits = |text: &String| text.bytes().all(|b| b.is_ascii_digit());

@@ -159,27 +159,30 @@ pub struct Total {
     pub wire: u64,
     /// From the first packet to the last answer.
     pub time: Span,
+    /// Whether its sender keeps a record of it, so that hosts that come later can get it.
+    pub recorded: bool,
 }
 
 impl Total {
     /// The line.
     pub fn emit(&self) -> String {
-        let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, time } = self;
-        let micros = time.micros();
+        let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, .. } = self;
+        let (micros, recorded) = (self.time.micros(), u8::from(self.recorded));
         format!(
             "total hosts={hosts} failed={failed} files={files} bytes={bytes} unchanged={unchanged} \
-             deleted={deleted} errors={errors} wire={wire} micros={micros}"
+             deleted={deleted} errors={errors} wire={wire} micros={micros} \
+             recorded={recorded}"
         )
     }
 
     /// As an object of JSON.
     pub fn json(&self) -> String {
-        let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, time } = self;
-        let micros = time.micros();
+        let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, .. } = self;
+        let (micros, recorded) = (self.time.micros(), self.recorded);
         format!(
             "{{\"type\":\"total\",\"hosts\":{hosts},\"failed\":{failed},\"files\":{files},\
              \"bytes\":{bytes},\"unchanged\":{unchanged},\"deleted\":{deleted},\"errors\":{errors},\"wire\":{wire},\
-             \"micros\":{micros}}}"
+             \"micros\":{micros},\"recorded\":{recorded}}}"
         )
     }
 
@@ -202,6 +205,7 @@ impl Total {
                 "errors" => total.errors = value,
                 "wire" => total.wire = value,
                 "micros" => total.time = Span::from_micros(value),
+                "recorded" => total.recorded = value > 0,
                 _ => {}
             }
         }
@@ -264,13 +268,14 @@ mod tests {
             errors: 2,
             wire: 90_000_000,
             time: Span::from_micros(610_000),
+            recorded: true,
         };
         let line = "total hosts=3 failed=1 files=1204 bytes=88100000 unchanged=17 deleted=4 errors=2 \
-                    wire=90000000 micros=610000";
+                    wire=90000000 micros=610000 recorded=1";
         assert_eq!(total.emit(), line);
         let json = "{\"type\":\"total\",\"hosts\":3,\"failed\":1,\"files\":1204,\
                     \"bytes\":88100000,\"unchanged\":17,\"deleted\":4,\"errors\":2,\"wire\":90000000,\
-                    \"micros\":610000}";
+                    \"micros\":610000,\"recorded\":true}";
         assert_eq!(total.json(), json);
         assert_eq!(Total::parse(line.as_bytes()), Some(total));
         assert_eq!(Total::parse(format!("{line} new=1").as_bytes()), Some(total));

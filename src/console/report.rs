@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use super::command::Form;
+use super::fleet::{self, HostRow};
 use super::json::quoted;
 use crate::name::{HostName, NodeId};
 use crate::wire::hello::Foreign;
@@ -60,29 +61,34 @@ pub struct StrangerRow {
 }
 
 /// The list of members, without the daemon itself, in the requested form; `rows` may be in any
-/// order. Strangers and warnings are not in the table that old clients read.
+/// order. Strangers, warnings, and what `hosts` lack are not in the table that old clients read.
 pub fn members(
     rows: &[MemberRow],
     strangers: &[StrangerRow],
+    hosts: &[HostRow],
     warnings: &[String],
     form: Form,
 ) -> String {
     let mut rows: Vec<&MemberRow> = rows.iter().collect();
     rows.sort_by(|a, b| (&a.name, a.address, a.node).cmp(&(&b.name, b.address, b.node)));
     match form {
-        Form::Table => members_table(&rows, false),
+        Form::Table => members_table(&rows, None),
         Form::Verbose => {
             let warnings = warnings.iter().map(|line| format!("{WARNING}{line}\n"));
-            warnings.collect::<String>() + &strangers_lines(strangers) + &members_table(&rows, true)
+            warnings.collect::<String>()
+                + &strangers_lines(strangers)
+                + &fleet::others(hosts)
+                + &members_table(&rows, Some(hosts))
         }
-        Form::Json => members_json(&rows, strangers, warnings),
+        Form::Json => members_json(&rows, strangers, hosts, warnings),
     }
 }
 
 /// What the lines of warnings begin with.
 pub const WARNING: &str = "warning: ";
 
-fn members_table(rows: &[&MemberRow], verbose: bool) -> String {
+/// `hosts`: what they lack, if more than the table of old is asked for.
+fn members_table(rows: &[&MemberRow], hosts: Option<&[HostRow]>) -> String {
     let names = rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0);
     let addresses = rows.iter().map(|row| row.address.to_string().len()).max().unwrap_or(0);
     let versions = rows.iter().map(|row| row.version.len()).max().unwrap_or(0);
@@ -91,18 +97,20 @@ fn members_table(rows: &[&MemberRow], verbose: bool) -> String {
         // A String takes any write.
         let _ = write!(text, "{:names$} {:addresses$} ", row.name, row.address.to_string());
         let version = format!("(Ver{})", row.version);
-        if !verbose {
+        let Some(hosts) = hosts else {
             let _ = writeln!(text, "{version}");
             continue;
-        }
+        };
         let rtt = match row.rtt_us {
             Some(us) => format!("{}.{:03} ms", us / 1_000, us % 1_000),
             None => "-".to_owned(),
         };
+        let lacks = fleet::said_of(hosts, &row.name, row.address);
+        let lacks = lacks.map_or(String::new(), |said| format!("  {said}"));
         let _ = writeln!(
             text,
             "{version:width$} rtt {rtt:>10}  lost {}  repairs {}  slowest {}  rcvbuf {}  heard {} s \
-             ago  node {}",
+             ago  node {}{lacks}",
             row.lost,
             row.repairs,
             row.slowest,
@@ -126,7 +134,12 @@ fn strangers_lines(rows: &[StrangerRow]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow], warnings: &[String]) -> String {
+fn members_json(
+    rows: &[&MemberRow],
+    strangers: &[StrangerRow],
+    hosts: &[HostRow],
+    warnings: &[String],
+) -> String {
     let rows: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -170,9 +183,10 @@ fn members_json(rows: &[&MemberRow], strangers: &[StrangerRow], warnings: &[Stri
         .collect();
     let warnings: Vec<String> = warnings.iter().map(|line| quoted(line)).collect();
     format!(
-        "{{\"members\":[{}],\"strangers\":[{}],\"warnings\":[{}]}}\n",
+        "{{\"members\":[{}],\"strangers\":[{}],\"hosts\":{},\"warnings\":[{}]}}\n",
         rows.join(","),
         strangers.join(","),
+        fleet::json(hosts),
         warnings.join(","),
     )
 }
@@ -203,30 +217,30 @@ mod tests {
     #[test]
     fn members_as_old_clients_read_them() {
         let rows = [row("web10", [10, 0, 0, 10], "2.0.0"), row("db", [10, 0, 0, 2], "2.0.0")];
-        let text = members(&rows, &[], &[], Form::Table);
+        let text = members(&rows, &[], &[], &[], Form::Table);
         assert_eq!(
             text,
             "db    10.0.0.2  (Ver2.0.0)\nweb10 10.0.0.10 (Ver2.0.0)\nTotal: 2 members\n"
         );
         let second = text.lines().next().unwrap().split_whitespace().nth(1);
         assert_eq!(second, Some("10.0.0.2"));
-        assert_eq!(members(&[], &[], &[], Form::Table), "Total: 0 members\n");
+        assert_eq!(members(&[], &[], &[], &[], Form::Table), "Total: 0 members\n");
         let strangers = [StrangerRow {
             address: [10, 0, 0, 9].into(),
             has: "no key".to_owned(),
             foreign: None,
             last_heard_s: 7,
         }];
-        assert_eq!(members(&rows, &strangers, &[], Form::Table), text);
+        assert_eq!(members(&rows, &strangers, &[], &[], Form::Table), text);
         assert_eq!(
-            members(&[], &strangers, &[], Form::Verbose),
+            members(&[], &strangers, &[], &[], Form::Verbose),
             "10.0.0.9 is a stranger: it has no key, heard 7 s ago\nTotal: 0 members\n"
         );
         assert_eq!(
-            members(&[], &strangers, &[], Form::Json),
+            members(&[], &strangers, &[], &[], Form::Json),
             "{\"members\":[],\"strangers\":[{\"address\":\"10.0.0.9\",\"has\":\"no key\",\
              \"name\":null,\"version\":null,\"protocol\":null,\
-             \"last_heard_s\":7}],\"warnings\":[]}\n"
+             \"last_heard_s\":7}],\"hosts\":[],\"warnings\":[]}\n"
         );
     }
 
@@ -236,7 +250,7 @@ mod tests {
         let mut rows = rows.to_vec();
         rows[1].rtt_us = None;
         assert_eq!(
-            members(&rows, &[], &[], Form::Verbose),
+            members(&rows, &[], &[], &[], Form::Verbose),
             "a 10.0.0.2  (Ver2.0.0)  rtt          -  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
              heard 4 s ago  node 0000000000000012\n\
              b 10.0.0.10 (Ver2.0.10) rtt   1.082 ms  lost 1  repairs 2  slowest 3  rcvbuf 8388608  \
@@ -244,15 +258,15 @@ mod tests {
              Total: 2 members\n"
         );
         assert_eq!(
-            members(&rows[1..], &[], &[], Form::Json),
+            members(&rows[1..], &[], &[], &[], Form::Json),
             "{\"members\":[{\"name\":\"a\",\"address\":\"10.0.0.2\",\"version\":\"2.0.0\",\
              \"node\":\"0000000000000012\",\"rtt_us\":null,\"lost\":1,\"repairs\":2,\
              \"rcvbuf\":8388608,\"slowest\":3,\"last_heard_s\":4,\"clock_ahead_s\":0,\"clock_behind_s\":5,\"clock_off\":false,\
-             \"name_shared\":false}],\"strangers\":[],\"warnings\":[]}\n"
+             \"name_shared\":false}],\"strangers\":[],\"hosts\":[],\"warnings\":[]}\n"
         );
         assert_eq!(
-            members(&[], &[], &[], Form::Json),
-            "{\"members\":[],\"strangers\":[],\"warnings\":[]}\n"
+            members(&[], &[], &[], &[], Form::Json),
+            "{\"members\":[],\"strangers\":[],\"hosts\":[],\"warnings\":[]}\n"
         );
     }
 
@@ -266,15 +280,15 @@ mod tests {
             ..row("a", [10, 0, 0, 3], "2")
         };
         let warnings = ["a \"b\"".to_owned(), "c".to_owned()];
-        let verbose = members(&rows, &[], &warnings, Form::Verbose);
+        let verbose = members(&rows, &[], &[], &warnings, Form::Verbose);
         assert!(verbose.starts_with("warning: a \"b\"\nwarning: c\na 10.0.0.2 (Ver2.0.0)"));
         assert_eq!(
-            members(&rows, &[], &warnings, Form::Table),
-            members(&rows, &[], &[], Form::Table)
+            members(&rows, &[], &[], &warnings, Form::Table),
+            members(&rows, &[], &[], &[], Form::Table)
         );
-        assert!(members(&[odd], &[], &warnings, Form::Json).ends_with(
+        assert!(members(&[odd], &[], &[], &warnings, Form::Json).ends_with(
             "\"clock_ahead_s\":1099511627776,\"clock_behind_s\":5,\"clock_off\":true,\"name_shared\":true}],\"strangers\":[],\
-             \"warnings\":[\"a \\\"b\\\"\",\"c\"]}\n"
+             \"hosts\":[],\"warnings\":[\"a \\\"b\\\"\",\"c\"]}\n"
         ));
     }
 }

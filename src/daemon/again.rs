@@ -111,6 +111,7 @@ impl Again {
             errors: before.errors + then.errors,
             wire: before.wire + then.wire,
             time: before.time + then.time,
+            recorded: before.recorded || then.recorded,
         };
         (hosts, total)
     }
@@ -147,7 +148,7 @@ mod tests {
 
     fn total(failed: u64, [files, bytes, unchanged, deleted]: [u64; 4]) -> Total {
         let (hosts, wire, time) = (2, 100, Span::from_secs(1));
-        Total { hosts, failed, files, bytes, unchanged, deleted, wire, time, errors: 0 }
+        Total { hosts, failed, files, bytes, unchanged, deleted, wire, time, ..Total::default() }
     }
 
     fn again() -> Again {

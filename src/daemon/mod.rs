@@ -10,8 +10,8 @@
 //!
 //! Each state machine is owned by one thread. Shared are mailboxes, counters and a table of members.
 //!
-//! A room (a folder) uses only itself, the rooms before it in the order `receiving`, `sending`,
-//! `control`, `setup`, and the files beside them.
+//! A room (a folder) uses only itself, the rooms before it in the order `reporting`, `receiving`,
+//! `sending`, `control`, `setup`, and the files beside them.
 #![forbid(unsafe_code)]
 
 mod again;
@@ -25,12 +25,14 @@ mod mailbox;
 mod messages;
 mod order;
 mod receiving;
+mod reporting;
 mod secret_file;
 mod sending;
 mod setup;
 mod shared;
 mod strangers;
 mod unread;
+mod wanted;
 
 /// Runs the daemon and returns its exit status.
 pub fn main() -> std::process::ExitCode {

@@ -17,6 +17,7 @@ use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::long_digests::LONG;
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
+use crate::ids::Ticket;
 use crate::name::{HostName, RelPath};
 use crate::pattern::Patterns;
 use crate::sys::user;
@@ -39,6 +40,8 @@ pub(super) struct Order {
     patterns: Arc<Patterns>,
     caller: Caller,
     halves: Halves,
+    /// Its only target has asked for it, with this.
+    pub(super) ticket: Option<Ticket>,
     /// It is for those alone that larger packets did not reach.
     again: Option<Arc<Again>>,
 }
@@ -73,6 +76,7 @@ impl Order {
             patterns,
             caller,
             halves,
+            ticket: None,
             again: None,
         };
         match mode.deletion().filter(|_| command.delete_before) {
@@ -96,6 +100,37 @@ impl Order {
         let force = record.deed.forced;
         let command = Transfer { scope, force, ..Transfer::new(mode, record.path.clone()) };
         Order::new(command, &Arc::default(), Caller::nobody())
+    }
+
+    /// The same for a host that has asked for it.
+    pub(super) fn asked_for(self, ticket: Ticket) -> Self {
+        let halves = match self.halves {
+            Halves::First(next) => {
+                let ticket = Some(ticket);
+                Halves::First(Arc::new(Order { ticket, ..Order::clone(&next) }))
+            }
+            halves => halves,
+        };
+        Order { ticket: Some(ticket), halves, ..self }
+    }
+
+    /// What a transfer is about that comes in for this order, with this setup and mode; None if it is not what
+    /// this host has asked for.
+    pub(super) fn coming(self: &Arc<Self>, setup: &Setup, mode: Mode) -> Option<Arc<Self>> {
+        if setup.path != self.path || setup.recursive != (self.scope == Scope::Tree) {
+            return None;
+        }
+        if mode == self.mode {
+            return Some(Arc::clone(self));
+        }
+        let gone = Arc::new(self.of_what_is_gone());
+        let is_gone = self.scope == Scope::PathOrGone && mode == gone.mode;
+        let without = mode == self.mode.without_deletion();
+        match (is_gone, without) {
+            (true, _) => Some(gone),
+            (_, true) => Some(Arc::new(Order { mode, ..Order::clone(self) })),
+            _ => None,
+        }
     }
 
     /// Whether deleting is all that the command does.
@@ -147,6 +182,14 @@ impl Order {
         }
     }
 
+    /// What the transfers before it came to.
+    pub(super) fn before(&self) -> Option<&Results> {
+        match &self.halves {
+            Halves::Second(before) => Some(before),
+            Halves::None | Halves::First(_) => None,
+        }
+    }
+
     /// The same for a transfer that could not begin, and what else there is to say of that.
     pub(super) fn refused(&self, mut total: Total) -> (Vec<ErrorLine>, Results) {
         let errors = self.again.as_ref().map_or_else(Vec::new, |again| again.errors());
@@ -162,6 +205,16 @@ impl Order {
             halves => halves.clone(),
         };
         Order { mode: self.mode.of_gone_path(), halves, ..self.clone() }
+    }
+
+    /// The same command where there is nobody to tell: whoever comes later gets all of it at once, and nothing is
+    /// compared now.
+    pub(super) fn of_nobody(&self) -> Self {
+        let order = match &self.halves {
+            Halves::First(next) => next,
+            Halves::None | Halves::Second(_) => self,
+        };
+        Order { checksum: false, ..order.clone() }
     }
 
     /// Who asked for it.
@@ -189,6 +242,7 @@ impl Order {
         if let Some(first) = setup.front_mut() {
             first.recursive = self.scope == Scope::Tree;
             first.forced = self.force;
+            first.ticket = self.ticket;
             if !self.targets.is_empty() {
                 first.audience = Audience::named(hosts.cloned().collect());
             }

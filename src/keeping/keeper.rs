@@ -1,6 +1,6 @@
 //! The journal of this daemon, with what is on disk of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::row::Row;
@@ -24,6 +24,8 @@ pub struct Keeper {
     shelf: Shelf,
     /// When it began to keep something: what was before that it does not know.
     birth: Stamp,
+    /// The transfers that have begun, and have neither ended nor were given up.
+    running: BTreeSet<RecordId>,
 }
 
 /// What was there when the keeper began.
@@ -77,7 +79,12 @@ impl Keeper {
         let Reading { journal, kept, marks, .. } = reading;
         let height = journal.height().max(marks.height);
         let birth = Stamp::from_bits(file.birth());
-        let mut keeper = Keeper { journal, shelf: Shelf::new(dir, file, kept, marks), birth };
+        let mut keeper = Keeper {
+            journal,
+            shelf: Shelf::new(dir, file, kept, marks),
+            birth,
+            running: BTreeSet::new(),
+        };
         keeper.write();
         Ok(Opened { keeper, height, remarks })
     }
@@ -102,6 +109,15 @@ impl Keeper {
         self.journal.summary()
     }
 
+    /// The stamp up to which all transfers that are known here are over. Who keeps the same records now lacks, of
+    /// what was up to then, only what it says that it lacks.
+    pub fn settled(&self) -> Stamp {
+        match self.running.first() {
+            Some(id) => Stamp::from_bits(id.stamp.bits().saturating_sub(1)),
+            None => self.journal.height(),
+        }
+    }
+
     /// Does something with the records and their lists, and keeps what has changed.
     pub fn with<T>(&mut self, act: impl FnOnce(&mut Journal, &mut dyn Lists) -> T) -> T {
         let done = act(&mut self.journal, &mut self.shelf);
@@ -118,6 +134,7 @@ impl Keeper {
         self.write();
         let is_kept = self.journal.get(&record.id).is_some();
         if is_kept {
+            self.running.insert(record.id.clone());
             self.shelf.begin_list(&record.id);
         }
         is_kept
@@ -132,6 +149,7 @@ impl Keeper {
 
     /// A transfer that has begun has ended; `complete` says whether all of it is here.
     pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool) {
+        self.running.remove(id);
         self.shelf.end_list(id);
         self.journal.ended(id, end, complete, &mut self.shelf);
         self.write();
@@ -139,6 +157,7 @@ impl Keeper {
 
     /// A transfer that has begun was given up. If `wrote` says so, something of it may be here.
     pub fn given_up(&mut self, id: &RecordId, wrote: bool) {
+        self.running.remove(id);
         if self.shelf.end_list(id) {
             self.put(id);
         }

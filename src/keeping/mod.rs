@@ -2,9 +2,11 @@
 //!
 //! - [`Keeper`] joins the journal of records (`engine::catch_up`) with what is on disk of it: `shelf` has the
 //!   rows and the lists of entries, `row` is one row.
+//! - [`hosts`] are the hosts that are known, and what they lacked when they were seen.
 //! - [`recording`] is one transfer, while it runs.
 #![forbid(unsafe_code)]
 
+pub mod hosts;
 mod keeper;
 pub mod recording;
 mod row;

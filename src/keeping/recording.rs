@@ -110,12 +110,14 @@ impl Recording {
         }
     }
 
-    /// It has come to its end.
-    pub fn ended(mut self, keeper: &mut Keeper, end: Recorded, complete: bool) {
+    /// It has come to its end. Whether it leaves a record here.
+    pub fn ended(mut self, keeper: &mut Keeper, end: Recorded, complete: bool) -> bool {
         self.begin(Some(&mut *keeper));
-        if self.phase == Phase::Begun {
+        let is_kept = self.phase == Phase::Begun;
+        if is_kept {
             keeper.ended(&self.record.id, end, complete);
         }
+        is_kept
     }
 
     /// It has not come to its end. If `wrote` says so, something of it may be in place somewhere.

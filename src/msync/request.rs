@@ -58,6 +58,7 @@ impl Client<'_> {
             let (rows, none) = self.rows()?;
             // An old daemon does not say that there are no members.
             summary.alone = none && !manner.daemon.new;
+            summary.lost = summary.alone;
             let is_meant = |row: &&super::old::Row| {
                 let address = row.address.to_string();
                 let named =
@@ -192,9 +193,11 @@ impl Client<'_> {
             self.screen.summary(verb, &total, dry_run);
         }
         if summary.alone {
-            let why = match verb {
-                Verb::Check => "no members to compare with",
-                _ => "no members to send to",
+            let why = match (verb, summary.lost) {
+                (Verb::Check, _) => "no members to compare with",
+                (Verb::Fetch, _) => "no members to fetch from",
+                (_, true) => "no members to send to",
+                (_, false) => "no members to send to: hosts that come later get it",
             };
             self.screen.say(&format!("msync: {why}"));
             summary.error(ErrorReport::new(Code::NoMembers, why));
@@ -343,8 +346,10 @@ impl Client<'_> {
         summary.failed |= errors > 0 || differs;
         if let Some(total) = total {
             summary.failed |= total.failed > 0 || total.errors > 0;
-            // After an error, 0 hosts does not mean that there are no members.
-            summary.alone |= total.hosts == 0 && total.errors == 0 && errors == 0;
+            // After an error, 0 hosts does not mean that there are no members, unless something was done all the same.
+            let alone = total.hosts == 0 && (total.recorded || total.errors + errors == 0);
+            summary.alone |= alone;
+            summary.lost |= alone && !total.recorded;
             summary.add(total);
         }
         Ok(())
@@ -387,6 +392,7 @@ fn listed(names: &[&str]) -> String {
 /// left out.
 fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     let newer = [
+        (files.verb == Verb::Fetch, "fetch"),
         (files.max_delete.is_some(), "--max-delete"),
         (files.delete_before, "--delete-before"),
         (files.ignore_times, "-I"),

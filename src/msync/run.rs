@@ -68,8 +68,9 @@ fn run(config: &Config) -> u8 {
 /// Calls the daemon and does what `config` says.
 fn call(config: &Config, screen: &mut Screen) -> Result<u8, Failure> {
     // Earlier versions would have sent it.
-    if config.command == Command::History && Path::new("history").symlink_metadata().is_ok() {
-        return Err(Failure::AlsoFile("history"));
+    let is_file = |word: &&str| Path::new(word).symlink_metadata().is_ok();
+    if let Some(word) = config.new_word.filter(is_file) {
+        return Err(Failure::AlsoFile(word));
     }
     let input = Input::read(config)?;
     let link = Link::connect(&config.target).map_err(Failure::Connect)?;

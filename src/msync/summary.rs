@@ -33,6 +33,8 @@ pub struct Summary {
     pub place: String,
     /// Whether a transfer had no members to send to.
     pub alone: bool,
+    /// Whether such a transfer left no record, so that hosts that come later do not get it.
+    pub lost: bool,
     /// The sum of all totals; None if there was none.
     pub total: Option<Total>,
     hosts: Vec<HostReport>,
@@ -44,7 +46,7 @@ pub struct Summary {
 impl Summary {
     /// Adds the total of a transfer.
     pub fn add(&mut self, total: Total) {
-        let sum = self.total.get_or_insert_default();
+        let sum = self.total.get_or_insert(Total { recorded: true, ..Total::default() });
         sum.hosts = sum.hosts.max(total.hosts);
         sum.failed = sum.failed.max(total.failed);
         sum.files += total.files;
@@ -54,6 +56,7 @@ impl Summary {
         sum.errors += total.errors;
         sum.wire += total.wire;
         sum.time = sum.time + total.time;
+        sum.recorded &= total.recorded;
     }
 
     /// Adds an error by its text line.

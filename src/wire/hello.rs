@@ -15,10 +15,12 @@
 //! | | 8 | the height of its clock: a stamp |
 //! | | 8 | its wall clock: milliseconds since 1970 |
 //! | | 8, 8 | if it keeps records: their horizon, a stamp, and their checksum |
+//! | | 26 | if it keeps records: what it lacks ([`Behind`]) |
 
 use std::fmt;
 
 use super::Error;
+use super::behind::Behind;
 use super::bytes::{Put, Reader};
 use super::header::{HEADER_LEN, Header, PacketKind, Role, VERSION};
 use super::records::Summary;
@@ -62,8 +64,17 @@ pub struct Hello {
     pub height: Stamp,
     /// Its wall clock, in milliseconds since 1970, [`MAX_MILLIS`] at most.
     pub wall: u64,
-    /// How its records add up, if it keeps any.
-    pub records: Option<Summary>,
+    /// What it says of its records, if it keeps any.
+    pub records: Option<Said>,
+}
+
+/// What a daemon says of the records that it keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Said {
+    /// How they add up.
+    pub summary: Summary,
+    /// What it lacks itself.
+    pub behind: Behind,
 }
 
 const NEW: u8 = 1;
@@ -88,7 +99,8 @@ impl Hello {
         let records = match payload.first().is_some_and(|flags| flags & KEEPS_RECORDS != 0) {
             true => {
                 let horizon = Stamp::from_bits(reader.u64()?);
-                Some(Summary { horizon, checksum: reader.u64()? })
+                let summary = Summary { horizon, checksum: reader.u64()? };
+                Some(Said { summary, behind: Behind::read(&mut reader)? })
             }
             false => None,
         };
@@ -154,9 +166,10 @@ impl Hello {
         out.put_counted(self.version.as_bytes());
         out.put_u64(self.height.bits());
         out.put_u64(self.wall);
-        if let Some(Summary { horizon, checksum }) = self.records {
+        if let Some(Said { summary: Summary { horizon, checksum }, behind }) = self.records {
             out.put_u64(horizon.bits());
             out.put_u64(checksum);
+            behind.put(&mut out);
         }
         out
     }
@@ -301,6 +314,10 @@ mod tests {
                 asks: bits & 4 != 0,
                 challenge: (bits & 8 != 0).then_some([1; 16]),
                 echo: (bits & 16 != 0).then_some([2; 16]),
+                records: (bits & 1 != 0).then(|| Said {
+                    summary: Summary { horizon: Stamp::at(3), checksum: 4 },
+                    behind: Behind { count: 5, ..Behind::default() },
+                }),
                 ..sample()
             };
             assert_eq!(Hello::parse(&hello.emit()), Ok(hello));
@@ -314,6 +331,7 @@ mod tests {
         let hello = Hello {
             name: HostName::parse(&[b'n'; MAX_HOST_NAME]).unwrap(),
             version: "v".repeat(MAX_VERSION),
+            records: Some(Said::default()),
             ..sample()
         };
         let bytes = hello.emit();

@@ -7,9 +7,11 @@
 
 pub mod audience;
 pub mod begin;
+pub mod behind;
 pub mod bits;
 pub mod bytes;
 pub mod feedback;
+pub mod fetch;
 pub mod header;
 pub mod hello;
 pub mod layout;

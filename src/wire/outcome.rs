@@ -88,7 +88,7 @@ impl Reason {
         }
     }
 
-    fn code(self) -> u32 {
+    pub(super) fn code(self) -> u32 {
         let code = match self {
             Reason::SameName(number) => return SAME_NAME + (number & 0x7fff_ffff),
             Reason::Os(code) | Reason::Unknown(code) => code,
@@ -100,7 +100,7 @@ impl Reason {
         code.into()
     }
 
-    fn from_code(code: u32) -> Result<Self, Error> {
+    pub(super) fn from_code(code: u32) -> Result<Self, Error> {
         let Ok(code) = u16::try_from(code) else {
             let number = code - SAME_NAME;
             return if number >> 31 == 0 {

@@ -16,7 +16,7 @@ fn object(host: &str, path: &str, error: &str, code: &str) -> String {
 fn total(hosts: u64, failed: u64, errors: u64) -> String {
     format!(
         "{{\"type\":\"total\",\"hosts\":{hosts},\"failed\":{failed},\"files\":0,\"bytes\":0,\
-         \"unchanged\":0,\"deleted\":0,\"errors\":{errors},\"wire\":0,\"micros\":0}}\n"
+         \"unchanged\":0,\"deleted\":0,\"errors\":{errors},\"wire\":0,\"micros\":0,\"recorded\":false}}\n"
     )
 }
 

@@ -221,7 +221,8 @@ fn json_has_a_line_for_each_host_and_one_for_all() {
     let total = |hosts: u64, failed: u64, files: u64| {
         format!(
             "{{\"type\":\"total\",\"hosts\":{hosts},\"failed\":{failed},\"files\":{files},\
-             \"bytes\":0,\"unchanged\":0,\"deleted\":0,\"errors\":0,\"wire\":0,\"micros\":0}}\n"
+             \"bytes\":0,\"unchanged\":0,\"deleted\":0,\"errors\":0,\"wire\":0,\"micros\":0,\
+             \"recorded\":false}}\n"
         )
     };
     let (a, b) = (host("a", &counts("ok", 1)), host("b", &counts("timeout", 0)));

@@ -8,16 +8,18 @@ use makuosan::console::error::{Code, ErrorReport};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
 use makuosan::engine::catch_up::{Deed, Record, RecordId};
+use makuosan::ids::Ticket;
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
 use makuosan::stamp::Stamp;
 use makuosan::wire::audience::Audience;
 use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer, Recorded};
+use makuosan::wire::behind::{Behind, Why};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Verdict};
 use makuosan::wire::header::{Header, PacketKind, Role};
-use makuosan::wire::hello::Hello;
+use makuosan::wire::hello::{Hello, Said};
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
 use makuosan::wire::mode::Mode;
 use makuosan::wire::names::{Hash, Names};
@@ -42,7 +44,10 @@ fn taken() -> Vec<Vec<u8>> {
         version: "2.0.0".to_owned(),
         height: Stamp::ZERO,
         wall: 0,
-        records: Some(Summary { horizon: Stamp::at(5), checksum: 6 }),
+        records: Some(Said {
+            summary: Summary { horizon: Stamp::at(5), checksum: 6 },
+            behind: Behind { count: 7, why: Why::Failed(Reason::Os(28)), ..Behind::default() },
+        }),
     };
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
@@ -67,6 +72,7 @@ fn taken() -> Vec<Vec<u8>> {
     let data = Some(vec![Extent { start: 0, end: 9 }, Extent { start: 100, end: 140 }]);
     let manifest = Manifest {
         setup: Some(Setup {
+            ticket: Some(Ticket::new(9)),
             path: RelPath::parse(b"d").unwrap(),
             more: true,
             recursive: true,

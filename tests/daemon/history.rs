@@ -206,6 +206,12 @@ fn a_file_of_its_name_is_not_taken_for_the_command() {
     assert!(ran.err.contains("./history is the file"), "{ran:?}");
     let json = called(&["--json", "history"]);
     assert!(json.code == Some(1) && json.out.contains("\"code\":\"usage\""), "{json:?}");
+    // It is what was meant, if the options are those of a send.
+    for args in [&["-r", "history"][..], &["--sync", "history"], &["history", "history"]] {
+        let ran = called(args);
+        assert!(ran.code == Some(1) && ran.err.contains("./history"), "{ran:?}");
+    }
+    assert!(!fleet.path(1, "history").exists());
     for args in [&["./history"][..], &["send", "history"], &["--", "history"]] {
         called(args).ok();
         assert_eq!(fs::read(fleet.path(1, "history")).unwrap(), b"12345");

@@ -6,6 +6,7 @@
 mod common;
 
 mod base_replaced;
+mod behind;
 mod catching_up;
 mod changing;
 mod clocks;
@@ -24,6 +25,7 @@ mod faults;
 mod faults_attributes;
 mod faults_memory;
 mod faults_more;
+mod fetching;
 mod forged;
 mod garbage;
 mod groups;
@@ -41,6 +43,7 @@ mod messages;
 mod missing;
 mod mounts;
 mod moves;
+mod nobody_there;
 mod one_name;
 mod open_files;
 mod options;

@@ -10,9 +10,25 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("dsync", "only delete, on every member, what does not exist here"),
     ("check", "compare contents"),
     ("md5", "the same as check"),
+    ("fetch", "make PATH here as it is on another member"),
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
     ("history", "list what was sent and received"),
+];
+
+/// The commands that earlier versions took for files, and words that are to become commands.
+pub(super) const NEW: &[&str] = &[
+    "history",
+    "fetch",
+    "forget",
+    "watch",
+    "flush",
+    "mirror",
+    "conflicts",
+    "doctor",
+    "metrics",
+    "rollback",
+    "resolve",
 ];
 
 /// Every option, in the order of the help.
@@ -37,6 +53,13 @@ pub const FLAGS: &[Flag] = &[
         value: Some("HOST"),
         help: "this member only; may be repeated",
         more: "HOST is a name or an address as members shows it.",
+    },
+    Flag {
+        short: None,
+        long: "from",
+        value: Some("HOST"),
+        help: "fetch from HOST; else from one that lacks nothing",
+        more: "",
     },
     Flag {
         short: Some('r'),

@@ -16,6 +16,7 @@ use crate::pattern::{self, Rule};
 mod flags;
 mod target;
 
+use flags::NEW;
 pub use flags::{COMMANDS, FLAGS};
 pub use target::Target;
 
@@ -57,6 +58,8 @@ pub enum Verb {
     Dsync,
     /// Compare contents.
     Check,
+    /// Make what is here as it is on another host.
+    Fetch,
 }
 
 impl Verb {
@@ -67,6 +70,7 @@ impl Verb {
             Verb::Sync => "sync",
             Verb::Dsync => "dsync",
             Verb::Check => "check",
+            Verb::Fetch => "fetch",
         }
     }
 }
@@ -98,6 +102,8 @@ pub struct Files {
     pub lax_attributes: bool,
     /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
+    /// `--from`: a name or an address.
+    pub from: Option<HostName>,
     /// `-g`: without spaces and control characters.
     pub group: Option<String>,
     /// As typed; empty (with `-r`) for the whole base directory.
@@ -164,6 +170,8 @@ pub struct Config {
     pub password: Option<PathBuf>,
     /// What to do.
     pub command: Command,
+    /// The word that it was given by, if earlier versions would have taken that for a file.
+    pub new_word: Option<&'static str>,
     /// Patterns, in order.
     pub filters: Vec<Filter>,
     /// 0 to 9: which lines the daemon shows.
@@ -214,7 +222,7 @@ pub fn parse(
         file => file.map(PathBuf::from),
     };
     let filters = filters(&typed)?;
-    let command = command(&typed)?;
+    let (command, new_word) = command(&typed)?;
     let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
         + usize::from(command == Command::Script(Text::Input));
     if inputs > 1 {
@@ -224,6 +232,7 @@ pub fn parse(
         target,
         password,
         command,
+        new_word,
         filters,
         loglevel,
         verbose: loglevel > 0,
@@ -244,7 +253,7 @@ pub fn wants_json(args: &[OsString]) -> bool {
 
 /// What `--help` prints.
 pub fn help() -> String {
-    let head = "Usage: msync [OPTIONS] send|sync|dsync|check [OPTIONS] [PATH...]\n\
+    let head = "Usage: msync [OPTIONS] send|sync|dsync|check|fetch [OPTIONS] [PATH...]\n\
                 \x20      msync [OPTIONS] members | status\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
                 \x20      msync [OPTIONS] -f FILE\n\
@@ -291,30 +300,42 @@ fn filters(typed: &Typed) -> Result<Vec<Filter>, Error> {
 /// The options that only some commands have, with these commands.
 const ONLY: &[(&str, &[&str])] = &[
     ("host", &["send", "sync", "dsync", "check"]),
-    ("recursive", &["send", "sync", "dsync", "check"]),
-    ("dry-run", &["send", "sync", "dsync"]),
+    ("from", &["fetch"]),
+    ("recursive", &["send", "sync", "dsync", "check", "fetch"]),
+    ("dry-run", &["send", "sync", "dsync", "fetch"]),
     ("group", &["send", "sync"]),
-    ("delete", &["send", "sync"]),
-    ("delete-before", &["send", "sync"]),
-    ("force", &["send", "sync", "dsync"]),
-    ("max-delete", &["send", "sync", "dsync"]),
-    ("ignore-times", &["send", "sync"]),
-    ("checksum", &["send", "sync"]),
-    ("lax-attributes", &["send", "sync"]),
-    ("exclude", &["send", "sync", "dsync", "check", "-f"]),
-    ("include", &["send", "sync", "dsync", "check", "-f"]),
-    ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
-    ("json", &["send", "sync", "dsync", "check", "members", "status", "history"]),
+    ("delete", &["send", "sync", "fetch"]),
+    ("delete-before", &["send", "sync", "fetch"]),
+    ("force", &["send", "sync", "dsync", "fetch"]),
+    ("max-delete", &["send", "sync", "dsync", "fetch"]),
+    ("ignore-times", &["send", "sync", "fetch"]),
+    ("checksum", &["send", "sync", "fetch"]),
+    ("lax-attributes", &["send", "sync", "fetch"]),
+    ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch"]),
+    ("include", &["send", "sync", "dsync", "check", "-f", "fetch"]),
+    ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch"]),
+    ("json", &["send", "sync", "dsync", "check", "members", "status", "history", "fetch"]),
 ];
 
-/// The command, from the first word or an equivalent option, with its options.
-fn command(typed: &Typed) -> Result<Command, Error> {
+/// Whether an option, by its long name, is one of this command.
+fn is_option_of(name: &str, long: &str) -> bool {
+    let only = ONLY.iter().find(|(only, _)| *only == long);
+    only.is_none_or(|(_, commands)| commands.contains(&name))
+}
+
+/// The command, from the first word or an equivalent option, with its options; and that word, if earlier versions
+/// would have taken it for a file to be sent.
+fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
     let (mut words, before) = typed.words();
     let first = words.first().filter(|_| before > 0).and_then(|word| word.to_str());
     let named = COMMANDS.iter().map(|(name, _)| *name).find(|name| first == Some(name));
     if named.is_some() {
         words.remove(0);
     }
+    let given = || FLAGS.iter().filter(|flag| typed.has(flag.long));
+    let new_word = named
+        .filter(|name| NEW.contains(name) && given().all(|flag| is_option_of("send", flag.long)));
+    let or_file = new_word.map_or(String::new(), |word| format!(" (a file is ./{word})"));
     let named = named.map(|name| if name == "md5" { "check" } else { name });
     let mut commands: Vec<&str> = named.into_iter().collect();
     commands.extend(["sync", "check", "members", "status"].iter().filter(|flag| typed.has(flag)));
@@ -324,44 +345,43 @@ fn command(typed: &Typed) -> Result<Command, Error> {
         [one] => one,
         [one, other, ..] if one == other => one,
         [one, other, ..] => {
-            return Err(Error::new(
-                PROGRAM,
-                format_args!("{one} and {other}: one command at a time"),
-            ));
-        }
-    };
-    for flag in FLAGS.iter().filter(|flag| typed.has(flag.long)) {
-        let only = ONLY.iter().find(|(long, _)| *long == flag.long);
-        if only.is_some_and(|(_, commands)| !commands.contains(&name)) {
-            let why = format!("{}: not an option of {name}", flag.spelled());
+            let why = format!("{one} and {other}: one command at a time{or_file}");
             return Err(Error::new(PROGRAM, why));
         }
+    };
+    if let Some(flag) = given().find(|flag| !is_option_of(name, flag.long)) {
+        let why = format!("{}: not an option of {name}{or_file}", flag.spelled());
+        return Err(Error::new(PROGRAM, why));
     }
     let verb = match name {
         "send" => Verb::Send,
         "sync" => Verb::Sync,
         "dsync" => Verb::Dsync,
         "check" => Verb::Check,
+        "fetch" => Verb::Fetch,
         _ => {
             if let Some(word) = words.first() {
                 let shown = Escaped(word.as_bytes());
-                return Err(Error::new(PROGRAM, format_args!("{shown}: {name} takes no path")));
+                let why = format!("{shown}: {name} takes no path{or_file}");
+                return Err(Error::new(PROGRAM, why));
             }
-            return match (name, typed.last("script")) {
-                ("members", _) => Ok(Command::Members { verbose: typed.has("verbose") }),
-                ("status", _) => Ok(Command::Status { verbose: typed.has("verbose") }),
-                ("history", _) => Ok(Command::History),
+            let command = match (name, typed.last("script")) {
+                ("members", _) => Command::Members { verbose: typed.has("verbose") },
+                ("status", _) => Command::Status { verbose: typed.has("verbose") },
+                ("history", _) => Command::History,
                 (_, script) => {
                     let script = script.unwrap_or_default();
                     Text::read(&script).map(Command::Script).ok_or_else(|| {
                         Error::bad_value(PROGRAM, "-f", &script, "must not be empty")
-                    })
+                    })?
                 }
             };
+            return Ok((command, new_word));
         }
     };
     // What comes after `--` is no command.
-    files(typed, verb, !commands.is_empty() || before == 0, words).map(Command::Files)
+    let files = files(typed, verb, !commands.is_empty() || before == 0, words)?;
+    Ok((Command::Files(files), new_word))
 }
 
 fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result<Files, Error> {
@@ -375,6 +395,13 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
             }
         }
     }
+    let from =
+        match typed.last("from") {
+            Some(text) => Some(HostName::parse(text.as_bytes()).map_err(|HostNameError| {
+                Error::bad_value(PROGRAM, "--from", &text, HostNameError)
+            })?),
+            None => None,
+        };
     let group = match typed.last("group") {
         Some(text) => {
             let odd = |c: char| c.is_control() || c.is_whitespace() || "\\\"".contains(c);
@@ -410,6 +437,7 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         checksum: typed.has("checksum"),
         lax_attributes: typed.has("lax-attributes"),
         hosts,
+        from,
         group,
         paths: words.into_iter().map(OsString::into_vec).collect(),
     })

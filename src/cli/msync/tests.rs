@@ -36,6 +36,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "group" => Some("www"),
             "max-delete" => Some("7"),
             "exclude" | "include" => Some("*.tmp"),
+            "from" => Some("web1"),
             _ => None,
         };
         assert_eq!(flag.value.is_some(), value.is_some(), "{flag:?}");
@@ -43,7 +44,8 @@ fn every_option_of_the_table_does_something_by_both_names() {
             // What every command takes, and what makes a send valid.
             let given = ["members", "status", "script"].contains(&flag.long);
             let rest = if given { None } else { Some("x") };
-            let args = [Some(name.as_str()), value, rest];
+            let command = (flag.long == "from").then_some("fetch");
+            let args = [command, Some(name.as_str()), value, rest];
             run(&args.into_iter().flatten().collect::<Vec<_>>())
         };
         let given = ["members", "status", "script", "recursive"].contains(&flag.long);
@@ -191,6 +193,7 @@ fn patterns_keep_their_order() {
 #[test]
 fn what_a_transfer_is_told() {
     let all = Files {
+        from: None,
         named: true,
         verb: Verb::Sync,
         recursive: true,
@@ -208,4 +211,33 @@ fn what_a_transfer_is_told() {
     };
     let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes -t 10.0.0.1 -g www a";
     assert_eq!(sent(&args.split(' ').collect::<Vec<_>>()), all);
+}
+
+#[test]
+fn every_command_that_was_a_file_once_is_known_as_such() {
+    let old = ["send", "sync", "dsync", "check", "md5", "members", "status"];
+    for (name, _) in COMMANDS {
+        assert_ne!(NEW.contains(name), old.contains(name), "{name}");
+    }
+    for name in NEW {
+        let is_command = COMMANDS.iter().any(|(command, _)| command == name);
+        match run(&[name]) {
+            Ok(Asked::Run(config)) => {
+                assert_eq!(config.new_word, is_command.then_some(*name));
+                let is_file = matches!(config.command, Command::Files(ref files) if !files.named);
+                assert!(is_command || is_file);
+            }
+            // It needs more words.
+            other => assert!(is_command, "{other:?}"),
+        }
+        assert_eq!(config(&[&format!("./{name}")]).new_word, None);
+        assert_eq!(config(&["send", name]).new_word, None);
+        assert_eq!(config(&["--", name]).new_word, None);
+    }
+    assert_eq!(config(&["-v", "--json", "history"]).new_word, Some("history"));
+    let file = "(a file is ./history)";
+    for args in [&["history", "--sync"][..], &["-r", "history"], &["history", "x"]] {
+        assert!(error(args).ends_with(file), "{args:?}: {}", error(args));
+    }
+    assert!(!error(&["send", "--status", "x"]).contains("./"));
 }

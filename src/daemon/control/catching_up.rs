@@ -8,9 +8,7 @@ use super::settings::Settings;
 use crate::daemon::clock;
 use crate::daemon::sending::replay::Replay;
 use crate::daemon::shared::Shared;
-use crate::engine::catch_up::{
-    Dialogue, DialogueConfig, Pulled, Record, RecordId, Serve, State, Summary,
-};
+use crate::engine::catch_up::{Dialogue, DialogueConfig, Pulled, Record, RecordId, Serve, State};
 use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::{Keeper, lock};
@@ -18,7 +16,7 @@ use crate::log;
 use crate::name::{NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::header::block_for_mtu;
-use crate::wire::hello::MIN_MTU;
+use crate::wire::hello::{MIN_MTU, Said};
 use crate::wire::records::Records;
 
 /// The talk about records, and the transfers that come of it.
@@ -49,28 +47,25 @@ impl CatchingUp {
     }
 
     /// What HELLO says of the records; None if none are kept.
-    pub(super) fn summary(&self) -> Option<Summary> {
-        self.shared.keeper.as_ref().map(|keeper| lock(keeper).summary())
+    pub(super) fn said(&self) -> Option<Said> {
+        let (dialogue, keeper) = (self.dialogue.as_ref()?, lock(self.shared.keeper.as_ref()?));
+        let behind = dialogue.behind(keeper.journal());
+        Some(Said { summary: keeper.summary(), behind })
     }
 
     /// A member has said HELLO.
-    pub(super) fn hello(
-        &mut self,
-        now: Time,
-        node: NodeId,
-        members: &Members,
-        summary: Option<Summary>,
-    ) {
+    pub(super) fn hello(&mut self, now: Time, node: NodeId, members: &Members, said: Option<Said>) {
         let Some(member) = members.get(node) else { return };
-        let summary = summary.filter(|_| members.records_possible(node));
+        let said = said.filter(|_| members.records_possible(node));
+        let summary = said.map(|said| said.summary);
         self.with(|dialogue, keeper| {
             dialogue.hello(now, member.node, &member.name, summary, keeper.journal());
         });
     }
 
     /// Members have left.
-    pub(super) fn gone(&mut self, now: Time, nodes: Vec<NodeId>) {
-        self.with(|dialogue, _| nodes.into_iter().for_each(|node| dialogue.gone(now, node)));
+    pub(super) fn gone(&mut self, now: Time, nodes: &[NodeId]) {
+        self.with(|dialogue, _| nodes.iter().for_each(|node| dialogue.gone(now, *node)));
     }
 
     /// A member says something of records.
@@ -98,18 +93,11 @@ impl CatchingUp {
             };
             match how {
                 Pulled::Complete => log::notice(format_args!("caught up: {id}{what}")),
-                Pulled::Declined | Pulled::Failed | Pulled::Lost => {
-                    let why = match how {
-                        Pulled::Failed => "something could not be written here",
-                        Pulled::Declined => "the other host has not all of it any more",
-                        _ => "it broke off",
-                    };
-                    log::many(
-                        log::Level::WARNING,
-                        "catching up",
-                        format_args!("not caught up: {id}{what}: {why}"),
-                    );
-                }
+                Pulled::Declined | Pulled::Failed(_) | Pulled::Lost => log::many(
+                    log::Level::WARNING,
+                    "catching up",
+                    format_args!("not caught up: {id}{what}: {}", how.why()),
+                ),
             }
         });
     }
@@ -124,6 +112,24 @@ impl CatchingUp {
     /// What could not be had is asked for again now.
     pub(super) fn hurry(&mut self, now: Time) {
         self.with(|dialogue, _| dialogue.hurry(now));
+    }
+
+    /// Whom to ask for what is lacking here: those that keep records know whether they lack something themselves; if
+    /// none does, all.
+    pub(super) fn likely(&self, members: &Members) -> Vec<Member> {
+        let keeps =
+            |member: &&Member| self.dialogue.as_ref().is_some_and(|it| it.keeps(member.node));
+        let keepers: Vec<Member> = members.members().filter(keeps).cloned().collect();
+        if keepers.is_empty() { members.members().cloned().collect() } else { keepers }
+    }
+
+    /// What is at a path, or with all that is below it, is as it is on another host. Records that are about nothing
+    /// else are asked for: what they name is here already, if that host had all of it.
+    pub(super) fn fetched(&mut self, now: Time, path: &RelPath, recursive: bool) {
+        self.with(|dialogue, keeper| {
+            keeper.with(|journal, _| journal.reopen(path, recursive));
+            dialogue.hurry(now);
+        });
     }
 
     /// What a transfer of this path is to be warned of: this host lacks something there, and may be about to put
@@ -195,7 +201,7 @@ impl CatchingUp {
             }
         }
         if has_news {
-            membership.members.set_summary(self.summary());
+            membership.members.set_records(now, self.said());
             membership.members.say_hello();
         }
         number

@@ -1,19 +1,24 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::catching_up::CatchingUp;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
+use super::fetch::Fetch;
+use super::fleet::KnownHost;
 use super::hang_up;
 use super::history;
 use super::inputs::Inputs;
 use super::membership::Membership;
 use super::places::{self, Room};
+use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
 use crate::console::command::Command;
+use crate::console::fleet::{HostRow, Presence};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
@@ -39,6 +44,10 @@ pub(crate) struct Control {
     pub(super) settings: Settings,
     pub(super) clients: Vec<Client>,
     pub(super) catching_up: CatchingUp,
+    /// What another host is asked for.
+    pub(super) fetch: Option<Fetch>,
+    /// What other hosts have asked for.
+    pub(super) served: Served,
     door: Door,
     next_client: u32,
     pub(super) next_number: TransferNo,
@@ -61,6 +70,8 @@ impl Control {
         let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
         Control {
             catching_up,
+            fetch: None,
+            served: Served::default(),
             shared,
             inputs,
             membership,
@@ -118,12 +129,16 @@ impl Control {
     /// Does what is due for members and their records.
     fn drive(&mut self, now: Time) {
         let oldest = self.oldest_open();
-        self.membership.members.set_summary(self.catching_up.summary());
+        self.membership.members.set_records(now, self.catching_up.said());
         self.membership.drive(now, oldest);
         let (membership, settings) = (&mut self.membership, &self.settings);
-        self.catching_up.gone(now, membership.take_left());
+        let left = membership.take_left();
+        self.catching_up.gone(now, &left);
         self.next_number =
             self.catching_up.drive(now, membership, settings, oldest, self.next_number);
+        left.iter().chain(&self.served.late(now)).for_each(|node| self.unserve(*node));
+        self.fetch_gone(now, &left);
+        self.drive_fetch(now);
     }
 
     /// When the next timer is due.
@@ -136,7 +151,7 @@ impl Control {
         let retry = self.clients.iter().filter_map(|client| match client.work {
             Work::Unsettled(_) => Some(self.membership.members.settles()),
             Work::Held(_, at, _) => Some(at),
-            Work::Idle | Work::Transfer(..) => None,
+            Work::Idle | Work::Transfer(..) | Work::Fetch => None,
         });
         let retry = retry.min();
         let late = self.clients.iter().filter_map(Client::late_at).min();
@@ -144,7 +159,9 @@ impl Control {
         // Commands that arrived while the client had too much output to read.
         let obey = self.clients.iter().any(|client| client.session.can_obey()).then_some(now);
         let records = self.catching_up.next(now);
-        let timers = [members, records, tick, retry, late, door, obey];
+        let settles = self.membership.members.settles();
+        let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
+        let timers = [members, records, tick, retry, late, door, obey, fetch, self.served.next()];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -177,13 +194,16 @@ impl Control {
         for message in self.shared.control.take() {
             match message {
                 ToControl::Hello { from, addr, counter, hello } => {
-                    self.membership.hello(now, from, addr, counter, &hello);
-                    self.catching_up.hello(now, from, &self.membership.members, hello.records);
+                    if self.membership.hello(now, from, addr, counter, &hello) {
+                        self.catching_up.hello(now, from, &self.membership.members, hello.records);
+                    }
                 }
                 ToControl::Bye { from, addr, counter } => {
                     self.membership.members.bye(now, from, addr, counter)
                 }
                 ToControl::Records(from, records) => self.catching_up.packet(now, from, records),
+                ToControl::Fetch(from, fetch) => self.asked(now, from, fetch),
+                ToControl::Fetched(ticket, results) => self.fetched(now, ticket, results),
                 ToControl::PullBegun(id, from) => self.catching_up.begun(&id, from),
                 ToControl::Pulled(id, how) => self.catching_up.pulled(now, &id, how),
                 // It is looked at in a moment.
@@ -195,11 +215,10 @@ impl Control {
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
-                ToControl::Lines { client, lines } => {
-                    if let Some(client) = self.client(client) {
-                        lines.iter().for_each(|said| client.said(said));
-                    }
-                }
+                ToControl::Lines { client, lines } => match self.client(client) {
+                    Some(client) => lines.iter().for_each(|said| client.said(said)),
+                    None => self.served_lines(client, &lines),
+                },
                 ToControl::Progress { client, progress } => {
                     if let Some(client) = self.client(client) {
                         client.session.progress(&progress);
@@ -233,8 +252,7 @@ impl Control {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
             Err(error) => return cannot_accept(&error),
         };
-        let id = self.next_client;
-        self.next_client = self.next_client.wrapping_add(1).max(NO_CLIENT + 1);
+        let id = self.draw_client();
         let session = match places::make_room(&mut self.clients, id, now) {
             Room::Free => self.door.session(OFFER, tcp),
             Room::Left(transfer) => {
@@ -254,12 +272,20 @@ impl Control {
         }
     }
 
+    /// A number for a client, or for what another host asks for.
+    pub(super) fn draw_client(&mut self) -> u32 {
+        let id = self.next_client;
+        self.next_client = self.next_client.wrapping_add(1).max(NO_CLIENT + 1);
+        id
+    }
+
     fn timers(&mut self, now: Time) {
         if now >= self.ticked + SECOND {
             self.ticked = now;
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
             self.membership.say_busy(now);
+            self.membership.fleet.keep(false);
         }
         self.membership.keep_joined(now);
     }
@@ -297,8 +323,14 @@ impl Control {
                         let order = Order::new(transfer, client.session.patterns(), caller);
                         self.order(now, at, order);
                     }
+                    Command::Fetch(transfer) => {
+                        let caller = self.clients[at].caller(&mut self.inputs.owners);
+                        self.fetch(now, at, transfer, caller);
+                    }
                     Command::Members(form) => {
-                        self.answer(at, status::members(now, &self.shared, &self.membership, form));
+                        let (shared, membership) = (&self.shared, &self.membership);
+                        let hosts = self.hosts(now);
+                        self.answer(at, status::members(now, shared, membership, &hosts, form));
                     }
                     Command::Status(form) => {
                         let status = self.status(now, at);
@@ -317,6 +349,21 @@ impl Control {
         let session = &mut self.clients[at].session;
         session.lines(0, &text);
         session.finish();
+    }
+
+    /// The hosts that are known, this one first.
+    fn hosts(&self, now: Time) -> Vec<HostRow> {
+        let Membership { fleet, members, .. } = &self.membership;
+        let own = KnownHost {
+            name: self.settings.name.clone(),
+            address: self.shared.net.address().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            presence: Presence::Own,
+            last: clock::wall_millis(),
+            receives: self.settings.receives,
+            lacks: self.catching_up.said().map(|said| said.behind),
+        };
+        let known = fleet.known(now, members, &self.shared);
+        std::iter::once(own).chain(known).map(KnownHost::row).collect()
     }
 
     fn status(&mut self, now: Time, asking: usize) -> StatusReport {
@@ -351,6 +398,7 @@ impl Control {
 
     /// Announces that this host leaves, and tells the threads to stop.
     fn stop(mut self, status: ExitCode) -> ExitCode {
+        self.membership.fleet.keep(true);
         self.membership.leave();
         self.shared.sender.send(ToSender::Stop);
         self.shared.receiver.send(ToReceiver::Stop);

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::fleet::Fleet;
 use super::oddities::Oddities;
 use crate::daemon::messages::{ToReceiver, ToSender};
 use crate::daemon::shared::{Peer, Shared, lock};
@@ -18,6 +19,7 @@ use crate::seal::Seal;
 use crate::sys::random;
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
+use crate::wire::fetch::Fetch;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::Hello;
 use crate::wire::records::Records;
@@ -39,6 +41,8 @@ pub(crate) struct Membership {
     shared: Arc<Shared>,
     seal: Seal,
     pub(super) odd: Oddities,
+    /// The hosts that are known.
+    pub(super) fleet: Fleet,
     /// When joining the group was last tried.
     joined_at: Time,
     /// Something has changed since.
@@ -54,12 +58,13 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(crate) fn new(shared: Arc<Shared>, members: Members, now: Time) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, members: Members, fleet: Fleet, now: Time) -> Self {
         let seal = Seal::new(shared.me(), Role::Control, shared.keys.as_ref());
         Membership {
             members,
             seal,
             odd: Oddities::default(),
+            fleet,
             joined_at: now,
             changed: false,
             trouble: String::new(),
@@ -84,12 +89,12 @@ impl Membership {
         self.members.timeout(now);
         self.transmit();
         while let Some(event) = self.members.poll_event() {
-            self.tell(event);
+            self.tell(now, event);
         }
         self.odd.look(&mut self.members);
     }
 
-    /// A HELLO has come.
+    /// A HELLO has come. Whether it is that of a member, and was taken.
     pub(super) fn hello(
         &mut self,
         now: Time,
@@ -97,9 +102,13 @@ impl Membership {
         addr: SocketAddrV4,
         counter: u64,
         hello: &Hello,
-    ) {
+    ) -> bool {
         self.set_clock();
-        self.members.hello(now, from, addr, counter, hello);
+        let is_taken = self.members.hello(now, from, addr, counter, hello);
+        if let Some(member) = self.members.get(from).filter(|_| is_taken) {
+            self.fleet.hello(member, hello.records, &self.members, &self.shared);
+        }
+        is_taken
     }
 
     fn set_clock(&mut self) {
@@ -133,6 +142,14 @@ impl Membership {
         };
         let header = Header::new(PacketKind::Records, self.shared.me(), Role::Control);
         let packet = self.seal.packet(node, header, &records.emit());
+        self.send(addr, &packet);
+    }
+
+    /// Asks a member for something, or answers one.
+    pub(super) fn say_fetch(&mut self, node: NodeId, fetch: &Fetch) {
+        let Some(addr) = self.members.get(node).map(|member| member.addr) else { return };
+        let header = Header::new(PacketKind::Fetch, self.shared.me(), Role::Control);
+        let packet = self.seal.packet(Some(node), header, &fetch.emit());
         self.send(addr, &packet);
     }
 
@@ -242,7 +259,7 @@ impl Membership {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, now: Time, event: Event) {
         match event {
             Event::Joined(member) => {
                 let (name, ip) = (&member.name, member.addr.ip());
@@ -276,6 +293,7 @@ impl Membership {
                 };
                 let (name, ip) = (&member.name, member.addr.ip());
                 log::many(level, "members", format_args!("{name} ({ip}) {how}"));
+                self.fleet.left(now, &member);
                 self.left.push(member.node);
                 self.shared.set_peer(member.node, None);
                 lock(&self.shared.stats).remove(&member.node);

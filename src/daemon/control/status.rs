@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::membership::Membership;
 use super::settings::Settings;
 use crate::console::command::Form;
+use crate::console::fleet::HostRow;
 use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StrangerRow};
 use crate::console::status_report::{Dropped, LastTransfer, Moment, Setting, StatusReport};
@@ -106,6 +107,7 @@ pub(super) fn members(
     now: Time,
     shared: &Shared,
     Membership { members, odd, .. }: &Membership,
+    hosts: &[HostRow],
     form: Form,
 ) -> String {
     let twins = members.names_that_are_two();
@@ -147,7 +149,7 @@ pub(super) fn members(
             last_heard_s: ago.millis() / 1_000,
         })
         .collect();
-    report::members(&rows, &strangers, &odd.lines(), form)
+    report::members(&rows, &strangers, hosts, &odd.lines(), form)
 }
 
 /// The counts of dropped packets, by reason.

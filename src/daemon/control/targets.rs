@@ -9,6 +9,29 @@ use crate::daemon::sending::launch::Refusal;
 use crate::engine::members::{Member, Members};
 use crate::name::{Escaped, NodeId};
 
+/// The member that a client has named as the one that something is to come from.
+///
+/// # Errors
+/// The name does not stand for exactly one member.
+pub(super) fn donor(members: &Members, name: &str) -> Result<Member, ErrorLine> {
+    let is =
+        |member: &&Member| member.name.as_str() == name || member.addr.ip().to_string() == *name;
+    let found: Vec<&Member> = members.members().filter(is).collect();
+    match found.as_slice() {
+        [] => Err(ErrorLine::unknown_host(name)),
+        [one] => Ok((*one).clone()),
+        several => Err(ambiguous(name, several)),
+    }
+}
+
+fn ambiguous(name: &str, several: &[&Member]) -> ErrorLine {
+    let addresses: Vec<String> =
+        several.iter().map(|member| member.addr.ip().to_string()).collect();
+    let name = Escaped(name.as_bytes());
+    let why = format!("{name} is the name of several members: {}", addresses.join(", "));
+    ErrorLine::new(Code::AmbiguousHost, why).about(name, "")
+}
+
 /// The targets of a transfer: those that an earlier one did not reach, the members named, or all members
 /// that receive.
 ///
@@ -38,14 +61,7 @@ pub(super) fn targets(members: &Members, order: &Order) -> Result<Vec<Member>, R
             }
             [] => errors.push(ErrorLine::unknown_host(name)),
             [one] => drop(chosen.insert(one.node, (*one).clone())),
-            several => {
-                let addresses: Vec<String> =
-                    several.iter().map(|member| member.addr.ip().to_string()).collect();
-                let name = Escaped(name.as_bytes());
-                let why =
-                    format!("{name} is the name of several members: {}", addresses.join(", "));
-                errors.push(ErrorLine::new(Code::AmbiguousHost, why).about(name, ""));
-            }
+            several => errors.push(ambiguous(name, several)),
         }
     }
     if errors.is_empty() {

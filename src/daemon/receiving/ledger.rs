@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::daemon::clock;
 use crate::daemon::messages::ToControl;
 use crate::daemon::shared::Shared;
-use crate::engine::catch_up::{Hash, Names, Pulled, RecordId};
+use crate::engine::catch_up::{Hash, Names, Pulled, RecordId, Why};
 use crate::engine::disk_job::{DiskAnswer, DiskJob, Ended, TransferKey};
 use crate::errno;
 use crate::fs::guard::Guard;
@@ -35,7 +35,8 @@ struct Incoming {
     committing: HashMap<BatchNo, Arc<Manifest>>,
     /// The entries that are to be offered again.
     again: HashSet<Hash>,
-    failed: bool,
+    /// Something could not be written, for the first of these reasons.
+    failed: Option<Why>,
     /// Something that was to be deleted, or may have been, is still there.
     undeleted: bool,
     wrote: bool,
@@ -171,6 +172,10 @@ impl<'a> Ledger<'a> {
         setup: &Setup,
     ) -> Option<Incoming> {
         let DiskJob::Plan { mode, stamp, .. } = *job else { return None };
+        if setup.ticket.is_some() {
+            // It makes this host like another one, and is no news.
+            return None;
+        }
         let peer = self.shared.peer_name(key.node)?;
         // What is made up for may be old.
         let is_odd = stamp.ahead_of(clock::wall_millis()).is_too_far();
@@ -194,7 +199,7 @@ impl<'a> Ledger<'a> {
             manifests: HashMap::new(),
             committing: HashMap::new(),
             again: HashSet::new(),
-            failed: false,
+            failed: None,
             undeleted: false,
             wrote: false,
             needs: HashMap::new(),
@@ -212,6 +217,11 @@ impl<'a> Ledger<'a> {
             }
             DiskAnswer::Tallied { key, tally } if tally.failed > 0 => self.undeleted(key),
             DiskAnswer::Deleted { key, failed, .. } if *failed > 0 => self.undeleted(key),
+            DiskAnswer::Fatal { key, reason, .. } => {
+                if let Some(incoming) = self.open.get_mut(key) {
+                    incoming.failed(Why::Failed(*reason));
+                }
+            }
             DiskAnswer::Planned { key, batch, needs, .. } => {
                 let Some(incoming) = self.open.get_mut(key) else { return };
                 if matches!(incoming.what, What::Pull(_)) {
@@ -256,7 +266,10 @@ impl Incoming {
         for (entry, outcome) in manifest.entries.iter().zip(outcomes) {
             match outcome {
                 Outcome::Again => drop(self.again.insert(Hash::of_path(&entry.path))),
-                Outcome::Failed(_) | Outcome::Silent | Outcome::ReadOnly => self.failed = true,
+                Outcome::Failed(reason) => self.failed(Why::Failed(*reason)),
+                Outcome::ReadOnly => self.failed(Why::Failed(Reason::ReadOnly)),
+                // Why, the directory says.
+                Outcome::Silent => self.failed(Why::BrokeOff),
                 // If that fails, its deletion has failed.
                 Outcome::Late => {}
                 Outcome::Skipped | Outcome::Updated | Outcome::Lacking { .. }
@@ -268,10 +281,20 @@ impl Incoming {
                 }
             }
         }
-        self.failed |= self.again.len() > MOST_AGAIN;
-        if self.failed {
+        if self.again.len() > MOST_AGAIN {
+            self.failed(Why::BrokeOff);
+        }
+        if self.failed.is_some() {
             self.again = HashSet::new();
         }
+    }
+
+    /// Something could not be written. Of several reasons, that which comes before others is kept.
+    fn failed(&mut self, why: Why) {
+        self.failed = match (self.failed, why) {
+            (Some(Why::Failed(known)), Why::Failed(reason)) => Some(Why::Failed(known.min(reason))),
+            (known, why) => known.max(Some(why)),
+        };
     }
 
     /// It is over; how, if it was asked for.
@@ -279,7 +302,10 @@ impl Incoming {
         let Incoming { what, again, failed, undeleted, wrote, lacks, names, .. } = self;
         match (what, ended) {
             (What::Recording(recording), Some(Ended { is_complete, recorded: Some(end) })) => {
-                let all = is_complete && !failed && again.is_empty() && !(end.deletes && undeleted);
+                let all = is_complete
+                    && failed.is_none()
+                    && again.is_empty()
+                    && !(end.deletes && undeleted);
                 let complete = all && recording.names() == end.names;
                 recording.ended(keeper, end, complete);
             }
@@ -292,12 +318,14 @@ impl Incoming {
             (What::Pull(id), ended) => {
                 keeper.pulled(&id);
                 let named = keeper.journal().get(&id).map(|(record, ..)| record.names);
-                let how = match ended {
-                    None => Pulled::Lost,
+                let how = match (ended, failed) {
+                    (_, Some(why)) => Pulled::Failed(why),
+                    (None, _) => Pulled::Lost,
                     // Deletion that is held up here is held up again in a moment.
-                    Some(ended) if failed || undeleted || !ended.is_complete => Pulled::Failed,
-                    Some(_) if lacks || named != Some(names) => Pulled::Declined,
-                    Some(_) => Pulled::Complete,
+                    _ if undeleted => Pulled::Failed(Why::Undeleted),
+                    (Some(ended), _) if !ended.is_complete => Pulled::Failed(Why::BrokeOff),
+                    _ if lacks || named != Some(names) => Pulled::Declined,
+                    _ => Pulled::Complete,
                 };
                 return Some((id, how));
             }

@@ -57,16 +57,19 @@ impl Kept {
         self.recording.as_ref().map(|recording| Recorded { names: recording.names(), deletes })
     }
 
-    /// It is over, with what END has said.
-    pub(super) fn finish(&mut self, shared: &Shared, end: Option<Recorded>) {
+    /// It is over, with what END has said. Whether it leaves a record here.
+    pub(super) fn finish(&mut self, shared: &Shared, end: Option<Recorded>) -> bool {
         self.open = HashMap::new();
-        let Some(recording) = self.recording.take() else { return };
+        let Some(recording) = self.recording.take() else { return false };
         let wrote = self.wrote;
         with_keeper(shared, |keeper| match (keeper, end) {
             (Some(keeper), Some(end)) => recording.ended(keeper, end, true),
-            (Some(keeper), None) => recording.given_up(keeper, wrote),
-            (None, _) => {}
-        });
+            (Some(keeper), None) => {
+                recording.given_up(keeper, wrote);
+                false
+            }
+            (None, _) => false,
+        })
     }
 }
 

@@ -77,12 +77,15 @@ impl Refusal {
 
 impl Launch {
     /// Starts the transfer. Returns the order, which is a different one if the path turns out to be
-    /// gone.
+    /// gone, or if there is no target: then all that becomes of it is a record.
     ///
     /// # Errors
-    /// If the transfer cannot start.
-    pub(crate) fn start(self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
+    /// If the transfer cannot start, or would come to nothing.
+    pub(crate) fn start(mut self, shared: &Arc<Shared>, now: Time) -> Result<Arc<Order>, Refusal> {
         let hosts = self.targets.len();
+        if hosts == 0 {
+            self.order = Arc::new(self.order.of_nobody());
+        }
         let refused = |error: ErrorLine| Refusal::one(error, hosts);
         let regroup = self.order.regroup(self.databases).map_err(refused)?;
         let root = shared
@@ -120,15 +123,16 @@ impl Launch {
             Some(_) => Arc::clone(&self.order),
             None => Arc::new(self.order.of_what_is_gone()),
         };
-        if self.targets.is_empty() {
+        let config = self.config(shared, &order);
+        let setup = order.setup(self.targets.iter().map(|member| &member.name));
+        let recording = self.recording(&config, &setup);
+        if hosts == 0 && (recording.is_none() || shared.keeper.is_none()) {
             return Err(Refusal { errors: Vec::new(), total: Total::default() });
         }
         let errors = Arc::new(AtomicU64::new(0));
         let totals = count.map(|walk| (Arc::new(Totals::default()), walk));
         let (walked, from_walker) = mpsc::sync_channel(AHEAD);
         let (errands, to_walker) = mpsc::channel();
-        let config = self.config(shared, &order);
-        let setup = order.setup(self.targets.iter().map(|member| &member.name));
         let task = Task {
             shared: Arc::clone(shared),
             root: Arc::clone(&root),
@@ -138,7 +142,7 @@ impl Launch {
             errands: to_walker,
             errors: Arc::clone(&errors),
             listings,
-            setup: setup.clone(),
+            setup,
             order: Arc::clone(&order),
             cancelled: Arc::clone(&cancelled),
             digested: Arc::clone(&digested),
@@ -148,7 +152,7 @@ impl Launch {
             copies: None,
         };
         let new = NewTransfer {
-            recording: self.recording(&config, &setup),
+            recording,
             own_only: self.own_only.is_some(),
             outgoing: Outgoing::new(config, now),
             root,
@@ -232,7 +236,8 @@ impl Launch {
             mode: order.mode,
             block: self.block(shared),
             parallel: self.parallel,
-            stamp: match order.mode.changes_nothing() {
+            // What one host has asked for is no news to others.
+            stamp: match order.mode.changes_nothing() || order.ticket.is_some() {
                 true => Stamp::ZERO,
                 false => shared.clock.draw(),
             },

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 
-use super::advance::UnderWay;
 use super::kept::Kept;
 use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
-use super::report::Report;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
 use crate::daemon::messages::{Again, Errand, NO_CLIENT, NewTransfer, ToControl, Walked};
+use crate::daemon::reporting::advance::UnderWay;
+use crate::daemon::reporting::report::Report;
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
@@ -429,7 +429,9 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);
-        self.kept.finish(shared, outgoing.recorded());
+        if self.kept.finish(shared, outgoing.recorded()) {
+            report.recorded();
+        }
         let mut stats = lock(&shared.stats);
         for (target, node, seen) in outgoing.target_stats() {
             report.lossy(shared, target, &seen);

@@ -21,6 +21,7 @@ use crate::daemon::base::{Base, HeldBy};
 use crate::daemon::clock::FleetClock;
 use crate::daemon::control::control_loop::Control;
 use crate::daemon::control::door::Door;
+use crate::daemon::control::fleet::Fleet;
 use crate::daemon::control::inputs::Inputs;
 use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
@@ -94,6 +95,7 @@ pub(super) fn assemble(
     let state = kept.open(&root, identity.uid)?;
     let outside = state.as_ref().filter(|_| matches!(kept, Place::Dir(_)));
     let outside = outside.and_then(|dir| dir.path().parent()).map(Path::to_owned);
+    let fleet = Fleet::new(journal::hosts(state.as_ref(), &name));
     let keeper = state.and_then(|dir| journal::keeper(dir, &root, &name, &stamps));
     let confined = confine(&opened.places(chroot, &root, !readonly, outside));
     let held_by = match confined.files {
@@ -155,7 +157,8 @@ pub(super) fn assemble(
         keys: opened.keys,
         confined: confined.said,
     };
-    let mut membership = Membership::new(Arc::clone(&shared), Members::new(members, now), now);
+    let members = Members::new(members, now);
+    let mut membership = Membership::new(Arc::clone(&shared), members, fleet, now);
     if opened.links.is_some() {
         membership.will_be_told();
     }

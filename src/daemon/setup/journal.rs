@@ -9,6 +9,7 @@ use crate::daemon::clock::{self, FleetClock};
 use crate::fs::root::Root;
 use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
+use crate::keeping::hosts::Hosts;
 use crate::keeping::{Keeper, Opened};
 use crate::log;
 use crate::name::HostName;
@@ -99,4 +100,13 @@ pub(super) fn keeper(
         ));
     }
     Some(keeper)
+}
+
+/// The hosts that are known, as they are kept in `dir`, if anything is kept, for the host of this name.
+pub(super) fn hosts(dir: Option<&StateDir>, me: &HostName) -> Hosts {
+    let (hosts, trouble) = Hosts::open(dir, me, clock::wall_millis());
+    if let Some(why) = trouble {
+        log::warning(format_args!("which hosts are known cannot be kept: {why}"));
+    }
+    hosts
 }

@@ -12,6 +12,7 @@ use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
+use crate::wire::behind::{Behind, Why};
 use crate::wire::records::{Key, Records, Summary};
 
 /// The answers that wait, at most.
@@ -91,6 +92,11 @@ impl Dialogue {
         self.members.remove(&node);
         self.pulls.gone(now, node);
         self.giving.gone(node);
+    }
+
+    /// Whether a member keeps records.
+    pub fn keeps(&self, node: NodeId) -> bool {
+        self.members.contains_key(&node)
     }
 
     /// A member's packet; this host is `me`, and its wall clock is at `wall`.
@@ -191,6 +197,12 @@ impl Dialogue {
             self.pulls.timeout(now, journal, lists);
         }
         self.giving.timeout(now, journal);
+    }
+
+    /// What this host lacks, for others.
+    pub fn behind(&self, journal: &Journal) -> Behind {
+        let why = if self.members.is_empty() { Why::Nobody } else { Why::Asking };
+        Behind { why: why.max(self.pulls.why()), ..journal.behind() }
     }
 
     /// When something is due.

@@ -10,10 +10,13 @@ use super::pulls::Pulled;
 use super::types::{Lists, MAX_RECORDS, State, To};
 use super::{Audience, Deed, Hash, Names, Record, RecordId};
 use crate::engine::rng::Rng;
+use crate::errno::ENOSPC;
 use crate::name::{HostName, NodeId, RelPath};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::begin::Recorded;
+use crate::wire::behind::Why;
+use crate::wire::outcome::Reason;
 use crate::wire::records::Records;
 
 const ROOM: usize = 1_424;
@@ -142,7 +145,8 @@ impl Fleet {
     }
 
     pub fn disk_is_full(&mut self, host: usize, full: bool) {
-        self.hosts[host].ends = if full { Pulled::Failed } else { Pulled::Complete };
+        self.hosts[host].ends =
+            if full { Pulled::Failed(Why::Failed(Reason::Os(ENOSPC))) } else { Pulled::Complete };
     }
 
     pub fn gives_nothing(&mut self, host: usize) {

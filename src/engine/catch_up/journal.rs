@@ -3,6 +3,8 @@
 //! The rules are those without which a model of random sends, deaths, returns, partitions and edits came to
 //! wrong files (`model` has each of them with a switch).
 
+mod lacks;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -32,6 +34,10 @@ pub struct Journal {
     of_path: BTreeMap<(Hash, u64), Stamp>,
     /// Those that are to be pulled.
     lacking: BTreeSet<RecordId>,
+    /// Those that are not to be pulled, because this host had files before it kept records.
+    strange: BTreeSet<RecordId>,
+    /// The stamp of the latest that is complete here.
+    latest: Stamp,
     /// Those that were dropped as covered: they are not to be learned again.
     covered: BTreeSet<Key>,
     horizon: Stamp,
@@ -52,6 +58,8 @@ impl Journal {
             held: BTreeMap::new(),
             of_path: BTreeMap::new(),
             lacking: BTreeSet::new(),
+            strange: BTreeSet::new(),
+            latest: Stamp::ZERO,
             covered: BTreeSet::new(),
             horizon: Stamp::ZERO,
             checksum: 0,
@@ -263,16 +271,29 @@ impl Journal {
     /// A transfer that leaves no record has written below a path: what is still to be pulled there is older,
     /// and is not asked for any more.
     pub fn unrecorded(&mut self, path: &RelPath) {
-        let overlaps = |held: &Held| held.record.path.is_under(path) || held.record.reaches(path);
-        let open = self.held.iter().filter(|(_, held)| {
-            matches!(held.state, State::Lacking | State::Partial) && overlaps(held)
+        let overlaps = |record: &Record| record.path.is_under(path) || record.reaches(path);
+        self.restate(&[State::Lacking, State::Partial], State::Noted, overlaps);
+    }
+
+    /// What is at a path, or with all that is below it, was made as it is on another host. What is about nothing else,
+    /// and was not to be asked for, is asked for now.
+    pub fn reopen(&mut self, path: &RelPath, recursive: bool) {
+        let me = Arc::clone(&self.me);
+        self.restate(&[State::Strange, State::Noted], State::Lacking, |record| {
+            let is_it = record.path == *path && !record.deed.recursive;
+            record.id.host != me && (is_it || (recursive && record.path.is_under(path)))
         });
-        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            if let Some(held) = self.held.get_mut(&id) {
-                held.state = State::Noted;
+    }
+
+    fn restate(&mut self, from: &[State], to: State, which: impl Fn(&Record) -> bool) {
+        let mut ids = Vec::new();
+        for (id, held) in &mut self.held {
+            if from.contains(&held.state) && which(&held.record) {
+                held.state = to;
+                ids.push(id.clone());
             }
-            self.put(&id);
         }
+        ids.iter().for_each(|id| self.put(id));
     }
 
     /// What is to be pulled, the latest first.
@@ -291,6 +312,15 @@ impl Journal {
             true => self.lacking.insert(id.clone()),
             false => self.lacking.remove(id),
         };
+        match self.held.get(id).map(|held| (held.state, held.has_ended)) {
+            Some((State::Strange, _)) => drop(self.strange.insert(id.clone())),
+            state => {
+                self.strange.remove(id);
+                if state == Some((State::Complete, true)) {
+                    self.latest = self.latest.max(id.stamp);
+                }
+            }
+        }
     }
 
     /// Whether a record is to be pulled.
@@ -450,6 +480,7 @@ impl Journal {
             self.checksum ^= id.key();
         }
         self.lacking.remove(id);
+        self.strange.remove(id);
         true
     }
 

@@ -23,6 +23,7 @@ pub use record::{Deed, Record, RecordId};
 pub use types::{Change, Learned, Lists, MAX_RECORDS, State, To};
 
 pub use crate::wire::audience::Audience;
+pub use crate::wire::behind::{Behind, Why};
 pub use crate::wire::names::{Hash, Names};
 pub use crate::wire::records::Summary;
 

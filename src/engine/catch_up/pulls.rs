@@ -8,6 +8,7 @@ use super::types::{Lists, State, To};
 use crate::engine::rng::Rng;
 use crate::name::{HostName, NodeId};
 use crate::time::{Span, Time};
+use crate::wire::behind::Why;
 use crate::wire::names::Hash;
 use crate::wire::records::{Key, Records};
 
@@ -35,10 +36,22 @@ pub enum Pulled {
     Complete,
     /// The other host could not give all of it.
     Declined,
-    /// Something could not be written here.
-    Failed,
+    /// Something could not be written or deleted here.
+    Failed(Why),
     /// It broke off.
     Lost,
+}
+
+impl Pulled {
+    /// Why what was asked for is not all here.
+    pub fn why(self) -> Why {
+        match self {
+            Pulled::Complete => Why::Asking,
+            Pulled::Declined => Why::Declined,
+            Pulled::Failed(why) => why,
+            Pulled::Lost => Why::BrokeOff,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +74,8 @@ struct Want {
     /// The hosts that could not give all of it.
     tried: BTreeSet<HostName>,
     failures: u32,
+    /// Why it has not come yet.
+    why: Why,
 }
 
 /// What is lacking here.
@@ -112,6 +127,11 @@ impl Pulls {
                 want.stage = Stage::Idle(now);
             }
         }
+    }
+
+    /// Why what is lacking has not come yet: the worst of it.
+    pub fn why(&self) -> Why {
+        self.wants.values().map(|want| want.why).max().unwrap_or_default()
     }
 
     /// What waits for its next try is tried at once.
@@ -184,12 +204,13 @@ impl Pulls {
         let Some(want) = self.wants.get_mut(id) else { return };
         let Stage::Running(node) = want.stage else { return };
         want.stage = Stage::Idle(now);
+        want.why = how.why();
         match how {
             Pulled::Declined => {
                 want.holders.remove(&node);
                 want.tried.extend(self.names.get(&node).cloned());
             }
-            Pulled::Failed => {
+            Pulled::Failed(_) => {
                 want.failures += 1;
                 let wait = FIRST_RETRY * (1 << (want.failures - 1).min(6));
                 want.stage = Stage::Idle(now + wait.at_most(LAST_RETRY));
@@ -228,7 +249,10 @@ impl Pulls {
                         }
                         // All that have it were tried.
                         None if !want.tried.is_empty() => noted.push(id.clone()),
-                        None => want.stage = Stage::Idle(now + NOBODY),
+                        None => {
+                            want.stage = Stage::Idle(now + NOBODY);
+                            want.why = want.why.max(Why::Nobody);
+                        }
                     }
                 }
                 Stage::Waiting(donor, again, tries) if again <= now => {
@@ -278,6 +302,7 @@ impl Want {
             holders: BTreeSet::new(),
             tried: BTreeSet::new(),
             failures: 0,
+            why: Why::Asking,
         }
     }
 }

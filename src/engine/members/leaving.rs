@@ -45,12 +45,17 @@ impl Members {
         self.remove(now, node, DepartureReason::Dropped);
     }
 
-    /// Sends BYE. Nothing else happens from then on.
+    /// Sends BYE, and before it what is to be said of records: it is what others go by while this daemon is
+    /// away. Nothing else happens from then on.
     pub fn leave(&mut self) {
         if !self.has_left {
             self.has_left = true;
             self.strangers.clear();
             self.say_bye();
+            if self.records.is_some() {
+                let hello = Packet::Hello(self.plain_hello());
+                self.out.push_front((Destination::Group, hello));
+            }
         }
     }
 

@@ -51,8 +51,7 @@ use crate::ids::TransferNo;
 use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
-use crate::wire::hello::{Challenge, Hello};
-use crate::wire::records::Summary;
+use crate::wire::hello::{Challenge, Hello, Said};
 use challenge::{Challenges, Peer};
 pub use clock::Clock;
 use departed::Departed;
@@ -78,6 +77,8 @@ const MEMBERS: Rate = Rate::per_second(200, 200);
 const MEMBER: Rate = Rate::per_second(4, 4);
 /// In fleets up to this size, all answer a HELLO at once.
 const NO_SPREAD: usize = 16;
+/// How long what others are to be told of records has to last, if it is no HELLO's turn.
+const NEWS: Span = Span::from_secs(1);
 /// The most packets that wait to be sent; a caller that drains them never sees so many.
 const MAX_OUT: usize = 4_096;
 
@@ -92,8 +93,10 @@ pub struct Members {
     oldest_open: TransferNo,
     /// The height of this daemon's clock, and its wall clock in milliseconds.
     clock: (Stamp, u64),
-    /// How its records add up.
-    summary: Option<Summary>,
+    /// What it says of its records, what it has said last to all, and when it says it again.
+    records: Option<Said>,
+    told: Option<Said>,
+    news_at: Option<Time>,
     /// The first of its stamps that was too far ahead of its wall clock, while they are.
     own_far: Option<Stamp>,
     /// What is odd is not what it was.
@@ -119,7 +122,9 @@ impl Members {
             schedule: Schedule::new(now),
             oldest_open: TransferNo::ZERO,
             clock: (Stamp::ZERO, 0),
-            summary: None,
+            records: None,
+            told: None,
+            news_at: None,
             own_far: None,
             has_odd_news: false,
             has_left: false,
@@ -145,7 +150,7 @@ impl Members {
         self.send_due_hello(now);
     }
 
-    /// A HELLO has come, and its trailer is right.
+    /// A HELLO has come, and its trailer is right. Whether it is that of a member, and was taken.
     pub fn hello(
         &mut self,
         now: Time,
@@ -153,16 +158,21 @@ impl Members {
         addr: SocketAddrV4,
         counter: u64,
         hello: &Hello,
-    ) {
+    ) -> bool {
         if self.has_left {
-            return;
+            return false;
         }
         if from == self.config.me {
             self.counts.own += 1;
-        } else if self.roster.contains(from) {
+            return false;
+        }
+        let taken = self.counts.members;
+        if self.roster.contains(from) {
             self.member_hello(now, Peer { node: from, addr }, counter, hello);
+            self.counts.members > taken
         } else {
             self.stranger_hello(now, Peer { node: from, addr }, counter, hello);
+            self.roster.contains(from)
         }
     }
 
@@ -201,7 +211,8 @@ impl Members {
         }
         let (silence, answer) = (self.roster.silence_check(), self.strangers.poll_timeout());
         let out = self.doubts.poll_timeout();
-        [Some(self.schedule.next()), silence, answer, out].into_iter().flatten().min()
+        let timers = [Some(self.schedule.next()), silence, answer, out, self.news_at];
+        timers.into_iter().flatten().min()
     }
 
     /// A deadline has passed.
@@ -210,6 +221,9 @@ impl Members {
             return;
         }
         self.send_due_hello(now);
+        if self.news_at.is_some_and(|at| at <= now) {
+            self.say_hello();
+        }
         self.remove_silent(now);
         for (node, moved_to) in self.doubts.out(now) {
             let reason = moved_to.map_or(DepartureReason::Bye, DepartureReason::Moved);
@@ -267,13 +281,21 @@ impl Members {
     /// names of hosts. If not, their transfers run as any other, and leave no record.
     pub fn records_possible(&self, node: NodeId) -> bool {
         let is_sound = self.get(node).is_none_or(|member| member.clock.is_sound());
-        let own_is_two = self.roster.named(&self.config.name) > 0;
-        self.own_far.is_none() && is_sound && !own_is_two && !self.is_of_two(node)
+        self.own_records_possible() && is_sound && !self.is_of_two(node)
     }
 
-    /// Whether that is so of any of these.
+    /// Whether what this daemon sends can be.
+    fn own_records_possible(&self) -> bool {
+        self.own_far.is_none() && self.roster.named(&self.config.name) == 0
+    }
+
+    /// Whether that is so of any of these; if there are none, whether hosts that come later may have a record
+    /// of it.
     pub fn any_records_possible(&self, members: &[Member]) -> bool {
-        members.iter().any(|member| self.records_possible(member.node))
+        match members {
+            [] => self.own_records_possible(),
+            some => some.iter().any(|member| self.records_possible(member.node)),
+        }
     }
 
     /// The names that several members have, or one of them and this daemon: no host can be known by such
@@ -301,7 +323,13 @@ impl Members {
         self.get(node).is_some_and(|member| self.is_two(&member.name))
     }
 
-    fn is_two(&self, name: &HostName) -> bool {
+    /// Whether a member has this name.
+    pub fn is_named(&self, name: &HostName) -> bool {
+        self.roster.named(name) > 0
+    }
+
+    /// Whether several members have this name, or one of them and this daemon.
+    pub fn is_two(&self, name: &HostName) -> bool {
         self.roster.named(name) + usize::from(*name == self.config.name) > 1
     }
 
@@ -363,13 +391,23 @@ impl Members {
             version: self.config.version.clone(),
             height: Stamp::ZERO,
             wall: 0,
-            records: self.summary,
+            records: self.records,
         }
     }
 
-    /// How the records of this daemon add up; the next HELLOs say so.
-    pub fn set_summary(&mut self, summary: Option<Summary>) {
-        self.summary = summary;
+    /// What this daemon has to say of its records; the next HELLOs do. If it has come to lack something, or
+    /// lacks nothing any more, and that lasts, one is sent for that.
+    pub fn set_records(&mut self, now: Time, records: Option<Said>) {
+        self.records = records;
+        let gist = |said: Option<Said>| {
+            let behind = said.map(|said| said.behind).filter(|behind| !behind.is_nothing());
+            behind.map(|behind| behind.why)
+        };
+        if gist(records) == gist(self.told) {
+            self.news_at = None;
+        } else if self.news_at.is_none() {
+            self.news_at = Some(now + NEWS + self.jitter(spread(self.len())));
+        }
     }
 
     /// Says HELLO once more, out of turn: there is something new in it.
@@ -386,6 +424,9 @@ impl Members {
     }
 
     fn push(&mut self, to: Destination, hello: Hello) {
+        if to == Destination::Group {
+            (self.told, self.news_at) = (hello.records, None);
+        }
         if self.out.len() < MAX_OUT {
             self.out.push_back((to, Packet::Hello(hello)));
         }

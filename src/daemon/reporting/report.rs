@@ -1,7 +1,10 @@
 //! The lines and results that a client gets of its transfer.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+mod deletion;
 
 use super::advance::{Advance, Does, UnderWay};
 use super::host_tally::{HostTally, Tell};
@@ -9,35 +12,51 @@ use super::late::Late;
 use super::marked_batch::MarkedBatch;
 use super::trail_line::TrailLine;
 use super::unsure::Unsure;
-use crate::console::command::{Scope, Watch};
+use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::{self, Difference, HostStatus, Said, Total, What};
-use crate::count::counted;
-use crate::daemon::again::{self, Unreached};
+use crate::console::reply::{HostStatus, Said, Total};
+use crate::daemon::again::{self, Results, Unreached};
 use crate::daemon::became::Became;
 use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
-use crate::engine::disk_job::{DeletionTally, TransferKey};
+use crate::engine::disk_job::TransferKey;
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
-use crate::name::{Escaped, NodeId, RelPath};
+use crate::name::{Escaped, HostName, NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome, Runs, SpoolCode};
+use crate::wire::outcome::{Need, Outcome, Reason, Runs};
 
-/// Deleting fewer entries than this needs no `--force`, even if they are more than half.
-const FEW: u64 = 100;
-/// A dry run names each path once, whatever the number of hosts. It remembers this many paths.
-const MOST_NAMED: usize = 100_000;
+/// What is to be reported of, and to whom.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// The node that tells.
+    pub(crate) me: NodeId,
+    pub(crate) client: u32,
+    /// The command as the client wrote it.
+    pub(crate) command: String,
+    /// The client's unread output.
+    pub(crate) unread: Unread,
+    pub(crate) level: u8,
+    pub(crate) watch: Watch,
+    /// The targets, by their numbers.
+    pub(crate) hosts: Vec<(HostName, Ipv4Addr)>,
+    pub(crate) order: Arc<Order>,
+    pub(crate) root: Arc<Root>,
+    /// The only target is this host, which has asked for it.
+    pub(crate) is_fetched: bool,
+    /// Those that no block as large as these reaches may get smaller ones.
+    pub(crate) block: u16,
+}
 
 /// The report of one transfer.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// The node that the transfer is from.
     me: NodeId,
     client: u32,
@@ -63,43 +82,84 @@ pub(super) struct Report {
     over_limit: bool,
     /// How many errors there were on this host, but for those of the walk.
     here: u64,
+    /// It is told by its only target.
+    is_fetched: bool,
     /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
     unreached: Option<Unreached>,
 }
 
 impl Report {
-    pub(super) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
-        let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
-        Report {
+    /// Of an outgoing transfer.
+    pub(crate) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
+        let subject = Subject {
             me,
             client: new.client,
             command: new.command.clone(),
             unread: new.unread.clone(),
             level: new.level,
             watch: new.watch,
-            began,
-            hosts: new.hosts.iter().map(tally).collect(),
-            batches: BTreeMap::new(),
-            total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
-            advance: Advance::new(Does::of(&new.order), began),
+            hosts: new.hosts.iter().map(|host| (host.name.clone(), *host.addr.ip())).collect(),
             order: Arc::clone(&new.order),
             root: Arc::clone(&new.root),
+            is_fetched: false,
+            block: new.block,
+        };
+        Report::of(subject, began)
+    }
+
+    pub(crate) fn of(subject: Subject, began: Time) -> Self {
+        let Subject {
+            me,
+            client,
+            command,
+            unread,
+            level,
+            watch,
+            hosts,
+            order,
+            root,
+            block,
+            is_fetched,
+        } = subject;
+        let hosts: Vec<HostTally> = hosts
+            .into_iter()
+            .map(|(name, address)| HostTally::new(name, address, order.mode.is_check()))
+            .collect();
+        Report {
+            me,
+            client,
+            command,
+            unread,
+            level,
+            watch,
+            began,
+            batches: BTreeMap::new(),
+            total: Total { hosts: hosts.len() as u64, ..Total::default() },
+            hosts,
+            advance: Advance::new(Does::of(&order), began),
+            order,
+            root,
             below: 0,
             named: HashSet::new(),
             unsure: Unsure::default(),
             late: Late::default(),
             over_limit: false,
             here: 0,
-            unreached: again::smaller(new.block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
+            is_fetched,
+            unreached: again::smaller(block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
         }
     }
 
     /// Whether the client watches the progress.
-    pub(super) fn watches(&self) -> bool {
+    pub(crate) fn watches(&self) -> bool {
         self.watch == Watch::Progress
     }
 
-    fn say(&self, shared: &Shared, lines: Vec<Said>) {
+    fn say(&self, shared: &Shared, mut lines: Vec<Said>) {
+        if self.order.ticket.is_some() {
+            // Who has asked for it reports for itself what came there.
+            lines.retain(|said| matches!(said, Said::Error(_)));
+        }
         // Nobody would read them.
         if lines.is_empty() || self.client == NO_CLIENT {
             return;
@@ -108,7 +168,7 @@ impl Report {
         shared.control.send(ToControl::Lines { client: self.client, lines });
     }
 
-    pub(super) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
+    pub(crate) fn open(&mut self, number: BatchNo, manifest: Arc<Manifest>) {
         let path = &self.order.path;
         let counts = |e: &&Entry| {
             e.path.is_under(path) && e.path != *path && !matches!(e.kind, Kind::Ahead { .. })
@@ -119,7 +179,7 @@ impl Report {
     }
 
     /// Notes what a target needs; in a dry run or comparison that is all there is to report of it.
-    pub(super) fn needs(
+    pub(crate) fn needs(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -139,7 +199,7 @@ impl Report {
     }
 
     /// Reports what a target did.
-    pub(super) fn outcomes(
+    pub(crate) fn outcomes(
         &mut self,
         shared: &Shared,
         number: BatchNo,
@@ -184,7 +244,7 @@ impl Report {
     }
 
     /// A batch is done on all remaining targets.
-    pub(super) fn close(&mut self, number: BatchNo) {
+    pub(crate) fn close(&mut self, number: BatchNo) {
         let Some(open) = self.batches.remove(&number) else { return };
         for (at, (entry, mark)) in open.manifest.entries.iter().zip(open.marks).enumerate() {
             if !entry.is_object() {
@@ -202,19 +262,20 @@ impl Report {
             if before.is_none() {
                 self.advance.done(entry.size());
             }
-            if before != Some(true) && !self.late.keeps(&entry.path, mark) {
+            let is_counted = before != Some(true) && !self.hosts.is_empty();
+            if is_counted && !self.late.keeps(&entry.path, mark) {
                 mark.count(entry, &mut self.total);
             }
         }
     }
 
     /// The client of the transfer.
-    pub(super) fn client(&self) -> u32 {
+    pub(crate) fn client(&self) -> u32 {
         self.client
     }
 
     /// Another host is sending to the same path.
-    pub(super) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
+    pub(crate) fn shared(&mut self, shared: &Shared, target: TargetNo, with: &[u8]) {
         let name = &self.hosts[target.index()].report.name;
         let (path, with) = (self.order.path_shown(), Escaped(with));
         let line = format!("warning: {with} is also sending to {path} on {name}");
@@ -222,14 +283,14 @@ impl Report {
     }
 
     /// None of the targets is reached any more, for something that has happened on this host.
-    pub(super) fn stopped(&mut self, shared: &Shared, why: &str) {
+    pub(crate) fn stopped(&mut self, shared: &Shared, why: &str) {
         let why = format!("{why} during the transfer: send again");
         self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
         self.error(shared, ErrorLine::new(Code::Other, why));
     }
 
     /// What was sent to all came badly to one target, and was sent to it again.
-    pub(super) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
+    pub(crate) fn lossy(&mut self, shared: &Shared, target: TargetNo, stats: &Stats) {
         let HostTally { report: host, gone, .. } = &self.hosts[target.index()];
         // With one target, nothing was sent by multicast; and of who has left, that was said.
         let percent = stats.loses_multicast().filter(|_| self.hosts.len() > 1 && !gone);
@@ -243,152 +304,14 @@ impl Report {
         self.say(shared, vec![Said::Line(0, line)]);
     }
 
-    /// Checks how much the targets would delete: whether to delete it, and whether to ask for the names.
-    pub(super) fn tallied(
-        &mut self,
-        shared: &Shared,
-        tallies: &[(TargetNo, DeletionTally)],
-    ) -> (bool, bool) {
-        let order = Arc::clone(&self.order);
-        let most = tallies.iter().map(|(_, tally)| tally.spooled).max().unwrap_or(0);
-        // The names of what could not be listed are always asked for.
-        let failed = self.not_listed(tallies);
-        if order.mode.is_check() {
-            for (target, tally) in tallies {
-                let check = self.hosts[target.index()].report.check.get_or_insert_default();
-                check.extra = tally.spooled;
-            }
-            return (false, most > 0 || failed);
-        }
-        let mut lines = Vec::new();
-        let path = order.path_shown();
-        if most > 0 && self.below == 0 && !order.mode.path_is_gone() && !order.force {
-            let why = format!("{path} is empty here: nothing is deleted without --force");
-            let error = ErrorLine::new(Code::EmptySource, why);
-            lines.push(error.about("", reply::shown(&order.path)).into());
-        }
-        for (target, tally) in tallies {
-            let host = &mut self.hosts[target.index()];
-            let (name, DeletionTally { spooled, entries, .. }) = (&host.report.name, *tally);
-            let over = order.max_delete.filter(|most| spooled > *most);
-            let free = order.mode.path_is_gone() || order.force;
-            let why = if let Some(most) = over {
-                format!(
-                    "{} would be deleted on {name}, over the limit of {most}: nothing is deleted",
-                    counted(spooled, "entry")
-                )
-            } else if spooled >= FEW && spooled > entries / 2 && !free {
-                format!(
-                    "{spooled} of {} would be deleted on {name}: nothing is deleted without --force",
-                    counted(entries, "entry")
-                )
-            } else {
-                continue;
-            };
-            let error = ErrorLine::new(Code::TooMuchToDelete, why);
-            let error = error.about(name, reply::shown(&order.path));
-            host.report.error(error.report.clone());
-            lines.push(error.into());
-        }
-        if !lines.is_empty() {
-            self.total.errors += lines.len() as u64;
-            self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
-            self.say(shared, lines);
-            self.over_limit = true;
-            return (false, failed);
-        }
-        let dry_run = order.mode.changes_nothing();
-        if dry_run {
-            for (target, tally) in tallies {
-                self.hosts[target.index()].deleted(&mut self.total, tally.spooled);
-            }
-        }
-        let shown = dry_run || self.level >= 1 || order.only_deletes();
-        (!dry_run && most > 0, (shown && most > 0) || failed)
-    }
-
-    /// Counts what targets could not list, or cannot delete. True if there is any.
-    fn not_listed(&mut self, tallies: &[(TargetNo, DeletionTally)]) -> bool {
-        for (target, tally) in tallies.iter().filter(|(_, tally)| tally.failed > 0) {
-            self.hosts[target.index()].worsen(HostStatus::Failed);
-            self.total.errors += tally.failed;
-        }
-        tallies.iter().any(|(_, tally)| tally.failed > 0)
-    }
-
-    /// A target has finished deleting.
-    pub(super) fn ran(&mut self, target: TargetNo, deleted: u64, failed: u64) {
-        let tally = &mut self.hosts[target.index()];
-        tally.ran = true;
-        tally.deleted(&mut self.total, deleted);
-        if failed > 0 {
-            tally.worsen(HostStatus::Failed);
-        }
-        self.total.errors += failed;
-    }
-
-    /// Reports entries that a target deleted, would delete, or could not delete.
-    pub(super) fn page(
-        &mut self,
-        shared: &Shared,
-        target: TargetNo,
-        names: &[(SpoolCode, RelPath)],
-    ) {
-        let order = Arc::clone(&self.order);
-        let level = u8::from(!order.only_deletes());
-        let dry_run = order.mode.changes_nothing();
-        let mut lines = Vec::new();
-        for (code, path) in names {
-            let tally = &mut self.hosts[target.index()];
-            let host = &tally.report.name;
-            match code {
-                SpoolCode::Spooled if self.over_limit => {}
-                SpoolCode::Spooled if order.mode.is_check() => {
-                    lines.push(Difference::new(What::Extra, host, path).into());
-                }
-                SpoolCode::Spooled if dry_run && self.level == 0 && level > 0 => {
-                    if !self.named.contains(path) {
-                        lines.push(Said::Line(0, reply::would_delete(path)));
-                        if self.named.len() < MOST_NAMED {
-                            self.named.insert(path.clone());
-                        }
-                    }
-                }
-                SpoolCode::Spooled if dry_run => {
-                    lines.push(Said::Line(level, reply::delete(host, path, true)));
-                }
-                SpoolCode::Deleted => {
-                    lines.push(Said::Line(level, reply::delete(host, path, false)))
-                }
-                SpoolCode::Failed(reason) => {
-                    self.late.failed(path, target);
-                    let error = match level {
-                        0 => ErrorLine::not_deleted(host, path, *reason),
-                        _ => ErrorLine::on(host, path, *reason),
-                    };
-                    lines.extend(tally.error(error));
-                }
-                SpoolCode::Spooled | SpoolCode::Kept => {}
-            }
-        }
-        self.say(shared, lines);
-    }
-
     /// Reports an error on this host.
-    pub(super) fn error(&mut self, shared: &Shared, error: ErrorLine) {
+    pub(crate) fn error(&mut self, shared: &Shared, error: ErrorLine) {
         self.total.errors += 1;
         self.here += 1;
         self.say(shared, vec![error.into()]);
     }
 
-    /// Whether, by what targets have counted, nothing is left where the transfer reached but what it named:
-    /// `errors` are those of the walk.
-    pub(super) fn settles(&self, errors: u64) -> bool {
-        let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
-        (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
-    }
-
-    pub(super) fn suspended(&self, target: TargetNo) {
+    pub(crate) fn suspended(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!(
             "{} ({}) is not responding; continuing without it",
@@ -396,13 +319,33 @@ impl Report {
         ));
     }
 
-    pub(super) fn resumed(&self, target: TargetNo) {
+    pub(crate) fn resumed(&self, target: TargetNo) {
         let host = &self.hosts[target.index()].report;
         log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
+    /// This host cannot go on with a transfer that it has asked for.
+    pub(crate) fn refused(&mut self, shared: &Shared, reason: Reason, path: &[u8]) {
+        let Some(tally) = self.hosts.first_mut() else { return };
+        let error = ErrorLine::refused(&tally.report.name, Escaped(path), reason);
+        tally.worsen(HostStatus::Refused);
+        tally.report.error(error.report.clone());
+        self.total.errors += 1;
+        self.say(shared, vec![error.into()]);
+    }
+
+    /// The transfer that this host has asked for has broken off.
+    pub(crate) fn broke(&mut self) {
+        self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
+    }
+
+    /// A batch's path, if it is open.
+    pub(crate) fn path(&self, number: BatchNo, entry: EntryNo) -> Option<&RelPath> {
+        self.batches.get(&number)?.manifest.entries.get(entry.index()).map(|entry| &entry.path)
+    }
+
     /// A target has left the transfer; `host` is what it is as a member.
-    pub(super) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
+    pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
         let tally = &mut self.hosts[target.index()];
         tally.gone = true;
         let (name, address) = (&host.name, *host.addr.ip());
@@ -427,7 +370,7 @@ impl Report {
     }
 
     /// Reports progress.
-    pub(super) fn progress(
+    pub(crate) fn progress(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -439,8 +382,13 @@ impl Report {
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
     }
 
+    /// It leaves a record here.
+    pub(crate) fn recorded(&mut self) {
+        self.total.recorded = true;
+    }
+
     /// Reports the end of the transfer.
-    pub(super) fn over(
+    pub(crate) fn over(
         &mut self,
         shared: &Shared,
         now: Time,
@@ -448,6 +396,20 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
+        let (results, unreached) = self.results(shared, now, number, wire, errors);
+        let client = self.client;
+        shared.control.send(ToControl::Over { client, number, results, unreached });
+    }
+
+    /// The same for who passes on the results.
+    pub(crate) fn results(
+        &mut self,
+        shared: &Shared,
+        now: Time,
+        number: TransferNo,
+        wire: u64,
+        errors: u64,
+    ) -> (Results, Option<Unreached>) {
         let (root, mode, level) = (&self.root, self.order.mode, self.level);
         let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
         std::mem::take(&mut self.late).settle(&mut self.hosts, &mut tell, self.over_limit);
@@ -464,21 +426,22 @@ impl Report {
         self.total.wire = wire;
         self.total.time = now.since(self.began);
         let results = (self.hosts.iter().map(|tally| tally.report.clone()).collect(), self.total);
-        let (client, total) = (self.client, self.total);
+        let total = self.total;
         let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());
         let wrong = total.failed > 0 || total.errors > 0;
         match wrong {
             false => self.trail(now, number, Level::TRANSFER, "complete"),
             true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
-        shared.control.send(ToControl::Over { client, number, results, unreached });
+        (results, unreached)
     }
 
     /// Writes the line that the log has of each transfer.
-    pub(super) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+    pub(crate) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let line = TrailLine {
             key: TransferKey { node: self.me, number },
+            is_fetched: self.is_fetched,
             command: &self.command,
             caller: self.order.caller(),
             total: &self.total,

@@ -9,18 +9,18 @@ use crate::fs::long_digests::LONG;
 use crate::time::Time;
 
 /// How far it is with large files that are not done.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct UnderWay {
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct UnderWay {
     /// How many of their bytes were sent.
-    pub(super) streamed: u64,
+    pub(crate) streamed: u64,
     /// How many bytes of all long files that are compared all hosts are through with, those that are done
     /// included.
-    pub(super) digested: u64,
+    pub(crate) digested: u64,
 }
 
 /// What a transfer does with contents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Does {
+pub(crate) enum Does {
     /// It compares them, and no more.
     Compares,
     /// It compares them, and sends what differs.
@@ -31,7 +31,7 @@ pub(super) enum Does {
 
 /// What is done on all hosts.
 #[derive(Debug)]
-pub(super) struct Advance {
+pub(crate) struct Advance {
     does: Does,
     done: Progress,
     /// The bytes of the long files that were compared and are done.
@@ -41,7 +41,7 @@ pub(super) struct Advance {
 }
 
 impl Does {
-    pub(super) fn of(order: &Order) -> Does {
+    pub(crate) fn of(order: &Order) -> Does {
         match (order.mode.changes_nothing(), order.compares()) {
             (true, true) => Does::Compares,
             (false, true) => Does::Both,
@@ -51,25 +51,25 @@ impl Does {
 }
 
 impl Advance {
-    pub(super) fn new(does: Does, began: Time) -> Self {
+    pub(crate) fn new(does: Does, began: Time) -> Self {
         Advance { does, done: Progress::default(), compared: 0, last: (began, 0) }
     }
 
     /// An entry was compared, and what came of that is done.
-    pub(super) fn compared(&mut self, size: u64) {
+    pub(crate) fn compared(&mut self, size: u64) {
         if size > LONG {
             self.compared += size;
         }
     }
 
     /// An entry is done.
-    pub(super) fn done(&mut self, size: u64) {
+    pub(crate) fn done(&mut self, size: u64) {
         self.done.entries_done += 1;
         self.done.bytes_done += size;
     }
 
     /// What is told now.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &mut self,
         now: Time,
         under_way: UnderWay,

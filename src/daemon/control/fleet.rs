@@ -1,0 +1,165 @@
+//! The hosts that are known: those that are there, and those that were and will be again.
+
+use std::net::Ipv4Addr;
+
+use crate::console::fleet::{HostRow, Presence};
+use crate::console::status_report::Moment;
+use crate::daemon::clock;
+use crate::daemon::shared::{Shared, lock};
+use crate::daemon::strangers::Strange;
+use crate::engine::members::{Member, Members};
+use crate::keeping::hosts::{Hosts, Seen};
+use crate::keeping::{self, hosts};
+use crate::name::HostName;
+use crate::stamp::Stamp;
+use crate::sys::localtime;
+use crate::time::Time;
+use crate::wire::behind::Behind;
+use crate::wire::hello::Said;
+
+/// The hosts that are known.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    hosts: Hosts,
+}
+
+/// A host that is known, other than this one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct KnownHost {
+    pub(crate) name: HostName,
+    /// Where it is, or was last.
+    pub(crate) address: Ipv4Addr,
+    pub(crate) presence: Presence,
+    /// When it was last seen, by the wall clock in milliseconds.
+    pub(crate) last: u64,
+    /// Whether it can be a target.
+    pub(crate) receives: bool,
+    /// What it lacks. None if it keeps no records: then nobody knows.
+    pub(crate) lacks: Option<Behind>,
+}
+
+impl Fleet {
+    pub(crate) fn new(hosts: Hosts) -> Self {
+        Fleet { hosts }
+    }
+
+    /// A member has said HELLO, and this of its records.
+    pub(super) fn hello(
+        &mut self,
+        member: &Member,
+        said: Option<Said>,
+        members: &Members,
+        shared: &Shared,
+    ) {
+        if members.is_two(&member.name) {
+            return;
+        }
+        let (said, agrees) = match (members.records_possible(member.node), said) {
+            (true, Some(Said { summary, behind })) => {
+                let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
+                let same = keeper.filter(|keeper| keeper.journal().agrees_with(&summary));
+                (Some(behind), same.map(|keeper| keeper.settled()))
+            }
+            (true, None) => (None, None),
+            // What is sent now leaves no record.
+            (false, _) => (self.hosts.get(&member.name).and_then(|host| host.said), None),
+        };
+        let (address, receives) = (*member.addr.ip(), member.receives);
+        let seen = Seen { address, receives, said, agrees };
+        self.hosts.seen(clock::wall_millis(), &member.name, seen);
+    }
+
+    /// A member has left.
+    pub(super) fn left(&mut self, now: Time, member: &Member) {
+        let silent = now.since(member.heard).millis();
+        self.hosts.left(clock::wall_millis().saturating_sub(silent), &member.name);
+    }
+
+    /// Keeps what has changed; times, too, if this host is about to stop.
+    pub(super) fn keep(&mut self, stops: bool) {
+        self.hosts.keep(clock::wall_millis(), stops);
+    }
+
+    /// All hosts that are known, by name: members, those that are away, and those that say in another version of the
+    /// protocol that they are there.
+    pub(super) fn known(&self, now: Time, members: &Members, shared: &Shared) -> Vec<KnownHost> {
+        let strangers = lock(&shared.strangers).about(now);
+        let foreign = |name: &HostName| {
+            strangers.iter().find_map(|(_, strange, _)| match strange {
+                Strange::OtherVersion(foreign) if foreign.name.as_ref() == Some(name) => {
+                    Some(format!("it has {strange}"))
+                }
+                _ => None,
+            })
+        };
+        let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
+        let journal = keeper.as_ref().map(|keeper| keeper.journal());
+        let wall = clock::wall_millis();
+        let mut known: Vec<KnownHost> = members
+            .members()
+            .map(|member| {
+                let host = self.hosts.get(&member.name);
+                let is_two = members.is_two(&member.name);
+                KnownHost {
+                    name: member.name.clone(),
+                    address: *member.addr.ip(),
+                    presence: match is_two {
+                        true => Presence::Odd("it is the name of several".to_owned()),
+                        false => Presence::Live,
+                    },
+                    last: wall.saturating_sub(now.since(member.heard).millis()),
+                    receives: member.receives,
+                    lacks: host.filter(|_| !is_two).and_then(|host| host.said),
+                }
+            })
+            .collect();
+        let is_there =
+            |name: &HostName, known: &[KnownHost]| known.iter().any(|one| one.name == *name);
+        let away = self.hosts.iter().filter(|(name, _)| !members.is_named(name));
+        known.extend(away.map(|(name, host)| {
+            let hosts::Host { address, last, receives, .. } = *host;
+            let presence = foreign(name).map_or(Presence::Away, Presence::Odd);
+            let lacks = host.lacks(name, journal);
+            KnownHost { name: name.clone(), address, presence, last, receives, lacks }
+        }));
+        for (address, strange, ago) in &strangers {
+            let Strange::OtherVersion(foreign) = strange else { continue };
+            let Some(name) = foreign.name.as_ref().filter(|name| !is_there(name, &known)) else {
+                continue;
+            };
+            known.push(KnownHost {
+                name: name.clone(),
+                address: *address,
+                presence: Presence::Odd(format!("it has {strange}")),
+                last: wall.saturating_sub(ago.millis()),
+                receives: true,
+                lacks: None,
+            });
+        }
+        known.sort_by(|one, other| one.name.cmp(&other.name).then(one.address.cmp(&other.address)));
+        known
+    }
+}
+
+impl KnownHost {
+    /// As clients are shown it.
+    pub(super) fn row(self) -> HostRow {
+        let KnownHost { name, address, presence, last, receives, lacks } = self;
+        let stamp = |stamp: Stamp| (stamp > Stamp::ZERO).then(|| moment(stamp.millis()));
+        HostRow {
+            name,
+            address: Some(address).filter(|address| !address.is_unspecified()),
+            presence,
+            seen: moment(last),
+            receives,
+            lacks,
+            since: lacks.and_then(|behind| stamp(behind.since)),
+            complete: lacks.and_then(|behind| stamp(behind.complete)),
+        }
+    }
+}
+
+fn moment(millis: u64) -> Moment {
+    let secs = (millis / 1_000) as i64;
+    Moment(secs, localtime::local(secs).to_string())
+}
