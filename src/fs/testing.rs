@@ -415,13 +415,21 @@ pub fn is_nobody(test: &str) -> bool {
 /// Whether this process is the one to run `test` (its full name), in a mount namespace of its own. If
 /// not, it has run in one and passed, or none can be made, which it says.
 pub fn is_in_namespace(test: &str) -> bool {
+    is_unshared(test, if is_root() { "-m" } else { "-rm" })
+}
+
+/// The same with a user namespace, whose limits are its own.
+pub fn is_in_user_namespace(test: &str) -> bool {
+    is_unshared(test, "-rm")
+}
+
+fn is_unshared(test: &str, flags: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
     }
-    let flags = if is_root() { "-m" } else { "-rm" };
     let unshare = || std::process::Command::new("unshare");
     if !unshare().args([flags, "true"]).output().is_ok_and(|out| out.status.success()) {
-        eprintln!("SKIPPED {test}: no mount namespace");
+        eprintln!("SKIPPED {test}: no namespace");
         return false;
     }
     run_child(unshare().arg(flags).arg(std::env::current_exe().unwrap()), test);
