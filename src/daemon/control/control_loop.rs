@@ -17,7 +17,7 @@ use super::places::{self, Room};
 use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
-use crate::console::command::Command;
+use crate::console::command::{Command, Form};
 use crate::console::fleet::{self, HostRow, Presence};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
@@ -333,7 +333,9 @@ impl Control {
                         self.answer(at, status::members(now, shared, membership, &hosts, form));
                     }
                     Command::Status(form) => {
-                        let status = self.status(now, at);
+                        // The table, which some ask for all the time, does not show them.
+                        let hosts = if form == Form::Table { Vec::new() } else { self.hosts(now) };
+                        let status = self.status(now, at, hosts);
                         self.answer(at, status.form(form));
                     }
                     Command::Behind(json) => {
@@ -378,7 +380,7 @@ impl Control {
         std::iter::once(own).chain(known).map(KnownHost::row).collect()
     }
 
-    fn status(&mut self, now: Time, asking: usize) -> StatusReport {
+    fn status(&mut self, now: Time, asking: usize, hosts: Vec<HostRow>) -> StatusReport {
         let commands = self
             .clients
             .iter()
@@ -386,7 +388,6 @@ impl Control {
             .filter(|(at, client)| *at != asking && client.session.is_busy())
             .map(|(_, client)| (client.id, client.session.current().to_owned()))
             .collect();
-        let hosts = self.hosts(now);
         let membership = &self.membership;
         self.figures.status(now, &self.shared, membership, &self.settings, hosts, commands)
     }

@@ -56,18 +56,19 @@ impl Fleet {
         if members.is_two(&member.name) {
             return;
         }
-        let (said, agrees) = match (members.records_possible(member.node), said) {
-            (true, Some(Said { summary, behind })) => {
-                let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
-                let same = keeper.filter(|keeper| keeper.journal().agrees_with(&summary));
-                (Some(behind), same.map(|keeper| keeper.settled()))
+        let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
+        let known = keeper.map(|keeper| (keeper.settled(), keeper));
+        let (said, settled, agrees) = match (members.records_possible(member.node), said, &known) {
+            (true, Some(Said { summary, behind }), Some((settled, keeper))) => {
+                (Some(behind), Some(*settled), keeper.journal().agrees_with(&summary))
             }
-            (true, None) => (None, None),
+            (true, said, _) => (said.map(|said| said.behind), None, false),
             // What is sent now leaves no record.
-            (false, _) => (self.hosts.get(&member.name).and_then(|host| host.said), None),
+            (false, ..) => (self.hosts.get(&member.name).and_then(|host| host.said), None, false),
         };
+        drop(known);
         let (address, receives) = (*member.addr.ip(), member.receives);
-        let seen = Seen { address, receives, said, agrees };
+        let seen = Seen { address, receives, said, settled, agrees };
         self.hosts.seen(clock::wall_millis(), &member.name, seen);
     }
 
