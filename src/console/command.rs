@@ -7,6 +7,7 @@
 use super::error::{Code, ErrorLine};
 use super::help;
 use super::options::Args;
+use super::require::Require;
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, RelPath};
@@ -45,6 +46,8 @@ pub struct Transfer {
     pub force: bool,
     /// `--max-delete`: delete nothing if more than this would go on a host.
     pub max_delete: Option<u64>,
+    /// `--require`: how many of the known hosts must have everything in the end.
+    pub require: Option<Require>,
     /// `-t`, in the order given, without duplicates; empty for every member. As typed and
     /// unchecked, but escaped by [`Escaped`].
     pub targets: Vec<String>,
@@ -65,11 +68,24 @@ impl Transfer {
             delete_before: false,
             force: false,
             max_delete: None,
+            require: None,
             targets: Vec::new(),
             group: None,
             path,
         }
     }
+}
+
+/// What a connection wants to be told of a transfer, for programs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Reports {
+    /// Nothing: what old clients expect.
+    #[default]
+    Off,
+    /// The known hosts that it did not reach.
+    Absent,
+    /// These, each host that it reached, and each error and difference.
+    All,
 }
 
 /// How much of a path a command is about.
@@ -124,7 +140,7 @@ pub(super) enum Line {
     Alive(Option<bool>),
     Loglevel(Option<u8>),
     Progress(Option<Watch>),
-    Report(Option<bool>),
+    Report(Option<Reports>),
     /// A text to answer with: lines separated by newlines; nothing if empty.
     Say(String),
     /// The line cannot be carried out.
@@ -190,8 +206,9 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         },
         Verb::Report => match texts(rest).as_slice() {
             [] => Line::Report(None),
-            [b"on"] => Line::Report(Some(true)),
-            [b"off"] => Line::Report(Some(false)),
+            [b"on"] => Line::Report(Some(Reports::All)),
+            [b"absent"] => Line::Report(Some(Reports::Absent)),
+            [b"off"] => Line::Report(Some(Reports::Off)),
             _ => usage(verb, offer),
         },
         Verb::Echo => {
@@ -249,7 +266,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         // Without -r there is nothing below the path that could be surplus.
         _ => Mode::Send { delete: delete && scope == Scope::Tree, ignore_times, dry_run },
     };
-    let Args { force, max_delete, targets, group, .. } = args;
+    let Args { force, max_delete, require, targets, group, .. } = args;
     Line::Do(Command::Transfer(Transfer {
         mode,
         scope,
@@ -258,6 +275,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         delete_before,
         force,
         max_delete,
+        require,
         targets,
         group,
         path,

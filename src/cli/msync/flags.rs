@@ -126,6 +126,13 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "require",
+        value: Some("all|N"),
+        help: "an error if not all known hosts, or N, have everything",
+        more: "Also hosts that are away are known. With -t these hosts alone count.",
+    },
+    Flag {
+        short: None,
         long: "exclude",
         value: Some("PATTERN"),
         help: "leave out what matches; may be repeated",

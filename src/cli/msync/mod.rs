@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::{Asked, Error, Typed, value};
+use crate::console::require::Require;
 use crate::name::{Escaped, HostName, HostNameError};
 use crate::pattern::{self, Rule};
 
@@ -97,6 +98,8 @@ pub struct Files {
     pub checksum: bool,
     /// `--lax-attributes`.
     pub lax_attributes: bool,
+    /// `--require`.
+    pub require: Option<Require>,
     /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
     /// `-g`: without spaces and control characters.
@@ -305,6 +308,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("ignore-times", &["send", "sync"]),
     ("checksum", &["send", "sync"]),
     ("lax-attributes", &["send", "sync"]),
+    ("require", &["send", "sync", "dsync", "check"]),
     ("exclude", &["send", "sync", "dsync", "check", "-f"]),
     ("include", &["send", "sync", "dsync", "check", "-f"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
@@ -403,6 +407,12 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         })?),
         None => None,
     };
+    let require = match typed.last("require") {
+        Some(text) => Some(text.to_str().and_then(Require::parse).ok_or_else(|| {
+            Error::bad_value(PROGRAM, "--require", &text, "all, or a number of hosts from 1 on")
+        })?),
+        None => None,
+    };
     let recursive = typed.has("recursive");
     let missing = words.is_empty() || words.iter().any(|word| word.is_empty());
     if missing && !recursive {
@@ -422,6 +432,7 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         ignore_times: typed.has("ignore-times"),
         checksum: typed.has("checksum"),
         lax_attributes: typed.has("lax-attributes"),
+        require,
         hosts,
         group,
         paths: words.into_iter().map(OsString::into_vec).collect(),

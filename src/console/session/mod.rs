@@ -16,7 +16,8 @@ use std::sync::Arc;
 mod arrived;
 mod patterns;
 
-use super::command::{self, Command, Line, Watch};
+use super::absent::Absent;
+use super::command::{self, Command, Line, Reports, Watch};
 use super::error::{Code, ErrorLine};
 use super::output::Output;
 use super::password::{ASK, Secret};
@@ -70,7 +71,7 @@ pub struct Session {
     /// A pattern was refused. The next transfer would delete what it was to protect, so no transfer
     /// starts until all patterns are cleared.
     unheeded: bool,
-    report: bool,
+    report: Reports,
     output: Output,
 }
 
@@ -91,7 +92,7 @@ impl Session {
             watch: Watch::Off,
             patterns: PatternList::default(),
             unheeded: false,
-            report: false,
+            report: Reports::Off,
             output: Output::new(PROMPT),
         }
     }
@@ -243,7 +244,7 @@ impl Session {
     /// Writes an error; if the client has asked for reports, also as JSON.
     pub fn error(&mut self, error: &ErrorLine) {
         self.put(error.line());
-        if self.report {
+        if self.reports() {
             self.put(&error.report.emit());
         }
     }
@@ -255,7 +256,7 @@ impl Session {
             Said::Error(error) => self.error(error),
             Said::Differs(found) => {
                 self.line(found.level(), &found.line());
-                if self.report {
+                if self.reports() {
                     self.put(&found.emit());
                 }
             }
@@ -271,15 +272,22 @@ impl Session {
 
     /// Writes the result of the transfer on one host, if the client asked for that.
     pub fn host(&mut self, report: &HostReport) {
-        if self.report {
+        if self.reports() {
             self.put(&report.emit());
         }
     }
 
+    /// Writes that a known host was not reached, if the client asked for that; after all [`Session::host`].
+    pub fn absent(&mut self, absent: &Absent) {
+        if self.report != Reports::Off {
+            self.put(&absent.emit());
+        }
+    }
+
     /// Writes the result of the transfer, if the client asked for that; after all
-    /// [`Session::host`].
+    /// [`Session::host`] and [`Session::absent`].
     pub fn total(&mut self, total: &Total) {
-        if self.watch != Watch::Off || self.report {
+        if self.watch != Watch::Off || self.report != Reports::Off {
             self.put(&total.emit());
         }
     }
@@ -385,7 +393,7 @@ impl Session {
 
     /// Whether the client asked for reports.
     pub fn reports(&self) -> bool {
-        self.report
+        self.report == Reports::All
     }
 
     /// The patterns of this connection, in the order added.
@@ -440,8 +448,12 @@ impl Session {
                 Watch::Total => "progress total",
                 Watch::Progress => "progress on",
             }),
-            Line::Report(Some(on)) => self.report = on,
-            Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
+            Line::Report(Some(report)) => self.report = report,
+            Line::Report(None) => self.put(match self.report {
+                Reports::Off => "report off",
+                Reports::Absent => "report absent",
+                Reports::All => "report on",
+            }),
             Line::Patterns(edit) => self.edit(edit),
         }
         if matches!(self.state, State::Listing(_)) {
