@@ -57,6 +57,10 @@ number! {
     EntryNo(u16)
 }
 number! {
+    /// What a host gives to what it asks of another one, drawn at random; it comes back in the transfer.
+    Ticket(u64)
+}
+number! {
     /// A target of a transfer: its place in the list that BEGIN gives, from 0.
     TargetNo(u16)
 }

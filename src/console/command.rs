@@ -19,6 +19,9 @@ use crate::wire::mode::Mode;
 pub enum Command {
     /// `send`, `sync`, `dsync`, `check` and `md5`.
     Transfer(Transfer),
+    /// `fetch`: have another host send something to this one. [`Transfer::targets`] has that host, if it was
+    /// named.
+    Fetch(Transfer),
     /// `members`: the other members of the group.
     Members(Form),
     /// `history`; whether in JSON.
@@ -154,7 +157,9 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         return Line::Error(ErrorLine::unknown_command(Escaped(&name.bytes)));
     };
     match verb {
-        Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check => transfer(verb, rest, offer),
+        Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check | Verb::Fetch => {
+            transfer(verb, rest, offer)
+        }
         Verb::Members | Verb::Status => {
             let form = match texts(rest).as_slice() {
                 [] => Form::Table,
@@ -257,7 +262,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let scope = match verb {
         _ if recursive || path.is_base() => Scope::Tree,
         Verb::Sync | Verb::Dsync => Scope::PathOrGone,
-        Verb::Send if delete => Scope::PathOrGone,
+        Verb::Send | Verb::Fetch if delete => Scope::PathOrGone,
         _ => Scope::Path,
     };
     let mode = match verb {
@@ -267,7 +272,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         _ => Mode::Send { delete: delete && scope == Scope::Tree, ignore_times, dry_run },
     };
     let Args { force, max_delete, require, targets, group, .. } = args;
-    Line::Do(Command::Transfer(Transfer {
+    let transfer = Transfer {
         mode,
         scope,
         checksum,
@@ -279,7 +284,11 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         targets,
         group,
         path,
-    }))
+    };
+    Line::Do(match verb {
+        Verb::Fetch => Command::Fetch(transfer),
+        _ => Command::Transfer(transfer),
+    })
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ pub enum Code {
     InvalidPath,
     /// A pattern that is not understood, or too many of them.
     InvalidPattern,
+    /// A host lacks something that it is asked for.
+    Behind,
     /// There are no members to send to or to compare with.
     NoMembers,
     /// `-t` names no member.
@@ -156,6 +158,7 @@ impl Code {
         (Code::InvalidPath, "invalid_path"),
         (Code::InvalidPattern, "invalid_pattern"),
         (Code::NoMembers, "no_members"),
+        (Code::Behind, "behind"),
         (Code::UnknownHost, "unknown_host"),
         (Code::Away, "away"),
         (Code::Required, "required"),
@@ -377,6 +380,21 @@ impl ErrorLine {
     pub fn refused(host: &HostName, path: impl fmt::Display, reason: Reason) -> ErrorLine {
         let report = ErrorReport::new(reason.into(), reason).of_host(host).of_path(path);
         ErrorLine { line: format!("{ERROR} {} {host}:{}", report.error, report.path), report }
+    }
+
+    /// An error that another host has told of; its texts are escaped already.
+    pub fn told(host: &HostName, path: &str, code: &str, error: &str) -> ErrorLine {
+        let report = ErrorReport {
+            host: host.to_string(),
+            path: path.to_owned(),
+            error: error.to_owned(),
+            code: code.to_owned(),
+        };
+        let line = match path {
+            "" => format!("{ERROR} {error}: {host}"),
+            path => format!("{ERROR} {error} {host}:{path}"),
+        };
+        ErrorLine { line, report }
     }
 
     /// From `dsync`: a host's copy could not be deleted.

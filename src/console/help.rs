@@ -11,6 +11,7 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Sync => ("sync [PATH]", "send PATH; if it does not exist here, delete it there"),
         Verb::Dsync => ("dsync [PATH]", "only delete, below PATH, what does not exist here"),
         Verb::Check => ("check [PATH]", "compare contents"),
+        Verb::Fetch => ("fetch [PATH]", "make PATH here as it is on another host"),
         Verb::Members => ("members [-v|json]", "list the other members of the group"),
         Verb::Status => ("status [-v|json]", "show what the daemon is doing"),
         Verb::History => ("history [json]", "list what was sent and received"),

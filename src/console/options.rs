@@ -25,6 +25,7 @@ enum Means {
     Checksum,
     LaxAttributes,
     Require,
+    From,
 }
 
 /// One option.
@@ -41,8 +42,11 @@ pub(super) struct Opt {
 }
 
 const SENDS: &[Verb] = &[Verb::Send, Verb::Sync];
-const DELETES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync];
-const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check];
+const DELETES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Fetch];
+const WRITES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Fetch];
+const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Fetch];
+const OTHERS: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check];
+const FETCHES: &[Verb] = &[Verb::Fetch];
 
 fn always(_: &Offer, _: Verb) -> bool {
     true
@@ -73,9 +77,18 @@ const OPTIONS: &[Opt] = &[
         letter: Some(b't'),
         long: None,
         value: Some("HOST"),
-        verbs: ALL,
+        verbs: OTHERS,
         offered: always,
         help: "this member only; may be repeated",
+    },
+    Opt {
+        means: Means::From,
+        letter: None,
+        long: Some("from"),
+        value: Some("HOST"),
+        verbs: FETCHES,
+        offered: always,
+        help: "from this member; else from one that lacks nothing there",
     },
     Opt {
         means: Means::Group,
@@ -105,6 +118,24 @@ const OPTIONS: &[Opt] = &[
         help: "the same before anything is sent, to make room",
     },
     Opt {
+        means: Means::Delete,
+        letter: None,
+        long: Some("delete"),
+        value: None,
+        verbs: FETCHES,
+        offered: always,
+        help: "then delete here what does not exist there",
+    },
+    Opt {
+        means: Means::DeleteBefore,
+        letter: None,
+        long: Some("delete-before"),
+        value: None,
+        verbs: FETCHES,
+        offered: always,
+        help: "the same before anything is sent, to make room",
+    },
+    Opt {
         means: Means::Force,
         letter: None,
         long: Some("force"),
@@ -127,7 +158,7 @@ const OPTIONS: &[Opt] = &[
         letter: Some(b'I'),
         long: Some("ignore-times"),
         value: None,
-        verbs: SENDS,
+        verbs: WRITES,
         offered: |offer, _| offer.compare,
         help: "treat every file as changed",
     },
@@ -136,7 +167,7 @@ const OPTIONS: &[Opt] = &[
         letter: None,
         long: Some("checksum"),
         value: None,
-        verbs: SENDS,
+        verbs: WRITES,
         offered: |offer, _| offer.compare,
         help: "compare contents instead of time and size",
     },
@@ -145,7 +176,7 @@ const OPTIONS: &[Opt] = &[
         letter: None,
         long: Some("lax-attributes"),
         value: None,
-        verbs: SENDS,
+        verbs: WRITES,
         offered: |offer, _| offer.compare,
         help: "attributes that cannot be set there are no error",
     },
@@ -153,10 +184,10 @@ const OPTIONS: &[Opt] = &[
         means: Means::Require,
         letter: None,
         long: Some("require"),
-        value: Some("all|N"),
+        value: Some("N"),
         verbs: ALL,
         offered: |offer, _| offer.report,
-        help: "an error if not all known hosts, or N, have everything",
+        help: "fail unless N known hosts, or all, have everything",
     },
 ];
 
@@ -195,6 +226,7 @@ pub(super) enum UsageError {
     /// A value for an option that takes none.
     NeedlessValue(String),
     NoHost,
+    NoFrom,
     NoGroup,
     NoNumber,
     NoRequirement,
@@ -224,6 +256,7 @@ impl fmt::Display for UsageError {
             UsageError::UnknownOption(name) => write!(f, "unknown option {name}"),
             UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
             UsageError::NoHost => f.write_str("-t needs a host"),
+            UsageError::NoFrom => f.write_str("--from needs a host"),
             UsageError::NoGroup => f.write_str("-g needs a group"),
             UsageError::NoRequirement => f.write_str("--require needs all, or a number from 1 on"),
             UsageError::NoNumber => f.write_str("--max-delete needs a number"),
@@ -337,6 +370,7 @@ impl Args {
                     self.targets.push(host);
                 }
             }
+            Means::From => self.targets = vec![text().ok_or(UsageError::NoFrom)?],
             Means::Group => self.group = Some(text().ok_or(UsageError::NoGroup)?),
             Means::Require => {
                 let require = text().and_then(|text| Require::parse(&text));

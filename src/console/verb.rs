@@ -18,6 +18,8 @@ pub struct Offer {
     pub dsync: bool,
     /// `check`, `md5`.
     pub check: bool,
+    /// `fetch`.
+    pub fetch: bool,
     /// `members`.
     pub members: bool,
     /// `status`.
@@ -40,6 +42,7 @@ impl Offer {
         sync: true,
         dsync: true,
         check: true,
+        fetch: true,
         members: true,
         status: true,
         history: true,
@@ -53,6 +56,7 @@ impl Offer {
             Verb::Sync => self.sync,
             Verb::Dsync => self.dsync,
             Verb::Check => self.check,
+            Verb::Fetch => self.fetch,
             Verb::Members => self.members,
             Verb::Status => self.status,
             Verb::History => self.history,
@@ -71,6 +75,7 @@ pub(super) enum Verb {
     Sync,
     Dsync,
     Check,
+    Fetch,
     Members,
     Status,
     History,
@@ -92,6 +97,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("dsync", Verb::Dsync),
     ("check", Verb::Check),
     ("md5", Verb::Check),
+    ("fetch", Verb::Fetch),
     ("members", Verb::Members),
     ("status", Verb::Status),
     ("history", Verb::History),

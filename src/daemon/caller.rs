@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::console::error::{Code, ErrorLine};
 use crate::fs::regroup::Regroup;
+use crate::name::HostName;
 use crate::sys::{ids, peer, user};
 
 /// Who is behind a console connection.
@@ -24,6 +25,11 @@ impl Caller {
     /// Nobody has asked: a host lacks something.
     pub(super) fn nobody() -> Caller {
         Caller { uid: None, groups: None, address: Some("a host that lacks it".to_owned()) }
+    }
+
+    /// Another host asks.
+    pub(super) fn member(name: &HostName) -> Caller {
+        Caller { uid: None, groups: None, address: Some(format!("host {name}")) }
     }
 
     /// The other end of a connection by TCP, and the user that owns it, if that is known.

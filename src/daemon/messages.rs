@@ -17,10 +17,12 @@ use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
+use crate::ids::Ticket;
 use crate::ids::{BatchNo, TransferNo};
 use crate::keeping::recording::Recording;
 use crate::name::{NodeId, RelPath};
 use crate::wire::feedback::Feedback;
+use crate::wire::fetch::Fetch;
 use crate::wire::hello::Hello;
 use crate::wire::records::Records;
 
@@ -49,6 +51,10 @@ pub(super) enum ToControl {
     Held { client: u32, number: TransferNo, who: String },
     /// What members say of their records.
     Records(NodeId, Records),
+    /// What a member wants to have of this host, or says of what this host wants.
+    Fetch(NodeId, Fetch),
+    /// A transfer that this host has asked for is over, with these results.
+    Fetched(Ticket, Results),
     /// What makes up for a record has begun to come from this member.
     PullBegun(RecordId, NodeId),
     /// It is over.

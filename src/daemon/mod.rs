@@ -32,6 +32,7 @@ mod setup;
 mod shared;
 mod strangers;
 mod unread;
+mod wanted;
 
 /// Runs the daemon and returns its exit status.
 pub fn main() -> std::process::ExitCode {

@@ -18,6 +18,7 @@ use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::long_digests::LONG;
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
+use crate::ids::Ticket;
 use crate::name::{HostName, RelPath};
 use crate::pattern::Patterns;
 use crate::sys::user;
@@ -42,6 +43,8 @@ pub(super) struct Order {
     patterns: Arc<Patterns>,
     caller: Caller,
     halves: Halves,
+    /// Its only target has asked for it, with this.
+    pub(super) ticket: Option<Ticket>,
     /// It is for those alone that larger packets did not reach.
     again: Option<Arc<Again>>,
 }
@@ -77,6 +80,7 @@ impl Order {
             patterns,
             caller,
             halves,
+            ticket: None,
             again: None,
         };
         match mode.deletion().filter(|_| command.delete_before) {
@@ -100,6 +104,37 @@ impl Order {
         let force = record.deed.forced;
         let command = Transfer { scope, force, ..Transfer::new(mode, record.path.clone()) };
         Order::new(command, &Arc::default(), Caller::nobody())
+    }
+
+    /// The same for a host that has asked for it.
+    pub(super) fn asked_for(self, ticket: Ticket) -> Self {
+        let halves = match self.halves {
+            Halves::First(next) => {
+                let ticket = Some(ticket);
+                Halves::First(Arc::new(Order { ticket, ..Order::clone(&next) }))
+            }
+            halves => halves,
+        };
+        Order { ticket: Some(ticket), halves, ..self }
+    }
+
+    /// What a transfer is about that comes in for this order, with this setup and mode; None if it is not what
+    /// this host has asked for.
+    pub(super) fn coming(self: &Arc<Self>, setup: &Setup, mode: Mode) -> Option<Arc<Self>> {
+        if setup.path != self.path || setup.recursive != (self.scope == Scope::Tree) {
+            return None;
+        }
+        if mode == self.mode {
+            return Some(Arc::clone(self));
+        }
+        let gone = Arc::new(self.of_what_is_gone());
+        let is_gone = self.scope == Scope::PathOrGone && mode == gone.mode;
+        let without = mode == self.mode.without_deletion();
+        match (is_gone, without) {
+            (true, _) => Some(gone),
+            (_, true) => Some(Arc::new(Order { mode, ..Order::clone(self) })),
+            _ => None,
+        }
     }
 
     /// Whether deleting is all that the command does.
@@ -148,6 +183,14 @@ impl Order {
                 Err(Arc::new(Order { halves, mode, ..Order::clone(next) }))
             }
             Halves::Second(before) => Ok(joined(before, results)),
+        }
+    }
+
+    /// What the transfers before it came to.
+    pub(super) fn before(&self) -> Option<&Results> {
+        match &self.halves {
+            Halves::Second(before) => Some(before),
+            Halves::None | Halves::First(_) => None,
         }
     }
 
@@ -203,6 +246,7 @@ impl Order {
         if let Some(first) = setup.front_mut() {
             first.recursive = self.scope == Scope::Tree;
             first.forced = self.force;
+            first.ticket = self.ticket;
             if !self.targets.is_empty() {
                 first.audience = Audience::named(hosts.cloned().collect());
             }

@@ -10,6 +10,7 @@ use super::clock::FleetClock;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
+use super::wanted::Wanted;
 use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
 use crate::fs::before::{Before, SharedBefore};
@@ -73,6 +74,8 @@ pub(super) struct Shared {
     pub(super) open: Mutex<BTreeSet<TransferNo>>,
     /// A description of each outgoing transfer, for `status`.
     pub(super) sends: Mutex<BTreeMap<TransferNo, String>>,
+    /// What this host has asked another one for.
+    pub(super) wanted: Mutex<Option<Wanted>>,
     /// The incoming transfers.
     pub(super) recvs: Mutex<Vec<(TransferKey, SocketAddrV4)>>,
     /// Since when the receiver has been writing to a disk, in microseconds; 0 if it is not.
@@ -113,6 +116,7 @@ impl Shared {
             stats: Mutex::default(),
             open: Mutex::default(),
             sends: Mutex::default(),
+            wanted: Mutex::default(),
             recvs: Mutex::default(),
             writing_since: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),

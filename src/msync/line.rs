@@ -64,6 +64,9 @@ pub fn command(
     for (_, flag) in flags.iter().filter(|(given, _)| *given) {
         text.push_str(flag);
     }
+    if let Some(from) = &files.from {
+        text.push_str(&format!(" --from {from}"));
+    }
     if let Some(most) = files.max_delete {
         text.push_str(&format!(" --max-delete {most}"));
     }

@@ -202,6 +202,7 @@ impl Client<'_> {
         if summary.alone {
             let why = match (verb, summary.lost) {
                 (Verb::Check, _) => "no members to compare with",
+                (Verb::Fetch, _) => "no members to fetch from",
                 (_, true) => "no members to send to",
                 (_, false) => "no members to send to: hosts that come later get it",
             };
@@ -399,6 +400,7 @@ fn listed(names: &[&str]) -> String {
 /// left out.
 fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
     let newer = [
+        (files.verb == Verb::Fetch, "fetch"),
         (files.max_delete.is_some(), "--max-delete"),
         (files.delete_before, "--delete-before"),
         (files.ignore_times, "-I"),

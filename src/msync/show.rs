@@ -175,13 +175,13 @@ fn summary_line(verb: Verb, total: &Total) -> String {
             format!("{compared} compared on {hosts} in {took}")
         }
         Verb::Dsync => format!("{} deleted on {hosts} in {took}", grouped(total.deleted)),
-        Verb::Send | Verb::Sync => {
+        Verb::Send | Verb::Sync | Verb::Fetch => {
             let files = counted(total.files, "file");
             format!("{files}, {} to {hosts} in {took}", size(total.bytes))
         }
     };
     let rate = u128::from(total.bytes) * 1_000_000 / u128::from(micros.max(1));
-    let sends = matches!(verb, Verb::Send | Verb::Sync);
+    let sends = matches!(verb, Verb::Send | Verb::Sync | Verb::Fetch);
     if sends && micros > 0 && total.bytes > 0 {
         line.push_str(&format!(" ({}/s)", size(u64::try_from(rate).unwrap_or(u64::MAX))));
     }

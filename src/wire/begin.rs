@@ -48,7 +48,7 @@ const GONE: u8 = 32;
 const ALL_FLAGS: u8 = 63;
 
 /// The flags that say what a transfer is to do.
-fn flags_of(mode: Mode) -> u8 {
+pub(super) fn flags_of(mode: Mode) -> u8 {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     flag(mode.changes_nothing(), DRY_RUN)
         | flag(mode.ignores_times(), IGNORE_TIMES)
@@ -61,7 +61,7 @@ fn flags_of(mode: Mode) -> u8 {
 /// What a transfer with these flags is to do. Combinations that no sender writes are accepted, and
 /// read as the mode that changes least: CHECK decides before NAMES_ONLY, NAMES_ONLY before GONE, and
 /// flags that mean nothing in that mode are ignored.
-fn mode_of(flags: u8) -> Mode {
+pub(super) fn mode_of(flags: u8) -> Mode {
     let has = |flag: u8| flags & flag != 0;
     let dry_run = has(DRY_RUN);
     if has(CHECK) {

@@ -76,11 +76,13 @@ pub enum PacketKind {
     Deleted = 17,
     /// What hosts say of the records that they keep.
     Records = 18,
+    /// What a host wants to have of another one.
+    Fetch = 19,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 18] = [
+    pub const ALL: [PacketKind; 19] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -99,6 +101,7 @@ impl PacketKind {
         PacketKind::Delete,
         PacketKind::Deleted,
         PacketKind::Records,
+        PacketKind::Fetch,
     ];
 
     fn from_number(number: u8) -> Option<Self> {
@@ -284,7 +287,7 @@ mod tests {
             (0, 8),
             (0, 10),
             (1, 0),
-            (1, 19),
+            (1, 20),
             (1, 255),
             (2, 8),
             (2, 0x80),

@@ -11,6 +11,7 @@ pub mod behind;
 pub mod bits;
 pub mod bytes;
 pub mod feedback;
+pub mod fetch;
 pub mod header;
 pub mod hello;
 pub mod layout;

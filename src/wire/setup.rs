@@ -1,11 +1,13 @@
 //! What a transfer is about, at the head of its first manifest: a byte 0, the path (counted; empty for the
 //! base directory), flags (a byte: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
-//! transfer this was), the hosts that it is for, that host's name (counted; only with flag 3), and the
-//! patterns (counted; `pattern` reads them).
+//! transfer this was, 4 its target has asked for it), the hosts that it is for, that host's name (counted;
+//! only with flag 3), the ticket that it was asked for with (8; only with flag 4), and the patterns (counted;
+//! `pattern` reads them).
 
 use super::Error;
 use super::audience::Audience;
 use super::bytes::{Put, Reader};
+use crate::ids::Ticket;
 use crate::name::{HostName, MAX_HOST_NAME, MAX_PATH, RelPath};
 
 /// The most bytes of a part of a transfer's patterns.
@@ -17,6 +19,7 @@ const MORE: u8 = 1;
 const RECURSIVE: u8 = 2;
 const FORCED: u8 = 4;
 const ORIGIN: u8 = 8;
+const TICKET: u8 = 16;
 
 /// What a transfer is about: which path it claims, where it may delete, and what is kept of it. It is in
 /// the first batch; if the patterns are too long for it, the rest of them is in the batches after it, where
@@ -35,6 +38,8 @@ pub struct Setup {
     pub audience: Audience,
     /// The host that sent it first, if it is sent once more, by any.
     pub origin: Option<HostName>,
+    /// What its only target has asked for it with, if that has.
+    pub ticket: Option<Ticket>,
     /// The patterns of what is neither sent nor deleted, or a part of them, as `pattern` writes them;
     /// empty without any.
     pub patterns: Vec<u8>,
@@ -45,7 +50,7 @@ impl Setup {
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
         let flags = reader.u8()?;
-        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN) != 0 {
+        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN | TICKET) != 0 {
             return Err(Error::Invalid);
         }
         let audience = Audience::parse(reader)?;
@@ -56,6 +61,10 @@ impl Setup {
                 Some(HostName::parse(name).map_err(|_| Error::Invalid)?)
             }
         };
+        let ticket = match flags & TICKET != 0 {
+            false => None,
+            true => Some(Ticket::new(reader.u64()?)),
+        };
         Ok(Setup {
             path,
             more: flags & MORE != 0,
@@ -63,6 +72,7 @@ impl Setup {
             forced: flags & FORCED != 0,
             audience,
             origin,
+            ticket,
             patterns: reader.counted(MAX_PATTERNS)?.to_vec(),
         })
     }
@@ -76,18 +86,22 @@ impl Setup {
             flag(self.more, MORE)
                 | flag(self.recursive, RECURSIVE)
                 | flag(self.forced, FORCED)
-                | flag(self.origin.is_some(), ORIGIN),
+                | flag(self.origin.is_some(), ORIGIN)
+                | flag(self.ticket.is_some(), TICKET),
         );
         self.audience.emit(out);
         if let Some(origin) = &self.origin {
             out.put_counted(origin.as_str().as_bytes());
+        }
+        if let Some(ticket) = self.ticket {
+            out.put_u64(ticket.get());
         }
         out.put_counted(&self.patterns);
     }
 
     /// The most bytes that it takes in a manifest.
     pub fn len_bound(&self) -> usize {
-        const FIXED: usize = 2 + 3 * 4;
+        const FIXED: usize = 2 + 8 + 3 * 4;
         let origin = self.origin.as_ref().map_or(0, |origin| origin.as_str().len());
         FIXED
             + self.path.as_bytes().len()
@@ -120,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_flag_round_trips() {
-        for bits in 0..32u8 {
+        for bits in 0..64u8 {
             let setup = Setup {
                 path: if bits & 1 == 0 { RelPath::base() } else { RelPath::parse(b"d").unwrap() },
                 more: bits & 2 != 0,
@@ -131,6 +145,7 @@ mod tests {
                     false => Audience::All,
                 },
                 origin: (bits & 6 == 6).then(|| host("web-1")),
+                ticket: (bits & 32 != 0).then_some(Ticket::new(0x0102_0304_0506_0708)),
                 patterns: vec![9; usize::from(bits)],
             };
             let mut bytes = Vec::new();
@@ -146,7 +161,7 @@ mod tests {
     #[test]
     fn known_bytes_and_an_unknown_flag() {
         assert_eq!(parse(b"\0\0\0\0\0"), Ok(Setup::default()));
-        assert_eq!(parse(b"\0\0\x10\0\0"), Err(Error::Invalid));
+        assert_eq!(parse(b"\0\0\x20\0\0"), Err(Error::Invalid));
         assert_eq!(parse(b"\0\x02..\0\0\0"), Err(Error::Invalid));
     }
 }

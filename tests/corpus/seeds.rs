@@ -8,6 +8,7 @@ use makuosan::console::error::{Code, ErrorReport};
 use makuosan::console::reply::{HostReport, Progress, Total};
 use makuosan::crypto::checksum;
 use makuosan::engine::catch_up::{Deed, Record, RecordId};
+use makuosan::ids::Ticket;
 use makuosan::ids::{BatchNo, BlockNo, BlockRange, EntryNo, PollNo, TargetNo, TransferNo};
 use makuosan::name::{HostName, NodeId, RelPath};
 use makuosan::pattern::{Patterns, Rule};
@@ -71,6 +72,7 @@ fn taken() -> Vec<Vec<u8>> {
     let data = Some(vec![Extent { start: 0, end: 9 }, Extent { start: 100, end: 140 }]);
     let manifest = Manifest {
         setup: Some(Setup {
+            ticket: Some(Ticket::new(9)),
             path: RelPath::parse(b"d").unwrap(),
             more: true,
             recursive: true,

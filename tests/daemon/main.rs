@@ -26,6 +26,7 @@ mod faults;
 mod faults_attributes;
 mod faults_memory;
 mod faults_more;
+mod fetching;
 mod forged;
 mod garbage;
 mod groups;

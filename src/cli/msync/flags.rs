@@ -10,6 +10,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("dsync", "only delete, on every member, what does not exist here"),
     ("check", "compare contents"),
     ("md5", "the same as check"),
+    ("fetch", "make PATH here as it is on another member"),
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
     ("history", "list what was sent and received"),
@@ -52,6 +53,13 @@ pub const FLAGS: &[Flag] = &[
         value: Some("HOST"),
         help: "this member only; may be repeated",
         more: "HOST is a name or an address as members shows it.",
+    },
+    Flag {
+        short: None,
+        long: "from",
+        value: Some("HOST"),
+        help: "fetch from HOST; else from one that lacks nothing",
+        more: "",
     },
     Flag {
         short: Some('r'),
@@ -127,9 +135,9 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         short: None,
         long: "require",
-        value: Some("all|N"),
-        help: "an error if not all known hosts, or N, have everything",
-        more: "Also hosts that are away are known. With -t these hosts alone count.",
+        value: Some("N"),
+        help: "fail unless N known hosts, or all, have everything",
+        more: "N is a number, or all. Hosts that are away are known, too. With -t these alone count.",
     },
     Flag {
         short: None,

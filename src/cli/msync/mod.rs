@@ -59,6 +59,8 @@ pub enum Verb {
     Dsync,
     /// Compare contents.
     Check,
+    /// Make what is here as it is on another host.
+    Fetch,
 }
 
 impl Verb {
@@ -69,6 +71,7 @@ impl Verb {
             Verb::Sync => "sync",
             Verb::Dsync => "dsync",
             Verb::Check => "check",
+            Verb::Fetch => "fetch",
         }
     }
 }
@@ -102,6 +105,8 @@ pub struct Files {
     pub require: Option<Require>,
     /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
+    /// `--from`: a name or an address.
+    pub from: Option<HostName>,
     /// `-g`: without spaces and control characters.
     pub group: Option<String>,
     /// As typed; empty (with `-r`) for the whole base directory.
@@ -251,7 +256,7 @@ pub fn wants_json(args: &[OsString]) -> bool {
 
 /// What `--help` prints.
 pub fn help() -> String {
-    let head = "Usage: msync [OPTIONS] send|sync|dsync|check [OPTIONS] [PATH...]\n\
+    let head = "Usage: msync [OPTIONS] send|sync|dsync|check|fetch [OPTIONS] [PATH...]\n\
                 \x20      msync [OPTIONS] members | status\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
                 \x20      msync [OPTIONS] -f FILE\n\
@@ -298,21 +303,22 @@ fn filters(typed: &Typed) -> Result<Vec<Filter>, Error> {
 /// The options that only some commands have, with these commands.
 const ONLY: &[(&str, &[&str])] = &[
     ("host", &["send", "sync", "dsync", "check"]),
-    ("recursive", &["send", "sync", "dsync", "check"]),
-    ("dry-run", &["send", "sync", "dsync"]),
+    ("from", &["fetch"]),
+    ("recursive", &["send", "sync", "dsync", "check", "fetch"]),
+    ("dry-run", &["send", "sync", "dsync", "fetch"]),
     ("group", &["send", "sync"]),
-    ("delete", &["send", "sync"]),
-    ("delete-before", &["send", "sync"]),
-    ("force", &["send", "sync", "dsync"]),
-    ("max-delete", &["send", "sync", "dsync"]),
-    ("ignore-times", &["send", "sync"]),
-    ("checksum", &["send", "sync"]),
-    ("lax-attributes", &["send", "sync"]),
+    ("delete", &["send", "sync", "fetch"]),
+    ("delete-before", &["send", "sync", "fetch"]),
+    ("force", &["send", "sync", "dsync", "fetch"]),
+    ("max-delete", &["send", "sync", "dsync", "fetch"]),
+    ("ignore-times", &["send", "sync", "fetch"]),
+    ("checksum", &["send", "sync", "fetch"]),
+    ("lax-attributes", &["send", "sync", "fetch"]),
     ("require", &["send", "sync", "dsync", "check"]),
-    ("exclude", &["send", "sync", "dsync", "check", "-f"]),
-    ("include", &["send", "sync", "dsync", "check", "-f"]),
-    ("exclude-from", &["send", "sync", "dsync", "check", "-f"]),
-    ("json", &["send", "sync", "dsync", "check", "members", "status", "history"]),
+    ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch"]),
+    ("include", &["send", "sync", "dsync", "check", "-f", "fetch"]),
+    ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch"]),
+    ("json", &["send", "sync", "dsync", "check", "members", "status", "history", "fetch"]),
 ];
 
 /// Whether an option, by its long name, is one of this command.
@@ -356,6 +362,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
         "sync" => Verb::Sync,
         "dsync" => Verb::Dsync,
         "check" => Verb::Check,
+        "fetch" => Verb::Fetch,
         _ => {
             if let Some(word) = words.first() {
                 let shown = Escaped(word.as_bytes());
@@ -392,6 +399,13 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
             }
         }
     }
+    let from =
+        match typed.last("from") {
+            Some(text) => Some(HostName::parse(text.as_bytes()).map_err(|HostNameError| {
+                Error::bad_value(PROGRAM, "--from", &text, HostNameError)
+            })?),
+            None => None,
+        };
     let group = match typed.last("group") {
         Some(text) => {
             let odd = |c: char| c.is_control() || c.is_whitespace() || "\\\"".contains(c);
@@ -434,6 +448,7 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         lax_attributes: typed.has("lax-attributes"),
         require,
         hosts,
+        from,
         group,
         paths: words.into_iter().map(OsString::into_vec).collect(),
     })

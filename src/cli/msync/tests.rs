@@ -37,6 +37,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "max-delete" => Some("7"),
             "require" => Some("all"),
             "exclude" | "include" => Some("*.tmp"),
+            "from" => Some("web1"),
             _ => None,
         };
         assert_eq!(flag.value.is_some(), value.is_some(), "{flag:?}");
@@ -44,7 +45,8 @@ fn every_option_of_the_table_does_something_by_both_names() {
             // What every command takes, and what makes a send valid.
             let given = ["members", "status", "script"].contains(&flag.long);
             let rest = if given { None } else { Some("x") };
-            let args = [Some(name.as_str()), value, rest];
+            let command = (flag.long == "from").then_some("fetch");
+            let args = [command, Some(name.as_str()), value, rest];
             run(&args.into_iter().flatten().collect::<Vec<_>>())
         };
         let given = ["members", "status", "script", "recursive"].contains(&flag.long);
@@ -192,6 +194,7 @@ fn patterns_keep_their_order() {
 #[test]
 fn what_a_transfer_is_told() {
     let all = Files {
+        from: None,
         named: true,
         verb: Verb::Sync,
         recursive: true,

@@ -64,8 +64,8 @@ impl CatchingUp {
     }
 
     /// Members have left.
-    pub(super) fn gone(&mut self, now: Time, nodes: Vec<NodeId>) {
-        self.with(|dialogue, _| nodes.into_iter().for_each(|node| dialogue.gone(now, node)));
+    pub(super) fn gone(&mut self, now: Time, nodes: &[NodeId]) {
+        self.with(|dialogue, _| nodes.iter().for_each(|node| dialogue.gone(now, *node)));
     }
 
     /// A member says something of records.
@@ -112,6 +112,24 @@ impl CatchingUp {
     /// What could not be had is asked for again now.
     pub(super) fn hurry(&mut self, now: Time) {
         self.with(|dialogue, _| dialogue.hurry(now));
+    }
+
+    /// Whom to ask for what is lacking here: those that keep records know whether they lack something themselves; if
+    /// none does, all.
+    pub(super) fn likely(&self, members: &Members) -> Vec<Member> {
+        let keeps =
+            |member: &&Member| self.dialogue.as_ref().is_some_and(|it| it.keeps(member.node));
+        let keepers: Vec<Member> = members.members().filter(keeps).cloned().collect();
+        if keepers.is_empty() { members.members().cloned().collect() } else { keepers }
+    }
+
+    /// What is at a path, or with all that is below it, is as it is on another host. Records that are about nothing
+    /// else are asked for: what they name is here already, if that host had all of it.
+    pub(super) fn fetched(&mut self, now: Time, path: &RelPath, recursive: bool) {
+        self.with(|dialogue, keeper| {
+            keeper.with(|journal, _| journal.reopen(path, recursive));
+            dialogue.hurry(now);
+        });
     }
 
     /// What a transfer of this path is to be warned of: this host lacks something there, and may be about to put

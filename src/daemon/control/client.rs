@@ -70,6 +70,8 @@ pub(crate) enum Work {
     Unsettled(Arc<Order>),
     /// This transfer. If another host's transfer holds the path, it is retried until the given time.
     Transfer(TransferNo, Arc<Order>, Time),
+    /// What it wants to have of another host.
+    Fetch,
     /// Another host's transfer to end: when to retry next, and until when.
     Held(Arc<Order>, Time, Time),
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use super::catching_up::CatchingUp;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
+use super::fetch::Fetch;
 use super::fleet::KnownHost;
 use super::hang_up;
 use super::history;
 use super::inputs::Inputs;
 use super::membership::Membership;
 use super::places::{self, Room};
+use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
 use crate::console::command::Command;
@@ -42,6 +44,10 @@ pub(crate) struct Control {
     pub(super) settings: Settings,
     pub(super) clients: Vec<Client>,
     pub(super) catching_up: CatchingUp,
+    /// What another host is asked for.
+    pub(super) fetch: Option<Fetch>,
+    /// What other hosts have asked for.
+    pub(super) served: Served,
     door: Door,
     next_client: u32,
     pub(super) next_number: TransferNo,
@@ -64,6 +70,8 @@ impl Control {
         let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
         Control {
             catching_up,
+            fetch: None,
+            served: Served::default(),
             shared,
             inputs,
             membership,
@@ -124,9 +132,13 @@ impl Control {
         self.membership.members.set_records(now, self.catching_up.said());
         self.membership.drive(now, oldest);
         let (membership, settings) = (&mut self.membership, &self.settings);
-        self.catching_up.gone(now, membership.take_left());
+        let left = membership.take_left();
+        self.catching_up.gone(now, &left);
         self.next_number =
             self.catching_up.drive(now, membership, settings, oldest, self.next_number);
+        left.iter().chain(&self.served.late(now)).for_each(|node| self.unserve(*node));
+        self.fetch_gone(now, &left);
+        self.drive_fetch(now);
     }
 
     /// When the next timer is due.
@@ -139,7 +151,7 @@ impl Control {
         let retry = self.clients.iter().filter_map(|client| match client.work {
             Work::Unsettled(_) => Some(self.membership.members.settles()),
             Work::Held(_, at, _) => Some(at),
-            Work::Idle | Work::Transfer(..) => None,
+            Work::Idle | Work::Transfer(..) | Work::Fetch => None,
         });
         let retry = retry.min();
         let late = self.clients.iter().filter_map(Client::late_at).min();
@@ -147,7 +159,9 @@ impl Control {
         // Commands that arrived while the client had too much output to read.
         let obey = self.clients.iter().any(|client| client.session.can_obey()).then_some(now);
         let records = self.catching_up.next(now);
-        let timers = [members, records, tick, retry, late, door, obey];
+        let settles = self.membership.members.settles();
+        let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
+        let timers = [members, records, tick, retry, late, door, obey, fetch, self.served.next()];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -188,6 +202,8 @@ impl Control {
                     self.membership.members.bye(now, from, addr, counter)
                 }
                 ToControl::Records(from, records) => self.catching_up.packet(now, from, records),
+                ToControl::Fetch(from, fetch) => self.asked(now, from, fetch),
+                ToControl::Fetched(ticket, results) => self.fetched(now, ticket, results),
                 ToControl::PullBegun(id, from) => self.catching_up.begun(&id, from),
                 ToControl::Pulled(id, how) => self.catching_up.pulled(now, &id, how),
                 // It is looked at in a moment.
@@ -199,11 +215,10 @@ impl Control {
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
-                ToControl::Lines { client, lines } => {
-                    if let Some(client) = self.client(client) {
-                        lines.iter().for_each(|said| client.said(said));
-                    }
-                }
+                ToControl::Lines { client, lines } => match self.client(client) {
+                    Some(client) => lines.iter().for_each(|said| client.said(said)),
+                    None => self.served_lines(client, &lines),
+                },
                 ToControl::Progress { client, progress } => {
                     if let Some(client) = self.client(client) {
                         client.session.progress(&progress);
@@ -237,8 +252,7 @@ impl Control {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
             Err(error) => return cannot_accept(&error),
         };
-        let id = self.next_client;
-        self.next_client = self.next_client.wrapping_add(1).max(NO_CLIENT + 1);
+        let id = self.draw_client();
         let session = match places::make_room(&mut self.clients, id, now) {
             Room::Free => self.door.session(OFFER, tcp),
             Room::Left(transfer) => {
@@ -256,6 +270,13 @@ impl Control {
             }
             Err(error) => cannot_accept(&error),
         }
+    }
+
+    /// A number for a client, or for what another host asks for.
+    pub(super) fn draw_client(&mut self) -> u32 {
+        let id = self.next_client;
+        self.next_client = self.next_client.wrapping_add(1).max(NO_CLIENT + 1);
+        id
     }
 
     fn timers(&mut self, now: Time) {
@@ -301,6 +322,10 @@ impl Control {
                         let caller = client.caller(&mut self.inputs.owners);
                         let order = Order::new(transfer, client.session.patterns(), caller);
                         self.order(now, at, order);
+                    }
+                    Command::Fetch(transfer) => {
+                        let caller = self.clients[at].caller(&mut self.inputs.owners);
+                        self.fetch(now, at, transfer, caller);
                     }
                     Command::Members(form) => {
                         let (shared, membership) = (&self.shared, &self.membership);

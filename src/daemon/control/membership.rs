@@ -19,6 +19,7 @@ use crate::seal::Seal;
 use crate::sys::random;
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
+use crate::wire::fetch::Fetch;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::Hello;
 use crate::wire::records::Records;
@@ -141,6 +142,14 @@ impl Membership {
         };
         let header = Header::new(PacketKind::Records, self.shared.me(), Role::Control);
         let packet = self.seal.packet(node, header, &records.emit());
+        self.send(addr, &packet);
+    }
+
+    /// Asks a member for something, or answers one.
+    pub(super) fn say_fetch(&mut self, node: NodeId, fetch: &Fetch) {
+        let Some(addr) = self.members.get(node).map(|member| member.addr) else { return };
+        let header = Header::new(PacketKind::Fetch, self.shared.me(), Role::Control);
+        let packet = self.seal.packet(Some(node), header, &fetch.emit());
         self.send(addr, &packet);
     }
 

@@ -19,6 +19,29 @@ pub(super) struct Targets {
     pub(super) attendance: Attendance,
 }
 
+/// The member that a client has named as the one that something is to come from.
+///
+/// # Errors
+/// The name does not stand for exactly one member.
+pub(super) fn donor(members: &Members, name: &str) -> Result<Member, ErrorLine> {
+    let is =
+        |member: &&Member| member.name.as_str() == name || member.addr.ip().to_string() == *name;
+    let found: Vec<&Member> = members.members().filter(is).collect();
+    match found.as_slice() {
+        [] => Err(ErrorLine::unknown_host(name)),
+        [one] => Ok((*one).clone()),
+        several => Err(ambiguous(name, several)),
+    }
+}
+
+fn ambiguous(name: &str, several: &[&Member]) -> ErrorLine {
+    let addresses: Vec<String> =
+        several.iter().map(|member| member.addr.ip().to_string()).collect();
+    let name = Escaped(name.as_bytes());
+    let why = format!("{name} is the name of several members: {}", addresses.join(", "));
+    ErrorLine::new(Code::AmbiguousHost, why).about(name, "")
+}
+
 /// The targets of a transfer: those that an earlier one did not reach, the members named, or all members
 /// that receive. `known` are all hosts that are known.
 ///
@@ -59,14 +82,7 @@ pub(super) fn targets(
                 hosts.insert((&one.name, address), here);
                 live.insert(one.node, (*one).clone());
             }
-            several => {
-                let addresses: Vec<String> =
-                    several.iter().map(|member| member.addr.ip().to_string()).collect();
-                let name = Escaped(name.as_bytes());
-                let why =
-                    format!("{name} is the name of several members: {}", addresses.join(", "));
-                errors.push(ErrorLine::new(Code::AmbiguousHost, why).about(name, ""));
-            }
+            several => errors.push(ambiguous(name, several)),
         }
     }
     if errors.is_empty() {

@@ -16,7 +16,7 @@ use crate::log;
 use crate::time::{Span, Time};
 
 /// How long a held path is waited for: longer than a target keeps that of a sender that is silent.
-const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
+pub(super) const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
 impl Control {
     /// A client's transfer is over: it gets the results, or the next one begins.
     pub(super) fn over(
@@ -27,7 +27,9 @@ impl Control {
         results: Results,
         unreached: Option<Unreached>,
     ) {
-        let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
+        let Some(at) = self.clients.iter().position(|client| client.id == id) else {
+            return self.served_over(now, id, results, unreached);
+        };
         let client = &mut self.clients[at];
         let Work::Transfer(known, order, _) = &client.work else { return };
         if *known != number {
@@ -40,7 +42,7 @@ impl Control {
         }
     }
 
-    fn finish(&mut self, at: usize, mut results: Results) {
+    pub(super) fn finish(&mut self, at: usize, mut results: Results) {
         let client = &mut self.clients[at];
         let attendance = client.attendance.take();
         let (errors, absent) =
@@ -146,7 +148,9 @@ impl Control {
     /// gives up.
     pub(super) fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
         let wait = Span::from_millis(100 + self.rng.below(900));
-        let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
+        let Some(at) = self.clients.iter().position(|one| one.id == client) else {
+            return self.served_held(client, who);
+        };
         let client = &mut self.clients[at];
         let Work::Transfer(known, order, until) = &client.work else { return };
         if *known != number {

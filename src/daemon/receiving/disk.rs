@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc;
 
+use super::fetched::FetchedTransfers;
 use super::ledger::Ledger;
 use crate::daemon::clock;
 use crate::daemon::messages::{ToDisk, ToReceiver};
@@ -20,7 +21,9 @@ const TELL: Span = Span::from_millis(200);
 pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared) {
     let now = clock::now();
     let (ledger, waiting) = (Ledger::new(shared), VecDeque::new());
-    let mut thread = DiskThread { disk, ledger, shared, waiting, stopping: false, told: now };
+    let fetched = FetchedTransfers::new(shared);
+    let mut thread =
+        DiskThread { disk, ledger, fetched, shared, waiting, stopping: false, told: now };
     loop {
         messages.try_iter().for_each(|message| thread.take(message));
         thread.tell(clock::now());
@@ -29,7 +32,7 @@ pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared
         } else if thread.stopping {
             return;
         } else {
-            let message = match thread.disk.is_digesting() {
+            let message = match thread.disk.is_digesting() || !thread.fetched.is_empty() {
                 true => messages.recv_timeout(TELL.into()),
                 false => messages.recv().map_err(mpsc::RecvTimeoutError::from),
             };
@@ -44,6 +47,7 @@ pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared
 struct DiskThread<'a> {
     disk: Disk,
     ledger: Ledger<'a>,
+    fetched: FetchedTransfers<'a>,
     shared: &'a Shared,
     waiting: VecDeque<DiskJob>,
     /// The receiver has ended.
@@ -63,25 +67,31 @@ impl DiskThread<'_> {
 
     /// The next job that need not wait.
     fn next(&mut self) -> Option<DiskJob> {
-        let commit = self.waiting.iter().position(|job| matches!(job, DiskJob::Commit { .. }));
+        let commit = self
+            .waiting
+            .iter()
+            .position(|job| matches!(job, DiskJob::Commit { .. }) && !self.fetched.holds_up(job));
         let at = commit.or_else(|| {
             let mut held_up = BTreeSet::new();
             self.waiting.iter().position(|job| match job {
                 // Those of one transfer are planned in order.
                 DiskJob::Plan { key, .. } => {
-                    !held_up.contains(key) && (!self.disk.is_held_up(job) || !held_up.insert(*key))
+                    let waits = self.disk.is_held_up(job) || self.fetched.holds_up(job);
+                    !held_up.contains(key) && (!waits || !held_up.insert(*key))
                 }
-                _ => true,
+                job => !self.fetched.holds_up(job),
             })
         });
         self.waiting.remove(at?)
     }
 
     fn run(&mut self, job: DiskJob) {
-        let DiskThread { disk, ledger, shared, .. } = self;
+        let DiskThread { disk, ledger, fetched, shared, .. } = self;
         let refused = disk.follow(&job, || shared.base.look());
-        let answer = refused.or_else(|| ledger.refuses(&job)).or_else(|| {
+        let refused = refused.or_else(|| ledger.refuses(&job)).or_else(|| fetched.refuses(&job));
+        let answer = refused.or_else(|| {
             ledger.job(&job);
+            fetched.job(&job);
             if let Some((key, guard)) = ledger.guard(&job) {
                 disk.guard(key, guard);
             }
@@ -89,6 +99,7 @@ impl DiskThread<'_> {
         });
         if let Some(answer) = answer {
             ledger.answer(&answer);
+            fetched.answer(&answer);
             shared.receiver.send(ToReceiver::Answer(answer));
         }
     }
@@ -99,6 +110,7 @@ impl DiskThread<'_> {
             return;
         }
         self.told = now;
+        self.fetched.tell();
         for (key, bytes) in self.disk.digested() {
             let answer = DiskAnswer::Digested { key, bytes };
             self.shared.receiver.send(ToReceiver::Answer(answer));

@@ -172,6 +172,10 @@ impl<'a> Ledger<'a> {
         setup: &Setup,
     ) -> Option<Incoming> {
         let DiskJob::Plan { mode, stamp, .. } = *job else { return None };
+        if setup.ticket.is_some() {
+            // It makes this host like another one, and is no news.
+            return None;
+        }
         let peer = self.shared.peer_name(key.node)?;
         // What is made up for may be old.
         let is_odd = stamp.ahead_of(clock::wall_millis()).is_too_far();

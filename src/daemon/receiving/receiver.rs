@@ -23,6 +23,7 @@ use crate::seal::{Bad, Opens, Replays, Seal};
 use crate::sys::{Waker, pwritev};
 use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
+use crate::wire::fetch::Fetch;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::{Foreign, Hello};
 use crate::wire::outcome::Reason;
@@ -365,6 +366,11 @@ impl Receiver {
             PacketKind::Records => {
                 if let (Role::Control, Ok(records)) = (header.role, Records::parse(payload)) {
                     self.shared.control.send_lossy(ToControl::Records(header.node, records));
+                }
+            }
+            PacketKind::Fetch => {
+                if let (Role::Control, Ok(fetch)) = (header.role, Fetch::parse(payload)) {
+                    self.shared.control.send_lossy(ToControl::Fetch(header.node, fetch));
                 }
             }
             PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}

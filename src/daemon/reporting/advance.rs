@@ -9,7 +9,7 @@ use crate::fs::long_digests::LONG;
 use crate::time::Time;
 
 /// How far it is with large files that are not done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct UnderWay {
     /// How many of their bytes were sent.
     pub(crate) streamed: u64,

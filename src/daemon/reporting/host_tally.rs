@@ -1,15 +1,17 @@
 //! The results of a transfer on one host, and in all: counted here, and nowhere else, for lines,
 //! totals and reports, whether something was done or only would be.
 
+use std::net::Ipv4Addr;
+
 use super::marked_batch::Mark;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, CheckCount, Difference, HostReport, HostStatus};
 use crate::console::reply::{Said, Total, What};
 use crate::count::counted;
 use crate::daemon::became::{Became, is_counted};
-use crate::engine::members::Member;
 use crate::fs::folding;
 use crate::fs::root::Root;
+use crate::name::HostName;
 use crate::wire::manifest::Entry;
 use crate::wire::mode::Mode;
 use crate::wire::outcome::{Lacks, Reason};
@@ -48,9 +50,9 @@ pub(super) struct HostTally {
 
 impl HostTally {
     /// `check`: this is a comparison, and its results are counted.
-    pub(super) fn new(host: &Member, check: bool) -> Self {
+    pub(super) fn new(name: HostName, address: Ipv4Addr, check: bool) -> Self {
         let check = check.then(CheckCount::default);
-        let report = HostReport { check, ..HostReport::new(host.name.clone(), *host.addr.ip()) };
+        let report = HostReport { check, ..HostReport::new(name, address) };
         HostTally {
             report,
             errors: 0,

@@ -1,6 +1,7 @@
 //! The lines and results that a client gets of its transfer.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 mod deletion;
@@ -14,7 +15,7 @@ use super::unsure::Unsure;
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{HostStatus, Said, Total};
-use crate::daemon::again::{self, Unreached};
+use crate::daemon::again::{self, Results, Unreached};
 use crate::daemon::became::Became;
 use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToControl, Totals};
 use crate::daemon::order::Order;
@@ -26,10 +27,32 @@ use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
 use crate::log::{self, Level};
-use crate::name::{Escaped, NodeId, RelPath};
+use crate::name::{Escaped, HostName, NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
-use crate::wire::outcome::{Need, Outcome, Runs};
+use crate::wire::outcome::{Need, Outcome, Reason, Runs};
+
+/// What is to be reported of, and to whom.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// The node that tells.
+    pub(crate) me: NodeId,
+    pub(crate) client: u32,
+    /// The command as the client wrote it.
+    pub(crate) command: String,
+    /// The client's unread output.
+    pub(crate) unread: Unread,
+    pub(crate) level: u8,
+    pub(crate) watch: Watch,
+    /// The targets, by their numbers.
+    pub(crate) hosts: Vec<(HostName, Ipv4Addr)>,
+    pub(crate) order: Arc<Order>,
+    pub(crate) root: Arc<Root>,
+    /// The only target is this host, which has asked for it.
+    pub(crate) is_fetched: bool,
+    /// Those that no block as large as these reaches may get smaller ones.
+    pub(crate) block: u16,
+}
 
 /// The report of one transfer.
 #[derive(Debug)]
@@ -59,34 +82,71 @@ pub(crate) struct Report {
     over_limit: bool,
     /// How many errors there were on this host, but for those of the walk.
     here: u64,
+    /// It is told by its only target.
+    is_fetched: bool,
     /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
     unreached: Option<Unreached>,
 }
 
 impl Report {
+    /// Of an outgoing transfer.
     pub(crate) fn new(new: &NewTransfer, me: NodeId, began: Time) -> Self {
-        let tally = |host: &Member| HostTally::new(host, new.order.mode.is_check());
-        Report {
+        let subject = Subject {
             me,
             client: new.client,
             command: new.command.clone(),
             unread: new.unread.clone(),
             level: new.level,
             watch: new.watch,
-            began,
-            hosts: new.hosts.iter().map(tally).collect(),
-            batches: BTreeMap::new(),
-            total: Total { hosts: new.hosts.len() as u64, ..Total::default() },
-            advance: Advance::new(Does::of(&new.order), began),
+            hosts: new.hosts.iter().map(|host| (host.name.clone(), *host.addr.ip())).collect(),
             order: Arc::clone(&new.order),
             root: Arc::clone(&new.root),
+            is_fetched: false,
+            block: new.block,
+        };
+        Report::of(subject, began)
+    }
+
+    pub(crate) fn of(subject: Subject, began: Time) -> Self {
+        let Subject {
+            me,
+            client,
+            command,
+            unread,
+            level,
+            watch,
+            hosts,
+            order,
+            root,
+            block,
+            is_fetched,
+        } = subject;
+        let hosts: Vec<HostTally> = hosts
+            .into_iter()
+            .map(|(name, address)| HostTally::new(name, address, order.mode.is_check()))
+            .collect();
+        Report {
+            me,
+            client,
+            command,
+            unread,
+            level,
+            watch,
+            began,
+            batches: BTreeMap::new(),
+            total: Total { hosts: hosts.len() as u64, ..Total::default() },
+            hosts,
+            advance: Advance::new(Does::of(&order), began),
+            order,
+            root,
             below: 0,
             named: HashSet::new(),
             unsure: Unsure::default(),
             late: Late::default(),
             over_limit: false,
             here: 0,
-            unreached: again::smaller(new.block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
+            is_fetched,
+            unreached: again::smaller(block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
         }
     }
 
@@ -95,7 +155,11 @@ impl Report {
         self.watch == Watch::Progress
     }
 
-    fn say(&self, shared: &Shared, lines: Vec<Said>) {
+    fn say(&self, shared: &Shared, mut lines: Vec<Said>) {
+        if self.order.ticket.is_some() {
+            // Who has asked for it reports for itself what came there.
+            lines.retain(|said| matches!(said, Said::Error(_)));
+        }
         // Nobody would read them.
         if lines.is_empty() || self.client == NO_CLIENT {
             return;
@@ -260,6 +324,26 @@ impl Report {
         log::info(format_args!("{} ({}) is responding again", host.name, host.address));
     }
 
+    /// This host cannot go on with a transfer that it has asked for.
+    pub(crate) fn refused(&mut self, shared: &Shared, reason: Reason, path: &[u8]) {
+        let Some(tally) = self.hosts.first_mut() else { return };
+        let error = ErrorLine::refused(&tally.report.name, Escaped(path), reason);
+        tally.worsen(HostStatus::Refused);
+        tally.report.error(error.report.clone());
+        self.total.errors += 1;
+        self.say(shared, vec![error.into()]);
+    }
+
+    /// The transfer that this host has asked for has broken off.
+    pub(crate) fn broke(&mut self) {
+        self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
+    }
+
+    /// A batch's path, if it is open.
+    pub(crate) fn path(&self, number: BatchNo, entry: EntryNo) -> Option<&RelPath> {
+        self.batches.get(&number)?.manifest.entries.get(entry.index()).map(|entry| &entry.path)
+    }
+
     /// A target has left the transfer; `host` is what it is as a member.
     pub(crate) fn gone(&mut self, shared: &Shared, target: TargetNo, why: &Gone, host: &Member) {
         let tally = &mut self.hosts[target.index()];
@@ -312,6 +396,20 @@ impl Report {
         wire: u64,
         errors: u64,
     ) {
+        let (results, unreached) = self.results(shared, now, number, wire, errors);
+        let client = self.client;
+        shared.control.send(ToControl::Over { client, number, results, unreached });
+    }
+
+    /// The same for who passes on the results.
+    pub(crate) fn results(
+        &mut self,
+        shared: &Shared,
+        now: Time,
+        number: TransferNo,
+        wire: u64,
+        errors: u64,
+    ) -> (Results, Option<Unreached>) {
         let (root, mode, level) = (&self.root, self.order.mode, self.level);
         let mut tell = Tell { total: &mut self.total, lines: Vec::new(), root, mode, level };
         std::mem::take(&mut self.late).settle(&mut self.hosts, &mut tell, self.over_limit);
@@ -328,14 +426,14 @@ impl Report {
         self.total.wire = wire;
         self.total.time = now.since(self.began);
         let results = (self.hosts.iter().map(|tally| tally.report.clone()).collect(), self.total);
-        let (client, total) = (self.client, self.total);
+        let total = self.total;
         let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());
         let wrong = total.failed > 0 || total.errors > 0;
         match wrong {
             false => self.trail(now, number, Level::TRANSFER, "complete"),
             true => self.trail(now, number, Level::WARNING, "incomplete"),
         }
-        shared.control.send(ToControl::Over { client, number, results, unreached });
+        (results, unreached)
     }
 
     /// Writes the line that the log has of each transfer.
@@ -343,6 +441,7 @@ impl Report {
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let line = TrailLine {
             key: TransferKey { node: self.me, number },
+            is_fetched: self.is_fetched,
             command: &self.command,
             caller: self.order.caller(),
             total: &self.total,

@@ -14,6 +14,8 @@ const NAMED: usize = 8;
 /// A transfer that is over.
 pub(super) struct TrailLine<'a> {
     pub(super) key: TransferKey,
+    /// It has come to this host, which had asked for it.
+    pub(super) is_fetched: bool,
     pub(super) command: &'a str,
     pub(super) caller: &'a Caller,
     pub(super) total: &'a Total,
@@ -26,12 +28,16 @@ pub(super) struct TrailLine<'a> {
 impl fmt::Display for TrailLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Total { hosts, files, bytes, unchanged, deleted, errors, .. } = *self.total;
+        let to = match self.is_fetched {
+            true => "to this host".to_owned(),
+            false => format!("to {}", counted(hosts, "host")),
+        };
         write!(
             f,
-            "transfer {} to {}: \"{}\" by {}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} in \
+            "transfer {} {}: \"{}\" by {}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} in \
              {:.3} s: {}",
             self.key,
-            counted(hosts, "host"),
+            to,
             self.command,
             self.caller,
             counted(files, "file"),

@@ -94,6 +94,11 @@ impl Dialogue {
         self.giving.gone(node);
     }
 
+    /// Whether a member keeps records.
+    pub fn keeps(&self, node: NodeId) -> bool {
+        self.members.contains_key(&node)
+    }
+
     /// A member's packet; this host is `me`, and its wall clock is at `wall`.
     pub fn packet(
         &mut self,

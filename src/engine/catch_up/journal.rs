@@ -271,16 +271,29 @@ impl Journal {
     /// A transfer that leaves no record has written below a path: what is still to be pulled there is older,
     /// and is not asked for any more.
     pub fn unrecorded(&mut self, path: &RelPath) {
-        let overlaps = |held: &Held| held.record.path.is_under(path) || held.record.reaches(path);
-        let open = self.held.iter().filter(|(_, held)| {
-            matches!(held.state, State::Lacking | State::Partial) && overlaps(held)
+        let overlaps = |record: &Record| record.path.is_under(path) || record.reaches(path);
+        self.restate(&[State::Lacking, State::Partial], State::Noted, overlaps);
+    }
+
+    /// What is at a path, or with all that is below it, was made as it is on another host. What is about nothing else,
+    /// and was not to be asked for, is asked for now.
+    pub fn reopen(&mut self, path: &RelPath, recursive: bool) {
+        let me = Arc::clone(&self.me);
+        self.restate(&[State::Strange, State::Noted], State::Lacking, |record| {
+            let is_it = record.path == *path && !record.deed.recursive;
+            record.id.host != me && (is_it || (recursive && record.path.is_under(path)))
         });
-        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            if let Some(held) = self.held.get_mut(&id) {
-                held.state = State::Noted;
+    }
+
+    fn restate(&mut self, from: &[State], to: State, which: impl Fn(&Record) -> bool) {
+        let mut ids = Vec::new();
+        for (id, held) in &mut self.held {
+            if from.contains(&held.state) && which(&held.record) {
+                held.state = to;
+                ids.push(id.clone());
             }
-            self.put(&id);
         }
+        ids.iter().for_each(|id| self.put(id));
     }
 
     /// What is to be pulled, the latest first.

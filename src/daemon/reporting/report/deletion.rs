@@ -39,9 +39,15 @@ impl Report {
         let mut lines = Vec::new();
         let path = order.path_shown();
         if most > 0 && self.below == 0 && !order.mode.path_is_gone() && !order.force {
-            let why = format!("{path} is empty here: nothing is deleted without --force");
+            let here = if order.ticket.is_some() { "there" } else { "here" };
+            let why = format!("{path} is empty {here}: nothing is deleted without --force");
             let error = ErrorLine::new(Code::EmptySource, why);
-            lines.push(error.about("", reply::shown(&order.path)).into());
+            let error = error.about("", reply::shown(&order.path));
+            // The host that sends it says so.
+            match self.is_fetched {
+                true => self.over_limit = true,
+                false => lines.push(error.into()),
+            }
         }
         for (target, tally) in tallies {
             let host = &mut self.hosts[target.index()];
@@ -66,7 +72,7 @@ impl Report {
             host.report.error(error.report.clone());
             lines.push(error.into());
         }
-        if !lines.is_empty() {
+        if !lines.is_empty() || self.over_limit {
             self.total.errors += lines.len() as u64;
             self.hosts.iter_mut().for_each(|tally| tally.worsen(HostStatus::Failed));
             self.say(shared, lines);
