@@ -10,7 +10,7 @@ use super::options::Args;
 use super::require::Require;
 use super::verb::{Offer, Verb};
 use super::words::Word;
-use crate::name::{Escaped, RelPath};
+use crate::name::{Escaped, HostName, RelPath};
 use crate::pattern::Rule;
 use crate::wire::mode::Mode;
 
@@ -24,6 +24,10 @@ pub enum Command {
     Fetch(Transfer),
     /// `members`: the other members of the group.
     Members(Form),
+    /// `members behind`: the hosts that lack something; whether in JSON.
+    Behind(bool),
+    /// `forget`: a host that is away is not known any more.
+    Forget(HostName),
     /// `history`; whether in JSON.
     History(bool),
     /// `status`: what the daemon is doing.
@@ -160,6 +164,13 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         Verb::Send | Verb::Sync | Verb::Dsync | Verb::Check | Verb::Fetch => {
             transfer(verb, rest, offer)
         }
+        Verb::Members if texts(rest).first() == Some(&&b"behind"[..]) => {
+            match texts(rest).as_slice() {
+                [_] => Line::Do(Command::Behind(false)),
+                [_, b"json"] => Line::Do(Command::Behind(true)),
+                _ => usage(verb, offer),
+            }
+        }
         Verb::Members | Verb::Status => {
             let form = match texts(rest).as_slice() {
                 [] => Form::Table,
@@ -176,6 +187,13 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         Verb::History => match texts(rest).as_slice() {
             [] => Line::Do(Command::History(false)),
             [b"json"] => Line::Do(Command::History(true)),
+            _ => usage(verb, offer),
+        },
+        Verb::Forget => match texts(rest).as_slice() {
+            [host] => match HostName::parse(host) {
+                Ok(host) => Line::Do(Command::Forget(host)),
+                Err(_) => Line::Error(ErrorLine::unknown_host(&Escaped(host).to_string())),
+            },
             _ => usage(verb, offer),
         },
         Verb::Exclude | Verb::Include => {

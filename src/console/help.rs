@@ -12,9 +12,12 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Dsync => ("dsync [PATH]", "only delete, below PATH, what does not exist here"),
         Verb::Check => ("check [PATH]", "compare contents"),
         Verb::Fetch => ("fetch [PATH]", "make PATH here as it is on another host"),
-        Verb::Members => ("members [-v|json]", "list the other members of the group"),
+        Verb::Members => {
+            ("members [-v|json|behind [json]]", "list the other members, or who lacks something")
+        }
         Verb::Status => ("status [-v|json]", "show what the daemon is doing"),
         Verb::History => ("history [json]", "list what was sent and received"),
+        Verb::Forget => ("forget HOST", "a host that is away is not known any more"),
         Verb::Exclude => (
             "exclude add PATTERN|del PATTERN|list|clear",
             "patterns of what this connection does not send",

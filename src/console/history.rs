@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use super::json::quoted;
+use super::moment::Moment;
 use super::reply::shown;
-use super::status_report::Moment;
 use crate::count::counted;
 use crate::engine::catch_up::{Record, State};
 use crate::name::HostName;

@@ -26,6 +26,7 @@ mod help;
 pub mod history;
 mod host;
 pub mod json;
+pub mod moment;
 mod options;
 mod output;
 pub mod password;

@@ -20,7 +20,7 @@ pub struct Offer {
     pub check: bool,
     /// `fetch`.
     pub fetch: bool,
-    /// `members`.
+    /// `members`, `forget`.
     pub members: bool,
     /// `status`.
     pub status: bool,
@@ -57,7 +57,7 @@ impl Offer {
             Verb::Dsync => self.dsync,
             Verb::Check => self.check,
             Verb::Fetch => self.fetch,
-            Verb::Members => self.members,
+            Verb::Members | Verb::Forget => self.members,
             Verb::Status => self.status,
             Verb::History => self.history,
             Verb::Exclude | Verb::Include => self.exclude,
@@ -79,6 +79,7 @@ pub(super) enum Verb {
     Members,
     Status,
     History,
+    Forget,
     Exclude,
     Include,
     Alive,
@@ -101,6 +102,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("members", Verb::Members),
     ("status", Verb::Status),
     ("history", Verb::History),
+    ("forget", Verb::Forget),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
     ("alive", Verb::Alive),

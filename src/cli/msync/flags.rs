@@ -14,6 +14,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
     ("history", "list what was sent and received"),
+    ("forget", "do not wait any more for a HOST that is away"),
 ];
 
 /// The commands that earlier versions took for files, and words that are to become commands.
@@ -218,6 +219,13 @@ pub const FLAGS: &[Flag] = &[
         value: None,
         help: "the same as the command members",
         more: "",
+    },
+    Flag {
+        short: None,
+        long: "behind",
+        value: None,
+        help: "of members, only hosts that lack something (exit 2)",
+        more: "Also those that are away.",
     },
     Flag {
         short: None,

@@ -35,6 +35,8 @@ pub enum Command {
     Members {
         /// `-v`: with statistics.
         verbose: bool,
+        /// `--behind`: only hosts that lack something.
+        behind: bool,
     },
     /// Show the daemon's state.
     Status {
@@ -43,6 +45,8 @@ pub enum Command {
     },
     /// List what was sent and received.
     History,
+    /// Forget a host that is away.
+    Forget(HostName),
     /// `-f`: the lines of a script.
     Script(Text),
 }
@@ -257,7 +261,7 @@ pub fn wants_json(args: &[OsString]) -> bool {
 /// What `--help` prints.
 pub fn help() -> String {
     let head = "Usage: msync [OPTIONS] send|sync|dsync|check|fetch [OPTIONS] [PATH...]\n\
-                \x20      msync [OPTIONS] members | status\n\
+                \x20      msync [OPTIONS] members | status | history | forget HOST\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
                 \x20      msync [OPTIONS] -f FILE\n\
                 Has the daemon of this host send files to every member of its group. PATH is\n\
@@ -318,7 +322,11 @@ const ONLY: &[(&str, &[&str])] = &[
     ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("include", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch"]),
-    ("json", &["send", "sync", "dsync", "check", "members", "status", "history", "fetch"]),
+    (
+        "json",
+        &["send", "sync", "dsync", "check", "members", "status", "history", "fetch", "forget"],
+    ),
+    ("behind", &["members"]),
 ];
 
 /// Whether an option, by its long name, is one of this command.
@@ -343,6 +351,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
     let named = named.map(|name| if name == "md5" { "check" } else { name });
     let mut commands: Vec<&str> = named.into_iter().collect();
     commands.extend(["sync", "check", "members", "status"].iter().filter(|flag| typed.has(flag)));
+    commands.extend(typed.has("behind").then_some("members"));
     commands.extend(typed.has("script").then_some("-f"));
     let name = match commands.as_slice() {
         [] => "send",
@@ -362,6 +371,15 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
         "sync" => Verb::Sync,
         "dsync" => Verb::Dsync,
         "check" => Verb::Check,
+        "forget" => {
+            let [host] = words.as_slice() else {
+                let why = format!("forget: one HOST, as members -v names it{or_file}");
+                return Err(Error::new(PROGRAM, why));
+            };
+            let host = HostName::parse(host.as_bytes())
+                .map_err(|why| Error::bad_value(PROGRAM, "forget", host, why))?;
+            return Ok((Command::Forget(host), new_word));
+        }
         "fetch" => Verb::Fetch,
         _ => {
             if let Some(word) = words.first() {
@@ -370,7 +388,10 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
                 return Err(Error::new(PROGRAM, why));
             }
             let command = match (name, typed.last("script")) {
-                ("members", _) => Command::Members { verbose: typed.has("verbose") },
+                ("members", _) => {
+                    let (verbose, behind) = (typed.has("verbose"), typed.has("behind"));
+                    Command::Members { verbose, behind }
+                }
                 ("status", _) => Command::Status { verbose: typed.has("verbose") },
                 ("history", _) => Command::History,
                 (_, script) => {
