@@ -218,6 +218,12 @@ fn every_exit_status_is_that_of_the_page() {
         ],
         &here,
     );
+    row(
+        2,
+        "members --behind found a host that lacks something",
+        &[("", &["members", "--behind"])],
+        &here,
+    );
     // Two transfers over one path: see `two_senders`.
     seen.push((2, "another host's transfer used the path for too long".to_owned()));
     let mut rows = rows();
