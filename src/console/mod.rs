@@ -21,6 +21,7 @@ pub mod absent;
 pub mod command;
 pub mod difference;
 pub mod error;
+mod file_list;
 pub mod fleet;
 mod help;
 pub mod history;

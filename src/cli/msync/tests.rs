@@ -32,7 +32,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "connect" => Some("tcp:a"),
             "host" => Some("web1"),
             "loglevel" => Some("3"),
-            "password" | "exclude-from" | "script" => Some("/file"),
+            "password" | "exclude-from" | "files-from" | "script" => Some("/file"),
             "group" => Some("www"),
             "max-delete" => Some("7"),
             "require" => Some("all"),
@@ -220,6 +220,7 @@ fn what_a_transfer_is_told() {
         require: Some(Require::AtLeast(2)),
         hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
         group: Some("www".to_owned()),
+        list: None,
         paths: vec![b"a".to_vec()],
     };
     let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes --require 2 -t 10.0.0.1 -g www a";
