@@ -16,14 +16,14 @@ use std::sync::Arc;
 mod arrived;
 mod files;
 mod patterns;
+mod results;
 
-use super::absent::Absent;
 use super::command::{self, Command, Line, Reports, Watch};
 use super::error::{Code, ErrorLine};
 use super::file_list::FileList;
 use super::output::Output;
 use super::password::{ASK, Secret};
-use super::reply::{HostReport, PROMPT, Progress, Said, Total};
+use super::reply::PROMPT;
 use super::verb::{Offer, Verb};
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
@@ -244,57 +244,6 @@ impl Session {
     pub fn lines(&mut self, level: u8, text: &str) {
         for line in text.lines() {
             self.line(level, line);
-        }
-    }
-
-    /// Writes an error; if the client has asked for reports, also as JSON.
-    pub fn error(&mut self, error: &ErrorLine) {
-        self.put(error.line());
-        if self.reports() {
-            self.put(&error.report.emit());
-        }
-    }
-
-    /// Writes a line of either kind.
-    pub fn said(&mut self, said: &Said) {
-        match said {
-            Said::Line(level, line) => self.line(*level, line),
-            Said::Error(error) => self.error(error),
-            Said::Differs(found) => {
-                self.line(found.level(), &found.line());
-                if self.reports() {
-                    self.put(&found.emit());
-                }
-            }
-        }
-    }
-
-    /// Writes the progress of the transfer, if the client asked for that and keeps up.
-    pub fn progress(&mut self, progress: &Progress) {
-        if self.watch == Watch::Progress && self.unread() < BEHIND {
-            self.put(&progress.emit());
-        }
-    }
-
-    /// Writes the result of the transfer on one host, if the client asked for that.
-    pub fn host(&mut self, report: &HostReport) {
-        if self.reports() {
-            self.put(&report.emit());
-        }
-    }
-
-    /// Writes that a known host was not reached, if the client asked for that; after all [`Session::host`].
-    pub fn absent(&mut self, absent: &Absent) {
-        if self.report != Reports::Off {
-            self.put(&absent.emit());
-        }
-    }
-
-    /// Writes the result of the transfer, if the client asked for that; after all
-    /// [`Session::host`] and [`Session::absent`].
-    pub fn total(&mut self, total: &Total) {
-        if self.watch != Watch::Off || self.report != Reports::Off {
-            self.put(&total.emit());
         }
     }
 
