@@ -13,7 +13,7 @@ use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::{Keeper, lock};
 use crate::log;
-use crate::name::{NodeId, RelPath};
+use crate::name::{HostName, NodeId, RelPath};
 use crate::time::Time;
 use crate::wire::header::block_for_mtu;
 use crate::wire::hello::{MIN_MTU, Said};
@@ -121,6 +121,18 @@ impl CatchingUp {
             |member: &&Member| self.dialogue.as_ref().is_some_and(|it| it.keeps(member.node));
         let keepers: Vec<Member> = members.members().filter(keeps).cloned().collect();
         if keepers.is_empty() { members.members().cloned().collect() } else { keepers }
+    }
+
+    /// Whether this host, `me`, lacks something at, above or below a path, whether it asks for it or not.
+    pub(super) fn is_behind(&self, me: &HostName, path: &RelPath) -> bool {
+        let Some(keeper) = &self.shared.keeper else { return false };
+        lock(keeper).journal().iter().any(|(record, state, has_ended)| {
+            matches!(state, State::Strange | State::Lacking | State::Partial)
+                && has_ended
+                && record.is_for(me)
+                && *record.id.host != *me
+                && (path.is_under(&record.path) || record.path.is_under(path))
+        })
     }
 
     /// What is at a path, or with all that is below it, is as it is on another host. Records that are about nothing

@@ -83,7 +83,7 @@ impl Control {
                 return asked.over(End::Refused);
             }
         };
-        if request.unless_behind && self.catching_up.warning(&request.path).is_some() {
+        if request.unless_behind && self.catching_up.is_behind(&self.settings.name, &request.path) {
             asked.over(End::Behind);
         } else if running >= MOST {
             asked.over(End::Busy);
