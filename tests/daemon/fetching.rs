@@ -299,6 +299,28 @@ fn a_new_host_with_files_is_made_like_the_others_and_lacks_nothing_then() {
 }
 
 #[test]
+fn a_new_host_keeps_its_own_files_unless_they_are_to_go() {
+    let mut fleet = Fleet::idle("fetch-own", 2);
+    fleet.start(0, &[]);
+    tree::write(fleet.path(0, "d/a"), "new");
+    // Nobody is there yet.
+    fleet.msync(0, &["send", "-r", "--delete"]);
+    tree::write(fleet.path(1, "d/own"), "own");
+    fleet.start(1, &[]);
+    fleet.wait_for_members();
+    let about = |fleet: &Fleet| fleet.msync(1, &["members", "-v"]).out;
+    eventually("it is new", || about(&fleet).contains("new here, 1 transfer"));
+    well(fleet.msync(1, &["fetch", "-r"]));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(read(fleet.path(1, "d/own")).as_deref(), Some("own"));
+    assert_eq!(read(fleet.path(1, "d/a")).as_deref(), Some("new"));
+    assert!(about(&fleet).contains("new here, 1 transfer"), "{}", about(&fleet));
+    well(fleet.msync(1, &["fetch", "-r", "--delete"]));
+    assert!(is_like(&fleet, 1, 0));
+    eventually("it lacks nothing", || !about(&fleet).contains("new here"));
+}
+
+#[test]
 fn a_client_that_goes_stops_it() {
     let mut fleet = Fleet::with("fetch-stop", &[&["-T", "8", "--no-catch-up"], &["--no-catch-up"]]);
     tree::write(fleet.path(0, "large"), tree::bytes(30_000_000, 1));

@@ -15,6 +15,7 @@ use crate::keeping::{Keeper, lock};
 use crate::log;
 use crate::name::{HostName, NodeId, RelPath};
 use crate::time::Time;
+use crate::wire::fetch::Request;
 use crate::wire::header::block_for_mtu;
 use crate::wire::hello::{MIN_MTU, Said};
 use crate::wire::records::Records;
@@ -135,11 +136,13 @@ impl CatchingUp {
         })
     }
 
-    /// What is at a path, or with all that is below it, is as it is on another host. Records that are about nothing
+    /// What this host has asked for is as it is on another one. Records that are about nothing
     /// else are asked for: what they name is here already, if that host had all of it.
-    pub(super) fn fetched(&mut self, now: Time, path: &RelPath, recursive: bool) {
+    pub(super) fn fetched(&mut self, now: Time, request: &Request) {
+        let (path, recursive, deletes) =
+            (&request.path, request.recursive, request.mode.sends_and_deletes());
         self.with(|dialogue, keeper| {
-            keeper.with(|journal, _| journal.reopen(path, recursive));
+            keeper.with(|journal, _| journal.reopen(path, recursive, deletes));
             dialogue.hurry(now);
         });
     }
