@@ -24,6 +24,7 @@
 //! - [`net`]: sockets, multicast, batches of packets.
 //! - [`fs`]: the base directory: walking, reading, staging, committing.
 //! - [`log`]: the log, with a rate limit.
+//! - [`watch`]: what changes in trees, told as it does.
 //! - [`keeping`]: what is kept of transfers, in memory and on disk.
 //!
 //! *Programs*: loops that join the pieces.
@@ -51,6 +52,7 @@ pub mod stamp;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod time;
+pub mod watch;
 pub mod wire;
 
 /// The version of both programs.

@@ -10,9 +10,9 @@ mod circles;
 mod imports;
 
 /// The modules, lowest first: each uses only itself and what stands before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "time", "name", "errno", "count", "ids", "stamp", "crypto", "wire", "seal", "pattern",
-    "engine", "console", "cli", "sys", "net", "fs", "log", "keeping", "daemon", "msync",
+    "engine", "console", "cli", "sys", "net", "fs", "log", "watch", "keeping", "daemon", "msync",
 ];
 
 /// How many of the [`LAYERS`] are pure: bytes and decisions, nothing of the system.

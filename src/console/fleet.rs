@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use super::json::quoted;
-use super::status_report::Moment;
+use super::moment::Moment;
 use crate::count::counted;
 use crate::name::HostName;
 use crate::wire::behind::Behind;
@@ -83,6 +83,7 @@ impl HostRow {
             ));
         }
         match parts.is_empty() {
+            true if behind.takes_nothing() => "takes nothing (read-only)".to_owned(),
             true => "lacks nothing".to_owned(),
             false => parts.join("; "),
         }
@@ -140,6 +141,20 @@ pub(super) fn others(rows: &[HostRow]) -> String {
     let others = rows.iter().filter(|row| !matches!(row.presence, Presence::Live));
     others.map(HostRow::line).collect()
 }
+
+/// The answer to `members behind`: those that are known to lack something.
+pub fn behind(rows: &[HostRow], json: bool) -> String {
+    let behind: Vec<&HostRow> = rows.iter().filter(|row| row.is_behind()).collect();
+    if json {
+        let rows: Vec<String> = behind.iter().map(|row| row.json()).collect();
+        return format!("{BEHIND}[{}]}}\n", rows.join(","));
+    }
+    let lines: String = behind.iter().map(|row| row.line()).collect();
+    format!("{lines}Total: {} behind\n", counted(behind.len() as u64, "host"))
+}
+
+/// What the answer to `members behind json` begins with.
+pub const BEHIND: &str = "{\"behind\":";
 
 /// What a member lacks, in words.
 pub(super) fn said_of(rows: &[HostRow], name: &HostName, address: Ipv4Addr) -> Option<String> {
@@ -211,6 +226,11 @@ pub(super) mod tests {
             said(Presence::Own, lacking(0, 3, Why::Asking)),
             "new here, 3 transfers since T5 not taken by itself: msync fetch, last complete T4"
         );
+        let reads = Behind { why: Behind::TAKES_NOTHING, ..Behind::default() };
+        assert_eq!(
+            said(Presence::Away, Some(reads)),
+            "takes nothing (read-only), last complete T4"
+        );
         let never = HostRow { complete: None, ..row("web3", Presence::Live, None) };
         assert_eq!(never.said(), "keeps no records: what it lacks is not known");
         assert_eq!(HostRow { receives: false, ..never }.said(), "never receives");
@@ -234,6 +254,24 @@ pub(super) mod tests {
         );
         let of = |row: &HostRow| said_of(&rows, &row.name, [10, 0, 0, 3].into());
         assert_eq!(rows.each_ref().map(|row| of(row).is_some()), [false, true, false, false]);
+    }
+
+    #[test]
+    fn only_those_that_lack_something_are_behind() {
+        let rows = [
+            row("a", Presence::Own, Some(Behind::default())),
+            row("b", Presence::Live, lacking(1, 0, FULL)),
+            row("c", Presence::Away, lacking(0, 1, Why::Asking)),
+            row("d", Presence::Away, None),
+        ];
+        let text = behind(&rows, false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("b (10.0.0.3) is a member: lacks 1 transfer "), "{text}");
+        assert!(lines[1].starts_with("c (10.0.0.3) is away, last seen T9: new here, "), "{text}");
+        assert_eq!(lines[2..], ["Total: 2 hosts behind"]);
+        assert_eq!(behind(&rows[..1], false), "Total: 0 hosts behind\n");
+        assert_eq!(behind(&rows, true), format!("{BEHIND}{}}}\n", json(&rows[1..3])));
+        assert_eq!(behind(&[], true), "{\"behind\":[]}\n");
     }
 
     #[test]

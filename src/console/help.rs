@@ -12,9 +12,12 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Dsync => ("dsync [PATH]", "only delete, below PATH, what does not exist here"),
         Verb::Check => ("check [PATH]", "compare contents"),
         Verb::Fetch => ("fetch [PATH]", "make PATH here as it is on another host"),
-        Verb::Members => ("members [-v|json]", "list the other members of the group"),
+        Verb::Members => {
+            ("members [-v|json|behind [json]]", "list the other members, or who lacks something")
+        }
         Verb::Status => ("status [-v|json]", "show what the daemon is doing"),
         Verb::History => ("history [json]", "list what was sent and received"),
+        Verb::Forget => ("forget HOST", "a host that is away is not known any more"),
         Verb::Exclude => (
             "exclude add PATTERN|del PATTERN|list|clear",
             "patterns of what this connection does not send",
@@ -23,6 +26,7 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
             "include add PATTERN|del PATTERN|list|clear",
             "patterns of what it sends; the first pattern that matches decides",
         ),
+        Verb::Files => ("files add PATH...|clear", "the list of paths for --listed"),
         Verb::Alive => ("alive [on|off]", "a line 'alive' every second while a command works"),
         Verb::Loglevel => ("loglevel [0-9]", "which lines to show: 0 errors, 1 updates, 2 skips"),
         Verb::Progress => ("progress [on|total|off]", "lines that show the progress of a transfer"),

@@ -19,11 +19,13 @@
 pub mod command;
 pub mod difference;
 pub mod error;
+mod file_list;
 pub mod fleet;
 mod help;
 pub mod history;
 mod host;
 pub mod json;
+pub mod moment;
 mod options;
 mod output;
 pub mod password;

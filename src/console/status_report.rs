@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::command::Form;
+use super::fleet::{self, HostRow};
 use super::json::quoted;
+use super::moment::Moment;
 use super::reply::Total;
 use crate::name::{Escaped, HostName, Interface};
 use crate::wire::outcome::Reason;
@@ -82,13 +84,11 @@ pub struct StatusReport {
     pub warnings: Vec<String>,
     /// What it was started with.
     pub setting: Setting,
+    /// This host and those that are known, and what they lack.
+    pub hosts: Vec<HostRow>,
     /// The last transfer that was asked for here, and has ended.
     pub last: Option<LastTransfer>,
 }
-
-/// A moment: seconds since 1970, and the local time as text.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Moment(pub i64, pub String);
 
 /// What a daemon was started with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -227,6 +227,9 @@ impl StatusReport {
         let password = if *password { ", with a password" } else { "" };
         line("console", &format!("{}{password}", consoles.join(", ")));
         line("key", &key_text(*keys));
+        if let Some(own) = self.hosts.first() {
+            line("records", &own.said());
+        }
         line("last", &self.last.as_ref().map_or("none".to_owned(), LastTransfer::text));
         text
     }
@@ -270,7 +273,8 @@ impl StatusReport {
         format!(
             "{{\"process\":{},\"version\":{},\"basedir\":{},\"basedir_error\":{},\"chroot\":{},\"confined\":{},\"mfalloc\":{},\
              \"recvsize\":{},\"sendsize\":{},\"sendrate_mbps\":{now},\"sendrate_limit_mbps\":{limit},\
-             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}},\"warnings\":[{}],{setting},\"last\":{last}}}\n",
+             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}},\"warnings\":[{}],{setting},\
+             \"hosts\":{},\"last\":{last}}}\n",
             self.pid,
             quoted(&self.version),
             quoted(&self.shown_base()),
@@ -285,6 +289,7 @@ impl StatusReport {
             list(&self.recvs),
             dropped.join(","),
             list(&self.warnings),
+            fleet::json(&self.hosts),
         )
     }
 
@@ -318,7 +323,10 @@ pub fn key_text(keys: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fleet::Presence;
+    use super::super::fleet::tests::{lacking, row};
     use super::*;
+    use crate::wire::behind::Why;
 
     fn idle() -> StatusReport {
         StatusReport {
@@ -347,6 +355,7 @@ mod tests {
                 password: false,
                 keys: 0,
             },
+            hosts: vec![],
             last: None,
         }
     }
@@ -382,7 +391,7 @@ mod tests {
         assert!(busy.json().ends_with(
             "\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
              \"interface\":\"eth1\",\"address\":\"10.0.0.1\",\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":true,\
-             \"keys\":2,\"last\":{\"ended\":2000,\"command\":\"send -r\",\
+             \"keys\":2,\"hosts\":[],\"last\":{\"ended\":2000,\"command\":\"send -r\",\
              \"result\":\"incomplete\",\"hosts\":3,\"failed\":1,\"files\":7,\"bytes\":0,\
              \"unchanged\":0,\"deleted\":0,\"errors\":2}}\n"
         ));
@@ -390,6 +399,17 @@ mod tests {
         assert!(gone.json().ends_with("\"result\":\"aborted\"}"));
         let done = LastTransfer { total: Some(Total { failed: 0, errors: 0, ..total }), ..gone };
         assert!(done.text().contains("send -r: complete, hosts=3 "));
+    }
+
+    #[test]
+    fn what_this_host_and_others_lack_is_shown() {
+        let own = row("web1", Presence::Own, lacking(2, 0, Why::Nobody));
+        let away = row("web2", Presence::Away, lacking(1, 0, Why::Asking));
+        let report = StatusReport { hosts: vec![own, away], ..idle() };
+        let line = "records : lacks 2 transfers since T5 (no host that is there has it), last complete T4\n";
+        assert!(report.verbose().contains(line), "{}", report.verbose());
+        assert_eq!(report.text(), idle().text());
+        assert_eq!(report.json().matches("\"behind\":{").count(), 2);
     }
 
     #[test]
@@ -443,7 +463,7 @@ mod tests {
              {\"invalid\":0,\"damaged\":3,\"other_version\":0,\"other_key\":4,\"replayed\":0,\"strangers\":0,\
              \"foreign\":0},\"warnings\":[\"a clock\",\"a name\"],\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
              \"interface\":null,\"address\":null,\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":false,\"keys\":0,\
-             \"last\":null}\n"
+             \"hosts\":[],\"last\":null}\n"
         );
         assert!(idle().json().contains("\"sendrate_mbps\":null"));
     }

@@ -20,7 +20,7 @@ pub struct Offer {
     pub check: bool,
     /// `fetch`.
     pub fetch: bool,
-    /// `members`.
+    /// `members`, `forget`.
     pub members: bool,
     /// `status`.
     pub status: bool,
@@ -28,6 +28,8 @@ pub struct Offer {
     pub history: bool,
     /// `exclude` and `include`: the daemon applies [`super::Session::patterns`].
     pub exclude: bool,
+    /// `files`, and `--listed` of `send` and `check`.
+    pub files: bool,
     /// `report`: the daemon reports each host by [`super::Session::host`].
     pub report: bool,
 }
@@ -47,6 +49,7 @@ impl Offer {
         status: true,
         history: true,
         exclude: true,
+        files: true,
         report: true,
     };
 
@@ -57,10 +60,11 @@ impl Offer {
             Verb::Dsync => self.dsync,
             Verb::Check => self.check,
             Verb::Fetch => self.fetch,
-            Verb::Members => self.members,
+            Verb::Members | Verb::Forget => self.members,
             Verb::Status => self.status,
             Verb::History => self.history,
             Verb::Exclude | Verb::Include => self.exclude,
+            Verb::Files => self.files,
             Verb::Report => self.report,
             Verb::Alive | Verb::Loglevel | Verb::Progress => true,
             Verb::Echo | Verb::Help | Verb::Quit => true,
@@ -79,8 +83,10 @@ pub(super) enum Verb {
     Members,
     Status,
     History,
+    Forget,
     Exclude,
     Include,
+    Files,
     Alive,
     Loglevel,
     Progress,
@@ -101,8 +107,10 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("members", Verb::Members),
     ("status", Verb::Status),
     ("history", Verb::History),
+    ("forget", Verb::Forget),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
+    ("files", Verb::Files),
     ("alive", Verb::Alive),
     ("loglevel", Verb::Loglevel),
     ("progress", Verb::Progress),

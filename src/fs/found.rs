@@ -36,7 +36,16 @@ pub struct FoundEntry {
 impl FoundEntry {
     /// An item that says that whatever is at `path` stays.
     pub fn kept(path: RelPath) -> Self {
-        let (kind, mtime) = (Kind::Keep, FileTime::default());
+        FoundEntry::remark(path, Kind::Keep)
+    }
+
+    /// An item that says that whatever is at `path` goes.
+    pub(super) fn gone(path: RelPath) -> Self {
+        FoundEntry::remark(path, Kind::Gone)
+    }
+
+    fn remark(path: RelPath, kind: Kind) -> Self {
+        let mtime = FileTime::default();
         let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
         FoundEntry { entry, content: None, digest: None, age: None }
     }

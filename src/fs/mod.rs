@@ -53,6 +53,7 @@ mod moment;
 mod name_set;
 mod names;
 mod opened;
+pub mod path_list;
 mod paths;
 mod plan;
 mod planner;

@@ -52,6 +52,8 @@ pub struct Host {
     /// When it last kept the same records as this host: up to which stamp these are known, and what it lacked of
     /// them.
     pub agreed: Option<(Stamp, Behind)>,
+    /// It is away, or has come back and may not know yet what it lacks.
+    pub may_lack_more: bool,
 }
 
 /// What has just been seen of a host.
@@ -87,11 +89,16 @@ pub struct Hosts {
 }
 
 impl Host {
+    /// What it lacks, if it is a member: what it says, once it can know.
+    pub fn lacks_now(&self, name: &HostName, journal: Option<&Journal>) -> Option<Behind> {
+        if self.may_lack_more { self.lacks(name, journal) } else { self.said }
+    }
+
     /// What it lacks if it is away: what it said, and what was sent for it since. None if that cannot be known,
     /// because it keeps no records.
     pub fn lacks(&self, name: &HostName, journal: Option<&Journal>) -> Option<Behind> {
         let said = self.said?;
-        if !self.receives {
+        if !self.receives || said.takes_nothing() {
             return Some(said);
         }
         let (since, then) = self.agreed.unwrap_or((Stamp::at(self.last), said));
@@ -156,8 +163,9 @@ impl Host {
         };
         reader.end().ok()?;
         let receives = flags & RECEIVES != 0;
+        let may_lack_more = true;
         (flags & !(RECEIVES | KEEPS | AGREED) == 0)
-            .then_some((name, Host { address, first, last, receives, said, agreed }))
+            .then_some((name, Host { address, first, last, receives, said, agreed, may_lack_more }))
     }
 }
 
@@ -213,7 +221,8 @@ impl Hosts {
     pub fn seen(&mut self, wall: u64, name: &HostName, seen: Seen) {
         let Seen { address, receives, said, agrees } = seen;
         self.make_room(name);
-        let new = Host { address, first: wall, last: wall, receives, said, agreed: None };
+        let (first, last, agreed, may_lack_more) = (wall, wall, None, false);
+        let new = Host { address, first, last, receives, said, agreed, may_lack_more };
         let is_new = !self.known.contains_key(name);
         let (host, unwritten) =
             self.known.entry(name.clone()).or_insert((new, Unwritten::Something));
@@ -223,7 +232,9 @@ impl Hosts {
             (None, Some(_)) => host.agreed,
             (_, None) => None,
         };
-        let now = Host { first: host.first, agreed, ..new };
+        let knows = agrees.is_some() || said.is_none_or(|said| !said.is_nothing());
+        let may_lack_more = host.may_lack_more && !knows;
+        let now = Host { first: host.first, agreed, may_lack_more, ..new };
         let gist = |host: &Host| {
             let said = host.said.map(|said| (said.total(), said.why));
             (host.address, host.receives, said)
@@ -239,6 +250,7 @@ impl Hosts {
     pub fn left(&mut self, heard: u64, name: &HostName) {
         if let Some((host, unwritten)) = self.known.get_mut(name) {
             (host.last, *unwritten) = (host.last.max(heard), Unwritten::Something);
+            host.may_lack_more = true;
         }
     }
 
@@ -343,6 +355,11 @@ mod tests {
         hosts.iter().map(|(name, _)| name.as_str()).collect()
     }
 
+    /// What is on disk of them.
+    fn kept(hosts: &Hosts) -> impl Iterator<Item = (&HostName, Host)> {
+        hosts.iter().map(|(name, host)| (name, Host { may_lack_more: true, ..*host }))
+    }
+
     fn in_memory() -> Hosts {
         Hosts::open(None, &host("me"), NOW).0
     }
@@ -369,7 +386,7 @@ mod tests {
         hosts.keep(NOW + 6, true);
         assert!(hosts.forget(&host("web3")) && !hosts.forget(&host("web3")));
         let again = open().0;
-        assert!(again.iter().eq(hosts.iter()));
+        assert!(kept(&again).eq(kept(&hosts)));
         assert_eq!(again.get(&host("web2")).unwrap().said, Some(behind));
         assert_eq!(names(&again), ["web1", "web2"]);
         // With another name, it is another host.
@@ -411,7 +428,7 @@ mod tests {
         assert!(hosts.get(&host("web1")).is_some());
         assert!(hosts.file.as_ref().unwrap().size() < LEAST + LEAST_EACH * MAX_HOSTS as u64);
         let again = Hosts::open(Some(&dir), &host("me"), NOW + DAY / 2).0;
-        assert!(again.iter().eq(hosts.iter()));
+        assert!(kept(&again).eq(kept(&hosts)));
     }
 
     struct NoLists;
@@ -463,6 +480,29 @@ mod tests {
         assert_eq!(lacks(&hosts, "web3"), Some((5, 3)));
         hosts.seen(NOW, &host("web3"), seen(None, None));
         assert_eq!(lacks(&hosts, "web3"), None, "who keeps no records");
+        // Who is back has not heard of it at first.
+        let now = |hosts: &Hosts| {
+            let web3 = host("web3");
+            let behind = hosts.get(&web3).unwrap().lacks_now(&web3, Some(&journal));
+            behind.map(|behind| behind.count)
+        };
+        let nothing = Some(Behind::default());
+        for (come, lacks) in
+            [(seen(nothing, Some(Stamp::at(10))), Some(0)), (seen(nothing, None), Some(0))]
+        {
+            hosts.seen(NOW, &host("web3"), come);
+            assert_eq!(now(&hosts), lacks, "it was there all the time");
+        }
+        hosts.left(NOW, &host("web3"));
+        hosts.seen(NOW, &host("web3"), seen(nothing, None));
+        assert_eq!(now(&hosts), Some(2));
+        hosts.seen(NOW, &host("web3"), seen(Some(Behind { count: 1, ..behind }), None));
+        assert_eq!(now(&hosts), Some(1));
+        hosts.seen(NOW, &host("web3"), seen(nothing, None));
+        assert_eq!(now(&hosts), Some(0));
+        let reads = Some(Behind { why: Behind::TAKES_NOTHING, ..Behind::default() });
+        hosts.seen(NOW, &host("web8"), seen(reads, Some(Stamp::at(1))));
+        assert_eq!(lacks(&hosts, "web8"), Some((0, 0)), "who is never written to");
         let never = Seen { receives: false, ..well(1) };
         hosts.seen(NOW, &host("web9"), never);
         assert_eq!(lacks(&hosts, "web9"), Some((0, 0)), "who never receives");

@@ -6,7 +6,9 @@ use super::failure::Failure;
 use super::old::{self, Row};
 use super::status::{INCOMPLETE, SUCCESS};
 use crate::console::error::is_error;
+use crate::console::fleet::BEHIND;
 use crate::console::report::WARNING;
+use crate::name::HostName;
 
 impl Client<'_> {
     /// Lists the members.
@@ -28,6 +30,31 @@ impl Client<'_> {
                 self.list(b"members", json)
             }
         }
+    }
+
+    /// Lists the hosts that lack something: 2 if there is one.
+    pub(super) fn behind(&mut self, json: bool) -> Result<u8, Failure> {
+        let command = if json { &b"members behind json"[..] } else { b"members behind" };
+        let mut lines: Vec<Vec<u8>> = Vec::new();
+        self.ask(command, |_, line| lines.push(line.to_vec()))?;
+        let is_last = |line: &Vec<u8>| match json {
+            true => line.starts_with(BEHIND.as_bytes()),
+            false => line.starts_with(b"Total: "),
+        };
+        // One that does not know it answers with its help.
+        let last = lines.pop().filter(is_last).ok_or(Failure::TooOld("members --behind"))?;
+        let none = match json {
+            true => last.starts_with(format!("{BEHIND}[]").as_bytes()),
+            false => lines.is_empty(),
+        };
+        lines.extend(json.then_some(last));
+        lines.iter().for_each(|line| self.screen.line(line));
+        Ok(if none { SUCCESS } else { INCOMPLETE })
+    }
+
+    /// Has the daemon forget a host.
+    pub(super) fn forget(&mut self, host: &HostName, json: bool) -> Result<u8, Failure> {
+        self.list(format!("forget {host}").as_bytes(), json)
     }
 
     /// Lists what was sent and received.

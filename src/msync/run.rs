@@ -79,10 +79,12 @@ fn call(config: &Config, screen: &mut Screen) -> Result<u8, Failure> {
 
 fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8, Failure> {
     let done = client.begin(input.password.as_deref()).and_then(|()| match &config.command {
-        Command::Members { verbose } => client.members(*verbose, config.json),
+        Command::Members { behind: true, .. } => client.behind(config.json),
+        Command::Members { verbose, .. } => client.members(*verbose, config.json),
+        Command::Forget(host) => client.forget(host, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
         Command::History => client.history(config.json),
-        Command::Files(files) => client.files(files, config, &input.rules),
+        Command::Files(files) => client.files(files, config, input),
         Command::Script(script) => client.script(script, config, &input.rules),
     });
     client.end();

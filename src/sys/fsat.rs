@@ -30,6 +30,7 @@ pub use attributes::{
 };
 pub use content::{list, seek_data, seek_hole, share_blocks, start_writeback, sync_fd, sync_fs};
 pub use inherit::{bequeaths, name_it, open_nameless};
+pub(super) use reopen::has_numbers;
 pub use reopen::{hold_proc, open_regular_at, reopen};
 pub use space::{in_memory, space};
 pub use stat::{FileType, Stat, stat_at, stat_fd};

@@ -13,6 +13,7 @@ pub mod fsat;
 pub mod host;
 pub mod ids;
 pub mod ifaddr;
+pub mod inotify;
 pub mod landlock;
 pub mod links;
 pub mod localtime;
@@ -33,6 +34,8 @@ mod vectored;
 
 #[cfg(test)]
 pub(crate) mod alone;
+#[cfg(test)]
+pub(crate) mod mapped;
 #[cfg(test)]
 pub(crate) mod refuse;
 

@@ -68,6 +68,9 @@ pub enum Kind {
     Block(u32, u32),
     /// Something that exists and is not sent; what a target has at its path is not deleted.
     Keep,
+    /// Something that is in the list of the transfer and does not exist; what a target has at its path is
+    /// deleted, whatever that is.
+    Gone,
     /// A long file that follows in a later batch with its digest. Targets can compute that of their own
     /// file meanwhile.
     Ahead {
@@ -114,7 +117,7 @@ impl Entry {
 
     /// Whether it is an object to be written, rather than a remark about one.
     pub fn is_object(&self) -> bool {
-        !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. })
+        !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Gone | Kind::Ahead { .. })
     }
 }
 
@@ -248,7 +251,7 @@ pub fn entry_len_bound(entry: &Entry) -> usize {
         Kind::Symlink(target) => 3 + target.len(),
         Kind::Char(..) | Kind::Block(..) => 10,
         Kind::Ahead { .. } => 10,
-        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => 0,
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep | Kind::Gone => 0,
     };
     FIXED + entry.path.as_bytes().len() + extra
 }
@@ -291,6 +294,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         10 => Kind::Keep,
         11 => Kind::Close { listed: true },
         12 => Kind::Ahead { size: file_size(reader)? },
+        14 => Kind::Gone,
         _ => return Err(Error::Invalid),
     };
     let path = match kind {
@@ -340,6 +344,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
         Kind::Keep => 10,
         Kind::Close { listed: true } => 11,
         Kind::Ahead { .. } => 12,
+        Kind::Gone => 14,
     });
     out.put_varint(shared as u64);
     out.put_counted(&path[shared..]);
@@ -368,7 +373,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
             out.put_varint((*minor).into());
         }
         Kind::Ahead { size } => out.put_varint(*size),
-        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => {}
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep | Kind::Gone => {}
     }
 }
 
@@ -403,6 +408,7 @@ pub(crate) mod tests {
             entry("dir/null", Kind::Char(1, 3)),
             entry("dir/sda", Kind::Block(8, 0)),
             entry("dir/kept", Kind::Keep),
+            entry("dir/gone", Kind::Gone),
             entry("dir/long", Kind::Ahead { size: 5 << 32 }),
             entry("dir/sub", Kind::Open),
             entry("dir/sub", Kind::Close { listed: true }),
@@ -481,7 +487,7 @@ pub(crate) mod tests {
     #[test]
     fn only_what_is_kept_may_be_the_base() {
         let path = RelPath::base();
-        for (kind, valid) in [(Kind::Keep, true), (Kind::Open, false), (Kind::Fifo, false)] {
+        for (kind, valid) in [(Kind::Keep, true), (Kind::Open, false), (Kind::Gone, false)] {
             let entry = Entry { path: path.clone(), ..entry("x", kind) };
             let manifest = Manifest { entries: vec![entry], ..Manifest::default() };
             let parsed = Manifest::parse(&manifest.emit());

@@ -38,6 +38,7 @@ mod keys;
 mod killed;
 mod lacking_rights;
 mod left_behind;
+mod listed;
 mod long_files;
 mod membership;
 mod messages;

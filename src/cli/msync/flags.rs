@@ -14,6 +14,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
     ("history", "list what was sent and received"),
+    ("forget", "do not wait any more for a HOST that is away"),
 ];
 
 /// The commands that earlier versions took for files, and words that are to become commands.
@@ -154,6 +155,21 @@ pub const FLAGS: &[Flag] = &[
         more: "With - standard input is read. Empty lines are skipped.",
     },
     Flag {
+        short: None,
+        long: "files-from",
+        value: Some("FILE"),
+        help: "only the paths in FILE, one on each line",
+        more: "Below PATH, or below the base. With - standard input is read. With --delete, those that do \
+               not exist here are deleted there.",
+    },
+    Flag {
+        short: Some('0'),
+        long: "from0",
+        value: None,
+        help: "paths and patterns in files end with a NUL",
+        more: "",
+    },
+    Flag {
         short: Some('f'),
         long: "script",
         value: Some("FILE"),
@@ -211,6 +227,13 @@ pub const FLAGS: &[Flag] = &[
         value: None,
         help: "the same as the command members",
         more: "",
+    },
+    Flag {
+        short: None,
+        long: "behind",
+        value: None,
+        help: "of members, only hosts that lack something (exit 2)",
+        more: "Also those that are away.",
     },
     Flag {
         short: None,

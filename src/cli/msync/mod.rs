@@ -34,6 +34,8 @@ pub enum Command {
     Members {
         /// `-v`: with statistics.
         verbose: bool,
+        /// `--behind`: only hosts that lack something.
+        behind: bool,
     },
     /// Show the daemon's state.
     Status {
@@ -42,6 +44,8 @@ pub enum Command {
     },
     /// List what was sent and received.
     History,
+    /// Forget a host that is away.
+    Forget(HostName),
     /// `-f`: the lines of a script.
     Script(Text),
 }
@@ -106,7 +110,9 @@ pub struct Files {
     pub from: Option<HostName>,
     /// `-g`: without spaces and control characters.
     pub group: Option<String>,
-    /// As typed; empty (with `-r`) for the whole base directory.
+    /// `--files-from`.
+    pub list: Option<Text>,
+    /// As typed; empty (with `-r` or a list) for the whole base directory.
     pub paths: Vec<Vec<u8>>,
 }
 
@@ -174,6 +180,8 @@ pub struct Config {
     pub new_word: Option<&'static str>,
     /// Patterns, in order.
     pub filters: Vec<Filter>,
+    /// `-0`: what is in files of patterns and paths ends with a NUL.
+    pub from0: bool,
     /// 0 to 9: which lines the daemon shows.
     pub loglevel: u8,
     /// Whether `-v` or `-l 1` and above was given.
@@ -223,8 +231,10 @@ pub fn parse(
     };
     let filters = filters(&typed)?;
     let (command, new_word) = command(&typed)?;
+    let is_list = |files: &Files| files.list == Some(Text::Input);
     let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
-        + usize::from(command == Command::Script(Text::Input));
+        + usize::from(command == Command::Script(Text::Input))
+        + usize::from(matches!(&command, Command::Files(files) if is_list(files)));
     if inputs > 1 {
         return Err(Error::new(PROGRAM, "-: standard input can be read only once"));
     }
@@ -234,6 +244,7 @@ pub fn parse(
         command,
         new_word,
         filters,
+        from0: typed.has("from0"),
         loglevel,
         verbose: loglevel > 0,
         show: match () {
@@ -254,7 +265,7 @@ pub fn wants_json(args: &[OsString]) -> bool {
 /// What `--help` prints.
 pub fn help() -> String {
     let head = "Usage: msync [OPTIONS] send|sync|dsync|check|fetch [OPTIONS] [PATH...]\n\
-                \x20      msync [OPTIONS] members | status\n\
+                \x20      msync [OPTIONS] members | status | history | forget HOST\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
                 \x20      msync [OPTIONS] -f FILE\n\
                 Has the daemon of this host send files to every member of its group. PATH is\n\
@@ -311,10 +322,16 @@ const ONLY: &[(&str, &[&str])] = &[
     ("ignore-times", &["send", "sync", "fetch"]),
     ("checksum", &["send", "sync", "fetch"]),
     ("lax-attributes", &["send", "sync", "fetch"]),
+    ("files-from", &["send", "check"]),
+    ("from0", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("include", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch"]),
-    ("json", &["send", "sync", "dsync", "check", "members", "status", "history", "fetch"]),
+    (
+        "json",
+        &["send", "sync", "dsync", "check", "members", "status", "history", "fetch", "forget"],
+    ),
+    ("behind", &["members"]),
 ];
 
 /// Whether an option, by its long name, is one of this command.
@@ -339,6 +356,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
     let named = named.map(|name| if name == "md5" { "check" } else { name });
     let mut commands: Vec<&str> = named.into_iter().collect();
     commands.extend(["sync", "check", "members", "status"].iter().filter(|flag| typed.has(flag)));
+    commands.extend(typed.has("behind").then_some("members"));
     commands.extend(typed.has("script").then_some("-f"));
     let name = match commands.as_slice() {
         [] => "send",
@@ -358,6 +376,15 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
         "sync" => Verb::Sync,
         "dsync" => Verb::Dsync,
         "check" => Verb::Check,
+        "forget" => {
+            let [host] = words.as_slice() else {
+                let why = format!("forget: one HOST, as members -v names it{or_file}");
+                return Err(Error::new(PROGRAM, why));
+            };
+            let host = HostName::parse(host.as_bytes())
+                .map_err(|why| Error::bad_value(PROGRAM, "forget", host, why))?;
+            return Ok((Command::Forget(host), new_word));
+        }
         "fetch" => Verb::Fetch,
         _ => {
             if let Some(word) = words.first() {
@@ -366,7 +393,10 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
                 return Err(Error::new(PROGRAM, why));
             }
             let command = match (name, typed.last("script")) {
-                ("members", _) => Command::Members { verbose: typed.has("verbose") },
+                ("members", _) => {
+                    let (verbose, behind) = (typed.has("verbose"), typed.has("behind"));
+                    Command::Members { verbose, behind }
+                }
                 ("status", _) => Command::Status { verbose: typed.has("verbose") },
                 ("history", _) => Command::History,
                 (_, script) => {
@@ -418,8 +448,20 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         None => None,
     };
     let recursive = typed.has("recursive");
+    let list = match typed.last("files-from") {
+        Some(text) => {
+            let why = "must not be empty";
+            let from = Text::read(&text)
+                .ok_or_else(|| Error::bad_value(PROGRAM, "--files-from", &text, why))?;
+            Some(from)
+        }
+        None => None,
+    };
+    if list.is_some() && words.len() > 1 {
+        return Err(Error::new(PROGRAM, "--files-from: one PATH at most"));
+    }
     let missing = words.is_empty() || words.iter().any(|word| word.is_empty());
-    if missing && !recursive {
+    if missing && !recursive && list.is_none() {
         let name = verb.name();
         let why = format!("{name}: a PATH is missing (the whole base directory is -r)");
         return Err(Error::new(PROGRAM, why));
@@ -439,6 +481,7 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         hosts,
         from,
         group,
+        list,
         paths: words.into_iter().map(OsString::into_vec).collect(),
     })
 }

@@ -32,7 +32,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "connect" => Some("tcp:a"),
             "host" => Some("web1"),
             "loglevel" => Some("3"),
-            "password" | "exclude-from" | "script" => Some("/file"),
+            "password" | "exclude-from" | "files-from" | "script" => Some("/file"),
             "group" => Some("www"),
             "max-delete" => Some("7"),
             "exclude" | "include" => Some("*.tmp"),
@@ -42,13 +42,13 @@ fn every_option_of_the_table_does_something_by_both_names() {
         assert_eq!(flag.value.is_some(), value.is_some(), "{flag:?}");
         let go = |name: String| {
             // What every command takes, and what makes a send valid.
-            let given = ["members", "status", "script"].contains(&flag.long);
+            let given = ["members", "status", "script", "behind"].contains(&flag.long);
             let rest = if given { None } else { Some("x") };
             let command = (flag.long == "from").then_some("fetch");
             let args = [command, Some(name.as_str()), value, rest];
             run(&args.into_iter().flatten().collect::<Vec<_>>())
         };
-        let given = ["members", "status", "script", "recursive"].contains(&flag.long);
+        let given = ["members", "status", "script", "behind", "recursive"].contains(&flag.long);
         let without = if given { plain.clone() } else { config(&["x"]) };
         let asked = go(format!("--{}", flag.long)).unwrap();
         assert_ne!(asked, Asked::Run(without), "{flag:?}");
@@ -77,7 +77,18 @@ fn both_spellings_mean_the_same() {
     assert_eq!(config(&["check", "-r"]), config(&["--check", "-r"]));
     assert_eq!(config(&["md5", "-r"]), config(&["--check", "-r"]));
     assert_eq!(config(&["sync", "a"]), config(&["--sync", "a"]));
-    assert_eq!(config(&["members", "-v"]).command, Command::Members { verbose: true });
+    let members = |verbose, behind| Command::Members { verbose, behind };
+    assert_eq!(config(&["members", "-v"]).command, members(true, false));
+    for args in [&["members", "--behind"][..], &["--behind"], &["--members", "--behind"]] {
+        assert_eq!(config(args).command, members(false, true));
+    }
+    assert_eq!(error(&["--behind", "status"]), "msync: status and members: one command at a time");
+    let host = HostName::parse(b"web3").unwrap();
+    assert_eq!(config(&["forget", "web3"]).command, Command::Forget(host));
+    for args in [&["forget"][..], &["forget", "a", "b"]] {
+        assert!(error(args).starts_with("msync: forget: one HOST"), "{args:?}");
+    }
+    assert!(error(&["forget", "a/b"]).contains("a/b"));
     assert_eq!(config(&["-f", "-"]).command, Command::Script(Text::Input));
     assert_eq!(config(&["-f", "./-"]).command, Command::Script(Text::File("./-".into())));
     assert_eq!(config(&["-v", "--status", "status"]).command, Command::Status { verbose: true });
@@ -207,6 +218,7 @@ fn what_a_transfer_is_told() {
         lax_attributes: true,
         hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
         group: Some("www".to_owned()),
+        list: None,
         paths: vec![b"a".to_vec()],
     };
     let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes -t 10.0.0.1 -g www a";

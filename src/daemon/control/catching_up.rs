@@ -27,6 +27,8 @@ pub(super) struct CatchingUp {
     dialogue: Option<Dialogue>,
     /// The transfers that run for others.
     replays: BTreeMap<TransferNo, RecordId>,
+    /// It was said that this host is new here.
+    is_new_said: bool,
 }
 
 impl CatchingUp {
@@ -44,7 +46,7 @@ impl CatchingUp {
             };
             Dialogue::new(now, config, keeper.journal())
         });
-        CatchingUp { shared, dialogue, replays: BTreeMap::new() }
+        CatchingUp { shared, dialogue, replays: BTreeMap::new(), is_new_said: false }
     }
 
     /// What HELLO says of the records; None if none are kept.
@@ -216,6 +218,13 @@ impl CatchingUp {
             }
         }
         if has_news {
+            let is_new = self.said().is_some_and(|said| said.behind.strange > 0);
+            if is_new && !std::mem::replace(&mut self.is_new_said, true) {
+                log::warning(format_args!(
+                    "this host is new here: it had files before it kept records, and does not take by itself what \
+                     was sent before: msync fetch"
+                ));
+            }
             membership.members.set_records(now, self.said());
             membership.members.say_hello();
         }

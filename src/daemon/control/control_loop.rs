@@ -18,7 +18,7 @@ use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
 use crate::console::command::Command;
-use crate::console::fleet::{HostRow, Presence};
+use crate::console::fleet::{self, HostRow, Presence};
 use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
@@ -336,6 +336,18 @@ impl Control {
                         let status = self.status(now, at);
                         self.answer(at, status.form(form));
                     }
+                    Command::Behind(json) => {
+                        let hosts = self.hosts(now);
+                        self.answer(at, fleet::behind(&hosts, json));
+                    }
+                    Command::Forget(host) => {
+                        let Membership { fleet, members, .. } = &mut self.membership;
+                        let session = &mut self.clients[at].session;
+                        if let Err(error) = fleet.forget(&host, &self.settings.name, members) {
+                            session.error(&error);
+                        }
+                        session.finish();
+                    }
                     Command::History(json) => {
                         self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }
@@ -374,8 +386,9 @@ impl Control {
             .filter(|(at, client)| *at != asking && client.session.is_busy())
             .map(|(_, client)| (client.id, client.session.current().to_owned()))
             .collect();
+        let hosts = self.hosts(now);
         let membership = &self.membership;
-        self.figures.status(now, &self.shared, membership, &self.settings, commands)
+        self.figures.status(now, &self.shared, membership, &self.settings, hosts, commands)
     }
 
     /// Writes output to clients, and removes those that are finished.

@@ -2,14 +2,16 @@
 
 use std::net::Ipv4Addr;
 
+use crate::console::error::{Code, ErrorLine};
 use crate::console::fleet::{HostRow, Presence};
-use crate::console::status_report::Moment;
+use crate::console::moment::Moment;
 use crate::daemon::clock;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::members::{Member, Members};
-use crate::keeping::hosts::{Hosts, Seen};
-use crate::keeping::{self, hosts};
+use crate::keeping;
+use crate::keeping::hosts::{Host, Hosts, Seen};
+use crate::log;
 use crate::name::HostName;
 use crate::stamp::Stamp;
 use crate::sys::localtime;
@@ -80,6 +82,27 @@ impl Fleet {
         self.hosts.keep(clock::wall_millis(), stops);
     }
 
+    /// Forgets a host.
+    ///
+    /// # Errors
+    /// It is there, or is this one, of the name `me`; or no host of its name is known.
+    pub(super) fn forget(
+        &mut self,
+        name: &HostName,
+        me: &HostName,
+        members: &Members,
+    ) -> Result<(), ErrorLine> {
+        let (code, why) = if name == me || members.is_named(name) {
+            (Code::Refused, format!("{name} is there: only a host that is away can be forgotten"))
+        } else if self.hosts.forget(name) {
+            log::notice(format_args!("host {name} is forgotten"));
+            return Ok(());
+        } else {
+            (Code::UnknownHost, format!("no host {name} is known: see members -v"))
+        };
+        Err(ErrorLine::new(code, why).about(name, ""))
+    }
+
     /// All hosts that are known, by name: members, those that are away, and those that say in another version of the
     /// protocol that they are there.
     pub(super) fn known(&self, now: Time, members: &Members, shared: &Shared) -> Vec<KnownHost> {
@@ -109,7 +132,9 @@ impl Fleet {
                     },
                     last: wall.saturating_sub(now.since(member.heard).millis()),
                     receives: member.receives,
-                    lacks: host.filter(|_| !is_two).and_then(|host| host.said),
+                    lacks: host
+                        .filter(|_| !is_two)
+                        .and_then(|host| host.lacks_now(&member.name, journal)),
                 }
             })
             .collect();
@@ -117,7 +142,7 @@ impl Fleet {
             |name: &HostName, known: &[KnownHost]| known.iter().any(|one| one.name == *name);
         let away = self.hosts.iter().filter(|(name, _)| !members.is_named(name));
         known.extend(away.map(|(name, host)| {
-            let hosts::Host { address, last, receives, .. } = *host;
+            let Host { address, last, receives, .. } = *host;
             let presence = foreign(name).map_or(Presence::Away, Presence::Odd);
             let lacks = host.lacks(name, journal);
             KnownHost { name: name.clone(), address, presence, last, receives, lacks }

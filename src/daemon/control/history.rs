@@ -1,7 +1,7 @@
 //! The answer to `history`.
 
 use crate::console::history::{self, HistoryRow};
-use crate::console::status_report::Moment;
+use crate::console::moment::Moment;
 use crate::daemon::shared::Shared;
 use crate::engine::catch_up::{Record, State};
 use crate::keeping::lock;

@@ -7,9 +7,10 @@ use super::membership::Membership;
 use super::settings::Settings;
 use crate::console::command::Form;
 use crate::console::fleet::HostRow;
+use crate::console::moment::Moment;
 use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StrangerRow};
-use crate::console::status_report::{Dropped, LastTransfer, Moment, Setting, StatusReport};
+use crate::console::status_report::{Dropped, LastTransfer, Setting, StatusReport};
 use crate::daemon::clock;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
@@ -62,6 +63,7 @@ impl Figures {
         shared: &Shared,
         Membership { members, odd, .. }: &Membership,
         settings: &Settings,
+        hosts: Vec<HostRow>,
         commands: Vec<(u32, String)>,
     ) -> StatusReport {
         let sends: Vec<String> = lock(&shared.sends).values().cloned().collect();
@@ -91,6 +93,7 @@ impl Figures {
             dropped: dropped(shared, members),
             warnings: odd.lines(),
             setting: Setting { address: shared.net.address(), ..settings.setting.clone() },
+            hosts,
             last: self.last.clone(),
         }
     }

@@ -25,6 +25,9 @@ use crate::name::HostName;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
+/// Lists of so many entries are sent one batch after the other.
+const SHORT: u64 = 8_192;
+
 /// A record that is to be sent once more.
 pub(crate) struct Replay {
     pub(crate) number: TransferNo,
@@ -58,7 +61,9 @@ impl Replay {
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
             mode: order.mode,
             block,
-            parallel: self.parallel,
+            // A file that did not fit at first is twice in the list: it needs its room only once if the first is in
+            // place when the second is looked at. In a long list, there is much in between.
+            parallel: if self.record.names.count <= SHORT { 1 } else { self.parallel },
             stamp: self.record.id.stamp,
             timeout: self.timeout.at_least(Span::from_secs(1)),
         };

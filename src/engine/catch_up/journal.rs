@@ -353,8 +353,7 @@ impl Journal {
             if !self.rules.guard_named || (held.state != State::Partial && held.record.settles()) {
                 return true;
             }
-            let path = Hash::of_path(path);
-            let known = lists.names(later, path).or_else(|| held.record.names.tell(path));
+            let known = held.record.says(path, |hash| lists.names(later, hash));
             // Without its list, all that it reaches is left alone.
             known.unwrap_or(held.state != State::Partial)
         })
@@ -368,7 +367,7 @@ impl Journal {
                 && held.record.reaches(path)
                 && held.record.is_for(&self.me)
                 && (held.record.settles()
-                    || lists.names(later, Hash::of_path(path)).unwrap_or(false))
+                    || held.record.says(path, |hash| lists.names(later, hash)).unwrap_or(false))
         })
     }
 
@@ -390,7 +389,8 @@ impl Journal {
             let mut by_lists = || lists.names_all_of(&later.id, &earlier.id) == Some(true);
             has_ended
                 && ((is_whole && by_lists())
-                    || earlier.is_named_by(later, |path| lists.names(&later.id, path)))
+                    || (!earlier.deletes_listed()
+                        && earlier.is_named_by(later, |path| lists.names(&later.id, path))))
         })
     }
 

@@ -44,6 +44,11 @@ fn descriptors() -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether there is a `/proc/self/fd` of the kernel's.
+pub(in crate::sys) fn has_numbers() -> bool {
+    descriptors().is_ok()
+}
+
 /// Calls `f` with `/proc/self/fd` and the name of `fd` in it. None if there is no `/proc`.
 pub(super) fn by_number<T>(
     fd: BorrowedFd<'_>,

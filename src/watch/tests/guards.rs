@@ -1,0 +1,207 @@
+//! Deletions that are not passed on at once.
+
+use std::fs;
+
+use super::stage::{Stage, WATCH, config};
+use crate::fs::testing::{self, TempDir};
+use crate::watch::types::{Command, Held};
+
+#[test]
+fn an_emptied_root_is_held_until_it_is_released() {
+    let mut stage = Stage::new("emptied");
+    stage.write("a", "1");
+    stage.write("d/b", "2");
+    stage.pass(3_000);
+    stage.sent();
+    fs::remove_file(stage.join("a")).unwrap();
+    fs::remove_dir_all(stage.join("d")).unwrap();
+    stage.pass(5_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    let numbers = stage.tree.numbers();
+    assert_eq!((numbers.held, numbers.held_why), (2, Some(Held::Emptied)));
+    // Data flows.
+    stage.write("new", "3");
+    stage.pass(1_000);
+    assert_eq!(stage.sent(), ["new"]);
+    stage.tree.command(stage.at, Command::Release(WATCH));
+    stage.pass(3_000);
+    assert_eq!(stage.sent(), ["-a", "-d"]);
+    assert_eq!(stage.tree.numbers().held, 0);
+    stage.same();
+}
+
+#[test]
+fn deletions_that_are_many_are_held_until_the_files_are_back() {
+    let mut stage = Stage::new("many");
+    for n in 0..200 {
+        stage.write(&format!("d{}/{n}", n % 4), "x");
+    }
+    stage.write("keep", "x");
+    stage.pass(5_000);
+    stage.sent();
+    for at in ["d0", "d1", "d2"] {
+        fs::remove_dir_all(stage.join(at)).unwrap();
+    }
+    stage.pass(10_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    assert!(matches!(stage.tree.numbers().held_why, Some(Held::Many(153, 205))));
+    for n in 0..200 {
+        stage.write(&format!("d{}/{n}", n % 4), "x");
+    }
+    stage.pass(30_000);
+    assert_eq!(stage.tree.numbers().held_why, None);
+    stage.same();
+    // What goes afterwards is judged anew.
+    fs::remove_file(stage.join("keep")).unwrap();
+    stage.pass(3_000);
+    assert!(stage.sent().contains(&"-keep".to_owned()));
+}
+
+#[test]
+fn a_directory_that_is_moved_out_counts_with_all_that_is_in_it() {
+    let mut stage = Stage::new("moved-out");
+    let outside = TempDir::new("moved-out-to");
+    for n in 0..200 {
+        stage.write(&format!("d/{}/{n}", n % 4), "x");
+    }
+    stage.write("keep", "x");
+    stage.pass(5_000);
+    stage.sent();
+    fs::rename(stage.join("d"), outside.join("d")).unwrap();
+    stage.pass(5_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    assert!(matches!(stage.tree.numbers().held_why, Some(Held::Many(205, _))));
+    fs::rename(outside.join("d"), stage.join("d")).unwrap();
+    stage.pass(10_000);
+    assert_eq!(stage.tree.numbers().held_why, None);
+    stage.same();
+}
+
+#[test]
+fn what_is_moved_within_the_tree_is_no_deletion() {
+    let mut stage = Stage::new("moved-within");
+    for n in 0..300 {
+        stage.write(&format!("old/{n}"), "x");
+    }
+    fs::create_dir(stage.join("new")).unwrap();
+    stage.pass(5_000);
+    stage.sent();
+    for n in 0..300 {
+        fs::rename(stage.join(&format!("old/{n}")), stage.join(&format!("new/{n}"))).unwrap();
+    }
+    fs::rename(stage.join("new"), stage.join("newer")).unwrap();
+    stage.pass(5_000);
+    assert_eq!(stage.tree.numbers().held_why, None);
+    stage.same();
+}
+
+#[test]
+fn without_deletions_nothing_is_deleted() {
+    let config = crate::watch::types::Config { deletes: false, ..config("") };
+    let mut stage = Stage::of(TempDir::new("no-deletions"), config);
+    stage.write("f", "1");
+    stage.write("d/f", "1");
+    stage.pass(3_000);
+    stage.sent();
+    fs::remove_dir_all(stage.join("d")).unwrap();
+    fs::remove_file(stage.join("f")).unwrap();
+    stage.pass(5_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    assert_eq!(stage.tree.numbers().pending, 0);
+}
+
+#[test]
+fn a_root_that_is_replaced_stops_all_until_it_is_back_or_released() {
+    let temp = TempDir::new("root-replaced");
+    temp.write("www/a", "1");
+    temp.write("www/b", "1");
+    let mut stage = Stage::of(temp, config("www"));
+    fs::rename(stage.join("www"), stage.join("old")).unwrap();
+    fs::create_dir(stage.join("www")).unwrap();
+    stage.pass(1_000);
+    stage.write("www/new", "2");
+    stage.write("old/c", "2");
+    stage.pass(20_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    assert_eq!(stage.tree.numbers().held_why, Some(Held::Replaced));
+    // Back: what has changed meanwhile is found.
+    fs::rename(stage.join("www"), stage.join("other")).unwrap();
+    fs::rename(stage.join("old"), stage.join("www")).unwrap();
+    stage.pass(20_000);
+    assert_eq!(stage.sent().len(), 1);
+    stage.same();
+    stage.write("www/d", "3");
+    stage.pass(1_000);
+    assert_eq!(stage.sent(), ["www/d"]);
+    // Replaced once more, and meant.
+    fs::remove_dir_all(stage.join("www")).unwrap();
+    fs::rename(stage.join("other"), stage.join("www")).unwrap();
+    stage.pass(10_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    stage.tree.command(stage.at, Command::Release(WATCH));
+    stage.pass(10_000);
+    assert_eq!(stage.sent(), ["all: deletions were released, deletes"]);
+    stage.same();
+}
+
+#[test]
+fn an_unmounted_tree_deletes_nothing() {
+    let test = "watch::tests::guards::an_unmounted_tree_deletes_nothing";
+    if !testing::is_in_namespace(test) {
+        return;
+    }
+    let temp = TempDir::new("unmounted");
+    temp.mkdir("m");
+    let mounted = testing::mount_tmpfs(&temp.join("m"), "size=1m");
+    for n in 0..20 {
+        temp.write(&format!("m/d/{n}"), "x");
+    }
+    temp.write("f", "1");
+    let mut stage = Stage::of(temp, config(""));
+    stage.write("m/d/dirty", "x");
+    drop(mounted);
+    stage.pass(20_000);
+    let sent = stage.sent();
+    assert_eq!(sent, ["all: mounts have changed"], "{sent:?}");
+    stage.write("m/under", "2");
+    stage.pass(3_000);
+    assert_eq!(stage.sent(), ["m/under"]);
+    assert_eq!(stage.tree.numbers().directories, 2);
+}
+
+#[test]
+fn an_unmounted_root_stops_all() {
+    let test = "watch::tests::guards::an_unmounted_root_stops_all";
+    if !testing::is_in_namespace(test) {
+        return;
+    }
+    let temp = TempDir::new("unmounted-root");
+    temp.mkdir("m");
+    let mounted = testing::mount_tmpfs(&temp.join("m"), "size=1m");
+    temp.write("m/f", "x");
+    let mut stage = Stage::of(temp, config("m"));
+    drop(mounted);
+    stage.pass(60_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    assert_eq!(stage.tree.numbers().held_why, Some(Held::Replaced));
+    assert!(stage.tree.next().is_some_and(|next| next > stage.at.now), "no busy loop");
+}
+
+#[test]
+fn the_base_directory_opened_anew_is_no_news() {
+    let temp = TempDir::new("base-again");
+    temp.write("www/a", "1");
+    temp.write("www/b", "1");
+    let mut stage = Stage::of(temp, config("www"));
+    stage.tree.command(stage.at, Command::Base(stage.temp.root()));
+    fs::remove_file(stage.join("www/a")).unwrap();
+    stage.pass(2_000);
+    assert_eq!(stage.sent(), ["-www/a"]);
+    // Another one is.
+    let other = TempDir::new("base-other");
+    other.write("www/c", "1");
+    stage.tree.command(stage.at, Command::Base(other.root()));
+    stage.write("www/d", "1");
+    stage.pass(60_000);
+    assert_eq!((stage.sent(), stage.tree.numbers().held_why), (vec![], Some(Held::Replaced)));
+}
