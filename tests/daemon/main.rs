@@ -27,6 +27,7 @@ mod faults_attributes;
 mod faults_memory;
 mod faults_more;
 mod fetching;
+mod fetching_hostile;
 mod forged;
 mod garbage;
 mod groups;
