@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod absent;
 mod base_replaced;
 mod behind;
 mod catching_up;
@@ -26,6 +27,7 @@ mod faults_attributes;
 mod faults_memory;
 mod faults_more;
 mod fetching;
+mod fetching_hostile;
 mod forged;
 mod garbage;
 mod groups;
