@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::engine::catch_up::{Behind, Journal};
+use crate::engine::catch_up::{Behind, Journal, Why};
 use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
 use crate::fs::state::record_file::{Limits, RecordFile};
@@ -227,7 +227,9 @@ impl Hosts {
         let is_new = !self.known.contains_key(name);
         let (host, unwritten) =
             self.known.entry(name.clone()).or_insert((new, Unwritten::Something));
-        let knows = agrees || said.is_none_or(|said| !said.is_nothing());
+        // One that has come back says at first what it said before.
+        let what = |said: Option<Behind>| said.map(|said| Behind { why: Why::Asking, ..said });
+        let knows = agrees || what(said) != what(host.said);
         let may_lack_more = host.may_lack_more && !knows;
         // One that was there all the time knows of what there is, though it may keep more or less of it.
         let agreed = match (said, settled) {
@@ -333,7 +335,7 @@ mod tests {
 
     use super::super::row::tests::record;
     use super::*;
-    use crate::engine::catch_up::{Audience, Lists, MAX_RECORDS, RecordId, Why};
+    use crate::engine::catch_up::{Audience, Lists, MAX_RECORDS, RecordId};
     use crate::fs::state::testing::dir;
     use crate::fs::testing::TempDir;
     use crate::wire::begin::Recorded;
