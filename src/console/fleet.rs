@@ -97,7 +97,11 @@ impl HostRow {
             Presence::Own => "is this host".to_owned(),
             Presence::Live => "is a member".to_owned(),
             Presence::Away => format!("is away, last seen {}", self.seen.1),
-            Presence::Odd(why) => format!("is not served: {why}"),
+            // Nobody knows what it lacks, nor whether it does.
+            Presence::Odd(why) if self.lacks.is_none() => {
+                return format!("{name}{place} is odd: {why}\n");
+            }
+            Presence::Odd(why) => format!("is odd: {why}"),
         };
         format!("{name}{place} {is}: {}\n", self.said())
     }
@@ -249,8 +253,7 @@ pub(super) mod tests {
             "a (10.0.0.3) is this host: lacks nothing, last complete T4\n\
              c (10.0.0.3) is away, last seen T9: lacks 1 transfer since T5 (No space left on device), \
              last complete T4\n\
-             d (10.0.0.3) is not served: it has x: keeps no records: what it lacks is not known, \
-             last complete T4\n"
+             d (10.0.0.3) is odd: it has x\n"
         );
         let of = |row: &HostRow| said_of(&rows, &row.name, [10, 0, 0, 3].into());
         assert_eq!(rows.each_ref().map(|row| of(row).is_some()), [false, true, false, false]);

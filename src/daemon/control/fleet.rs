@@ -156,7 +156,7 @@ impl Fleet {
                     name: member.name.clone(),
                     address: *member.addr.ip(),
                     presence: match is_two {
-                        true => Presence::Odd("it is the name of several".to_owned()),
+                        true => Presence::Odd("it is the name of several hosts".to_owned()),
                         false => Presence::Live,
                     },
                     last: wall.saturating_sub(now.since(member.heard).millis()),
