@@ -50,6 +50,7 @@ pub mod listings;
 pub mod long_digests;
 mod long_files;
 mod moment;
+mod moved;
 mod name_set;
 mod names;
 mod opened;

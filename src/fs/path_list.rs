@@ -13,6 +13,8 @@ pub struct Listed {
     pub path: RelPath,
     /// If it is a directory, all that is in it is sent, too.
     pub whole: bool,
+    /// Where targets are likely to have the same, if it was moved.
+    pub from: Option<RelPath>,
 }
 
 /// Paths in the order of a walk, each once. What is below a path that is whole is not in it.
@@ -26,7 +28,7 @@ impl PathList {
     pub fn new(mut paths: Vec<Listed>) -> Self {
         paths.sort_unstable_by(|a, b| {
             let by_path = tree_order(a.path.as_bytes(), b.path.as_bytes());
-            by_path.then(b.whole.cmp(&a.whole))
+            by_path.then(b.whole.cmp(&a.whole)).then(b.from.is_some().cmp(&a.from.is_some()))
         });
         let mut last: Option<Listed> = None;
         paths.retain(|one| {
@@ -43,7 +45,9 @@ impl PathList {
 
     /// The list of these paths, all of them whole or none.
     pub fn of(paths: &[RelPath], whole: bool) -> Self {
-        PathList::new(paths.iter().map(|path| Listed { path: path.clone(), whole }).collect())
+        PathList::new(
+            paths.iter().map(|path| Listed { path: path.clone(), whole, from: None }).collect(),
+        )
     }
 
     /// How many paths there are.
@@ -75,6 +79,19 @@ impl PathList {
         self.paths.get(range).unwrap_or_default()
     }
 
+    /// Where targets are likely to have what is at a path now.
+    pub(super) fn origin(&self, path: &RelPath) -> Option<RelPath> {
+        let last = self
+            .paths
+            .partition_point(|one| tree_order(one.path.as_bytes(), path.as_bytes()).is_le());
+        // What is below a path that is whole is not listed, so it is the last one before.
+        let listed = self.paths.get(last.checked_sub(1)?)?;
+        let is_it = listed.path == *path || (listed.whole && path.is_under(&listed.path));
+        let from = listed.from.as_ref().filter(|_| is_it)?;
+        let rest = path.as_bytes().get(listed.path.as_bytes().len()..)?;
+        RelPath::parse(&[from.as_bytes(), rest].concat()).ok()
+    }
+
     /// The path itself, if it is listed.
     pub(super) fn find(&self, path: &RelPath) -> Option<&Listed> {
         self.get(self.at(path)).first().filter(|first| first.path == *path)
@@ -87,7 +104,7 @@ mod tests {
     use super::*;
 
     fn list(paths: &[(&str, bool)]) -> PathList {
-        let listed = |&(at, whole): &(&str, bool)| Listed { path: path(at), whole };
+        let listed = |&(at, whole): &(&str, bool)| Listed { path: path(at), whole, from: None };
         PathList::new(paths.iter().map(listed).collect())
     }
 
@@ -109,5 +126,25 @@ mod tests {
         assert_eq!((all.at(&path("a")), all.at(&path("a/xy/z"))), (0..3, 3..3));
         assert_eq!((all.at(&RelPath::base()), all.len()), (0..5, 5));
         assert!(list(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_below_a_moved_directory_was_below_it_before() {
+        let from =
+            |at: &str, whole, from: &str| Listed { path: path(at), whole, from: Some(path(from)) };
+        let plain = |at: &str| Listed { path: path(at), whole: true, from: None };
+        let all = PathList::new(vec![
+            from("d", true, "old/d"),
+            from("f", false, "g"),
+            plain("d.x"),
+            plain("e"),
+        ]);
+        let origin = |at: &str| all.origin(&path(at)).map(|from| from.to_string());
+        assert_eq!(origin("d").as_deref(), Some("old/d"));
+        assert_eq!(origin("d/x/y").as_deref(), Some("old/d/x/y"));
+        assert_eq!(origin("f").as_deref(), Some("g"));
+        for none in ["f/x", "d.x", "d.x/y", "e", "c", "z"] {
+            assert_eq!(origin(none), None, "{none}");
+        }
     }
 }

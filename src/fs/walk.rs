@@ -298,6 +298,7 @@ impl Walker {
         }
         let mut digest = None;
         let mut content = None;
+        let mut origin = None;
         let kind = match stat.kind {
             FileType::File => {
                 if matches!(self.options.contents, Contents::Unchanged) {
@@ -310,7 +311,8 @@ impl Walker {
                     self.ready.push_back(FoundEntry::without_content(entry));
                     return Ok(true);
                 }
-                let found = self.content(&dir, name, stat)?;
+                origin = self.origin(path, stat.size);
+                let found = self.content(&dir, name, stat, origin.is_some())?;
                 // Another file may have taken its place.
                 if let Some(line) = self.not_sent(path, &found.stat) {
                     self.ready.push_back(line);
@@ -343,7 +345,7 @@ impl Walker {
         let now = (self.options.now)().0;
         let is_file = content.is_some();
         let age = is_file.then(|| u32::try_from(now - stat.ctime.secs - 1).unwrap_or(0));
-        self.ready.push_back(WalkItem::Found(FoundEntry { entry, content, digest, age }));
+        self.ready.push_back(WalkItem::Found(FoundEntry { entry, content, digest, age, origin }));
         Ok(true)
     }
 
@@ -437,10 +439,16 @@ impl Walker {
     }
 
     /// The content of a file that was like `stat`.
-    fn content(&mut self, dir: &OwnedFd, name: &[u8], stat: Stat) -> io::Result<FileFound> {
+    fn content(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        stat: Stat,
+        with_digest: bool,
+    ) -> io::Result<FileFound> {
         let cancelled = || self.options.cancelled.load(Ordering::Relaxed);
         let wait = |ctime| still_young(ctime, (self.options.now)());
-        let digester = self.options.digests.then_some(&mut self.digester);
+        let digester = (with_digest || self.options.digests).then_some(&mut self.digester);
         self.options.contents.find(dir.as_fd(), name, stat, digester, &wait, &cancelled)
     }
 

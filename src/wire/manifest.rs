@@ -2,7 +2,8 @@
 //!
 //! A manifest may start with the transfer's setup, which begins with a byte 0.
 //!
-//! Then come the entries. For each: its MD5 digest if the transfer compares contents (a byte 9 and 16
+//! Then come the entries. For each: where targets are likely to have the same file (a byte 15 and a path,
+//! counted), its MD5 digest if the transfer compares contents (a byte 9 and 16
 //! bytes), its kind (1 byte), how many bytes its path shares with that of the entry before (varint), the
 //! rest of the path (counted), mode, uid, gid (varints), mtime (seconds as zigzag varint, nanoseconds as
 //! varint), and what its kind adds. Nothing follows the last entry.
@@ -136,6 +137,9 @@ pub struct Manifest {
     /// How many whole seconds ago regular files without digests changed last, by their entries,
     /// ascending: where a target keeps times less exactly, a file that looks the same may be another.
     pub ages: Vec<(EntryNo, u32)>,
+    /// Where targets are likely to have the same as regular files with digests, which were moved, by their
+    /// entries, ascending.
+    pub origins: Vec<(EntryNo, RelPath)>,
 }
 
 impl Manifest {
@@ -165,6 +169,12 @@ impl Manifest {
             if at == MAX_ENTRIES {
                 return Err(Error::TooLarge);
             }
+            let origin = reader.rest().first() == Some(&ORIGIN);
+            if origin {
+                reader.u8()?;
+                let from = RelPath::parse(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
+                manifest.origins.push((EntryNo::of(at), from));
+            }
             let digest = reader.rest().first() == Some(&DIGEST);
             if digest {
                 reader.u8()?;
@@ -176,7 +186,8 @@ impl Manifest {
                 manifest.ages.push((EntryNo::of(at), reader.varint32()?));
             }
             let entry = parse_entry(&mut reader, &mut path)?;
-            if (digest || age) && !matches!(entry.kind, Kind::File { .. }) {
+            let is_file = matches!(entry.kind, Kind::File { .. });
+            if ((digest || age) && !is_file) || (origin && !digest) {
                 return Err(Error::Invalid);
             }
             manifest.entries.push(entry);
@@ -199,6 +210,7 @@ impl Manifest {
         self.entries.iter().map(of).sum::<usize>()
             + size_of_val(&*self.digests)
             + size_of_val(&*self.ages)
+            + self.origins.iter().map(|(_, from)| 32 + from.as_bytes().len()).sum::<usize>()
             + setup
     }
 
@@ -210,8 +222,13 @@ impl Manifest {
         }
         let mut digests = self.digests.iter().peekable();
         let mut ages = self.ages.iter().peekable();
+        let mut origins = self.origins.iter().peekable();
         let mut before: &[u8] = &[];
         for (at, entry) in self.entries.iter().enumerate() {
+            if let Some((_, from)) = origins.next_if(|(entry, _)| entry.index() == at) {
+                out.push(ORIGIN);
+                out.put_counted(from.as_bytes());
+            }
             if let Some((_, digest)) = digests.next_if(|(entry, _)| entry.index() == at) {
                 out.push(DIGEST);
                 out.extend_from_slice(digest);
@@ -240,6 +257,12 @@ impl Manifest {
 
 const DIGEST: u8 = 9;
 const AGE: u8 = 13;
+const ORIGIN: u8 = 15;
+
+/// The most bytes that it takes in a manifest to say where targets are likely to have a file.
+pub fn origin_len_bound(from: &RelPath) -> usize {
+    1 + 3 + from.as_bytes().len()
+}
 
 /// The most bytes that `entry` takes in a manifest.
 pub fn entry_len_bound(entry: &Entry) -> usize {
@@ -423,6 +446,7 @@ pub(crate) mod tests {
             entries,
             digests: vec![(EntryNo::new(1), [7; 16]), (EntryNo::new(3), [0xff; 16])],
             ages: vec![(EntryNo::new(2), u32::MAX)],
+            origins: vec![(EntryNo::new(3), path("old/name"))],
         }
     }
 
@@ -442,7 +466,8 @@ pub(crate) mod tests {
         let manifest = one_of_each();
         let bytes = manifest.emit();
         assert_eq!(Manifest::parse(&bytes), Ok(manifest.clone()));
-        assert!(bytes.len() <= manifest.entries.iter().map(entry_len_bound).sum());
+        let bound: usize = manifest.entries.iter().map(entry_len_bound).sum();
+        assert!(bytes.len() <= bound + origin_len_bound(&path("old/name")));
     }
 
     #[test]

@@ -125,6 +125,7 @@ fn taken() -> Vec<Vec<u8>> {
         ],
         digests: vec![(EntryNo::new(2), [9; 16])],
         ages: vec![(EntryNo::new(1), 70)],
+        origins: vec![(EntryNo::new(2), RelPath::parse(b"old").unwrap())],
     };
     let blocks = |start, end| BlockRange::new(BlockNo::new(start), BlockNo::new(end));
     let missing = vec![blocks(0, 3), blocks(5, 9)];

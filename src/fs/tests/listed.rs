@@ -4,13 +4,14 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use super::super::disk::Disk;
 use super::super::found::WalkItem;
 use super::super::path_list::{Listed, PathList};
 use super::super::testing::*;
 use crate::engine::disk_job::Mode;
 use crate::name::RelPath;
 use crate::wire::manifest::Kind;
-use crate::wire::outcome::{Outcome, SpoolCode};
+use crate::wire::outcome::{Need, Outcome, SpoolCode};
 
 const DELETE: Mode = Mode::Send { delete: true, ignore_times: false, dry_run: false };
 
@@ -20,7 +21,7 @@ fn exists(at: &Path) -> bool {
 
 /// What a walk of a list gives, each with a sign.
 fn walked(from: &TempDir, keep: bool, paths: &[(&str, bool)]) -> Vec<String> {
-    let listed = |&(at, whole): &(&str, bool)| Listed { path: path(at), whole };
+    let listed = |&(at, whole): &(&str, bool)| Listed { path: path(at), whole, from: None };
     let list = PathList::new(paths.iter().map(listed).collect());
     let options =
         super::super::walk::WalkOptions { list: Some(std::sync::Arc::new(list)), keep, ..whole() };
@@ -172,7 +173,7 @@ fn what_came_back_is_not_deleted() {
     let mut run = Spooling::listed(&root, &mut disk, DELETE, &[], &["file", "gone", "tree"]);
     from.write("file", "2");
     from.write("tree/a", "2");
-    let list = |at: &str| Listed { path: path(at), whole: true };
+    let list = |at: &str| Listed { path: path(at), whole: true, from: None };
     let list = PathList::new(vec![list("file"), list("tree")]);
     for mut batch in listed_batches(&root, &RelPath::base(), DELETE, &[], Some(list)) {
         std::sync::Arc::make_mut(&mut batch.manifest).setup = None;
@@ -213,4 +214,80 @@ fn a_list_that_names_the_same_twice_deletes_it_once() {
     other.tally(&mut disk);
     assert_eq!(other.names(&mut disk), [""; 0]);
     assert!(fs::metadata(to.join("b")).is_ok());
+}
+
+/// Sends `to` as what was moved from `from`; how many bytes the target asked for.
+fn send_moved(base: &TempDir, disk: &mut Disk, moved: &[(&str, &str)]) -> (Spooling, u64) {
+    let listed = moved.iter().flat_map(|&(from, to)| {
+        let gone = Listed { path: path(from), whole: false, from: None };
+        [Listed { path: path(to), whole: true, from: Some(path(from)) }, gone]
+    });
+    let (root, list) = (base.root(), PathList::new(listed.collect()));
+    let mut transfer = Transfer::new(80, DELETE);
+    let (mut lines, mut asked) = (Vec::new(), 0);
+    for batch in listed_batches(&root, &RelPath::base(), DELETE, &[], Some(list)) {
+        let done = transfer.batch(disk, &root, &batch);
+        let needs = batch.manifest.entries.iter().zip(&done);
+        asked += needs.filter(|(_, line)| line.1 == Need::All).map(|(e, _)| e.size()).sum::<u64>();
+        lines.extend(done);
+    }
+    (Spooling { transfer, lines }, asked)
+}
+
+#[test]
+fn what_was_moved_is_taken_from_where_it_was() {
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    let big =
+        |seed: u8, len: usize| (0..len).map(|n| (n as u8).wrapping_mul(seed)).collect::<Vec<u8>>();
+    from.write("old/d/one", big(3, 100_000));
+    from.write("old/d/sub/long", big(5, 2 << 20));
+    from.write("old/d/sub/short", "short");
+    from.write("file", big(7, 70_000));
+    from.write("stays", "1");
+    send(&from, &to);
+    fs::create_dir(from.join("new")).unwrap();
+    fs::rename(from.join("old/d"), from.join("new/d2")).unwrap();
+    fs::rename(from.join("file"), from.join("new/file")).unwrap();
+    chmod(&from.join("new/file"), 0o600);
+    let mut disk = to.disk();
+    let (run, asked) = send_moved(&from, &mut disk, &[("old/d", "new/d2"), ("file", "new/file")]);
+    assert_eq!(asked, 5, "{:?}", run.lines);
+    assert!(run.lines.iter().any(|line| line.0 == "new/file" && line.2 == Outcome::Updated));
+    run.tally(&mut disk);
+    run.delete(&mut disk);
+    run.transfer.close(&mut disk, false);
+    assert_same(&from, &to);
+    assert_eq!(staged(to.path()), 0);
+}
+
+#[test]
+fn what_is_not_the_same_where_it_was_is_asked_for() {
+    let (from, to) = (TempDir::new("from"), TempDir::new("to"));
+    let content = vec![7; 50_000];
+    for at in ["same", "other-content", "other-time", "link", "gone"] {
+        let path = from.write(at, &content);
+        set_mtime(&path, 1_000_000_000, 5);
+    }
+    send(&from, &to);
+    let mut other = content.clone();
+    other[40_000] = 8;
+    set_mtime(&to.write("other-content", &other), 1_000_000_000, 5);
+    set_mtime(&to.join("other-time"), 1_000_000_001, 5);
+    fs::rename(to.join("link"), to.join("elsewhere")).unwrap();
+    symlink("elsewhere", to.join("link")).unwrap();
+    fs::remove_file(to.join("gone")).unwrap();
+    let all = ["same", "other-content", "other-time", "link", "gone"];
+    for at in all {
+        fs::rename(from.join(at), from.join(&format!("new-{at}"))).unwrap();
+    }
+    let names: Vec<String> = all.iter().map(|at| format!("new-{at}")).collect();
+    let moved: Vec<(&str, &str)> =
+        all.iter().zip(&names).map(|(from, to)| (*from, to.as_str())).collect();
+    let mut disk = to.disk();
+    let (run, asked) = send_moved(&from, &mut disk, &moved);
+    assert_eq!(asked, 4 * 50_000, "{:?}", run.lines);
+    run.transfer.close(&mut disk, false);
+    for name in names {
+        assert_eq!(fs::read(to.join(&name)).unwrap(), content, "{name}");
+    }
 }

@@ -14,6 +14,9 @@ use super::Walker;
 use crate::name::RelPath;
 use crate::sys::fsat::FileType;
 
+/// Shorter files are sent as fast as they are compared.
+const LEAST_MOVED: u64 = 16 << 10;
+
 impl Walker {
     /// Whether all that is in the directory at `path` is walked.
     pub(super) fn is_whole(&self, path: &RelPath) -> bool {
@@ -48,6 +51,12 @@ impl Walker {
             }
         }
         names
+    }
+
+    /// Where targets are likely to have the file at `path`, if to look there is worth its while.
+    pub(super) fn origin(&self, path: &RelPath, size: u64) -> Option<RelPath> {
+        let list = self.options.list.as_ref().filter(|_| size > LEAST_MOVED)?;
+        list.origin(path)
     }
 
     /// Nothing can be found at `path`, which is listed, or leads to what is. False if it is not of a list.
