@@ -148,7 +148,7 @@ impl Control {
             client: fetch.client,
             command: client.session.current().to_owned(),
             level: client.session.loglevel(),
-            watch: client.session.watch(),
+            follow: client.session.follow(),
             unread: client.unread.clone(),
         });
         fetch.is_said &= fetch.is_of(donor.node);
