@@ -60,16 +60,18 @@ impl Fleet {
             return;
         }
         let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
-        let known = keeper.map(|keeper| (keeper.settled(), keeper));
-        let (said, settled, agrees) = match (members.records_possible(member.node), said, &known) {
-            (true, Some(Said { summary, behind }), Some((settled, keeper))) => {
-                (Some(behind), Some(*settled), keeper.journal().agrees_with(&summary))
+        let (said, settled, agrees) = match (members.records_possible(member.node), said, keeper) {
+            (true, Some(Said { summary, behind }), Some(mut keeper)) => {
+                let agrees = keeper.journal().agrees_with(&summary);
+                if agrees {
+                    keeper.agrees(&member.name, behind);
+                }
+                (Some(behind), Some(keeper.settled()), agrees)
             }
             (true, said, _) => (said.map(|said| said.behind), None, false),
             // What is sent now leaves no record.
             (false, ..) => (self.hosts.get(&member.name).and_then(|host| host.said), None, false),
         };
-        drop(known);
         let (address, receives) = (*member.addr.ip(), member.receives);
         let seen = Seen { address, receives, said, settled, agrees };
         self.hosts.seen(clock::wall_millis(), &member.name, seen);
