@@ -51,10 +51,19 @@ pub fn wall(temp: &TempDir) -> (i64, u32) {
     (about.ctime(), about.ctime_nsec() as u32)
 }
 
+/// A directory of a test's own, in memory if that is possible: there are many files in these tests.
+pub fn temp_dir(name: &str) -> TempDir {
+    let memory = Path::new("/dev/shm");
+    match fs::metadata(memory).is_ok_and(|about| about.is_dir()) {
+        true => TempDir::under(memory, name),
+        false => TempDir::new(name),
+    }
+}
+
 impl Stage {
     /// A watch of all of an empty base directory, after its first flush.
     pub fn new(name: &str) -> Self {
-        Stage::of(TempDir::new(name), config(""))
+        Stage::of(temp_dir(name), config(""))
     }
 
     /// A watch of what is there, after its first flush.
@@ -69,7 +78,7 @@ impl Stage {
     pub fn begin(temp: TempDir, config: Config) -> Result<Self, Refusal> {
         let at = Moment { now: Time::from_micros(1_000_000_000), wall: wall(&temp) };
         let tree = Tree::open(WATCH, temp.root(), config.clone(), at, 1)?;
-        let target = TempDir::new("watch-target");
+        let target = temp_dir("watch-target");
         let (flushes, reached) = (Vec::new(), Vec::new());
         Ok(Stage { temp, target, config, tree, at, flushes, reached, answers: true })
     }
