@@ -251,7 +251,10 @@ mod tests {
         for flags in [daemon::FLAGS, msync::FLAGS] {
             for (at, flag) in flags.iter().enumerate() {
                 assert!(flag.long.len() > 1, "{flag:?}");
-                assert!(flag.long.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{flag:?}");
+                assert!(
+                    flag.long.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')),
+                    "{flag:?}"
+                );
                 assert!(!flag.help.is_empty() && !flag.help.ends_with('.'), "{flag:?}");
                 assert!(flag.more.is_empty() || flag.more.ends_with('.'), "{flag:?}");
                 for other in &flags[..at] {

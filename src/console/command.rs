@@ -4,9 +4,11 @@
 //! a text to answer with. A command that is not in the daemon's [`Offer`] is unknown.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::error::{Code, ErrorLine};
 use super::help;
-use super::options::Args;
+use super::options::{self, Args};
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, HostName, RelPath};
@@ -57,7 +59,9 @@ pub struct Transfer {
     pub targets: Vec<String>,
     /// `-g`: the group that targets set for what they write; escaped like [`Transfer::targets`].
     pub group: Option<String>,
-    /// The path; the base directory (only with [`Scope::Tree`]) if none was given.
+    /// With [`Scope::Listed`]: the list.
+    pub files: Option<Files>,
+    /// The path; the base directory (only with [`Scope::Tree`] and [`Scope::Listed`]) if none was given.
     pub path: RelPath,
 }
 
@@ -74,9 +78,19 @@ impl Transfer {
             max_delete: None,
             targets: Vec::new(),
             group: None,
+            files: None,
             path,
         }
     }
+}
+
+/// The list that a command is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Files {
+    /// The paths that the session was told, in that order.
+    pub paths: Arc<Vec<RelPath>>,
+    /// `-r`: with all that is in them.
+    pub whole: bool,
 }
 
 /// How much of a path a command is about.
@@ -89,6 +103,8 @@ pub enum Scope {
     PathOrGone,
     /// `-r`: the path, which must be there, and the tree below it.
     Tree,
+    /// The path, which must be there, and below it what is in a list.
+    Listed,
 }
 
 /// The format of the list of members, and of the status.
@@ -114,6 +130,16 @@ pub enum Watch {
     Progress,
 }
 
+/// The most paths in a list.
+pub const MOST_PATHS: usize = 65_536;
+
+/// What to do with the list of paths of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum FilesEdit {
+    Add(Vec<RelPath>),
+    Clear,
+}
+
 /// What to do with the patterns of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Edit {
@@ -128,6 +154,7 @@ pub(super) enum Edit {
 pub(super) enum Line {
     Do(Command),
     Patterns(Edit),
+    Files(FilesEdit),
     Alive(Option<bool>),
     Loglevel(Option<u8>),
     Progress(Option<Watch>),
@@ -193,6 +220,11 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
                 _ => usage(verb, offer),
             }
         }
+        Verb::Files => match texts(rest).as_slice() {
+            [b"clear"] => Line::Files(FilesEdit::Clear),
+            [b"add", paths @ ..] if !paths.is_empty() => listed(paths),
+            _ => usage(verb, offer),
+        },
         Verb::Alive => match texts(rest).as_slice() {
             [] => Line::Alive(None),
             [b"on"] => Line::Alive(Some(true)),
@@ -244,6 +276,18 @@ fn usage(verb: Verb, offer: &Offer) -> Line {
     Line::Say(help::of(verb, offer))
 }
 
+/// The line that adds these paths.
+fn listed(typed: &[&[u8]]) -> Line {
+    let mut paths = Vec::with_capacity(typed.len());
+    for one in typed {
+        match options::path(one) {
+            Ok(path) => paths.push(path.unwrap_or_default()),
+            Err(why) => return Line::Error(why.line()),
+        }
+    }
+    Line::Files(FilesEdit::Add(paths))
+}
+
 fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let read = Args::read(words, verb, offer).and_then(|args| Ok((args.path()?, args)));
     let (path, args) = match read {
@@ -252,7 +296,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     };
     // Old clients say `dsync -r ` for the whole base directory. `dsync` without any word has always
     // shown its help.
-    let whole = args.recursive || (verb == Verb::Dsync && !words.is_empty());
+    let whole = args.recursive || args.listed || (verb == Verb::Dsync && !words.is_empty());
     let path = match path {
         Some(path) => path,
         None if whole => RelPath::base(),
@@ -261,6 +305,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let Args { recursive, dry_run, delete, delete_before, ignore_times, checksum, .. } = args;
     let lax_attributes = args.lax_attributes;
     let scope = match verb {
+        _ if args.listed => Scope::Listed,
         _ if recursive || path.is_base() => Scope::Tree,
         Verb::Sync | Verb::Dsync => Scope::PathOrGone,
         Verb::Send | Verb::Fetch if delete => Scope::PathOrGone,
@@ -269,8 +314,12 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let mode = match verb {
         Verb::Check => Mode::Check,
         Verb::Dsync => Mode::DeleteOnly { gone: false, dry_run },
-        // Without -r there is nothing below the path that could be surplus.
-        _ => Mode::Send { delete: delete && scope == Scope::Tree, ignore_times, dry_run },
+        // Without -r or a list there is nothing below the path that could be surplus.
+        _ => Mode::Send {
+            delete: delete && matches!(scope, Scope::Tree | Scope::Listed),
+            ignore_times,
+            dry_run,
+        },
     };
     let Args { force, max_delete, targets, group, .. } = args;
     let transfer = Transfer {
@@ -283,6 +332,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         max_delete,
         targets,
         group,
+        files: (scope == Scope::Listed).then(|| Files { paths: Arc::default(), whole: recursive }),
         path,
     };
     Line::Do(match verb {

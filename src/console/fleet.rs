@@ -83,6 +83,7 @@ impl HostRow {
             ));
         }
         match parts.is_empty() {
+            true if behind.takes_nothing() => "takes nothing (read-only)".to_owned(),
             true => "lacks nothing".to_owned(),
             false => parts.join("; "),
         }
@@ -224,6 +225,11 @@ pub(super) mod tests {
         assert_eq!(
             said(Presence::Own, lacking(0, 3, Why::Asking)),
             "new here, 3 transfers since T5 not taken by itself: msync fetch, last complete T4"
+        );
+        let reads = Behind { why: Behind::TAKES_NOTHING, ..Behind::default() };
+        assert_eq!(
+            said(Presence::Away, Some(reads)),
+            "takes nothing (read-only), last complete T4"
         );
         let never = HostRow { complete: None, ..row("web3", Presence::Live, None) };
         assert_eq!(never.said(), "keeps no records: what it lacks is not known");

@@ -26,6 +26,7 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
             "include add PATTERN|del PATTERN|list|clear",
             "patterns of what it sends; the first pattern that matches decides",
         ),
+        Verb::Files => ("files add PATH...|clear", "the list of paths for --listed"),
         Verb::Alive => ("alive [on|off]", "a line 'alive' every second while a command works"),
         Verb::Loglevel => ("loglevel [0-9]", "which lines to show: 0 errors, 1 updates, 2 skips"),
         Verb::Progress => ("progress [on|total|off]", "lines that show the progress of a transfer"),

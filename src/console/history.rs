@@ -33,7 +33,8 @@ impl HistoryRow {
             false => format!("{} from {}", self.began.1, id.host),
         };
         for (is_so, option) in [
-            (deed.recursive, " -r"),
+            (deed.recursive && !deed.listed, " -r"),
+            (deed.listed, " --files-from"),
             (deed.deletes && !deed.gone, " --delete"),
             (deed.forced, " --force"),
         ] {
@@ -76,13 +77,14 @@ impl HistoryRow {
         };
         format!(
             "{{\"time\":{},\"stamp\":\"{:016x}\",\"host\":{},\"own\":{},\"path\":{},\"recursive\":{},\
-             \"delete\":{},\"gone\":{},\"force\":{},\"hosts\":{hosts},\"entries\":{},\"state\":{}}}",
+             \"listed\":{},\"delete\":{},\"gone\":{},\"force\":{},\"hosts\":{hosts},\"entries\":{},\"state\":{}}}",
             self.began.0,
             id.stamp.bits(),
             quoted(id.host.as_str()),
             self.own,
             quoted(&path.to_string()),
             deed.recursive,
+            deed.listed,
             deed.deletes,
             deed.gone,
             deed.forced,
@@ -130,7 +132,7 @@ mod tests {
     }
 
     fn row() -> HistoryRow {
-        let deed = Deed { recursive: true, deletes: true, gone: false, forced: false };
+        let deed = Deed { recursive: true, deletes: true, ..Deed::default() };
         let record = Record {
             id: RecordId { stamp: Stamp::from_bits(0x1a2), host: Arc::new(host("web1")) },
             path: RelPath::parse(b"htdocs/a b").unwrap(),
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_line_says_what_was_sent_by_whom_to_whom_and_how_far_it_is_here() {
-        let deed = Deed { recursive: false, deletes: true, gone: true, forced: true };
+        let deed = Deed { deletes: true, gone: true, forced: true, ..Deed::default() };
         let record = Record { deed, audience: Audience::All, ..row().record };
         let gone = HistoryRow { record, own: false, state: State::Lacking, ..row() };
         let record = Record {

@@ -19,6 +19,7 @@
 pub mod command;
 pub mod difference;
 pub mod error;
+mod file_list;
 pub mod fleet;
 mod help;
 pub mod history;

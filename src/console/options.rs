@@ -23,6 +23,7 @@ enum Means {
     IgnoreTimes,
     Checksum,
     LaxAttributes,
+    Listed,
     From,
 }
 
@@ -45,6 +46,7 @@ const WRITES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Fetch];
 const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Fetch];
 const OTHERS: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check];
 const FETCHES: &[Verb] = &[Verb::Fetch];
+const LISTS: &[Verb] = &[Verb::Send, Verb::Check];
 
 fn always(_: &Offer, _: Verb) -> bool {
     true
@@ -178,6 +180,15 @@ const OPTIONS: &[Opt] = &[
         offered: |offer, _| offer.compare,
         help: "attributes that cannot be set there are no error",
     },
+    Opt {
+        means: Means::Listed,
+        letter: None,
+        long: Some("listed"),
+        value: None,
+        verbs: LISTS,
+        offered: |offer, _| offer.files,
+        help: "only what 'files' has listed, at PATH or below it",
+    },
 ];
 
 impl Opt {
@@ -267,6 +278,7 @@ pub(super) struct Args {
     pub(super) ignore_times: bool,
     pub(super) checksum: bool,
     pub(super) lax_attributes: bool,
+    pub(super) listed: bool,
     pub(super) targets: Vec<String>,
     pub(super) group: Option<String>,
     path: Option<Vec<u8>>,
@@ -350,6 +362,7 @@ impl Args {
             Means::IgnoreTimes => self.ignore_times = true,
             Means::Checksum => self.checksum = true,
             Means::LaxAttributes => self.lax_attributes = true,
+            Means::Listed => self.listed = true,
             Means::Host => {
                 let host = text().ok_or(UsageError::NoHost)?;
                 if !self.targets.contains(&host) {
@@ -367,27 +380,28 @@ impl Args {
         Ok(())
     }
 
-    /// The path, without a trailing `/`, a leading `./` and doubled `/`. None if there is none, or
-    /// it is empty.
+    /// The path; None if there is none, or it is empty.
     pub(super) fn path(&self) -> Result<Option<RelPath>, UsageError> {
-        let Some(typed) = self.path.as_deref().filter(|path| !path.is_empty()) else {
-            return Ok(None);
-        };
-        let absolute = typed.starts_with(b"/");
-        let mut parts: Vec<&[u8]> = typed.split(|&b| b == b'/').filter(|p| !p.is_empty()).collect();
-        while parts.len() > 1 && parts[0] == b"." {
-            parts.remove(0);
-        }
-        if !absolute && parts == [b"."] {
-            return Ok(None);
-        }
-        let cut = if absolute { typed.to_vec() } else { parts.join(&b'/') };
-        match RelPath::parse(&cut) {
-            Ok(path) => Ok(Some(path)),
-            Err(why) => {
-                let why = if absolute { None } else { Some(why) };
-                Err(UsageError::Path(why, Escaped(typed).to_string()))
-            }
+        self.path.as_deref().filter(|path| !path.is_empty()).map_or(Ok(None), path)
+    }
+}
+
+/// A path as it was typed, without a trailing `/`, a leading `./` and doubled `/`. None for the base.
+pub(super) fn path(typed: &[u8]) -> Result<Option<RelPath>, UsageError> {
+    let absolute = typed.starts_with(b"/");
+    let mut parts: Vec<&[u8]> = typed.split(|&b| b == b'/').filter(|p| !p.is_empty()).collect();
+    while parts.len() > 1 && parts[0] == b"." {
+        parts.remove(0);
+    }
+    if !absolute && parts == [b"."] {
+        return Ok(None);
+    }
+    let cut = if absolute { typed.to_vec() } else { parts.join(&b'/') };
+    match RelPath::parse(&cut) {
+        Ok(path) => Ok(Some(path)),
+        Err(why) => {
+            let why = if absolute { None } else { Some(why) };
+            Err(UsageError::Path(why, Escaped(typed).to_string()))
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Offer {
     pub history: bool,
     /// `exclude` and `include`: the daemon applies [`super::Session::patterns`].
     pub exclude: bool,
+    /// `files`, and `--listed` of `send` and `check`.
+    pub files: bool,
     /// `report`: the daemon reports each host by [`super::Session::host`].
     pub report: bool,
 }
@@ -47,6 +49,7 @@ impl Offer {
         status: true,
         history: true,
         exclude: true,
+        files: true,
         report: true,
     };
 
@@ -61,6 +64,7 @@ impl Offer {
             Verb::Status => self.status,
             Verb::History => self.history,
             Verb::Exclude | Verb::Include => self.exclude,
+            Verb::Files => self.files,
             Verb::Report => self.report,
             Verb::Alive | Verb::Loglevel | Verb::Progress => true,
             Verb::Echo | Verb::Help | Verb::Quit => true,
@@ -82,6 +86,7 @@ pub(super) enum Verb {
     Forget,
     Exclude,
     Include,
+    Files,
     Alive,
     Loglevel,
     Progress,
@@ -105,6 +110,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("forget", Verb::Forget),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
+    ("files", Verb::Files),
     ("alive", Verb::Alive),
     ("loglevel", Verb::Loglevel),
     ("progress", Verb::Progress),

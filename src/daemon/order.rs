@@ -1,7 +1,7 @@
 //! A client's command, in terms of a transfer.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::again::{Again, Results, Unreached};
 use super::caller::Caller;
@@ -9,12 +9,13 @@ use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostStatus, Total};
-use crate::engine::catch_up::Record;
+use crate::engine::catch_up::{Deed, Record};
 use crate::engine::members::Member;
 use crate::fs::before::Guard;
 use crate::fs::contents::Contents;
 use crate::fs::listings::{Listings, SharedListings};
 use crate::fs::long_digests::LONG;
+use crate::fs::path_list::{MOST_PATHS, PathList};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::ids::Ticket;
@@ -35,6 +36,12 @@ pub(super) struct Order {
     pub(super) force: bool,
     pub(super) max_delete: Option<u64>,
     pub(super) lax_attributes: bool,
+    /// With [`Scope::Listed`]: the paths.
+    pub(super) list: Option<Arc<PathList>>,
+    /// It is something that was sent before, as it was then.
+    pub(super) is_replay: bool,
+    /// What could not be read here, for who asked for it without being a client.
+    unread: Arc<Mutex<Vec<RelPath>>>,
     checksum: bool,
     group: Option<String>,
     patterns: Arc<Patterns>,
@@ -60,8 +67,10 @@ enum Halves {
 impl Order {
     pub(super) fn new(command: Transfer, patterns: &Arc<Patterns>, caller: Caller) -> Self {
         let lax_attributes = command.lax_attributes;
-        let Transfer { mode, scope, checksum, force, max_delete, targets, group, path, .. } =
-            command;
+        let Transfer {
+            mode, scope, checksum, force, max_delete, targets, group, path, files, ..
+        } = command;
+        let list = files.map(|files| Arc::new(PathList::of(&files.paths, files.whole)));
         let (patterns, halves) = (Arc::clone(patterns), Halves::None);
         let order = Order {
             path,
@@ -71,6 +80,9 @@ impl Order {
             force,
             max_delete,
             lax_attributes,
+            list,
+            is_replay: false,
+            unread: Arc::default(),
             checksum,
             group,
             patterns,
@@ -96,10 +108,43 @@ impl Order {
                 Mode::Send { delete: record.deed.deletes, ignore_times: false, dry_run: false }
             }
         };
-        let scope = if record.deed.recursive { Scope::Tree } else { Scope::Path };
+        let scope = match record.deed {
+            Deed { listed: true, .. } => Scope::Listed,
+            Deed { recursive: true, .. } => Scope::Tree,
+            Deed { .. } => Scope::Path,
+        };
         let force = record.deed.forced;
         let command = Transfer { scope, force, ..Transfer::new(mode, record.path.clone()) };
-        Order::new(command, &Arc::default(), Caller::nobody())
+        let order = Order::new(command, &Arc::default(), Caller::nobody());
+        Order { is_replay: true, ..order }
+    }
+
+    /// The paths in a list, each at `path` or below it: sent as they are, and if `delete` says so, deleted at the
+    /// targets if they are gone.
+    #[allow(dead_code)]
+    pub(super) fn listed(
+        path: RelPath,
+        list: Arc<PathList>,
+        delete: bool,
+        patterns: &Arc<Patterns>,
+    ) -> Self {
+        let mode = Mode::Send { delete, ignore_times: false, dry_run: false };
+        let command = Transfer { scope: Scope::Listed, ..Transfer::new(mode, path) };
+        Order { list: Some(list), ..Order::new(command, patterns, Caller::nobody()) }
+    }
+
+    /// Notes that something could not be read here.
+    pub(super) fn note_unread(&self, path: &RelPath) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if unread.len() < MOST_PATHS {
+            unread.push(path.clone());
+        }
+    }
+
+    /// What could not be read here: it may be there as it is to be, or come, a moment later.
+    #[allow(dead_code)]
+    pub(super) fn take_unread(&self) -> Vec<RelPath> {
+        std::mem::take(&mut *self.unread.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The same for a host that has asked for it.
@@ -240,7 +285,8 @@ impl Order {
             setup.push_back(Setup { path, patterns, more, ..Setup::default() });
         }
         if let Some(first) = setup.front_mut() {
-            first.recursive = self.scope == Scope::Tree;
+            first.recursive = matches!(self.scope, Scope::Tree | Scope::Listed);
+            first.listed = self.scope == Scope::Listed;
             first.forced = self.force;
             first.ticket = self.ticket;
             if !self.targets.is_empty() {
@@ -288,6 +334,7 @@ impl Order {
         let patterns = Arc::clone(&self.patterns);
         WalkOptions {
             recursive: self.scope == Scope::Tree,
+            list: None,
             own_only,
             skip: (!patterns.is_empty()).then(|| {
                 Box::new(move |path: &RelPath, dir: bool| patterns.excludes(path, dir)) as _

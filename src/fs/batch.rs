@@ -9,7 +9,9 @@ use super::found::{Content, FoundEntry};
 use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
-use crate::wire::manifest::{Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound};
+use crate::wire::manifest::{
+    Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, origin_len_bound,
+};
 
 /// How many entries the first batches have: few, so that targets soon have something to do.
 pub const FIRST: [usize; 2] = [64, 256];
@@ -44,6 +46,7 @@ impl SourceBatch {
             |at: EntryNo| entries.get(at.index()).is_some_and(|entry| entry.kind != Kind::Keep);
         manifest.digests.retain(|(at, _)| is_file(*at));
         manifest.ages.retain(|(at, _)| is_file(*at));
+        manifest.origins.retain(|(at, _)| is_file(*at));
         let (manifest, contents) = (Arc::new(manifest), Arc::new(contents));
         (files, SourceBatch { manifest, contents, declined: self.declined.clone() })
     }
@@ -77,7 +80,8 @@ impl Batcher {
 
     /// Adds an entry; returns the batch that this completes, if it does.
     pub fn push(&mut self, found: FoundEntry) -> Option<SourceBatch> {
-        let len = entry_len_bound(&found.entry);
+        let origin = found.origin.as_ref().map_or(0, origin_len_bound);
+        let len = entry_len_bound(&found.entry) + origin;
         let size = found.entry.size();
         let is_long = size > STREAM_OVER;
         let body_fits = size == 0
@@ -92,6 +96,7 @@ impl Batcher {
         let at = EntryNo::of(self.entries.entries.len());
         if let Some(digest) = found.digest {
             self.entries.digests.push((at, digest));
+            self.entries.origins.extend(found.origin.map(|from| (at, from)));
         } else if let Some(age) = found.age {
             self.entries.ages.push((at, age));
         }
@@ -135,7 +140,7 @@ mod tests {
     fn found(kind: Kind) -> FoundEntry {
         let path = RelPath::parse(b"a/path").unwrap();
         let entry = Entry { path, kind, mode: 0o644, uid: 1, gid: 1, mtime: FileTime::default() };
-        FoundEntry { entry, content: None, digest: None, age: None }
+        FoundEntry { entry, content: None, digest: None, age: None, origin: None }
     }
 
     fn group(all: Vec<FoundEntry>) -> Vec<SourceBatch> {

@@ -101,8 +101,13 @@ impl Collected {
         self.push(within, &record)
     }
 
-    /// Spools a path that no longer exists at the sender.
-    pub fn spool_gone(&mut self, within: &mut Within<'_>, path: RelPath) -> io::Result<()> {
+    /// Spools a path that no longer exists at the sender. `keeps_mtime`: the transfer sends its directory.
+    pub fn spool_gone(
+        &mut self,
+        within: &mut Within<'_>,
+        path: RelPath,
+        keeps_mtime: bool,
+    ) -> io::Result<()> {
         let found = within.dirs.parent(&path).and_then(|(dir, name)| {
             Ok((fsat::stat_fd(dir.as_fd())?, fsat::stat_at(dir.as_fd(), name)?))
         });
@@ -110,7 +115,7 @@ impl Collected {
             Ok((dir, _)) => {
                 self.entries += 1;
                 let above = split(path.as_bytes()).0.to_vec();
-                self.spool_tree(within, path, Parent::of(&dir, &above, false)).map(drop)
+                self.spool_tree(within, path, Parent::of(&dir, &above, keeps_mtime)).map(drop)
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(()),
             Err(e) => {

@@ -101,6 +101,10 @@ impl Disk {
                 let spooled = self.spool_surplus(transfer, entry, listed);
                 spooled.map_err(|e| (EntryNo::of(at), reason(&e)))?;
             }
+            if entry.kind == Kind::Gone && spools && struck.get(at) != Some(&true) {
+                let spooled = self.spool_gone(transfer, entry);
+                spooled.map_err(|e| (EntryNo::of(at), reason(&e)))?;
+            }
             let examined = planned.examined.get(&EntryNo::of(at)).copied();
             let outcome = match struck.get(at) {
                 Some(true) => Outcome::Struck,
@@ -151,7 +155,7 @@ impl Disk {
                 }
                 outcome => outcome,
             };
-            if spools && !matches!(entry.kind, Kind::Close { .. }) {
+            if spools && !matches!(entry.kind, Kind::Close { .. } | Kind::Gone) {
                 let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
                 transfer.surplus.named(&mut self.dirs, entry, failed);
             }
@@ -194,6 +198,13 @@ impl Disk {
         let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
         let changed = transfer.opened.is_readable_by_changed_mode(entry.path.as_bytes());
         transfer.surplus.closed(&mut within, entry, listed, changed)
+    }
+
+    /// Adds to the spool what is gone at the sender.
+    fn spool_gone(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> io::Result<()> {
+        let Some(staging) = &mut self.staging else { return Ok(()) };
+        let mut within = Within { dirs: &mut self.dirs, staging, rights: &self.rights };
+        transfer.surplus.gone(&mut within, &entry.path)
     }
 
     /// In the place of a staged object is a directory that is not empty: if the transfer deletes, it goes

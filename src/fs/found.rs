@@ -31,19 +31,30 @@ pub struct FoundEntry {
     pub digest: Option<Digest>,
     /// Of a regular file: how many whole seconds ago it changed last.
     pub age: Option<u32>,
+    /// Of a regular file with a digest: where targets are likely to have the same.
+    pub origin: Option<RelPath>,
 }
 
 impl FoundEntry {
     /// An item that says that whatever is at `path` stays.
     pub fn kept(path: RelPath) -> Self {
-        let (kind, mtime) = (Kind::Keep, FileTime::default());
+        FoundEntry::remark(path, Kind::Keep)
+    }
+
+    /// An item that says that whatever is at `path` goes.
+    pub(super) fn gone(path: RelPath) -> Self {
+        FoundEntry::remark(path, Kind::Gone)
+    }
+
+    fn remark(path: RelPath, kind: Kind) -> Self {
+        let mtime = FileTime::default();
         let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
-        FoundEntry { entry, content: None, digest: None, age: None }
+        FoundEntry { entry, content: None, digest: None, age: None, origin: None }
     }
 
     /// An item for an entry that has no content to be read.
     pub(super) fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(FoundEntry { entry, content: None, digest: None, age: None })
+        WalkItem::Found(FoundEntry { entry, content: None, digest: None, age: None, origin: None })
     }
 }
 

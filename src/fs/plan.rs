@@ -46,6 +46,7 @@ impl Disk {
         if let Err(reason) = transfer.surplus.set_up(batch, &manifest) {
             return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
         }
+        let about = transfer.surplus.about().cloned();
         let closing = &self.closing;
         let mut planner = Planner {
             dirs: &mut self.dirs,
@@ -62,7 +63,7 @@ impl Disk {
             examined: BTreeMap::new(),
             lacks: BTreeMap::new(),
             now: None,
-            about: transfer.surplus.about().cloned(),
+            about: about.clone(),
             in_place: BTreeSet::new(),
             readonly: self.config.readonly,
             no_devices: self.config.no_devices,
@@ -90,8 +91,13 @@ impl Disk {
             file: None,
             is_whole: false,
         };
+        let moved = self.stage_moved(key, about.as_ref(), &mut planned);
         self.open_streamed(key.node, &mut planned);
-        let (needs, file) = (planned.needs.clone(), planned.file.clone());
+        let (mut needs, file) = (planned.needs.clone(), planned.file.clone());
+        for at in moved {
+            // Its content is here.
+            needs[at.index()] = Need::Attributes;
+        }
         if let Some(transfer) = self.transfers.get_mut(&key) {
             transfer.batches.insert(batch, planned);
         }
@@ -140,6 +146,9 @@ impl Disk {
             _ => return,
         };
         let at = slot.entry.index();
+        if planned.staged.get(at).is_some_and(Option::is_some) {
+            return;
+        }
         let may_open = self.may_open(node);
         let (Some(staging), Some(entry), Some(Need::All)) =
             (&mut self.staging, planned.manifest.entries.get(at), planned.needs.get(at))

@@ -93,7 +93,8 @@ impl Planner<'_> {
         let need = match entry.kind {
             Kind::Open => self.open(entry),
             Kind::Close { .. } => self.close(entry, at),
-            Kind::Keep => Need::Skip,
+            // What is to be deleted is looked for at the end.
+            Kind::Keep | Kind::Gone => Need::Skip,
             Kind::Ahead { size } => self.announced(&entry.path, size),
             _ => self.object(entry, manifest, at),
         };
@@ -130,12 +131,19 @@ impl Planner<'_> {
     /// what is in it.
     fn is_guarded(&mut self, entry: &Entry) -> bool {
         let Some(guard) = self.guard else { return false };
-        if !entry.is_object() {
+        let is_close = matches!(entry.kind, Kind::Close { .. });
+        // A directory that was not opened for this reason is not closed.
+        let is_open = is_close && self.opened.get(entry.path.as_bytes()).is_some();
+        if is_open || (!is_close && !entry.is_object()) {
             return false;
         }
         let found = self.look(&entry.path).ok().flatten();
         match found {
-            Some(stat) if stat.kind == FileType::Directory && entry.kind == Kind::Open => false,
+            Some(stat)
+                if stat.kind == FileType::Directory && (is_close || entry.kind == Kind::Open) =>
+            {
+                false
+            }
             Some(stat) => guard.keeps(&entry.path) || guard::is_edited(guard, &stat),
             None => guard.keeps(&entry.path),
         }
@@ -416,7 +424,12 @@ impl Planner<'_> {
                 fsat::readlink_at(dir.as_fd(), name)? == *target
             }
             Kind::Char(major, minor) | Kind::Block(major, minor) => stat.rdev == (*major, *minor),
-            Kind::Fifo | Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. } => true,
+            Kind::Fifo
+            | Kind::Open
+            | Kind::Close { .. }
+            | Kind::Keep
+            | Kind::Gone
+            | Kind::Ahead { .. } => true,
         })
     }
 

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::batch::SourceBatch;
+use super::errors::leads_nowhere;
 use super::found::Content;
 use super::identity::Identity;
 use super::root::Dirs;
@@ -37,8 +38,13 @@ fn given(dirs: &mut Dirs, entry: &Entry) -> Option<Option<Identity>> {
         // A directory is made as it was; nothing has to be read for it.
         return Some(None);
     }
-    let (dir, name) = dirs.parent(&entry.path).ok()?;
-    let stat = fsat::stat_at(dir.as_fd(), name).ok()?;
+    let found = dirs
+        .parent(&entry.path)
+        .and_then(|(dir, name)| Ok((fsat::stat_at(dir.as_fd(), name)?, dir, name)));
+    if entry.kind == Kind::Gone {
+        return found.is_err_and(|error| leads_nowhere(&error)).then_some(None);
+    }
+    let (stat, dir, name) = found.ok()?;
     let is_link = |target: &[u8]| fsat::readlink_at(dir.as_fd(), name).is_ok_and(|is| is == target);
     let same_kind = match &entry.kind {
         Kind::File { size, .. } => stat.kind == FileType::File && stat.size == *size,
@@ -46,7 +52,7 @@ fn given(dirs: &mut Dirs, entry: &Entry) -> Option<Option<Identity>> {
         Kind::Fifo => stat.kind == FileType::Fifo,
         Kind::Char(major, minor) => stat.kind == FileType::Char && stat.rdev == (*major, *minor),
         Kind::Block(major, minor) => stat.kind == FileType::Block && stat.rdev == (*major, *minor),
-        Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. } => true,
+        Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Gone | Kind::Ahead { .. } => true,
     };
     let is_same = same_kind && has_attributes(entry, &stat);
     let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));

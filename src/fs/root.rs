@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::errors::leads_nowhere;
 use super::names::Names;
 use super::paths::split;
 use super::resolve::{self, ResolveError};
@@ -161,6 +162,12 @@ impl Dirs {
             Some(Err(code)) => Err(io::Error::from_raw_os_error(*code)),
             None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         }
+    }
+
+    /// Whether something is at `path`, or that cannot be told.
+    pub fn may_be_there(&mut self, path: &RelPath) -> bool {
+        let found = self.parent(path).and_then(|(dir, name)| fsat::stat_at(dir.as_fd(), name));
+        found.map_or_else(|error| !leads_nowhere(&error), |_| true)
     }
 
     /// The directory that contains `path`, and the last component of `path`.

@@ -206,7 +206,12 @@ fn make_node(
         Kind::Fifo => (FileType::Fifo, (0, 0)),
         Kind::Char(major, minor) => (FileType::Char, (*major, *minor)),
         Kind::Block(major, minor) => (FileType::Block, (*major, *minor)),
-        Kind::File { .. } | Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. } => {
+        Kind::File { .. }
+        | Kind::Open
+        | Kind::Close { .. }
+        | Kind::Keep
+        | Kind::Gone
+        | Kind::Ahead { .. } => {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
     };

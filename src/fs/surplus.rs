@@ -30,7 +30,7 @@ use super::guard::Guard;
 use super::name_set::NameSet;
 use super::names::Names;
 use super::opened::MOST;
-use super::paths::{above, post_order, split};
+use super::paths::{above, post_order, split, tree_order};
 use super::root::Dirs;
 use super::spool::Spool;
 use crate::engine::disk_job::{DeletionTally, Mode};
@@ -59,6 +59,10 @@ pub(super) struct Surplus {
     named_late: NameSet,
     /// Directories in which nothing is deleted, because the sender's did not come to rest.
     restless: NameSet,
+    /// Only what is named is there to be deleted.
+    is_listed: bool,
+    /// The path that was said to be gone last. They come in one order, each once.
+    last_gone: Option<RelPath>,
     /// The directory that was listed last. A walk lists each once, in one order, so that nothing is on
     /// the spool twice.
     last_listed: Option<RelPath>,
@@ -113,7 +117,8 @@ impl Surplus {
         self.collected.subject.add(batch, manifest)?;
         if is_first && self.collected.subject.path().is_some() {
             self.next = Some(batch);
-            if about_base {
+            self.is_listed = manifest.setup.as_ref().is_some_and(|setup| setup.listed);
+            if about_base && !self.is_listed {
                 self.dirs.insert(Vec::new(), Named::default());
             }
         }
@@ -177,6 +182,7 @@ impl Surplus {
                 }
                 match entry.kind {
                     Kind::Close { listed } => self.closed(within, entry, listed, false)?,
+                    Kind::Gone => self.gone(within, &entry.path)?,
                     _ => self.named(within.dirs, entry, told == Told::Failed),
                 }
             }
@@ -210,11 +216,30 @@ impl Surplus {
         self.collected.spool_tree(within, path.clone(), parent)
     }
 
+    /// Something that is in the sender's list does not exist there: spools what is here.
+    ///
+    /// # Errors
+    /// It cannot be spooled.
+    pub fn gone(&mut self, within: &mut Within<'_>, path: &RelPath) -> io::Result<()> {
+        let is_ours = self.about().is_some_and(|about| path != about && path.is_under(about));
+        let in_order = self.last_gone.as_ref().is_none_or(|last| {
+            !path.is_under(last) && tree_order(last.as_bytes(), path.as_bytes()).is_lt()
+        });
+        let spools = self.is_listed && self.mode.spools();
+        if self.broken || self.tallied || !spools || !is_ours || !in_order {
+            return Ok(());
+        }
+        self.last_gone = Some(path.clone());
+        let keeps_mtime = self.mode.sends_and_deletes() && path.components().nth(1).is_some();
+        self.collected.spool_gone(within, path.clone(), keeps_mtime)
+    }
+
     /// Something exists at the sender. If `entry` opens a directory, that is open from now on.
     pub fn named(&mut self, dirs: &mut Dirs, entry: &Entry, failed: bool) {
         let path = entry.path.as_bytes();
         let last = self.last_listed.as_ref().map(RelPath::as_bytes);
-        let is_late = last.is_some_and(|last| post_order(path, last) != Ordering::Greater);
+        let is_late = self.last_gone.is_some()
+            || last.is_some_and(|last| post_order(path, last) != Ordering::Greater);
         if is_late && !entry.path.is_base() {
             self.named_late.insert(path);
         }
@@ -279,6 +304,8 @@ impl Surplus {
                     .last_listed
                     .as_ref()
                     .is_none_or(|last| post_order(last.as_bytes(), path) == Ordering::Less);
+                // What is back was spooled when it was gone, with all that is in it.
+                let in_order = in_order && self.last_gone.is_none();
                 let sound = !named.failed && !below_failed && in_order;
                 if listed && is_ours && sound && !self.tallied {
                     self.last_listed = Some(entry.path.clone());
@@ -305,8 +332,9 @@ impl Surplus {
         self.broken |= !self.early.is_empty();
         if !self.tallied && !self.broken && self.mode.spools() {
             match self.collected.subject.path().cloned() {
+                _ if self.is_listed => {}
                 Some(about) if self.mode.path_is_gone() => {
-                    self.collected.spool_gone(within, about)?
+                    self.collected.spool_gone(within, about, false)?
                 }
                 Some(about) if about.is_base() => {
                     let named = self.dirs.remove(about.as_bytes()).unwrap_or_default();

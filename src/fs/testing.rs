@@ -14,6 +14,7 @@ use super::batch::{Batcher, SourceBatch};
 use super::contents::Contents;
 use super::disk::{Disk, DiskConfig, StagedFile};
 use super::found::{FoundEntry, WalkItem};
+use super::path_list::{Listed, PathList};
 use super::root::Root;
 use super::source::Source;
 use super::walk::{WalkOptions, Walker};
@@ -122,6 +123,7 @@ pub fn path(text: impl AsRef<[u8]>) -> RelPath {
 pub fn whole() -> WalkOptions {
     WalkOptions {
         recursive: true,
+        list: None,
         own_only: None,
         skip: None,
         now: || (i64::MAX, 0),
@@ -523,15 +525,28 @@ pub fn spooling_batches(
     mode: Mode,
     rules: &[&str],
 ) -> Vec<SourceBatch> {
+    listed_batches(from, start, mode, rules, None)
+}
+
+/// The same for a list of paths.
+pub fn listed_batches(
+    from: &Arc<Root>,
+    start: &RelPath,
+    mode: Mode,
+    rules: &[&str],
+    paths: Option<PathList>,
+) -> Vec<SourceBatch> {
     let list = patterns(rules);
+    let setup = Setup { listed: paths.is_some(), recursive: true, ..setup(start, rules) };
     let options = WalkOptions {
-        keep: true,
+        keep: mode.spools(),
+        list: paths.map(Arc::new),
         names_only: mode.names_only(),
         digests: mode.is_check(),
         skip: Some(Box::new(move |path, is_dir| list.excludes(path, is_dir))),
         ..whole()
     };
-    let mut batcher = Batcher::with_setup(setup(start, rules));
+    let mut batcher = Batcher::with_setup(setup);
     let mut batches = Vec::new();
     for item in walk(from, start, options) {
         if let WalkItem::Found(found) = item {
@@ -556,6 +571,25 @@ impl Spooling {
         for batch in spooling_batches(from, start, mode, rules) {
             lines.extend(transfer.batch(disk, from, &batch));
         }
+        Spooling { transfer, lines }
+    }
+
+    /// Sends what is in a list of paths, each of which is whole if it ends with a slash.
+    pub fn listed(
+        from: &Arc<Root>,
+        disk: &mut Disk,
+        mode: Mode,
+        rules: &[&str],
+        paths: &[&str],
+    ) -> Self {
+        let mut transfer = Transfer::new(78, mode);
+        let listed = |text: &&str| {
+            let name = text.strip_suffix('/').unwrap_or(text);
+            Listed { path: path(name), whole: name != *text, from: None }
+        };
+        let list = PathList::new(paths.iter().map(listed).collect());
+        let batches = listed_batches(from, &RelPath::base(), mode, rules, Some(list));
+        let lines = batches.iter().flat_map(|batch| transfer.batch(disk, from, batch)).collect();
         Spooling { transfer, lines }
     }
 

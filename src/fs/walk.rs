@@ -9,6 +9,8 @@
 //! with an item that says so: sockets, what cannot be examined, and what another user owns if only
 //! one user's entries are sent. A directory that is skipped is skipped with all its contents.
 //!
+//! Of a list of paths, nothing else is walked (`listed`).
+//!
 //! In memory are only the names in the directories that are open at the moment.
 
 use std::collections::VecDeque;
@@ -23,12 +25,15 @@ use super::digest::Digester;
 use super::found::{FoundEntry, WalkError, WalkItem};
 use super::listings::{self, Clock, Listing, SharedListings, still_young};
 use super::names::Names;
+use super::path_list::PathList;
 use super::regroup::Regroup;
 use super::root::{Dirs, Root};
 use super::staging::Mount;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::manifest::{Entry, Kind};
+
+mod listed;
 
 /// How often to wait for a file that keeps changing. After that, reading it will show the change.
 const WAITS: u32 = 5;
@@ -37,6 +42,9 @@ const WAITS: u32 = 5;
 pub struct WalkOptions {
     /// Whether what is below a directory is walked too.
     pub recursive: bool,
+    /// If set, only these paths are walked, as far as they are at the start or below it, and what is below
+    /// those that are whole.
+    pub list: Option<Arc<PathList>>,
     /// If set, only entries of this user are sent.
     pub own_only: Option<u32>,
     /// What to skip. Not asked about the directories above the start.
@@ -82,12 +90,18 @@ pub struct Walker {
     digester: Digester,
     /// The file that was announced last, to be visited again for its digest.
     announced: Option<(RelPath, FileType)>,
+    /// The listed paths that are gone.
+    gone: VecDeque<RelPath>,
+    /// The mount that was missed last.
+    missed: Option<RelPath>,
 }
 
 struct Frame {
     path: RelPath,
     names: Names,
     close: Option<Entry>,
+    /// Whether all that is in it is walked.
+    whole: bool,
     /// Whether `names` came from a complete listing.
     listed: bool,
     listing: Option<Listing>,
@@ -100,7 +114,8 @@ struct Frame {
 impl Frame {
     fn new(path: RelPath, names: Names) -> Self {
         let (close, listing, mount) = (None, None, None);
-        Frame { path, names, close, listed: false, listing, mount, guarded: false }
+        let (whole, listed, guarded) = (false, false, false);
+        Frame { path, names, close, whole, listed, listing, mount, guarded }
     }
 }
 
@@ -119,6 +134,8 @@ impl Walker {
             ready: VecDeque::new(),
             digester,
             announced: None,
+            gone: VecDeque::new(),
+            missed: None,
         };
         match walker.begin() {
             Ok(()) => Ok(walker),
@@ -133,12 +150,16 @@ impl Walker {
     fn begin(&mut self) -> io::Result<()> {
         let base = RelPath::base();
         if self.start.is_base() {
-            if self.options.recursive {
+            if !self.is_whole(&base) {
+                let mount = Some(Mount::of(&fsat::stat_fd(self.dirs.root().as_fd())?));
+                let names = self.listed_names(&base);
+                self.open.push(Frame { mount, ..Frame::new(base, names) });
+            } else {
                 let fd = self.dirs.root().open_dir(b"", fsat::LISTING)?;
                 let (names, listing) = self.list(&base, &fd)?;
                 let mount = Some(Mount::of(&fsat::stat_fd(fd.as_fd())?));
                 self.miss_mounts(&base, &names);
-                self.open.push(Frame { listing, mount, ..Frame::new(base, names) });
+                self.open.push(Frame { whole: true, listing, mount, ..Frame::new(base, names) });
             }
             return Ok(());
         }
@@ -180,7 +201,7 @@ impl Walker {
             self.announced = None;
             return true;
         }
-        let Some(frame) = self.open.last_mut() else { return false };
+        let Some(frame) = self.open.last_mut() else { return self.give_gone() };
         let Some((name, kind)) = frame.names.next() else {
             if let Some(Frame { close: Some(entry), listed, .. }) = self.open.pop() {
                 let kind = Kind::Close { listed: listed && self.options.keep };
@@ -210,12 +231,15 @@ impl Walker {
             false => self.look(&path, listed_as, on_the_way),
         };
         let sent = sent.unwrap_or_else(|error| {
-            if path == self.start || !self.vanished(&error) {
+            if self.listed_is_missing(&path, &error) {
+            } else if path == self.start || !self.vanished(&error) {
                 self.ready.push_back(WalkItem::Failed { path: path.as_bytes().to_vec(), error });
             }
             false
         });
-        if !sent && self.options.keep {
+        let is_listed =
+            self.options.list.is_some() && !self.open.last().is_some_and(|dir| dir.whole);
+        if !sent && self.options.keep && !is_listed {
             self.ready.push_back(WalkItem::Found(FoundEntry::kept(path)));
         }
     }
@@ -259,8 +283,14 @@ impl Walker {
         if !asked && self.is_skipped(path, stat.kind) {
             return Ok(false);
         }
-        if self.options.names_only && stat.kind != FileType::Directory {
-            return Ok(false);
+        if self.leads_to_listed(path) {
+            return self.go_through(path, &stat);
+        }
+        if stat.kind != FileType::Directory {
+            self.listed_below_is_missing(path);
+            if self.options.names_only {
+                return Ok(false);
+            }
         }
         if let Some(line) = self.not_sent(path, &stat) {
             self.ready.push_back(line);
@@ -268,6 +298,7 @@ impl Walker {
         }
         let mut digest = None;
         let mut content = None;
+        let mut origin = None;
         let kind = match stat.kind {
             FileType::File => {
                 if matches!(self.options.contents, Contents::Unchanged) {
@@ -280,7 +311,8 @@ impl Walker {
                     self.ready.push_back(FoundEntry::without_content(entry));
                     return Ok(true);
                 }
-                let found = self.content(&dir, name, stat)?;
+                origin = self.origin(path, stat.size);
+                let found = self.content(&dir, name, stat, origin.is_some())?;
                 // Another file may have taken its place.
                 if let Some(line) = self.not_sent(path, &found.stat) {
                     self.ready.push_back(line);
@@ -313,7 +345,7 @@ impl Walker {
         let now = (self.options.now)().0;
         let is_file = content.is_some();
         let age = is_file.then(|| u32::try_from(now - stat.ctime.secs - 1).unwrap_or(0));
-        self.ready.push_back(WalkItem::Found(FoundEntry { entry, content, digest, age }));
+        self.ready.push_back(WalkItem::Found(FoundEntry { entry, content, digest, age, origin }));
         Ok(true)
     }
 
@@ -324,11 +356,17 @@ impl Walker {
 
     /// Enters a directory above the start.
     fn go_through(&mut self, path: &RelPath, stat: &Stat) -> io::Result<bool> {
-        if stat.kind != FileType::Directory {
-            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        match stat.kind {
+            FileType::Directory => {}
+            FileType::Symlink => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
+            _ => return Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
         }
-        let name = self.start.components().nth(path.components().count());
-        let names = name.map(Names::one).unwrap_or_default();
+        let names = if path.is_under(&self.start) {
+            self.listed_names(path)
+        } else {
+            let name = self.start.components().nth(path.components().count());
+            name.map(Names::one).unwrap_or_default()
+        };
         // One of another user is passed through, but not sent.
         let sent = self.options.own_only.is_none_or(|want| want == stat.uid);
         let close = sent.then(|| self.found_directory(entry(path, Kind::Open, stat, None)));
@@ -344,7 +382,11 @@ impl Walker {
         let close = Some(self.found_directory(entry));
         let mut frame = Frame { close, ..Frame::new(path.clone(), Names::default()) };
         frame.mount = Some(Mount::of(stat));
-        if self.options.recursive {
+        frame.whole = self.is_whole(path);
+        if !frame.whole {
+            frame.names = self.listed_names(path);
+            frame.guarded = self.options.list.is_some() && self.is_guarded(path, stat, None);
+        } else {
             let fd = fsat::open_at(dir.as_fd(), name, fsat::LISTING, 0);
             match fd.and_then(|fd| Ok((self.list(&frame.path, &fd)?, fd))) {
                 Ok(((names, listing), fd)) => {
@@ -397,10 +439,16 @@ impl Walker {
     }
 
     /// The content of a file that was like `stat`.
-    fn content(&mut self, dir: &OwnedFd, name: &[u8], stat: Stat) -> io::Result<FileFound> {
+    fn content(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        stat: Stat,
+        with_digest: bool,
+    ) -> io::Result<FileFound> {
         let cancelled = || self.options.cancelled.load(Ordering::Relaxed);
         let wait = |ctime| still_young(ctime, (self.options.now)());
-        let digester = self.options.digests.then_some(&mut self.digester);
+        let digester = (with_digest || self.options.digests).then_some(&mut self.digester);
         self.options.contents.find(dir.as_fd(), name, stat, digester, &wait, &cancelled)
     }
 

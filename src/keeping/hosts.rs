@@ -98,7 +98,7 @@ impl Host {
     /// because it keeps no records.
     pub fn lacks(&self, name: &HostName, journal: Option<&Journal>) -> Option<Behind> {
         let said = self.said?;
-        if !self.receives {
+        if !self.receives || said.takes_nothing() {
             return Some(said);
         }
         let (since, then) = self.agreed.unwrap_or((Stamp::at(self.last), said));
@@ -500,6 +500,9 @@ mod tests {
         assert_eq!(now(&hosts), Some(1));
         hosts.seen(NOW, &host("web3"), seen(nothing, None));
         assert_eq!(now(&hosts), Some(0));
+        let reads = Some(Behind { why: Behind::TAKES_NOTHING, ..Behind::default() });
+        hosts.seen(NOW, &host("web8"), seen(reads, Some(Stamp::at(1))));
+        assert_eq!(lacks(&hosts, "web8"), Some((0, 0)), "who is never written to");
         let never = Seen { receives: false, ..well(1) };
         hosts.seen(NOW, &host("web9"), never);
         assert_eq!(lacks(&hosts, "web9"), Some((0, 0)), "who never receives");

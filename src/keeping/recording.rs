@@ -42,6 +42,7 @@ impl Recording {
     pub fn new(stamp: Stamp, host: HostName, mode: Mode, setup: &Setup) -> Self {
         let deed = Deed {
             recursive: setup.recursive,
+            listed: setup.listed,
             deletes: false,
             gone: mode.path_is_gone(),
             forced: setup.forced,

@@ -37,6 +37,8 @@ pub enum Failure {
     Path(Vec<u8>, LineError),
     /// A pattern that the daemon rejected, and its answer.
     Pattern(Vec<u8>, String),
+    /// The list of paths is refused, and why.
+    List(String),
     /// The daemon is too old for this option.
     TooOld(&'static str),
     /// The script cannot be read.
@@ -92,7 +94,7 @@ impl Failure {
             Failure::Place(..) | Failure::WholeBase(_) => Code::InvalidPath,
             Failure::Path(_, error) => error.code(),
             Failure::Pattern(..) | Failure::ScriptPattern(..) => Code::InvalidPattern,
-            Failure::NoCommand(..) | Failure::AlsoFile(_) => Code::Usage,
+            Failure::NoCommand(..) | Failure::AlsoFile(_) | Failure::List(_) => Code::Usage,
             Failure::TooOld(_) => Code::TooOld,
             Failure::Script(_, error) => Code::of_io(error),
         }
@@ -118,6 +120,7 @@ impl fmt::Display for Words<'_> {
             }
             Failure::Link(error) => write!(f, "lost the daemon at {target}: {error}"),
             Failure::Refused => write!(f, "the daemon at {target} refused"),
+            Failure::List(why) => write!(f, "--files-from: {why}"),
             Failure::NoPassword => {
                 write!(f, "the daemon at {target} wants a password (-K FILE)")
             }

@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use crate::cli::msync::{Config, Filter, Text};
+use crate::cli::msync::{Command, Config, Files, Filter, Text};
 use crate::console::MAX_LINE;
+use crate::console::command::MOST_PATHS;
 use crate::console::error::Code;
 use crate::errno::ErrorText;
-use crate::name::Escaped;
+use crate::name::{Escaped, PathError, RelPath, STAGING};
 use crate::pattern::{self, MAX_PATTERN, MAX_RULES, MAX_TEXT, PatternError, Rule};
 
 /// What is read before connecting to the daemon.
@@ -20,6 +21,8 @@ pub struct Input {
     pub password: Option<Vec<u8>>,
     /// Patterns, in order.
     pub rules: Vec<Rule>,
+    /// The paths of a list, each with its number in it, as they are below the command's path.
+    pub listed: Vec<RelPath>,
 }
 
 impl Input {
@@ -29,14 +32,19 @@ impl Input {
     /// The first file that cannot be used.
     pub fn read(config: &Config) -> Result<Input, InputError> {
         let password = config.password.as_deref().map(password).transpose()?;
+        let end = if config.from0 { 0 } else { b'\n' };
         let mut rules = Vec::new();
         for filter in &config.filters {
             match filter {
                 Filter::Rule(rule) => rules.push(rule.clone()),
-                Filter::From(text) => rules.extend(patterns(text)?),
+                Filter::From(text) => rules.extend(patterns(text, end)?),
             }
         }
-        Ok(Input { password, rules })
+        let listed = match &config.command {
+            Command::Files(Files { list: Some(text), .. }) => paths(text, end)?,
+            _ => Vec::new(),
+        };
+        Ok(Input { password, rules, listed })
     }
 }
 
@@ -60,13 +68,23 @@ pub enum InputError {
     Pattern(Text, u64, PatternError),
     /// Such a file has too many patterns, or too long ones.
     TooMany(Text, PatternError),
+    /// A list of paths cannot be read.
+    List(Text, io::Error),
+    /// A path in a list, by its number, can never be sent.
+    Listed(Text, u64, PathError),
+    /// A list has too many paths.
+    TooManyListed(Text),
 }
 
 impl InputError {
     /// The code for programs.
     pub fn code(&self) -> Code {
         match self {
-            InputError::Password(_, error) | InputError::Patterns(_, error) => Code::of_io(error),
+            InputError::Password(_, error)
+            | InputError::Patterns(_, error)
+            | InputError::List(_, error) => Code::of_io(error),
+            InputError::Listed(..) => Code::InvalidPath,
+            InputError::TooManyListed(_) => Code::Usage,
             InputError::NoPassword(_) => Code::PasswordWanted,
             InputError::Pattern(..) | InputError::TooMany(..) => Code::InvalidPattern,
         }
@@ -92,6 +110,15 @@ impl fmt::Display for InputError {
             InputError::TooMany(text, why) => {
                 write!(f, "--exclude-from {text}: {why}")
             }
+            InputError::List(text, error) => {
+                write!(f, "--files-from {text}: {}", ErrorText(error))
+            }
+            InputError::Listed(text, number, why) => {
+                write!(f, "--files-from {text}: path {number}: {why}")
+            }
+            InputError::TooManyListed(text) => {
+                write!(f, "--files-from {text}: more than {MOST_PATHS} paths")
+            }
         }
     }
 }
@@ -99,7 +126,11 @@ impl fmt::Display for InputError {
 impl std::error::Error for InputError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            InputError::Password(_, error) | InputError::Patterns(_, error) => Some(error),
+            InputError::Password(_, error)
+            | InputError::Patterns(_, error)
+            | InputError::List(_, error) => Some(error),
+            InputError::Listed(_, _, error) => Some(error),
+            InputError::TooManyListed(_) => None,
             InputError::Pattern(_, _, error) | InputError::TooMany(_, error) => Some(error),
             InputError::NoPassword(_) => None,
         }
@@ -116,12 +147,41 @@ fn password(path: &Path) -> Result<Vec<u8>, InputError> {
     }
 }
 
-fn patterns(text: &Text) -> Result<Vec<Rule>, InputError> {
+/// The paths in a list, without empty ones and what is the daemon's. Any of them is below the command's path: what begins with a slash,
+/// too.
+fn paths(text: &Text, end: u8) -> Result<Vec<RelPath>, InputError> {
+    let failed = |error: io::Error| InputError::List(text.clone(), error);
+    let mut lines = Lines::open(text).map_err(failed)?;
+    let mut paths = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        let Some(line) = lines.next_ended_by(end).map_err(failed)? else { return Ok(paths) };
+        number += 1;
+        if line.is_empty() {
+            continue;
+        }
+        let parts = line.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
+        let parts: Vec<&[u8]> = parts.collect();
+        if parts.contains(&STAGING) {
+            // It is passed over as everywhere.
+            continue;
+        }
+        let plain = parts.join(&b'/');
+        let path = RelPath::parse_or_base(&plain)
+            .map_err(|why| InputError::Listed(text.clone(), number, why))?;
+        paths.push(path);
+        if paths.len() > MOST_PATHS {
+            return Err(InputError::TooManyListed(text.clone()));
+        }
+    }
+}
+
+fn patterns(text: &Text, end: u8) -> Result<Vec<Rule>, InputError> {
     let failed = |error: io::Error| InputError::Patterns(text.clone(), error);
     let mut lines = Lines::open(text).map_err(failed)?;
     let mut rules = Vec::new();
     let (mut number, mut bytes) = (0_u64, 0);
-    while let Some(line) = lines.next_line().map_err(failed)? {
+    while let Some(line) = lines.next_ended_by(end).map_err(failed)? {
         number += 1;
         if line.is_empty() {
             continue;
@@ -158,15 +218,23 @@ impl Lines {
     /// # Errors
     /// The system's; or the line is longer than any that the daemon takes.
     pub fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.next_ended_by(b'\n')
+    }
+
+    /// The same of a text in which each line ends with this byte.
+    ///
+    /// # Errors
+    /// As [`Lines::next_line`].
+    fn next_ended_by(&mut self, end: u8) -> io::Result<Option<Vec<u8>>> {
         const MOST: usize = MAX_LINE + 2;
         const { assert!(MOST > MAX_PATTERN) };
         let mut line = Vec::new();
-        if self.text.by_ref().take(MOST as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+        if self.text.by_ref().take(MOST as u64 + 1).read_until(end, &mut line)? == 0 {
             return Ok(None);
         }
-        if line.last() == Some(&b'\n') {
+        if line.last() == Some(&end) {
             line.pop();
-            if line.last() == Some(&b'\r') {
+            if end == b'\n' && line.last() == Some(&b'\r') {
                 line.pop();
             }
         }

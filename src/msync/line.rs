@@ -59,6 +59,7 @@ pub fn command(
         (files.delete && new, " --delete"),
         (files.delete_before && new, " --delete-before"),
         (files.force && new, " --force"),
+        (files.list.is_some(), " --listed"),
     ];
     let mut text = format!("{}{hosts}", verb.name());
     for (_, flag) in flags.iter().filter(|(given, _)| *given) {

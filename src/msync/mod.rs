@@ -20,6 +20,7 @@ mod failure;
 mod input;
 mod line;
 mod link;
+mod listed;
 mod lists;
 mod old;
 mod place;

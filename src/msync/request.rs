@@ -8,7 +8,7 @@
 use super::answer::{Answer, Daemon};
 use super::dialogue::Client;
 use super::failure::Failure;
-use super::input::Lines;
+use super::input::{Input, Lines};
 use super::line::{command, push_word};
 use super::old;
 use super::place::{self, Base};
@@ -45,15 +45,18 @@ impl Client<'_> {
         &mut self,
         files: &Files,
         config: &Config,
-        rules: &[Rule],
+        input: &Input,
     ) -> Result<u8, Failure> {
-        let manner = self.settle(config, rules)?;
+        let manner = self.settle(config, &input.rules)?;
         if !manner.daemon.new {
             refuse_what_is_newer(files)?;
         }
         let mut summary = Summary::default();
         // All paths are checked before the first one is sent.
-        let commands = self.commands(files, manner.daemon.new)?;
+        let (commands, paths) = self.commands(files, manner.daemon.new)?;
+        if let (Some(_), [top, ..]) = (&files.list, &paths[..]) {
+            self.tell_list(top, &input.listed)?;
+        }
         if !manner.daemon.new || (manner.json && !manner.daemon.reports) {
             let (rows, none) = self.rows()?;
             // An old daemon does not say that there are no members.
@@ -217,8 +220,12 @@ impl Client<'_> {
         lines.iter().for_each(|line| self.screen.line(line.as_bytes()));
     }
 
-    /// The command lines for the daemon.
-    fn commands(&mut self, files: &Files, new: bool) -> Result<Vec<Vec<u8>>, Failure> {
+    /// The command lines for the daemon, and the paths that they are about.
+    fn commands(
+        &mut self,
+        files: &Files,
+        new: bool,
+    ) -> Result<(Vec<Vec<u8>>, Vec<RelPath>), Failure> {
         let mut paths = Vec::new();
         if files.paths.is_empty() {
             paths.push(RelPath::base());
@@ -230,7 +237,7 @@ impl Client<'_> {
                     None => place::locate_blind(typed),
                 };
                 let path = found.map_err(|why| Failure::Place(typed.clone(), why))?;
-                if path.is_base() && !files.recursive {
+                if path.is_base() && !files.recursive && files.list.is_none() {
                     return Err(Failure::WholeBase(typed.clone()));
                 }
                 if let Some(meant) = base.as_ref().and_then(|base| mistyped(files, &path, base)) {
@@ -257,7 +264,7 @@ impl Client<'_> {
                 commands.push(command(files.verb, files, hosts, path, new).map_err(failed)?);
             }
         }
-        Ok(commands)
+        Ok((commands, paths))
     }
 
     /// The daemon's base directory, if it reports that.
@@ -398,6 +405,7 @@ fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
         (files.ignore_times, "-I"),
         (files.checksum, "--checksum"),
         (files.lax_attributes, "--lax-attributes"),
+        (files.list.is_some(), "--files-from"),
     ];
     match newer.iter().find(|(asked, _)| *asked) {
         Some((_, option)) => Err(Failure::TooOld(option)),

@@ -84,7 +84,7 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
         Command::Forget(host) => client.forget(host, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
         Command::History => client.history(config.json),
-        Command::Files(files) => client.files(files, config, &input.rules),
+        Command::Files(files) => client.files(files, config, input),
         Command::Script(script) => client.script(script, config, &input.rules),
     });
     client.end();

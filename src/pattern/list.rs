@@ -20,7 +20,7 @@ pub struct PatternBudget(Arc<AtomicUsize>);
 
 impl PatternBudget {
     /// A list takes `before` bytes and wants `after`. Says whether there is room.
-    fn charge(&self, before: usize, after: usize) -> bool {
+    pub fn charge(&self, before: usize, after: usize) -> bool {
         let (before, after) = (before.saturating_sub(OWN), after.saturating_sub(OWN));
         let change = |used: usize| match used.saturating_sub(before) + after {
             now if now > TOTAL && after > before => None,

@@ -57,6 +57,14 @@ const FIRST: u16 = 0x8000;
 const OWN: [Why; 4] = [Why::Nobody, Why::BrokeOff, Why::Declined, Why::Undeleted];
 
 impl Behind {
+    /// Why one lacks nothing that is never written to.
+    pub const TAKES_NOTHING: Why = Why::Failed(Reason::ReadOnly);
+
+    /// Whether it is never written to.
+    pub fn takes_nothing(&self) -> bool {
+        self.is_nothing() && self.why == Self::TAKES_NOTHING
+    }
+
     /// Whether it lacks nothing that it knows of.
     pub fn is_nothing(&self) -> bool {
         self.count == 0 && self.strange == 0

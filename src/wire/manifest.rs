@@ -2,7 +2,8 @@
 //!
 //! A manifest may start with the transfer's setup, which begins with a byte 0.
 //!
-//! Then come the entries. For each: its MD5 digest if the transfer compares contents (a byte 9 and 16
+//! Then come the entries. For each: where targets are likely to have the same file (a byte 15 and a path,
+//! counted), its MD5 digest if the transfer compares contents (a byte 9 and 16
 //! bytes), its kind (1 byte), how many bytes its path shares with that of the entry before (varint), the
 //! rest of the path (counted), mode, uid, gid (varints), mtime (seconds as zigzag varint, nanoseconds as
 //! varint), and what its kind adds. Nothing follows the last entry.
@@ -68,6 +69,9 @@ pub enum Kind {
     Block(u32, u32),
     /// Something that exists and is not sent; what a target has at its path is not deleted.
     Keep,
+    /// Something that is in the list of the transfer and does not exist; what a target has at its path is
+    /// deleted, whatever that is.
+    Gone,
     /// A long file that follows in a later batch with its digest. Targets can compute that of their own
     /// file meanwhile.
     Ahead {
@@ -114,7 +118,7 @@ impl Entry {
 
     /// Whether it is an object to be written, rather than a remark about one.
     pub fn is_object(&self) -> bool {
-        !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. })
+        !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Gone | Kind::Ahead { .. })
     }
 }
 
@@ -133,6 +137,9 @@ pub struct Manifest {
     /// How many whole seconds ago regular files without digests changed last, by their entries,
     /// ascending: where a target keeps times less exactly, a file that looks the same may be another.
     pub ages: Vec<(EntryNo, u32)>,
+    /// Where targets are likely to have the same as regular files with digests, which were moved, by their
+    /// entries, ascending.
+    pub origins: Vec<(EntryNo, RelPath)>,
 }
 
 impl Manifest {
@@ -162,6 +169,12 @@ impl Manifest {
             if at == MAX_ENTRIES {
                 return Err(Error::TooLarge);
             }
+            let origin = reader.rest().first() == Some(&ORIGIN);
+            if origin {
+                reader.u8()?;
+                let from = RelPath::parse(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
+                manifest.origins.push((EntryNo::of(at), from));
+            }
             let digest = reader.rest().first() == Some(&DIGEST);
             if digest {
                 reader.u8()?;
@@ -173,7 +186,8 @@ impl Manifest {
                 manifest.ages.push((EntryNo::of(at), reader.varint32()?));
             }
             let entry = parse_entry(&mut reader, &mut path)?;
-            if (digest || age) && !matches!(entry.kind, Kind::File { .. }) {
+            let is_file = matches!(entry.kind, Kind::File { .. });
+            if ((digest || age) && !is_file) || (origin && !digest) {
                 return Err(Error::Invalid);
             }
             manifest.entries.push(entry);
@@ -196,6 +210,7 @@ impl Manifest {
         self.entries.iter().map(of).sum::<usize>()
             + size_of_val(&*self.digests)
             + size_of_val(&*self.ages)
+            + self.origins.iter().map(|(_, from)| 32 + from.as_bytes().len()).sum::<usize>()
             + setup
     }
 
@@ -207,8 +222,13 @@ impl Manifest {
         }
         let mut digests = self.digests.iter().peekable();
         let mut ages = self.ages.iter().peekable();
+        let mut origins = self.origins.iter().peekable();
         let mut before: &[u8] = &[];
         for (at, entry) in self.entries.iter().enumerate() {
+            if let Some((_, from)) = origins.next_if(|(entry, _)| entry.index() == at) {
+                out.push(ORIGIN);
+                out.put_counted(from.as_bytes());
+            }
             if let Some((_, digest)) = digests.next_if(|(entry, _)| entry.index() == at) {
                 out.push(DIGEST);
                 out.extend_from_slice(digest);
@@ -237,6 +257,12 @@ impl Manifest {
 
 const DIGEST: u8 = 9;
 const AGE: u8 = 13;
+const ORIGIN: u8 = 15;
+
+/// The most bytes that it takes in a manifest to say where targets are likely to have a file.
+pub fn origin_len_bound(from: &RelPath) -> usize {
+    1 + 3 + from.as_bytes().len()
+}
 
 /// The most bytes that `entry` takes in a manifest.
 pub fn entry_len_bound(entry: &Entry) -> usize {
@@ -248,7 +274,7 @@ pub fn entry_len_bound(entry: &Entry) -> usize {
         Kind::Symlink(target) => 3 + target.len(),
         Kind::Char(..) | Kind::Block(..) => 10,
         Kind::Ahead { .. } => 10,
-        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => 0,
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep | Kind::Gone => 0,
     };
     FIXED + entry.path.as_bytes().len() + extra
 }
@@ -291,6 +317,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         10 => Kind::Keep,
         11 => Kind::Close { listed: true },
         12 => Kind::Ahead { size: file_size(reader)? },
+        14 => Kind::Gone,
         _ => return Err(Error::Invalid),
     };
     let path = match kind {
@@ -340,6 +367,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
         Kind::Keep => 10,
         Kind::Close { listed: true } => 11,
         Kind::Ahead { .. } => 12,
+        Kind::Gone => 14,
     });
     out.put_varint(shared as u64);
     out.put_counted(&path[shared..]);
@@ -368,7 +396,7 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
             out.put_varint((*minor).into());
         }
         Kind::Ahead { size } => out.put_varint(*size),
-        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep => {}
+        Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep | Kind::Gone => {}
     }
 }
 
@@ -403,6 +431,7 @@ pub(crate) mod tests {
             entry("dir/null", Kind::Char(1, 3)),
             entry("dir/sda", Kind::Block(8, 0)),
             entry("dir/kept", Kind::Keep),
+            entry("dir/gone", Kind::Gone),
             entry("dir/long", Kind::Ahead { size: 5 << 32 }),
             entry("dir/sub", Kind::Open),
             entry("dir/sub", Kind::Close { listed: true }),
@@ -417,6 +446,7 @@ pub(crate) mod tests {
             entries,
             digests: vec![(EntryNo::new(1), [7; 16]), (EntryNo::new(3), [0xff; 16])],
             ages: vec![(EntryNo::new(2), u32::MAX)],
+            origins: vec![(EntryNo::new(3), path("old/name"))],
         }
     }
 
@@ -436,7 +466,8 @@ pub(crate) mod tests {
         let manifest = one_of_each();
         let bytes = manifest.emit();
         assert_eq!(Manifest::parse(&bytes), Ok(manifest.clone()));
-        assert!(bytes.len() <= manifest.entries.iter().map(entry_len_bound).sum());
+        let bound: usize = manifest.entries.iter().map(entry_len_bound).sum();
+        assert!(bytes.len() <= bound + origin_len_bound(&path("old/name")));
     }
 
     #[test]
@@ -481,7 +512,7 @@ pub(crate) mod tests {
     #[test]
     fn only_what_is_kept_may_be_the_base() {
         let path = RelPath::base();
-        for (kind, valid) in [(Kind::Keep, true), (Kind::Open, false), (Kind::Fifo, false)] {
+        for (kind, valid) in [(Kind::Keep, true), (Kind::Open, false), (Kind::Gone, false)] {
             let entry = Entry { path: path.clone(), ..entry("x", kind) };
             let manifest = Manifest { entries: vec![entry], ..Manifest::default() };
             let parsed = Manifest::parse(&manifest.emit());

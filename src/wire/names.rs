@@ -2,7 +2,7 @@
 
 use md5::{Digest, Md5};
 
-use super::manifest::{Entry, Manifest};
+use super::manifest::{Entry, Kind, Manifest};
 use crate::name::RelPath;
 
 /// The first 64 bits of an MD5 (RFC 1321). Among a million of them, two are equal in one of 37 million
@@ -20,6 +20,11 @@ impl Hash {
     /// That of a path.
     pub fn of_path(path: &RelPath) -> Self {
         Hash::of(path.as_bytes())
+    }
+
+    /// That of all that is below a path: no path ends with a slash.
+    pub fn of_all_below(path: &[u8]) -> Self {
+        Hash::of(&[path, b"/"].concat())
     }
 }
 
@@ -40,9 +45,9 @@ impl Names {
         self.sum = self.sum.wrapping_add(path.0);
     }
 
-    /// Adds the objects of a manifest. A directory is one object, and what is only kept is none.
+    /// Adds what a manifest names. A directory is named once, and what is only kept is not.
     pub fn add_all(&mut self, manifest: &Manifest) {
-        objects(manifest).for_each(|entry| self.add(Hash::of_path(&entry.path)));
+        named(manifest).for_each(|entry| self.add(Hash::of_path(&entry.path)));
     }
 
     /// The hash of the only path there is.
@@ -60,15 +65,24 @@ impl Names {
     }
 }
 
-/// The entries of a manifest that are objects.
-pub fn objects(manifest: &Manifest) -> impl Iterator<Item = &Entry> {
-    manifest.entries.iter().filter(|entry| entry.is_object())
+/// The entries of a manifest that say what is to be at their paths: an object, or nothing.
+pub fn named(manifest: &Manifest) -> impl Iterator<Item = &Entry> {
+    manifest.entries.iter().filter(|entry| entry.is_object() || entry.kind == Kind::Gone)
+}
+
+/// The hashes of what a list has of a manifest: those of what it names, and [`Hash::of_all_below`] where it
+/// says that nothing else is there.
+pub fn hashes(manifest: &Manifest) -> impl Iterator<Item = Hash> {
+    let below = |entry: &&Entry| matches!(entry.kind, Kind::Gone | Kind::Close { listed: true });
+    let below = manifest.entries.iter().filter(below);
+    named(manifest)
+        .map(|entry| Hash::of_path(&entry.path))
+        .chain(below.map(|entry| Hash::of_all_below(entry.path.as_bytes())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::manifest::Kind;
     use crate::wire::manifest::tests::{entry, path};
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a transfer is about, at the head of its first manifest: a byte 0, the path (counted; empty for the
 //! base directory), flags (a byte: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
-//! transfer this was, 4 its target has asked for it), the hosts that it is for, that host's name (counted;
-//! only with flag 3), the ticket that it was asked for with (8; only with flag 4), and the patterns (counted;
-//! `pattern` reads them).
+//! transfer this was, 4 its target has asked for it, 5 only what is listed), the hosts that it is for, that
+//! host's name (counted; only with flag 3), the ticket that it was asked for with (8; only with flag 4), and the
+//! patterns (counted; `pattern` reads them).
 
 use super::Error;
 use super::audience::Audience;
@@ -20,6 +20,7 @@ const RECURSIVE: u8 = 2;
 const FORCED: u8 = 4;
 const ORIGIN: u8 = 8;
 const TICKET: u8 = 16;
+const LISTED: u8 = 32;
 
 /// What a transfer is about: which path it claims, where it may delete, and what is kept of it. It is in
 /// the first batch; if the patterns are too long for it, the rest of them is in the batches after it, where
@@ -32,6 +33,8 @@ pub struct Setup {
     pub more: bool,
     /// It is about all that is below the path, too.
     pub recursive: bool,
+    /// It is about nothing but what it names: a list of paths, each at the path or below it.
+    pub listed: bool,
     /// The guards of deletion do not hold it up.
     pub forced: bool,
     /// For whom it is.
@@ -50,7 +53,7 @@ impl Setup {
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
         let flags = reader.u8()?;
-        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN | TICKET) != 0 {
+        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN | TICKET | LISTED) != 0 {
             return Err(Error::Invalid);
         }
         let audience = Audience::parse(reader)?;
@@ -69,6 +72,7 @@ impl Setup {
             path,
             more: flags & MORE != 0,
             recursive: flags & RECURSIVE != 0,
+            listed: flags & LISTED != 0,
             forced: flags & FORCED != 0,
             audience,
             origin,
@@ -87,7 +91,8 @@ impl Setup {
                 | flag(self.recursive, RECURSIVE)
                 | flag(self.forced, FORCED)
                 | flag(self.origin.is_some(), ORIGIN)
-                | flag(self.ticket.is_some(), TICKET),
+                | flag(self.ticket.is_some(), TICKET)
+                | flag(self.listed, LISTED),
         );
         self.audience.emit(out);
         if let Some(origin) = &self.origin {
@@ -134,11 +139,12 @@ mod tests {
 
     #[test]
     fn every_flag_round_trips() {
-        for bits in 0..64u8 {
+        for bits in 0..128u8 {
             let setup = Setup {
                 path: if bits & 1 == 0 { RelPath::base() } else { RelPath::parse(b"d").unwrap() },
                 more: bits & 2 != 0,
                 recursive: bits & 4 != 0,
+                listed: bits & 64 != 0,
                 forced: bits & 8 != 0,
                 audience: match bits & 16 != 0 {
                     true => Audience::named(vec![host("a"), host("b")]),
@@ -161,7 +167,7 @@ mod tests {
     #[test]
     fn known_bytes_and_an_unknown_flag() {
         assert_eq!(parse(b"\0\0\0\0\0"), Ok(Setup::default()));
-        assert_eq!(parse(b"\0\0\x20\0\0"), Err(Error::Invalid));
+        assert_eq!(parse(b"\0\0\x40\0\0"), Err(Error::Invalid));
         assert_eq!(parse(b"\0\x02..\0\0\0"), Err(Error::Invalid));
     }
 }

@@ -98,6 +98,11 @@ impl Enemy {
         self.socket.send_to(&packet, self.victim).unwrap();
     }
 
+    /// Bytes that are a packet already.
+    pub fn send_raw(&self, packet: &[u8]) {
+        self.socket.send_to(packet, self.victim).unwrap();
+    }
+
     /// A packet of a sender.
     pub fn packet(
         &mut self,

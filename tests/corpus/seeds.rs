@@ -18,6 +18,7 @@ use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer, Recorded};
 use makuosan::wire::behind::{Behind, Why};
 use makuosan::wire::bits::Bits;
 use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Verdict};
+use makuosan::wire::fetch::{End as Outcomes, Fetch, Over, Request, State as Fetching, Trouble};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::{Hello, Said};
 use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
@@ -26,6 +27,36 @@ use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 use makuosan::wire::records::{Key, Records, Summary};
+
+fn fetched() -> Vec<u8> {
+    let trouble = Trouble {
+        is_there: true,
+        path: "d/a".to_owned(),
+        code: "ENOENT".to_owned(),
+        text: "No such file or directory".to_owned(),
+    };
+    let over =
+        Over { end: Outcomes::Failed, transfers: 1, wire: 9, errors: 1, troubles: vec![trouble] };
+    Fetch::State(Ticket::new(9), Fetching::Over(over)).emit()
+}
+
+fn request() -> Vec<u8> {
+    Request {
+        mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
+        recursive: true,
+        or_gone: false,
+        checksum: true,
+        delete_before: true,
+        forced: false,
+        unless_behind: true,
+        lax_attributes: false,
+        level: 1,
+        max_delete: Some(300),
+        path: RelPath::parse(b"d").unwrap(),
+        patterns: vec![1, 0, 1, b'x'],
+    }
+    .emit()
+}
 
 /// For each of [`decoders::ALL`], bytes that it takes.
 fn taken() -> Vec<Vec<u8>> {
@@ -76,6 +107,7 @@ fn taken() -> Vec<Vec<u8>> {
             path: RelPath::parse(b"d").unwrap(),
             more: true,
             recursive: true,
+            listed: true,
             forced: true,
             audience: Audience::named(vec![name.clone()]),
             origin: Some(name.clone()),
@@ -89,9 +121,11 @@ fn taken() -> Vec<Vec<u8>> {
             manifests::entry("d/p", Kind::Fifo),
             manifests::entry("d/q", Kind::Char(1, 3)),
             manifests::entry("d", Kind::Close { listed: true }),
+            manifests::entry("e", Kind::Gone),
         ],
         digests: vec![(EntryNo::new(2), [9; 16])],
         ages: vec![(EntryNo::new(1), 70)],
+        origins: vec![(EntryNo::new(2), RelPath::parse(b"old").unwrap())],
     };
     let blocks = |start, end| BlockRange::new(BlockNo::new(start), BlockNo::new(end));
     let missing = vec![blocks(0, 3), blocks(5, 9)];
@@ -115,7 +149,7 @@ fn taken() -> Vec<Vec<u8>> {
     let record = Record {
         id: RecordId { stamp: Stamp::at(7), host: Arc::new(hello.name.clone()) },
         path: RelPath::parse(b"d").unwrap(),
-        deed: Deed { recursive: true, deletes: true, gone: false, forced: true },
+        deed: Deed { recursive: true, listed: true, deletes: true, gone: false, forced: true },
         audience: Audience::named(vec![hello.name.clone()]),
         patterns: Some(Hash(9)),
         names: Names { count: 3, sum: 7 },
@@ -156,6 +190,8 @@ fn taken() -> Vec<Vec<u8>> {
         End { files: 9, recorded }.emit(),
         Records::Part { key, len: 9, offset: 2, bytes: vec![1, 2] }.emit(),
         record.emit(),
+        fetched(),
+        request(),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! Who lacks something of what was sent, as any host of the fleet shows it.
 
+use std::os::unix::fs::PermissionsExt;
+
 use makuosan::console::json::Value;
 
 use crate::common::mounts::inside;
@@ -159,6 +161,54 @@ fn a_host_that_had_files_before_says_that_it_is_new_and_what_to_do() {
         assert!(fleet.msync(from, &["members", "-v"]).ok().out.contains(said));
     }
     fleet.daemon(at).wait_for_log("this host is new here: ");
+    // As it was told to.
+    fleet.msync(at, &["fetch", "-r"]).ok();
+    assert_eq!(std::fs::read_to_string(fleet.path(at, "a")).unwrap(), "sent before");
+    for from in [at, 0, 1] {
+        eventually("nobody is new", || fleet.msync(from, &["--behind"]).code == Some(0));
+    }
+}
+
+#[test]
+fn it_works_the_same_with_a_key_a_state_directory_and_without_rights_to_write() {
+    let state = |fleet: &Fleet, at: usize| fleet.dir().join(format!("state{at}"));
+    let mut fleet = Fleet::idle("behind-options", 3);
+    let key = fleet.dir().join("key");
+    std::fs::write(&key, "a secret of some length for tests\n").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let of = |fleet: &Fleet, at: usize| -> Vec<String> {
+        let (dir, key) = (state(fleet, at), key.display().to_string());
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut options = vec!["-k".into(), key, "--state".into(), dir.display().to_string()];
+        options.extend((at == 1).then(|| "-r".to_owned()));
+        options
+    };
+    let start = |fleet: &mut Fleet, at: usize| {
+        let options = of(fleet, at);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        fleet.start(at, &options);
+    };
+    (0..3).for_each(|at| start(&mut fleet, at));
+    fleet.wait_for_members();
+    fleet.stop(2);
+    tree::write(fleet.path(0, "a"), "1");
+    fleet.msync(0, &["send", "-t", "h1", "a"]);
+    fleet.msync(0, &["send", "a"]);
+    becomes(&fleet, 0, "h2", "away", 1);
+    start(&mut fleet, 2);
+    becomes(&fleet, 0, "h2", "live", 0);
+    assert!(state(&fleet, 0).join("journal/hosts").exists());
+    // Nobody waits for one that is never written to, there or away.
+    for at in [0, 1] {
+        let text = fleet.msync(at, &["members", "-v"]).ok().out;
+        let line = text.lines().find(|line| line.starts_with("h1 ")).unwrap();
+        assert!(line.contains(" takes nothing (read-only)"), "{text}");
+    }
+    fleet.stop(1);
+    tree::write(fleet.path(0, "b"), "2");
+    fleet.msync(0, &["send", "b"]).ok();
+    becomes(&fleet, 0, "h1", "away", 0);
+    assert_eq!(fleet.msync(0, &["--behind"]).code, Some(0));
 }
 
 #[test]

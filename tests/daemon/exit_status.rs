@@ -113,12 +113,13 @@ fn every_exit_status_is_that_of_the_page() {
     row(1, "the base directory itself without -r", &[("needs -r", &["send", "."])], &here);
     row(
         1,
-        "a file of -K, -f or --exclude-from, or a pattern, that cannot be used",
+        "a file of -K, -f, --exclude-from or --files-from, or a pattern, that cannot be used",
         &[
             ("-K /nonexistent", &["-K", "/nonexistent", "-r"]),
             ("no password", &["-K", empty, "-r"]),
             ("-f /nonexistent", &["-f", "/nonexistent"]),
             ("--exclude-from /nonexistent", &["--exclude-from", "/nonexistent", "-r"]),
+            ("--files-from /nonexistent", &["--files-from", "/nonexistent"]),
             ("--exclude", &["--exclude", "[a", "-r"]),
         ],
         &here,

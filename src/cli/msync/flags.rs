@@ -155,6 +155,21 @@ pub const FLAGS: &[Flag] = &[
         more: "With - standard input is read. Empty lines are skipped.",
     },
     Flag {
+        short: None,
+        long: "files-from",
+        value: Some("FILE"),
+        help: "only the paths in FILE, one on each line",
+        more: "Below PATH, or below the base. With - standard input is read. With --delete, those that do \
+               not exist here are deleted there.",
+    },
+    Flag {
+        short: Some('0'),
+        long: "from0",
+        value: None,
+        help: "paths and patterns in files end with a NUL",
+        more: "",
+    },
+    Flag {
         short: Some('f'),
         long: "script",
         value: Some("FILE"),

@@ -110,7 +110,9 @@ pub struct Files {
     pub from: Option<HostName>,
     /// `-g`: without spaces and control characters.
     pub group: Option<String>,
-    /// As typed; empty (with `-r`) for the whole base directory.
+    /// `--files-from`.
+    pub list: Option<Text>,
+    /// As typed; empty (with `-r` or a list) for the whole base directory.
     pub paths: Vec<Vec<u8>>,
 }
 
@@ -178,6 +180,8 @@ pub struct Config {
     pub new_word: Option<&'static str>,
     /// Patterns, in order.
     pub filters: Vec<Filter>,
+    /// `-0`: what is in files of patterns and paths ends with a NUL.
+    pub from0: bool,
     /// 0 to 9: which lines the daemon shows.
     pub loglevel: u8,
     /// Whether `-v` or `-l 1` and above was given.
@@ -227,8 +231,10 @@ pub fn parse(
     };
     let filters = filters(&typed)?;
     let (command, new_word) = command(&typed)?;
+    let is_list = |files: &Files| files.list == Some(Text::Input);
     let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
-        + usize::from(command == Command::Script(Text::Input));
+        + usize::from(command == Command::Script(Text::Input))
+        + usize::from(matches!(&command, Command::Files(files) if is_list(files)));
     if inputs > 1 {
         return Err(Error::new(PROGRAM, "-: standard input can be read only once"));
     }
@@ -238,6 +244,7 @@ pub fn parse(
         command,
         new_word,
         filters,
+        from0: typed.has("from0"),
         loglevel,
         verbose: loglevel > 0,
         show: match () {
@@ -315,6 +322,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("ignore-times", &["send", "sync", "fetch"]),
     ("checksum", &["send", "sync", "fetch"]),
     ("lax-attributes", &["send", "sync", "fetch"]),
+    ("files-from", &["send", "check"]),
+    ("from0", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("include", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch"]),
@@ -439,8 +448,20 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         None => None,
     };
     let recursive = typed.has("recursive");
+    let list = match typed.last("files-from") {
+        Some(text) => {
+            let why = "must not be empty";
+            let from = Text::read(&text)
+                .ok_or_else(|| Error::bad_value(PROGRAM, "--files-from", &text, why))?;
+            Some(from)
+        }
+        None => None,
+    };
+    if list.is_some() && words.len() > 1 {
+        return Err(Error::new(PROGRAM, "--files-from: one PATH at most"));
+    }
     let missing = words.is_empty() || words.iter().any(|word| word.is_empty());
-    if missing && !recursive {
+    if missing && !recursive && list.is_none() {
         let name = verb.name();
         let why = format!("{name}: a PATH is missing (the whole base directory is -r)");
         return Err(Error::new(PROGRAM, why));
@@ -460,6 +481,7 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         hosts,
         from,
         group,
+        list,
         paths: words.into_iter().map(OsString::into_vec).collect(),
     })
 }

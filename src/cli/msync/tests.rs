@@ -32,7 +32,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "connect" => Some("tcp:a"),
             "host" => Some("web1"),
             "loglevel" => Some("3"),
-            "password" | "exclude-from" | "script" => Some("/file"),
+            "password" | "exclude-from" | "files-from" | "script" => Some("/file"),
             "group" => Some("www"),
             "max-delete" => Some("7"),
             "exclude" | "include" => Some("*.tmp"),
@@ -218,6 +218,7 @@ fn what_a_transfer_is_told() {
         lax_attributes: true,
         hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
         group: Some("www".to_owned()),
+        list: None,
         paths: vec![b"a".to_vec()],
     };
     let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes -t 10.0.0.1 -g www a";

@@ -105,6 +105,12 @@ pub(super) fn adds_pattern(line: &[u8]) -> bool {
     edits && !matches!(words.next(), None | Some(b"list" | b"del" | b"clear"))
 }
 
+/// Whether a line was meant to add to the list, also if it cannot be parsed.
+pub(super) fn adds_files(line: &[u8]) -> bool {
+    let mut words = line.split(|&b| b == b' ').filter(|word| !word.is_empty());
+    words.next() == Some(b"files") && !matches!(words.next(), None | Some(b"clear"))
+}
+
 /// Whether the first line of a connection belongs to another protocol (HTTP, or the binary start of
 /// TLS). A hostile page can make a browser connect; what it sends must not command the daemon.
 pub(super) fn is_foreign(line: &[u8]) -> bool {

@@ -14,10 +14,12 @@
 use std::sync::Arc;
 
 mod arrived;
+mod files;
 mod patterns;
 
 use super::command::{self, Command, Line, Watch};
 use super::error::{Code, ErrorLine};
+use super::file_list::FileList;
 use super::output::Output;
 use super::password::{ASK, Secret};
 use super::reply::{HostReport, PROMPT, Progress, Said, Total};
@@ -25,7 +27,7 @@ use super::verb::{Offer, Verb};
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
 use crate::pattern::{PatternBudget, PatternList, Patterns};
-use arrived::{Arrived, Waiting, adds_pattern, is_foreign};
+use arrived::{Arrived, Waiting, adds_files, adds_pattern, is_foreign};
 
 /// With so many bytes unread, no more lines are obeyed: those that have come wait until the client has
 /// read some.
@@ -67,6 +69,7 @@ pub struct Session {
     alive: bool,
     watch: Watch,
     patterns: PatternList,
+    files: FileList,
     /// A pattern was refused. The next transfer would delete what it was to protect, so no transfer
     /// starts until all patterns are cleared.
     unheeded: bool,
@@ -90,6 +93,7 @@ impl Session {
             alive: false,
             watch: Watch::Off,
             patterns: PatternList::default(),
+            files: FileList::default(),
             unheeded: false,
             report: false,
             output: Output::new(PROMPT),
@@ -110,9 +114,10 @@ impl Session {
         Session { strict: true, ..self }
     }
 
-    /// The same session, whose patterns are charged to a budget that it shares.
+    /// The same session, whose patterns and list of paths are charged to a budget that it shares.
     pub fn sharing(mut self, budget: &PatternBudget) -> Self {
         self.patterns = PatternList::new(budget.clone());
+        self.files = FileList::new(budget.clone());
         self
     }
 
@@ -194,6 +199,7 @@ impl Session {
                 }
                 Waiting::TooLong(adds) => {
                     self.unheeded |= adds;
+                    self.files.refused = true;
                     let why = format!("a line has at most {MAX_LINE} bytes");
                     self.error(&ErrorLine::new(Code::Usage, why));
                     self.prompt();
@@ -401,7 +407,7 @@ impl Session {
 
     /// Processes a line, or returns the command for the daemon.
     fn obey(&mut self, line: &[u8]) -> Option<Command> {
-        let adds = adds_pattern(line);
+        let (adds, lists) = (adds_pattern(line), adds_files(line));
         let line = match words::split(line) {
             Ok(words) => {
                 self.current = Escaped(line).to_string();
@@ -418,16 +424,27 @@ impl Session {
                 let why = "a pattern was refused: no transfer starts before 'exclude clear'";
                 self.error(&ErrorLine::new(Code::InvalidPattern, why));
             }
-            Line::Do(command) => {
-                self.state = State::Busy;
-                return Some(command);
+            Line::Do(mut command) => {
+                let handed = match &mut command {
+                    Command::Transfer(transfer) => self.hand_files(transfer),
+                    _ => Ok(()),
+                };
+                match handed {
+                    Err(error) => self.error(&error),
+                    Ok(()) => {
+                        self.state = State::Busy;
+                        return Some(command);
+                    }
+                }
             }
             Line::Say(text) => {
                 self.unheeded |= adds;
+                self.files.refused |= lists;
                 self.say(&text);
             }
             Line::Error(error) => {
                 self.unheeded |= adds;
+                self.files.refused |= lists;
                 self.error(&error);
             }
             Line::Alive(Some(on)) => self.alive = on,
@@ -443,6 +460,7 @@ impl Session {
             Line::Report(Some(on)) => self.report = on,
             Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
             Line::Patterns(edit) => self.edit(edit),
+            Line::Files(edit) => self.edit_files(edit),
         }
         if matches!(self.state, State::Listing(_)) {
             return None;

@@ -13,8 +13,9 @@ use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::{Keeper, lock};
 use crate::log;
-use crate::name::{NodeId, RelPath};
+use crate::name::{HostName, NodeId, RelPath};
 use crate::time::Time;
+use crate::wire::fetch::Request;
 use crate::wire::header::block_for_mtu;
 use crate::wire::hello::{MIN_MTU, Said};
 use crate::wire::records::Records;
@@ -125,11 +126,25 @@ impl CatchingUp {
         if keepers.is_empty() { members.members().cloned().collect() } else { keepers }
     }
 
-    /// What is at a path, or with all that is below it, is as it is on another host. Records that are about nothing
+    /// Whether this host, `me`, lacks something at, above or below a path, whether it asks for it or not.
+    pub(super) fn is_behind(&self, me: &HostName, path: &RelPath) -> bool {
+        let Some(keeper) = &self.shared.keeper else { return false };
+        lock(keeper).journal().iter().any(|(record, state, has_ended)| {
+            matches!(state, State::Strange | State::Lacking | State::Partial)
+                && has_ended
+                && record.is_for(me)
+                && *record.id.host != *me
+                && (path.is_under(&record.path) || record.path.is_under(path))
+        })
+    }
+
+    /// What this host has asked for is as it is on another one. Records that are about nothing
     /// else are asked for: what they name is here already, if that host had all of it.
-    pub(super) fn fetched(&mut self, now: Time, path: &RelPath, recursive: bool) {
+    pub(super) fn fetched(&mut self, now: Time, request: &Request) {
+        let (path, recursive, deletes) =
+            (&request.path, request.recursive, request.mode.sends_and_deletes());
         self.with(|dialogue, keeper| {
-            keeper.with(|journal, _| journal.reopen(path, recursive));
+            keeper.with(|journal, _| journal.reopen(path, recursive, deletes));
             dialogue.hurry(now);
         });
     }

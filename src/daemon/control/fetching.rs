@@ -316,7 +316,7 @@ impl Control {
         let mut said = errors.to_vec();
         if let (Stage::Ending(over, _), Some(donor)) = (&fetch.stage, &fetch.donor) {
             total.wire = over.wire;
-            total.errors += over.errors;
+            total.errors = total.errors.saturating_add(over.errors);
             let there = told(donor, over, true);
             let more = over.errors.saturating_sub(there.len() as u64);
             there.iter().for_each(|error| self.clients[at].session.error(error));
@@ -336,7 +336,7 @@ impl Control {
         if !nobody {
             total.hosts = 1;
         }
-        total.errors += said.len() as u64;
+        total.errors = total.errors.saturating_add(said.len() as u64);
         if !said.is_empty() {
             total.failed = 1;
             let address = self.shared.net.address().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
@@ -351,7 +351,7 @@ impl Control {
         said.iter().for_each(|error| self.clients[at].session.error(error));
         let is_whole = is_known && total.failed == 0 && total.errors == 0;
         if is_whole && !fetch.order.mode.changes_nothing() && fetch.request.patterns.is_empty() {
-            self.catching_up.fetched(now, &fetch.order.path, fetch.request.recursive);
+            self.catching_up.fetched(now, &fetch.request);
         }
         self.finish(at, &(hosts, total));
     }

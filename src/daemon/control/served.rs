@@ -1,6 +1,6 @@
 //! What other hosts have asked this one for (`fetch`): one thing each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::console::error::ErrorLine;
@@ -21,9 +21,18 @@ const SILENT: Span = Span::from_secs(20);
 /// The most errors that are kept to be told.
 const TROUBLES: usize = 16;
 
+/// The most transfers for other hosts that are open at a time; who comes then tries again.
+const MOST_OPEN: usize = 8;
+/// The most of these for one node: one that is given up may take a while to end.
+const MOST_OF_ONE: usize = 2;
+
 /// What other hosts have asked for, by their nodes.
 #[derive(Debug, Default)]
-pub(super) struct Served(BTreeMap<NodeId, Asked>);
+pub(super) struct Served {
+    asked: BTreeMap<NodeId, Asked>,
+    /// The transfers that were begun, and are not known to have ended.
+    begun: Vec<(NodeId, TransferNo)>,
+}
 
 /// What one host has asked for.
 #[derive(Debug)]
@@ -60,7 +69,7 @@ pub(super) enum Stage {
 impl Served {
     /// What a node has asked for.
     pub(super) fn get(&mut self, node: NodeId) -> Option<&mut Asked> {
-        self.0.get_mut(&node)
+        self.asked.get_mut(&node)
     }
 
     /// The same, if it is this.
@@ -71,40 +80,47 @@ impl Served {
     /// Whose transfer runs for this client.
     pub(super) fn find(&mut self, client: u32) -> Option<(NodeId, &mut Asked)> {
         let is = |asked: &Asked| matches!(asked.stage, Stage::Running { client: it, .. } if it == client);
-        self.0.iter_mut().find(|(_, asked)| is(asked)).map(|(node, asked)| (*node, asked))
+        self.asked.iter_mut().find(|(_, asked)| is(asked)).map(|(node, asked)| (*node, asked))
     }
 
     /// A node begins to ask for something. False if too many have.
     pub(super) fn begin(&mut self, now: Time, node: NodeId, ticket: Ticket, len: usize) -> bool {
-        let has_room = self.0.len() < MOST;
+        let has_room = self.asked.len() < MOST;
         if has_room {
-            self.0.insert(node, Asked::new(ticket, now, len));
+            self.asked.insert(node, Asked::new(ticket, now, len));
         }
         has_room
     }
 
     /// Forgets what a node has asked for. Returns the transfer, if one runs for it.
     pub(super) fn remove(&mut self, node: NodeId) -> Option<TransferNo> {
-        match self.0.remove(&node)?.stage {
+        match self.asked.remove(&node)?.stage {
             Stage::Running { number, .. } => Some(number),
             Stage::Coming(..) | Stage::Over(_) => None,
         }
     }
 
-    /// How many transfers run.
-    pub(super) fn running(&self) -> usize {
-        self.0.values().filter(|asked| matches!(asked.stage, Stage::Running { .. })).count()
+    /// A transfer begins for a node.
+    pub(super) fn begun(&mut self, node: NodeId, number: TransferNo) {
+        self.begun.push((node, number));
+    }
+
+    /// Whether no further transfer may begin for a node now; those that are `open` have not ended.
+    pub(super) fn is_busy(&mut self, node: NodeId, open: &BTreeSet<TransferNo>) -> bool {
+        self.begun.retain(|(_, number)| open.contains(number));
+        let of_one = self.begun.iter().filter(|(other, _)| *other == node).count();
+        self.begun.len() >= MOST_OPEN || of_one >= MOST_OF_ONE
     }
 
     /// Who has not asked for too long.
     pub(super) fn late(&self, now: Time) -> Vec<NodeId> {
-        let late = self.0.iter().filter(|(_, asked)| now >= asked.heard + SILENT);
+        let late = self.asked.iter().filter(|(_, asked)| now >= asked.heard + SILENT);
         late.map(|(node, _)| *node).collect()
     }
 
     /// When the next one is late.
     pub(super) fn next(&self) -> Option<Time> {
-        self.0.values().map(|asked| asked.heard + SILENT).min()
+        self.asked.values().map(|asked| asked.heard + SILENT).min()
     }
 }
 
@@ -163,5 +179,64 @@ impl Asked {
             Stage::Running { .. } => State::Running,
             Stage::Over(over) => State::Over(over.clone().within(block_for_mtu(MIN_MTU).into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::error::Code;
+
+    #[test]
+    fn a_request_is_taken_only_in_order_and_within_its_length() {
+        let mut asked = Asked::new(Ticket::new(1), Time::default(), 4);
+        assert_eq!(asked.take(0, b"ab"), None);
+        for (offset, part) in
+            [(1, &b"x"[..]), (3, b"x"), (2, b"xyz"), (usize::MAX, b"x"), (5, b"x")]
+        {
+            assert_eq!(asked.take(offset, part), None, "{offset}");
+        }
+        assert_eq!(asked.take(2, b"cd").as_deref(), Some(&b"abcd"[..]));
+        let mut again = Asked::new(Ticket::new(1), Time::default(), 4);
+        assert_eq!((again.take(0, b"abc"), again.take(0, b"efgh")), (None, Some(b"efgh".to_vec())));
+        assert_eq!(again.state(), State::Unknown);
+    }
+
+    #[test]
+    fn what_went_wrong_here_is_counted_and_some_of_it_is_told() {
+        let mut asked = Asked::new(Ticket::new(1), Time::default(), 1);
+        (0..100).for_each(|n| asked.note(&ErrorLine::new(Code::Other, format!("{n}"))));
+        asked.note(&ErrorLine::new(Code::Other, "at the other end").about("h1", ""));
+        asked.over(End::Failed);
+        let State::Over(over) = asked.state() else { panic!("{asked:?}") };
+        assert_eq!((over.errors, over.end), (100, End::Failed));
+        assert!((1..=TROUBLES).contains(&over.troubles.len()) && over.troubles[0].text == "0");
+    }
+
+    #[test]
+    fn one_node_cannot_have_all_and_what_is_given_up_counts_until_it_has_ended() {
+        let (mut served, mut open) = (Served::default(), BTreeSet::new());
+        let (a, b) = (NodeId(1), NodeId(2));
+        for n in 1..=2 {
+            assert!(!served.is_busy(a, &open));
+            assert!(served.begin(Time::default(), a, Ticket::new(n), 1));
+            served.begun(a, TransferNo::new(n as u32));
+            open.insert(TransferNo::new(n as u32));
+        }
+        served.remove(a);
+        assert!(served.is_busy(a, &open) && !served.is_busy(b, &open));
+        open.remove(&TransferNo::new(1));
+        assert!(!served.is_busy(a, &open));
+        for n in 3..=9 {
+            served.begun(NodeId(n), TransferNo::new(n as u32));
+            open.insert(TransferNo::new(n as u32));
+        }
+        assert!(served.is_busy(b, &open));
+        assert!(
+            (0..1_000)
+                .filter(|n| served.begin(Time::default(), NodeId(*n), Ticket::ZERO, 1))
+                .count()
+                <= MOST
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::daemon::caller::Caller;
 use crate::daemon::messages::ToSender;
 use crate::daemon::order::Order;
 use crate::daemon::sending::launch::Launch;
+use crate::daemon::shared::lock;
 use crate::daemon::unread::Unread;
 use crate::engine::members::Member;
 use crate::ids::Ticket;
@@ -21,9 +22,6 @@ use crate::pattern::Patterns;
 use crate::time::Time;
 use crate::wire::bytes::Reader;
 use crate::wire::fetch::{End, Fetch, Over, Request, State, Trouble};
-
-/// The most that run at a time; who comes then tries again.
-const MOST: usize = 8;
 
 impl Control {
     /// A member asks for something, or how far that is.
@@ -66,7 +64,7 @@ impl Control {
     /// A request has come.
     fn request(&mut self, now: Time, node: NodeId, request: &[u8]) {
         let member = self.membership.members.get(node).cloned();
-        let running = self.served.running();
+        let is_busy = self.served.is_busy(node, &lock(&self.shared.open));
         let Some(asked) = self.served.get(node) else { return };
         let (Ok(request), Some(member)) = (Request::parse(request), member) else {
             return asked.over(End::Refused);
@@ -83,9 +81,9 @@ impl Control {
                 return asked.over(End::Refused);
             }
         };
-        if request.unless_behind && self.catching_up.warning(&request.path).is_some() {
+        if request.unless_behind && self.catching_up.is_behind(&self.settings.name, &request.path) {
             asked.over(End::Behind);
-        } else if running >= MOST {
+        } else if is_busy {
             asked.over(End::Busy);
         } else {
             self.serve(now, &member, order);
@@ -120,6 +118,8 @@ impl Control {
         match started {
             Ok(order) => {
                 self.next_number = number.next();
+                self.served.begun(member.node, number);
+                let Some(asked) = self.served.get(member.node) else { return };
                 asked.transfers += 1;
                 asked.stage = Stage::Running { client, number, order, unread };
             }

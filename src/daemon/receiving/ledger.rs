@@ -14,7 +14,7 @@ use crate::ids::{BatchNo, EntryNo};
 use crate::keeping::recording::{Recording, leaves_record};
 use crate::keeping::{Keeper, lock};
 use crate::name::RelPath;
-use crate::wire::manifest::{FileTime, Manifest, Setup};
+use crate::wire::manifest::{FileTime, Kind, Manifest, Setup};
 use crate::wire::outcome::{Need, Outcome, Reason};
 
 /// The most entries of a transfer that may wait to be offered again.
@@ -131,7 +131,8 @@ impl<'a> Ledger<'a> {
                         let needs = incoming.needs.remove(batch).unwrap_or_default();
                         let struck = strikes.iter().filter_map(|at| {
                             let entry = manifest.entries.get(at.index())?;
-                            let is_here = matches!(needs.get(at.index()), Some(Need::Skip));
+                            let is_here = matches!(needs.get(at.index()), Some(Need::Skip))
+                                && entry.kind != Kind::Gone;
                             (!is_here).then_some(&entry.path)
                         });
                         for path in struck {

@@ -100,6 +100,7 @@ impl Launch {
             digested: Arc::clone(&digested),
             listings: listings.clone(),
             before: Some((Arc::clone(&shared.before), self.order.guard())),
+            list: self.order.list.clone(),
             ..self.order.walk(self.own_only, regroup.clone())
         };
         let walk = match self.walker(&root, options) {
@@ -114,7 +115,8 @@ impl Launch {
             (Watch::Progress, Some(_)) => {
                 // Only counts: no file is read.
                 let options = self.order.walk(self.own_only, regroup.clone());
-                let options = WalkOptions { digests: false, ..options };
+                let options =
+                    WalkOptions { digests: false, list: self.order.list.clone(), ..options };
                 self.walker(&root, options).ok()
             }
             _ => None,
@@ -150,6 +152,7 @@ impl Launch {
             regroup,
             writes: self.writes,
             copies: None,
+            gone: Vec::new(),
         };
         let new = NewTransfer {
             recording,

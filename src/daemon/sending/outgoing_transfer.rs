@@ -414,6 +414,7 @@ impl OutgoingTransfer {
                 let again = Again { path, changes: *tries, with_digest: false };
                 self.retries.paths.push(again);
             } else {
+                self.parts.order.note_unread(&path);
                 self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
             }
         }
@@ -421,7 +422,7 @@ impl OutgoingTransfer {
 
     /// Whether it is sent once more for hosts that lack it.
     fn is_replay(&self) -> bool {
-        self.parts.client == NO_CLIENT
+        self.parts.order.is_replay
     }
 
     fn finish(&mut self, now: Time) {

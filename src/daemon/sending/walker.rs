@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Said;
-use crate::daemon::messages::{Again, Errand, ToControl, ToSender, Totals, Walked};
+use crate::daemon::messages::{Again, Errand, NO_CLIENT, ToControl, ToSender, Totals, Walked};
 use crate::daemon::order::Order;
 use crate::daemon::shared::Shared;
 use crate::daemon::unread::Unread;
@@ -21,9 +21,11 @@ use crate::fs::contents::Contents;
 use crate::fs::copies::Copies;
 use crate::fs::found::{FoundEntry, WalkError, WalkItem};
 use crate::fs::listings::{self, SharedListings};
+use crate::fs::path_list::{Listed, PathList};
 use crate::fs::regroup::Regroup;
 use crate::fs::root::{Dirs, Root};
 use crate::fs::walk::{WalkOptions, Walker};
+use crate::log::{self, Level};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Kind, Setup};
 
@@ -64,6 +66,8 @@ pub(super) struct Task {
     pub(super) writes: bool,
     /// Where files that go on changing are copied to.
     pub(super) copies: Option<Arc<Copies>>,
+    /// What was listed, and said to be gone.
+    pub(super) gone: Vec<RelPath>,
 }
 
 /// The sender has dropped the transfer, so the walk ends.
@@ -125,6 +129,10 @@ impl Task {
     /// have been moved there from a directory that was listed after that.
     fn look(&mut self, looks: &mut u32) -> Result<(), Abandoned> {
         let Some(listings) = self.listings.clone() else { return self.hand(Walked::Quiet) };
+        if *looks < LOOKS && self.look_for_gone()? {
+            *looks += 1;
+            return self.hand(Walked::End);
+        }
         let mut dirs = Dirs::new(Arc::clone(&self.root));
         loop {
             *looks += 1;
@@ -165,6 +173,29 @@ impl Task {
         }
     }
 
+    /// What was said to be gone and is there now is sent as it is: then it is not deleted. Whether there is such.
+    fn look_for_gone(&mut self) -> Result<bool, Abandoned> {
+        let mut dirs = Dirs::new(Arc::clone(&self.root));
+        let (back, gone): (Vec<RelPath>, Vec<RelPath>) =
+            std::mem::take(&mut self.gone).into_iter().partition(|path| dirs.may_be_there(path));
+        self.gone = gone;
+        if back.is_empty() {
+            return Ok(false);
+        }
+        let listed =
+            back.into_iter().map(|path| Listed { path, whole: true, from: None }).collect();
+        let options = WalkOptions {
+            list: Some(Arc::new(PathList::new(listed))),
+            listings: self.listings.clone(),
+            ..self.options(false)
+        };
+        match Walker::new(Arc::clone(&self.root), self.order.path.clone(), options) {
+            Ok(walker) => self.walk(walker)?,
+            Err(error) => self.error(error_line(&error)),
+        }
+        Ok(true)
+    }
+
     /// Where files that go on changing are copied to, if that can be made.
     fn copies(&mut self) -> Option<Arc<Copies>> {
         if self.copies.is_none() && self.writes {
@@ -192,11 +223,17 @@ impl Task {
         for item in walker {
             match item {
                 WalkItem::Found(found) => {
+                    if found.entry.kind == Kind::Gone {
+                        self.gone.push(found.entry.path.clone());
+                    }
                     if let Some(batch) = batcher.push(found) {
                         self.hand(Walked::Batch(batch))?;
                     }
                 }
                 WalkItem::Failed { path, error } => {
+                    if let Ok(path) = RelPath::parse(&path) {
+                        self.order.note_unread(&path);
+                    }
                     let why = ErrorText(&error);
                     self.error(ErrorLine::here(Escaped(&path), Code::of_io(&error), why));
                 }
@@ -235,11 +272,17 @@ impl Task {
 
     fn error(&self, error: ErrorLine) {
         self.errors.fetch_add(1, Ordering::Relaxed);
+        if self.client == NO_CLIENT {
+            let text = format_args!("{}: {}", self.order.path_shown(), error.text());
+            return log::limited(Level::WARNING, "what cannot be sent", None, text);
+        }
         self.say(error.into());
     }
 
     fn note(&self, line: String) {
-        self.say(Said::Line(0, line));
+        if self.client != NO_CLIENT {
+            self.say(Said::Line(0, line));
+        }
     }
 
     fn say(&self, said: Said) {

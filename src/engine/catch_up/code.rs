@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | stamp | 8 |
 //! | sender's name, counted | 2–254 |
-//! | flags: 0 recursive, 1 deletes, 2 gone, 3 forced, 4 patterns, 5 for named hosts alone | 1 |
+//! | flags: 0 recursive, 1 deletes, 2 gone, 3 forced, 4 patterns, 5 for named hosts alone, 6 listed | 1 |
 //! | path, counted; empty for the base directory | 1– |
 //! | hash of the patterns, if there are any | 8 |
 //! | how many names, varint | 1–10 |
@@ -28,6 +28,7 @@ const GONE: u8 = 4;
 const FORCED: u8 = 8;
 const PATTERNS: u8 = 16;
 const NAMED: u8 = 32;
+const LISTED: u8 = 64;
 
 impl Record {
     /// Reads it.
@@ -39,7 +40,7 @@ impl Record {
         let stamp = Stamp::from_bits(reader.u64()?);
         let host = Arc::new(host_name(&mut reader)?);
         let flags = reader.u8()?;
-        if flags >= NAMED << 1 || stamp == Stamp::ZERO {
+        if flags >= LISTED << 1 || stamp == Stamp::ZERO {
             return Err(Error::Invalid);
         }
         let has = |flag: u8| flags & flag != 0;
@@ -53,6 +54,7 @@ impl Record {
         reader.end()?;
         let deed = Deed {
             recursive: has(RECURSIVE),
+            listed: has(LISTED),
             deletes: has(DELETES),
             gone: has(GONE),
             forced: has(FORCED),
@@ -69,6 +71,7 @@ impl Record {
         out.put_counted(id.host.as_str().as_bytes());
         out.push(
             flag(deed.recursive, RECURSIVE)
+                | flag(deed.listed, LISTED)
                 | flag(deed.deletes, DELETES)
                 | flag(deed.gone, GONE)
                 | flag(deed.forced, FORCED)
@@ -122,7 +125,7 @@ mod tests {
             patterns: None,
             names: Names { count: 1_000_000, sum: u64::MAX },
         };
-        let deed = Deed { recursive: true, deletes: true, gone: true, forced: true };
+        let deed = Deed { recursive: true, listed: true, deletes: true, gone: true, forced: true };
         let full = Record {
             path: RelPath::parse(b"a/b").unwrap(),
             deed,

@@ -201,6 +201,10 @@ impl Dialogue {
 
     /// What this host lacks, for others.
     pub fn behind(&self, journal: &Journal) -> Behind {
+        if !self.config.takes {
+            let complete = journal.behind().complete;
+            return Behind { why: Behind::TAKES_NOTHING, complete, ..Behind::default() };
+        }
         let why = if self.members.is_empty() { Why::Nobody } else { Why::Asking };
         Behind { why: why.max(self.pulls.why()), ..journal.behind() }
     }

@@ -15,7 +15,7 @@ use crate::name::{HostName, NodeId, RelPath};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::begin::Recorded;
-use crate::wire::behind::Why;
+use crate::wire::behind::{Behind, Why};
 use crate::wire::outcome::Reason;
 use crate::wire::records::Records;
 
@@ -147,6 +147,12 @@ impl Fleet {
     pub fn disk_is_full(&mut self, host: usize, full: bool) {
         self.hosts[host].ends =
             if full { Pulled::Failed(Why::Failed(Reason::Os(ENOSPC))) } else { Pulled::Complete };
+    }
+
+    /// What a host says that it lacks.
+    pub fn behind(&self, host: usize) -> Behind {
+        let h = &self.hosts[host];
+        h.dialogue.behind(&h.journal)
     }
 
     pub fn gives_nothing(&mut self, host: usize) {

@@ -2,7 +2,10 @@
 
 use super::fleet::Fleet;
 use super::types::State;
+use crate::errno::ENOSPC;
 use crate::time::Span;
+use crate::wire::behind::Why;
+use crate::wire::outcome::Reason;
 
 fn secs(secs: u64) -> Span {
     Span::from_secs(secs)
@@ -93,11 +96,16 @@ fn a_full_disk_is_tried_again_and_a_file_that_nobody_has_is_noted() {
     let full = fleet.send(0, "a", &[3]);
     fleet.run(secs(300));
     assert_eq!(fleet.has(3, &full), Some(State::Partial));
+    let behind = fleet.behind(3);
+    let why = Why::Failed(Reason::Os(ENOSPC));
+    assert_eq!((behind.count, behind.since, behind.why), (1, full.stamp, why));
     // After 1, 2, 4 minutes and so on.
     assert!((2..=4).contains(&fleet.transfers), "{} transfers", fleet.transfers);
     fleet.disk_is_full(3, false);
     fleet.run(secs(3_700));
     assert!(fleet.all_have(&full));
+    let behind = fleet.behind(3);
+    assert!(behind.is_nothing() && behind.complete == full.stamp, "{behind:?}");
 
     let mut fleet = Fleet::started(4, 0, 8);
     fleet.run(secs(5));
@@ -105,6 +113,7 @@ fn a_full_disk_is_tried_again_and_a_file_that_nobody_has_is_noted() {
     let gone = fleet.send(0, "a", &[3]);
     fleet.run(secs(300));
     assert_eq!(fleet.has(3, &gone), Some(State::Noted));
+    assert!(fleet.behind(3).is_nothing(), "what nobody has is not waited for");
     assert_eq!(fleet.transfers, 3, "each was asked once");
 }
 

@@ -8,7 +8,7 @@ mod lacks;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::record::{Record, RecordId};
+use super::record::{Deed, Record, RecordId};
 use super::types::{Change, Learned, Lists, MAX_BYTES, Rules, State};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
@@ -275,24 +275,24 @@ impl Journal {
         self.restate(&[State::Lacking, State::Partial], State::Noted, overlaps);
     }
 
-    /// What is at a path, or with all that is below it, was made as it is on another host. What is about nothing else,
-    /// and was not to be asked for, is asked for now.
-    pub fn reopen(&mut self, path: &RelPath, recursive: bool) {
+    /// What is at a path, or with all that is below it, was made as it is on another host, by deleting, too, if
+    /// `deletes`. What is about nothing else, and was not to be asked for, is asked for now.
+    pub fn reopen(&mut self, path: &RelPath, recursive: bool, deletes: bool) {
         let me = Arc::clone(&self.me);
-        self.restate(&[State::Strange, State::Noted], State::Lacking, |record| {
+        let reached = |record: &Record| {
             let is_it = record.path == *path && !record.deed.recursive;
             record.id.host != me && (is_it || (recursive && record.path.is_under(path)))
-        });
+        };
+        self.restate(&[State::Noted], State::Lacking, reached);
+        let is_safe = |deed: &Deed| deletes || !(deed.deletes || deed.gone);
+        let new = |record: &Record| is_safe(&record.deed) && reached(record);
+        self.restate(&[State::Strange], State::Lacking, new);
     }
 
     fn restate(&mut self, from: &[State], to: State, which: impl Fn(&Record) -> bool) {
-        let mut ids = Vec::new();
-        for (id, held) in &mut self.held {
-            if from.contains(&held.state) && which(&held.record) {
-                held.state = to;
-                ids.push(id.clone());
-            }
-        }
+        let is_it = |held: &Held| from.contains(&held.state) && which(&held.record);
+        let all = self.held.iter_mut().filter(|(_, held)| is_it(held));
+        let ids: Vec<RecordId> = all.map(|(id, held)| (held.state = to, id.clone()).1).collect();
         ids.iter().for_each(|id| self.put(id));
     }
 
@@ -353,8 +353,7 @@ impl Journal {
             if !self.rules.guard_named || (held.state != State::Partial && held.record.settles()) {
                 return true;
             }
-            let path = Hash::of_path(path);
-            let known = lists.names(later, path).or_else(|| held.record.names.tell(path));
+            let known = held.record.says(path, |hash| lists.names(later, hash));
             // Without its list, all that it reaches is left alone.
             known.unwrap_or(held.state != State::Partial)
         })
@@ -368,7 +367,7 @@ impl Journal {
                 && held.record.reaches(path)
                 && held.record.is_for(&self.me)
                 && (held.record.settles()
-                    || lists.names(later, Hash::of_path(path)).unwrap_or(false))
+                    || held.record.says(path, |hash| lists.names(later, hash)).unwrap_or(false))
         })
     }
 
@@ -390,7 +389,8 @@ impl Journal {
             let mut by_lists = || lists.names_all_of(&later.id, &earlier.id) == Some(true);
             has_ended
                 && ((is_whole && by_lists())
-                    || earlier.is_named_by(later, |path| lists.names(&later.id, path)))
+                    || (!earlier.deletes_listed()
+                        && earlier.is_named_by(later, |path| lists.names(&later.id, path))))
         })
     }
 
@@ -502,7 +502,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Audience, Deed, Names};
+    use super::super::{Audience, Names};
     use super::*;
 
     /// No list is kept.
@@ -611,6 +611,30 @@ mod tests {
         assert_eq!(learn(record(4, "web1", "d"), true), Learned::Known);
         let wanted: Vec<u64> = journal.wanted().map(|id| id.stamp.millis()).collect();
         assert_eq!(wanted, [4]);
+    }
+
+    #[test]
+    fn what_another_host_was_made_like_is_asked_for_where_nothing_else_would_change() {
+        let wanted_after = |path: &str, recursive, deletes| {
+            let mut journal = journal(100);
+            let of = |millis, path: &str, deed| Record { deed, ..record(millis, "web1", path) };
+            let tree = Deed { recursive: true, ..Deed::default() };
+            let cleaned = Deed { deletes: true, ..tree };
+            for (millis, path, deed) in
+                [(1, "d", tree), (2, "d/a", Deed::default()), (3, "d/e", cleaned), (4, "f", tree)]
+            {
+                journal.learn(of(millis, path, deed), false, &mut NoLists);
+            }
+            journal.learn(record(5, "me", "d/own"), true, &mut NoLists);
+            journal.reopen(&RelPath::parse(path.as_bytes()).unwrap(), recursive, deletes);
+            let wanted = journal.wanted().map(|id| id.stamp.millis());
+            wanted.collect::<Vec<u64>>()
+        };
+        assert_eq!(wanted_after("d", true, true), [3, 2, 1]);
+        assert_eq!(wanted_after("d", true, false), [2, 1]);
+        assert_eq!(wanted_after("d", false, true), []);
+        assert_eq!(wanted_after("d/a", false, false), [2]);
+        assert_eq!(wanted_after("d/x", true, true), []);
     }
 
     #[test]

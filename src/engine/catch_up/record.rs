@@ -47,6 +47,8 @@ impl fmt::Display for RecordId {
 pub struct Deed {
     /// All that is below the path, too.
     pub recursive: bool,
+    /// Only what was named in a list of paths, each at the path or below it.
+    pub listed: bool,
     /// What its sender did not have below the path was deleted, everywhere below it: it had no errors at
     /// its sender.
     pub deletes: bool,
@@ -99,7 +101,7 @@ impl Record {
 
     /// Whether nothing is left, where it reached, but what it named.
     pub fn settles(&self) -> bool {
-        self.deed.gone || (self.deed.deletes && self.deed.recursive)
+        self.deed.gone || (self.deed.deletes && self.deed.recursive && !self.deed.listed)
     }
 
     /// Whether whoever has all of this one lacks nothing of `earlier`. `names_all_of`: whether this one
@@ -117,7 +119,34 @@ impl Record {
             let as_strong = self.deed.forced || !earlier.deed.forced;
             return all && (as_strong || !earlier.deletes_anything());
         }
-        !earlier.deletes_anything() && names_all_of()
+        let as_strong = self.deed.deletes || !earlier.deletes_listed();
+        !earlier.deletes_anything() && as_strong && names_all_of()
+    }
+
+    /// Whether it deleted what its list says is gone, and nothing else.
+    pub(super) fn deletes_listed(&self) -> bool {
+        self.deed.listed && self.deed.deletes
+    }
+
+    /// Whether it says what is to be at a path: by naming it, or by having deleted all that was there or above it.
+    /// `has`: whether its list has a hash. None if that cannot be told.
+    pub(super) fn says(
+        &self,
+        path: &RelPath,
+        mut has: impl FnMut(Hash) -> Option<bool>,
+    ) -> Option<bool> {
+        let hash = Hash::of_path(path);
+        if !self.deletes_listed() {
+            return has(hash).or_else(|| self.names.tell(hash));
+        }
+        let mut found = has(hash)?;
+        let bytes = path.as_bytes();
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([bytes.len()]) {
+            let above = bytes.get(..end).unwrap_or_default();
+            found |= has(Hash::of_all_below(above))?;
+        }
+        Some(found)
     }
 
     /// What its path and the names in it take in memory, in bytes.
@@ -126,7 +155,7 @@ impl Record {
     }
 
     fn deletes_anything(&self) -> bool {
-        self.deed.deletes || self.deed.gone
+        (self.deed.deletes && !self.deed.listed) || self.deed.gone
     }
 
     /// Whether this one's entries can be told to be among those of a later one without its list: there is

@@ -15,7 +15,7 @@ use super::record::{self, EXTRA, FromPlace};
 use crate::name::RelPath;
 use crate::wire::bytes::Reader;
 use crate::wire::manifest::{MAX_MANIFEST, Manifest};
-use crate::wire::names::objects;
+use crate::wire::names;
 
 /// The longest payload of a record in a list.
 const MAX_RECORD: usize =
@@ -49,11 +49,8 @@ impl List {
             (Trailer { is_whole: true, ..Trailer::default() }, Vec::new());
         for manifest in short_manifests(&bytes) {
             let manifest = manifest.map_err(|()| StateError::Damaged(path.clone(), 0))?;
-            for entry in objects(&manifest) {
-                let hash = hash_of(&entry.path);
-                trailer.add(hash);
-                hashes.push(hash);
-            }
+            trailer.add_all(&manifest);
+            hashes.extend(names::hashes(&manifest).map(|hash| hash.0));
         }
         hashes.sort_unstable();
         Ok(List { path, trailer, place: Place::Short(bytes, hashes) })

@@ -12,7 +12,8 @@ use std::os::unix::fs::FileExt;
 
 use crate::name::RelPath;
 use crate::wire::bytes::{Put, Reader};
-use crate::wire::names::Hash;
+use crate::wire::manifest::Manifest;
+use crate::wire::names::{Hash, named};
 
 /// The most hashes in a run.
 pub const MOST_IN_RUN: usize = 64 << 10;
@@ -96,10 +97,12 @@ impl Trailer {
         self.runs.len() < MOST_RUNS
     }
 
-    /// Counts an object.
-    pub fn add(&mut self, hash: u64) {
-        self.count += 1;
-        self.sum = self.sum.wrapping_add(hash);
+    /// Counts what a manifest names.
+    pub fn add_all(&mut self, manifest: &Manifest) {
+        for entry in named(manifest) {
+            self.count += 1;
+            self.sum = self.sum.wrapping_add(hash_of(&entry.path));
+        }
     }
 }
 

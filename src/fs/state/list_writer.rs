@@ -10,12 +10,12 @@ use std::os::unix::fs::FileExt;
 
 use super::dir::StateDir;
 use super::error::StateError;
-use super::list_index::{MOST_IN_RUN, Run, Trailer, emit_run, hash_of, run_has};
+use super::list_index::{MOST_IN_RUN, Run, Trailer, emit_run, run_has};
 use super::record::{self, HEAD};
 use crate::crypto::checksum;
 use crate::wire::bytes::{Put, Reader};
-use crate::wire::manifest::{MAX_MANIFEST, Manifest};
-use crate::wire::names::objects;
+use crate::wire::manifest::{Kind, MAX_MANIFEST, Manifest};
+use crate::wire::names;
 
 /// What a file with a list begins with; the last byte is the version.
 pub(super) const MAGIC: &[u8; 8] = b"makulst\x01";
@@ -117,7 +117,7 @@ impl ListWriter {
     pub fn names_hash(&self, hash: u64) -> Result<bool, StateError> {
         match &self.place {
             Place::Short(bytes, _) => Ok(short_manifests(bytes).any(|manifest| {
-                manifest.is_ok_and(|all| objects(&all).any(|entry| hash_of(&entry.path) == hash))
+                manifest.is_ok_and(|all| names::hashes(&all).any(|one| one.0 == hash))
             })),
             Place::Broken => Err(StateError::Gone(self.dir.join(&self.name))),
             Place::File(list) => list.names_hash(hash).map_err(self.dir.fail(&self.name)),
@@ -147,6 +147,12 @@ impl ListWriter {
 
 fn file_magic(list: &ListFile) -> Result<(), StateError> {
     list.file.write_all_at(MAGIC, 0).map_err(list.dir.fail(&list.name))
+}
+
+/// The most hashes that a manifest adds to a run: of what it says, and for each that is gone one more.
+fn room_for(manifest: &Manifest) -> usize {
+    let gone = manifest.entries.iter().filter(|entry| entry.kind == Kind::Gone).count();
+    manifest.entries.len() + gone
 }
 
 /// A list in a file, to which more can be added.
@@ -183,7 +189,7 @@ impl ListFile {
     }
 
     fn add(&mut self, manifest: &Manifest, bytes: &[u8]) -> Result<(), StateError> {
-        if self.pending.len() + manifest.entries.len() > MOST_IN_RUN {
+        if self.pending.len() + room_for(manifest) > MOST_IN_RUN {
             self.put_run()?;
         }
         self.put(MANIFEST, bytes)?;
@@ -194,14 +200,11 @@ impl ListFile {
     /// Notes what a manifest names that is in the file already. Whether there is room for it before the
     /// next run.
     pub fn note(&mut self, manifest: &Manifest) -> bool {
-        if self.pending.len() + manifest.entries.len() > MOST_IN_RUN {
+        if self.pending.len() + room_for(manifest) > MOST_IN_RUN {
             return false;
         }
-        for entry in objects(manifest) {
-            let hash = hash_of(&entry.path);
-            self.trailer.add(hash);
-            self.pending.push(hash);
-        }
+        self.trailer.add_all(manifest);
+        self.pending.extend(names::hashes(manifest).map(|hash| hash.0));
         true
     }
 
@@ -276,6 +279,7 @@ pub(super) fn next_short(reader: &mut Reader<'_>) -> Option<Result<Manifest, ()>
 
 #[cfg(test)]
 mod tests {
+    use super::super::list_index::hash_of;
     use super::super::testing::{batch, dir};
     use super::*;
     use crate::fs::testing::TempDir;
@@ -310,12 +314,12 @@ mod tests {
         let temp = TempDir::new("list-grows");
         let mut list = ListWriter::new(&dir(&temp), b"l", u64::MAX).unwrap();
         let names = |list: &ListWriter, at| {
-            let last = objects(&batch(at, 1_000)).last().map(|entry| hash_of(&entry.path));
+            let last = names::named(&batch(at, 1_000)).last().map(|entry| hash_of(&entry.path));
             list.names_hash(last.unwrap()).unwrap()
         };
         list.add(&batch(90, 5)).unwrap();
         assert!(list.short().is_some() && !names(&list, 0));
-        let fifth = objects(&batch(90, 5)).last().map(|entry| hash_of(&entry.path)).unwrap();
+        let fifth = names::named(&batch(90, 5)).last().map(|entry| hash_of(&entry.path)).unwrap();
         assert!(list.names_hash(fifth).unwrap());
         for at in 0..80 {
             assert!(!names(&list, at));

@@ -6,6 +6,7 @@ mod compare;
 mod deletion;
 mod failures;
 mod kinds;
+mod listed;
 mod mounts;
 mod nobody;
 mod random;

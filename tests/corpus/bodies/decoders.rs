@@ -12,6 +12,7 @@ use makuosan::pattern::{Patterns, check};
 use makuosan::wire::begin::{Begin, Commit, Delete, End, Offer};
 use makuosan::wire::bytes::{Put, Reader};
 use makuosan::wire::feedback::{Deleted, Feedback, MAX_OPEN};
+use makuosan::wire::fetch::{Fetch, Request};
 use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, TRAILER_LEN};
 use makuosan::wire::hello::{Hello, parse_bye};
 use makuosan::wire::layout::Layout;
@@ -20,7 +21,7 @@ use makuosan::wire::poll::Poll;
 use makuosan::wire::records::Records;
 
 /// Each decoder: whether it took the bytes.
-pub const ALL: [fn(&[u8]) -> bool; 27] = [
+pub const ALL: [fn(&[u8]) -> bool; 29] = [
     packet,
     hello,
     |bytes| parse_bye(bytes).is_ok(),
@@ -48,6 +49,8 @@ pub const ALL: [fn(&[u8]) -> bool; 27] = [
     end,
     records,
     record,
+    fetch,
+    request,
 ];
 
 /// The first byte says which decoder, the rest is for it.
@@ -109,6 +112,14 @@ fn end(bytes: &[u8]) -> bool {
 
 fn records(bytes: &[u8]) -> bool {
     Records::parse(bytes).is_ok_and(|records| same(&records, Records::parse(&records.emit())))
+}
+
+fn fetch(bytes: &[u8]) -> bool {
+    Fetch::parse(bytes).is_ok_and(|fetch| same(&fetch, Fetch::parse(&fetch.emit())))
+}
+
+fn request(bytes: &[u8]) -> bool {
+    Request::parse(bytes).is_ok_and(|request| same(&request, Request::parse(&request.emit())))
 }
 
 fn record(bytes: &[u8]) -> bool {

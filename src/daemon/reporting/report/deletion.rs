@@ -38,7 +38,9 @@ impl Report {
         }
         let mut lines = Vec::new();
         let path = order.path_shown();
-        if most > 0 && self.below == 0 && !order.mode.path_is_gone() && !order.force {
+        // What is listed is meant.
+        let free = order.mode.path_is_gone() || order.force || order.scope == Scope::Listed;
+        if most > 0 && self.below == 0 && !free {
             let here = if order.ticket.is_some() { "there" } else { "here" };
             let why = format!("{path} is empty {here}: nothing is deleted without --force");
             let error = ErrorLine::new(Code::EmptySource, why);
@@ -53,7 +55,6 @@ impl Report {
             let host = &mut self.hosts[target.index()];
             let (name, DeletionTally { spooled, entries, .. }) = (&host.report.name, *tally);
             let over = order.max_delete.filter(|most| spooled > *most);
-            let free = order.mode.path_is_gone() || order.force;
             let why = if let Some(most) = over {
                 format!(
                     "{} would be deleted on {name}, over the limit of {most}: nothing is deleted",
@@ -160,6 +161,9 @@ impl Report {
     /// `errors` are those of the walk.
     pub(crate) fn settles(&self, errors: u64) -> bool {
         let tree = self.order.scope == Scope::Tree && (self.below > 0 || self.order.force);
-        (tree || self.order.mode.path_is_gone()) && !self.over_limit && self.here + errors == 0
+        let listed = self.order.scope == Scope::Listed;
+        (tree || listed || self.order.mode.path_is_gone())
+            && !self.over_limit
+            && self.here + errors == 0
     }
 }

@@ -18,7 +18,7 @@ impl World {
         let name = |&host: &usize| self.hosts[host].name.as_ref().clone();
         let audience =
             to.map_or(Audience::All, |to| Audience::named(to.iter().map(name).collect()));
-        let deed = Deed { recursive: true, deletes, gone: false, forced: false };
+        let deed = Deed { recursive: true, deletes, ..Deed::default() };
         let names = Names::default();
         let record =
             Record { id: id.clone(), path: path(at), deed, audience, patterns: None, names };

@@ -4,6 +4,7 @@ mod bounds;
 mod clocks;
 mod fleet;
 mod forged;
+mod records;
 mod rules;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
