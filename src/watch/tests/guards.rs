@@ -4,6 +4,7 @@ use std::fs;
 
 use super::stage::{Stage, WATCH, config, temp_dir};
 use crate::fs::testing;
+use crate::watch::mounts::Mounts;
 use crate::watch::types::{Command, Held};
 
 #[test]
@@ -197,11 +198,58 @@ fn the_base_directory_opened_anew_is_no_news() {
     fs::remove_file(stage.join("www/a")).unwrap();
     stage.pass(2_000);
     assert_eq!(stage.sent(), ["-www/a"]);
-    // Another one is.
+    // Another one is, and the daemon is asked.
+    assert_eq!(stage.looks, 0);
+    let (base, aside) = (stage.join(""), stage.temp.path().with_extension("aside"));
+    fs::rename(&base, &aside).unwrap();
+    stage.pass(50);
+    assert_eq!(stage.looks, 1);
+    fs::rename(&aside, &base).unwrap();
     let other = temp_dir("base-other");
     other.write("www/c", "1");
     stage.tree.command(stage.at, Command::Base(other.root()));
     stage.write("www/d", "1");
     stage.pass(60_000);
     assert_eq!((stage.sent(), stage.tree.numbers().held_why), (vec![], Some(Held::Replaced)));
+}
+
+#[test]
+fn what_is_mounted_over_a_tree_is_found_and_deletes_nothing() {
+    let test = "watch::tests::guards::what_is_mounted_over_a_tree_is_found_and_deletes_nothing";
+    if !testing::is_in_namespace(test) {
+        return;
+    }
+    let temp = temp_dir("mounted-over");
+    temp.write("d/a", "1");
+    temp.write("d/b/c", "1");
+    temp.write("e", "1");
+    let mut stage = Stage::of(temp, config(""));
+    let mounts = Mounts::open().unwrap();
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.write("d/a", "2");
+    let mounted = testing::mount_tmpfs(&stage.join("d"), "size=1m");
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.write("d/new", "3");
+    stage.pass(20_000);
+    let sent = stage.sent();
+    assert!(sent.contains(&"all: mounts have changed".to_owned()), "{sent:?}");
+    assert!(!sent.iter().any(|path| path.starts_with('-')), "{sent:?}");
+    assert!(stage.target.join("d/b/c").exists() && stage.target.join("d/new").exists());
+    stage.write("d/newer", "4");
+    stage.pass(1_000);
+    assert_eq!(stage.sent(), ["d/newer"]);
+    drop(mounted);
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.pass(20_000);
+    stage.sent();
+    stage.write("d/b/new", "5");
+    stage.pass(1_000);
+    assert_eq!(stage.sent(), ["d/b/new"]);
+    // Mounts elsewhere are no news.
+    let elsewhere = temp_dir("mounted-elsewhere");
+    let mounted = testing::mount_tmpfs(elsewhere.path(), "size=1m");
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.pass(20_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    drop(mounted);
 }

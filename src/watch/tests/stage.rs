@@ -28,6 +28,8 @@ pub struct Stage {
     /// All flushes, and when each came.
     pub flushes: Vec<(Time, Flush)>,
     pub reached: Vec<(u64, u64)>,
+    /// How often the daemon was asked which directory the base is.
+    pub looks: u32,
     /// Flushes are over at once. Else the test says when.
     pub answers: bool,
 }
@@ -80,7 +82,7 @@ impl Stage {
         let tree = Tree::open(WATCH, temp.root(), config.clone(), at, 1)?;
         let target = temp_dir("watch-target");
         let (flushes, reached) = (Vec::new(), Vec::new());
-        Ok(Stage { temp, target, config, tree, at, flushes, reached, answers: true })
+        Ok(Stage { temp, target, config, tree, at, flushes, reached, looks: 0, answers: true })
     }
 
     /// Lets so many milliseconds go by.
@@ -108,6 +110,7 @@ impl Stage {
                         self.done(Went::Sent { again: Vec::new() });
                     }
                 }
+                Event::LookAtBase => self.looks += 1,
                 Event::Reached { watch: WATCH, cookie, held } => self.reached.push((cookie, held)),
                 other => panic!("{other:?}"),
             }
