@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::error::{Code, ErrorLine};
 use super::help;
 use super::options::{self, Args};
+use super::require::Require;
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, HostName, RelPath};
@@ -54,6 +55,8 @@ pub struct Transfer {
     pub force: bool,
     /// `--max-delete`: delete nothing if more than this would go on a host.
     pub max_delete: Option<u64>,
+    /// `--require`: how many of the known hosts must have everything in the end.
+    pub require: Option<Require>,
     /// `-t`, in the order given, without duplicates; empty for every member. As typed and
     /// unchecked, but escaped by [`Escaped`].
     pub targets: Vec<String>,
@@ -76,12 +79,25 @@ impl Transfer {
             delete_before: false,
             force: false,
             max_delete: None,
+            require: None,
             targets: Vec::new(),
             group: None,
             files: None,
             path,
         }
     }
+}
+
+/// What a connection wants to be told of a transfer, for programs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Reports {
+    /// Nothing: what old clients expect.
+    #[default]
+    Off,
+    /// The known hosts that it did not reach.
+    Absent,
+    /// These, each host that it reached, and each error and difference.
+    All,
 }
 
 /// The list that a command is about.
@@ -158,7 +174,7 @@ pub(super) enum Line {
     Alive(Option<bool>),
     Loglevel(Option<u8>),
     Progress(Option<Watch>),
-    Report(Option<bool>),
+    Report(Option<Reports>),
     /// A text to answer with: lines separated by newlines; nothing if empty.
     Say(String),
     /// The line cannot be carried out.
@@ -245,8 +261,9 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         },
         Verb::Report => match texts(rest).as_slice() {
             [] => Line::Report(None),
-            [b"on"] => Line::Report(Some(true)),
-            [b"off"] => Line::Report(Some(false)),
+            [b"on"] => Line::Report(Some(Reports::All)),
+            [b"absent"] => Line::Report(Some(Reports::Absent)),
+            [b"off"] => Line::Report(Some(Reports::Off)),
             _ => usage(verb, offer),
         },
         Verb::Echo => {
@@ -321,7 +338,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
             dry_run,
         },
     };
-    let Args { force, max_delete, targets, group, .. } = args;
+    let Args { force, max_delete, require, targets, group, .. } = args;
     let transfer = Transfer {
         mode,
         scope,
@@ -330,6 +347,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         delete_before,
         force,
         max_delete,
+        require,
         targets,
         group,
         files: (scope == Scope::Listed).then(|| Files { paths: Arc::default(), whole: recursive }),

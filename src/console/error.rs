@@ -74,6 +74,10 @@ pub enum Code {
     NoMembers,
     /// `-t` names no member.
     UnknownHost,
+    /// `-t` names a host that is away, or one that is known and is not served.
+    Away,
+    /// Not so many hosts have everything as `--require` says.
+    Required,
     /// `-t` is the name of more than one member.
     AmbiguousHost,
     /// `-t` names a member that never receives.
@@ -156,6 +160,8 @@ impl Code {
         (Code::NoMembers, "no_members"),
         (Code::Behind, "behind"),
         (Code::UnknownHost, "unknown_host"),
+        (Code::Away, "away"),
+        (Code::Required, "required"),
         (Code::AmbiguousHost, "ambiguous_host"),
         (Code::NeverReceives, "never_receives"),
         (Code::UnknownGroup, "unknown_group"),

@@ -11,11 +11,13 @@
 //! - [`password`]: the console's password, and the delay after wrong ones.
 //! - [`error`]: errors as lines and as JSON objects.
 //! - [`reply`]: the other lines of answers, written and (for the client) parsed.
+//! - [`absent`]: the hosts that a transfer did not reach; [`require`]: how many it has to reach.
 //! - [`json`]: the part of JSON that these need.
 //! - [`report`], [`status_report`] and [`history`]: the list of members, the status, and what was sent, as text
 //!   and as JSON.
 #![forbid(unsafe_code)]
 
+pub mod absent;
 pub mod command;
 pub mod difference;
 pub mod error;
@@ -31,6 +33,7 @@ mod output;
 pub mod password;
 pub mod reply;
 pub mod report;
+pub mod require;
 pub mod session;
 pub mod status_report;
 pub mod verb;

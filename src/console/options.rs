@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::error::{Code, ErrorLine};
+use super::require::Require;
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, PathError, RelPath};
@@ -23,6 +24,7 @@ enum Means {
     IgnoreTimes,
     Checksum,
     LaxAttributes,
+    Require,
     Listed,
     From,
 }
@@ -181,6 +183,15 @@ const OPTIONS: &[Opt] = &[
         help: "attributes that cannot be set there are no error",
     },
     Opt {
+        means: Means::Require,
+        letter: None,
+        long: Some("require"),
+        value: Some("N"),
+        verbs: ALL,
+        offered: |offer, _| offer.report,
+        help: "fail unless N known hosts, or all, have everything",
+    },
+    Opt {
         means: Means::Listed,
         letter: None,
         long: Some("listed"),
@@ -229,6 +240,7 @@ pub(super) enum UsageError {
     NoFrom,
     NoGroup,
     NoNumber,
+    NoRequirement,
     /// An invalid path, and why; None for an absolute one.
     Path(Option<PathError>, String),
 }
@@ -257,6 +269,7 @@ impl fmt::Display for UsageError {
             UsageError::NoHost => f.write_str("-t needs a host"),
             UsageError::NoFrom => f.write_str("--from needs a host"),
             UsageError::NoGroup => f.write_str("-g needs a group"),
+            UsageError::NoRequirement => f.write_str("--require needs all, or a number from 1 on"),
             UsageError::NoNumber => f.write_str("--max-delete needs a number"),
             UsageError::Path(Some(why), path) => write!(f, "{why} {path}"),
             UsageError::Path(None, path) => write!(f, "not a relative path {path}"),
@@ -278,6 +291,7 @@ pub(super) struct Args {
     pub(super) ignore_times: bool,
     pub(super) checksum: bool,
     pub(super) lax_attributes: bool,
+    pub(super) require: Option<Require>,
     pub(super) listed: bool,
     pub(super) targets: Vec<String>,
     pub(super) group: Option<String>,
@@ -371,6 +385,10 @@ impl Args {
             }
             Means::From => self.targets = vec![text().ok_or(UsageError::NoFrom)?],
             Means::Group => self.group = Some(text().ok_or(UsageError::NoGroup)?),
+            Means::Require => {
+                let require = text().and_then(|text| Require::parse(&text));
+                self.require = Some(require.ok_or(UsageError::NoRequirement)?);
+            }
             Means::MaxDelete => {
                 let digits = |text: &String| text.bytes().all(|b| b.is_ascii_digit());
                 let number = text().filter(digits).and_then(|text| text.parse().ok());

@@ -161,6 +161,10 @@ pub struct Total {
     pub time: Span,
     /// Whether its sender keeps a record of it, so that hosts that come later can get it.
     pub recorded: bool,
+    /// How many hosts that it was for are known, those that are absent included; None if that is not.
+    pub known: Option<u32>,
+    /// How many of these were not there.
+    pub absent: u32,
 }
 
 impl Total {
@@ -168,10 +172,13 @@ impl Total {
     pub fn emit(&self) -> String {
         let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, .. } = self;
         let (micros, recorded) = (self.time.micros(), u8::from(self.recorded));
+        let known = self
+            .known
+            .map_or(String::new(), |known| format!(" known={known} absent={}", self.absent));
         format!(
             "total hosts={hosts} failed={failed} files={files} bytes={bytes} unchanged={unchanged} \
              deleted={deleted} errors={errors} wire={wire} micros={micros} \
-             recorded={recorded}"
+             recorded={recorded}{known}"
         )
     }
 
@@ -179,10 +186,13 @@ impl Total {
     pub fn json(&self) -> String {
         let Total { hosts, failed, files, bytes, unchanged, deleted, errors, wire, .. } = self;
         let (micros, recorded) = (self.time.micros(), self.recorded);
+        let known = self.known.map_or(String::new(), |known| {
+            format!(",\"known\":{known},\"absent\":{}", self.absent)
+        });
         format!(
             "{{\"type\":\"total\",\"hosts\":{hosts},\"failed\":{failed},\"files\":{files},\
              \"bytes\":{bytes},\"unchanged\":{unchanged},\"deleted\":{deleted},\"errors\":{errors},\"wire\":{wire},\
-             \"micros\":{micros},\"recorded\":{recorded}}}"
+             \"micros\":{micros},\"recorded\":{recorded}{known}}}"
         )
     }
 
@@ -206,6 +216,8 @@ impl Total {
                 "wire" => total.wire = value,
                 "micros" => total.time = Span::from_micros(value),
                 "recorded" => total.recorded = value > 0,
+                "known" => total.known = Some(u32::try_from(value).ok()?),
+                "absent" => total.absent = u32::try_from(value).ok()?,
                 _ => {}
             }
         }
@@ -269,13 +281,15 @@ mod tests {
             wire: 90_000_000,
             time: Span::from_micros(610_000),
             recorded: true,
+            known: Some(4),
+            absent: 1,
         };
         let line = "total hosts=3 failed=1 files=1204 bytes=88100000 unchanged=17 deleted=4 errors=2 \
-                    wire=90000000 micros=610000 recorded=1";
+                    wire=90000000 micros=610000 recorded=1 known=4 absent=1";
         assert_eq!(total.emit(), line);
         let json = "{\"type\":\"total\",\"hosts\":3,\"failed\":1,\"files\":1204,\
                     \"bytes\":88100000,\"unchanged\":17,\"deleted\":4,\"errors\":2,\"wire\":90000000,\
-                    \"micros\":610000,\"recorded\":true}";
+                    \"micros\":610000,\"recorded\":true,\"known\":4,\"absent\":1}";
         assert_eq!(total.json(), json);
         assert_eq!(Total::parse(line.as_bytes()), Some(total));
         assert_eq!(Total::parse(format!("{line} new=1").as_bytes()), Some(total));

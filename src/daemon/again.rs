@@ -112,6 +112,7 @@ impl Again {
             wire: before.wire + then.wire,
             time: before.time + then.time,
             recorded: before.recorded || then.recorded,
+            ..then
         };
         (hosts, total)
     }

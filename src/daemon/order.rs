@@ -9,6 +9,7 @@ use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostStatus, Total};
+use crate::console::require::Require;
 use crate::engine::catch_up::{Deed, Record};
 use crate::engine::members::Member;
 use crate::fs::before::Guard;
@@ -35,6 +36,8 @@ pub(super) struct Order {
     pub(super) mode: Mode,
     pub(super) force: bool,
     pub(super) max_delete: Option<u64>,
+    /// How many of the known hosts must have everything in the end.
+    pub(super) require: Option<Require>,
     pub(super) lax_attributes: bool,
     /// With [`Scope::Listed`]: the paths.
     pub(super) list: Option<Arc<PathList>>,
@@ -67,9 +70,8 @@ enum Halves {
 impl Order {
     pub(super) fn new(command: Transfer, patterns: &Arc<Patterns>, caller: Caller) -> Self {
         let lax_attributes = command.lax_attributes;
-        let Transfer {
-            mode, scope, checksum, force, max_delete, targets, group, path, files, ..
-        } = command;
+        let Transfer { mode, scope, checksum, force, max_delete, require, .. } = command;
+        let Transfer { targets, group, path, files, .. } = command;
         let list = files.map(|files| Arc::new(PathList::of(&files.paths, files.whole)));
         let (patterns, halves) = (Arc::clone(patterns), Halves::None);
         let order = Order {
@@ -79,6 +81,7 @@ impl Order {
             mode,
             force,
             max_delete,
+            require,
             lax_attributes,
             list,
             is_replay: false,

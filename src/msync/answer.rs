@@ -1,6 +1,7 @@
 //! Parsing the daemon's lines during a transfer.
 #![forbid(unsafe_code)]
 
+use crate::console::absent::Absent;
 use crate::console::error::{self, ErrorReport};
 use crate::console::reply::{Difference, HostReport, Progress, Total};
 
@@ -28,6 +29,8 @@ pub enum Answer {
     Total(Total),
     /// The result of the transfer on one host.
     Host(HostReport),
+    /// A known host that the transfer did not reach.
+    Absent(Absent),
     /// A text line of a `check` about a difference.
     Differs(Difference),
     /// The difference of the preceding [`Answer::Differs`] line in the form for programs.
@@ -48,6 +51,9 @@ impl Answer {
             }
             if let Some(total) = Total::parse(line) {
                 return Answer::Total(total);
+            }
+            if let Some(absent) = Absent::parse(line) {
+                return Answer::Absent(absent);
             }
         }
         if daemon.reports {
@@ -99,6 +105,9 @@ mod tests {
         let host = "host {\"name\":\"a\",\"address\":\"10.0.0.1\",\"status\":\"ok\"}";
         assert!(matches!(read(host, reports), Answer::Host(_)));
         assert_eq!(read(host, new), Answer::Other);
+        let object = r#"absent {"name":"a","address":"10.0.0.1","why":"away","later":true}"#;
+        assert_eq!(read(object, old), Answer::Other);
+        assert!(matches!(read(object, new), Answer::Absent(absent) if absent.later));
         let object = r#"differs {"type":"difference","host":"a","path":"b","what":"extra"}"#;
         assert_eq!(read(object, new), Answer::Other);
         assert!(matches!(read(object, reports), Answer::Difference(_)));

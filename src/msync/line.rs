@@ -71,6 +71,9 @@ pub fn command(
     if let Some(most) = files.max_delete {
         text.push_str(&format!(" --max-delete {most}"));
     }
+    if let Some(require) = files.require {
+        text.push_str(&format!(" --require {require}"));
+    }
     if let (Some(group), true) = (&files.group, sends) {
         text.push_str(&format!(" -g {group}"));
     }

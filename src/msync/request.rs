@@ -17,6 +17,7 @@ use super::status::{INCOMPLETE, SUCCESS, UNUSABLE};
 use super::summary::Summary;
 use crate::cli::msync::{COMMANDS, Config, Files, Show, Text, Verb};
 use crate::cli::{did_you_mean, similar};
+use crate::console::absent;
 use crate::console::error::{Code, ErrorReport, UNKNOWN};
 use crate::console::reply::Total;
 use crate::console::report::WARNING;
@@ -138,6 +139,10 @@ impl Client<'_> {
         let watch = if self.screen.draws() { "progress on" } else { "progress total" };
         let new = self.understood(watch.as_bytes())?;
         let reports = config.json && new && self.understood(b"report on")?;
+        if new && !reports && self.screen.sums_up() {
+            // A daemon that does not know this says of no host that it is absent.
+            self.understood(b"report absent")?;
+        }
         if config.json && !reports {
             // Then the result has to be taken from the lines.
             self.understood(b"loglevel 2")?;
@@ -195,6 +200,8 @@ impl Client<'_> {
         if let Some(total) = summary.total.filter(|total| total.hosts > 0) {
             self.screen.summary(verb, &total, dry_run);
         }
+        let served = verb != Verb::Check && !dry_run;
+        self.screen.remarks(&absent::lines(&summary.absent, served));
         if summary.alone {
             let why = match (verb, summary.lost) {
                 (Verb::Check, _) => "no members to compare with",
@@ -325,6 +332,7 @@ impl Client<'_> {
                     return;
                 }
                 Answer::Host(report) => return summary.host(&report),
+                Answer::Absent(host) => return summary.is_absent(host),
                 Answer::Difference(found) => return screen.line(found.json().as_bytes()),
                 Answer::Differs(ref found) => {
                     differs |= found.is_of_contents();
@@ -405,6 +413,7 @@ fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
         (files.ignore_times, "-I"),
         (files.checksum, "--checksum"),
         (files.lax_attributes, "--lax-attributes"),
+        (files.require.is_some(), "--require"),
         (files.list.is_some(), "--files-from"),
     ];
     match newer.iter().find(|(asked, _)| *asked) {

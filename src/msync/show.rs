@@ -96,6 +96,13 @@ impl Screen {
         }
     }
 
+    /// Shows what there is to say beside the summary.
+    pub fn remarks(&mut self, lines: &[String]) {
+        if self.summary {
+            lines.iter().for_each(|line| self.say(line));
+        }
+    }
+
     /// Ends all output.
     ///
     /// # Errors
@@ -154,7 +161,13 @@ fn progress_line(progress: &Progress) -> String {
 /// command.
 fn summary_line(verb: Verb, total: &Total) -> String {
     let micros = total.time.micros();
-    let hosts = counted(total.hosts, "host");
+    let hosts = match total.known.filter(|_| total.absent > 0) {
+        Some(known) => {
+            let there = grouped(known.saturating_sub(total.absent).into());
+            format!("{there} of {}", counted(known.into(), "host"))
+        }
+        None => counted(total.hosts, "host"),
+    };
     let took = seconds(total.time);
     let mut line = match verb {
         Verb::Check => {
@@ -318,6 +331,10 @@ mod tests {
             summary_line(Verb::Check, &Total { files: 2, failed: 1, ..total }),
             "19 files compared on 3 hosts in 0.61 s; 2 differ; 1 host failed"
         );
+        let some = Total { known: Some(4), absent: 1, ..total };
+        assert!(summary_line(Verb::Send, &some).contains(" to 3 of 4 hosts in "));
+        let all = Total { known: Some(3), ..total };
+        assert_eq!(summary_line(Verb::Send, &all), summary_line(Verb::Send, &total));
         let bad = Total { hosts: 1, files: 1, failed: 1, errors: 2, ..Total::default() };
         assert_eq!(
             summary_line(Verb::Sync, &bad),

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use super::old;
+use crate::console::absent::Absent;
 use crate::console::error::{Code, ErrorReport};
 use crate::console::reply::{CheckCount, HostReport, HostStatus, Total};
 use crate::count::counted;
@@ -37,6 +38,8 @@ pub struct Summary {
     pub lost: bool,
     /// The sum of all totals; None if there was none.
     pub total: Option<Total>,
+    /// The known hosts that a transfer did not reach.
+    pub absent: Vec<Absent>,
     hosts: Vec<HostReport>,
     errors: Vec<Known>,
     /// Further errors.
@@ -57,6 +60,8 @@ impl Summary {
         sum.wire += total.wire;
         sum.time = sum.time + total.time;
         sum.recorded &= total.recorded;
+        sum.known = sum.known.max(total.known);
+        sum.absent = sum.absent.max(total.absent);
     }
 
     /// Adds an error by its text line.
@@ -96,6 +101,15 @@ impl Summary {
         match self.hosts.iter_mut().find(same) {
             Some(known) => known.add(&report),
             None => self.hosts.push(report),
+        }
+    }
+
+    /// Adds a known host that a transfer did not reach.
+    pub fn is_absent(&mut self, host: Absent) {
+        let same = |known: &&mut Absent| known.name == host.name && known.address == host.address;
+        match self.absent.iter_mut().find(same) {
+            Some(known) => known.later &= host.later,
+            None => self.absent.push(host),
         }
     }
 
@@ -192,6 +206,7 @@ impl Summary {
         let mut lines = self.error_lines();
         self.hosts.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
         lines.extend(self.hosts.iter().map(HostReport::json));
+        lines.extend(self.absent.iter().map(Absent::json));
         lines
     }
 }

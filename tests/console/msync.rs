@@ -45,6 +45,7 @@ fn many_hosts_many_paths_and_a_dry_run() {
     let args = ["-t", "x", "send", "-n", "-t", "y", "-r", "--progress", "--", "a", "b c", "-d"];
     let mut script = new_daemon(0, &steps);
     script[2].0 = "progress on".to_owned();
+    script.insert(3, ("report absent".to_owned(), "> ".to_owned()));
     let err = "(dryrun) 3 files, 300 B to 2 hosts in 1.50 s (200 B/s); 3 unchanged\n";
     assert_eq!(against(script, &args), ran(0, "(dryrun) [update:a]\n", err));
 }

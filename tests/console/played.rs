@@ -154,7 +154,10 @@ pub fn script(steps: &[(&str, &str)]) -> Script {
 pub fn new_daemon(level: u8, steps: &[(&str, &str)]) -> Script {
     let loglevel = format!("loglevel {level}");
     let start = [("alive on", "> "), (&loglevel, "> "), ("progress total", "> ")];
-    script(&[&start, steps].concat())
+    // With a summary, hosts that are absent are asked for.
+    let absent = [("report absent", "> ")];
+    let absent = if level > 0 { &absent[..] } else { &[] };
+    script(&[&start, absent, steps].concat())
 }
 
 /// How an old daemon answers until the first `send`.

@@ -201,6 +201,30 @@ fn every_exit_status_is_that_of_the_page() {
         &[("no members to send to", &["good"]), ("no members to compare with", &["check", "good"])],
         &here,
     );
+    row(
+        2,
+        "a host of -t is away",
+        &[
+            ("it gets this when it returns", &["-t", "h1", "good"]),
+            ("away", &["-nt", "h1", "good"]),
+        ],
+        &here,
+    );
+    row(
+        2,
+        "not so many hosts have everything as --require says",
+        &[
+            ("all are required", &["--require", "all", "good"]),
+            ("1 is required", &["check", "--require", "1", "good"]),
+        ],
+        &here,
+    );
+    row(
+        2,
+        "members --behind found a host that lacks something",
+        &[("", &["members", "--behind"])],
+        &here,
+    );
     // Two transfers over one path: see `two_senders`.
     seen.push((2, "another host's transfer used the path for too long".to_owned()));
     let mut rows = rows();

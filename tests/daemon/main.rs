@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod absent;
 mod base_replaced;
 mod behind;
 mod catching_up;

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::common::{Fleet, eventually};
+use crate::common::{Fleet, eventually, tree};
 use makuosan::console::json::Value;
 use makuosan::ids::TransferNo;
 use makuosan::name::{HostName, NodeId};
@@ -121,4 +121,43 @@ fn every_other_version_is_a_stranger_in_members_and_counted_in_status() {
     });
     let log = fleet.daemon(0).log();
     assert_eq!(log.matches("ignoring the daemon at").count(), 4, "{log}");
+}
+
+#[test]
+fn a_daemon_of_another_version_counts_as_absent_and_send_says_that_it_is_not_served() {
+    let fleet = Fleet::new("version-absent", 2);
+    tree::write(fleet.path(0, "a"), "1");
+    let stranger = host(8);
+    stranger.send_to(&hello(8, "web8"), fleet.address(0)).unwrap();
+    eventually("it was heard", || fleet.console(0).ask("members -v").contains("web8"));
+    let ran = fleet.msync(0, &["send", "-v", "a"]).well();
+    assert!(ran.err.contains(" to 1 of 2 hosts in "), "{ran:?}");
+    assert!(ran.err.ends_with("not served: web8: another version of the protocol\n"), "{ran:?}");
+    let ran = fleet.msync(0, &["send", "--json", "--require", "all", "a"]);
+    let why = "1 of 2 hosts have everything, all are required: missing web8 (another version of the protocol)";
+    assert!(ran.code == Some(2) && ran.out.contains(why), "{ran:?}");
+    assert!(ran.out.contains("\"why\":\"other_version\",\"later\":false"), "{ran:?}");
+    for target in ["web8", "127.9.9.8"] {
+        let ran = fleet.msync(0, &["send", "-t", target, "a"]);
+        let why = format!("error: {target} is not served: another version of the protocol\n");
+        assert_eq!((ran.code, ran.err), (Some(2), why));
+    }
+    let history = fleet.msync(0, &["history"]).ok().out;
+    assert!(!history.contains("web8"), "{history}");
+}
+
+#[test]
+fn two_members_of_one_name_count_as_absent_and_send_says_that_they_get_nothing_later() {
+    let mut fleet = Fleet::new("name-absent", 2);
+    let two = fleet.idle_host();
+    fleet.start(two, &["-N", "h1"]);
+    eventually("both are there", || fleet.members(0) == ["h1", "h1"]);
+    tree::write(fleet.path(0, "a"), "1");
+    let ran = fleet.msync(0, &["send", "-v", "a"]).well();
+    assert!(ran.err.contains(" to 2 hosts in "), "{ran:?}");
+    assert!(ran.err.ends_with("not served later: h1: the name of several hosts\n"), "{ran:?}");
+    assert!(fleet.path(1, "a").exists() && fleet.path(two, "a").exists());
+    let ran = fleet.msync(0, &["check", "--require", "1", "a"]);
+    let why = "error: 0 of 2 hosts have everything, 1 is required: missing h1 (the name of several hosts)\n";
+    assert_eq!((ran.code, ran.err.as_str()), (Some(2), why));
 }

@@ -135,6 +135,13 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "require",
+        value: Some("N"),
+        help: "fail unless N known hosts, or all, have everything",
+        more: "N is a number, or all. Hosts that are away are known, too. With -t these alone count.",
+    },
+    Flag {
+        short: None,
         long: "exclude",
         value: Some("PATTERN"),
         help: "leave out what matches; may be repeated",

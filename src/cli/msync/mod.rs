@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::{Asked, Error, Typed, value};
+use crate::console::require::Require;
 use crate::name::{Escaped, HostName, HostNameError};
 use crate::pattern::{self, Rule};
 
@@ -104,6 +105,8 @@ pub struct Files {
     pub checksum: bool,
     /// `--lax-attributes`.
     pub lax_attributes: bool,
+    /// `--require`.
+    pub require: Option<Require>,
     /// `-t`, as often as given; empty for every member. Names or addresses.
     pub hosts: Vec<HostName>,
     /// `--from`: a name or an address.
@@ -322,6 +325,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("ignore-times", &["send", "sync", "fetch"]),
     ("checksum", &["send", "sync", "fetch"]),
     ("lax-attributes", &["send", "sync", "fetch"]),
+    ("require", &["send", "sync", "dsync", "check"]),
     ("files-from", &["send", "check"]),
     ("from0", &["send", "sync", "dsync", "check", "-f", "fetch"]),
     ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch"]),
@@ -447,6 +451,12 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         })?),
         None => None,
     };
+    let require = match typed.last("require") {
+        Some(text) => Some(text.to_str().and_then(Require::parse).ok_or_else(|| {
+            Error::bad_value(PROGRAM, "--require", &text, "all, or a number of hosts from 1 on")
+        })?),
+        None => None,
+    };
     let recursive = typed.has("recursive");
     let list = match typed.last("files-from") {
         Some(text) => {
@@ -478,6 +488,7 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         ignore_times: typed.has("ignore-times"),
         checksum: typed.has("checksum"),
         lax_attributes: typed.has("lax-attributes"),
+        require,
         hosts,
         from,
         group,

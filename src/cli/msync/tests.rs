@@ -35,6 +35,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "password" | "exclude-from" | "files-from" | "script" => Some("/file"),
             "group" => Some("www"),
             "max-delete" => Some("7"),
+            "require" => Some("all"),
             "exclude" | "include" => Some("*.tmp"),
             "from" => Some("web1"),
             _ => None,
@@ -216,12 +217,13 @@ fn what_a_transfer_is_told() {
         ignore_times: true,
         checksum: true,
         lax_attributes: true,
+        require: Some(Require::AtLeast(2)),
         hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
         group: Some("www".to_owned()),
         list: None,
         paths: vec![b"a".to_vec()],
     };
-    let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes -t 10.0.0.1 -g www a";
+    let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes --require 2 -t 10.0.0.1 -g www a";
     assert_eq!(sent(&args.split(' ').collect::<Vec<_>>()), all);
 }
 
@@ -252,4 +254,15 @@ fn every_command_that_was_a_file_once_is_known_as_such() {
         assert!(error(args).ends_with(file), "{args:?}: {}", error(args));
     }
     assert!(!error(&["send", "--status", "x"]).contains("./"));
+}
+
+#[test]
+fn how_many_hosts_are_required() {
+    let required = |value: &str| sent(&["send", "--require", value, "a"]).require;
+    assert_eq!(required("all"), Some(Require::All));
+    assert_eq!(required("12"), Some(Require::AtLeast(12)));
+    for bad in ["", "0", "-1", "+1", "ALL", "1.5", "99999999999999999999"] {
+        let why = error(&["send", &format!("--require={bad}"), "a"]);
+        assert!(why.ends_with("all, or a number of hosts from 1 on"), "{why}");
+    }
 }

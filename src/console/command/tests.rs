@@ -151,7 +151,7 @@ fn the_other_commands() {
     assert_eq!(line("include add x"), edit(Edit::Add(rule(true, b"x"))));
     assert_eq!(line("include del x"), edit(Edit::Del(rule(true, b"x"))));
     assert_eq!(line("include list"), edit(Edit::List));
-    assert_eq!(line("report on"), Line::Report(Some(true)));
+    assert_eq!(line("report on"), Line::Report(Some(Reports::All)));
     assert_eq!(said("echo a  b"), "a b\n");
     assert_eq!(said("echo"), "\n");
 }

@@ -16,13 +16,14 @@ use std::sync::Arc;
 mod arrived;
 mod files;
 mod patterns;
+mod results;
 
-use super::command::{self, Command, Line, Watch};
+use super::command::{self, Command, Line, Reports, Watch};
 use super::error::{Code, ErrorLine};
 use super::file_list::FileList;
 use super::output::Output;
 use super::password::{ASK, Secret};
-use super::reply::{HostReport, PROMPT, Progress, Said, Total};
+use super::reply::PROMPT;
 use super::verb::{Offer, Verb};
 use super::words::{self, MAX_LINE};
 use crate::name::Escaped;
@@ -73,7 +74,7 @@ pub struct Session {
     /// A pattern was refused. The next transfer would delete what it was to protect, so no transfer
     /// starts until all patterns are cleared.
     unheeded: bool,
-    report: bool,
+    report: Reports,
     output: Output,
 }
 
@@ -95,7 +96,7 @@ impl Session {
             patterns: PatternList::default(),
             files: FileList::default(),
             unheeded: false,
-            report: false,
+            report: Reports::Off,
             output: Output::new(PROMPT),
         }
     }
@@ -246,50 +247,6 @@ impl Session {
         }
     }
 
-    /// Writes an error; if the client has asked for reports, also as JSON.
-    pub fn error(&mut self, error: &ErrorLine) {
-        self.put(error.line());
-        if self.report {
-            self.put(&error.report.emit());
-        }
-    }
-
-    /// Writes a line of either kind.
-    pub fn said(&mut self, said: &Said) {
-        match said {
-            Said::Line(level, line) => self.line(*level, line),
-            Said::Error(error) => self.error(error),
-            Said::Differs(found) => {
-                self.line(found.level(), &found.line());
-                if self.report {
-                    self.put(&found.emit());
-                }
-            }
-        }
-    }
-
-    /// Writes the progress of the transfer, if the client asked for that and keeps up.
-    pub fn progress(&mut self, progress: &Progress) {
-        if self.watch == Watch::Progress && self.unread() < BEHIND {
-            self.put(&progress.emit());
-        }
-    }
-
-    /// Writes the result of the transfer on one host, if the client asked for that.
-    pub fn host(&mut self, report: &HostReport) {
-        if self.report {
-            self.put(&report.emit());
-        }
-    }
-
-    /// Writes the result of the transfer, if the client asked for that; after all
-    /// [`Session::host`].
-    pub fn total(&mut self, total: &Total) {
-        if self.watch != Watch::Off || self.report {
-            self.put(&total.emit());
-        }
-    }
-
     /// To be called every second: writes `alive` if a command is running and the client asked for
     /// that.
     pub fn alive_tick(&mut self) {
@@ -391,7 +348,7 @@ impl Session {
 
     /// Whether the client asked for reports.
     pub fn reports(&self) -> bool {
-        self.report
+        self.report == Reports::All
     }
 
     /// The patterns of this connection, in the order added.
@@ -457,8 +414,12 @@ impl Session {
                 Watch::Total => "progress total",
                 Watch::Progress => "progress on",
             }),
-            Line::Report(Some(on)) => self.report = on,
-            Line::Report(None) => self.put(if self.report { "report on" } else { "report off" }),
+            Line::Report(Some(report)) => self.report = report,
+            Line::Report(None) => self.put(match self.report {
+                Reports::Off => "report off",
+                Reports::Absent => "report absent",
+                Reports::All => "report on",
+            }),
             Line::Patterns(edit) => self.edit(edit),
             Line::Files(edit) => self.edit_files(edit),
         }

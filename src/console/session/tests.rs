@@ -3,6 +3,7 @@
 use super::arrived::{FULL, LINE_COST};
 use super::*;
 use crate::console::command::{Form, Scope};
+use crate::console::reply::{HostReport, Progress, Total};
 use crate::pattern::MAX_RULES;
 
 fn session() -> Session {

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use super::attendance::Attendance;
 use super::repeats::Repeats;
 use super::socket_owners::SocketOwners;
 use crate::console::Session;
+use crate::console::absent::Absent;
 use crate::console::reply::Said;
 use crate::daemon::again::Results;
 use crate::daemon::caller::Caller;
@@ -23,6 +25,9 @@ const DEAF: Span = Span::from_secs(600);
 const DEAF_AT_PROMPT: Span = Span::from_secs(60);
 /// A client that has sent no complete line, or no password, within this time is closed.
 const SILENT: Span = Span::from_secs(60);
+
+/// The most absent hosts that a client is told the names of.
+const MOST_ABSENT: usize = 1_000;
 
 /// A TCP or Unix connection.
 #[derive(Debug)]
@@ -75,6 +80,8 @@ pub(crate) struct Client {
     pub(crate) id: u32,
     pub(crate) session: Session,
     pub(crate) work: Work,
+    /// Who takes part in its command.
+    pub(super) attendance: Option<Attendance>,
     /// The client's unread output, shared with its transfer.
     pub(crate) unread: Unread,
     stream: Stream,
@@ -104,11 +111,12 @@ impl Client {
         (hosts, total)
     }
 
-    /// Its command is done, with these results.
-    pub(crate) fn finish(&mut self, (hosts, total): &Results) {
+    /// Its command is done, with these results, and these hosts were absent.
+    pub(crate) fn finish(&mut self, (hosts, total): &Results, absent: &[Absent]) {
         self.work = Work::Idle;
         self.repeats.clear();
         hosts.iter().for_each(|host| self.session.host(host));
+        absent.iter().take(MOST_ABSENT).for_each(|host| self.session.absent(host));
         self.session.total(total);
         self.session.finish();
     }
@@ -127,6 +135,7 @@ impl Client {
             id,
             session,
             work: Work::Idle,
+            attendance: None,
             unread,
             stream,
             took: now,

@@ -45,7 +45,7 @@ impl Control {
         if let Some(error) = why {
             let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
             self.clients[at].session.error(&error);
-            return self.finish(at, &(Vec::new(), total));
+            return self.finish(at, (Vec::new(), total));
         }
         // What is lacking here is asked for at once, too.
         self.catching_up.hurry(now);
@@ -353,7 +353,7 @@ impl Control {
         if is_whole && !fetch.order.mode.changes_nothing() && fetch.request.patterns.is_empty() {
             self.catching_up.fetched(now, &fetch.request);
         }
-        self.finish(at, &(hosts, total));
+        self.finish(at, (hosts, total));
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::net::Ipv4Addr;
 
+use super::attendance::Known;
+use crate::console::absent::Absence;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::fleet::{HostRow, Presence};
 use crate::console::moment::Moment;
 use crate::daemon::clock;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
+use crate::engine::catch_up::Journal;
 use crate::engine::members::{Member, Members};
 use crate::keeping;
 use crate::keeping::hosts::{Host, Hosts, Seen};
@@ -106,6 +109,33 @@ impl Fleet {
     /// All hosts that are known, by name: members, those that are away, and those that say in another version of the
     /// protocol that they are there.
     pub(super) fn known(&self, now: Time, members: &Members, shared: &Shared) -> Vec<KnownHost> {
+        let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
+        self.list(now, members, shared, keeper.as_ref().map(|keeper| keeper.journal()))
+    }
+
+    /// The same, for a command: who of them is there.
+    pub(super) fn roster(&self, now: Time, members: &Members, shared: &Shared) -> Vec<Known> {
+        let known = self.list(now, members, shared, None).into_iter().map(|host| {
+            let absence = match host.presence {
+                Presence::Own | Presence::Live => None,
+                Presence::Away => Some(Absence::Away),
+                Presence::Odd(_) if members.is_named(&host.name) => Some(Absence::SharedName),
+                Presence::Odd(_) => Some(Absence::OtherVersion),
+            };
+            let KnownHost { name, address, receives, lacks, .. } = host;
+            Known { name, address, receives, keeps: lacks.is_some(), absence }
+        });
+        known.collect()
+    }
+
+    /// Without the journal, it is not counted what those lack that are away.
+    fn list(
+        &self,
+        now: Time,
+        members: &Members,
+        shared: &Shared,
+        journal: Option<&Journal>,
+    ) -> Vec<KnownHost> {
         let strangers = lock(&shared.strangers).about(now);
         let foreign = |name: &HostName| {
             strangers.iter().find_map(|(_, strange, _)| match strange {
@@ -115,8 +145,6 @@ impl Fleet {
                 _ => None,
             })
         };
-        let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
-        let journal = keeper.as_ref().map(|keeper| keeper.journal());
         let wall = clock::wall_millis();
         let mut known: Vec<KnownHost> = members
             .members()

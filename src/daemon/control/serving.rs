@@ -102,6 +102,7 @@ impl Control {
             recorded: false,
             order: Arc::clone(&order),
             targets: order.again().map_or_else(|| vec![member.clone()], <[Member]>::to_vec),
+            away: Vec::new(),
             client,
             level,
             watch: Watch::Off,

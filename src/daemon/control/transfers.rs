@@ -37,14 +37,19 @@ impl Control {
         }
         let order = Arc::clone(order);
         match order.over(client.counted(results), unreached) {
-            Ok(results) => self.finish(at, &results),
+            Ok(results) => self.finish(at, results),
             Err(next) => self.begin(now, at, next),
         }
     }
 
-    pub(super) fn finish(&mut self, at: usize, results: &Results) {
-        self.figures.ended(self.clients[at].session.current(), Some(results.1));
-        self.clients[at].finish(results);
+    pub(super) fn finish(&mut self, at: usize, mut results: Results) {
+        let client = &mut self.clients[at];
+        let attendance = client.attendance.take();
+        let (errors, absent) =
+            attendance.map(|attendance| attendance.settle(&mut results)).unwrap_or_default();
+        errors.iter().for_each(|error| client.session.error(error));
+        self.figures.ended(client.session.current(), Some(results.1));
+        client.finish(&results, &absent);
     }
 
     pub(super) fn order(&mut self, now: Time, at: usize, order: Order) {
@@ -74,11 +79,20 @@ impl Control {
         let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
         let mut warnings = Vec::new();
         let members = &self.membership.members;
-        let started = targets(members, &order).and_then(|targets| {
+        let mut attendance = None;
+        let known = self.membership.fleet.roster(now, members, &self.shared);
+        let started = targets(members, &known, &order).and_then(|of| {
+            let targets = of.live;
             if is_first && !order.mode.changes_nothing() {
                 warnings = self.membership.odd.warnings(&targets);
                 warnings.extend(self.catching_up.warning(&order.path));
             }
+            // Of all transfers of a command, who was there at the first one.
+            let attended = match is_first {
+                true => Some(&*attendance.insert(of.attendance)),
+                false => client.attendance.as_ref(),
+            };
+            let away = attended.map_or_else(Vec::new, |all| all.away().cloned().collect());
             let launch = Launch {
                 number,
                 oldest: self.oldest_open(),
@@ -86,6 +100,7 @@ impl Control {
                 me: self.settings.name.clone(),
                 order: Arc::clone(&order),
                 targets,
+                away,
                 client: client.id,
                 level: client.session.loglevel(),
                 watch: client.session.watch(),
@@ -100,6 +115,7 @@ impl Control {
             launch.start(&self.shared, now)
         });
         let client = &mut self.clients[at];
+        client.attendance = attendance.or(client.attendance.take());
         match started {
             Ok(order) => {
                 self.next_number = number.next();
@@ -121,7 +137,11 @@ impl Control {
         refused(client, order, why);
         let (more, results) = order.refused(refusal.total);
         refusal.errors.iter().chain(&more).for_each(|error| client.session.error(error));
-        self.finish(at, &results);
+        if !refusal.errors.is_empty() {
+            // Who was there makes no difference.
+            client.attendance = None;
+        }
+        self.finish(at, results);
     }
 
     /// Another host's transfer holds the path of a client's transfer: retries after a random time, or

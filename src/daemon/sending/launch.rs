@@ -44,6 +44,8 @@ pub(crate) struct Launch {
     pub(crate) recorded: bool,
     pub(crate) order: Arc<Order>,
     pub(crate) targets: Vec<Member>,
+    /// Those that it is for beside these, if it is not for all: they get it later.
+    pub(crate) away: Vec<HostName>,
     /// The client that asks for it, its log level, and whether it watches the progress.
     pub(crate) client: u32,
     pub(crate) level: u8,
@@ -126,7 +128,8 @@ impl Launch {
             None => Arc::new(self.order.of_what_is_gone()),
         };
         let config = self.config(shared, &order);
-        let setup = order.setup(self.targets.iter().map(|member| &member.name));
+        let hosts_named = self.targets.iter().map(|member| &member.name).chain(&self.away);
+        let setup = order.setup(hosts_named);
         let recording = self.recording(&config, &setup);
         if hosts == 0 && (recording.is_none() || shared.keeper.is_none()) {
             return Err(Refusal { errors: Vec::new(), total: Total::default() });
