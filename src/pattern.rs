@@ -22,11 +22,13 @@ mod error;
 mod glob;
 mod index;
 mod list;
+mod text;
 
 pub use check::{check, check_line};
 pub use compiled::Patterns;
 pub use error::{MAX_PATTERN, MAX_RULES, MAX_TEXT, PatternError};
 pub use list::{PatternBudget, PatternList};
+pub use text::{MAX_FILE, TextError, from_text};
 
 /// One pattern, and what a match of it means.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

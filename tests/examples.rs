@@ -108,12 +108,13 @@ fn those_of_msync() {
     let dir = TempDir::new("examples");
     let Some(sandbox) = Sandbox::new("examples of msync", dir.path(), &setup()) else { return };
     sandbox
-        .sh("for host in web1 web3 web4; do mkdir /srv/$host; done
-            cd /srv/web1; mkdir -p etc htdocs/log img/sub; echo hello >etc/motd
+        .sh("for host in www web3 web4; do mkdir /srv/$host; done
+            mkdir /run/release && echo new >/run/release/new && cd /run/release && tar -cf /release.tar new
+            cd /srv/www; mkdir -p etc htdocs/log img/sub; echo hello >etc/motd
             echo index >htdocs/index.html; echo line >htdocs/log/a.log
             echo png >img/sub/a.png; echo text >img/sub/a.txt")
         .ok();
-    for (at, name) in ["web1", "web3", "web4"].into_iter().enumerate() {
+    for (at, name) in ["www", "web3", "web4"].into_iter().enumerate() {
         let console = if at == 0 { "-l 127.0.0.1 -U /run/makuosan.sock" } else { "" };
         let start = format!("makuosan -b /srv/{name} -i 127.0.0.{} -N {name} {console}", at + 2);
         paste(&sandbox, &start);
@@ -123,10 +124,16 @@ fn those_of_msync() {
     let lines: Vec<&String> = blocks.iter().flatten().collect();
     assert!(lines.len() >= 7, "{lines:?}");
     for line in lines {
+        if line.starts_with("msync watch ") {
+            // It goes on until it is ended.
+            paste(&sandbox, &format!("{line} >/run/watched 2>&1 &"));
+            eventually("a watch", || paste(&sandbox, "msync status").contains("watching: "));
+            continue;
+        }
         let said = paste(&sandbox, line);
         if line.ends_with(" members") {
             assert!(said.contains("Total: 2 members"), "{said}");
         }
     }
-    paste(&sandbox, "diff -r -x .makuosan /srv/web1 /srv/web4");
+    paste(&sandbox, "diff -r -x .makuosan /srv/www /srv/web4 && test -e /srv/web4/htdocs/new");
 }

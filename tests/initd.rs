@@ -301,10 +301,20 @@ fn settings_that_will_not_do() {
             ("PASSWORD_FILE=/nowhere/at/all", &["-K /nowhere/at/all"]),
             ("KEY_FILE=/nowhere/at/all", &["-k"]),
             ("STATE_DIR=/nowhere/at/all", &["--state /nowhere/at/all"]),
+            ("WATCH='. nowhere'", &["-w nowhere", "watched already"]),
+            ("WATCH=nowhere", &["-w nowhere"]),
+            ("WATCH='*'", &["-w *"]),
+            ("WATCH=.\nDELAY=soon", &["--delay soon"]),
+            ("WATCH_DELETE=yes", &["--watch-delete"]),
             ("OPTIONS='--fsync --nonsense'", &["--nonsense"]),
         ] {
             system.settings(settings);
             refused("start", 1, words);
+            system.does("status", 3);
+        }
+        for settings in ["WATCH_DELETE=Yes", "WATCH=.\nWATCH_DELETE='no '"] {
+            system.settings(settings);
+            refused("start", 6, &["WATCH_DELETE is yes or no", "/etc/default/makuosan"]);
             system.does("status", 3);
         }
         system.settings("if");
@@ -362,12 +372,14 @@ fn whatever_is_wrong_with_the_settings_a_daemon_can_be_stopped() {
 #[test]
 fn every_setting_is_an_option_of_the_daemon() {
     let Some(system) = System::new(Kind::Debian, SHELLS[0]) else { return };
-    system.sh("mkdir /srv/base && chown daemon /srv/base && printf 'word\\n' >/srv/password && chmod 600 /srv/password");
+    system.sh("mkdir -p /srv/base/one /srv/base/two && chown daemon /srv/base");
+    system.sh("printf 'word\\n' >/srv/password && chmod 600 /srv/password");
     let settings = format!(
         "DAEMON='{MAKUOSAN}'\nMAKUOSAN_BASE=/srv/base\nMAKUOSAN_PORT=5001\n\
          SOCKET='/run/a socket'\nMCAST_ADDRESS=239.1.2.3\nIP_ADDRESS=127.0.0.9\n\
          INTERFACE=127.0.0.2\nLOGLEVEL=3\nNAME=named\nPASSWORD_FILE=/srv/password\n\
          MAKUOSAN_USER=daemon\nMAKUOSAN_GROUP=bin\nMAKUOSAN_GROUPS=adm,lp\n\
+         WATCH=' one  two '\nWATCH_DELETE=yes\nDELAY=250\n\
          OPTIONS='--timeout 77 -T *'\n"
     );
     // What the daemon makes of it, by its own word; a star is no pattern.
@@ -381,7 +393,7 @@ fn every_setting_is_an_option_of_the_daemon() {
     let arguments = system.sh(&format!("tr '\\0' ' ' </proc/{}/cmdline", pid.trim_end()));
     let options = "-b /srv/base --pidfile /run/makuosan.pid -p 5001 -U /run/a socket -m 239.1.2.3 \
                    -i 127.0.0.2 -l 127.0.0.9 -d 3 -N named -K /srv/password -u daemon -g bin \
-                   -G adm,lp --timeout 77 -T 500 ";
+                   -G adm,lp -w one -w two --watch-delete --delay 250 --timeout 77 -T 500 ";
     assert_eq!(arguments, format!("{MAKUOSAN} {options}"));
     // It has given up root and so cannot remove its pid file; the script does.
     system.does("stop", 0);

@@ -12,10 +12,12 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 pub mod daemon;
+mod filter;
 pub mod msync;
 mod similar;
 mod value;
 
+pub use filter::{Filter, Text};
 pub use similar::{did_you_mean, similar};
 
 /// The UDP port of the group, and the TCP port of the console, unless an option says otherwise.

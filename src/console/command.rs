@@ -14,6 +14,7 @@ use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, HostName, RelPath};
 use crate::pattern::Rule;
+use crate::time::Span;
 use crate::wire::mode::Mode;
 
 /// A command for the daemon.
@@ -32,6 +33,12 @@ pub enum Command {
     Forget(HostName),
     /// `history`; whether in JSON.
     History(bool),
+    /// `watch`: send, and then what changes.
+    Watch(Watch),
+    /// `flush`: wait until what was changed below this path is sent.
+    Flush(RelPath),
+    /// `release`: the watch of this path may delete what it holds back.
+    Release(RelPath),
     /// `status`: what the daemon is doing.
     Status(Form),
     /// `quit`, `exit`, `bye`: write the pending output, then close.
@@ -88,6 +95,19 @@ impl Transfer {
     }
 }
 
+/// What is sent whenever it changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Watch {
+    /// The tree; the base directory if none was given.
+    pub path: RelPath,
+    /// `--delete`: what goes here is deleted there.
+    pub delete: bool,
+    /// `--delay`: how long a change waits for more.
+    pub delay: Option<Span>,
+    /// `-t`, as in [`Transfer::targets`].
+    pub targets: Vec<String>,
+}
+
 /// What a connection wants to be told of a transfer, for programs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum Reports {
@@ -136,7 +156,7 @@ pub enum Form {
 
 /// What a connection wants to be told about a running transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Watch {
+pub enum Follow {
     /// Nothing: what old clients expect.
     #[default]
     Off,
@@ -173,7 +193,7 @@ pub(super) enum Line {
     Files(FilesEdit),
     Alive(Option<bool>),
     Loglevel(Option<u8>),
-    Progress(Option<Watch>),
+    Progress(Option<Follow>),
     Report(Option<Reports>),
     /// A text to answer with: lines separated by newlines; nothing if empty.
     Say(String),
@@ -216,6 +236,7 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
             [b"json"] => Line::Do(Command::History(true)),
             _ => usage(verb, offer),
         },
+        Verb::Watch | Verb::Flush | Verb::Release => watching(verb, rest, offer),
         Verb::Forget => match texts(rest).as_slice() {
             [host] => match HostName::parse(host) {
                 Ok(host) => Line::Do(Command::Forget(host)),
@@ -254,9 +275,9 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         },
         Verb::Progress => match texts(rest).as_slice() {
             [] => Line::Progress(None),
-            [b"on"] => Line::Progress(Some(Watch::Progress)),
-            [b"total"] => Line::Progress(Some(Watch::Total)),
-            [b"off"] => Line::Progress(Some(Watch::Off)),
+            [b"on"] => Line::Progress(Some(Follow::Progress)),
+            [b"total"] => Line::Progress(Some(Follow::Total)),
+            [b"off"] => Line::Progress(Some(Follow::Off)),
             _ => usage(verb, offer),
         },
         Verb::Report => match texts(rest).as_slice() {
@@ -356,6 +377,24 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     Line::Do(match verb {
         Verb::Fetch => Command::Fetch(transfer),
         _ => Command::Transfer(transfer),
+    })
+}
+
+fn watching(verb: Verb, words: &[Word], offer: &Offer) -> Line {
+    let read = Args::read(words, verb, offer).and_then(|args| Ok((args.path()?, args)));
+    let (path, args) = match read {
+        Ok(read) => read,
+        Err(why) => return Line::Error(why.line()),
+    };
+    if verb == Verb::Release && words.is_empty() {
+        return usage(verb, offer);
+    }
+    let path = path.unwrap_or_else(RelPath::base);
+    let Args { delete, delay, targets, .. } = args;
+    Line::Do(match verb {
+        Verb::Flush => Command::Flush(path),
+        Verb::Release => Command::Release(path),
+        _ => Command::Watch(Watch { path, delete, delay, targets }),
     })
 }
 

@@ -98,6 +98,8 @@ pub enum Code {
     TooMuchToDelete,
     /// Another host's transfer holds the path.
     Held,
+    /// What is to be watched is watched already, here or on another host.
+    Watched,
     /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
@@ -172,6 +174,7 @@ impl Code {
         (Code::NotMounted, "not_mounted"),
         (Code::TooMuchToDelete, "too_much_to_delete"),
         (Code::Held, "held"),
+        (Code::Watched, "watched"),
         (Code::Timeout, "timeout"),
         (Code::Left, "left"),
         (Code::NoData, "no_data"),
@@ -233,6 +236,7 @@ impl From<Reason> for Code {
             Reason::BaseMissing => Code::BaseMissing,
             Reason::BaseChanged => Code::BaseChanged,
             Reason::NotTried => Code::NotTried,
+            Reason::Watched => Code::Watched,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }

@@ -18,6 +18,9 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Status => ("status [-v|json]", "show what the daemon is doing"),
         Verb::History => ("history [json]", "list what was sent and received"),
         Verb::Forget => ("forget HOST", "a host that is away is not known any more"),
+        Verb::Watch => ("watch [PATH]", "send PATH, and then what changes, while connected"),
+        Verb::Flush => ("flush [PATH]", "wait until all that was changed before is sent"),
+        Verb::Release => ("release PATH", "let a watch delete what it holds back"),
         Verb::Exclude => (
             "exclude add PATTERN|del PATTERN|list|clear",
             "patterns of what this connection does not send",

@@ -37,6 +37,7 @@ pub mod require;
 pub mod session;
 pub mod status_report;
 pub mod verb;
+pub mod watch_row;
 pub mod words;
 
 pub use command::Command;
@@ -44,3 +45,6 @@ pub use reply::PROMPT;
 pub use session::Session;
 pub use verb::Offer;
 pub use words::MAX_LINE;
+
+/// The longest that a watch lets a change wait for more, in milliseconds.
+pub const MAX_DELAY: u64 = 60_000;

@@ -4,11 +4,13 @@
 
 use std::fmt;
 
+use super::MAX_DELAY;
 use super::error::{Code, ErrorLine};
 use super::require::Require;
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, PathError, RelPath};
+use crate::time::Span;
 
 /// What an option sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +26,7 @@ enum Means {
     IgnoreTimes,
     Checksum,
     LaxAttributes,
+    Delay,
     Require,
     Listed,
     From,
@@ -46,9 +49,10 @@ const SENDS: &[Verb] = &[Verb::Send, Verb::Sync];
 const DELETES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Fetch];
 const WRITES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Fetch];
 const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Fetch];
-const OTHERS: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check];
+const HOSTS: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Watch];
 const FETCHES: &[Verb] = &[Verb::Fetch];
 const LISTS: &[Verb] = &[Verb::Send, Verb::Check];
+const WATCHES: &[Verb] = &[Verb::Watch];
 
 fn always(_: &Offer, _: Verb) -> bool {
     true
@@ -79,7 +83,7 @@ const OPTIONS: &[Opt] = &[
         letter: Some(b't'),
         long: None,
         value: Some("HOST"),
-        verbs: OTHERS,
+        verbs: HOSTS,
         offered: always,
         help: "this member only; may be repeated",
     },
@@ -109,6 +113,24 @@ const OPTIONS: &[Opt] = &[
         verbs: SENDS,
         offered: |offer, _| offer.delete,
         help: "then delete on members what does not exist here",
+    },
+    Opt {
+        means: Means::Delete,
+        letter: None,
+        long: Some("delete"),
+        value: None,
+        verbs: WATCHES,
+        offered: always,
+        help: "delete on members what goes here",
+    },
+    Opt {
+        means: Means::Delay,
+        letter: None,
+        long: Some("delay"),
+        value: Some("MS"),
+        verbs: WATCHES,
+        offered: always,
+        help: "milliseconds that a change waits for more (100)",
     },
     Opt {
         means: Means::DeleteBefore,
@@ -240,6 +262,7 @@ pub(super) enum UsageError {
     NoFrom,
     NoGroup,
     NoNumber,
+    NoDelay,
     NoRequirement,
     /// An invalid path, and why; None for an absolute one.
     Path(Option<PathError>, String),
@@ -271,6 +294,7 @@ impl fmt::Display for UsageError {
             UsageError::NoGroup => f.write_str("-g needs a group"),
             UsageError::NoRequirement => f.write_str("--require needs all, or a number from 1 on"),
             UsageError::NoNumber => f.write_str("--max-delete needs a number"),
+            UsageError::NoDelay => write!(f, "--delay needs milliseconds, 0 to {MAX_DELAY}"),
             UsageError::Path(Some(why), path) => write!(f, "{why} {path}"),
             UsageError::Path(None, path) => write!(f, "not a relative path {path}"),
         }
@@ -291,6 +315,7 @@ pub(super) struct Args {
     pub(super) ignore_times: bool,
     pub(super) checksum: bool,
     pub(super) lax_attributes: bool,
+    pub(super) delay: Option<Span>,
     pub(super) require: Option<Require>,
     pub(super) listed: bool,
     pub(super) targets: Vec<String>,
@@ -393,6 +418,11 @@ impl Args {
                 let digits = |text: &String| text.bytes().all(|b| b.is_ascii_digit());
                 let number = text().filter(digits).and_then(|text| text.parse().ok());
                 self.max_delete = Some(number.ok_or(UsageError::NoNumber)?);
+            }
+            Means::Delay => {
+                let millis = text().and_then(|text| text.parse().ok());
+                let millis = millis.filter(|millis| (0..=MAX_DELAY).contains(millis));
+                self.delay = Some(Span::from_millis(millis.ok_or(UsageError::NoDelay)?));
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 pub use super::difference::{Difference, What};
 use super::error::{ErrorLine, Shown};
 pub use super::host::{CheckCount, HostReport, HostStatus};
+use crate::count::counted;
 use crate::name::{HostName, RelPath};
 use crate::time::Span;
 
@@ -135,6 +136,44 @@ impl Progress {
             hosts: number()?.try_into().ok()?,
             rate: number()?,
         })
+    }
+}
+
+/// How a watch fares: a line `watching DIRECTORIES PENDING HELD`, when that has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Watching {
+    /// The watched directories.
+    pub directories: u64,
+    /// The names that have changed and are not sent yet.
+    pub pending: u64,
+    /// The deletions that are held back.
+    pub held: u64,
+}
+
+impl Watching {
+    /// The line.
+    pub fn emit(&self) -> String {
+        format!("watching {} {} {}", self.directories, self.pending, self.held)
+    }
+
+    /// Reads a line; None if it is another.
+    pub fn parse(line: &[u8]) -> Option<Watching> {
+        let text = std::str::from_utf8(line).ok()?.strip_prefix("watching ")?;
+        let mut words = text.split_ascii_whitespace();
+        let mut number = || words.next()?.parse().ok();
+        Some(Watching { directories: number()?, pending: number()?, held: number()? })
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let Watching { directories, pending, held } = *self;
+        let directories = counted(directories, "directory");
+        let pending = counted(pending, "change");
+        let held = match held {
+            0 => String::new(),
+            held => format!(", {} held back", counted(held, "deletion")),
+        };
+        format!("watching {directories}, {pending} pending{held}")
     }
 }
 

@@ -12,6 +12,7 @@ use super::fleet::{self, HostRow};
 use super::json::quoted;
 use super::moment::Moment;
 use super::reply::Total;
+use super::watch_row::WatchRow;
 use crate::name::{Escaped, HostName, Interface};
 use crate::wire::outcome::Reason;
 
@@ -82,6 +83,8 @@ pub struct StatusReport {
     pub dropped: Dropped,
     /// What is odd about members, each in a line.
     pub warnings: Vec<String>,
+    /// What is watched.
+    pub watches: Vec<WatchRow>,
     /// What it was started with.
     pub setting: Setting,
     /// This host and those that are known, and what they lack.
@@ -207,6 +210,9 @@ impl StatusReport {
         if !dropped.is_empty() {
             let _ = writeln!(text, "dropped : {}", dropped.join(", "));
         }
+        for watch in &self.watches {
+            let _ = writeln!(text, "watching: {}", watch.text());
+        }
         for warning in &self.warnings {
             let _ = writeln!(text, "warning : {warning}");
         }
@@ -269,11 +275,12 @@ impl StatusReport {
             group.port(),
             list(consoles),
         );
+        let watches: Vec<String> = self.watches.iter().map(WatchRow::json).collect();
         let last = self.last.as_ref().map_or("null".to_owned(), LastTransfer::json);
         format!(
             "{{\"process\":{},\"version\":{},\"basedir\":{},\"basedir_error\":{},\"chroot\":{},\"confined\":{},\"mfalloc\":{},\
              \"recvsize\":{},\"sendsize\":{},\"sendrate_mbps\":{now},\"sendrate_limit_mbps\":{limit},\
-             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}},\"warnings\":[{}],{setting},\
+             \"commands\":[{}],\"sends\":[{}],\"recvs\":[{}],\"dropped\":{{{}}},\"warnings\":[{}],\"watches\":[{}],{setting},\
              \"hosts\":{},\"last\":{last}}}\n",
             self.pid,
             quoted(&self.version),
@@ -289,6 +296,7 @@ impl StatusReport {
             list(&self.recvs),
             dropped.join(","),
             list(&self.warnings),
+            watches.join(","),
             fleet::json(&self.hosts),
         )
     }
@@ -345,6 +353,7 @@ mod tests {
             recvs: vec![],
             dropped: Dropped::default(),
             warnings: vec![],
+            watches: vec![],
             setting: Setting {
                 name: HostName::parse(b"web1").unwrap(),
                 started: Moment(1_000, "1970-01-01 00:16:40".to_owned()),
@@ -461,7 +470,7 @@ mod tests {
              \"sendrate_limit_mbps\":100,\"commands\":[{\"client\":2,\"line\":\"send -r x\"}],\
              \"sends\":[\"out\"],\"recvs\":[\"in 1\",\"in 2\"],\"dropped\":\
              {\"invalid\":0,\"damaged\":3,\"other_version\":0,\"other_key\":4,\"replayed\":0,\"strangers\":0,\
-             \"foreign\":0},\"warnings\":[\"a clock\",\"a name\"],\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
+             \"foreign\":0},\"warnings\":[\"a clock\",\"a name\"],\"watches\":[],\"name\":\"web1\",\"started\":1000,\"group\":\"239.1.2.3\",\"port\":5000,\
              \"interface\":null,\"address\":null,\"console\":[\"tcp:127.0.0.1:5000\"],\"password\":false,\"keys\":0,\
              \"hosts\":[],\"last\":null}\n"
         );

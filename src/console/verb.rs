@@ -26,6 +26,8 @@ pub struct Offer {
     pub status: bool,
     /// `history`.
     pub history: bool,
+    /// `watch`, `flush`, `release`.
+    pub watch: bool,
     /// `exclude` and `include`: the daemon applies [`super::Session::patterns`].
     pub exclude: bool,
     /// `files`, and `--listed` of `send` and `check`.
@@ -48,6 +50,7 @@ impl Offer {
         members: true,
         status: true,
         history: true,
+        watch: true,
         exclude: true,
         files: true,
         report: true,
@@ -63,6 +66,7 @@ impl Offer {
             Verb::Members | Verb::Forget => self.members,
             Verb::Status => self.status,
             Verb::History => self.history,
+            Verb::Watch | Verb::Flush | Verb::Release => self.watch,
             Verb::Exclude | Verb::Include => self.exclude,
             Verb::Files => self.files,
             Verb::Report => self.report,
@@ -84,6 +88,9 @@ pub(super) enum Verb {
     Status,
     History,
     Forget,
+    Watch,
+    Flush,
+    Release,
     Exclude,
     Include,
     Files,
@@ -108,6 +115,9 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("status", Verb::Status),
     ("history", Verb::History),
     ("forget", Verb::Forget),
+    ("watch", Verb::Watch),
+    ("flush", Verb::Flush),
+    ("release", Verb::Release),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
     ("files", Verb::Files),

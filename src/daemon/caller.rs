@@ -27,6 +27,11 @@ impl Caller {
         Caller { uid: None, groups: None, address: Some("a host that lacks it".to_owned()) }
     }
 
+    /// The daemon was started with it.
+    pub(super) fn this_daemon() -> Caller {
+        Caller { uid: None, groups: None, address: Some("this daemon".to_owned()) }
+    }
+
     /// Another host asks.
     pub(super) fn member(name: &HostName) -> Caller {
         Caller { uid: None, groups: None, address: Some(format!("host {name}")) }

@@ -8,10 +8,11 @@ use std::sync::mpsc::{Receiver, SendError, Sender};
 use super::again::{Results, Unreached};
 use super::order::Order;
 use super::unread::Unread;
-use crate::console::command::Watch;
+use crate::console::command::Follow;
 use crate::console::reply::{Progress, Said};
 use crate::engine::catch_up::{Pulled, RecordId};
 use crate::engine::disk_job::{DiskAnswer, DiskJob};
+use crate::engine::incoming::Watched;
 use crate::engine::members::Member;
 use crate::engine::outgoing::Outgoing;
 use crate::fs::batch::SourceBatch;
@@ -47,8 +48,8 @@ pub(super) enum ToControl {
     /// A client's transfer has finished. Some hosts are `unreached`, and may be served with smaller
     /// packets.
     Over { client: u32, number: TransferNo, results: Results, unreached: Option<Unreached> },
-    /// A client's transfer was abandoned because the host with this address holds the path.
-    Held { client: u32, number: TransferNo, who: String },
+    /// A client's transfer was abandoned because of this.
+    Held { client: u32, number: TransferNo, by: Holder },
     /// What members say of their records.
     Records(NodeId, Records),
     /// What a member wants to have of this host, or says of what this host wants.
@@ -63,8 +64,31 @@ pub(super) enum ToControl {
     Recorded,
     /// This member timed out in a transfer.
     Drop(NodeId),
+    /// The watcher has something.
+    Watch(crate::watch::types::Event),
     /// This thread ended unexpectedly.
     Died(&'static str),
+}
+
+/// What holds the path of a transfer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Holder {
+    /// A transfer from the host with this address.
+    Transfer(String),
+    /// A watch: the host of this name watches this path.
+    Watch(String, String),
+    /// Nothing does: the daemon stops.
+    Nobody,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Holder::Transfer(address) => write!(f, "a transfer from {address}"),
+            Holder::Watch(host, path) => write!(f, "{host} watches {path}"),
+            Holder::Nobody => f.write_str("nobody"),
+        }
+    }
 }
 
 /// A message to the sender thread.
@@ -96,6 +120,8 @@ pub(super) enum ToReceiver {
     Gone(NodeId),
     /// This daemon has another address, and another node id.
     Anew,
+    /// This is what the daemon watches now.
+    Watched(Vec<Watched>),
     /// All transfers of this member before this one are closed.
     Oldest(NodeId, TransferNo),
     /// The daemon is stopping.
@@ -176,7 +202,7 @@ pub(super) struct NewTransfer {
     pub(super) command: String,
     /// The client's log level.
     pub(super) level: u8,
-    pub(super) watch: Watch,
+    pub(super) follow: Follow,
     /// The targets, in the order of their numbers in `outgoing`.
     pub(super) hosts: Vec<Member>,
     /// The client's unread output.

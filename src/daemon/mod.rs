@@ -30,6 +30,7 @@ mod secret_file;
 mod sending;
 mod setup;
 mod shared;
+mod spawn;
 mod strangers;
 mod unread;
 mod wanted;

@@ -26,6 +26,7 @@ use crate::sys::user;
 use crate::wire::audience::Audience;
 use crate::wire::manifest::{MAX_PATTERNS, Setup};
 use crate::wire::mode::Mode;
+use crate::wire::setup::Watch;
 
 /// A `send`, `sync`, `dsync` or `check` command.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ pub(super) struct Order {
     group: Option<String>,
     patterns: Arc<Patterns>,
     caller: Caller,
+    watch: Watch,
     halves: Halves,
     /// Its only target has asked for it, with this.
     pub(super) ticket: Option<Ticket>,
@@ -90,6 +92,7 @@ impl Order {
             group,
             patterns,
             caller,
+            watch: Watch::No,
             halves,
             ticket: None,
             again: None,
@@ -124,16 +127,18 @@ impl Order {
 
     /// The paths in a list, each at `path` or below it: sent as they are, and if `delete` says so, deleted at the
     /// targets if they are gone.
-    #[allow(dead_code)]
     pub(super) fn listed(
         path: RelPath,
         list: Arc<PathList>,
         delete: bool,
+        targets: Vec<String>,
         patterns: &Arc<Patterns>,
+        caller: Caller,
     ) -> Self {
         let mode = Mode::Send { delete, ignore_times: false, dry_run: false };
-        let command = Transfer { scope: Scope::Listed, ..Transfer::new(mode, path) };
-        Order { list: Some(list), ..Order::new(command, patterns, Caller::nobody()) }
+        let command = Transfer { scope: Scope::Listed, targets, ..Transfer::new(mode, path) };
+        let order = Order::new(command, patterns, caller);
+        Order { list: Some(list), watch: Watch::GoesOn, ..order }
     }
 
     /// Notes that something could not be read here.
@@ -145,9 +150,24 @@ impl Order {
     }
 
     /// What could not be read here: it may be there as it is to be, or come, a moment later.
-    #[allow(dead_code)]
     pub(super) fn take_unread(&self) -> Vec<RelPath> {
         std::mem::take(&mut *self.unread.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All of a watched tree, with what is deleted, and whether the guards of deletion hold it up; `first`: for the
+    /// first time.
+    pub(super) fn tree(
+        path: RelPath,
+        (delete, force): (bool, bool),
+        first: bool,
+        targets: Vec<String>,
+        patterns: &Arc<Patterns>,
+        caller: Caller,
+    ) -> Self {
+        let mode = Mode::Send { delete, ignore_times: false, dry_run: false };
+        let command = Transfer { scope: Scope::Tree, force, targets, ..Transfer::new(mode, path) };
+        let watch = if first { Watch::Begins } else { Watch::GoesOn };
+        Order { watch, ..Order::new(command, patterns, caller) }
     }
 
     /// The same for a host that has asked for it.
@@ -291,6 +311,7 @@ impl Order {
             first.recursive = matches!(self.scope, Scope::Tree | Scope::Listed);
             first.listed = self.scope == Scope::Listed;
             first.forced = self.force;
+            first.watch = self.watch;
             first.ticket = self.ticket;
             if !self.targets.is_empty() {
                 first.audience = Audience::named(hosts.cloned().collect());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::order::Order;
 use super::unread::Unread;
-use crate::console::command::Watch;
+use crate::console::command::Follow;
 use crate::ids::Ticket;
 use crate::name::{HostName, NodeId};
 
@@ -21,7 +21,7 @@ pub(super) struct Wanted {
     /// The command as the client wrote it.
     pub(super) command: String,
     pub(super) level: u8,
-    pub(super) watch: Watch,
+    pub(super) follow: Follow,
     /// The client's unread output.
     pub(super) unread: Unread,
 }

@@ -6,13 +6,14 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use crate::cli::msync::{Command, Config, Files, Filter, Text};
+use crate::cli::msync::{Command, Config, Files};
+use crate::cli::{Filter, Text};
 use crate::console::MAX_LINE;
 use crate::console::command::MOST_PATHS;
 use crate::console::error::Code;
 use crate::errno::ErrorText;
 use crate::name::{Escaped, PathError, RelPath, STAGING};
-use crate::pattern::{self, MAX_PATTERN, MAX_RULES, MAX_TEXT, PatternError, Rule};
+use crate::pattern::{self, MAX_FILE, Rule, TextError};
 
 /// What is read before connecting to the daemon.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -64,10 +65,8 @@ pub enum InputError {
     NoPassword(PathBuf),
     /// A file of patterns cannot be read.
     Patterns(Text, io::Error),
-    /// A line of such a file, by its number, is not a pattern.
-    Pattern(Text, u64, PatternError),
-    /// Such a file has too many patterns, or too long ones.
-    TooMany(Text, PatternError),
+    /// Such a file is no list of patterns.
+    Pattern(Text, TextError),
     /// A list of paths cannot be read.
     List(Text, io::Error),
     /// A path in a list, by its number, can never be sent.
@@ -86,7 +85,7 @@ impl InputError {
             InputError::Listed(..) => Code::InvalidPath,
             InputError::TooManyListed(_) => Code::Usage,
             InputError::NoPassword(_) => Code::PasswordWanted,
-            InputError::Pattern(..) | InputError::TooMany(..) => Code::InvalidPattern,
+            InputError::Pattern(..) => Code::InvalidPattern,
         }
     }
 }
@@ -104,12 +103,7 @@ impl fmt::Display for InputError {
             InputError::Patterns(text, error) => {
                 write!(f, "--exclude-from {text}: {}", ErrorText(error))
             }
-            InputError::Pattern(text, number, why) => {
-                write!(f, "--exclude-from {text}: line {number}: {why}")
-            }
-            InputError::TooMany(text, why) => {
-                write!(f, "--exclude-from {text}: {why}")
-            }
+            InputError::Pattern(text, why) => write!(f, "--exclude-from {text}: {why}"),
             InputError::List(text, error) => {
                 write!(f, "--files-from {text}: {}", ErrorText(error))
             }
@@ -130,8 +124,8 @@ impl std::error::Error for InputError {
             | InputError::Patterns(_, error)
             | InputError::List(_, error) => Some(error),
             InputError::Listed(_, _, error) => Some(error),
+            InputError::Pattern(_, error) => Some(error),
             InputError::TooManyListed(_) => None,
-            InputError::Pattern(_, _, error) | InputError::TooMany(_, error) => Some(error),
             InputError::NoPassword(_) => None,
         }
     }
@@ -177,26 +171,10 @@ fn paths(text: &Text, end: u8) -> Result<Vec<RelPath>, InputError> {
 }
 
 fn patterns(text: &Text, end: u8) -> Result<Vec<Rule>, InputError> {
-    let failed = |error: io::Error| InputError::Patterns(text.clone(), error);
-    let mut lines = Lines::open(text).map_err(failed)?;
-    let mut rules = Vec::new();
-    let (mut number, mut bytes) = (0_u64, 0);
-    while let Some(line) = lines.next_ended_by(end).map_err(failed)? {
-        number += 1;
-        if line.is_empty() {
-            continue;
-        }
-        pattern::check_line(&line).map_err(|why| InputError::Pattern(text.clone(), number, why))?;
-        bytes += line.len();
-        rules.push(Rule::exclude(&line));
-        if rules.len() > MAX_RULES {
-            return Err(InputError::TooMany(text.clone(), PatternError::TooMany));
-        }
-        if bytes > MAX_TEXT {
-            return Err(InputError::TooMany(text.clone(), PatternError::TooMuch));
-        }
-    }
-    Ok(rules)
+    let mut bytes = Vec::new();
+    let read = open(text).and_then(|from| from.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| InputError::Patterns(text.clone(), error))?;
+    pattern::from_text(&bytes, end).map_err(|why| InputError::Pattern(text.clone(), why))
 }
 
 /// The lines of a text, without their ends (LF or CRLF).
@@ -227,7 +205,6 @@ impl Lines {
     /// As [`Lines::next_line`].
     fn next_ended_by(&mut self, end: u8) -> io::Result<Option<Vec<u8>>> {
         const MOST: usize = MAX_LINE + 2;
-        const { assert!(MOST > MAX_PATTERN) };
         let mut line = Vec::new();
         if self.text.by_ref().take(MOST as u64 + 1).read_until(end, &mut line)? == 0 {
             return Ok(None);

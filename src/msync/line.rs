@@ -89,7 +89,7 @@ pub fn command(
 ///
 /// # Errors
 /// An old daemon would not understand this path.
-fn push_path(line: &mut Vec<u8>, path: &RelPath, new: bool) -> Result<(), LineError> {
+pub fn push_path(line: &mut Vec<u8>, path: &RelPath, new: bool) -> Result<(), LineError> {
     let bytes = path.as_bytes();
     if bytes.is_empty() {
         return Ok(());

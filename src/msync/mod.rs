@@ -29,5 +29,6 @@ mod run;
 mod show;
 mod status;
 mod summary;
+mod watching;
 
 pub use run::main;

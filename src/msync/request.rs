@@ -15,8 +15,8 @@ use super::place::{self, Base};
 use super::show::Screen;
 use super::status::{INCOMPLETE, SUCCESS, UNUSABLE};
 use super::summary::Summary;
-use crate::cli::msync::{COMMANDS, Config, Files, Show, Text, Verb};
-use crate::cli::{did_you_mean, similar};
+use crate::cli::msync::{COMMANDS, Config, Files, Show, Verb};
+use crate::cli::{Text, did_you_mean, similar};
 use crate::console::absent;
 use crate::console::error::{Code, ErrorReport, UNKNOWN};
 use crate::console::reply::Total;
@@ -32,12 +32,12 @@ const PATTERNS_AT_ONCE: usize = 16;
 
 /// What the daemon supports, and how its lines are shown.
 #[derive(Clone, Copy)]
-struct Manner {
-    daemon: Daemon,
+pub(super) struct Manner {
+    pub(super) daemon: Daemon,
     /// Only errors and differences are shown.
-    quiet: bool,
+    pub(super) quiet: bool,
     /// Standard output is only JSON.
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Client<'_> {
@@ -134,7 +134,7 @@ impl Client<'_> {
     }
 
     /// Sets up the connection as `config` says.
-    fn settle(&mut self, config: &Config, rules: &[Rule]) -> Result<Manner, Failure> {
+    pub(super) fn settle(&mut self, config: &Config, rules: &[Rule]) -> Result<Manner, Failure> {
         self.understood(format!("loglevel {}", config.loglevel).as_bytes())?;
         let watch = if self.screen.draws() { "progress on" } else { "progress total" };
         let new = self.understood(watch.as_bytes())?;
@@ -223,7 +223,7 @@ impl Client<'_> {
         Ok(status)
     }
 
-    fn json(&mut self, lines: &[String]) {
+    pub(super) fn json(&mut self, lines: &[String]) {
         lines.iter().for_each(|line| self.screen.line(line.as_bytes()));
     }
 
@@ -239,11 +239,7 @@ impl Client<'_> {
         } else {
             let base = self.base(new)?;
             for typed in &files.paths {
-                let found = match &base {
-                    Some(base) => base.locate(typed),
-                    None => place::locate_blind(typed),
-                };
-                let path = found.map_err(|why| Failure::Place(typed.clone(), why))?;
+                let path = located(base.as_ref(), typed)?;
                 if path.is_base() && !files.recursive && files.list.is_none() {
                     return Err(Failure::WholeBase(typed.clone()));
                 }
@@ -275,7 +271,7 @@ impl Client<'_> {
     }
 
     /// The daemon's base directory, if it reports that.
-    fn base(&mut self, new: bool) -> Result<Option<Base>, Failure> {
+    pub(super) fn base(&mut self, new: bool) -> Result<Option<Base>, Failure> {
         let mut dir = None;
         self.ask(b"status", |_, line| {
             let mut halves = line.splitn(2, |&b| b == b':');
@@ -369,6 +365,15 @@ impl Client<'_> {
         }
         Ok(())
     }
+}
+
+/// The path that was typed, below the base directory.
+pub(super) fn located(base: Option<&Base>, typed: &[u8]) -> Result<RelPath, Failure> {
+    let found = match base {
+        Some(base) => base.locate(typed),
+        None => place::locate_blind(typed),
+    };
+    found.map_err(|why| Failure::Place(typed.to_vec(), why))
 }
 
 /// The command that may be meant by the only word that was given instead of one, if there is no such

@@ -84,6 +84,9 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
         Command::Forget(host) => client.forget(host, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
         Command::History => client.history(config.json),
+        Command::Watch(watch) => client.watch(watch, config, &input.rules),
+        Command::Flush(path) => client.flush(b"flush", path, config),
+        Command::Release(path) => client.flush(b"release", path, config),
         Command::Files(files) => client.files(files, config, input),
         Command::Script(script) => client.script(script, config, &input.rules),
     });
@@ -110,6 +113,10 @@ mod tests {
     /// Lets a client with little patience talk to a daemon that says these pieces, each after one
     /// more line was said to it, and then nothing, but keeps the connection open.
     fn talk(pieces: &[&str], silence: u64) -> u8 {
+        talk_of(&["-r"], pieces, silence)
+    }
+
+    fn talk_of(args: &[&str], pieces: &[&str], silence: u64) -> u8 {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let pieces: Vec<String> = pieces.iter().map(|&piece| piece.to_owned()).collect();
         let daemon = std::thread::spawn(move || {
@@ -129,7 +136,7 @@ mod tests {
         let mut screen = Screen::new(std::io::sink(), std::io::sink(), false, false);
         let input = Input { password: Some(b"open sesame".to_vec()), ..Input::default() };
         let client = Client::new(Link::over_unix(ours), &mut screen, patience);
-        let status = converse(client, &config(&["-r"]), &input).unwrap_or(UNUSABLE);
+        let status = converse(client, &config(args), &input).unwrap_or(UNUSABLE);
         daemon.join().unwrap();
         status
     }
@@ -145,6 +152,18 @@ mod tests {
         // With the whole dialogue said at once there is no wait that could be too long.
         let all = ["> ", "> ", "> ", "> ", "alive\ntotal hosts=1\n> "];
         assert_eq!(talk(&all, 10_000), SUCCESS);
+    }
+
+    #[test]
+    fn a_watch_that_had_begun_is_not_one_that_could_not_begin() {
+        let before = ["> ", "> ", "> ", "> "];
+        for (rest, status) in [
+            ("error: No such file or directory d\n> ", UNUSABLE),
+            ("total hosts=1\nerror: web2 watches d\n> ", super::super::status::INCOMPLETE),
+        ] {
+            let all = [&before[..], &[rest]].concat();
+            assert_eq!(talk_of(&["watch"], &all, 10_000), status);
+        }
     }
 
     #[test]

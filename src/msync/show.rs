@@ -81,8 +81,15 @@ impl Screen {
     /// Draws the progress line.
     pub fn progress(&mut self, progress: &Progress) {
         if self.draw {
+            self.status(&progress_line(progress));
+        }
+    }
+
+    /// Draws a line in place of the progress line.
+    pub fn status(&mut self, text: &str) {
+        if self.draw {
             self.flush();
-            let _ = write!(self.err, "\r{}\x1b[K", progress_line(progress));
+            let _ = write!(self.err, "\r{text}\x1b[K");
             let _ = self.err.flush();
             self.drawn = true;
         }

@@ -160,6 +160,17 @@ pub enum Why {
     Deletions(Box<Why>),
 }
 
+impl Why {
+    /// Whether deletions that were held are released.
+    pub fn is_released(&self) -> bool {
+        match self {
+            Why::Released => true,
+            Why::Deletions(why) => why.is_released(),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -45,6 +45,8 @@ pub enum Reason {
     /// It is one entry there with another name of the sender's directory: the one with this
     /// [`name_number`].
     SameName(u32),
+    /// The target watches the path, or a part of it, itself.
+    Watched,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -64,7 +66,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 13] = [
+    pub const OWN: [Reason; 14] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -78,6 +80,7 @@ impl Reason {
         Reason::BaseChanged,
         Reason::Restless,
         Reason::NotTried,
+        Reason::Watched,
     ];
 
     /// The reason for a system error.
@@ -132,6 +135,7 @@ impl fmt::Display for Reason {
             Reason::ReadOnly => f.write_str("Read-only member"),
             Reason::Changed => f.write_str("File changed while it was read"),
             Reason::Held => f.write_str("Path held by another transfer"),
+            Reason::Watched => f.write_str("Path watched by that host itself"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
             Reason::BaseReplaced => f.write_str("base directory was replaced: restart makuosan"),

@@ -1,7 +1,8 @@
 //! What a transfer is about, at the head of its first manifest: a byte 0, the path (counted; empty for the
 //! base directory), flags (a byte: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
-//! transfer this was, 4 its target has asked for it, 5 only what is listed), the hosts that it is for, that
-//! host's name (counted; only with flag 3), the ticket that it was asked for with (8; only with flag 4), and the
+//! transfer this was, 4 its target has asked for it, 5 only what is listed, 6 part of a watch, 7 the first of it), the
+//! hosts that it is for, that host's name (counted; only with flag 3), the ticket that it was asked for with (8; only
+//! with flag 4), and the
 //! patterns (counted; `pattern` reads them).
 
 use super::Error;
@@ -21,6 +22,20 @@ const FORCED: u8 = 4;
 const ORIGIN: u8 = 8;
 const TICKET: u8 = 16;
 const LISTED: u8 = 32;
+const WATCH: u8 = 64;
+const FIRST: u8 = 128;
+
+/// Which part of a watch a transfer is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Watch {
+    /// None.
+    #[default]
+    No,
+    /// The first: all of what is watched.
+    Begins,
+    /// What has changed since.
+    GoesOn,
+}
 
 /// What a transfer is about: which path it claims, where it may delete, and what is kept of it. It is in
 /// the first batch; if the patterns are too long for it, the rest of them is in the batches after it, where
@@ -37,6 +52,8 @@ pub struct Setup {
     pub listed: bool,
     /// The guards of deletion do not hold it up.
     pub forced: bool,
+    /// Whether it is part of a watch.
+    pub watch: Watch,
     /// For whom it is.
     pub audience: Audience,
     /// The host that sent it first, if it is sent once more, by any.
@@ -53,9 +70,12 @@ impl Setup {
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
         let flags = reader.u8()?;
-        if flags & !(MORE | RECURSIVE | FORCED | ORIGIN | TICKET | LISTED) != 0 {
-            return Err(Error::Invalid);
-        }
+        let watch = match (flags & WATCH != 0, flags & FIRST != 0) {
+            (false, false) => Watch::No,
+            (true, true) => Watch::Begins,
+            (true, false) => Watch::GoesOn,
+            (false, true) => return Err(Error::Invalid),
+        };
         let audience = Audience::parse(reader)?;
         let origin = match flags & ORIGIN != 0 {
             false => None,
@@ -74,6 +94,7 @@ impl Setup {
             recursive: flags & RECURSIVE != 0,
             listed: flags & LISTED != 0,
             forced: flags & FORCED != 0,
+            watch,
             audience,
             origin,
             ticket,
@@ -92,7 +113,9 @@ impl Setup {
                 | flag(self.forced, FORCED)
                 | flag(self.origin.is_some(), ORIGIN)
                 | flag(self.ticket.is_some(), TICKET)
-                | flag(self.listed, LISTED),
+                | flag(self.listed, LISTED)
+                | flag(self.watch != Watch::No, WATCH)
+                | flag(self.watch == Watch::Begins, FIRST),
         );
         self.audience.emit(out);
         if let Some(origin) = &self.origin {
@@ -139,13 +162,18 @@ mod tests {
 
     #[test]
     fn every_flag_round_trips() {
-        for bits in 0..128u8 {
+        for bits in 0..512u16 {
             let setup = Setup {
                 path: if bits & 1 == 0 { RelPath::base() } else { RelPath::parse(b"d").unwrap() },
                 more: bits & 2 != 0,
                 recursive: bits & 4 != 0,
                 listed: bits & 64 != 0,
                 forced: bits & 8 != 0,
+                watch: match bits >> 7 {
+                    0 => Watch::No,
+                    1 => Watch::Begins,
+                    _ => Watch::GoesOn,
+                },
                 audience: match bits & 16 != 0 {
                     true => Audience::named(vec![host("a"), host("b")]),
                     false => Audience::All,
@@ -167,7 +195,8 @@ mod tests {
     #[test]
     fn known_bytes_and_an_unknown_flag() {
         assert_eq!(parse(b"\0\0\0\0\0"), Ok(Setup::default()));
-        assert_eq!(parse(b"\0\0\x40\0\0"), Err(Error::Invalid));
+        // The first of a watch, but not of a watch.
+        assert_eq!(parse(b"\0\0\x80\0\0"), Err(Error::Invalid));
         assert_eq!(parse(b"\0\x02..\0\0\0"), Err(Error::Invalid));
     }
 }

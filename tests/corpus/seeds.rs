@@ -108,6 +108,7 @@ fn taken() -> Vec<Vec<u8>> {
             more: true,
             recursive: true,
             listed: true,
+            watch: makuosan::wire::setup::Watch::Begins,
             forced: true,
             audience: Audience::named(vec![name.clone()]),
             origin: Some(name.clone()),

@@ -134,6 +134,21 @@ fn every_exit_status_is_that_of_the_page() {
         alone,
     );
     row(
+        1,
+        "watch: no directory, watched already, or the daemon never sends",
+        &[("No such file", &["watch", "nowhere"]), ("Not a directory", &["watch", "good"])],
+        &here,
+    );
+    row(
+        1,
+        "flush, watch release: nothing is watched there",
+        &[
+            ("nothing is watched", &["flush"]),
+            ("nothing is watched", &["watch", "release", "good"]),
+        ],
+        &here,
+    );
+    row(
         2,
         "a PATH that does not exist",
         &[
@@ -227,6 +242,9 @@ fn every_exit_status_is_that_of_the_page() {
     );
     // Two transfers over one path: see `two_senders`.
     seen.push((2, "another host's transfer used the path for too long".to_owned()));
+    // See `watching`, and the client's own tests.
+    seen.push((2, "flush: something is not on some host, or deletions are held back".to_owned()));
+    seen.push((2, "a watch that had begun was ended by the daemon".to_owned()));
     let mut rows = rows();
     rows.sort();
     seen.sort();

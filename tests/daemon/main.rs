@@ -65,3 +65,4 @@ mod two_senders;
 mod type_changes;
 mod unlistable;
 mod versions;
+mod watching;

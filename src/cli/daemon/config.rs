@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::name::{HostName, Interface};
+use crate::cli::Filter;
+use crate::name::{HostName, Interface, RelPath};
 use crate::time::Span;
 
 /// How the daemon is to run, by what each option concerns.
@@ -21,6 +22,8 @@ pub struct Config {
     pub limits: Limits,
     /// What part this host takes in the group.
     pub roles: Roles,
+    /// What is sent whenever it changes.
+    pub watch: Watch,
     /// `-n`: stay in the foreground.
     pub foreground: bool,
     /// `-d`: 0 to 9.
@@ -117,6 +120,19 @@ pub struct Roles {
     pub no_devices: bool,
     /// What this host does about what it missed.
     pub catch_up: CatchUp,
+}
+
+/// What is sent whenever it changes, from the start on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Watch {
+    /// `-w`: the trees, none in another.
+    pub paths: Vec<RelPath>,
+    /// `--watch-delete`: what goes here is deleted there.
+    pub delete: bool,
+    /// `--delay`: how long a change waits for more; None for the usual.
+    pub delay: Option<Span>,
+    /// What is left out, in order. No [`Text::Input`](crate::cli::Text::Input).
+    pub filters: Vec<Filter>,
 }
 
 /// What a host does about what it missed.

@@ -7,14 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::{Asked, DEFAULT_PORT, Error, Flag, Typed, value};
-use crate::name::{HostName, Interface};
+use super::filter::filters;
+use super::{Asked, DEFAULT_PORT, Error, Filter, Flag, Text, Typed, value};
+use crate::console::MAX_DELAY;
+use crate::name::{HostName, Interface, RelPath};
 use crate::time::Span;
 
 mod config;
 mod flags;
 
-pub use config::{CatchUp, Config, Console, Files, Limits, Network, Privileges, Roles};
+pub use config::{CatchUp, Config, Console, Files, Limits, Network, Privileges, Roles, Watch};
 pub use flags::{FLAGS, VARIABLES};
 
 const PROGRAM: &str = "makuosan";
@@ -244,6 +246,7 @@ impl Config {
             no_devices: typed.has("no-devices"),
             catch_up,
         };
+        let watch = watch(source, roles.no_send)?;
         Ok(Config {
             network,
             console,
@@ -251,12 +254,60 @@ impl Config {
             privileges,
             limits,
             roles,
+            watch,
             foreground: typed.has("foreground"),
             loglevel: source.number("loglevel", "a log level", 0, 9)?.unwrap_or(1),
             genkey,
             check_config: typed.has("check-config"),
         })
     }
+}
+
+/// `-w` and what belongs to it.
+fn watch(source: &Source<'_>, no_send: bool) -> Result<Watch, Error> {
+    let typed = &source.typed;
+    let mut paths: Vec<RelPath> = Vec::new();
+    for text in typed.all("watch") {
+        let bad = |why: &dyn fmt::Display| Err(Error::bad_value(PROGRAM, "-w", &text, why));
+        let path = match text.as_bytes() {
+            b"." | b"./" => RelPath::base(),
+            bytes => match RelPath::parse(trimmed(bytes)) {
+                Ok(path) => path,
+                Err(why) => {
+                    return bad(&format_args!("{why} (it is relative to the base directory)"));
+                }
+            },
+        };
+        if let Some(other) = paths.iter().find(|one| one.is_under(&path) || path.is_under(one)) {
+            let other = if other.is_base() { ".".to_owned() } else { other.to_string() };
+            return bad(&format_args!("{other} is watched already"));
+        }
+        paths.push(path);
+    }
+    if no_send && !paths.is_empty() {
+        return Err(Error::new(PROGRAM, "-w: cannot be used with -s, with which nothing is sent"));
+    }
+    let what = "a delay in milliseconds";
+    let watch = Watch {
+        paths,
+        delete: typed.has("watch-delete"),
+        delay: source.number("delay", what, 0, MAX_DELAY)?.map(Span::from_millis),
+        filters: filters(PROGRAM, typed)?,
+    };
+    if watch.filters.contains(&Filter::From(Text::Input)) {
+        return Err(Error::new(PROGRAM, "--exclude-from -: a daemon has no standard input"));
+    }
+    let needs = ["watch-delete", "delay", "exclude", "include", "exclude-from"];
+    match needs.iter().find(|long| typed.has(long)).filter(|_| watch.paths.is_empty()) {
+        Some(long) => Err(Error::new(PROGRAM, format_args!("--{long}: needs -w"))),
+        None => Ok(watch),
+    }
+}
+
+/// A path without what makes no difference.
+fn trimmed(path: &[u8]) -> &[u8] {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    path.strip_suffix(b"/").unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -300,23 +351,28 @@ mod tests {
             "timeout" => "30",
             "ttl" => "4",
             "catch-up" => "always",
+            "watch" => "htdocs",
+            "delay" => "500",
             _ => "/other",
         }
     }
 
     #[test]
     fn every_option_of_the_table_does_something_by_both_names() {
-        let plain = config(&["-b", "/base"]);
         for flag in FLAGS {
+            // Some options are nothing without -w.
+            let watches = flag.help.starts_with("with -w");
+            let base = if watches { &["-b", "/base", "-w", "d"][..] } else { &["-b", "/base"] };
+            let plain = config(base);
             let mut long = vec![format!("--{}", flag.long)];
             let mut short: Vec<String> = flag.short.iter().map(|c| format!("-{c}")).collect();
             if flag.value.is_some() {
                 long.push(sample(flag.long).to_owned());
                 short.extend(flag.short.map(|_| sample(flag.long).to_owned()));
             }
-            let base = ["-b".to_owned(), "/base".to_owned()];
             let go = |args: &[String]| {
-                let args: Vec<&str> = base.iter().chain(args).map(String::as_str).collect();
+                let more = args.iter().map(String::as_str);
+                let args: Vec<&str> = base.iter().copied().chain(more).collect();
                 run(&args, &[])
             };
             let asked = go(&long).unwrap();

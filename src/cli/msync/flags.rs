@@ -15,6 +15,8 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("status", "show what the daemon is doing"),
     ("history", "list what was sent and received"),
     ("forget", "do not wait any more for a HOST that is away"),
+    ("watch", "send PATH, and then what changes, until it is ended"),
+    ("flush", "wait until all that was changed before is sent"),
 ];
 
 /// The commands that earlier versions took for files, and words that are to become commands.
@@ -139,6 +141,13 @@ pub const FLAGS: &[Flag] = &[
         value: Some("N"),
         help: "fail unless N known hosts, or all, have everything",
         more: "N is a number, or all. Hosts that are away are known, too. With -t these alone count.",
+    },
+    Flag {
+        short: None,
+        long: "delay",
+        value: Some("MS"),
+        help: "milliseconds that a change waits for more (100)",
+        more: "Only for watch. From 0 to 60000.",
     },
     Flag {
         short: None,

@@ -9,10 +9,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::{Asked, Error, Typed, value};
+use super::filter::filters;
+use super::{Asked, Error, Filter, Text, Typed, value};
+use crate::console::MAX_DELAY;
 use crate::console::require::Require;
 use crate::name::{Escaped, HostName, HostNameError};
-use crate::pattern::{self, Rule};
 
 mod flags;
 mod target;
@@ -45,6 +46,12 @@ pub enum Command {
     },
     /// List what was sent and received.
     History,
+    /// Send, and then what changes.
+    Watch(Watch),
+    /// Wait until what was changed below this path, as typed, is sent.
+    Flush(Vec<u8>),
+    /// Let the watch of this path, as typed, delete what it holds back.
+    Release(Vec<u8>),
     /// Forget a host that is away.
     Forget(HostName),
     /// `-f`: the lines of a script.
@@ -119,42 +126,17 @@ pub struct Files {
     pub paths: Vec<Vec<u8>>,
 }
 
-/// A file or standard input.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Text {
-    /// `-`: standard input.
-    Input,
-    /// A file.
-    File(PathBuf),
-}
-
-impl Text {
-    fn read(value: &OsStr) -> Option<Text> {
-        match value.as_bytes() {
-            b"" => None,
-            b"-" => Some(Text::Input),
-            _ => Some(Text::File(PathBuf::from(value))),
-        }
-    }
-}
-
-/// As typed.
-impl std::fmt::Display for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Text::Input => f.write_str("-"),
-            Text::File(path) => Escaped(path.as_os_str().as_bytes()).fmt(f),
-        }
-    }
-}
-
-/// `--exclude`, `--include` or `--exclude-from`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Filter {
-    /// A pattern, checked.
-    Rule(Rule),
-    /// Patterns that exclude, one a line.
-    From(Text),
+/// What is sent whenever it changes.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Watch {
+    /// As typed; empty for the whole base directory.
+    pub path: Vec<u8>,
+    /// `--delete`.
+    pub delete: bool,
+    /// `--delay`, in milliseconds.
+    pub delay: Option<u64>,
+    /// `-t`, as [`Files::hosts`].
+    pub hosts: Vec<HostName>,
 }
 
 /// When to show progress and a summary.
@@ -232,7 +214,7 @@ pub fn parse(
         }
         file => file.map(PathBuf::from),
     };
-    let filters = filters(&typed)?;
+    let filters = filters(PROGRAM, &typed)?;
     let (command, new_word) = command(&typed)?;
     let is_list = |files: &Files| files.list == Some(Text::Input);
     let inputs = filters.iter().filter(|f| matches!(f, Filter::From(Text::Input))).count()
@@ -269,6 +251,7 @@ pub fn wants_json(args: &[OsString]) -> bool {
 pub fn help() -> String {
     let head = "Usage: msync [OPTIONS] send|sync|dsync|check|fetch [OPTIONS] [PATH...]\n\
                 \x20      msync [OPTIONS] members | status | history | forget HOST\n\
+                \x20      msync [OPTIONS] watch | watch release | flush [PATH]\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
                 \x20      msync [OPTIONS] -f FILE\n\
                 Has the daemon of this host send files to every member of its group. PATH is\n\
@@ -290,35 +273,15 @@ fn read_target(name: &str, text: &OsStr) -> Result<Target, Error> {
     })
 }
 
-/// All patterns, in the order typed.
-fn filters(typed: &Typed) -> Result<Vec<Filter>, Error> {
-    let mut filters = Vec::new();
-    for (long, include) in [("exclude", false), ("include", true)] {
-        for (at, text) in typed.all_at(long) {
-            if let Err(why) = pattern::check(text.as_bytes()) {
-                return Err(Error::bad_value(PROGRAM, &format!("--{long}"), &text, why));
-            }
-            filters.push((at, Filter::Rule(Rule { include, pattern: text.into_vec() })));
-        }
-    }
-    for (at, file) in typed.all_at("exclude-from") {
-        let why = "must not be empty";
-        let from = Text::read(&file)
-            .ok_or_else(|| Error::bad_value(PROGRAM, "--exclude-from", &file, why))?;
-        filters.push((at, Filter::From(from)));
-    }
-    filters.sort_by_key(|(at, _)| *at);
-    Ok(filters.into_iter().map(|(_, filter)| filter).collect())
-}
-
 /// The options that only some commands have, with these commands.
 const ONLY: &[(&str, &[&str])] = &[
-    ("host", &["send", "sync", "dsync", "check"]),
+    ("host", &["send", "sync", "dsync", "check", "watch"]),
     ("from", &["fetch"]),
     ("recursive", &["send", "sync", "dsync", "check", "fetch"]),
     ("dry-run", &["send", "sync", "dsync", "fetch"]),
     ("group", &["send", "sync"]),
-    ("delete", &["send", "sync", "fetch"]),
+    ("delete", &["send", "sync", "fetch", "watch"]),
+    ("delay", &["watch"]),
     ("delete-before", &["send", "sync", "fetch"]),
     ("force", &["send", "sync", "dsync", "fetch"]),
     ("max-delete", &["send", "sync", "dsync", "fetch"]),
@@ -327,13 +290,16 @@ const ONLY: &[(&str, &[&str])] = &[
     ("lax-attributes", &["send", "sync", "fetch"]),
     ("require", &["send", "sync", "dsync", "check"]),
     ("files-from", &["send", "check"]),
-    ("from0", &["send", "sync", "dsync", "check", "-f", "fetch"]),
-    ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch"]),
-    ("include", &["send", "sync", "dsync", "check", "-f", "fetch"]),
-    ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch"]),
+    ("from0", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
+    ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
+    ("include", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
+    ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
     (
         "json",
-        &["send", "sync", "dsync", "check", "members", "status", "history", "fetch", "forget"],
+        &[
+            "send", "sync", "dsync", "check", "members", "status", "history", "fetch", "forget",
+            "watch", "flush",
+        ],
     ),
     ("behind", &["members"]),
 ];
@@ -380,6 +346,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
         "sync" => Verb::Sync,
         "dsync" => Verb::Dsync,
         "check" => Verb::Check,
+        "watch" | "flush" => return Ok((watching(typed, name, words)?, new_word)),
         "forget" => {
             let [host] = words.as_slice() else {
                 let why = format!("forget: one HOST, as members -v names it{or_file}");
@@ -418,7 +385,33 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
     Ok((Command::Files(files), new_word))
 }
 
-fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result<Files, Error> {
+/// `watch`, `watch release` or `flush`.
+fn watching(typed: &Typed, name: &str, words: Vec<OsString>) -> Result<Command, Error> {
+    let mut words: Vec<Vec<u8>> = words.into_iter().map(OsString::into_vec).collect();
+    let releases = name == "watch" && words.len() > 1 && words[0] == b"release";
+    if releases {
+        words.remove(0);
+    }
+    if words.len() > 1 || words.iter().any(Vec::is_empty) {
+        return Err(Error::new(PROGRAM, format_args!("{name}: one PATH at a time")));
+    }
+    let path = words.pop().unwrap_or_default();
+    if releases {
+        return Ok(Command::Release(path));
+    }
+    if name == "flush" {
+        return Ok(Command::Flush(path));
+    }
+    let must = format!("a delay in milliseconds is 0 to {MAX_DELAY}");
+    let delay = |text: OsString| {
+        let millis = value::number(&text, 0..=MAX_DELAY);
+        millis.ok_or_else(|| Error::bad_value(PROGRAM, "--delay", &text, &must))
+    };
+    let delay = typed.last("delay").map(delay).transpose()?;
+    Ok(Command::Watch(Watch { path, delete: typed.has("delete"), delay, hosts: hosts(typed)? }))
+}
+
+fn hosts(typed: &Typed) -> Result<Vec<HostName>, Error> {
     let mut hosts = Vec::new();
     for host in typed.all("host") {
         match HostName::parse(host.as_bytes()) {
@@ -429,6 +422,11 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
             }
         }
     }
+    Ok(hosts)
+}
+
+fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result<Files, Error> {
+    let hosts = hosts(typed)?;
     let from =
         match typed.last("from") {
             Some(text) => Some(HostName::parse(text.as_bytes()).map_err(|HostNameError| {

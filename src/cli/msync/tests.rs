@@ -1,6 +1,7 @@
 //! The options of `msync`, as it reads them.
 
 use super::*;
+use crate::pattern::Rule;
 
 fn run(args: &[&str]) -> Result<Asked<Config>, Error> {
     parse(args.iter().map(OsString::from), |_| None)
@@ -38,6 +39,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "require" => Some("all"),
             "exclude" | "include" => Some("*.tmp"),
             "from" => Some("web1"),
+            "delay" => Some("500"),
             _ => None,
         };
         assert_eq!(flag.value.is_some(), value.is_some(), "{flag:?}");
@@ -45,7 +47,11 @@ fn every_option_of_the_table_does_something_by_both_names() {
             // What every command takes, and what makes a send valid.
             let given = ["members", "status", "script", "behind"].contains(&flag.long);
             let rest = if given { None } else { Some("x") };
-            let command = (flag.long == "from").then_some("fetch");
+            let command = match flag.long {
+                "from" => Some("fetch"),
+                "delay" => Some("watch"),
+                _ => None,
+            };
             let args = [command, Some(name.as_str()), value, rest];
             run(&args.into_iter().flatten().collect::<Vec<_>>())
         };

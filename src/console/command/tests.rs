@@ -143,7 +143,7 @@ fn the_other_commands() {
         assert_eq!(line(quit), Line::Do(Command::Quit));
     }
     assert_eq!(line("loglevel 2"), Line::Loglevel(Some(2)));
-    assert_eq!(line("progress total"), Line::Progress(Some(Watch::Total)));
+    assert_eq!(line("progress total"), Line::Progress(Some(Follow::Total)));
     let rule = |include, pattern: &[u8]| Rule { include, pattern: pattern.to_vec() };
     let edit = |edit| Line::Patterns(edit);
     assert_eq!(line("exclude add *.tmp"), edit(Edit::Add(rule(false, b"*.tmp"))));

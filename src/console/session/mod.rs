@@ -18,7 +18,7 @@ mod files;
 mod patterns;
 mod results;
 
-use super::command::{self, Command, Line, Reports, Watch};
+use super::command::{self, Command, Follow, Line, Reports};
 use super::error::{Code, ErrorLine};
 use super::file_list::FileList;
 use super::output::Output;
@@ -68,7 +68,7 @@ pub struct Session {
     current: String,
     loglevel: u8,
     alive: bool,
-    watch: Watch,
+    follow: Follow,
     patterns: PatternList,
     files: FileList,
     /// A pattern was refused. The next transfer would delete what it was to protect, so no transfer
@@ -92,7 +92,7 @@ impl Session {
             current: String::new(),
             loglevel: 0,
             alive: false,
-            watch: Watch::Off,
+            follow: Follow::Off,
             patterns: PatternList::default(),
             files: FileList::default(),
             unheeded: false,
@@ -242,9 +242,7 @@ impl Session {
 
     /// Writes lines separated by newlines, as [`Session::line`] does.
     pub fn lines(&mut self, level: u8, text: &str) {
-        for line in text.lines() {
-            self.line(level, line);
-        }
+        text.lines().for_each(|line| self.line(level, line));
     }
 
     /// To be called every second: writes `alive` if a command is running and the client asked for
@@ -284,7 +282,7 @@ impl Session {
         self.output.len()
     }
 
-    /// Whether to read from the client. While this is false, only watch for a hang-up.
+    /// Whether to read from the client. While this is false, only look for a hang-up.
     pub fn wants_input(&self) -> bool {
         let full = self.arrived.is_full() || (!self.is_busy() && self.is_behind());
         !self.is_closed() && !self.ended && !full
@@ -342,8 +340,8 @@ impl Session {
     }
 
     /// What else the client wants to be told about a transfer.
-    pub fn watch(&self) -> Watch {
-        self.watch
+    pub fn follow(&self) -> Follow {
+        self.follow
     }
 
     /// Whether the client asked for reports.
@@ -408,11 +406,11 @@ impl Session {
             Line::Alive(None) => self.put(if self.alive { "alive on" } else { "alive off" }),
             Line::Loglevel(Some(level)) => self.loglevel = level,
             Line::Loglevel(None) => self.put(&format!("loglevel {}", self.loglevel)),
-            Line::Progress(Some(watch)) => self.watch = watch,
-            Line::Progress(None) => self.put(match self.watch {
-                Watch::Off => "progress off",
-                Watch::Total => "progress total",
-                Watch::Progress => "progress on",
+            Line::Progress(Some(follow)) => self.follow = follow,
+            Line::Progress(None) => self.put(match self.follow {
+                Follow::Off => "progress off",
+                Follow::Total => "progress total",
+                Follow::Progress => "progress on",
             }),
             Line::Report(Some(report)) => self.report = report,
             Line::Report(None) => self.put(match self.report {

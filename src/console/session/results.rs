@@ -2,9 +2,9 @@
 
 use super::{BEHIND, Session};
 use crate::console::absent::Absent;
-use crate::console::command::{Reports, Watch};
+use crate::console::command::{Follow, Reports};
 use crate::console::error::ErrorLine;
-use crate::console::reply::{HostReport, Progress, Said, Total};
+use crate::console::reply::{HostReport, Progress, Said, Total, Watching};
 
 impl Session {
     /// Writes an error; if the client has asked for reports, also as JSON.
@@ -31,8 +31,18 @@ impl Session {
 
     /// Writes the progress of the transfer, if the client asked for that and keeps up.
     pub fn progress(&mut self, progress: &Progress) {
-        if self.watch == Watch::Progress && self.unread() < BEHIND {
-            self.put(&progress.emit());
+        self.passing(&progress.emit());
+    }
+
+    /// Writes how a watch fares, likewise.
+    pub fn watching(&mut self, watching: &Watching) {
+        self.passing(&watching.emit());
+    }
+
+    /// Writes a line that a later one replaces.
+    fn passing(&mut self, line: &str) {
+        if self.follow == Follow::Progress && self.unread() < BEHIND {
+            self.put(line);
         }
     }
 
@@ -53,7 +63,7 @@ impl Session {
     /// Writes the result of the transfer, if the client asked for that; after all
     /// [`Session::host`] and [`Session::absent`].
     pub fn total(&mut self, total: &Total) {
-        if self.watch != Watch::Off || self.report != Reports::Off {
+        if self.follow != Follow::Off || self.report != Reports::Off {
             self.put(&total.emit());
         }
     }

@@ -74,6 +74,10 @@ pub(crate) enum Work {
     Fetch,
     /// Another host's transfer to end: when to retry next, and until when.
     Held(Arc<Order>, Time, Time),
+    /// Changes, until the client leaves.
+    Watching,
+    /// All that was changed to be sent.
+    Flushing,
 }
 
 pub(crate) struct Client {
@@ -112,13 +116,18 @@ impl Client {
     }
 
     /// Its command is done, with these results, and these hosts were absent.
-    pub(crate) fn finish(&mut self, (hosts, total): &Results, absent: &[Absent]) {
+    pub(crate) fn finish(&mut self, results: &Results, absent: &[Absent]) {
         self.work = Work::Idle;
         self.repeats.clear();
+        self.flushed(results, absent);
+        self.session.finish();
+    }
+
+    /// One of the transfers of its command is over, with these results, and more may follow; these hosts were absent.
+    pub(crate) fn flushed(&mut self, (hosts, total): &Results, absent: &[Absent]) {
         hosts.iter().for_each(|host| self.session.host(host));
         absent.iter().take(MOST_ABSENT).for_each(|host| self.session.absent(host));
         self.session.total(total);
-        self.session.finish();
     }
 
     pub(crate) fn new(id: u32, stream: Stream, session: Session, now: Time) -> io::Result<Self> {

@@ -17,6 +17,7 @@ use super::places::{self, Room};
 use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
+use super::watches::{self, Watches};
 use crate::console::command::Command;
 use crate::console::fleet::{self, HostRow, Presence};
 use crate::console::status_report::StatusReport;
@@ -44,6 +45,7 @@ pub(crate) struct Control {
     pub(super) settings: Settings,
     pub(super) clients: Vec<Client>,
     pub(super) catching_up: CatchingUp,
+    pub(super) watches: Watches,
     /// What another host is asked for.
     pub(super) fetch: Option<Fetch>,
     /// What other hosts have asked for.
@@ -68,8 +70,10 @@ impl Control {
         now: Time,
     ) -> Self {
         let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
+        let watches = Watches::new(Arc::clone(&shared), seed);
         Control {
             catching_up,
+            watches,
             fetch: None,
             served: Served::default(),
             shared,
@@ -89,10 +93,12 @@ impl Control {
 
     /// Runs until a signal ends the daemon.
     pub(crate) fn run(mut self) -> ExitCode {
+        self.watch_from_start();
         loop {
             let now = clock::now();
             self.drive(now);
             self.commands(now);
+            self.start_flushes(now);
             self.tidy(now);
             let timeout = self.next(now).map(|at| at.since(now));
             let ready = match self.inputs.wait(&self.clients, timeout) {
@@ -151,17 +157,19 @@ impl Control {
         let retry = self.clients.iter().filter_map(|client| match client.work {
             Work::Unsettled(_) => Some(self.membership.members.settles()),
             Work::Held(_, at, _) => Some(at),
-            Work::Idle | Work::Transfer(..) | Work::Fetch => None,
+            Work::Idle | Work::Transfer(..) | Work::Fetch | Work::Watching | Work::Flushing => None,
         });
         let retry = retry.min();
         let late = self.clients.iter().filter_map(Client::late_at).min();
         let door = self.door.opens(&self.clients);
         // Commands that arrived while the client had too much output to read.
         let obey = self.clients.iter().any(|client| client.session.can_obey()).then_some(now);
+        let flush = self.watches.next().map(|at| at.max(self.membership.members.settles()));
         let records = self.catching_up.next(now);
         let settles = self.membership.members.settles();
         let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
-        let timers = [members, records, tick, retry, late, door, obey, fetch, self.served.next()];
+        let timers =
+            [members, records, flush, tick, retry, late, door, obey, fetch, self.served.next()];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -215,19 +223,33 @@ impl Control {
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
-                ToControl::Lines { client, lines } => match self.client(client) {
-                    Some(client) => lines.iter().for_each(|said| client.said(said)),
-                    None => self.served_lines(client, &lines),
-                },
+                ToControl::Watch(event) => self.watch_event(now, event),
+                ToControl::Lines { client, lines } => {
+                    if let Some(watch) = watches::number_of(client) {
+                        self.watch_lines(watch, lines);
+                    } else {
+                        match self.client(client) {
+                            Some(client) => lines.iter().for_each(|said| client.said(said)),
+                            None => self.served_lines(client, &lines),
+                        }
+                    }
+                }
                 ToControl::Progress { client, progress } => {
-                    if let Some(client) = self.client(client) {
+                    let client = self.watches.whom(client);
+                    if let Some(client) = client.and_then(|client| self.client(client)) {
                         client.session.progress(&progress);
                     }
                 }
                 ToControl::Over { client, number, results, unreached } => {
-                    self.over(now, client, number, results, unreached);
+                    match watches::number_of(client) {
+                        Some(watch) => self.flush_over(now, watch, number, results, unreached),
+                        None => self.over(now, client, number, results, unreached),
+                    }
                 }
-                ToControl::Held { client, number, who } => self.held(now, client, number, &who),
+                ToControl::Held { client, number, by } => match watches::number_of(client) {
+                    Some(watch) => self.flush_held(now, watch, number, &by),
+                    None => self.held(now, client, number, &by),
+                },
                 ToControl::Died(thread) => {
                     log::error(format_args!("the {thread} thread ended unexpectedly"));
                     return false;
@@ -237,7 +259,7 @@ impl Control {
         true
     }
 
-    fn client(&mut self, id: u32) -> Option<&mut Client> {
+    pub(super) fn client(&mut self, id: u32) -> Option<&mut Client> {
         self.clients.iter_mut().find(|client| client.id == id)
     }
 
@@ -275,7 +297,7 @@ impl Control {
     /// A number for a client, or for what another host asks for.
     pub(super) fn draw_client(&mut self) -> u32 {
         let id = self.next_client;
-        self.next_client = self.next_client.wrapping_add(1).max(NO_CLIENT + 1);
+        self.next_client = ((id + 1) % watches::FIRST).max(NO_CLIENT + 1);
         id
     }
 
@@ -284,6 +306,7 @@ impl Control {
             self.ticked = now;
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
+            self.show_watches();
             self.membership.say_busy(now);
             self.membership.fleet.keep(false);
         }
@@ -351,13 +374,16 @@ impl Control {
                     Command::History(json) => {
                         self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }
+                    Command::Watch(what) => self.watch(at, what),
+                    Command::Flush(path) => self.flush(at, &path),
+                    Command::Release(path) => self.release(at, &path),
                     Command::Quit => {}
                 }
             }
         }
     }
 
-    fn answer(&mut self, at: usize, text: String) {
+    pub(super) fn answer(&mut self, at: usize, text: String) {
         let session = &mut self.clients[at].session;
         session.lines(0, &text);
         session.finish();
@@ -388,11 +414,14 @@ impl Control {
             .collect();
         let hosts = self.hosts(now);
         let membership = &self.membership;
-        self.figures.status(now, &self.shared, membership, &self.settings, hosts, commands)
+        let (shared, settings) = (&self.shared, &self.settings);
+        let status = self.figures.status(now, shared, membership, settings, hosts, commands);
+        StatusReport { watches: self.watches.rows(now), ..status }
     }
 
     /// Writes output to clients, and removes those that are finished.
     fn tidy(&mut self, now: Time) {
+        let mut left = Vec::new();
         let sender = &self.shared.sender;
         self.figures.note(now, &self.shared);
         self.clients.retain_mut(|client| {
@@ -405,14 +434,19 @@ impl Control {
                 sender.send(ToSender::Abort(*number));
                 self.figures.ended(client.session.current(), None);
             }
+            if over {
+                left.push(client.id);
+            }
             !over
         });
+        left.into_iter().for_each(|client| self.client_left(client));
     }
 
     /// Announces that this host leaves, and tells the threads to stop.
     fn stop(mut self, status: ExitCode) -> ExitCode {
         self.membership.fleet.keep(true);
         self.membership.leave();
+        self.watches.stop();
         self.shared.sender.send(ToSender::Stop);
         self.shared.receiver.send(ToReceiver::Stop);
         status

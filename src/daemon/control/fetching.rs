@@ -147,7 +147,7 @@ impl Control {
             client: fetch.client,
             command: client.session.current().to_owned(),
             level: client.session.loglevel(),
-            watch: client.session.watch(),
+            follow: client.session.follow(),
             unread: client.unread.clone(),
         });
         (fetch.ticket, fetch.donor) = (ticket, Some(donor));

@@ -22,3 +22,5 @@ pub(super) mod socket_owners;
 pub(crate) mod status;
 mod targets;
 mod transfers;
+mod watches;
+mod watching;

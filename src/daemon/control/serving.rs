@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::control_loop::Control;
 use super::served::Stage;
-use crate::console::command::{Scope, Transfer, Watch};
+use super::transfers::Asker;
+use crate::console::command::{Follow, Scope, Transfer};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Said;
 use crate::daemon::again::{Results, Unreached};
 use crate::daemon::caller::Caller;
 use crate::daemon::messages::ToSender;
 use crate::daemon::order::Order;
-use crate::daemon::sending::launch::Launch;
 use crate::daemon::shared::lock;
 use crate::daemon::unread::Unread;
 use crate::engine::members::Member;
@@ -95,30 +95,18 @@ impl Control {
         let (number, client) = (self.next_number, self.draw_client());
         let unread = Unread::default();
         let Some(level) = self.served.get(member.node).map(|asked| asked.level) else { return };
-        let launch = Launch {
-            number,
-            oldest: self.oldest_open(),
-            me: self.settings.name.clone(),
-            recorded: false,
-            order: Arc::clone(&order),
-            targets: order.again().map_or_else(|| vec![member.clone()], <[Member]>::to_vec),
-            away: Vec::new(),
+        let targets = order.again().map_or_else(|| vec![member.clone()], <[Member]>::to_vec);
+        let asker = Asker {
             client,
             level,
-            watch: Watch::Off,
+            follow: Follow::Off,
             unread: unread.clone(),
             command: format!("fetch {}", order.path_shown()),
-            own_only: self.settings.own_only,
-            writes: self.settings.writes,
-            databases: !self.settings.chroot,
-            parallel: self.settings.parallel,
-            timeout: self.settings.timeout,
         };
-        let started = launch.start(&self.shared, now);
+        let started = self.launch_to(now, &order, asker, (targets, Vec::new()), false);
         let Some(asked) = self.served.get(member.node) else { return };
         match started {
             Ok(order) => {
-                self.next_number = number.next();
                 self.served.begun(member.node, number);
                 let Some(asked) = self.served.get(member.node) else { return };
                 asked.transfers += 1;

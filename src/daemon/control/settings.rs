@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::console::command::Watch;
 use crate::console::status_report::Setting;
 use crate::name::HostName;
+use crate::pattern::Patterns;
 use crate::time::Span;
 
 /// The part of the configuration that the control thread needs.
@@ -28,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) confined: String,
     /// What `status -v` shows of the options.
     pub(crate) setting: Setting,
+    /// What is sent whenever it changes, from the start on.
+    pub(crate) watches: Vec<(Watch, Patterns)>,
     /// The absolute paths of the key files.
     pub(crate) keys: Vec<PathBuf>,
 }

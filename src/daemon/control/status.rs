@@ -56,7 +56,7 @@ impl Figures {
         self.last = Some(LastTransfer { at: moment(), command: command.to_owned(), total });
     }
 
-    /// The answer to `status`; `commands` are the running commands of other clients.
+    /// The answer to `status`, without watches; `commands` are the running commands of other clients.
     pub(super) fn status(
         &mut self,
         now: Time,
@@ -92,6 +92,7 @@ impl Figures {
             recvs,
             dropped: dropped(shared, members),
             warnings: odd.lines(),
+            watches: Vec::new(),
             setting: Setting { address: shared.net.address(), ..settings.setting.clone() },
             hosts,
             last: self.last.clone(),
@@ -102,6 +103,14 @@ impl Figures {
 /// This moment.
 pub(crate) fn moment() -> Moment {
     let (secs, _) = clock::wall();
+    Moment(secs, localtime::local(secs).to_string())
+}
+
+/// When something was that happened at this time.
+pub(super) fn moment_of(now: Time, at: Time) -> Moment {
+    let (secs, _) = clock::wall();
+    let ago = i64::try_from(now.since(at).millis() / 1_000).unwrap_or(i64::MAX);
+    let secs = secs.saturating_sub(ago);
     Moment(secs, localtime::local(secs).to_string())
 }
 

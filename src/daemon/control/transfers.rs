@@ -4,19 +4,38 @@ use std::sync::Arc;
 
 use super::client::{Client, Work};
 use super::control_loop::Control;
-use super::targets::targets;
+use super::targets::{Targets, targets};
+use crate::console::command::Follow;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Said, Total};
 use crate::daemon::again::{Results, Unreached};
+use crate::daemon::messages::Holder;
 use crate::daemon::order::Order;
 use crate::daemon::sending::launch::{Launch, Refusal};
+use crate::daemon::unread::Unread;
 use crate::engine::incoming::SILENCE;
+use crate::engine::members::Member;
 use crate::ids::TransferNo;
 use crate::log;
+use crate::name::HostName;
 use crate::time::{Span, Time};
 
 /// How long a held path is waited for: longer than a target keeps that of a sender that is silent.
 pub(super) const PATIENCE: Span = Span::from_micros(SILENCE.micros() + 5_000_000);
+
+/// Whom a transfer is for.
+pub(super) struct Asker {
+    /// The number of the client, or that of a watch.
+    pub(super) client: u32,
+    /// Its log level.
+    pub(super) level: u8,
+    /// What else it wants to know.
+    pub(super) follow: Follow,
+    pub(super) unread: Unread,
+    /// The command as `status` and the log show it.
+    pub(super) command: String,
+}
+
 impl Control {
     /// A client's transfer is over: it gets the results, or the next one begins.
     pub(super) fn over(
@@ -77,11 +96,16 @@ impl Control {
         let number = self.next_number;
         let client = &self.clients[at];
         let is_first = matches!(client.work, Work::Idle | Work::Unsettled(_));
+        let asker = Asker {
+            client: client.id,
+            level: client.session.loglevel(),
+            follow: client.session.follow(),
+            unread: client.unread.clone(),
+            command: client.session.current().to_owned(),
+        };
         let mut warnings = Vec::new();
-        let members = &self.membership.members;
         let mut attendance = None;
-        let known = self.membership.fleet.roster(now, members, &self.shared);
-        let started = targets(members, &known, &order).and_then(|of| {
+        let started = self.targets_of(now, &order).and_then(|of| {
             let targets = of.live;
             if is_first && !order.mode.changes_nothing() {
                 warnings = self.membership.odd.warnings(&targets);
@@ -90,35 +114,16 @@ impl Control {
             // Of all transfers of a command, who was there at the first one.
             let attended = match is_first {
                 true => Some(&*attendance.insert(of.attendance)),
-                false => client.attendance.as_ref(),
+                false => self.clients[at].attendance.as_ref(),
             };
             let away = attended.map_or_else(Vec::new, |all| all.away().cloned().collect());
-            let launch = Launch {
-                number,
-                oldest: self.oldest_open(),
-                recorded: members.any_records_possible(&targets),
-                me: self.settings.name.clone(),
-                order: Arc::clone(&order),
-                targets,
-                away,
-                client: client.id,
-                level: client.session.loglevel(),
-                watch: client.session.watch(),
-                unread: client.unread.clone(),
-                command: client.session.current().to_owned(),
-                own_only: self.settings.own_only,
-                writes: self.settings.writes,
-                databases: !self.settings.chroot,
-                parallel: self.settings.parallel,
-                timeout: self.settings.timeout,
-            };
-            launch.start(&self.shared, now)
+            let recorded = self.membership.members.any_records_possible(&targets);
+            self.launch_to(now, &order, asker, (targets, away), recorded)
         });
         let client = &mut self.clients[at];
         client.attendance = attendance.or(client.attendance.take());
         match started {
             Ok(order) => {
-                self.next_number = number.next();
                 let (id, line) = (client.id, client.session.current());
                 log::debug(format_args!("client {id}: transfer {number} begins: \"{line}\""));
                 client.work = Work::Transfer(number, order, until);
@@ -128,6 +133,54 @@ impl Control {
                 self.refuse(at, &order, &refusal);
             }
         }
+    }
+
+    /// Whom an order is for.
+    ///
+    /// # Errors
+    /// As [`targets`].
+    pub(super) fn targets_of(&self, now: Time, order: &Order) -> Result<Targets, Refusal> {
+        let members = &self.membership.members;
+        let known = self.membership.fleet.roster(now, members, &self.shared);
+        targets(members, &known, order)
+    }
+
+    /// Starts a transfer to these targets, of which some are away; `recorded`: hosts may keep a record of it. Returns
+    /// the order, which is a different one if the path turns out to be gone.
+    ///
+    /// # Errors
+    /// It cannot start.
+    pub(super) fn launch_to(
+        &mut self,
+        now: Time,
+        order: &Arc<Order>,
+        asker: Asker,
+        (targets, away): (Vec<Member>, Vec<HostName>),
+        recorded: bool,
+    ) -> Result<Arc<Order>, Refusal> {
+        let Asker { client, level, follow, unread, command } = asker;
+        let launch = Launch {
+            number: self.next_number,
+            oldest: self.oldest_open(),
+            recorded,
+            me: self.settings.name.clone(),
+            order: Arc::clone(order),
+            targets,
+            away,
+            client,
+            level,
+            follow,
+            unread,
+            command,
+            own_only: self.settings.own_only,
+            writes: self.settings.writes,
+            databases: !self.settings.chroot,
+            parallel: self.settings.parallel,
+            timeout: self.settings.timeout,
+        };
+        let started = launch.start(&self.shared, now)?;
+        self.next_number = self.next_number.next();
+        Ok(started)
     }
 
     /// A transfer cannot begin: its client is told why, and what those before it came to.
@@ -146,10 +199,10 @@ impl Control {
 
     /// Another host's transfer holds the path of a client's transfer: retries after a random time, or
     /// gives up.
-    pub(super) fn held(&mut self, now: Time, client: u32, number: TransferNo, who: &str) {
+    pub(super) fn held(&mut self, now: Time, client: u32, number: TransferNo, by: &Holder) {
         let wait = Span::from_millis(100 + self.rng.below(900));
         let Some(at) = self.clients.iter().position(|one| one.id == client) else {
-            return self.served_held(client, who);
+            return self.served_held(client, &by.to_string());
         };
         let client = &mut self.clients[at];
         let Work::Transfer(known, order, until) = &client.work else { return };
@@ -161,7 +214,7 @@ impl Control {
             client.work = Work::Held(order, now + wait, until);
             return;
         }
-        let why = format!("{} is in use by a transfer from {who}", order.path_shown());
+        let why = format!("{} is in use by {by}", order.path_shown());
         let error = ErrorLine::new(Code::Held, why).about("", reply::shown(&order.path));
         let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
         self.refuse(at, &order, &Refusal { errors: vec![error], total });

@@ -80,7 +80,7 @@ impl<'a> FetchedTransfers<'a> {
                 command: wanted.command.clone(),
                 unread: wanted.unread.clone(),
                 level: wanted.level,
-                watch: wanted.watch,
+                follow: wanted.follow,
                 hosts: vec![(
                     wanted.me.clone(),
                     self.shared.net.address().unwrap_or(Ipv4Addr::UNSPECIFIED),

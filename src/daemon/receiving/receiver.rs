@@ -140,6 +140,7 @@ impl Receiver {
                     self.opens = Opens::new(me, keys);
                     self.reception.begin_anew(now, me, self.shared.receive_buffer());
                 }
+                ToReceiver::Watched(watched) => self.reception.set_watched(watched),
                 ToReceiver::Oldest(node, oldest) => self.reception.oldest_open(now, node, oldest),
                 ToReceiver::Stop => {
                     let senders: Vec<NodeId> =

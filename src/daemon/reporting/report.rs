@@ -12,7 +12,7 @@ use super::late::Late;
 use super::marked_batch::MarkedBatch;
 use super::trail_line::TrailLine;
 use super::unsure::Unsure;
-use crate::console::command::Watch;
+use crate::console::command::Follow;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{HostStatus, Said, Total};
 use crate::daemon::again::{self, Results, Unreached};
@@ -43,7 +43,7 @@ pub(crate) struct Subject {
     /// The client's unread output.
     pub(crate) unread: Unread,
     pub(crate) level: u8,
-    pub(crate) watch: Watch,
+    pub(crate) follow: Follow,
     /// The targets, by their numbers.
     pub(crate) hosts: Vec<(HostName, Ipv4Addr)>,
     pub(crate) order: Arc<Order>,
@@ -64,7 +64,7 @@ pub(crate) struct Report {
     command: String,
     unread: Unread,
     level: u8,
-    watch: Watch,
+    follow: Follow,
     began: Time,
     hosts: Vec<HostTally>,
     batches: BTreeMap<BatchNo, MarkedBatch>,
@@ -97,7 +97,7 @@ impl Report {
             command: new.command.clone(),
             unread: new.unread.clone(),
             level: new.level,
-            watch: new.watch,
+            follow: new.follow,
             hosts: new.hosts.iter().map(|host| (host.name.clone(), *host.addr.ip())).collect(),
             order: Arc::clone(&new.order),
             root: Arc::clone(&new.root),
@@ -114,7 +114,7 @@ impl Report {
             command,
             unread,
             level,
-            watch,
+            follow,
             hosts,
             order,
             root,
@@ -131,7 +131,7 @@ impl Report {
             command,
             unread,
             level,
-            watch,
+            follow,
             began,
             batches: BTreeMap::new(),
             total: Total { hosts: hosts.len() as u64, ..Total::default() },
@@ -152,7 +152,7 @@ impl Report {
 
     /// Whether the client watches the progress.
     pub(crate) fn watches(&self) -> bool {
-        self.watch == Watch::Progress
+        self.follow == Follow::Progress
     }
 
     fn say(&self, shared: &Shared, mut lines: Vec<Said>) {
@@ -272,6 +272,11 @@ impl Report {
     /// The client of the transfer.
     pub(crate) fn client(&self) -> u32 {
         self.client
+    }
+
+    /// The name of a target.
+    pub(crate) fn name(&self, target: TargetNo) -> &HostName {
+        &self.hosts[target.index()].report.name
     }
 
     /// Another host is sending to the same path.

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::walker::{self, AHEAD, Task};
-use crate::console::command::{Scope, Watch};
+use crate::console::command::{Follow, Scope};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Total;
 use crate::count::counted;
@@ -49,7 +49,7 @@ pub(crate) struct Launch {
     /// The client that asks for it, its log level, and whether it watches the progress.
     pub(crate) client: u32,
     pub(crate) level: u8,
-    pub(crate) watch: Watch,
+    pub(crate) follow: Follow,
     /// The client's unread output.
     pub(crate) unread: Unread,
     /// The command as the client wrote it.
@@ -113,8 +113,8 @@ impl Launch {
             }
             Err(error) => return Err(refused(walker::error_line(&error))),
         };
-        let count = match (self.watch, &walk) {
-            (Watch::Progress, Some(_)) => {
+        let count = match (self.follow, &walk) {
+            (Follow::Progress, Some(_)) => {
                 // Only counts: no file is read.
                 let options = self.order.walk(self.own_only, regroup.clone());
                 let options =
@@ -166,7 +166,7 @@ impl Launch {
             client: self.client,
             command: self.command.clone(),
             level: self.level,
-            watch: self.watch,
+            follow: self.follow,
             looks: task.listings.is_some(),
             hosts: self.targets.clone(),
             unread: self.unread.clone(),

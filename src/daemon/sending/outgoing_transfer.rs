@@ -10,7 +10,7 @@ use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
-use crate::daemon::messages::{Again, Errand, NO_CLIENT, NewTransfer, ToControl, Walked};
+use crate::daemon::messages::{Again, Errand, Holder, NO_CLIENT, NewTransfer, ToControl, Walked};
 use crate::daemon::reporting::advance::UnderWay;
 use crate::daemon::reporting::report::Report;
 use crate::daemon::shared::{Shared, lock};
@@ -334,7 +334,14 @@ impl OutgoingTransfer {
             Event::Resumed(target) => self.report.resumed(target),
             Event::Gone(_, Gone::Refused(Reason::Held, ref who)) => {
                 // Nobody has committed anything yet: this target has not even said what it needs.
-                if self.state.hold(Escaped(who).to_string()) {
+                if self.state.hold(Holder::Transfer(Escaped(who).to_string())) {
+                    outgoing.abort(now);
+                }
+            }
+            Event::Gone(target, Gone::Refused(Reason::Watched, ref path)) => {
+                let path = if path.is_empty() { &b"."[..] } else { path };
+                let host = self.report.name(target).to_string();
+                if self.state.hold(Holder::Watch(host, Escaped(path).to_string())) {
                     outgoing.abort(now);
                 }
             }
@@ -456,15 +463,15 @@ impl OutgoingTransfer {
                 let wire = outgoing.bytes_sent().saturating_sub(self.refused);
                 report.over(shared, now, number, wire, errors);
             }
-            Ending::Held(who) => {
-                shared.control.send(ToControl::Held { client: report.client(), number, who });
+            Ending::Held(by) => {
+                shared.control.send(ToControl::Held { client: report.client(), number, by });
             }
             Ending::Silent => {
                 let why = "given up: its client has gone, or the daemon stops";
                 report.trail(now, number, log::Level::WARNING, why);
                 if report.client() == NO_CLIENT {
-                    let (client, who) = (NO_CLIENT, String::new());
-                    shared.control.send(ToControl::Held { client, number, who });
+                    let (client, by) = (NO_CLIENT, Holder::Nobody);
+                    shared.control.send(ToControl::Held { client, number, by });
                 }
             }
         }

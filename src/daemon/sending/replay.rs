@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, SyncSender};
 
 use super::launch::spawn;
 use super::walker::AHEAD;
-use crate::console::command::Watch;
+use crate::console::command::Follow;
 use crate::count::counted;
 use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToSender, Walked};
 use crate::daemon::order::Order;
@@ -84,7 +84,7 @@ impl Replay {
             client: NO_CLIENT,
             command: command.clone(),
             level: 0,
-            watch: Watch::default(),
+            follow: Follow::default(),
             looks: false,
             hosts: self.targets.clone(),
             unread: Unread::default(),

@@ -1,5 +1,7 @@
 //! How far a transfer that goes out has come.
 
+use crate::daemon::messages::Holder;
+
 /// How far a transfer has come, as its driver sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -10,8 +12,8 @@ pub(super) enum State {
     Walked,
     /// No further batch will come.
     Complete,
-    /// Given up: this host, by its address, holds the path.
-    Held(String),
+    /// Given up: this holds the path.
+    Held(Holder),
     /// Given up: the client has gone, or the daemon ends.
     Cancelled,
     /// Nothing is left to do here. The targets may still have to be told that it is over.
@@ -23,8 +25,8 @@ pub(super) enum State {
 pub(super) enum Ending {
     /// What it came to.
     Report,
-    /// That this host holds the path.
-    Held(String),
+    /// That this holds the path.
+    Held(Holder),
     /// Nothing: nobody listens.
     Silent,
 }
@@ -51,11 +53,11 @@ impl State {
         }
     }
 
-    /// Another host holds the path; whether the transfer is to be given up for that.
-    pub(super) fn hold(&mut self, who: String) -> bool {
+    /// Another host, or its watch, holds the path; whether the transfer is to be given up for that.
+    pub(super) fn hold(&mut self, by: Holder) -> bool {
         let running = matches!(self, State::Walking | State::Walked | State::Complete);
         if running {
-            *self = State::Held(who);
+            *self = State::Held(by);
         }
         running
     }
@@ -71,7 +73,7 @@ impl State {
     pub(super) fn finish(&mut self) -> Option<Ending> {
         match std::mem::replace(self, State::Finished) {
             State::Walking | State::Walked | State::Complete => Some(Ending::Report),
-            State::Held(who) => Some(Ending::Held(who)),
+            State::Held(by) => Some(Ending::Held(by)),
             State::Cancelled => Some(Ending::Silent),
             State::Finished => None,
         }
@@ -87,10 +89,12 @@ impl State {
 mod tests {
     use super::*;
 
-    const HOST: &str = "10.0.0.1";
+    fn holder() -> Holder {
+        Holder::Transfer("10.0.0.1".to_owned())
+    }
 
     fn held() -> State {
-        State::Held(HOST.to_owned())
+        State::Held(holder())
     }
 
     fn all() -> [State; 6] {
@@ -121,7 +125,7 @@ mod tests {
         for mut state in all() {
             let running = !matches!(state, State::Held(_)) && !state.is_unheard();
             let before = state.clone();
-            assert_eq!(state.hold(HOST.to_owned()), running, "{before:?}");
+            assert_eq!(state.hold(holder()), running, "{before:?}");
             assert_eq!(state, if running { held() } else { before });
         }
         let cancelled = after(State::cancel);

@@ -15,6 +15,7 @@ use super::journal::{self, Place};
 use super::limits;
 use super::running::Daemon;
 use crate::cli::daemon::{CatchUp, Config};
+use crate::console::command::Watch;
 use crate::console::password::Secret;
 use crate::console::status_report::Setting;
 use crate::daemon::base::{Base, HeldBy};
@@ -41,6 +42,7 @@ use crate::fs::root::Root;
 use crate::log;
 use crate::name::{HostName, NodeId};
 use crate::net::{Net, NetConfig};
+use crate::pattern::Patterns;
 use crate::seal::{Keyring, Keys};
 use crate::sys::links::LinkEvents;
 use crate::sys::pidfile::PidFile;
@@ -63,6 +65,7 @@ pub(super) fn assemble(
     name: HostName,
     root: Root,
     password: Option<Secret>,
+    watches: Vec<(Watch, Patterns)>,
 ) -> Result<Daemon, StartError> {
     let chroot = config.privileges.chroot;
     if !chroot {
@@ -155,6 +158,7 @@ pub(super) fn assemble(
         name,
         chroot,
         keys: opened.keys,
+        watches,
         confined: confined.said,
     };
     let members = Members::new(members, now);

@@ -114,6 +114,11 @@ fn text(
             Place::Dir(dir) => format!("in {}", dir.display()),
         },
     );
+    for path in &config.watch.paths {
+        let path = if path.is_base() { ".".to_owned() } else { path.to_string() };
+        let deletes = if config.watch.delete { ", with deletions" } else { "" };
+        line("watch", format!("{path}{deletes}"));
+    }
     let groups: Vec<String> = identity.groups.iter().map(u32::to_string).collect();
     line("user", format!("{}, group {}, groups {}", identity.uid, identity.gid, groups.join(",")));
     let buffer = |bytes: Option<u32>| bytes.map_or("default".to_owned(), |b| b.to_string());

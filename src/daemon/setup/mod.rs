@@ -11,3 +11,4 @@ mod limits;
 mod password_file;
 mod running;
 pub(super) mod start;
+mod watched;

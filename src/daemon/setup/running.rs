@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::error::{StartError, failed};
 use crate::daemon::control::control_loop::Control;
-use crate::daemon::messages::{ToControl, ToDisk};
+use crate::daemon::messages::ToDisk;
 use crate::daemon::receiving::disk;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
+use crate::daemon::spawn::spawn;
 use crate::errno::ErrorText;
 use crate::fs::disk::Disk;
 use crate::log;
@@ -99,25 +100,4 @@ fn shown(local: SocketAddrV4) -> String {
         true => format!("any interface, port {}", local.port()),
         false => local.to_string(),
     }
-}
-
-/// Starts a thread; if it panics, the daemon ends.
-fn spawn(
-    shared: &Arc<Shared>,
-    name: &'static str,
-    run: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    struct Alarm(Arc<Shared>, &'static str);
-    impl Drop for Alarm {
-        fn drop(&mut self) {
-            if thread::panicking() {
-                self.0.control.send(ToControl::Died(self.1));
-            }
-        }
-    }
-    let alarm = Alarm(Arc::clone(shared), name);
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _alarm = alarm;
-        run();
-    })
 }

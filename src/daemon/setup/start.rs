@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::assemble::{assemble, keyring};
 use super::error::{StartError, failed};
 use super::identity::{host_name, identity};
-use super::{check_config, hazards, password_file};
+use super::{check_config, hazards, password_file, watched};
 use crate::cli::Asked;
 use crate::cli::daemon::{self as cli, Config};
 use crate::daemon::{clock, keyfile};
@@ -56,6 +56,8 @@ fn start(config: Config) -> Result<ExitCode, StartError> {
         }
         None => None,
     };
+    watched::check(&config, &root)?;
+    let watches = watched::watched(&config)?;
     if config.check_config {
         keyring(&config, identity.uid)?;
         let text = check_config::describe(&config, &identity, &name, &root)?;
@@ -82,7 +84,7 @@ fn start(config: Config) -> Result<ExitCode, StartError> {
     if is_first {
         signal::forget_children().map_err(failed("signals"))?;
     }
-    match assemble(&config, &identity, name, root, secret) {
+    match assemble(&config, &identity, name, root, secret, watches) {
         Ok(daemon) => {
             for warning in warnings {
                 log::warning(format_args!("warning: {warning}"));

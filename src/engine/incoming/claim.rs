@@ -2,7 +2,8 @@
 
 use std::net::SocketAddrV4;
 
-use crate::name::RelPath;
+use crate::name::{NodeId, RelPath};
+use crate::wire::setup::{Setup, Watch};
 
 /// The path that a transfer is about.
 #[derive(Clone, Debug)]
@@ -12,6 +13,40 @@ pub(super) struct Claim {
     pub(super) exclusive: bool,
     /// The address of its sender.
     pub(super) from: SocketAddrV4,
+}
+
+/// What this host watches, and sends itself when it changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Watched {
+    /// The tree.
+    pub path: RelPath,
+    /// All of it has been sent once.
+    pub is_old: bool,
+}
+
+impl Watched {
+    /// Whether a transfer with this setup, from the node `from` to `me`, is part of a watch that has to give way to
+    /// this one. Of two that begin at the same time, or have not heard of each other, one has to.
+    fn bars(&self, setup: &Setup, me: NodeId, from: NodeId) -> bool {
+        let overlaps = setup.path.is_under(&self.path) || self.path.is_under(&setup.path);
+        overlaps
+            && match setup.watch {
+                Watch::No => false,
+                Watch::Begins => self.is_old || me < from,
+                Watch::GoesOn => self.is_old && me < from,
+            }
+    }
+}
+
+/// The path of the watch on this host, `me`, that a transfer with this setup from the node `from` has to give way to.
+pub(super) fn barred(
+    watched: &[Watched],
+    setup: &Setup,
+    me: NodeId,
+    from: NodeId,
+) -> Option<Vec<u8>> {
+    let found = watched.iter().find(|watched| watched.bars(setup, me, from))?;
+    Some(found.path.as_bytes().to_vec())
 }
 
 /// What is in the way of a transfer: another one to the same path, or to a part of it. Both name its
@@ -50,6 +85,30 @@ mod tests {
             path => RelPath::parse(path.as_bytes()).unwrap(),
         };
         Claim { path, exclusive, from: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), 1) }
+    }
+
+    #[test]
+    fn of_two_watches_of_a_tree_one_has_to_give_way() {
+        let (low, high) = (NodeId(1), NodeId(2));
+        let bars = |path: &str, is_old, watch, me, from| {
+            let path = RelPath::parse(path.as_bytes()).unwrap();
+            let setup = Setup { path, watch, ..Setup::default() };
+            let path = RelPath::parse(b"d/e").unwrap();
+            barred(&[Watched { path, is_old }], &setup, me, from).is_some()
+        };
+        for path in ["d", "d/e", "d/e/f"] {
+            // Who has begun earlier stays, whoever it is.
+            assert!(bars(path, true, Watch::Begins, high, low));
+            assert!(!bars(path, false, Watch::GoesOn, low, high));
+            for watch in [Watch::Begins, Watch::GoesOn] {
+                let is_old = watch == Watch::GoesOn;
+                let barred = [(low, high), (high, low)]
+                    .map(|(me, from)| bars(path, is_old, watch, me, from));
+                assert_eq!(barred, [true, false]);
+            }
+            assert!(!bars(path, true, Watch::No, low, high));
+        }
+        assert!(!bars("d/f", true, Watch::Begins, low, high));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 
-use super::claim::{Claim, Conflict};
+use super::claim::{Claim, Conflict, Watched};
 use super::closed::{ClosedTransfers, Ending};
 use super::shared::Shared;
 use super::transfer::{IncomingTransfer, Refusal};
@@ -50,6 +50,11 @@ impl<H> Reception<H> {
             answers: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// What this host watches from now on.
+    pub fn set_watched(&mut self, watched: Vec<Watched>) {
+        self.shared.watched = watched;
     }
 
     /// A packet of a member's transfer, of any kind but DATA, from the member's own address.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::budget::Budget;
+use super::claim::Watched;
 use super::types::Config;
 use crate::engine::disk_job::{DiskJob, TransferKey};
 use crate::engine::rng::Rng;
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) budget: Budget,
     /// How many transfers are active and so divide the receive buffer among them.
     pub(super) active: u32,
+    /// What this host watches.
+    pub(super) watched: Vec<Watched>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -28,7 +31,8 @@ impl Shared {
     pub(super) fn new(config: Config) -> Self {
         let rng = Rng::new(config.seed);
         let budget = Budget::new(config.budget);
-        Shared { config, rng, jobs: VecDeque::new(), budget, active: 0, spare: Vec::new() }
+        let (jobs, watched, spare) = (VecDeque::new(), Vec::new(), Vec::new());
+        Shared { config, rng, jobs, budget, active: 0, watched, spare }
     }
 
     /// The header of a reply about a transfer.

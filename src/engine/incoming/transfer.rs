@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::batch::Plan;
 use super::batches::Batches;
-use super::claim::{Claim, Conflict};
+use super::claim::{Claim, Conflict, barred};
 use super::deletion::{Deletion, Reaction};
 use super::progress::Progress;
 use super::replies::{Replies, Reply};
@@ -144,6 +144,9 @@ impl<H> IncomingTransfer<H> {
             return Ok(());
         }
         if let (Some(setup), BatchNo::FIRST) = (&manifest.setup, header.batch) {
+            if let Some(what) = barred(&shared.watched, setup, shared.config.me, self.key.node) {
+                return Err(Refusal { reason: Reason::Watched, what });
+            }
             let (path, exclusive) = (setup.path.clone(), self.terms.mode.is_exclusive());
             self.claim(shared, Claim { path, exclusive, from: self.from }, others)?;
         }

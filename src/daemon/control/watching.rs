@@ -1,0 +1,276 @@
+//! What clients ask of watches, and the transfers of their flushes.
+
+use std::sync::Arc;
+
+use super::client::Work;
+use super::control_loop::Control;
+use super::transfers::Asker;
+use super::watches::{self, Phase, client_of};
+use crate::console::command::Watch;
+use crate::console::error::{Code, ErrorLine};
+use crate::console::reply::{self, Said, Total};
+use crate::daemon::again::{Results, Unreached};
+use crate::daemon::caller::Caller;
+use crate::daemon::messages::{Holder, ToSender};
+use crate::daemon::order::Order;
+use crate::daemon::unread::Unread;
+use crate::ids::TransferNo;
+use crate::log;
+use crate::name::RelPath;
+use crate::pattern::Patterns;
+use crate::time::{Span, Time};
+use crate::watch::types::{Event, WatchNo, Went};
+
+impl Control {
+    /// A client asks for a watch.
+    pub(super) fn watch(&mut self, at: usize, what: Watch) {
+        let client = &mut self.clients[at];
+        let (id, unread) = (client.id, client.unread.clone());
+        let caller = client.caller(&mut self.inputs.owners);
+        let patterns = Arc::clone(client.session.patterns());
+        match self.begin_watch(what, &patterns, caller, Some(id), unread) {
+            Ok(_) => self.clients[at].work = Work::Watching,
+            Err(error) => self.answer_error(at, &error),
+        }
+    }
+
+    /// What the daemon was started to watch.
+    pub(super) fn watch_from_start(&mut self) {
+        for (what, patterns) in std::mem::take(&mut self.settings.watches) {
+            let shown = reply::shown(&what.path);
+            let begun =
+                self.begin_watch(what, &patterns, Caller::this_daemon(), None, Unread::default());
+            if let Err(error) = begun {
+                log::error(format_args!("{shown} is not watched: {}", error.text()));
+            }
+        }
+    }
+
+    fn begin_watch(
+        &mut self,
+        what: Watch,
+        patterns: &Patterns,
+        caller: Caller,
+        client: Option<u32>,
+        unread: Unread,
+    ) -> Result<WatchNo, ErrorLine> {
+        if self.settings.no_send {
+            return Err(ErrorLine::cannot_send());
+        }
+        let patterns = watches::with_temporaries(patterns)
+            .map_err(|why| ErrorLine::new(Code::InvalidPattern, why))?;
+        self.watches.add(what, Arc::new(patterns), caller, client, unread)
+    }
+
+    /// A client waits until what was changed at this path is sent.
+    pub(super) fn flush(&mut self, at: usize, path: &RelPath) {
+        let id = self.clients[at].id;
+        match self.watches.reach(id, path) {
+            Ok(()) => self.clients[at].work = Work::Flushing,
+            Err(error) => self.answer_error(at, &error),
+        }
+    }
+
+    /// Deletions that are held at this path may go.
+    pub(super) fn release(&mut self, at: usize, path: &RelPath) {
+        match self.watches.release(path) {
+            Ok(()) => self.answer(at, String::new()),
+            Err(error) => self.answer_error(at, &error),
+        }
+    }
+
+    fn answer_error(&mut self, at: usize, error: &ErrorLine) {
+        let session = &mut self.clients[at].session;
+        session.error(error);
+        session.finish();
+    }
+
+    /// The watcher says something.
+    pub(super) fn watch_event(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Flush(watch, flush) => self.watches.flush(now, watch, flush),
+            Event::Reached { watch, cookie, held } => self.watches.reached(watch, cookie, held),
+            Event::Refused(watch, why) => {
+                let Some(watched) = self.watches.get_mut(watch) else { return };
+                let error = ErrorLine::here(reply::shown(watched.path()), Code::Other, why);
+                self.unwatch(watch, &error);
+            }
+        }
+        while let Some((client, errors)) = self.watches.poll_reached() {
+            let Some(at) = self.clients.iter().position(|one| one.id == client) else { continue };
+            let session = &mut self.clients[at].session;
+            errors.iter().for_each(|error| session.error(error));
+            self.clients[at].work = Work::Idle;
+            self.clients[at].session.finish();
+        }
+    }
+
+    /// Something cannot be watched, or no longer.
+    fn unwatch(&mut self, watch: WatchNo, why: &ErrorLine) {
+        let Some(watched) = self.watches.get_mut(watch) else { return };
+        let (client, shown) = (watched.client, reply::shown(watched.path()));
+        self.watches.refused(watch, why.text());
+        match client {
+            None => log::error(format_args!("{shown} is not watched: {}", why.text())),
+            Some(client) => {
+                self.watches.remove(watch);
+                let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
+                self.clients[at].work = Work::Idle;
+                self.answer_error(at, why);
+            }
+        }
+    }
+
+    /// Clients that follow the progress of their watch are told what has changed.
+    pub(super) fn show_watches(&mut self) {
+        for (client, watching) in self.watches.news() {
+            if let Some(client) = self.client(client) {
+                client.session.watching(&watching);
+            }
+        }
+    }
+
+    /// A client is gone: what it watched is not watched any more.
+    pub(super) fn client_left(&mut self, client: u32) {
+        if let Some(watch) = self.watches.of_client(client) {
+            if let Some(number) = self.watches.remove(watch) {
+                self.shared.sender.send(ToSender::Abort(number));
+            }
+        }
+    }
+
+    /// Starts the flushes that are due.
+    pub(super) fn start_flushes(&mut self, now: Time) {
+        if !self.membership.members.settled(now) {
+            return;
+        }
+        while let Some((watch, order)) = self.watches.due(now) {
+            self.watches.look_at_base();
+            self.start_flush(now, watch, order);
+        }
+    }
+
+    fn start_flush(&mut self, now: Time, watch: WatchNo, order: Arc<Order>) {
+        let number = self.next_number;
+        let Some(watched) = self.watches.get_mut(watch) else { return };
+        let (command, unread, client) = (watched.command(), watched.unread.clone(), watched.client);
+        let (level, follow) = match client.and_then(|client| self.client(client)) {
+            Some(client) => (client.session.loglevel(), client.session.follow()),
+            None => Default::default(),
+        };
+        let asker = Asker { client: client_of(watch), level, follow, unread, command };
+        let started = self.targets_of(now, &order).and_then(|of| {
+            let away = of.attendance.away().cloned().collect();
+            let recorded = self.membership.members.any_records_possible(&of.live);
+            self.launch_to(now, &order, asker, (of.live, away), recorded)
+        });
+        let Some(watched) = self.watches.get_mut(watch) else { return };
+        match started {
+            Ok(order) => {
+                watched.phase = Phase::Sending(number, order);
+            }
+            Err(refusal) => {
+                let lacking = refusal.errors.first().map(|error| error.text().to_owned());
+                let errors = refusal.errors.into_iter().map(Said::Error).collect();
+                self.watch_lines(watch, errors);
+                // Who is not there is served when it comes back.
+                let went = if lacking.is_none() {
+                    Went::Sent { again: Vec::new() }
+                } else {
+                    Went::NotSent
+                };
+                self.watch_total(watch, &(Vec::new(), refusal.total));
+                self.watches.done(watch, went, lacking);
+            }
+        }
+    }
+
+    /// Lines of a flush: for the client of its watch, or for the log.
+    pub(super) fn watch_lines(&mut self, watch: WatchNo, lines: Vec<Said>) {
+        let Some(watched) = self.watches.get_mut(watch) else { return };
+        let (client, shown) = (watched.client, reply::shown(watched.path()));
+        match client {
+            Some(client) => {
+                if let Some(client) = self.client(client) {
+                    lines.iter().for_each(|said| client.said(said));
+                }
+            }
+            None => {
+                watched.unread.set(0, 0);
+                for said in lines {
+                    let Said::Error(error) = said else { continue };
+                    let text = format_args!("watch {shown}: {}", error.text());
+                    log::many(log::Level::WARNING, "watches", text);
+                }
+            }
+        }
+    }
+
+    /// The transfer of a flush is over.
+    pub(super) fn flush_over(
+        &mut self,
+        now: Time,
+        watch: WatchNo,
+        number: TransferNo,
+        results: Results,
+        unreached: Option<Unreached>,
+    ) {
+        let Some(watched) = self.watches.get_mut(watch) else { return };
+        let order = match &watched.phase {
+            Phase::Sending(known, order) if *known == number => Arc::clone(order),
+            _ => return,
+        };
+        match order.over(results, unreached) {
+            Err(next) => watched.phase = Phase::Due(next, now),
+            Ok(results) => {
+                self.watch_total(watch, &results);
+                let again = order.take_unread();
+                self.watches.done(watch, Went::Sent { again }, lacking(&results.1));
+            }
+        }
+    }
+
+    /// The client of a watch gets what a flush came to.
+    fn watch_total(&mut self, watch: WatchNo, results: &Results) {
+        let client = self.watches.get_mut(watch).and_then(|watched| watched.client);
+        if let Some(client) = client.and_then(|client| self.client(client)) {
+            client.flushed(results, &[]);
+        }
+    }
+
+    /// Another host's transfer holds the path of a flush, which waits; or its watch does, which ends this one.
+    pub(super) fn flush_held(
+        &mut self,
+        now: Time,
+        watch: WatchNo,
+        number: TransferNo,
+        by: &Holder,
+    ) {
+        let wait = Span::from_millis(100 + self.rng.below(900));
+        let Some(watched) = self.watches.get_mut(watch) else { return };
+        let order = match &watched.phase {
+            Phase::Sending(known, order) if *known == number => Arc::clone(order),
+            _ => return,
+        };
+        watched.phase = Phase::Due(order, now + wait);
+        if let Holder::Watch(..) = by {
+            let shown = reply::shown(watched.path());
+            let error = ErrorLine::new(Code::Watched, by).about("", shown);
+            self.unwatch(watch, &error);
+        }
+    }
+}
+
+/// Why not all of it is everywhere; None if it is.
+fn lacking(total: &Total) -> Option<String> {
+    match (total.failed, total.errors) {
+        (0, 0) => None,
+        (0, errors) => {
+            Some(format!("the last flush had {}", crate::count::counted(errors, "error")))
+        }
+        (failed, _) => {
+            let hosts = crate::count::counted(failed, "host");
+            Some(format!("not all of the last flush is on {hosts}"))
+        }
+    }
+}
