@@ -203,6 +203,15 @@ impl Stage {
             return;
         }
         let Ok(about) = fs::symlink_metadata(&from) else { return };
+        // Directories above it come along, in place of whatever is there.
+        let mut above = self.target.path().to_owned();
+        let below = to.parent().unwrap().strip_prefix(self.target.path());
+        for name in below.unwrap_or(Path::new("")) {
+            above.push(name);
+            if fs::symlink_metadata(&above).is_ok_and(|there| !there.is_dir()) {
+                remove(&above);
+            }
+        }
         let is_same_kind = fs::symlink_metadata(&to)
             .is_ok_and(|there| there.is_dir() == about.is_dir() && !there.is_symlink());
         if !is_same_kind || about.is_symlink() {
