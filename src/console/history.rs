@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::absent::listed;
 use super::json::quoted;
 use super::moment::Moment;
 use super::reply::shown;
@@ -23,6 +24,8 @@ pub struct HistoryRow {
     pub ended: bool,
     /// How far this host is with it.
     pub state: State,
+    /// The hosts that have it, if it was sent from here and that is known.
+    pub have: Option<Vec<HostName>>,
 }
 
 impl HistoryRow {
@@ -51,6 +54,11 @@ impl HistoryRow {
         };
         // A String takes any write.
         let _ = write!(line, " {path}{to}{}: {what}{}", hosts.join(", "), self.state().0);
+        match self.have.as_deref() {
+            None => {}
+            Some([]) => line += "; on no other host",
+            Some(have) => drop(write!(line, "; on {}", listed(have))),
+        }
         line
     }
 
@@ -69,15 +77,19 @@ impl HistoryRow {
 
     fn json(&self) -> String {
         let Record { id, path, deed, audience, names, .. } = &self.record;
-        let hosts: Vec<String> =
-            audience.hosts().iter().map(|host| quoted(host.as_str())).collect();
-        let hosts = match hosts.is_empty() {
-            true => "null".to_owned(),
-            false => format!("[{}]", hosts.join(",")),
+        let list = |hosts: &[HostName]| {
+            let hosts: Vec<String> = hosts.iter().map(|host| quoted(host.as_str())).collect();
+            format!("[{}]", hosts.join(","))
         };
+        let hosts = match audience.hosts() {
+            [] => "null".to_owned(),
+            some => list(some),
+        };
+        let have = self.have.as_deref().map_or("null".to_owned(), list);
         format!(
             "{{\"time\":{},\"stamp\":\"{:016x}\",\"host\":{},\"own\":{},\"path\":{},\"recursive\":{},\
-             \"listed\":{},\"delete\":{},\"gone\":{},\"force\":{},\"hosts\":{hosts},\"entries\":{},\"state\":{}}}",
+             \"listed\":{},\"delete\":{},\"gone\":{},\"force\":{},\"hosts\":{hosts},\"entries\":{},\"state\":{},\
+             \"have\":{have}}}",
             self.began.0,
             id.stamp.bits(),
             quoted(id.host.as_str()),
@@ -142,14 +154,15 @@ mod tests {
             names: Names { count: 1, sum: 7 },
         };
         let began = Moment(1_795_804_200, "2026-11-27 18:30:00".to_owned());
-        HistoryRow { began, record, own: true, ended: true, state: State::Complete }
+        let have = Some(vec![host("web2")]);
+        HistoryRow { began, record, own: true, ended: true, state: State::Complete, have }
     }
 
     #[test]
     fn a_line_says_what_was_sent_by_whom_to_whom_and_how_far_it_is_here() {
         let deed = Deed { deletes: true, gone: true, forced: true, ..Deed::default() };
         let record = Record { deed, audience: Audience::All, ..row().record };
-        let gone = HistoryRow { record, own: false, state: State::Lacking, ..row() };
+        let gone = HistoryRow { record, own: false, state: State::Lacking, have: None, ..row() };
         let record = Record {
             path: RelPath::base(),
             deed: Deed { recursive: true, ..Deed::default() },
@@ -157,12 +170,12 @@ mod tests {
             names: Names { count: 3, sum: 1 },
             ..row().record
         };
-        let base = HistoryRow { record, ended: false, ..row() };
+        let base = HistoryRow { record, ended: false, have: None, ..row() };
         let text = history(Some(&[row(), gone, base]), 2, false);
         assert_eq!(
             text,
             "2 transfers earlier\n\
-             2026-11-27 18:30:00 sent -r --delete htdocs/a b to web2, web3: 1 entry, complete\n\
+             2026-11-27 18:30:00 sent -r --delete htdocs/a b to web2, web3: 1 entry, complete; on web2\n\
              2026-11-27 18:30:00 from web1 --force htdocs/a b: deleted, missing here\n\
              2026-11-27 18:30:00 sent -r .: not finished\n\
              Total: 5 transfers\n"
@@ -181,7 +194,10 @@ mod tests {
                 assert!(state.0 != other.0 && state.1 != other.1);
             }
         }
-        assert!(row_in(Noted).json().ends_with("\"state\":\"noted\"}"));
+        assert!(row_in(Noted).json().ends_with("\"state\":\"noted\",\"have\":[\"web2\"]}"));
+        let nobody = HistoryRow { have: Some(Vec::new()), ..row() };
+        assert!(nobody.line().ends_with(": 1 entry, complete; on no other host"));
+        assert!(nobody.json().ends_with(",\"have\":[]}"));
     }
 
     fn row_in(state: State) -> HistoryRow {

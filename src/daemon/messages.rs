@@ -54,8 +54,8 @@ pub(super) enum ToControl {
     Records(NodeId, Records),
     /// What a member wants to have of this host, or says of what this host wants.
     Fetch(NodeId, Fetch),
-    /// A transfer that this host has asked for is over, with these results.
-    Fetched(Ticket, Results),
+    /// A transfer that this host has asked for is over, with these results; whether it came to its end.
+    Fetched(Ticket, Results, bool),
     /// What makes up for a record has begun to come from this member.
     PullBegun(RecordId, NodeId),
     /// It is over.

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::row::Row;
+use super::sent::Sent;
 use super::shelf::{FILE, Kept, LIMITS, Marks, Shelf};
 use crate::count::counted;
 use crate::engine::catch_up::{Change, Journal, Lists, MAX_RECORDS, Record, RecordId, Summary};
@@ -11,9 +12,11 @@ use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
 use crate::fs::state::list::List;
 use crate::fs::state::record_file::{Aside, Found, RecordFile};
+use crate::log::{self, Level};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
+use crate::wire::behind::Behind;
 use crate::wire::manifest::Manifest;
 use crate::wire::records::MAX_RECORD;
 
@@ -26,6 +29,10 @@ pub struct Keeper {
     birth: Stamp,
     /// The transfers that have begun, and have neither ended nor were given up.
     running: BTreeSet<RecordId>,
+    /// The name of this host.
+    me: Arc<HostName>,
+    /// Which hosts have what was sent from here; None if that cannot be kept.
+    sent: Option<Sent>,
 }
 
 /// What was there when the keeper began.
@@ -75,7 +82,12 @@ impl Keeper {
             RecordFile::open(&dir, FILE, me, birth.bits(), LIMITS, |at, kind, payload| {
                 reading.row(at, kind, payload);
             })?;
-        let remarks = reading.remarks(&found);
+        let mut remarks = reading.remarks(&found);
+        let sent = Sent::open(&dir, me);
+        let sent = sent.map_err(|error| {
+            remarks
+                .push(format!("which hosts have what is sent from here cannot be kept: {error}"));
+        });
         let Reading { journal, kept, marks, .. } = reading;
         let height = journal.height().max(marks.height);
         let birth = Stamp::from_bits(file.birth());
@@ -84,6 +96,8 @@ impl Keeper {
             shelf: Shelf::new(dir, file, kept, marks),
             birth,
             running: BTreeSet::new(),
+            me: Arc::new(me.clone()),
+            sent: sent.ok(),
         };
         keeper.write();
         Ok(Opened { keeper, height, remarks })
@@ -116,6 +130,26 @@ impl Keeper {
             Some(id) => Stamp::from_bits(id.stamp.bits().saturating_sub(1)),
             None => self.journal.height(),
         }
+    }
+
+    /// Something was sent from here, of which there is a record, and these hosts have all of it.
+    pub fn sent(&mut self, stamp: Stamp, hosts: &[HostName]) {
+        let (journal, me) = (&self.journal, &self.me);
+        let is_kept = |stamp| journal.get(&RecordId { stamp, host: Arc::clone(me) }).is_some();
+        let done = self.sent.as_mut().map(|sent| sent.sent(stamp, hosts, is_kept));
+        done.unwrap_or(Ok(())).unwrap_or_else(|error| warn(&error));
+    }
+
+    /// A host keeps the same records as this one, and lacks this of them.
+    pub fn agrees(&mut self, host: &HostName, lacks: Behind) {
+        let upto = self.settled();
+        let done = self.sent.as_mut().map(|sent| sent.caught_up(host, upto, lacks));
+        done.unwrap_or(Ok(())).unwrap_or_else(|error| warn(&error));
+    }
+
+    /// The hosts that have what was sent from here with this stamp; None if that is not known.
+    pub fn have(&self, stamp: Stamp) -> Option<impl Iterator<Item = &HostName>> {
+        self.sent.as_ref()?.hosts(stamp)
     }
 
     /// Does something with the records and their lists, and keeps what has changed.
@@ -220,6 +254,11 @@ impl Keeper {
             self.shelf.put(record, state, has_ended);
         }
     }
+}
+
+fn warn(error: &StateError) {
+    let text = format_args!("which hosts have what is sent from here cannot be kept: {error}");
+    log::limited(Level::WARNING, "what is kept of hosts", None, text);
 }
 
 impl Reading {

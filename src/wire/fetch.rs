@@ -9,7 +9,7 @@
 //!
 //! How it ended: a byte (0 done, 1 nothing was sent, 2 try again later, 3 try again later because the path is held,
 //! 4 this host is behind itself, 5 some of it failed where it was to be written); how many transfers were begun, bytes on the wire, how many errors there were,
-//! and how many follow (varints); these: a byte (1 it is about the host that sends), path, code and text (counted).
+//! and how many follow (varints); these: a byte (1 it is about the host that sends), path, code (empty for what is no error) and text (counted).
 //!
 //! A request: the flags of BEGIN, two bytes of flags (recursive 1, a path that is gone is to be deleted 2, contents are
 //! compared 4, deletion goes first 8, forced 16, not if this host is behind 32, lax about attributes 64,
@@ -102,7 +102,7 @@ pub struct Trouble {
     pub is_there: bool,
     /// Of which path, as it is shown; empty if of none.
     pub path: String,
-    /// Its code.
+    /// Its code; empty if it is no error.
     pub code: String,
     /// In words.
     pub text: String,

@@ -1,14 +1,15 @@
 //! `msync fetch`: one host gets something from another one by hand.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
 use makuosan::console::json::Value;
 
 use crate::common::process::{Ran, signal};
-use crate::common::{Console, Fleet, eventually, is_root, now, tree};
+use crate::common::{Console, Fleet, eventually, is_root, now, skip, tree};
 
 fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok()
@@ -318,6 +319,81 @@ fn a_new_host_keeps_its_own_files_unless_they_are_to_go() {
     well(fleet.msync(1, &["fetch", "-r", "--delete"]));
     assert!(is_like(&fleet, 1, 0));
     eventually("it lacks nothing", || !about(&fleet).contains("new here"));
+}
+
+#[test]
+fn what_cannot_be_read_there_is_an_error_and_the_rest_comes() {
+    if !is_root() {
+        return skip("what cannot be read", "not root");
+    }
+    let mut fleet = Fleet::idle("fetch-unreadable", 2);
+    for name in ["d/a", "d/secret", "d/of-root"] {
+        tree::write(fleet.path(0, name), "x");
+    }
+    tree::set_mode(&fleet.path(0, "d/secret"), 0);
+    for name in ["", "d", "d/a", "d/secret"] {
+        chown(fleet.path(0, name), Some(65_534), Some(65_534)).unwrap();
+    }
+    let _socket = UnixListener::bind(fleet.path(0, "d/socket")).unwrap();
+    fleet.start(0, &["--no-catch-up", "-u", "nobody", "-O"]);
+    fleet.start(1, &["--no-catch-up"]);
+    fleet.wait_for_members();
+    let ran = fleet.msync(1, &["fetch", "-r", "--from", "h0", "d"]);
+    fails(&ran, "error: Permission denied h0:d/secret");
+    assert_eq!(ran.errors().len(), 1, "{ran:?}");
+    for skipped in ["h0: skip: unix domain socket d/socket\n", "h0: skip: owner unmatch d/of-root"]
+    {
+        assert!(ran.out.contains(skipped), "{skipped}: {ran:?}");
+    }
+    assert!(fleet.path(1, "d/a").exists() && !fleet.path(1, "d/secret").exists());
+    let json = fleet.msync(1, &["--json", "fetch", "-r", "--from", "h0", "d"]);
+    assert_eq!(json.code, Some(2), "{json:?}");
+    assert!(json.out.contains(r#""host":"h0","code":"EACCES""#), "{json:?}");
+}
+
+#[test]
+fn what_cannot_be_written_here_is_an_error_as_in_a_send() {
+    let fleet = plain("fetch-in-place", 2);
+    tree::write(fleet.path(0, "d/a"), "a file");
+    tree::write(fleet.path(0, "d/b"), "x");
+    tree::write(fleet.path(1, "d/a/own"), "in the way");
+    let fetch =
+        |more: &[&str]| fleet.msync(1, &[&["fetch", "-r", "--from", "h0"], more, &["d"]].concat());
+    let ran = fetch(&[]);
+    let why = "error: Directory not empty in its place (send -r --delete replaces it) h1:d/a";
+    fails(&ran, why);
+    assert_eq!(ran.errors().len(), 1, "{ran:?}");
+    assert!(fleet.path(1, "d/b").exists());
+    let ran = well(fetch(&["-v", "--delete"]));
+    assert!(ran.out.contains("delete h1:d/a/own\n"), "{ran:?}");
+    assert!(ran.out.contains("update h1:d/a\n"), "{ran:?}");
+    assert!(is_like(&fleet, 1, 0));
+}
+
+#[test]
+fn a_path_that_is_held_is_waited_for() {
+    let options: &[&[&str]] =
+        &[&["--no-catch-up"], &["--no-catch-up"], &["--no-catch-up", "-T", "16"]];
+    let mut fleet = Fleet::with("fetch-held", options);
+    tree::write(fleet.path(0, "d/a"), "x");
+    tree::write(fleet.path(2, "d/large"), tree::bytes(6_000_000, 1));
+    let sending = fleet.msync_start(2, &["send", "-r", "--delete", "-t", "h1", "d"]);
+    fleet.wait_until_staged(1);
+    let ran = well(fleet.msync(1, &["fetch", "-r", "--from", "h0", "d"]));
+    assert!(ran.err.is_empty(), "{ran:?}");
+    sending.end().ok();
+    assert!(fleet.path(1, "d/a").exists() && fleet.path(1, "d/large").exists());
+    let _ = fleet.daemon(1);
+}
+
+#[test]
+fn several_hosts_fetch_from_one_at_a_time() {
+    let fleet = plain("fetch-many", 10);
+    (0..200).for_each(|n| tree::write(fleet.path(0, format!("d/{n}")), tree::bytes(5_000, n)));
+    let all: Vec<_> =
+        (1..10).map(|at| fleet.msync_start(at, &["fetch", "-r", "--from", "h0", "d"])).collect();
+    all.into_iter().for_each(|one| drop(well(one.end())));
+    (1..10).for_each(|at| assert!(is_like(&fleet, at, 0), "{at}"));
 }
 
 #[test]

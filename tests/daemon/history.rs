@@ -7,7 +7,7 @@ use makuosan::console::json::Value;
 
 use crate::common::{Fleet, eventually, process, tree};
 
-/// What `history` lists on a host, without the times.
+/// What `history` lists on a host, without the times and without who has it.
 #[track_caller]
 fn history(fleet: &Fleet, at: usize) -> Vec<String> {
     let out = fleet.msync(at, &["history"]).ok().out;
@@ -16,7 +16,8 @@ fn history(fleet: &Fleet, at: usize) -> Vec<String> {
     let noun = if lines.len() == 1 { "transfer" } else { "transfers" };
     assert_eq!(total, format!("Total: {} {noun}", lines.len()));
     let stamp = "2026-11-27 18:30:00 ".len();
-    lines.iter().map(|line| line[stamp..].to_owned()).collect()
+    let line = |line: &String| line[stamp..].split("; on ").next().unwrap().to_owned();
+    lines.iter().map(line).collect()
 }
 
 /// Waits until a host lists just this: a target writes the end down shortly after it was said.
@@ -218,4 +219,73 @@ fn a_file_of_its_name_is_not_taken_for_the_command() {
         fs::remove_file(fleet.path(1, "history")).unwrap();
     }
     remembers(&fleet, 1, &["from h0 history: 1 entry, complete"]);
+}
+
+/// Who has what was sent last from a host, as `history` says in a line and in JSON.
+fn who_has_the_last(fleet: &Fleet, at: usize) -> (String, Vec<String>) {
+    let out = fleet.msync(at, &["history"]).ok().out;
+    let line = out.lines().rfind(|line| line.contains(" sent ")).unwrap().to_owned();
+    let json = fleet.msync(at, &["--json", "history"]).ok().out;
+    let value = Value::parse(json.trim_end()).unwrap();
+    let own = |row: &&Value| row.get("own") == Some(&Value::Bool(true));
+    let row = value.get("transfers").unwrap().list().iter().rfind(own).unwrap();
+    let have = row.get("have").unwrap().list().iter();
+    (line, have.map(|host| host.text().unwrap().to_owned()).collect())
+}
+
+#[track_caller]
+fn is_on(fleet: &Fleet, at: usize, who: &str) {
+    let mut got = (String::new(), Vec::new());
+    let deadline = crate::common::now() + crate::common::LONG;
+    let is_so = |(line, have): &(String, Vec<String>)| match who {
+        "no other host" => line.ends_with("; on no other host") && have.is_empty(),
+        who => line.ends_with(&format!("; on {who}")) && have.join(", ") == who,
+    };
+    while !is_so(&got) {
+        assert!(crate::common::now() < deadline, "{got:?}, not on {who}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        got = who_has_the_last(fleet, at);
+    }
+}
+
+#[test]
+fn who_has_what_was_sent_from_here_is_known_at_its_end_and_when_others_have_caught_up() {
+    let mut fleet = Fleet::new("history-who", 3);
+    tree::write(fleet.path(0, "a"), "1");
+    fleet.msync(0, &["send", "a"]).ok();
+    is_on(&fleet, 0, "h1, h2");
+    tree::write(fleet.path(0, "for-one"), "2");
+    fleet.msync(0, &["send", "-t", "h2", "for-one"]).ok();
+    is_on(&fleet, 0, "h2");
+    // Others do not know it, as they have not sent it.
+    let json = fleet.msync(1, &["--json", "history"]).ok().out;
+    assert!(json.contains("\"have\":null") && !json.contains("\"have\":["), "{json}");
+    fleet.stop(2);
+    for name in ["b", "c"] {
+        tree::write(fleet.path(0, name), "3");
+        fleet.msync(0, &["send", name]).ok();
+        is_on(&fleet, 0, "h1");
+    }
+    fleet.kill(0);
+    fleet.start(0, &[]);
+    is_on(&fleet, 0, "h1");
+    fleet.start(2, &[]);
+    is_on(&fleet, 0, "h1, h2");
+    let rows = fleet.msync(0, &["history"]).ok().out;
+    assert_eq!(rows.matches("; on h1, h2\n").count(), 3, "{rows}");
+    // One that cannot write it has it when it could.
+    fs::create_dir_all(fleet.path(2, "d/in-the-way")).unwrap();
+    tree::write(fleet.path(0, "d"), "a file");
+    assert_eq!(fleet.msync(0, &["send", "d"]).code, Some(2));
+    is_on(&fleet, 0, "h1");
+    fs::remove_dir_all(fleet.path(2, "d")).unwrap();
+    fleet.daemon(2).signal("HUP");
+    is_on(&fleet, 0, "h1, h2");
+    for at in [1, 2] {
+        fleet.stop(at);
+    }
+    fleet.wait_for_members();
+    tree::write(fleet.path(0, "nobody"), "4");
+    fleet.msync(0, &["send", "nobody"]);
+    is_on(&fleet, 0, "no other host");
 }

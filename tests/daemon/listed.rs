@@ -310,3 +310,68 @@ fn a_host_that_was_away_gets_what_lists_said_and_loses_what_they_said_is_gone() 
         !fleet.msync(2, &["history"]).out.lines().any(|line| line.contains("here"))
     });
 }
+
+#[test]
+fn what_is_back_before_it_is_deleted_is_sent_instead() {
+    let mut fleet = Fleet::idle("listed-meanwhile", 2);
+    let long: Vec<String> = (0..3_000).map(|n| format!("m/{n:04}")).collect();
+    let back = ["a/back", "a/tree"];
+    for at in ["a/back", "a/tree/1", "a/tree/2", "a/gone"] {
+        tree::write(fleet.path(0, at), "old");
+    }
+    fleet.start(0, &[]);
+    fleet.start(1, &[]);
+    fleet.wait_for_members();
+    fleet.msync(0, &["send", "-r"]).well();
+    fleet.stop(0);
+    fleet.start(0, &["-T", "100", "-f", "1"]);
+    fleet.wait_for_members();
+    for at in &long {
+        tree::write(fleet.path(0, at), vec![b'x'; 4_000]);
+    }
+    fs::remove_file(fleet.path(0, "a/back")).unwrap();
+    fs::remove_file(fleet.path(0, "a/gone")).unwrap();
+    fs::remove_dir_all(fleet.path(0, "a/tree")).unwrap();
+    let text = names(&long.iter().map(String::as_str).collect::<Vec<_>>());
+    let from = list(&fleet, text + &names(&back) + "a/gone\n");
+    let sending = fleet.msync_start(0, &["send", "-r", "--delete", "--files-from", &from]);
+    eventually("the first of many files", || is_there(fleet.path(1, "m/0100")));
+    tree::write(fleet.path(0, "a/back"), "new");
+    tree::write(fleet.path(0, "a/tree/2"), "new");
+    assert!(!is_there(fleet.path(1, "m/2500")), "too late");
+    sending.end().well();
+    assert!(files(&fleet, 0) == files(&fleet, 1));
+    assert!(is_there(fleet.path(1, "a/tree/2")) && !is_there(fleet.path(1, "a/tree/1")));
+}
+
+#[test]
+fn what_is_gone_makes_room_first_and_stays_on_readonly_members() {
+    let fleet = Fleet::with("listed-before", &[&[], &[], &["-r"]]);
+    for host in [1, 2] {
+        tree::write(fleet.path(host, "gone/x"), "gone");
+    }
+    tree::write(fleet.path(0, "new"), "new");
+    let from = list(&fleet, "gone\nnew\n");
+    let args = ["send", "--delete-before", "--json", "-t", "h1", "--files-from", &from];
+    let ran = fleet.msync(0, &args);
+    assert!(ran.code == Some(0) && ran.out.contains("\"deleted\":2"), "{ran:?}");
+    assert_eq!(there(&fleet, 1, &["new", "gone"]), ["new"]);
+    let ran = fleet.msync(0, &["send", "--delete", "--files-from", &from]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert_eq!(there(&fleet, 2, &["new", "gone"]), ["gone"]);
+}
+
+#[test]
+fn history_names_a_list_as_such() {
+    let fleet = Fleet::new("listed-history", 2);
+    tree::write(fleet.path(0, "d/new"), "new");
+    tree::write(fleet.path(1, "d/old"), "old");
+    let from = list(&fleet, "new\nold\n");
+    fleet.msync(0, &["send", "--delete", "--files-from", &from, "d"]).well();
+    for host in [0, 1] {
+        eventually("the record is there", || {
+            let said = fleet.msync(host, &["history"]).out;
+            said.contains(" --files-from --delete d: 3 entries, complete")
+        });
+    }
+}

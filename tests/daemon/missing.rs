@@ -118,8 +118,12 @@ fn a_mount_that_is_missing_deletes_nothing() {
         let there = seen(&mut fleet);
         process::run(command("cp").arg("-a").arg(there.join(".")).arg(fleet.base(1))).ok();
         in_its(&mut fleet, &["umount", &point]);
+        let list = fleet.dir().join("list").display().to_string();
+        fs::write(&list, "deep/mnt/1\ndeep/mnt/2\ndeep/mnt/sub\n").unwrap();
+        let listed = ["send", "--delete", "--files-from", &list];
         for args in [
-            &["send", "-rn", "--delete"][..],
+            &listed[..],
+            &["send", "-rn", "--delete"],
             &["send", "-r", "--delete"],
             &["send", "-r", "--delete", "deep"],
             &["send", "-r", "--delete", "deep/mnt"],
@@ -137,6 +141,7 @@ fn a_mount_that_is_missing_deletes_nothing() {
         fs::rename(fleet.path(0, "deep/mnt"), fleet.dir().join("away")).unwrap();
         assert_kept(&fleet, &["send", "-r", "--delete"], MOUNT, "deep/mnt");
         assert_kept(&fleet, &["sync", "deep/mnt"], MOUNT, "deep/mnt");
+        assert_kept(&fleet, &listed, MOUNT, "deep/mnt");
         fs::rename(fleet.path(0, "deep"), fleet.dir().join("deeper")).unwrap();
         assert_kept(&fleet, &["send", "-r", "--delete"], MOUNT, "deep");
         assert_kept(&fleet, &["sync", "deep"], MOUNT, "deep/mnt");

@@ -211,7 +211,9 @@ impl Control {
                 }
                 ToControl::Records(from, records) => self.catching_up.packet(now, from, records),
                 ToControl::Fetch(from, fetch) => self.asked(now, from, fetch),
-                ToControl::Fetched(ticket, results) => self.fetched(now, ticket, results),
+                ToControl::Fetched(ticket, results, is_whole) => {
+                    self.fetched(now, ticket, results, is_whole);
+                }
                 ToControl::PullBegun(id, from) => self.catching_up.begun(&id, from),
                 ToControl::Pulled(id, how) => self.catching_up.pulled(now, &id, how),
                 // It is looked at in a moment.

@@ -122,6 +122,7 @@ impl Control {
         match found {
             Ok(found) => {
                 fetch.others = found.into();
+                fetch.refusals = Vec::new();
                 self.ask_next(now);
             }
             Err(error) => self.end_fetch(now, &[error]),
@@ -150,6 +151,7 @@ impl Control {
             follow: client.session.follow(),
             unread: client.unread.clone(),
         });
+        fetch.is_said &= fetch.is_of(donor.node);
         (fetch.ticket, fetch.donor) = (ticket, Some(donor));
         (fetch.closed, fetch.results) = (0, None);
         self.say_request(now, now);
@@ -262,11 +264,11 @@ impl Control {
     }
 
     /// A transfer that was asked for has come.
-    pub(super) fn fetched(&mut self, now: Time, ticket: Ticket, results: Results) {
+    pub(super) fn fetched(&mut self, now: Time, ticket: Ticket, results: Results, is_whole: bool) {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.ticket == ticket) else {
             return;
         };
-        fetch.closed += 1;
+        fetch.closed += u64::from(is_whole);
         fetch.results = Some(results);
         self.fetch_may_end(now);
     }
@@ -319,6 +321,9 @@ impl Control {
             total.errors = total.errors.saturating_add(over.errors);
             let there = told(donor, over, true);
             let more = over.errors.saturating_sub(there.len() as u64);
+            for remark in over.troubles.iter().filter(|trouble| trouble.code.is_empty()) {
+                self.clients[at].session.line(0, &format!("{}: {}", donor.name, remark.text));
+            }
             there.iter().for_each(|error| self.clients[at].session.error(error));
             if more > 0 {
                 let why = format!("{more} more errors on {}", donor.name);
@@ -359,7 +364,9 @@ impl Control {
 
 /// What a donor has told of errors, those on it or those here.
 fn told(donor: &Member, over: &Over, is_there: bool) -> Vec<ErrorLine> {
-    let troubles = over.troubles.iter().filter(|trouble| trouble.is_there == is_there);
+    let is_it =
+        |trouble: &&fetch::Trouble| trouble.is_there == is_there && !trouble.code.is_empty();
+    let troubles = over.troubles.iter().filter(is_it);
     troubles
         .map(|trouble| ErrorLine::told(&donor.name, &trouble.path, &trouble.code, &trouble.text))
         .collect()

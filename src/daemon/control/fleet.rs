@@ -63,7 +63,11 @@ impl Fleet {
             (true, Some(Said { summary, behind })) => {
                 let keeper = shared.keeper.as_ref().map(|keeper| keeping::lock(keeper));
                 let same = keeper.filter(|keeper| keeper.journal().agrees_with(&summary));
-                (Some(behind), same.map(|keeper| keeper.settled()))
+                let settled = same.map(|mut keeper| {
+                    keeper.agrees(&member.name, behind);
+                    keeper.settled()
+                });
+                (Some(behind), settled)
             }
             (true, None) => (None, None),
             // What is sent now leaves no record.

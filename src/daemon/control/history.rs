@@ -1,5 +1,7 @@
 //! The answer to `history`.
 
+use std::collections::BTreeSet;
+
 use crate::console::history::{self, HistoryRow};
 use crate::console::moment::Moment;
 use crate::daemon::shared::Shared;
@@ -19,7 +21,14 @@ pub(super) fn history(shared: &Shared, me: &HostName, json: bool) -> String {
     let row = |(record, state, ended): (&Record, State, bool)| {
         let secs = (record.id.stamp.millis() / 1_000) as i64;
         let began = Moment(secs, localtime::local(secs).to_string());
-        HistoryRow { began, own: *record.id.host == *me, record: record.clone(), ended, state }
+        let own = *record.id.host == *me;
+        let have = keeper.have(record.id.stamp).filter(|_| own && ended);
+        // What else a host that has all has, it has not got from here.
+        let have = have.map(|have| {
+            let have = have.filter(|host| record.is_for(host)).cloned();
+            have.collect::<BTreeSet<_>>().into_iter().collect()
+        });
+        HistoryRow { began, own, record: record.clone(), ended, state, have }
     };
     // What was for others is neither sent nor received here.
     let own = || journal.iter().rev().filter(|(_, state, _)| *state != State::Elsewhere);

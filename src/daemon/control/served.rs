@@ -165,6 +165,14 @@ impl Asked {
         }
     }
 
+    /// Something is to be known that is no error.
+    pub(super) fn remark(&mut self, text: &str) {
+        if self.troubles.len() < TROUBLES {
+            let (path, code, text) = (String::new(), String::new(), text.to_owned());
+            self.troubles.push(Trouble { is_there: true, path, code, text });
+        }
+    }
+
     /// It is over.
     pub(super) fn over(&mut self, end: End) {
         let troubles = std::mem::take(&mut self.troubles);

@@ -133,8 +133,10 @@ impl Control {
             }
         }
         for said in lines {
-            if let Said::Error(error) = said {
-                asked.note(error);
+            match said {
+                Said::Error(error) => asked.note(error),
+                Said::Line(0, text) => asked.remark(text),
+                Said::Line(..) | Said::Differs(_) => {}
             }
         }
     }
@@ -150,6 +152,10 @@ impl Control {
         let Some((node, asked)) = self.served.find(client) else { return };
         let Stage::Running { order, .. } = &asked.stage else { return };
         asked.wire += results.1.wire;
+        if unreached.is_some() {
+            // The one that follows is in its place.
+            asked.transfers -= 1;
+        }
         match Arc::clone(order).over(results, unreached) {
             Ok((_, total)) if total.failed == 0 => asked.over(End::Done),
             Ok(_) => asked.over(End::Failed),

@@ -134,20 +134,25 @@ impl<'a> FetchedTransfers<'a> {
             }
             DiskJob::Close { key, ended } => {
                 let Some(mut fetched) = self.open.remove(key) else { return };
-                if ended.is_none() {
+                let is_whole = ended.is_some();
+                if !is_whole {
                     fetched.report.broke();
                 }
                 let (shared, now) = (self.shared, clock::now());
                 let (results, _) = fetched.report.results(shared, now, key.number, 0, 0);
-                let results = match fetched.order.over(results, None) {
-                    Ok(results) => results,
-                    Err(next) => {
-                        let so_far = next.before().cloned();
-                        self.next = Some((fetched.ticket, next));
-                        so_far.unwrap_or_default()
-                    }
+                // One that has broken off may begin again, with smaller packets.
+                let results = match is_whole {
+                    false => results,
+                    true => match fetched.order.over(results, None) {
+                        Ok(results) => results,
+                        Err(next) => {
+                            let so_far = next.before().cloned();
+                            self.next = Some((fetched.ticket, next));
+                            so_far.unwrap_or_default()
+                        }
+                    },
                 };
-                self.shared.control.send(ToControl::Fetched(fetched.ticket, results));
+                self.shared.control.send(ToControl::Fetched(fetched.ticket, results, is_whole));
             }
             _ => {}
         }

@@ -26,8 +26,10 @@ use crate::engine::members::Member;
 use crate::engine::outgoing::{Gone, Stats};
 use crate::fs::root::Root;
 use crate::ids::{BatchNo, EntryNo, TargetNo, TransferNo};
+use crate::keeping;
 use crate::log::{self, Level};
 use crate::name::{Escaped, HostName, NodeId, RelPath};
+use crate::stamp::Stamp;
 use crate::time::Time;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Reason, Runs};
@@ -86,6 +88,8 @@ pub(crate) struct Report {
     is_fetched: bool,
     /// Who gets no block as large as these, if smaller ones may be tried: nothing is said of them yet.
     unreached: Option<Unreached>,
+    /// The stamp of the record that it leaves here.
+    stamp: Option<Stamp>,
 }
 
 impl Report {
@@ -147,6 +151,7 @@ impl Report {
             here: 0,
             is_fetched,
             unreached: again::smaller(block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
+            stamp: None,
         }
     }
 
@@ -387,9 +392,9 @@ impl Report {
         shared.control.send_lossy(ToControl::Progress { client: self.client, progress });
     }
 
-    /// It leaves a record here.
-    pub(crate) fn recorded(&mut self) {
-        self.total.recorded = true;
+    /// It leaves a record here, with this stamp.
+    pub(crate) fn recorded(&mut self, stamp: Stamp) {
+        (self.total.recorded, self.stamp) = (true, Some(stamp));
     }
 
     /// Reports the end of the transfer.
@@ -430,6 +435,11 @@ impl Report {
         self.total.errors += errors;
         self.total.wire = wire;
         self.total.time = now.since(self.began);
+        if let (Some(stamp), Some(keeper)) = (self.stamp, &shared.keeper) {
+            let have = self.hosts.iter().filter(|tally| !failed(tally));
+            let have: Vec<HostName> = have.map(|tally| tally.report.name.clone()).collect();
+            keeping::lock(keeper).sent(stamp, &have);
+        }
         let results = (self.hosts.iter().map(|tally| tally.report.clone()).collect(), self.total);
         let total = self.total;
         let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());

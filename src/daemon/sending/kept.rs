@@ -7,6 +7,7 @@ use crate::daemon::shared::Shared;
 use crate::ids::{BatchNo, EntryNo};
 use crate::keeping::recording::Recording;
 use crate::keeping::{Keeper, lock};
+use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
 use crate::wire::manifest::Manifest;
 use crate::wire::outcome::Reason;
@@ -57,18 +58,17 @@ impl Kept {
         self.recording.as_ref().map(|recording| Recorded { names: recording.names(), deletes })
     }
 
-    /// It is over, with what END has said. Whether it leaves a record here.
-    pub(super) fn finish(&mut self, shared: &Shared, end: Option<Recorded>) -> bool {
+    /// It is over, with what END has said. If it leaves a record here, its stamp.
+    pub(super) fn finish(&mut self, shared: &Shared, end: Option<Recorded>) -> Option<Stamp> {
         self.open = HashMap::new();
-        let Some(recording) = self.recording.take() else { return false };
-        let wrote = self.wrote;
-        with_keeper(shared, |keeper| match (keeper, end) {
-            (Some(keeper), Some(end)) => recording.ended(keeper, end, true),
-            (Some(keeper), None) => {
+        let (recording, wrote) = (self.recording.take()?, self.wrote);
+        let stamp = recording.id().stamp;
+        with_keeper(shared, |keeper| match (keeper?, end) {
+            (keeper, Some(end)) => recording.ended(keeper, end, true).then_some(stamp),
+            (keeper, None) => {
                 recording.given_up(keeper, wrote);
-                false
+                None
             }
-            (None, _) => false,
         })
     }
 }

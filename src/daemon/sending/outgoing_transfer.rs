@@ -437,8 +437,8 @@ impl OutgoingTransfer {
         let (shared, report) = (&self.shared, &mut self.report);
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);
-        if self.kept.finish(shared, outgoing.recorded()) {
-            report.recorded();
+        if let Some(stamp) = self.kept.finish(shared, outgoing.recorded()) {
+            report.recorded(stamp);
         }
         let mut stats = lock(&shared.stats);
         for (target, node, seen) in outgoing.target_stats() {

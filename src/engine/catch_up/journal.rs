@@ -691,4 +691,95 @@ mod tests {
         assert!(other.iter().eq(journal.iter()));
         assert_eq!(other.height(), Stamp::at(3));
     }
+
+    /// What the lists of some records have.
+    #[derive(Default)]
+    struct FewLists(BTreeMap<RecordId, BTreeSet<Hash>>);
+
+    impl Lists for FewLists {
+        fn names(&mut self, id: &RecordId, path: Hash) -> Option<bool> {
+            self.0.get(id).map(|list| list.contains(&path))
+        }
+
+        fn names_all_of(&mut self, later: &RecordId, earlier: &RecordId) -> Option<bool> {
+            Some(self.0.get(later)?.is_superset(self.0.get(earlier)?))
+        }
+    }
+
+    impl FewLists {
+        /// A record of a list of paths at the base, those of which are gone that begin with `!`.
+        fn listed(&mut self, millis: u64, paths: &[&str]) -> (Record, Recorded) {
+            let mut record = record(millis, "web1", "x");
+            record.path = RelPath::base();
+            record.deed = Deed { recursive: true, listed: true, ..Deed::default() };
+            record.names = Names::default();
+            let mut list = BTreeSet::new();
+            for path in paths {
+                let name = path.trim_start_matches('!').as_bytes();
+                record.names.add(Hash::of(name));
+                list.insert(Hash::of(name));
+                if path.starts_with('!') {
+                    list.insert(Hash::of_all_below(name));
+                }
+            }
+            self.0.insert(record.id.clone(), list);
+            let deletes = paths.iter().any(|path| path.starts_with('!'));
+            let end = Recorded { names: record.names, deletes };
+            (record, end)
+        }
+
+        fn sent(&mut self, journal: &mut Journal, millis: u64, paths: &[&str]) -> RecordId {
+            let (record, end) = self.listed(millis, paths);
+            journal.began(record.clone());
+            journal.ended(&record.id, end, true, self);
+            record.id
+        }
+    }
+
+    #[test]
+    fn what_is_gone_in_a_list_is_gone_with_all_that_was_in_it() {
+        let (mut journal, mut lists) = (journal(100), FewLists::default());
+        let earlier = lists.sent(&mut journal, 1, &["d", "d/a", "e", "f"]);
+        lists.sent(&mut journal, 2, &["!d", "e", "!g"]);
+        let path = |text: &str| RelPath::parse(text.as_bytes()).unwrap();
+        for (at, kept) in [("d", true), ("d/a", true), ("d/x/y", true), ("e", true), ("g/z", true)]
+        {
+            assert_eq!(journal.guards(&earlier, &path(at), &mut lists), kept, "{at}");
+            assert_eq!(journal.is_superseded(&earlier, &path(at), &mut lists), kept, "{at}");
+        }
+        for at in ["f", "e/x", "dd", "h"] {
+            assert!(!journal.guards(&earlier, &path(at), &mut lists), "{at}");
+            assert!(!journal.is_superseded(&earlier, &path(at), &mut lists), "{at}");
+        }
+        // Without the list, all that it reaches is left alone.
+        lists.0.pop_last();
+        assert!(journal.guards(&earlier, &path("f"), &mut lists));
+    }
+
+    #[test]
+    fn what_was_not_deleted_is_not_said_to_be_gone() {
+        let (mut journal, mut lists) = (journal(100), FewLists::default());
+        let earlier = lists.sent(&mut journal, 1, &["d", "d/a"]);
+        let (record, end) = lists.listed(2, &["!d"]);
+        journal.began(record.clone());
+        journal.ended(&record.id, Recorded { deletes: false, ..end }, true, &mut lists);
+        let path = RelPath::parse(b"d/a").unwrap();
+        assert!(!journal.guards(&earlier, &path, &mut lists));
+    }
+
+    #[test]
+    fn a_list_covers_one_of_which_it_says_all() {
+        let kept = |first: &[&str], second: &[&str]| {
+            let (mut journal, mut lists) = (journal(100), FewLists::default());
+            lists.sent(&mut journal, 1, first);
+            lists.sent(&mut journal, 2, second);
+            journal.len()
+        };
+        assert_eq!(kept(&["a", "b"], &["a", "b", "c"]), 1);
+        assert_eq!(kept(&["a", "b"], &["!a", "b"]), 1, "what is gone is said too");
+        assert_eq!(kept(&["!a"], &["!a", "b"]), 1);
+        assert_eq!(kept(&["!a"], &["a"]), 2, "there may be more in it");
+        assert_eq!(kept(&["!a", "b"], &["b"]), 2);
+        assert_eq!(kept(&["a", "a/x"], &["!a"]), 2, "it is not known to be below");
+    }
 }

@@ -1,6 +1,7 @@
 //! The whole way: walk, batch, source, disk, between two base directories in one process.
 
 mod attacks;
+mod changed_trees;
 mod changes;
 mod compare;
 mod deletion;
