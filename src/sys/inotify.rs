@@ -129,6 +129,18 @@ impl Inotify {
     /// # Errors
     /// Those of `inotify_add_watch`: ENOSPC where this user has too many, EACCES if it must not be read.
     pub fn watch(&self, dir: BorrowedFd<'_>) -> io::Result<Wd> {
+        self.watch_for(dir, ASKED)
+    }
+
+    /// The same, of nothing but that the directory itself is moved or removed.
+    ///
+    /// # Errors
+    /// As [`Inotify::watch`].
+    pub fn watch_itself(&self, dir: BorrowedFd<'_>) -> io::Result<Wd> {
+        self.watch_for(dir, libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_ONLYDIR)
+    }
+
+    fn watch_for(&self, dir: BorrowedFd<'_>, asked: u32) -> io::Result<Wd> {
         let path = match self.by_number {
             true => format!("/proc/self/fd/{}\0", dir.as_raw_fd()),
             false => {
@@ -138,7 +150,7 @@ impl Inotify {
         };
         let queue = self.queue.as_raw_fd();
         // SAFETY: `path` ends with NUL.
-        let wd = unsafe { libc::inotify_add_watch(queue, path.as_ptr().cast(), ASKED) };
+        let wd = unsafe { libc::inotify_add_watch(queue, path.as_ptr().cast(), asked) };
         cvt(wd).map(Wd)
     }
 

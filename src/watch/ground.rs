@@ -22,6 +22,8 @@ pub(super) struct Ground {
     pub(super) table: Table,
     /// The watched directory itself.
     pub(super) top: Wd,
+    /// The base directory, if that is another one and could be watched.
+    base: Option<Wd>,
     /// Its device and inode.
     pub(super) identity: (u64, u64),
     pub(super) dirty: Dirty,
@@ -51,16 +53,24 @@ impl Ground {
             let of_directory = !matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::ENOMEM));
             (e, of_directory)
         })?;
+        let is_base = config.path.is_base();
+        let base = (!is_base).then(|| inotify.watch_itself(root.as_fd()).ok()).flatten();
         let mut table = Table::default();
         table.put(top, None);
         let dirty = Dirty::new(config.delay);
-        Ok(Ground { root, config, inotify, table, top, identity: (stat.dev, stat.ino), dirty })
+        let identity = (stat.dev, stat.ino);
+        Ok(Ground { root, config, inotify, table, top, base, identity, dirty })
     }
 
     /// Whether the top is at its path.
     pub(super) fn is_in_place(&self) -> bool {
         self.here().is_some_and(|(identity, _)| identity == self.identity)
             && self.table.has(self.top)
+    }
+
+    /// Whether an event of this directory is about where the tree is.
+    pub(super) fn is_above(&self, wd: Wd) -> bool {
+        wd == self.top || Some(wd) == self.base
     }
 
     /// What is at the path of the top: its device and inode, and its mount.

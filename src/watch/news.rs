@@ -26,7 +26,7 @@ struct Moved {
 /// What concerns the tree as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// Something has happened to the watched directory itself.
+    /// Something has happened to the watched directory itself, or to the base directory.
     pub(super) about_top: bool,
     /// All of it is to be sent.
     pub(super) why: Option<Why>,
@@ -68,14 +68,14 @@ impl News {
             What::Overflow => drop(heard.why.get_or_insert(Why::Overflow)),
             What::Unmount => {
                 ground.dirty.forget_in(wd);
-                heard.about_top |= wd == ground.top;
+                heard.about_top |= ground.is_above(wd);
                 heard.why.get_or_insert(Why::Mounts);
             }
             What::End => {
-                heard.about_top |= wd == ground.top;
+                heard.about_top |= ground.is_above(wd);
                 ended(ground, wd);
             }
-            What::Itself => heard.about_top |= wd == ground.top,
+            What::Itself => heard.about_top |= ground.is_above(wd),
             What::Name(of_name) => {
                 let is_about_other = event.name.is_empty() && wd != ground.top;
                 let is_ours = event.name.as_ref() == STAGING;

@@ -12,10 +12,13 @@ use super::ground::{Adopted, Ground};
 use crate::name::STAGING;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::sys::inotify::Wd;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// The most directories without a watch that are known by name: with more, the whole tree is searched for them.
 const MOST_TOPS: usize = 65_536;
+
+/// How often directories without a watch are searched.
+pub(super) const UNWATCHED: Span = Span::from_secs(60);
 
 /// The wall clock, in seconds since 1970 and nanoseconds.
 pub(super) type Wall = (i64, u32);

@@ -1,30 +1,28 @@
 //! One watched tree: events go in, what is to be sent comes out.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use super::deletions::Deletions;
 use super::dirty::{Name, Settling};
 use super::flush::{self, Composed};
 use super::ground::Ground;
+use super::mounts::Mounts;
 use super::news::News;
 use super::rescans::Rescans;
-use super::scan::{Scan, Search, Searched, Wall};
+use super::said;
+use super::scan::{Scan, Search, Searched, UNWATCHED, Wall};
 use super::types::{
     Changed, Command, Config, Event, Flush, Held, Numbers, Refusal, WatchNo, Went, Why,
 };
-use crate::count::counted;
 use crate::engine::rng::Rng;
-use crate::errno::ErrorText;
 use crate::fs::root::{Dirs, Root};
-use crate::log;
-use crate::name::RelPath;
 use crate::sys::fsat;
 use crate::time::{Span, Time};
 
-/// How often directories without a watch are searched.
-const UNWATCHED: Span = Span::from_secs(60);
 /// How often the whole tree is, give or take a quarter.
 const SLOW: Span = Span::from_secs(3_600);
 /// How often it is looked whether something is back.
@@ -67,6 +65,8 @@ pub(super) struct Tree {
     rng: Rng,
     numbers: Numbers,
     unwatched_said: bool,
+    /// The mounts that concern it, in short.
+    mounts: Option<u64>,
 }
 
 /// A flush that is under way.
@@ -110,6 +110,7 @@ impl Tree {
             rng,
             numbers: Numbers::default(),
             unwatched_said: false,
+            mounts: None,
         };
         tree.rescans.want(at.now, Why::Begun);
         Ok(tree)
@@ -146,11 +147,21 @@ impl Tree {
         if self.entries_before == 0 {
             self.entries_before = self.ground.table.entries();
         }
-        let path = shown(&self.ground.config.path);
         if self.rescans.want(now, why) {
             if let Some(why) = self.rescans.wanted() {
-                log::notice(format_args!("watch {path}: all of it is sent: {why}"));
+                said::all_is_sent(&self.ground.config.path, why);
             }
+        }
+    }
+
+    /// The mounts have changed: are those among them that concern this tree?
+    pub(super) fn mounted(&mut self, now: Time, mounts: &Mounts) {
+        let path =
+            self.ground.root.path().join(OsStr::from_bytes(self.ground.config.path.as_bytes()));
+        let about = mounts.about(&path);
+        if self.mounts.replace(about).is_some_and(|before| before != about) {
+            self.looks = true;
+            self.want(now, Why::Mounts);
         }
     }
 
@@ -180,8 +191,7 @@ impl Tree {
     }
 
     fn release(&mut self, at: Moment) {
-        let path = shown(&self.ground.config.path);
-        log::notice(format_args!("watch {path}: what was held is released"));
+        said::released(&self.ground.config.path);
         let (paths, more) = self.deletions.release();
         for path in paths {
             let key = self.ground.key(&path);
@@ -243,8 +253,7 @@ impl Tree {
                 self.want(at.now, why);
             }
             Err((error, _)) => {
-                let path = shown(&self.ground.config.path);
-                log::error(format_args!("watch {path}: {}", ErrorText(&error)));
+                said::failed(&self.ground.config.path, &error);
             }
         }
     }
@@ -252,20 +261,15 @@ impl Tree {
     /// Looks whether the top is at its path.
     fn look_for_top(&mut self, at: Moment) {
         self.looks = false;
-        let path = shown(&self.ground.config.path);
         let here = self.ground.here();
         let is_here = here.is_some_and(|(identity, _)| identity == self.ground.identity);
         match (is_here, self.is_lost) {
             (false, false) => {
                 self.is_lost = true;
-                log::error(format_args!(
-                    "watch {path}: {}; nothing is sent until it is back, or 'msync watch release' says that it \
-                     is meant",
-                    Held::Replaced
-                ));
+                said::lost(&self.ground.config.path);
             }
             (true, true) => {
-                log::notice(format_args!("watch {path}: the directory is back"));
+                said::back(&self.ground.config.path);
                 self.renew(at, Why::Replaced);
             }
             (true, false) if !self.ground.table.has(self.ground.top) => {
@@ -303,34 +307,18 @@ impl Tree {
                 }
             }
         }
-        let lacks = self.scan.unwatched();
         self.unwatched.1 = at.now + UNWATCHED;
-        if (lacks > 0) != self.unwatched_said {
-            self.unwatched_said = lacks > 0;
-            let path = shown(&self.ground.config.path);
+        let lacks = self.scan.unwatched();
+        if (lacks > 0) != std::mem::replace(&mut self.unwatched_said, lacks > 0) {
             let have = self.ground.table.len() as u64;
-            match lacks {
-                0 => log::notice(format_args!("watch {path}: all directories are watched now")),
-                _ => log::warning(format_args!(
-                    "watch {path}: {} cannot be watched, and {} searched every {} s{}",
-                    counted(lacks, "directory"),
-                    if lacks == 1 { "is" } else { "are" },
-                    UNWATCHED.millis() / 1_000,
-                    match self.scan.is_full() {
-                        true => format!(
-                            ": fs.inotify.max_user_watches has to be at least {} for this tree",
-                            have + lacks
-                        ),
-                        false => String::new(),
-                    }
-                )),
-            }
+            said::unwatched(&self.ground.config.path, have, lacks, self.scan.is_full());
         }
     }
 
     /// Does what is due, and says what is to be sent.
     pub(super) fn advance(&mut self, at: Moment, events: &mut VecDeque<Event>) {
         if self.looks || (self.is_lost && self.next_back <= at.now) {
+            events.push_back(Event::LookAtBase);
             self.look_for_top(at);
         }
         if self.is_lost {
@@ -430,10 +418,7 @@ impl Tree {
 
     fn say_held(&self, held: Option<Held>) {
         if let Some(why) = held {
-            let path = shown(&self.ground.config.path);
-            log::error(format_args!(
-                "watch {path}: deletions are held: {why}; 'msync watch release' lets them go"
-            ));
+            said::held(&self.ground.config.path, why);
         }
     }
 
@@ -500,10 +485,6 @@ impl Tree {
             self.begin_search(at);
         }
     }
-}
-
-fn shown(path: &RelPath) -> String {
-    if path.is_base() { ".".to_owned() } else { path.to_string() }
 }
 
 /// About an hour.

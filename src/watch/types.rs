@@ -100,6 +100,8 @@ pub enum Event {
     },
     /// It is not watched.
     Refused(WatchNo, Refusal),
+    /// The base directory may be another one now: [`Command::Base`] is to say which, if it is.
+    LookAtBase,
 }
 
 /// What is to be sent.

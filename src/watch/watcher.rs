@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::mounts::Mounts;
 use super::tree::{Moment, Tree};
 use super::types::{Command, Event, Numbers, WatchNo};
 use crate::engine::rng::Rng;
@@ -49,6 +50,8 @@ pub struct Watcher {
     numbers: SharedNumbers,
     tell: Tell,
     trees: BTreeMap<WatchNo, Tree>,
+    /// None: nobody tells of mounts. (It is opened in the thread, which has them.)
+    mounts: Option<Mounts>,
 }
 
 impl Handle {
@@ -77,11 +80,12 @@ impl Watcher {
         let handle =
             Handle { commands: sender, waker: waker.clone(), numbers: Arc::clone(&numbers) };
         let (rng, trees) = (Rng::new(seed), BTreeMap::new());
-        Ok((Watcher { clock, rng, commands, waker, numbers, tell, trees }, handle))
+        Ok((Watcher { clock, rng, commands, waker, numbers, tell, trees, mounts: None }, handle))
     }
 
     /// Watches until [`Command::Stop`].
     pub fn run(mut self) {
+        self.mounts = Mounts::open();
         while self.turn() {}
     }
 
@@ -118,11 +122,17 @@ impl Watcher {
         true
     }
 
-    fn wait(&self, until: Option<Time>) {
+    fn wait(&mut self, until: Option<Time>) {
         let now = (self.clock.now)();
         let mut fds = vec![PollFd::new(self.waker.as_fd(), Interest::Read)];
         fds.extend(self.trees.values().map(|tree| PollFd::new(tree.fd(), Interest::Read)));
-        if let Err(error) = poll(&mut fds, until.map(|until| until.since(now))) {
+        if let Some(mounts) = &self.mounts {
+            // What can be read of it is always there: a change is an error.
+            fds.push(PollFd::new(mounts.as_fd(), Interest::Nothing));
+        }
+        let polled = poll(&mut fds, until.map(|until| until.since(now)));
+        let is_mounted = self.mounts.is_some() && fds.last().is_some_and(PollFd::failed);
+        if let Err(error) = polled {
             // Memory is short: nothing is lost, but this must not be a busy loop.
             log::limited(
                 log::Level::ERROR,
@@ -132,6 +142,10 @@ impl Watcher {
             );
             std::thread::sleep(Span::from_secs(1).into());
         }
+        if let Some(mounts) = self.mounts.as_ref().filter(|_| is_mounted) {
+            let now = (self.clock.now)();
+            self.trees.values_mut().for_each(|tree| tree.mounted(now, mounts));
+        }
     }
 
     fn command(&mut self, command: Command) {
@@ -139,7 +153,12 @@ impl Watcher {
         let watch = match command {
             Command::Add { watch, root, config } => {
                 match Tree::open(watch, root, config, at, self.rng.next_u64()) {
-                    Ok(tree) => drop(self.trees.insert(watch, tree)),
+                    Ok(mut tree) => {
+                        if let Some(mounts) = &self.mounts {
+                            tree.mounted(at.now, mounts);
+                        }
+                        self.trees.insert(watch, tree);
+                    }
                     Err(why) => (self.tell)(Event::Refused(watch, why)),
                 }
                 return;

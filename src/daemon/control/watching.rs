@@ -90,6 +90,7 @@ impl Control {
         match event {
             Event::Flush(watch, flush) => self.watches.flush(now, watch, flush),
             Event::Reached { watch, cookie, held } => self.watches.reached(watch, cookie, held),
+            Event::LookAtBase => self.watches.look_at_base(),
             Event::Refused(watch, why) => {
                 let Some(watched) = self.watches.get_mut(watch) else { return };
                 let error = ErrorLine::here(reply::shown(watched.path()), Code::Other, why);

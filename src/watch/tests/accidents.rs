@@ -2,9 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
-use super::stage::{Stage, config, path, wall};
+use super::stage::{Stage, config, path, temp_dir, wall};
 use crate::fs::testing::TempDir;
 use crate::sys::mapped::Mapped;
 use crate::time::Span;
@@ -28,7 +28,7 @@ fn one_file_is_sent_after_the_delay() {
 fn scan_before_watch() {
     // What comes into a tree while its directories are being watched is in the first flush or in the next.
     for turns in 0..6 {
-        let temp = TempDir::new("scan-before-watch");
+        let temp = temp_dir("scan-before-watch");
         fs::create_dir_all(temp.join("a/b/c")).unwrap();
         let mut stage = Stage::begin(temp, config("")).unwrap();
         for step in 0..6 {
@@ -154,7 +154,7 @@ fn a_chain_of_renames_names_what_targets_have() {
 fn a_split_rename_loses_nothing() {
     // The two events of a rename are read apart, and what is moved comes from outside or leaves.
     let mut stage = Stage::new("split");
-    let outside = TempDir::new("split-outside");
+    let outside = temp_dir("split-outside");
     fs::create_dir_all(outside.join("d/e")).unwrap();
     fs::write(outside.join("d/e/f"), "x").unwrap();
     fs::rename(outside.join("d"), stage.join("in")).unwrap();
@@ -201,7 +201,7 @@ fn stale_path_after_a_directorys_move() {
 #[test]
 fn a_directory_that_is_replaced_by_another_loses_what_it_had() {
     let mut stage = Stage::new("replaced");
-    let outside = TempDir::new("replaced-outside");
+    let outside = temp_dir("replaced-outside");
     stage.write("d/old", "1");
     stage.write("d/e/old", "1");
     stage.pass(3_000);
@@ -328,7 +328,7 @@ fn rsync_in_place_is_sent_once_it_is_through() {
 #[test]
 fn a_tree_that_is_unpacked_is_few_names() {
     let mut stage = Stage::new("tar");
-    for n in 0..20_000 {
+    for n in 0..10_000 {
         let dir = stage.join(&format!("tree/{}/{}", n % 20, n % 100));
         if n < 100 {
             fs::create_dir_all(&dir).unwrap();
@@ -346,7 +346,9 @@ fn a_tree_that_is_unpacked_is_few_names() {
 
 #[test]
 fn slow_search_finds_what_was_written_through_a_map() {
-    let mut stage = Stage::new("mmap");
+    // On a disk: in memory, such stores change no times.
+    let temp = TempDir::new("mmap");
+    let mut stage = Stage::of(temp, config(""));
     stage.write("d/f", "old");
     stage.write("d/g", "old");
     let file = OpenOptions::new().read(true).write(true).open(stage.join("d/f")).unwrap();
@@ -357,7 +359,12 @@ fn slow_search_finds_what_was_written_through_a_map() {
     std::thread::sleep(std::time::Duration::from_millis(20));
     let since = wall(&stage.temp);
     stage.sent();
+    let changed = || fs::metadata(stage.join("d/f")).unwrap().ctime_nsec();
+    let before = changed();
     mapped.store(b'n');
+    if changed() == before {
+        return eprintln!("SKIPPED: {} is in memory", stage.temp.path().display());
+    }
     stage.pass(15_000);
     assert_eq!(stage.sent(), [""; 0], "no event tells of it");
     stage.at.wall = (since.0 + 4_500, 0);
@@ -370,7 +377,7 @@ fn slow_search_finds_what_was_written_through_a_map() {
 
 #[test]
 fn directories_that_are_left_out_are_not_watched() {
-    let temp = TempDir::new("left-out");
+    let temp = temp_dir("left-out");
     temp.write("x~/f", "1");
     temp.write(".makuosan/stage/f", "1");
     temp.write("y/f", "1");
@@ -389,7 +396,7 @@ fn directories_that_are_left_out_are_not_watched() {
 
 #[test]
 fn the_tree_may_be_below_the_base() {
-    let temp = TempDir::new("below");
+    let temp = temp_dir("below");
     temp.write("srv/www/f", "1");
     temp.write("srv/other/f", "1");
     let mut stage = Stage::of(temp, config("srv/www"));

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::stage::{Stage, WATCH, config};
-use crate::fs::testing::{self, TempDir};
+use super::stage::{Stage, WATCH, config, temp_dir};
+use crate::fs::testing;
+use crate::watch::mounts::Mounts;
 use crate::watch::types::{Command, Held};
 
 #[test]
@@ -60,7 +61,7 @@ fn deletions_that_are_many_are_held_until_the_files_are_back() {
 #[test]
 fn a_directory_that_is_moved_out_counts_with_all_that_is_in_it() {
     let mut stage = Stage::new("moved-out");
-    let outside = TempDir::new("moved-out-to");
+    let outside = temp_dir("moved-out-to");
     for n in 0..200 {
         stage.write(&format!("d/{}/{n}", n % 4), "x");
     }
@@ -98,7 +99,7 @@ fn what_is_moved_within_the_tree_is_no_deletion() {
 #[test]
 fn without_deletions_nothing_is_deleted() {
     let config = crate::watch::types::Config { deletes: false, ..config("") };
-    let mut stage = Stage::of(TempDir::new("no-deletions"), config);
+    let mut stage = Stage::of(temp_dir("no-deletions"), config);
     stage.write("f", "1");
     stage.write("d/f", "1");
     stage.pass(3_000);
@@ -112,7 +113,7 @@ fn without_deletions_nothing_is_deleted() {
 
 #[test]
 fn a_root_that_is_replaced_stops_all_until_it_is_back_or_released() {
-    let temp = TempDir::new("root-replaced");
+    let temp = temp_dir("root-replaced");
     temp.write("www/a", "1");
     temp.write("www/b", "1");
     let mut stage = Stage::of(temp, config("www"));
@@ -150,7 +151,7 @@ fn an_unmounted_tree_deletes_nothing() {
     if !testing::is_in_namespace(test) {
         return;
     }
-    let temp = TempDir::new("unmounted");
+    let temp = temp_dir("unmounted");
     temp.mkdir("m");
     let mounted = testing::mount_tmpfs(&temp.join("m"), "size=1m");
     for n in 0..20 {
@@ -175,7 +176,7 @@ fn an_unmounted_root_stops_all() {
     if !testing::is_in_namespace(test) {
         return;
     }
-    let temp = TempDir::new("unmounted-root");
+    let temp = temp_dir("unmounted-root");
     temp.mkdir("m");
     let mounted = testing::mount_tmpfs(&temp.join("m"), "size=1m");
     temp.write("m/f", "x");
@@ -189,7 +190,7 @@ fn an_unmounted_root_stops_all() {
 
 #[test]
 fn the_base_directory_opened_anew_is_no_news() {
-    let temp = TempDir::new("base-again");
+    let temp = temp_dir("base-again");
     temp.write("www/a", "1");
     temp.write("www/b", "1");
     let mut stage = Stage::of(temp, config("www"));
@@ -197,11 +198,58 @@ fn the_base_directory_opened_anew_is_no_news() {
     fs::remove_file(stage.join("www/a")).unwrap();
     stage.pass(2_000);
     assert_eq!(stage.sent(), ["-www/a"]);
-    // Another one is.
-    let other = TempDir::new("base-other");
+    // Another one is, and the daemon is asked.
+    assert_eq!(stage.looks, 0);
+    let (base, aside) = (stage.join(""), stage.temp.path().with_extension("aside"));
+    fs::rename(&base, &aside).unwrap();
+    stage.pass(50);
+    assert_eq!(stage.looks, 1);
+    fs::rename(&aside, &base).unwrap();
+    let other = temp_dir("base-other");
     other.write("www/c", "1");
     stage.tree.command(stage.at, Command::Base(other.root()));
     stage.write("www/d", "1");
     stage.pass(60_000);
     assert_eq!((stage.sent(), stage.tree.numbers().held_why), (vec![], Some(Held::Replaced)));
+}
+
+#[test]
+fn what_is_mounted_over_a_tree_is_found_and_deletes_nothing() {
+    let test = "watch::tests::guards::what_is_mounted_over_a_tree_is_found_and_deletes_nothing";
+    if !testing::is_in_namespace(test) {
+        return;
+    }
+    let temp = temp_dir("mounted-over");
+    temp.write("d/a", "1");
+    temp.write("d/b/c", "1");
+    temp.write("e", "1");
+    let mut stage = Stage::of(temp, config(""));
+    let mounts = Mounts::open().unwrap();
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.write("d/a", "2");
+    let mounted = testing::mount_tmpfs(&stage.join("d"), "size=1m");
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.write("d/new", "3");
+    stage.pass(20_000);
+    let sent = stage.sent();
+    assert!(sent.contains(&"all: mounts have changed".to_owned()), "{sent:?}");
+    assert!(!sent.iter().any(|path| path.starts_with('-')), "{sent:?}");
+    assert!(stage.target.join("d/b/c").exists() && stage.target.join("d/new").exists());
+    stage.write("d/newer", "4");
+    stage.pass(1_000);
+    assert_eq!(stage.sent(), ["d/newer"]);
+    drop(mounted);
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.pass(20_000);
+    stage.sent();
+    stage.write("d/b/new", "5");
+    stage.pass(1_000);
+    assert_eq!(stage.sent(), ["d/b/new"]);
+    // Mounts elsewhere are no news.
+    let elsewhere = temp_dir("mounted-elsewhere");
+    let mounted = testing::mount_tmpfs(elsewhere.path(), "size=1m");
+    stage.tree.mounted(stage.at.now, &mounts);
+    stage.pass(20_000);
+    assert_eq!(stage.sent(), [""; 0]);
+    drop(mounted);
 }

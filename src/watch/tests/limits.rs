@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::stage::{Stage, WATCH, config};
-use crate::fs::testing::{self, TempDir};
+use super::stage::{Stage, WATCH, config, temp_dir};
+use crate::fs::testing;
 use crate::sys::inotify::Inotify;
 use crate::time::Span;
 use crate::watch::types::{Command, Flush, Went};
@@ -129,7 +129,7 @@ fn too_few_watches_search_the_rest() {
         return;
     }
     limit(4);
-    let temp = TempDir::new("few");
+    let temp = temp_dir("few");
     for at in ["a/b/c", "a/d", "e/f/g", "h"] {
         temp.write(&format!("{at}/file"), "1");
     }
@@ -176,21 +176,21 @@ fn no_watch_at_all_is_refused() {
         return;
     }
     limit(0);
-    let refused = Stage::begin(TempDir::new("none"), config("")).err().unwrap().to_string();
+    let refused = Stage::begin(temp_dir("none"), config("")).err().unwrap().to_string();
     assert!(refused.contains("fs.inotify.max_user_watches"), "{refused}");
     fs::write("/proc/sys/user/max_inotify_instances", "0").unwrap();
     assert!(Inotify::new().is_err());
-    let refused = Stage::begin(TempDir::new("none"), config("")).err().unwrap().to_string();
+    let refused = Stage::begin(temp_dir("none"), config("")).err().unwrap().to_string();
     assert!(refused.contains("fs.inotify.max_user_instances"), "{refused}");
 }
 
 #[test]
 fn what_is_no_directory_is_refused() {
-    let temp = TempDir::new("no-directory");
+    let temp = temp_dir("no-directory");
     temp.write("f", "");
     let refused = Stage::begin(temp, config("f")).err().unwrap().to_string();
     assert_eq!(refused, "Not a directory");
-    let refused = Stage::begin(TempDir::new("missing"), config("f")).err().unwrap().to_string();
+    let refused = Stage::begin(temp_dir("missing"), config("f")).err().unwrap().to_string();
     assert_eq!(refused, "No such file or directory");
 }
 

@@ -28,6 +28,8 @@ pub struct Stage {
     /// All flushes, and when each came.
     pub flushes: Vec<(Time, Flush)>,
     pub reached: Vec<(u64, u64)>,
+    /// How often the daemon was asked which directory the base is.
+    pub looks: u32,
     /// Flushes are over at once. Else the test says when.
     pub answers: bool,
 }
@@ -51,10 +53,19 @@ pub fn wall(temp: &TempDir) -> (i64, u32) {
     (about.ctime(), about.ctime_nsec() as u32)
 }
 
+/// A directory of a test's own, in memory if that is possible: there are many files in these tests.
+pub fn temp_dir(name: &str) -> TempDir {
+    let memory = Path::new("/dev/shm");
+    match fs::metadata(memory).is_ok_and(|about| about.is_dir()) {
+        true => TempDir::under(memory, name),
+        false => TempDir::new(name),
+    }
+}
+
 impl Stage {
     /// A watch of all of an empty base directory, after its first flush.
     pub fn new(name: &str) -> Self {
-        Stage::of(TempDir::new(name), config(""))
+        Stage::of(temp_dir(name), config(""))
     }
 
     /// A watch of what is there, after its first flush.
@@ -69,9 +80,9 @@ impl Stage {
     pub fn begin(temp: TempDir, config: Config) -> Result<Self, Refusal> {
         let at = Moment { now: Time::from_micros(1_000_000_000), wall: wall(&temp) };
         let tree = Tree::open(WATCH, temp.root(), config.clone(), at, 1)?;
-        let target = TempDir::new("watch-target");
+        let target = temp_dir("watch-target");
         let (flushes, reached) = (Vec::new(), Vec::new());
-        Ok(Stage { temp, target, config, tree, at, flushes, reached, answers: true })
+        Ok(Stage { temp, target, config, tree, at, flushes, reached, looks: 0, answers: true })
     }
 
     /// Lets so many milliseconds go by.
@@ -99,6 +110,7 @@ impl Stage {
                         self.done(Went::Sent { again: Vec::new() });
                     }
                 }
+                Event::LookAtBase => self.looks += 1,
                 Event::Reached { watch: WATCH, cookie, held } => self.reached.push((cookie, held)),
                 other => panic!("{other:?}"),
             }
@@ -191,6 +203,15 @@ impl Stage {
             return;
         }
         let Ok(about) = fs::symlink_metadata(&from) else { return };
+        // Directories above it come along, in place of whatever is there.
+        let mut above = self.target.path().to_owned();
+        let below = to.parent().unwrap().strip_prefix(self.target.path());
+        for name in below.unwrap_or(Path::new("")) {
+            above.push(name);
+            if fs::symlink_metadata(&above).is_ok_and(|there| !there.is_dir()) {
+                remove(&above);
+            }
+        }
         let is_same_kind = fs::symlink_metadata(&to)
             .is_ok_and(|there| there.is_dir() == about.is_dir() && !there.is_symlink());
         if !is_same_kind || about.is_symlink() {

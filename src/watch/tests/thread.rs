@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::stage::config;
-use crate::fs::testing::TempDir;
+use super::stage::{config, temp_dir};
 use crate::time::Time;
 use crate::watch::types::{Command, Event, Flush, WatchNo, Went, Why};
 use crate::watch::watcher::{Clock, Watcher};
@@ -23,7 +22,7 @@ const WAIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_thread_watches_and_sleeps_until_something_happens() {
-    let (temp, other) = (TempDir::new("thread"), TempDir::new("thread-other"));
+    let (temp, other) = (temp_dir("thread"), temp_dir("thread-other"));
     let (sender, events) = mpsc::channel();
     let tell = Box::new(move |event| drop(sender.send(event)));
     let clock = Clock { now, wall: || (1_000, 0) };
