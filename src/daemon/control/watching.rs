@@ -97,12 +97,15 @@ impl Control {
                 self.unwatch(watch, &error);
             }
         }
+    }
+
+    /// Answers the clients that have waited for what was changed.
+    fn answer_reached(&mut self) {
         while let Some((client, errors)) = self.watches.poll_reached() {
-            let Some(at) = self.clients.iter().position(|one| one.id == client) else { continue };
-            let session = &mut self.clients[at].session;
-            errors.iter().for_each(|error| session.error(error));
-            self.clients[at].work = Work::Idle;
-            self.clients[at].session.finish();
+            let Some(client) = self.client(client) else { continue };
+            errors.iter().for_each(|error| client.session.error(error));
+            client.work = Work::Idle;
+            client.session.finish();
         }
     }
 
@@ -140,8 +143,9 @@ impl Control {
         }
     }
 
-    /// Starts the flushes that are due.
+    /// Answers who has waited for flushes, and starts those that are due.
     pub(super) fn start_flushes(&mut self, now: Time) {
+        self.answer_reached();
         if !self.membership.members.settled(now) {
             return;
         }
