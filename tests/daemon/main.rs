@@ -41,6 +41,7 @@ mod lacking_rights;
 mod left_behind;
 mod listed;
 mod long_files;
+mod many_records;
 mod membership;
 mod messages;
 mod missing;
