@@ -9,6 +9,7 @@ mod absent;
 mod base_replaced;
 mod behind;
 mod catching_up;
+mod catching_up_killed;
 mod changing;
 mod clocks;
 mod coarse_times;
