@@ -131,9 +131,13 @@ impl RelPath {
 
     /// Whether this is `other` or lies below it. Everything is below the base.
     pub fn is_under(&self, other: &RelPath) -> bool {
-        other.is_base()
-            || self.0 == other.0
-            || (self.0.starts_with(&other.0) && self.0.get(other.0.len()) == Some(&b'/'))
+        RelPath::is_below(&self.0, &other.0)
+    }
+
+    /// The same of paths that are only bytes.
+    pub(crate) fn is_below(path: &[u8], other: &[u8]) -> bool {
+        let rest = path.strip_prefix(other);
+        other.is_empty() || rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
     }
 }
 
@@ -221,11 +225,6 @@ impl HostName {
             Ok(name) if fine => Ok(HostName(name.to_owned())),
             _ => Err(HostNameError),
         }
-    }
-
-    /// The bound below all names, which is none itself.
-    pub(crate) const fn before_all() -> Self {
-        HostName(String::new())
     }
 
     /// The name.

@@ -1,6 +1,6 @@
 //! The journal of this daemon, with what is on disk of it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::row::Row;
@@ -15,6 +15,7 @@ use crate::fs::state::record_file::{Aside, Found, RecordFile};
 use crate::log::{self, Level};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
+use crate::sys::memory;
 use crate::wire::begin::Recorded;
 use crate::wire::behind::Behind;
 use crate::wire::manifest::Manifest;
@@ -51,7 +52,6 @@ struct Reading {
     journal: Journal,
     kept: HashMap<u64, Kept>,
     marks: Marks,
-    hosts: HashSet<Arc<HostName>>,
     wall: u64,
     ahead: u64,
     unknown: u64,
@@ -73,7 +73,6 @@ impl Keeper {
             journal: Journal::new(Arc::new(me.clone()), MAX_RECORDS),
             kept: HashMap::new(),
             marks: Marks::default(),
-            hosts: HashSet::new(),
             wall,
             ahead: 0,
             unknown: 0,
@@ -100,6 +99,7 @@ impl Keeper {
             sent: sent.ok(),
         };
         keeper.write();
+        memory::trim();
         Ok(Opened { keeper, height, remarks })
     }
 
@@ -161,12 +161,12 @@ impl Keeper {
 
     /// A transfer has begun, and something may be written for it. False if it is not kept.
     pub fn began(&mut self, record: &Record) -> bool {
-        if record.emit().len() > MAX_RECORD || self.journal.get(&record.id).is_some() {
+        if record.emit().len() > MAX_RECORD || self.journal.has(&record.id) {
             return false;
         }
         self.journal.began(record.clone());
         self.write();
-        let is_kept = self.journal.get(&record.id).is_some();
+        let is_kept = self.journal.has(&record.id);
         if is_kept {
             self.running.insert(record.id.clone());
             self.shelf.begin_list(&record.id);
@@ -251,7 +251,7 @@ impl Keeper {
 
     fn put(&mut self, id: &RecordId) {
         if let Some((record, state, has_ended)) = self.journal.get(id) {
-            self.shelf.put(record, state, has_ended);
+            self.shelf.put(&record, state, has_ended);
         }
     }
 }
@@ -266,8 +266,7 @@ impl Reading {
         let is_ahead = |stamp: Stamp| stamp.ahead_of(self.wall).is_ahead_too_far();
         match Row::parse(kind, payload) {
             Some(Row::Record { record, .. }) if is_ahead(record.id.stamp) => self.ahead += 1,
-            Some(Row::Record { mut record, state, has_ended, list }) => {
-                record.id.host = self.shared(record.id.host);
+            Some(Row::Record { record, state, has_ended, list }) => {
                 let kept = self.kept.entry(record.id.key()).or_default();
                 kept.record(at, payload.len(), list);
                 self.journal.restore(record, state, has_ended);
@@ -285,15 +284,6 @@ impl Reading {
             Some(Row::Height(stamp)) => self.marks.height = self.marks.height.max(stamp),
             None => self.unknown += 1,
         }
-    }
-
-    /// One name in memory for all records of a host.
-    fn shared(&mut self, host: Arc<HostName>) -> Arc<HostName> {
-        if let Some(known) = self.hosts.get(&host) {
-            return Arc::clone(known);
-        }
-        self.hosts.insert(Arc::clone(&host));
-        host
     }
 
     fn remarks(&self, found: &Found) -> Vec<String> {

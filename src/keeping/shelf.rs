@@ -3,7 +3,7 @@
 //! The list of a small transfer is a row, that of a larger one a file of its own. What cannot be written is
 //! said in the log; the daemon goes on without it, and has less to give after its next start.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::row::{ListIn, Row};
@@ -43,7 +43,7 @@ const OPEN: usize = 8;
 pub(super) struct Shelf {
     dir: StateDir,
     file: RecordFile,
-    kept: HashMap<u64, Kept>,
+    kept: BTreeMap<u64, Kept>,
     /// How many bytes of the file are of use.
     live: u64,
     /// How many bytes the lists have that are in files.
@@ -65,72 +65,88 @@ pub(super) struct Marks {
     pub(super) height: Stamp,
 }
 
-/// Where something of a record is.
+/// Where something of a record is; small, since there are many.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Kept {
     row: Place,
-    list: ListPlace,
+    list: Place,
 }
 
+/// A place in the file of rows; or a file, of `at` bytes. In halves, there is no gap between two of them.
 #[derive(Clone, Copy, Default, Debug)]
 struct Place {
-    at: u64,
-    len: u32,
+    at: [u16; 2],
+    /// Of a row in units of [`UNIT`] bytes; [`NONE`], or [`IN_A_FILE`].
+    len: u16,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-enum ListPlace {
-    #[default]
-    None,
-    Row(u64, u32),
-    /// In a file of so many bytes.
-    File(u64),
-}
+const UNIT: usize = 4;
+const NONE: u16 = 0;
+const IN_A_FILE: u16 = u16::MAX;
+const _: () = assert!((LIMITS.record as usize) < UNIT * IN_A_FILE as usize);
+const _: () = assert!(LIMITS.file <= u32::MAX as u64);
+const _: () = assert!(MAX_LIST <= u32::MAX as u64);
 
 impl Place {
-    fn size(self) -> u64 {
-        if self.len == 0 { 0 } else { u64::from(self.len) + OVERHEAD }
+    fn row(at: u64, len: usize) -> Self {
+        Place { at: halves(at), len: len.max(1).div_ceil(UNIT) as u16 }
     }
+
+    fn file(size: u64) -> Self {
+        Place { at: halves(size), len: IN_A_FILE }
+    }
+
+    fn at(self) -> u64 {
+        u64::from(self.at[0]) << 16 | u64::from(self.at[1])
+    }
+
+    /// What it takes of the file of rows.
+    fn size(self) -> u64 {
+        match self.len {
+            NONE | IN_A_FILE => 0,
+            len => u64::from(len) * UNIT as u64 + OVERHEAD,
+        }
+    }
+
+    fn is_in(self) -> ListIn {
+        match self.len {
+            NONE => ListIn::Nothing,
+            IN_A_FILE => ListIn::File,
+            _ => ListIn::Row,
+        }
+    }
+}
+
+fn halves(at: u64) -> [u16; 2] {
+    [(at >> 16) as u16, at as u16]
 }
 
 impl Kept {
     fn size(&self) -> u64 {
-        let list = match self.list {
-            ListPlace::Row(_, len) => u64::from(len) + OVERHEAD,
-            ListPlace::None | ListPlace::File(_) => 0,
-        };
-        self.row.size() + list
+        self.row.size() + self.list.size()
     }
 
     fn has_file(&self) -> bool {
-        matches!(self.list, ListPlace::File(_))
+        self.list.len == IN_A_FILE
     }
 
     fn file_size(&self) -> u64 {
-        if let ListPlace::File(size) = self.list { size } else { 0 }
+        if self.has_file() { self.list.at() } else { 0 }
     }
 
     /// Notes a row of a record, while the file is read.
     pub(super) fn record(&mut self, at: u64, len: usize, list: ListIn) {
-        self.row = Place { at, len: len as u32 };
-        self.list = match (list, self.list) {
-            (ListIn::Row, row @ ListPlace::Row(..)) => row,
-            (ListIn::Row | ListIn::Nothing, _) => ListPlace::None,
-            (ListIn::File, _) => ListPlace::File(0),
+        self.row = Place::row(at, len);
+        self.list = match (list, self.list.is_in()) {
+            (ListIn::Row, ListIn::Row) => self.list,
+            (ListIn::Row | ListIn::Nothing, _) => Place::default(),
+            (ListIn::File, _) => Place::file(0),
         };
-    }
-
-    fn list_in(&self) -> ListIn {
-        match self.list {
-            ListPlace::None => ListIn::Nothing,
-            ListPlace::Row(..) => ListIn::Row,
-            ListPlace::File(_) => ListIn::File,
-        }
     }
 
     /// Notes the row of a list.
     pub(super) fn list(&mut self, at: u64, len: usize) {
-        self.list = ListPlace::Row(at, len as u32);
+        self.list = Place::row(at, len);
     }
 }
 
@@ -139,10 +155,11 @@ impl Shelf {
     pub(super) fn new(
         dir: StateDir,
         file: RecordFile,
-        mut kept: HashMap<u64, Kept>,
+        kept: HashMap<u64, Kept>,
         marks: Marks,
     ) -> Self {
-        kept.retain(|_, kept| kept.row.len > 0);
+        let kept = kept.into_iter().filter(|(_, kept)| kept.row.len != NONE);
+        let mut kept: BTreeMap<u64, Kept> = kept.collect();
         for name in dir.names().unwrap_or_default() {
             let Some(key) = key_of(&name) else { continue };
             if !kept.get(&key).is_some_and(Kept::has_file) {
@@ -152,8 +169,8 @@ impl Shelf {
         }
         for (key, kept) in kept.iter_mut().filter(|(_, kept)| kept.has_file()) {
             kept.list = match dir.size(name_of(*key).as_bytes()) {
-                0 => ListPlace::None,
-                size => ListPlace::File(size),
+                0 => Place::default(),
+                size => Place::file(size),
             };
         }
         let live = kept.values().map(Kept::size).sum();
@@ -175,7 +192,7 @@ impl Shelf {
     pub(super) fn put(&mut self, record: &Record, state: State, has_ended: bool) {
         let key = record.id.key();
         let before = self.kept.get(&key).copied().unwrap_or_default();
-        let list = before.list_in();
+        let list = before.list.is_in();
         let row = Row::Record { record: record.clone(), state, has_ended, list };
         if let Some(row) = self.append(&row) {
             let now = Kept { row, ..before };
@@ -239,7 +256,7 @@ impl Shelf {
                 if self.kept.get(&key).is_some_and(Kept::has_file) {
                     self.unlink(key);
                 }
-                self.set_list(key, ListPlace::Row(place.at, place.len));
+                self.set_list(key, place);
                 self.tidy();
             }
             return false;
@@ -248,7 +265,7 @@ impl Shelf {
             return self.lose(key);
         }
         let size = self.dir.size(name_of(key).as_bytes());
-        let moved = self.set_list(key, ListPlace::File(size));
+        let moved = self.set_list(key, Place::file(size));
         self.bound_lists();
         moved
     }
@@ -262,7 +279,7 @@ impl Shelf {
     fn lose(&mut self, key: u64) -> bool {
         self.forget_list(key);
         self.unlink(key);
-        self.set_list(key, ListPlace::None)
+        self.set_list(key, Place::default())
     }
 
     /// Gives up lists while they are too large. What a row says of them is found out at the next start.
@@ -284,7 +301,7 @@ impl Shelf {
             }
             Some(Ok(None)) => {
                 let size = self.dir.size(name_of(key).as_bytes());
-                self.set_list(key, ListPlace::File(size))
+                self.set_list(key, Place::file(size))
             }
             _ => false,
         }
@@ -308,29 +325,30 @@ impl Shelf {
     }
 
     fn read(&self, key: u64) -> Option<List> {
-        let list = match self.kept.get(&key)?.list {
-            ListPlace::None => return None,
-            ListPlace::Row(at, _) => {
-                let row = self.file.read_at(at);
+        let place = self.kept.get(&key)?.list;
+        let list = match place.is_in() {
+            ListIn::Nothing => return None,
+            ListIn::Row => {
+                let row = self.file.read_at(place.at());
                 match row.map(|(kind, payload)| Row::parse(kind, &payload)) {
                     Ok(Some(Row::List(_, short))) => List::short(short).map(Some),
                     Ok(_) => Ok(None),
                     Err(error) => Err(error),
                 }
             }
-            ListPlace::File(_) => List::open(&self.dir, name_of(key).as_bytes()),
+            ListIn::File => List::open(&self.dir, name_of(key).as_bytes()),
         };
         list.inspect_err(warn).ok().flatten()
     }
 
     /// Whether something has changed that the record's row says.
-    fn set_list(&mut self, key: u64, list: ListPlace) -> bool {
+    fn set_list(&mut self, key: u64, list: Place) -> bool {
         let Some(kept) = self.kept.get_mut(&key) else { return false };
         let before = std::mem::replace(kept, Kept { list, ..*kept });
         self.live = self.live - before.size() + kept.size();
         self.files = self.files - before.file_size() + kept.file_size();
         // That there is a row with it, this row says itself.
-        before.list_in() != kept.list_in() && kept.list_in() != ListIn::Row
+        before.list.is_in() != kept.list.is_in() && kept.list.is_in() != ListIn::Row
     }
 
     fn forget_list(&mut self, key: u64) {
@@ -347,7 +365,7 @@ impl Shelf {
     fn append(&mut self, row: &Row) -> Option<Place> {
         let (kind, payload) = row.emit();
         let at = self.file.append(kind, &payload).inspect_err(warn).ok()?;
-        Some(Place { at, len: payload.len() as u32 })
+        Some(Place::row(at, payload.len()))
     }
 
     /// Writes the file anew, if that is worth it.
@@ -373,9 +391,9 @@ impl Shelf {
                 new.append(kind, &payload)?;
             }
             for (_, kept) in &mut order {
-                kept.row.at = new.copy(kept.row.at)?;
-                if let ListPlace::Row(at, len) = kept.list {
-                    kept.list = ListPlace::Row(new.copy(at)?, len);
+                kept.row.at = halves(new.copy(kept.row.at())?);
+                if kept.list.is_in() == ListIn::Row {
+                    kept.list.at = halves(new.copy(kept.list.at())?);
                 }
             }
             Ok(())

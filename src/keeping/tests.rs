@@ -73,7 +73,7 @@ fn receive(keeper: &mut Keeper, stamp: u64, about: &str, names: &[String]) -> Re
 }
 
 fn all(keeper: &Keeper) -> Vec<(Record, State, bool)> {
-    keeper.journal().iter().map(|(record, state, ended)| (record.clone(), state, ended)).collect()
+    keeper.journal().iter().collect()
 }
 
 /// The paths in the list of a record.

@@ -154,7 +154,7 @@ impl CatchingUp {
     pub(super) fn warning(&self, path: &RelPath) -> Option<String> {
         let keeper = lock(self.shared.keeper.as_ref()?);
         let journal = keeper.journal();
-        let overlaps = |record: &&Record| path.is_under(&record.path) || record.path.is_under(path);
+        let overlaps = |record: &Record| path.is_under(&record.path) || record.path.is_under(path);
         let records = journal.wanted().filter_map(|id| journal.get(id).map(|(record, ..)| record));
         let mut lacking = records.filter(overlaps);
         let latest = lacking.next()?;

@@ -18,7 +18,7 @@ pub(super) fn history(shared: &Shared, me: &HostName, json: bool) -> String {
     let Some(keeper) = &shared.keeper else { return history::history(None, 0, json) };
     let keeper = lock(keeper);
     let journal = keeper.journal();
-    let row = |(record, state, ended): (&Record, State, bool)| {
+    let row = |(record, state, ended): (Record, State, bool)| {
         let secs = (record.id.stamp.millis() / 1_000) as i64;
         let began = Moment(secs, localtime::local(secs).to_string());
         let own = *record.id.host == *me;
@@ -28,7 +28,7 @@ pub(super) fn history(shared: &Shared, me: &HostName, json: bool) -> String {
             let have = have.filter(|host| record.is_for(host)).cloned();
             have.collect::<BTreeSet<_>>().into_iter().collect()
         });
-        HistoryRow { began, own, record: record.clone(), ended, state, have }
+        HistoryRow { began, own, record, ended, state, have }
     };
     // What was for others is neither sent nor received here.
     let own = || journal.iter().rev().filter(|(_, state, _)| *state != State::Elsewhere);

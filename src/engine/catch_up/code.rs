@@ -39,19 +39,35 @@ impl Record {
         let mut reader = Reader::new(bytes);
         let stamp = Stamp::from_bits(reader.u64()?);
         let host = Arc::new(host_name(&mut reader)?);
+        if stamp == Stamp::ZERO {
+            return Err(Error::Invalid);
+        }
+        let record = Record::parse_rest(RecordId { stamp, host }, true, &mut reader)?;
+        reader.end()?;
+        Ok(record)
+    }
+
+    /// Reads what follows the sender's name, with or without what it names.
+    pub(super) fn parse_rest(
+        id: RecordId,
+        with_names: bool,
+        reader: &mut Reader<'_>,
+    ) -> Result<Self, Error> {
         let flags = reader.u8()?;
-        if flags >= LISTED << 1 || stamp == Stamp::ZERO {
+        if flags >= LISTED << 1 {
             return Err(Error::Invalid);
         }
         let has = |flag: u8| flags & flag != 0;
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
         let patterns = has(PATTERNS).then(|| reader.u64().map(Hash)).transpose()?;
-        let names = Names { count: reader.varint()?, sum: reader.u64()? };
+        let names = match with_names {
+            true => Names { count: reader.varint()?, sum: reader.u64()? },
+            false => Names::default(),
+        };
         let audience = match has(NAMED) {
             false => Audience::All,
-            true => Audience::Named(hosts(&mut reader)?),
+            true => Audience::Named(hosts(reader)?),
         };
-        reader.end()?;
         let deed = Deed {
             recursive: has(RECURSIVE),
             listed: has(LISTED),
@@ -59,16 +75,23 @@ impl Record {
             gone: has(GONE),
             forced: has(FORCED),
         };
-        Ok(Record { id: RecordId { stamp, host }, path, deed, audience, patterns, names })
+        Ok(Record { id, path, deed, audience, patterns, names })
     }
 
     /// Writes it.
     pub fn emit(&self) -> Vec<u8> {
-        let Record { id, path, deed, audience, patterns, names } = self;
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let (id, path) = (&self.id, &self.path);
         let mut out = Vec::with_capacity(40 + id.host.as_str().len() + path.as_bytes().len());
         out.put_u64(id.stamp.bits());
         out.put_counted(id.host.as_str().as_bytes());
+        self.emit_rest(true, &mut out);
+        out
+    }
+
+    /// Writes what follows the sender's name, with or without what it names.
+    pub(super) fn emit_rest(&self, with_names: bool, out: &mut Vec<u8>) {
+        let Record { id: _, path, deed, audience, patterns, names } = self;
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         out.push(
             flag(deed.recursive, RECURSIVE)
                 | flag(deed.listed, LISTED)
@@ -82,13 +105,14 @@ impl Record {
         if let Some(Hash(hash)) = patterns {
             out.put_u64(*hash);
         }
-        out.put_varint(names.count);
-        out.put_u64(names.sum);
+        if with_names {
+            out.put_varint(names.count);
+            out.put_u64(names.sum);
+        }
         if let Audience::Named(hosts) = audience {
             out.put_varint(hosts.len() as u64);
             hosts.iter().for_each(|host| out.put_counted(host.as_str().as_bytes()));
         }
-        out
     }
 }
 

@@ -130,11 +130,11 @@ impl Dialogue {
             }
             Records::Want { donor: None, keys } => self.who_has(now, node, &keys, journal),
             Records::Want { donor: Some(donor), keys } if donor == me => {
-                let can = |key: &&Key| journal.find(**key).is_some_and(|id| journal.can_give(id));
+                let can = |key: &&Key| journal.find(**key).is_some_and(|id| journal.can_give(&id));
                 let keys = if self.config.gives { keys } else { Vec::new() };
                 let given: Vec<Key> = keys.iter().filter(can).copied().collect();
                 let queued = given.into_iter().filter(|key| {
-                    journal.find(*key).is_some_and(|id| self.giving.want(now, node, id))
+                    journal.find(*key).is_some_and(|id| self.giving.want(now, node, &id))
                 });
                 let queued = queued.collect();
                 self.answer(now, node, queued);
@@ -151,7 +151,7 @@ impl Dialogue {
         if !self.config.gives {
             return;
         }
-        let can = |key: &&Key| journal.find(**key).is_some_and(|id| journal.can_give(id));
+        let can = |key: &&Key| journal.find(**key).is_some_and(|id| journal.can_give(&id));
         let keys: Vec<Key> = keys.iter().filter(can).copied().collect();
         let spread = Span::from_micros(self.rng.below(self.members.len() as u64 * 1_000));
         self.answer(now + spread, node, keys);

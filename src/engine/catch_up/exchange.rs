@@ -332,7 +332,7 @@ impl Exchange {
         while sent < BURST {
             let Some(key) = self.queue.pop_front() else { return };
             self.queued.remove(&key);
-            let record = journal.find(key).and_then(|id| journal.get(id));
+            let record = journal.find(key).and_then(|id| journal.get(&id));
             let Some((record, _, true)) = record else { continue };
             let bytes = record.emit();
             let len = bytes.len() as u32;

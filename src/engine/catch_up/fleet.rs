@@ -44,7 +44,6 @@ struct Host {
     is_up: bool,
     journal: Journal,
     dialogue: Dialogue,
-    hello: Time,
     /// When it is to do something.
     due: Option<Time>,
     /// Its next pulls end like this.
@@ -52,9 +51,26 @@ struct Host {
 }
 
 enum Happening {
-    Packet { to: usize, from: usize, records: Vec<u8> },
-    Hello { to: usize, from: usize },
-    Transferred { id: RecordId, from: usize, to: BTreeSet<usize> },
+    Packet {
+        to: usize,
+        from: usize,
+        records: Vec<u8>,
+    },
+    /// One HELLO comes to all, or the first of a host is answered.
+    Hello {
+        from: usize,
+        to: Option<usize>,
+    },
+    /// This one is to say HELLO, if it is still the same.
+    SaysHello {
+        host: usize,
+        node: NodeId,
+    },
+    Transferred {
+        id: RecordId,
+        from: usize,
+        to: BTreeSet<usize>,
+    },
 }
 
 pub(super) struct Fleet {
@@ -64,6 +80,8 @@ pub(super) struct Fleet {
     loss: u64,
     hosts: Vec<Host>,
     queue: BTreeMap<(Time, u64), Happening>,
+    /// Who is to do something, and when; some of these are out of date.
+    dues: BTreeSet<(Time, usize)>,
     count: u64,
     stamp: u64,
     /// Packets of records that were sent, by whether to all.
@@ -93,7 +111,7 @@ impl Fleet {
                 let node = NodeId(rng.next_u64() | 1);
                 let dialogue = Dialogue::new(now, config(rng.next_u64()), &journal);
                 let (is_up, ends) = (false, Pulled::Complete);
-                Host { name, node, is_up, journal, dialogue, hello: now, due: None, ends }
+                Host { name, node, is_up, journal, dialogue, due: None, ends }
             })
             .collect();
         Fleet {
@@ -102,6 +120,7 @@ impl Fleet {
             loss,
             hosts,
             queue: BTreeMap::new(),
+            dues: BTreeSet::new(),
             count: 0,
             stamp: 1_000,
             to_group: 0,
@@ -122,14 +141,15 @@ impl Fleet {
         let (node, seed) = (NodeId(self.rng.next_u64() | 1), self.rng.next_u64());
         let first = self.now + Span::from_micros(self.rng.below(HELLO));
         let h = &mut self.hosts[host];
-        (h.is_up, h.node, h.hello) = (true, node, first);
+        (h.is_up, h.node) = (true, node);
         h.dialogue = Dialogue::new(self.now, config(seed), &h.journal);
-        self.hosts[host].due = Some(self.now);
+        self.set_due(host, Some(self.now));
+        self.at(first, Happening::SaysHello { host, node });
+        self.hello(host, None);
         // All others answer its first HELLO.
         for other in 0..self.hosts.len() {
             if other != host && self.hosts[other].is_up {
-                self.hello(host, other);
-                self.hello(other, host);
+                self.hello(other, Some(host));
             }
         }
     }
@@ -137,10 +157,11 @@ impl Fleet {
     pub fn stop(&mut self, host: usize) {
         self.hosts[host].is_up = false;
         let node = self.hosts[host].node;
-        let now = self.now;
-        for other in self.hosts.iter_mut().filter(|other| other.is_up) {
-            other.dialogue.gone(now, node);
-            other.due = Some(now);
+        for other in 0..self.hosts.len() {
+            if self.hosts[other].is_up {
+                self.hosts[other].dialogue.gone(self.now, node);
+                self.set_due(other, Some(self.now));
+            }
         }
     }
 
@@ -175,12 +196,13 @@ impl Fleet {
             patterns: None,
             names: Names::default(),
         };
-        for (at, h) in self.hosts.iter_mut().enumerate() {
+        for at in 0..self.hosts.len() {
+            let h = &mut self.hosts[at];
             if h.is_up && !missing.contains(&at) {
                 h.journal.began(record.clone());
                 let end = Recorded { names, deletes: false };
                 h.journal.ended(&id, end, true, &mut OwnPath);
-                h.due = Some(self.now);
+                self.set_due(at, Some(self.now));
             }
         }
         id
@@ -191,14 +213,34 @@ impl Fleet {
         self.queue.insert((at, self.count), happening);
     }
 
+    fn set_due(&mut self, host: usize, due: Option<Time>) {
+        self.hosts[host].due = due;
+        self.dues.extend(due.map(|due| (due, host)));
+    }
+
     fn delay(&mut self) -> Time {
         self.now + Span::from_micros(100 + self.rng.below(400))
     }
 
-    fn hello(&mut self, from: usize, to: usize) {
-        if self.rng.below(100) >= self.loss {
-            let at = self.delay();
-            self.at(at, Happening::Hello { to, from });
+    fn hello(&mut self, from: usize, to: Option<usize>) {
+        let at = self.delay();
+        self.at(at, Happening::Hello { from, to });
+    }
+
+    fn hears_hello(&mut self, from: usize, to: usize) {
+        let now = self.now;
+        let (node, name) = (self.hosts[from].node, Arc::clone(&self.hosts[from].name));
+        let summary = self.hosts[from].journal.summary();
+        let h = &mut self.hosts[to];
+        if !h.is_up || from == to || self.rng.below(100) < self.loss {
+            return;
+        }
+        h.dialogue.hello(now, node, &name, Some(summary), &h.journal);
+        // Of the same records, nothing is to be done: with a thousand hosts, that is said often.
+        let is_same = h.journal.summary() == summary
+            && !h.journal.iter().any(|(_, state, _)| state != State::Complete);
+        if h.due.is_some() || !is_same {
+            self.drain(to);
         }
     }
 
@@ -220,8 +262,8 @@ impl Fleet {
             serves.push(serve);
         }
         let has_news = h.dialogue.take_news();
-        h.due =
-            h.dialogue.poll_timeout(now, &h.journal).map(|at| at.max(now + Span::from_micros(1)));
+        let due = h.dialogue.poll_timeout(now, &h.journal);
+        self.set_due(host, due.map(|at| at.max(now + Span::from_micros(1))));
         for (to, records) in out {
             let to: Vec<usize> = match to {
                 To::Group => {
@@ -255,17 +297,13 @@ impl Fleet {
                 assert!(h.journal.is_wanted(&serve.id), "h{to} does not want {}", serve.id);
                 h.journal.pulls(&serve.id);
                 h.dialogue.begun(&serve.id, node);
-                h.due = Some(self.now);
+                self.set_due(to, Some(self.now));
             }
             let at = self.now + TRANSFER;
             self.at(at, Happening::Transferred { id: serve.id, from: host, to });
         }
         if has_news {
-            for to in 0..self.hosts.len() {
-                if to != host && self.hosts[to].is_up {
-                    self.hello(host, to);
-                }
-            }
+            self.hello(host, None);
         }
     }
 
@@ -273,10 +311,9 @@ impl Fleet {
     pub fn run(&mut self, span: Span) {
         let until = self.now + span;
         loop {
-            let mut next = self.queue.keys().next().map(|(at, _)| *at);
-            for h in self.hosts.iter().filter(|h| h.is_up) {
-                next = [next, h.due, Some(h.hello)].into_iter().flatten().min();
-            }
+            let due = self.dues.first().map(|(at, _)| *at);
+            let next = self.queue.keys().next().map(|(at, _)| *at);
+            let next = [next, due].into_iter().flatten().min();
             let Some(next) = next.filter(|at| *at <= until) else { break };
             self.now = self.now.max(next);
             while let Some(entry) = self.queue.first_entry().filter(|e| e.key().0 <= self.now) {
@@ -291,16 +328,19 @@ impl Fleet {
                         }
                         self.drain(to);
                     }
-                    Happening::Hello { to, from } => {
-                        let now = self.now;
-                        let h = &self.hosts[from];
-                        let (node, name) = (h.node, Arc::clone(&h.name));
-                        let summary = h.is_up.then(|| h.journal.summary());
-                        let h = &mut self.hosts[to];
-                        if h.is_up && summary.is_some() {
-                            h.dialogue.hello(now, node, &name, summary, &h.journal);
+                    Happening::Hello { from, .. } if !self.hosts[from].is_up => {}
+                    Happening::Hello { from, to: Some(to) } => self.hears_hello(from, to),
+                    Happening::Hello { from, to: None } => {
+                        (0..self.hosts.len()).for_each(|to| self.hears_hello(from, to));
+                    }
+                    Happening::SaysHello { host, node } => {
+                        let h = &self.hosts[host];
+                        if h.is_up && h.node == node {
+                            let wait = HELLO * 2 / 3 + self.rng.below(HELLO * 2 / 3);
+                            let again = self.now + Span::from_micros(wait);
+                            self.at(again, Happening::SaysHello { host, node });
+                            self.hello(host, None);
                         }
-                        self.drain(to);
                     }
                     Happening::Transferred { id, from, to } => {
                         let now = self.now;
@@ -318,21 +358,11 @@ impl Fleet {
                     }
                 }
             }
-            for host in 0..self.hosts.len() {
-                let h = &self.hosts[host];
-                if !h.is_up {
-                    continue;
-                }
-                if h.hello <= self.now {
-                    let wait = HELLO * 2 / 3 + self.rng.below(HELLO * 2 / 3);
-                    self.hosts[host].hello = self.now + Span::from_micros(wait);
-                    for to in 0..self.hosts.len() {
-                        if to != host && self.hosts[to].is_up {
-                            self.hello(host, to);
-                        }
-                    }
-                }
-                if self.hosts[host].due.is_some_and(|at| at <= self.now) {
+            while let Some((at, host)) =
+                self.dues.first().copied().filter(|(at, _)| *at <= self.now)
+            {
+                self.dues.pop_first();
+                if self.hosts[host].due == Some(at) && self.hosts[host].is_up {
                     self.drain(host);
                 }
             }

@@ -87,12 +87,12 @@ impl Giving {
     /// The latest that does not touch what is being sent, nor anything later that waits for that: whoever gets it
     /// must know by then what came after it.
     fn next(&self, journal: &Journal) -> Option<RecordId> {
-        let path = |id: &RecordId| journal.get(id).map(|(record, ..)| &record.path);
-        let mut before: Vec<&RelPath> = self.running.keys().filter_map(path).collect();
+        let path = |id: &RecordId| journal.get(id).map(|(record, ..)| record.path);
+        let mut before: Vec<RelPath> = self.running.keys().filter_map(path).collect();
         let most = before.len() + PASSED;
         for id in self.wanted.keys().rev() {
             let Some(own) = path(id) else { return Some(id.clone()) };
-            if !before.iter().any(|other| own.is_under(other) || other.is_under(own)) {
+            if !before.iter().any(|other| own.is_under(other) || other.is_under(&own)) {
                 return Some(id.clone());
             }
             before.push(own);

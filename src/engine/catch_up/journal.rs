@@ -5,33 +5,22 @@
 
 mod lacks;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::record::{Deed, Record, RecordId};
+use super::store::{Held, Store, View, reaching};
 use super::types::{Change, Learned, Lists, MAX_BYTES, Rules, State};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::wire::begin::Recorded;
-use crate::wire::names::Hash;
 use crate::wire::records::{Key, Summary};
-
-/// A record that is kept.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Held {
-    record: Record,
-    state: State,
-    /// Its transfer has ended: it counts.
-    has_ended: bool,
-}
 
 /// The records that a host keeps.
 #[derive(Clone, Debug)]
 pub struct Journal {
     me: Arc<HostName>,
-    held: BTreeMap<RecordId, Held>,
-    /// The stamps of those of each path, by the hash of that and the key of the record.
-    of_path: BTreeMap<(Hash, u64), Stamp>,
+    held: Store,
     /// Those that are to be pulled.
     lacking: BTreeSet<RecordId>,
     /// Those that are not to be pulled, because this host had files before it kept records.
@@ -43,8 +32,6 @@ pub struct Journal {
     horizon: Stamp,
     /// The checksum of all that count.
     checksum: u64,
-    /// What their paths and names of hosts take.
-    bytes: usize,
     most: usize,
     changes: VecDeque<Change>,
     rules: Rules,
@@ -55,15 +42,13 @@ impl Journal {
     pub fn new(me: Arc<HostName>, most: usize) -> Self {
         Journal {
             me,
-            held: BTreeMap::new(),
-            of_path: BTreeMap::new(),
+            held: Store::new(most),
             lacking: BTreeSet::new(),
             strange: BTreeSet::new(),
             latest: Stamp::ZERO,
             covered: BTreeSet::new(),
             horizon: Stamp::ZERO,
             checksum: 0,
-            bytes: 0,
             most,
             changes: VecDeque::new(),
             rules: Rules::ALL,
@@ -77,9 +62,8 @@ impl Journal {
 
     /// Puts back what was kept on disk.
     pub fn restore(&mut self, record: Record, state: State, has_ended: bool) {
-        let id = record.id.clone();
-        self.remove(&id);
-        self.insert(id, Held { record, state, has_ended });
+        self.remove(&record.id);
+        self.insert(Held { record, state, has_ended });
         self.bound();
     }
 
@@ -105,62 +89,64 @@ impl Journal {
 
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.len() == 0
     }
 
     /// The record of this key, if it is kept.
-    pub fn find(&self, key: Key) -> Option<&RecordId> {
-        self.of_stamp(key.stamp).find(|id| id.wire_key() == key)
+    pub fn find(&self, key: Key) -> Option<RecordId> {
+        Some(self.view(key)?.id())
     }
 
-    fn of_stamp(&self, stamp: Stamp) -> impl Iterator<Item = &RecordId> {
-        let since = self.held.range(RecordId::first_of(stamp)..);
-        since.map(|(id, _)| id).take_while(move |id| id.stamp == stamp)
+    fn view(&self, key: Key) -> Option<View<'_>> {
+        let mut same = self.held.since(key.stamp).take_while(|view| view.stamp() == key.stamp);
+        same.find(|view| view.id().wire_key() == key)
     }
 
     /// Whether nothing can be learned of the record of this key.
     pub fn knows(&self, key: Key) -> bool {
         key.stamp <= self.horizon
             || self.covered.contains(&key)
-            || self.find(key).and_then(|id| self.held.get(id)).is_some_and(|held| held.has_ended)
+            || self.view(key).is_some_and(|view| view.has_ended())
     }
 
     /// The keys of what counts before a stamp, `most` or a few more, the latest ones; and from which stamp on these
     /// are all.
     pub fn keys_below(&self, below: Stamp, most: usize) -> (Stamp, Vec<Key>) {
         let mut keys: Vec<Key> = Vec::new();
-        for (id, held) in self.held.range(..RecordId::first_of(below)).rev() {
-            if !held.has_ended {
-                continue;
-            }
-            let last = keys.last().map_or(id.stamp, |key| key.stamp);
-            if keys.len() >= most && last != id.stamp {
+        for view in self.held.between(Stamp::ZERO, below).rev().filter(View::has_ended) {
+            let last = keys.last().map_or(view.stamp(), |key| key.stamp);
+            if keys.len() >= most && last != view.stamp() {
                 return (last, keys);
             }
-            keys.push(id.wire_key());
+            keys.push(view.id().wire_key());
         }
         (Stamp::ZERO, keys)
     }
 
     /// The keys of what counts from a stamp on, before another.
     pub fn keys_from(&self, from: Stamp, below: Stamp) -> impl Iterator<Item = Key> {
-        let range = self.held.range(RecordId::first_of(from)..RecordId::first_of(below.max(from)));
-        range.filter(|(_, held)| held.has_ended).map(|(id, _)| id.wire_key())
+        self.held.between(from, below).filter(View::has_ended).map(|view| view.id().wire_key())
     }
 
     /// A record, how far this host is with it, and whether its transfer has ended.
-    pub fn get(&self, id: &RecordId) -> Option<(&Record, State, bool)> {
-        self.held.get(id).map(|held| (&held.record, held.state, held.has_ended))
+    pub fn get(&self, id: &RecordId) -> Option<(Record, State, bool)> {
+        self.held.get(id).map(|held| (held.record, held.state, held.has_ended))
+    }
+
+    /// Whether a record is kept.
+    pub fn has(&self, id: &RecordId) -> bool {
+        self.held.find(id).is_some()
     }
 
     /// All of them, the earliest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Record, State, bool)> {
-        self.held.values().map(|held| (&held.record, held.state, held.has_ended))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Record, State, bool)> {
+        let all = self.held.iter().filter_map(|view| view.held());
+        all.map(|held| (held.record, held.state, held.has_ended))
     }
 
     /// The highest stamp that is kept.
     pub fn height(&self) -> Stamp {
-        self.held.last_key_value().map_or(self.horizon, |(id, _)| id.stamp.max(self.horizon))
+        self.held.iter().next_back().map_or(self.horizon, |view| view.stamp().max(self.horizon))
     }
 
     /// What other hosts are told.
@@ -173,8 +159,8 @@ impl Journal {
         if horizon <= self.horizon {
             return self.checksum;
         }
-        let counting = self.held.iter().filter(|(id, held)| id.stamp > horizon && held.has_ended);
-        counting.fold(0, |sum, (id, _)| sum ^ id.key())
+        let above = self.held.iter().rev().take_while(|view| view.stamp() > horizon);
+        above.filter(View::has_ended).fold(0, |sum, view| sum ^ view.id().key())
     }
 
     /// Whether this host and one with that summary keep the same records above the horizons of both.
@@ -186,28 +172,27 @@ impl Journal {
     /// A transfer has begun, here or at its sender, and something may be written for it.
     pub fn began(&mut self, record: Record) {
         let id = record.id.clone();
-        if id.stamp <= self.horizon || self.held.contains_key(&id) {
+        if id.stamp <= self.horizon || self.has(&id) {
             return;
         }
-        self.insert(id.clone(), Held { record, state: State::Partial, has_ended: false });
+        self.insert(Held { record, state: State::Partial, has_ended: false });
         self.put(&id);
         self.bound();
     }
 
     /// A transfer that was begun has ended, with this; `complete` says whether all of it is here.
     pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool, lists: &mut dyn Lists) {
-        let Some(held) = self.held.get_mut(id) else { return };
+        let Some(mut held) = self.held.get(id) else { return };
         held.record.names = end.names;
         held.record.deed.deletes = end.deletes;
-        if !std::mem::replace(&mut held.has_ended, true) {
-            self.checksum ^= id.key();
-        }
+        held.has_ended = true;
+        self.insert(held);
         self.advance(id, if complete { State::Complete } else { State::Partial }, lists);
     }
 
     /// A transfer was given up at its sender before it ended, and nothing was written for it here.
     pub fn never_was(&mut self, id: &RecordId) {
-        if self.held.get(id).is_some_and(|held| !held.has_ended) {
+        if self.held.find(id).is_some_and(|view| !view.has_ended()) {
             self.drop_record(id);
         }
     }
@@ -215,14 +200,14 @@ impl Journal {
     /// Another host keeps this record; `takes` says whether what is older than this host's journal is wanted.
     pub fn learn(&mut self, record: Record, takes: bool, lists: &mut dyn Lists) -> Learned {
         let id = record.id.clone();
-        if let Some(held) = self.held.get_mut(&id) {
+        if let Some(mut held) = self.held.get(&id) {
             if held.has_ended {
                 return Learned::Known;
             }
             // Its end was not heard here.
             held.has_ended = true;
             (held.record.names, held.record.deed) = (record.names, record.deed);
-            self.checksum ^= id.key();
+            self.insert(held);
             self.put(&id);
             self.prune_under(&id, lists);
             return Learned::New(State::Partial);
@@ -240,11 +225,11 @@ impl Journal {
             (false, true) => State::Strange,
             (false, false) => State::Elsewhere,
         };
-        self.insert(id.clone(), Held { record, state, has_ended: true });
+        self.insert(Held { record, state, has_ended: true });
         self.put(&id);
         self.prune_under(&id, lists);
         self.bound();
-        match self.held.contains_key(&id) {
+        match self.has(&id) {
             true => Learned::New(state),
             false => Learned::Moot,
         }
@@ -252,20 +237,21 @@ impl Journal {
 
     /// This host is now so far with a record; never less far than it was, but for a pull that begins.
     pub fn advance(&mut self, id: &RecordId, state: State, lists: &mut dyn Lists) {
-        let Some(held) = self.held.get_mut(id) else { return };
-        held.state = held.state.max(state);
-        self.put(id);
+        let Some(view) = self.held.find(id) else { return };
+        self.set_state(id, view.state().max(state));
         self.prune_under(id, lists);
     }
 
     /// A pull of it begins: from now on some of it may be here.
     pub fn pulls(&mut self, id: &RecordId) {
-        if let Some(held) = self.held.get_mut(id) {
-            if held.state != State::Complete {
-                held.state = State::Partial;
-                self.put(id);
-            }
+        if self.held.find(id).is_some_and(|view| view.state() != State::Complete) {
+            self.set_state(id, State::Partial);
         }
+    }
+
+    fn set_state(&mut self, id: &RecordId, state: State) {
+        self.held.set_state(id, state);
+        self.put(id);
     }
 
     /// A transfer that leaves no record has written below a path: what is still to be pulled there is older,
@@ -290,10 +276,12 @@ impl Journal {
     }
 
     fn restate(&mut self, from: &[State], to: State, which: impl Fn(&Record) -> bool) {
-        let is_it = |held: &Held| from.contains(&held.state) && which(&held.record);
-        let all = self.held.iter_mut().filter(|(_, held)| is_it(held));
-        let ids: Vec<RecordId> = all.map(|(id, held)| (held.state = to, id.clone()).1).collect();
-        ids.iter().for_each(|id| self.put(id));
+        let from = self.held.iter().filter(|view| from.contains(&view.state()));
+        let those = from.filter_map(|view| view.held()).filter(|held| which(&held.record));
+        let ids: Vec<RecordId> = those.map(|held| held.record.id).collect();
+        for id in &ids {
+            self.set_state(id, to);
+        }
     }
 
     /// What is to be pulled, the latest first.
@@ -303,16 +291,16 @@ impl Journal {
 
     /// A record is new, gone, or in another state.
     fn note(&mut self, id: &RecordId) {
-        let wants = |held: &Held| {
-            matches!(held.state, State::Lacking | State::Partial)
-                && (held.has_ended || !self.rules.ended)
-                && (*held.record.id.host != *self.me || !self.rules.own)
+        let wants = |view: View<'_>| {
+            matches!(view.state(), State::Lacking | State::Partial)
+                && (view.has_ended() || !self.rules.ended)
+                && (*id.host != *self.me || !self.rules.own)
         };
-        match self.held.get(id).is_some_and(wants) {
+        match self.held.find(id).is_some_and(wants) {
             true => self.lacking.insert(id.clone()),
             false => self.lacking.remove(id),
         };
-        match self.held.get(id).map(|held| (held.state, held.has_ended)) {
+        match self.held.find(id).map(|view| (view.state(), view.has_ended())) {
             Some((State::Strange, _)) => drop(self.strange.insert(id.clone())),
             state => {
                 self.strange.remove(id);
@@ -325,16 +313,16 @@ impl Journal {
 
     /// Whether a record is to be pulled.
     pub fn is_wanted(&self, id: &RecordId) -> bool {
-        self.held.get(id).is_some_and(|held| {
-            matches!(held.state, State::Lacking | State::Partial | State::Noted)
-                && held.has_ended
-                && held.record.is_for(&self.me)
-        })
+        let Some(view) = self.held.find(id) else { return false };
+        matches!(view.state(), State::Lacking | State::Partial | State::Noted)
+            && view.has_ended()
+            && view.held().is_some_and(|held| held.record.is_for(&self.me))
     }
 
     /// Whether this host can give all of it.
     pub fn can_give(&self, id: &RecordId) -> bool {
-        self.held.get(id).is_some_and(|held| held.state == State::Complete && held.has_ended)
+        let is_whole = |view: View<'_>| view.state() == State::Complete && view.has_ended();
+        self.held.find(id).is_some_and(is_whole)
     }
 
     /// Whether nothing is to be written or deleted at a path for this record, because of a later one.
@@ -342,18 +330,16 @@ impl Journal {
         if !self.rules.guard {
             return false;
         }
-        let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
-        self.held.range(after).any(|(later, held)| {
-            if held.state <= State::Lacking
-                || !held.record.reaches(path)
-                || !held.record.concerns(&self.me)
-            {
+        let reaching = self.held.after(id).filter(reaching(path));
+        let reaching = reaching.filter(|later| later.state() > State::Lacking);
+        reaching.filter_map(|view| view.held()).any(|held| {
+            if !held.record.reaches(path) || !held.record.concerns(&self.me) {
                 return false;
             }
             if !self.rules.guard_named || (held.state != State::Partial && held.record.settles()) {
                 return true;
             }
-            let known = held.record.says(path, |hash| lists.names(later, hash));
+            let known = held.record.says(path, |hash| lists.names(&held.record.id, hash));
             // Without its list, all that it reaches is left alone.
             known.unwrap_or(held.state != State::Partial)
         })
@@ -361,13 +347,12 @@ impl Journal {
 
     /// Whether a later record of a transfer that has ended, and that concerns this host, says what is to be at a path.
     pub fn is_superseded(&self, id: &RecordId, path: &RelPath, lists: &mut dyn Lists) -> bool {
-        let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
-        self.held.range(after).any(|(later, held)| {
-            held.has_ended
-                && held.record.reaches(path)
-                && held.record.is_for(&self.me)
-                && (held.record.settles()
-                    || held.record.says(path, |hash| lists.names(later, hash)).unwrap_or(false))
+        let reaching = self.held.after(id).filter(reaching(path)).filter(View::has_ended);
+        reaching.filter_map(|view| view.held()).any(|Held { record: later, .. }| {
+            later.reaches(path)
+                && later.is_for(&self.me)
+                && (later.settles()
+                    || later.says(path, |hash| lists.names(&later.id, hash)).unwrap_or(false))
         })
     }
 
@@ -396,16 +381,18 @@ impl Journal {
 
     /// Whether a later record is known that covers one that is not kept.
     fn is_covered(&self, record: &Record, lists: &mut dyn Lists) -> bool {
-        self.after(&record.id)
-            .any(|(_, held)| self.counts(held) && self.covers(&held.record, record, None, lists))
+        self.later(record)
+            .any(|held| self.counts(&held) && self.covers(&held.record, record, None, lists))
     }
 
     fn counts(&self, held: &Held) -> bool {
         held.has_ended || !self.rules.ended
     }
 
-    fn after(&self, id: &RecordId) -> impl Iterator<Item = (&RecordId, &Held)> {
-        self.held.range((std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded))
+    /// Those after a record that may cover it.
+    fn later(&self, record: &Record) -> impl Iterator<Item = Held> {
+        let later = self.held.after(&record.id).filter(reaching(&record.path));
+        later.filter_map(|view| view.held())
     }
 
     /// Whether `held` may be dropped for `later`.
@@ -420,29 +407,24 @@ impl Journal {
     /// Drops what this record covers.
     fn prune_by(&mut self, id: &RecordId, lists: &mut dyn Lists) {
         let Some(later) = self.held.get(id) else { return };
-        let mut gives_way = |held: &Held| self.gives_way(held, later, lists);
-        let dropped: Vec<RecordId> = match later.record.reaches_below() {
-            true => {
-                let before = self.held.range(..id.clone());
-                before.filter(|(_, held)| gives_way(held)).map(|(id, _)| id.clone()).collect()
-            }
-            false => {
-                let path = Hash::of_path(&later.record.path);
-                let same = self.of_path.range((path, 0)..=(path, u64::MAX));
-                let ids = same
-                    .filter_map(|((_, hash), stamp)| self.find(Key { stamp: *stamp, hash: *hash }));
-                let before = ids.filter(|earlier| *earlier < id);
-                before.filter(|id| self.held.get(id).is_some_and(&mut gives_way)).cloned().collect()
-            }
-        };
+        let path = &later.record.path;
+        let (below, same) = (later.record.reaches_below(), reaching(path));
+        if !below && !self.held.may_have_two_of(path) {
+            return;
+        }
+        let before = self.held.before(id);
+        let before = before.filter(|view| if below { view.is_under(path) } else { same(view) });
+        let dropped = before.filter_map(|view| view.held());
+        let dropped = dropped.filter(|held| self.gives_way(held, &later, lists));
+        let dropped: Vec<RecordId> = dropped.map(|held| held.record.id).collect();
         dropped.iter().for_each(|id| self.cover(id));
     }
 
     /// Drops this record if a later one covers it, and then what it covers itself.
     fn prune_under(&mut self, id: &RecordId, lists: &mut dyn Lists) {
         let Some(held) = self.held.get(id) else { return };
-        if self.after(id).any(|(_, later)| self.gives_way(held, later, lists)) {
-            self.cover(&id.clone());
+        if self.later(&held.record).any(|later| self.gives_way(&held, &later, lists)) {
+            self.cover(id);
         } else {
             self.prune_by(id, lists);
         }
@@ -456,14 +438,15 @@ impl Journal {
         }
     }
 
-    fn insert(&mut self, id: RecordId, held: Held) {
-        if held.has_ended {
+    /// Puts a record where it belongs, in the place of what is known of it.
+    fn insert(&mut self, held: Held) {
+        let id = &held.record.id;
+        let has_ended = self.held.find(id).is_some_and(|view| view.has_ended());
+        if held.has_ended != has_ended {
             self.checksum ^= id.key();
         }
-        self.bytes += held.record.memory();
-        self.of_path.insert((Hash::of_path(&held.record.path), id.key()), id.stamp);
-        self.held.insert(id.clone(), held);
-        self.note(&id);
+        self.held.insert(&held);
+        self.note(id);
     }
 
     /// A record is new or in another state: what is on disk has to follow.
@@ -473,12 +456,11 @@ impl Journal {
     }
 
     fn remove(&mut self, id: &RecordId) -> bool {
-        let Some(held) = self.held.remove(id) else { return false };
-        self.bytes -= held.record.memory();
-        self.of_path.remove(&(Hash::of_path(&held.record.path), id.key()));
-        if held.has_ended {
+        let Some(view) = self.held.find(id) else { return false };
+        if view.has_ended() {
             self.checksum ^= id.key();
         }
+        self.held.remove(id);
         self.lacking.remove(id);
         self.strange.remove(id);
         true
@@ -492,8 +474,8 @@ impl Journal {
 
     /// Drops the oldest while there are too many, or they take too much memory.
     fn bound(&mut self) {
-        while self.held.len() > self.most || self.bytes > MAX_BYTES {
-            let Some(id) = self.held.keys().next().cloned() else { return };
+        while self.held.len() > self.most || self.held.bytes() > MAX_BYTES {
+            let Some(id) = self.held.iter().next().map(|view| view.id()) else { return };
             self.horizon = self.horizon.max(id.stamp);
             self.drop_record(&id);
         }
@@ -502,7 +484,9 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Audience, Names};
+    use std::collections::BTreeMap;
+
+    use super::super::{Audience, Hash, Names};
     use super::*;
 
     /// No list is kept.

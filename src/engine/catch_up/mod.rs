@@ -13,6 +13,7 @@ mod journal;
 mod parts;
 mod pulls;
 mod record;
+mod store;
 mod types;
 
 pub use dialogue::{Config as DialogueConfig, Dialogue};

@@ -148,7 +148,7 @@ impl Pulls {
     pub fn have(&mut self, now: Time, node: NodeId, keys: &[Key], journal: &Journal) {
         let Some(name) = self.names.get(&node) else { return };
         for key in keys {
-            let Some(want) = journal.find(*key).and_then(|id| self.wants.get_mut(id)) else {
+            let Some(want) = journal.find(*key).and_then(|id| self.wants.get_mut(&id)) else {
                 continue;
             };
             if want.tried.contains(name) {
@@ -168,7 +168,7 @@ impl Pulls {
     pub fn overhear(&mut self, now: Time, donor: NodeId, keys: &[Key], journal: &Journal) {
         let mut same = Vec::new();
         for key in keys {
-            let Some(want) = journal.find(*key).and_then(|id| self.wants.get_mut(id)) else {
+            let Some(want) = journal.find(*key).and_then(|id| self.wants.get_mut(&id)) else {
                 continue;
             };
             let known = self.names.get(&donor).is_some_and(|name| !want.tried.contains(name));

@@ -19,11 +19,6 @@ pub struct RecordId {
 }
 
 impl RecordId {
-    /// The bound below all of this stamp.
-    pub(super) fn first_of(stamp: Stamp) -> Self {
-        RecordId { stamp, host: Arc::new(HostName::before_all()) }
-    }
-
     /// A number for it, that differs from those of all others but by bad luck.
     pub fn key(&self) -> u64 {
         let stamp = self.stamp.bits().to_be_bytes();
@@ -147,11 +142,6 @@ impl Record {
             found |= has(Hash::of_all_below(above))?;
         }
         Some(found)
-    }
-
-    /// What its path and the names in it take in memory, in bytes.
-    pub fn memory(&self) -> usize {
-        self.path.as_bytes().len() + self.audience.memory()
     }
 
     fn deletes_anything(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Held, Journal};
+use super::{Journal, View};
 use crate::engine::catch_up::record::RecordId;
 use crate::name::HostName;
 use crate::stamp::Stamp;
@@ -22,11 +22,9 @@ impl Journal {
     }
 
     /// What a host of this name lacks if it has got nothing since a stamp.
-    pub fn missed(&self, host: &HostName, since: Stamp) -> impl Iterator<Item = &RecordId> {
-        let after = self.held.range(RecordId::first_of(since)..);
-        let is_missed = move |(id, held): &(&RecordId, &Held)| {
-            id.stamp > since && held.has_ended && held.record.is_for(host)
-        };
-        after.filter(is_missed).map(|(id, _)| id)
+    pub fn missed(&self, host: &HostName, since: Stamp) -> impl Iterator<Item = RecordId> {
+        let after = self.held.since(since).filter(move |view| view.stamp() > since);
+        let held = after.filter(View::has_ended).filter_map(|view| view.held());
+        held.filter(|held| held.record.is_for(host)).map(|held| held.record.id)
     }
 }

@@ -1,5 +1,6 @@
 //! Random histories.
 
+use super::clocks::FAR;
 use super::{Event, Switches, World, Wrong};
 use crate::engine::rng::Rng;
 
@@ -10,10 +11,12 @@ pub(in super::super) fn history(seed: u64) -> (Vec<i64>, Vec<Event>) {
     let hosts = 2 + below(3);
     let skewed = below(2) == 0;
     let skews = (0..hosts).map(|_| if skewed { [0, 0, -6, 6][below(4)] } else { 0 }).collect();
+    // Some of them have clocks that are set wrong, and hosts that get another name.
+    let odd = seed % 4 == 2;
     let events = (0..4 + below(13))
         .map(|_| {
             let host = below(hosts);
-            match below(27) {
+            match below(if odd { 31 } else { 27 }) {
                 0..4 => Event::Edit { host, file: below(3), removes: below(10) < 3 },
                 4..10 => {
                     let to = (below(100) >= 65)
@@ -30,7 +33,9 @@ pub(in super::super) fn history(seed: u64) -> (Vec<i64>, Vec<Event>) {
                 23 => Event::Full(host),
                 24 => Event::Die(host),
                 25 => Event::LoseJournal(host),
-                _ => Event::Wipe(host),
+                26 => Event::Wipe(host),
+                27 => Event::Rename(host),
+                _ => Event::Clock(host, [0, FAR, -FAR][below(3)]),
             }
         })
         .collect();

@@ -1,7 +1,8 @@
 //! A model of a fleet in which only records are real: files are numbers, a transfer takes one file after
 //! another, packets are not there. Random histories of sends, edits, deaths, returns, partitions, full disks and
-//! lost journals run against it; at the end all who are alive must have what they were owed.
+//! lost journals, clocks that are off and new names run against it; at the end all who are alive must have what they were owed.
 
+mod clocks;
 mod history;
 mod pulls;
 mod quiet;
@@ -14,6 +15,7 @@ use super::journal::Journal;
 use super::types::{Lists, Rules};
 use super::{Hash, Record, RecordId};
 use crate::name::{HostName, RelPath};
+use crate::stamp::Stamp;
 
 pub(super) use history::{history, run};
 
@@ -34,6 +36,10 @@ pub(super) struct Switches {
     pub local: bool,
     /// Of two transfers at the same time, the later one's files stay.
     pub guard_all: bool,
+    /// Where clocks differ too far, nothing is recorded.
+    pub far: bool,
+    /// What was before a host began to keep records is not pulled.
+    pub born: bool,
 }
 
 impl Switches {
@@ -44,6 +50,8 @@ impl Switches {
         note: true,
         local: true,
         guard_all: true,
+        far: true,
+        born: true,
     };
 }
 
@@ -73,12 +81,17 @@ struct Host {
     part: u64,
     is_full: bool,
     height: u64,
+    /// How many names it had before, and from when on it knows what was sent.
+    names: u32,
+    born: Stamp,
     life: u32,
     /// What is on its disk: what it is, and when it was written.
     tree: BTreeMap<File, (Value, i64)>,
     /// Under which record it came; none if it was edited here.
     released: BTreeMap<File, Option<RecordId>>,
     dirty: BTreeMap<File, i64>,
+    /// Last written or removed by a transfer that left no record here.
+    odd: BTreeSet<File>,
     journal: Journal,
     lists: MemLists,
     tried: BTreeMap<RecordId, BTreeSet<usize>>,
@@ -92,6 +105,8 @@ struct Sent {
     at: i64,
     files: BTreeMap<File, Value>,
     has_ended: bool,
+    /// Its sender and some of its targets keep a record.
+    is_kept: bool,
 }
 
 struct Running {
@@ -99,6 +114,8 @@ struct Running {
     source: usize,
     life: u32,
     targets: BTreeMap<usize, u32>,
+    /// Those that keep no record, as their clock differs too far.
+    odd: BTreeSet<usize>,
     todo: Vec<File>,
     pulls: bool,
     declined: BTreeSet<File>,
@@ -124,15 +141,30 @@ pub(super) struct Wrong {
 
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Edit { host: usize, file: File, removes: bool },
-    Send { host: usize, path: usize, deletes: bool, to: Option<Vec<usize>> },
-    Step { which: usize, times: usize },
+    Edit {
+        host: usize,
+        file: File,
+        removes: bool,
+    },
+    Send {
+        host: usize,
+        path: usize,
+        deletes: bool,
+        to: Option<Vec<usize>>,
+    },
+    Step {
+        which: usize,
+        times: usize,
+    },
     Crash(usize),
     Up(usize),
     Die(usize),
     Partition(u64),
     Full(usize),
     LoseJournal(usize),
+    /// A host's clock is off by so much from now on.
+    Clock(usize, i64),
+    Rename(usize),
     Wipe(usize),
     Hear(usize, usize),
     Pull(usize, usize),
@@ -163,10 +195,13 @@ impl Host {
             part: 0,
             is_full: false,
             height: 0,
+            names: 0,
+            born: Stamp::ZERO,
             life: 0,
             tree: BTreeMap::new(),
             released: BTreeMap::new(),
             dirty: BTreeMap::new(),
+            odd: BTreeSet::new(),
             lists: MemLists::default(),
             tried: BTreeMap::new(),
         }
@@ -206,7 +241,7 @@ impl World {
 
     fn wall(&self, host: usize) -> i64 {
         // Stamps are not negative.
-        self.now + self.hosts[host].skew + 1_000
+        self.now + self.hosts[host].skew + 10_000
     }
 
     fn reach(&self, a: usize, b: usize) -> bool {
@@ -246,6 +281,7 @@ impl World {
             h.lists.0.entry(id.clone()).or_default().insert(hash(f));
         }
         let released = h.released.get(&f).cloned().flatten();
+        let before = released.clone();
         if has == Some(value) {
             if released.is_none_or(|before| before < *id) {
                 h.released.insert(f, Some(id.clone()));
@@ -256,13 +292,20 @@ impl World {
             return Ok(false);
         }
         h.tree.insert(f, (value, now));
-        let was_removed_here =
-            has.is_none() && h.released.insert(f, Some(id.clone())) == Some(None);
+        h.odd.remove(&f);
+        let was = h.released.insert(f, Some(id.clone()));
+        let was_removed_here = has.is_none() && was == Some(None);
         if pulls && was_removed_here && self.sent[id].by == host {
             return self.wrong(format!("BACK: h{host} had sent and removed {f}, took {id}"));
         }
         if pulls && released.as_ref().is_some_and(|before| before > id) {
             return self.wrong(format!("OLDER: h{host} {f} had {released:?} took {id}"));
+        }
+        // Its clock was right then, or nearly so.
+        let edited = h.dirty.get(&f).filter(|_| before.is_none()).copied().unwrap_or_default();
+        let is_right = |value| (self.written[value] - edited - 10_000).abs() < clocks::LIMIT;
+        if pulls && has.as_ref().is_some_and(is_right) && edited > self.sent[id].at + 30 {
+            return self.wrong(format!("EDITED: h{host} {f} took {id} over a later edit"));
         }
         if pulls && !self.sent.values().any(|sent| sent.files.get(&f) == Some(&value)) {
             return self.wrong(format!("UNRELEASED: h{host} {f} took {value} under {id}"));
@@ -282,6 +325,7 @@ impl World {
         }
         h.lists.0.entry(id.clone()).or_default().insert(hash(f));
         h.tree.remove(&f);
+        h.odd.remove(&f);
         let released = h.released.insert(f, Some(id.clone())).flatten();
         if self.sent[id].files.contains_key(&f) {
             return self.wrong(format!("DELETED: h{host} {f} under {id}, which had it"));
@@ -320,6 +364,7 @@ impl World {
                     h.tree.insert(f, (self.values, now));
                 }
                 h.released.insert(f, None);
+                h.odd.remove(&f);
                 h.dirty.insert(f, self.now);
                 let what = if removes { 0 } else { self.values };
                 self.say(format!("h{host} writes {}={what}", FILES[f]));
@@ -353,8 +398,7 @@ impl World {
                 self.say(format!("h{} goes down", host % all));
             }
             Event::Up(host) if !self.hosts[host % all].is_up && !self.hosts[host % all].is_dead => {
-                let h = &mut self.hosts[host % all];
-                (h.is_up, h.part) = (true, 0);
+                self.comes_up(host % all);
                 self.say(format!("h{} is back", host % all));
             }
             Event::Die(host) if self.hosts.iter().all(|h| !h.is_dead) => {
@@ -379,6 +423,11 @@ impl World {
                 h.lose_journal(rules);
                 self.say(format!("h{} loses its journal", host % all));
             }
+            Event::Clock(host, skew) => {
+                self.hosts[host % all].skew = skew;
+                self.say(format!("the clock of h{} is off by {skew}", host % all));
+            }
+            Event::Rename(host) => self.rename(host % all, rules),
             Event::Wipe(host) => {
                 let h = &mut self.hosts[host % all];
                 h.go_down();
@@ -386,6 +435,9 @@ impl World {
                 h.tree.clear();
                 h.released.clear();
                 h.dirty.clear();
+                h.odd.clear();
+                // An empty base takes all.
+                h.born = Stamp::ZERO;
                 self.say(format!("h{} gets a new disk", host % all));
             }
             Event::Hear(host, from) => {

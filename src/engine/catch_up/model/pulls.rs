@@ -12,9 +12,12 @@ impl World {
         if host == from || !self.reach(host, from) {
             return false;
         }
-        let height = self.hosts[host].height.max(self.hosts[from].height);
-        self.hosts[host].height = height;
-        self.hosts[from].height = height;
+        let heights = (self.hosts[host].height, self.hosts[from].height);
+        self.adopt(host, heights.1);
+        self.adopt(from, heights.0);
+        if self.is_odd(host, from) {
+            return false;
+        }
         if self.hosts[host].journal.agrees_with(&self.hosts[from].journal.summary()) {
             return false;
         }
@@ -29,8 +32,12 @@ impl World {
         let mut news = false;
         for record in records {
             let id = record.id.clone();
+            if self.switches.far && self.is_ahead(host, id.stamp) {
+                continue;
+            }
             let h = &mut self.hosts[host];
-            let learned = h.journal.learn(record, true, &mut h.lists);
+            let takes = id.stamp >= h.born || !self.switches.born;
+            let learned = h.journal.learn(record, takes, &mut h.lists);
             if let Learned::New(state) = learned {
                 news = true;
                 self.say(format!("h{host} learns {id} of h{from}: {state:?}"));
@@ -44,6 +51,7 @@ impl World {
         let gives = |p: &usize| {
             *p != host
                 && self.reach(host, *p)
+                && !self.is_odd(host, *p)
                 && self.hosts[*p].journal.can_give(id)
                 && !tried.is_some_and(|tried| tried.contains(p))
         };
@@ -110,6 +118,7 @@ impl World {
             source: donor,
             life: self.hosts[donor].life,
             targets: asks.into_iter().map(|p| (p, self.hosts[p].life)).collect(),
+            odd: BTreeSet::new(),
             todo,
             pulls: true,
             declined: BTreeSet::new(),

@@ -2,16 +2,29 @@
 
 use std::collections::BTreeSet;
 
+use super::clocks::LIMIT;
 use super::{FILES, File, Host, Sent, Value, World, Wrong, file};
+use crate::stamp::Stamp;
 
 impl World {
     /// All is well again and all hosts that can be are up: in the end, everybody has what it is owed.
     pub(super) fn finish(&mut self) -> Result<(), Wrong> {
         self.run_out()?;
-        for h in &mut self.hosts {
+        for host in 0..self.hosts.len() {
+            let h = &mut self.hosts[host];
             h.part = 0;
             h.is_full = false;
-            h.is_up = !h.is_dead;
+            if h.skew.abs() > LIMIT {
+                h.skew = 0;
+            }
+            let is_far = self.is_ahead(host, Stamp::at(self.hosts[host].height));
+            if self.hosts[host].is_dead {
+                continue;
+            }
+            if is_far || !self.hosts[host].is_up {
+                // Somebody has set its clock right, and starts its daemon anew.
+                self.comes_up(host);
+            }
         }
         self.say("quiet".to_owned());
         let all = self.hosts.len();
@@ -75,7 +88,14 @@ impl World {
                 && (sent.files.contains_key(&f) || sent.record.deed.deletes)
                 && ((sent.record.is_for(&h.name) && sent.has_ended) || sent.by == host)
         };
-        let Some(sent) = self.sent.values().rev().find(says) else { return Ok(()) };
+        let is_kept = |sent: &&Sent| {
+            sent.is_kept && !(self.switches.far && self.is_ahead(host, sent.record.id.stamp))
+        };
+        let mut sent = self.sent.values().rev().filter(is_kept);
+        let Some(sent) = sent.find(says) else { return Ok(()) };
+        if h.odd.contains(&f) || sent.record.id.stamp < h.born {
+            return Ok(());
+        }
         let has = h.tree.get(&f).map(|(value, _)| *value);
         let is_edited = h.released.get(&f).cloned().flatten().is_none()
             && h.dirty.get(&f).is_some_and(|at| *at > sent.at);

@@ -25,6 +25,9 @@ impl World {
         let targets: Vec<usize> = (0..self.hosts.len())
             .filter(|&p| p != host && self.reach(host, p) && record.is_for(&self.hosts[p].name))
             .collect();
+        let odd: BTreeSet<usize> =
+            targets.iter().copied().filter(|&p| self.is_odd(host, p)).collect();
+        let is_kept = targets.is_empty() || odd.len() < targets.len();
         // Of two transfers over the same path, one that deletes waits for the other.
         let overlaps = |running: &Running| {
             let other = &self.sent[&running.id].record;
@@ -36,20 +39,22 @@ impl World {
         }
         self.say(format!("h{host} sends {id} of {:?} deletes {deletes} to {to:?}", PATHS[at]));
         for &p in targets.iter().chain([&host]) {
-            let h = &mut self.hosts[p];
-            h.height = h.height.max(id.stamp.millis());
-            h.journal.began(record.clone());
+            self.adopt(p, id.stamp.millis());
+            if !odd.contains(&p) && is_kept {
+                self.hosts[p].journal.began(record.clone());
+            }
         }
         let todo = (0..FILES.len()).rev().filter(|&f| file(f).is_under(&record.path)).collect();
         let lives = targets.iter().map(|&p| (p, self.hosts[p].life)).collect();
-        let sent =
-            Sent { record, by: host, at: self.now, files: BTreeMap::new(), has_ended: false };
+        let (at, files) = (self.now, BTreeMap::new());
+        let sent = Sent { record, by: host, at, files, has_ended: false, is_kept };
         self.sent.insert(id.clone(), sent);
         self.running.push(Running {
             id,
             source: host,
             life: self.hosts[host].life,
             targets: lives,
+            odd,
             todo,
             pulls: false,
             declined: BTreeSet::new(),
@@ -67,6 +72,7 @@ impl World {
             .map(|(&p, _)| p)
             .collect();
         running.targets.retain(|p, _| lives.contains(p));
+        running.odd.retain(|p| lives.contains(p));
         let h = &self.hosts[source];
         if h.life != running.life || !h.is_up || (running.pulls && running.targets.is_empty()) {
             return Ok(());
@@ -107,6 +113,15 @@ impl World {
             self.sent.get_mut(&id).unwrap().files.insert(f, value);
         }
         for target in running.targets.keys().copied().collect::<Vec<_>>() {
+            if running.odd.contains(&target) {
+                if (has.is_some() || deletes) && !self.put_odd(target, f, has) {
+                    running.targets.remove(&target);
+                }
+                self.say(format!("h{target} takes {}={has:?} of {id} without a record", FILES[f]));
+                let path = self.sent[&id].record.path.clone();
+                self.unrecorded(&BTreeSet::from([target]), &path);
+                continue;
+            }
             match has {
                 Some(value) => {
                     if !self.put(target, &id, f, value, pulls)? {
@@ -139,12 +154,14 @@ impl World {
             let files = sent.files.clone();
             let h = &mut self.hosts[source];
             for (f, value) in files {
-                if h.tree.get(&f).is_some_and(|(has, _)| *has == value) {
+                if sent.is_kept && h.tree.get(&f).is_some_and(|(has, _)| *has == value) {
                     h.released.insert(f, Some(id.clone()));
                 }
             }
-            h.lists.0.insert(id.clone(), list.clone());
-            h.journal.ended(id, end, true, &mut h.lists);
+            if sent.is_kept {
+                h.lists.0.insert(id.clone(), list.clone());
+                h.journal.ended(id, end, true, &mut h.lists);
+            }
         }
         let sent = self.sent[id].clone();
         for &p in running.targets.keys() {
