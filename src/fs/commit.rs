@@ -375,8 +375,11 @@ impl Disk {
         entry: &Entry,
         examined: Option<Examined>,
     ) -> Result<Outcome, Reason> {
-        let opened = transfer.opened.get(entry.path.as_bytes()).and_then(|known| known.id);
-        let examined = opened.map(Examined::object).or(examined);
+        let opened = transfer.opened.get(entry.path.as_bytes());
+        // What was written in it has changed its time.
+        let own = opened.as_ref().filter(|known| known.keeps).map(|known| known.entry.clone());
+        let entry = own.as_ref().unwrap_or(entry);
+        let examined = opened.and_then(|known| known.id).map(Examined::object).or(examined);
         let applied = self.apply(transfer, entry, examined).map_err(|e| reason(&e))?;
         let news = match transfer.opened.get(entry.path.as_bytes()) {
             None => applied.access || applied.mtime,

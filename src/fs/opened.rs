@@ -30,6 +30,8 @@ pub(super) struct OpenDir {
     pub lacks_owner_access: bool,
     /// This transfer has created it.
     pub created: bool,
+    /// Its attributes are to be as they are, which its open entry has: a later transfer has set them.
+    pub keeps: bool,
     /// What it lacks although its attributes need nothing.
     pub lacks: Lacks,
     /// What is in its place, and is no directory.
@@ -81,6 +83,7 @@ impl Opened {
                 dirty: false,
                 lacks_owner_access: false,
                 created: false,
+                keeps: false,
                 replaces: None,
                 lacks: Lacks::NONE,
                 original_mode: None,

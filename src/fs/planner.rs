@@ -245,6 +245,18 @@ impl Planner<'_> {
         let is_dir = |stat: &Stat| stat.kind == FileType::Directory;
         let replaces = found.as_ref().filter(|stat| !is_dir(stat)).map(ObjectId::of);
         let stat = found.filter(is_dir);
+        let keeps = stat.is_some() && self.guard.is_some_and(|guard| guard.keeps(&entry.path));
+        let own = stat.as_ref().filter(|_| keeps).map(|stat| Entry {
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+            mtime: stat.mtime,
+            ..entry.clone()
+        });
+        // As it was before this transfer, if it is opened once more.
+        let before = self.opened.get(entry.path.as_bytes()).filter(|known| known.keeps);
+        let own = before.map(|known| known.entry.clone()).or(own);
+        let entry = own.as_ref().unwrap_or(entry);
         let differs = stat.as_ref().is_some_and(|stat| self.differ(entry, stat, false));
         let lacks_owner_access =
             stat.as_ref().is_some_and(|stat| self.rights.lacks_owner_access(stat));
@@ -259,6 +271,7 @@ impl Planner<'_> {
             known.lacks = lacks;
             known.folding.inherit(above, stat.is_some());
             known.replaces = replaces;
+            known.keeps = keeps;
         }
         match failed {
             Some(reason) => {

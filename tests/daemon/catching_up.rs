@@ -235,3 +235,26 @@ fn a_host_that_lacks_something_is_warned_before_it_sends_there() {
         !fleet.msync(2, &["send", "d/own"]).ok().out.contains("warning")
     });
 }
+
+#[test]
+fn what_came_earlier_leaves_the_times_of_directories_as_they_came_later() {
+    let mut fleet = Fleet::new("directory-times", 3);
+    tree::write(fleet.path(0, "d/a"), "1");
+    tree::write(fleet.path(0, "d/b"), "1");
+    fleet.msync(0, &["send", "-r"]).ok();
+    fleet.stop(2);
+    // Neither makes the other unnecessary, and the later one is given first.
+    let list = fleet.dir().join("list");
+    let from = format!("--files-from={}", list.display());
+    for (name, content, mtime) in [("d/a", "22", 1_600_000_000), ("d/b", "333", 1_700_000_000)] {
+        tree::write(fleet.path(0, name), content);
+        tree::set_mtime(&fleet.path(0, "d"), mtime, 0);
+        fs::write(&list, name).unwrap();
+        fleet.msync(0, &["send", &from]).ok();
+    }
+    becomes_like(&fleet, 1, 0);
+    fleet.start(2, &[]);
+    becomes_like(&fleet, 2, 0);
+    wait_a_while();
+    assert!(is_like(&fleet, 2, 0));
+}
