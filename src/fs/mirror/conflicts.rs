@@ -25,11 +25,7 @@ impl Ops<'_> {
         let name = slot.name();
         let place = slots::find(self.staging, self.rights, &name)?;
         let place = place.ok_or(io::ErrorKind::NotFound)?;
-        let all = kept::dir(place.top, CONFLICTS, self.rights.uid())?;
-        let one = kept::dirs(all.as_fd(), &name_of(dot))?;
-        let (above, last) = split(path.as_bytes());
-        let dir = kept::dirs(one.as_fd(), above)?;
-        fsat::rename_at(place.stage, &name, dir.as_fd(), last, Rename::Replace)?;
+        put(place.top, self.rights.uid(), (place.stage, &name), path, dot)?;
         self.staging.slots.remove(&slot.0);
         Ok(())
     }
@@ -130,6 +126,22 @@ impl Ops<'_> {
         }
         Ok(None)
     }
+}
+
+/// Moves something to where the version of a dot is kept, in place of what is there. Where it is then.
+pub(super) fn put(
+    top: BorrowedFd<'_>,
+    us: u32,
+    from: (BorrowedFd<'_>, &[u8]),
+    path: &RelPath,
+    dot: Dot,
+) -> io::Result<(OwnedFd, Vec<u8>)> {
+    let all = kept::dir(top, CONFLICTS, us)?;
+    let one = kept::dirs(all.as_fd(), &name_of(dot))?;
+    let (above, name) = split(path.as_bytes());
+    let dir = kept::dirs(one.as_fd(), above)?;
+    fsat::rename_at(from.0, from.1, dir.as_fd(), name, Rename::Replace)?;
+    Ok((dir, name.to_vec()))
 }
 
 /// Removes the directory of a dot with all that is left in it. What stays is found again when all are listed.

@@ -15,48 +15,13 @@ use crate::sys::fsat::{self, FileType, Rename};
 /// How often it is tried again because the name was taken, or was free, in the meantime.
 const TRIES: usize = 8;
 
-/// What had the name before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Displaced {
-    /// Nothing, or nothing that is mirrored.
-    Nothing,
-    /// What was expected there.
-    Expected,
-    /// Something else, such as a change that nobody has noticed yet. If it is no directory, it is in the slot.
-    Other(Here),
-}
-
-impl Displaced {
-    /// Of what came out of a name. Its inode and its ctime say nothing: a copy in its place with all that is
-    /// compared is the same to a mirror, and it was renamed just now.
-    pub(super) fn of(out: Option<Here>, expected: Option<Here>) -> Self {
-        match out {
-            None => Displaced::Nothing,
-            Some(out) if expected.is_some_and(|expected| expected.0 == out.0) => {
-                Displaced::Expected
-            }
-            Some(out) => Displaced::Other(out),
-        }
-    }
-}
-
 /// What was placed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Put {
     /// What was found of it afterwards. It may be somewhere else already.
     pub here: Here,
-    /// What had the name.
-    pub out: Displaced,
-}
-
-/// What a slot says of a version that was to be placed when the daemon ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It still waits in the slot.
-    NotDone,
-    /// It was placed, and this is in the slot. Nothing may have been cleared away; it never means that nothing had
-    /// the name.
-    Done(Option<Here>),
+    /// What had the name; None if nothing did, or nothing that is mirrored. If it is no directory, it is in the slot.
+    pub out: Option<Here>,
 }
 
 impl Ops<'_> {
@@ -68,17 +33,16 @@ impl Ops<'_> {
     /// is put there then goes to the trash.
     ///
     /// # Errors
-    /// ENOTEMPTY if a directory with something in it has the name; ENOENT if nothing is in the slot; the
+    /// ENOTEMPTY or EEXIST if a directory with something in it has the name; ENOENT if nothing is in the slot; the
     /// directory above is missing; those of rename(2).
-    pub fn place(&mut self, path: &RelPath, slot: Slot, expected: Option<Here>) -> io::Result<Put> {
-        self.place_by(path, slot, expected, exchange)
+    pub fn place(&mut self, path: &RelPath, slot: Slot) -> io::Result<Put> {
+        self.place_by(path, slot, exchange)
     }
 
     pub(super) fn place_by(
         &mut self,
         path: &RelPath,
         slot: Slot,
-        expected: Option<Here>,
         exchange: Exchange,
     ) -> io::Result<Put> {
         let (dir, name) = self.dirs.parent(path)?;
@@ -95,19 +59,17 @@ impl Ops<'_> {
         let gone = swapped?;
         let here = look_fd(held.as_fd())?.ok_or(io::ErrorKind::NotFound)?;
         let came = self.in_slot(slot)?;
-        Ok(Put { here, out: Displaced::of(came.or(gone), expected) })
+        Ok(Put { here, out: came.or(gone) })
     }
 
-    /// What became of a version with this inode that was to be placed from a slot when the daemon ended.
+    /// What is in a slot from which something was to be placed when the daemon ended. If that is still in it, it was
+    /// not done. Else it was, and this had the name before; nothing in it never means that nothing had.
     ///
     /// # Errors
     /// As [`Ops::in_slot`].
-    pub fn verdict(&mut self, path: &RelPath, slot: Slot, ino: u64) -> io::Result<Verdict> {
+    pub fn recover(&mut self, path: &RelPath, slot: Slot) -> io::Result<Option<Here>> {
         self.clear_second(path, slot)?;
-        Ok(match self.in_slot(slot)? {
-            Some(here) if here.1.ino == ino => Verdict::NotDone,
-            here => Verdict::Done(here),
-        })
+        self.in_slot(slot)
     }
 
     /// What had the name was moved away, and the rest was not done: it comes into the slot if that is free, else

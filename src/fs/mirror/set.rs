@@ -4,16 +4,16 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::look::{look_at, look_fd};
-use super::place::{Displaced, Put};
-use super::slots::Slot;
 use super::{Here, Ops};
 use crate::fs::attributes::{self, Examined};
 use crate::fs::identity::{Identity, ObjectId};
-use crate::fs::paths::split;
 use crate::name::RelPath;
-use crate::sys::fsat::{self, Rename, Stat};
+use crate::sys::fsat::{self, Stat};
 use crate::wire::manifest::{Entry, FileTime, Kind};
 use crate::wire::versions::{Version, What};
+
+/// The permission bits of a directory of which nobody has told any: something is in it, and that is all.
+const IMPLIED_MODE: u32 = 0o755;
 
 /// What became of attributes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,40 +60,32 @@ impl Ops<'_> {
         })
     }
 
-    /// Makes a directory. What has its name and is none is in the slot afterwards, which must be free; for a
-    /// moment nothing has the name then. A directory that is there already gets these attributes.
+    /// Makes a directory, or gives one that is there these attributes. None: it has none of its own, so that one
+    /// that is there keeps its attributes.
     ///
     /// # Errors
-    /// The directory above is missing; those of mkdir(2), rename(2), chown(2) and the like.
-    pub fn make_dir(
-        &mut self,
-        path: &RelPath,
-        wanted: &Version,
-        expected: Option<Here>,
-        slot: Slot,
-    ) -> io::Result<Put> {
-        let place = self.staging.place_for(self.dirs, split(path.as_bytes()).0, self.rights)?;
+    /// EEXIST if something else has the name; the directory above is missing; those of mkdir(2), chown(2) and
+    /// the like.
+    pub fn make_dir(&mut self, path: &RelPath, wanted: Option<&Version>) -> io::Result<Here> {
         let (dir, name) = self.dirs.parent(path)?;
-        let stage = self.staging.stage(place)?;
-        let mut out = None;
-        if let Some(found) = look_at(dir.as_fd(), name)?.filter(|found| is_dir(&found.0)) {
-            out = Some(found);
-        } else {
-            match fsat::rename_at(dir.as_fd(), name, stage, &slot.name(), Rename::NoReplace) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                moved => {
-                    moved?;
-                    out = look_at(stage, &slot.name())?;
+        let made = match fsat::mkdir_at(dir.as_fd(), name, 0o700) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                match look_at(dir.as_fd(), name)?.map(|found| found.0.what) {
+                    Some(What::Directory) => false,
+                    _ => return Err(e),
                 }
             }
-            fsat::mkdir_at(dir.as_fd(), name, 0o700)?;
-            self.dirs.forget_at(path.as_bytes());
-        }
+            made => made.map(|()| true)?,
+        };
+        self.dirs.forget_at(path.as_bytes());
         let held = fsat::open_at(dir.as_fd(), name, fsat::PATH_ONLY, 0)?;
         let stat = fsat::stat_fd(held.as_fd())?;
-        self.apply(&entry(path, wanted, &stat), &stat)?;
-        let here = look_fd(held.as_fd())?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Put { here, out: Displaced::of(out, expected) })
+        match wanted {
+            Some(wanted) => self.apply(&entry(path, wanted, &stat), &stat)?,
+            None if made => fsat::chmod_at(dir.as_fd(), name, held.as_fd(), IMPLIED_MODE)?,
+            None => {}
+        }
+        look_fd(held.as_fd())?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn apply(&mut self, entry: &Entry, stat: &Stat) -> io::Result<()> {
@@ -101,10 +93,6 @@ impl Ops<'_> {
         let staging = Some(&*self.staging);
         attributes::apply(self.dirs, self.rights, staging, entry, examined).map(drop)
     }
-}
-
-fn is_dir(version: &Version) -> bool {
-    version.what == What::Directory
 }
 
 /// What a transfer would send of a version, with the times that `stat` says where a version has none.

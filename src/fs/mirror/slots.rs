@@ -58,14 +58,6 @@ pub(super) struct Place<'a> {
 }
 
 impl Ops<'_> {
-    /// A slot that is free, for what [`Ops::make_dir`] finds.
-    ///
-    /// # Errors
-    /// No number can be drawn.
-    pub fn fresh_slot(&mut self) -> io::Result<Slot> {
-        fresh(self.staging)
-    }
-
     /// What is in a slot; None if nothing is, or something that is not mirrored.
     ///
     /// # Errors
