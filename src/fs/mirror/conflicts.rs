@@ -9,11 +9,12 @@ use super::slots::{self, Slot};
 use super::trash::Trash;
 use super::{Here, Ops, kept};
 use crate::fs::claim::CONFLICTS;
+use crate::fs::errors::leads_nowhere;
 use crate::fs::identity::open_to_read;
 use crate::fs::paths::split;
 use crate::fs::sweep;
 use crate::name::RelPath;
-use crate::sys::fsat::{self, Rename};
+use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::versions::{Dot, IndexId};
 
 impl Ops<'_> {
@@ -117,10 +118,14 @@ impl Ops<'_> {
             let one = [CONFLICTS, b"/", &name_of(dot)].concat();
             let found = fsat::open_beneath(top, &one, fsat::PATH_ONLY).and_then(|one| {
                 let dir = fsat::open_beneath(one.as_fd(), above, fsat::PATH_ONLY)?;
-                fsat::stat_at(dir.as_fd(), last).map(|_| dir)
+                match fsat::stat_at(dir.as_fd(), last)?.kind {
+                    // It is above another path.
+                    FileType::Directory => Err(io::ErrorKind::NotFound.into()),
+                    _ => Ok(dir),
+                }
             });
             match found {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) if leads_nowhere(&e) || e.kind() == io::ErrorKind::NotFound => {}
                 found => return found.map(|dir| Some((at, dir))),
             }
         }

@@ -33,6 +33,8 @@ pub mod remove;
 pub mod set;
 pub mod slots;
 pub(super) mod tally;
+#[cfg(test)]
+mod tests;
 pub mod trash;
 
 /// What was found at a path.

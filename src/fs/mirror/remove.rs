@@ -109,7 +109,7 @@ impl Ops<'_> {
 
 /// Looks at what was moved away. If that was not expected, it has its name again, or if it cannot have that (it was
 /// taken meanwhile), is in a slot.
-fn judge(
+pub(super) fn judge(
     moved: (BorrowedFd<'_>, &[u8]),
     (stage, slot): (BorrowedFd<'_>, Slot),
     from: (BorrowedFd<'_>, &[u8]),
