@@ -46,6 +46,7 @@ mod many_records;
 mod membership;
 mod messages;
 mod metrics;
+mod metrics_file;
 mod missing;
 mod mounts;
 mod moves;

@@ -24,6 +24,7 @@ use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
 use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
+use crate::daemon::metrics_file::MetricsFile;
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::rng::Rng;
@@ -56,6 +57,8 @@ pub(crate) struct Control {
     pub(super) rng: Rng,
     ticked: Time,
     pub(super) figures: Figures,
+    /// Where the figures of this daemon are written to.
+    pub(crate) metrics_file: Option<MetricsFile>,
 }
 
 impl Control {
@@ -88,6 +91,7 @@ impl Control {
             rng: Rng::new(seed),
             ticked: now,
             figures: Figures::new(now),
+            metrics_file: None,
         }
     }
 
@@ -168,8 +172,10 @@ impl Control {
         let records = self.catching_up.next(now);
         let settles = self.membership.members.settles();
         let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
+        let metrics = self.metrics_file.as_ref().map(MetricsFile::next);
+        let served = self.served.next();
         let timers =
-            [members, records, flush, tick, retry, late, door, obey, fetch, self.served.next()];
+            [members, records, flush, tick, retry, late, door, obey, fetch, served, metrics];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -313,6 +319,7 @@ impl Control {
             self.membership.fleet.keep(false);
         }
         self.membership.keep_joined(now);
+        self.write_metrics(now);
     }
 
     /// All transfers before this one are closed.
@@ -451,6 +458,7 @@ impl Control {
         self.membership.fleet.keep(true);
         self.membership.leave();
         self.watches.stop();
+        self.end_metrics();
         self.shared.sender.send(ToSender::Stop);
         self.shared.receiver.send(ToReceiver::Stop);
         status
