@@ -29,6 +29,7 @@ mod faults_memory;
 mod faults_more;
 mod fetching;
 mod fetching_hostile;
+mod flushing;
 mod forged;
 mod garbage;
 mod groups;
