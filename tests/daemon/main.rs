@@ -68,3 +68,5 @@ mod type_changes;
 mod unlistable;
 mod versions;
 mod watching;
+mod watching_much;
+mod watching_places;

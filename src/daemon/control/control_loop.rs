@@ -70,7 +70,7 @@ impl Control {
         now: Time,
     ) -> Self {
         let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
-        let watches = Watches::new(Arc::clone(&shared), seed);
+        let watches = Watches::new(Arc::clone(&shared), seed, settings.mounts.clone());
         Control {
             catching_up,
             watches,
