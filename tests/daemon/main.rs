@@ -45,6 +45,7 @@ mod long_files;
 mod many_records;
 mod membership;
 mod messages;
+mod metrics;
 mod missing;
 mod mounts;
 mod moves;

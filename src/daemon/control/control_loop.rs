@@ -363,6 +363,7 @@ impl Control {
                         let status = self.status(now, at, hosts);
                         self.answer(at, status.form(form));
                     }
+                    Command::Metrics => self.answer(at, self.metrics(now).text()),
                     Command::Behind(json) => {
                         let hosts = self.hosts(now);
                         self.answer(at, fleet::behind(&hosts, json));
@@ -394,7 +395,7 @@ impl Control {
     }
 
     /// The hosts that are known, this one first.
-    fn hosts(&self, now: Time) -> Vec<HostRow> {
+    pub(super) fn hosts(&self, now: Time) -> Vec<HostRow> {
         let Membership { fleet, members, .. } = &self.membership;
         let own = KnownHost {
             name: self.settings.name.clone(),

@@ -12,6 +12,7 @@ mod hang_up;
 mod history;
 pub(crate) mod inputs;
 pub(super) mod membership;
+mod metrics;
 mod oddities;
 mod places;
 mod repeats;
