@@ -13,6 +13,7 @@ mod history;
 pub(crate) mod inputs;
 mod lacking;
 pub(super) mod membership;
+mod metrics;
 mod oddities;
 mod places;
 mod repeats;
