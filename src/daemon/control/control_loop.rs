@@ -73,7 +73,7 @@ impl Control {
         now: Time,
     ) -> Self {
         let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
-        let watches = Watches::new(Arc::clone(&shared), seed);
+        let watches = Watches::new(Arc::clone(&shared), seed, settings.mounts.clone());
         Control {
             catching_up,
             watches,
@@ -285,9 +285,8 @@ impl Control {
         let id = self.draw_client();
         let session = match places::make_room(&mut self.clients, id, now) {
             Room::Free => self.door.session(OFFER, tcp),
-            Room::Left(transfer) => {
-                let abort = transfer.map(ToSender::Abort);
-                abort.into_iter().for_each(|message| self.shared.sender.send(message));
+            Room::Left(client) => {
+                self.client_left(*client);
                 self.door.session(OFFER, tcp)
             }
             Room::Full => Session::refused(),
@@ -314,7 +313,7 @@ impl Control {
             self.ticked = now;
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
-            self.show_watches();
+            self.show_watches(now);
             self.membership.say_busy(now);
             self.membership.fleet.keep(false);
         }
@@ -432,25 +431,20 @@ impl Control {
 
     /// Writes output to clients, and removes those that are finished.
     fn tidy(&mut self, now: Time) {
-        let mut left = Vec::new();
-        let sender = &self.shared.sender;
         self.figures.note(now, &self.shared);
-        self.clients.retain_mut(|client| {
+        let mut at = 0;
+        while let Some(client) = self.clients.get_mut(at) {
             if client.write(now) {
-                sender.send(ToSender::Resume);
+                self.shared.sender.send(ToSender::Resume);
             }
             client.note_prompt(now);
-            let over = client.is_over() || places::is_late(client, now);
-            if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
-                sender.send(ToSender::Abort(*number));
-                self.figures.ended(client.session.current(), None);
+            if client.is_over() || places::is_late(client, now) {
+                let client = self.clients.remove(at);
+                self.client_left(client);
+            } else {
+                at += 1;
             }
-            if over {
-                left.push(client.id);
-            }
-            !over
-        });
-        left.into_iter().for_each(|client| self.client_left(client));
+        }
     }
 
     /// Announces that this host leaves, and tells the threads to stop.
