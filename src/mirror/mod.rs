@@ -6,4 +6,5 @@
 //! Josephson, 2005).
 #![forbid(unsafe_code)]
 
+pub mod packed;
 pub mod types;
