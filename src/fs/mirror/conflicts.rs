@@ -4,10 +4,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::look::look_at;
+use super::kept;
+use super::look::{Here, look_at};
+use super::ops::Ops;
 use super::slots::{self, Slot};
 use super::trash::Trash;
-use super::{Here, Ops, kept};
 use crate::fs::claim::CONFLICTS;
 use crate::fs::errors::leads_nowhere;
 use crate::fs::identity::open_to_read;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use md5::{Digest as _, Md5};
 
-use super::Here;
+use super::ops::Ops;
 use crate::fs::errors::leads_nowhere;
 use crate::fs::measured::Mount;
 use crate::fs::root::Dirs;
@@ -13,6 +13,9 @@ use crate::mirror::types::Object;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::versions::{Version, What};
+
+/// What was found at a path.
+pub type Here = (Version, Object);
 
 /// What is at a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,6 +25,16 @@ pub struct Found {
     /// It is on another mount than the directory that it is in. What is mounted somewhere else next time hides
     /// what was there, which is not deleted then.
     pub is_mount: bool,
+}
+
+impl Ops<'_> {
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// As [`look`].
+    pub fn look(&mut self, path: &RelPath) -> io::Result<Found> {
+        look(self.dirs, path)
+    }
 }
 
 /// Looks at a path below the base directory, following no symbolic link.

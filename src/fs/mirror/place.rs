@@ -4,10 +4,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::look::{look_at, look_fd};
+use super::look::{Here, look_at, look_fd};
+use super::ops::Ops;
 use super::slots::{self, Slot};
 use super::trash::Trash;
-use super::{Here, Ops};
 use crate::fs::sweep;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};

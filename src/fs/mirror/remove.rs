@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::look::look_at;
+use super::conflicts;
+use super::look::{Here, look_at};
+use super::ops::Ops;
 use super::slots::{self, Slot};
 use super::trash::Trash;
-use super::{Here, Ops, conflicts};
 use crate::fs::errors::leads_nowhere;
 use crate::fs::paths::split;
 use crate::fs::sweep;

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::look::{look_at, look_fd};
-use super::{Here, Ops};
+use super::look::{Here, look_at, look_fd};
+use super::ops::Ops;
 use crate::fs::attributes::{self, Examined};
 use crate::fs::identity::{Identity, ObjectId};
 use crate::name::RelPath;

@@ -3,12 +3,15 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::look::look_at;
-use super::{Here, Ops};
+use super::look::{Here, look_at};
+use super::ops::Ops;
+use crate::engine::disk_job::TransferKey;
+use crate::fs::disk::Disk;
 use crate::fs::home;
 use crate::fs::rights::Rights;
 use crate::fs::staging::{SLOT, Staged, Staging};
 use crate::fs::sweep;
+use crate::ids::{BatchNo, EntryNo};
 use crate::sys::fsat::{self, Rename};
 use crate::sys::random;
 
@@ -38,7 +41,7 @@ pub(super) fn fresh(staging: &mut Staging) -> io::Result<Slot> {
 }
 
 /// Gives what is staged a slot.
-pub(super) fn keep(staging: &mut Staging, staged: Staged, us: u32) -> io::Result<Slot> {
+pub(super) fn give(staging: &mut Staging, staged: Staged, us: u32) -> io::Result<Slot> {
     home::have_marked(staging.top(staged.place())?, us)?;
     let slot = fresh(staging)?;
     let renamed = staging.find(staged).and_then(|(dir, number)| {
@@ -55,6 +58,28 @@ pub(super) struct Place<'a> {
     pub top: BorrowedFd<'a>,
     /// The directory of its slots.
     pub stage: BorrowedFd<'a>,
+}
+
+impl Disk {
+    /// Gives what an entry of a planned batch has in staging a slot, and takes it out of the batch: it will
+    /// neither be committed nor discarded with that. None if it has nothing there.
+    ///
+    /// # Errors
+    /// It cannot be renamed; it goes with the batch then.
+    pub fn keep_staged(
+        &mut self,
+        key: TransferKey,
+        batch: BatchNo,
+        entry: EntryNo,
+    ) -> io::Result<Option<Slot>> {
+        let planned = self.transfers.get_mut(&key).and_then(|of| of.batches.get_mut(&batch));
+        let room = planned.and_then(|planned| planned.staged.get_mut(entry.index()));
+        let (Some(room), Some(staging)) = (room, &mut self.staging) else { return Ok(None) };
+        let &mut Some(Ok(staged)) = room else { return Ok(None) };
+        let slot = give(staging, staged, self.rights.uid())?;
+        *room = None;
+        Ok(Some(slot))
+    }
 }
 
 impl Ops<'_> {

@@ -4,9 +4,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::kept;
+use super::ops::Ops;
 use super::slots::{self, Slot};
 use super::tally::{Tallies, Tally, Upto};
-use super::{Ops, kept};
 use crate::fs::claim::TRASH;
 use crate::fs::paths::split;
 use crate::fs::sweep;

@@ -3,8 +3,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::look::Here;
+use super::ops::Ops;
 use super::slots::{self, Slot};
-use super::{Here, Ops};
 use crate::fs::disk::Disk;
 use crate::fs::rights::PRIVATE;
 use crate::fs::staging::create;
@@ -54,7 +55,7 @@ fn slot_of(
     let above = RelPath::parse(name.as_bytes()).unwrap().split_last().unwrap().0;
     let place = ops.staging.place_for(ops.dirs, above.as_bytes(), ops.rights).unwrap();
     let (staged, ()) = ops.staging.make(place, ops.rights, make).unwrap();
-    slots::keep(ops.staging, staged, ops.rights.uid()).unwrap()
+    slots::give(ops.staging, staged, ops.rights.uid()).unwrap()
 }
 
 fn dot(seq: u64) -> Dot {
