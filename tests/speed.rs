@@ -15,7 +15,7 @@ use common::process::ticks;
 use common::{Fleet, tree};
 use makuosan::crypto::{Cipher, HmacKey, pbkdf2};
 use makuosan::fs::root::Root;
-use makuosan::fs::state::dir::StateDir;
+use makuosan::fs::state::dir::{Keeps, StateDir};
 use makuosan::fs::state::list::List;
 use makuosan::fs::state::list_writer::ListWriter;
 use makuosan::fs::state::record_file::{Limits, RecordFile};
@@ -115,7 +115,7 @@ fn what_lasts() {
     let us = fs::metadata(temp.path()).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
     fs::create_dir(temp.path().join("base")).unwrap();
     let root = Root::open(&temp.path().join("base")).unwrap();
-    let dir = StateDir::elsewhere(temp.path(), &root, us.unwrap()).unwrap();
+    let dir = StateDir::elsewhere(Keeps::Journal, temp.path(), &root, us.unwrap()).unwrap();
     let (host, limits) = (HostName::parse(b"h").unwrap(), Limits { file: 1 << 30, record: 4_096 });
     let open = || RecordFile::open(&dir, b"records", &host, 1, limits, |_, _, _| {}).unwrap().0;
     let mut file = open();
