@@ -6,4 +6,14 @@
 //! Josephson, 2005).
 #![forbid(unsafe_code)]
 
+pub mod adopt;
+mod contexts;
+pub mod entry;
+pub mod graves;
+pub mod index;
+pub mod look;
+mod map;
+pub mod merge;
+mod rules;
+pub mod show;
 pub mod types;
