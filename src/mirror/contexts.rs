@@ -32,6 +32,11 @@ impl Contexts {
         self.held.iter().map(|(number, known)| (*number, known))
     }
 
+    /// None, after this number was given.
+    pub(super) fn after(last: u32) -> Self {
+        Contexts { last, held: BTreeMap::new() }
+    }
+
     /// The number that was given last.
     pub(super) fn last(&self) -> u32 {
         self.last

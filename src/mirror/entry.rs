@@ -7,7 +7,7 @@
 //! | with flag 4: the number of the context, varint | |
 //! | with flag 2: the version (unless flag 5), inode, varint, when it was changed (unless flag 6) | |
 //! | without flag 3: how many dots are shown, varint, and these | |
-//! | with flag 1: the version, inode, dots, slot, counted | |
+//! | with flag 1: the version, inode and dots, and the slot, varint | |
 //!
 //! A dot is the number of its index in a table, and its own, both varint; a time is its seconds, zigzag varint, and
 //! nanoseconds, varint. A version is its kind (0: none, it is a tombstone), mode, owner and group as varint, and what only
@@ -29,9 +29,6 @@ const ALL_SHOWN: u8 = 8;
 const CONTEXT: u8 = 16;
 const SAME_VERSION: u8 = 32;
 const SAME_TIME: u8 = 64;
-
-/// The longest name of a slot.
-const MAX_SLOT: usize = 255;
 
 /// What an index has of a path.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -133,7 +130,7 @@ impl Entry {
             version(&mut out, Some(intent.version));
             out.put_varint(intent.ino);
             dots(&mut out, ids, &intent.dots);
-            out.put_counted(&intent.slot);
+            out.put_varint(intent.slot);
         }
         out[0] = flags;
         out
@@ -184,7 +181,7 @@ impl Entry {
                 version: read_version(reader)?.ok_or(Error::Invalid)?,
                 ino: reader.varint()?,
                 dots: read_dots(reader, ids)?,
-                slot: reader.counted(MAX_SLOT)?.to_vec(),
+                slot: reader.varint()?,
             }),
         };
         let placed = Placed { found, dots: shown };
@@ -307,4 +304,78 @@ fn read_content(
         _ => return Err(Error::Invalid),
     };
     Ok(Some(Version { what, mode, uid, gid }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::rng::Rng;
+
+    fn any_version(rng: &mut Rng) -> Version {
+        let mtime =
+            FileTime { secs: rng.next_u64() as i64, nanos: rng.below(1_000_000_000) as u32 };
+        let what = match rng.below(6) {
+            0 => What::File { size: rng.next_u64() >> rng.below(64), mtime },
+            1 => What::Directory,
+            2 => What::Symlink { target: rng.next_u64() },
+            3 => What::Fifo,
+            4 => What::Char(rng.next_u64() as u32, 3),
+            _ => What::Block(8, rng.next_u64() as u32),
+        };
+        Version { what, mode: rng.below(0o10000) as u32, uid: rng.next_u64() as u32, gid: 0 }
+    }
+
+    fn any_entry(rng: &mut Rng) -> Entry {
+        let members: Vec<Member> = (0..rng.below(4))
+            .map(|seq| Member {
+                dot: Dot { by: IndexId(rng.below(3)), seq: seq + 1 },
+                stamp: Stamp::from_bits(rng.next_u64()),
+                version: (rng.below(3) > 0).then(|| any_version(rng)),
+            })
+            .collect();
+        let found = match rng.below(3) {
+            0 => None,
+            1 => Some(any_version(rng)),
+            _ => members.first().and_then(|member| member.version),
+        };
+        let ctime = found.and_then(written).filter(|_| rng.below(2) == 0);
+        let ctime = ctime.unwrap_or(FileTime { secs: -1, nanos: 0 });
+        let found = found.map(|found| (found, Object { ino: rng.next_u64(), ctime }));
+        let shown = rng.below(4) as usize;
+        let dots: Vec<Dot> = members.iter().map(|member| member.dot).take(shown).collect();
+        let intent = Intent { version: any_version(rng), ino: 7, dots: dots.clone(), slot: 300 };
+        Entry {
+            members,
+            placed: Placed { found, dots },
+            context: rng.below(2) as u32 * 77,
+            listed: rng.below(2) == 0,
+            intent: (rng.below(2) == 0).then_some(intent),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut rng = Rng::new(1);
+        let mut ids = Ids::default();
+        for _ in 0..5_000 {
+            let entry = any_entry(&mut rng);
+            let bytes = entry.emit(&mut ids);
+            assert_eq!(Entry::parse(&bytes, &ids), Ok(entry));
+            for len in 0..bytes.len() {
+                assert!(Entry::parse(&bytes[..len], &ids).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_panics_that_is_not_an_entry() {
+        let mut rng = Rng::new(2);
+        let mut ids = Ids::default();
+        for _ in 0..20_000 {
+            let mut bytes = any_entry(&mut rng).emit(&mut ids);
+            let at = rng.below(bytes.len() as u64) as usize;
+            bytes[at] = rng.next_u64() as u8;
+            let _ = Entry::parse(&bytes, &ids);
+        }
+    }
 }

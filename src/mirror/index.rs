@@ -189,6 +189,7 @@ impl Index {
         self.ids.list().iter().for_each(|id| out.put_u64(id.0));
         put_knowledge(&mut out, &self.known);
         put_knowledge(&mut out, &self.floor);
+        out.put_varint(u64::from(self.contexts.last()));
         for (number, known) in self.contexts.iter() {
             out.put_varint(u64::from(number));
             put_knowledge(&mut out, known);
@@ -206,7 +207,7 @@ impl Index {
         }
         let known = read_knowledge(&mut reader)?;
         let floor = read_knowledge(&mut reader)?;
-        let mut contexts = Contexts::default();
+        let mut contexts = Contexts::after(reader.varint32()?);
         while !reader.rest().is_empty() {
             contexts.put(reader.varint32()?, read_knowledge(&mut reader)?);
         }
@@ -358,10 +359,10 @@ impl Index {
         self.run = None;
     }
 
-    /// Hears what a peer knows: if that is more of this index than itself has, dots were used before that it does not
-    /// know of, and it goes on under a new id (true).
-    pub fn guard(&mut self, theirs: &Knowledge, id: IndexId) -> bool {
-        let is_behind = self.rules.has(Rule::Guard) && theirs.of(self.id) > self.seq;
+    /// A peer has heard of this number of this index: if that is more than itself has given, dots were used before that it
+    /// does not know of, and it goes on under a new id (true).
+    pub fn guard(&mut self, heard: u64, id: IndexId) -> bool {
+        let is_behind = self.rules.has(Rule::Guard) && heard > self.seq;
         if is_behind {
             self.renew(id);
         }

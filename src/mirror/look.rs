@@ -74,9 +74,11 @@ impl Index {
                 Shown::One(version) => entry.stands_for(version),
                 Shown::Implied | Shown::Nothing => false,
             };
-            let ends = self.rules.has(Rule::HeldChange);
-            if is_wanted || !ends && shown == Shown::Nothing {
+            if is_wanted {
                 return Looked::Held;
+            }
+            if !self.rules.has(Rule::HeldChange) {
+                return if shown == Shown::Nothing { Looked::Held } else { Looked::Same };
             }
         }
         self.changed(path, entry, found)
@@ -141,7 +143,8 @@ impl Index {
     pub fn committed(&mut self, path: &[u8], out: Found, found: (Version, Object)) -> Option<Dot> {
         let mut entry = self.entry(path);
         let dots = entry.intent.take().map_or_else(|| self.view(path).dots, |intent| intent.dots);
-        let looks = self.rules.has(Rule::Look);
+        let looks =
+            self.rules.has(Rule::Look) && (out.is_some() || self.rules.has(Rule::HeldChange));
         let dot = looks.then(|| self.came_out(&mut entry, out)).flatten();
         entry.placed = Placed { found: Some(found), dots };
         self.put(path, entry, true);

@@ -54,6 +54,8 @@ pub struct NotSynced;
 #[must_use]
 pub struct Taking {
     span: Span,
+    /// What this index is called if the sender has heard more of it than itself.
+    id: IndexId,
     /// The hashes of the paths that it had, of a full one.
     had: Vec<u64>,
 }
@@ -109,7 +111,7 @@ impl Index {
     /// # Errors
     /// [`Refused::Gap`].
     pub fn take_in(&mut self, span: Span, id: IndexId) -> Result<Taking, Refused> {
-        self.guard(&span.to, id);
+        self.guard(span.to.of(self.id()), id);
         if self.rules.has(Rule::Gap) && !span.full && !self.known.is_at_least(&span.from) {
             return Err(Refused::Gap);
         }
@@ -121,7 +123,7 @@ impl Index {
         if !self.rules.has(Rule::KnownLast) {
             self.learn(&span.to);
         }
-        Ok(Taking { span, had: Vec::new() })
+        Ok(Taking { span, id, had: Vec::new() })
     }
 
     /// Merges an entry of a delta, as soon as it is there and as often as it comes. Whether anything changed: what is to
@@ -130,11 +132,11 @@ impl Index {
     /// # Errors
     /// All but [`Refused::Gap`].
     pub fn merge_part(&mut self, taking: &mut Taking, part: &Part) -> Result<bool, Refused> {
-        let changed = self.merge(
-            &part.path,
-            &part.members,
-            part.context.as_ref().unwrap_or(&taking.span.to),
-        )?;
+        let context = part.context.as_ref().unwrap_or(&taking.span.to);
+        if self.rules.has(Rule::GuardContext) && self.id() != taking.id {
+            self.guard(context.of(self.id()), taking.id);
+        }
+        let changed = self.merge(&part.path, &part.members, context)?;
         if taking.span.full {
             taking.had.push(hash(&part.path));
         }

@@ -14,6 +14,8 @@ pub mod index;
 pub mod look;
 mod map;
 pub mod merge;
+#[cfg(test)]
+mod model;
 mod rules;
 pub mod show;
 pub mod types;

@@ -31,6 +31,8 @@ pub(super) enum Rule {
     StartId,
     /// A peer that knows a higher number of this index ends its id.
     Guard,
+    /// So does one that has heard of it only with an entry.
+    GuardContext,
     /// What is listed is neither overwritten nor removed.
     NoPush,
     /// Equal versions show as one.

@@ -30,6 +30,6 @@ pub struct Intent {
     pub ino: u64,
     /// The dots that it stands for.
     pub dots: Vec<Dot>,
-    /// The name of the slot that it lies in.
-    pub slot: Vec<u8>,
+    /// The slot that it lies in.
+    pub slot: u64,
 }
