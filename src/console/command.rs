@@ -41,6 +41,8 @@ pub enum Command {
     Release(RelPath),
     /// `status`: what the daemon is doing.
     Status(Form),
+    /// `metrics`: the figures of the daemon, for Prometheus.
+    Metrics,
     /// `quit`, `exit`, `bye`: write the pending output, then close.
     Quit,
 }
@@ -231,6 +233,8 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
                 Command::Status(form)
             })
         }
+        Verb::Metrics if rest.is_empty() => Line::Do(Command::Metrics),
+        Verb::Metrics => usage(verb, offer),
         Verb::History => match texts(rest).as_slice() {
             [] => Line::Do(Command::History(false)),
             [b"json"] => Line::Do(Command::History(true)),

@@ -30,13 +30,13 @@ use super::guard::Guard;
 use super::name_set::NameSet;
 use super::names::Names;
 use super::opened::MOST;
-use super::paths::{above, post_order, split, tree_order};
+use super::paths::{above, post_order, split};
 use super::root::Dirs;
 use super::spool::Spool;
 use crate::engine::disk_job::{DeletionTally, Mode};
 use crate::errno;
 use crate::ids::BatchNo;
-use crate::name::RelPath;
+use crate::name::{RelPath, tree_order};
 use crate::sys::fsat;
 use crate::wire::manifest::{Entry, Kind, Manifest};
 use crate::wire::outcome::{Reason, SpoolCode};
@@ -183,6 +183,7 @@ impl Surplus {
                 match entry.kind {
                     Kind::Close { listed } => self.closed(within, entry, listed, false)?,
                     Kind::Gone => self.gone(within, &entry.path)?,
+                    Kind::Set { .. } => {}
                     _ => self.named(within.dirs, entry, told == Told::Failed),
                 }
             }

@@ -3,7 +3,7 @@
 use super::index::Index;
 use super::look::Looked;
 use super::rules::Rule;
-use super::show::{Shown, is_directory};
+use super::show::{Loser, Shown, is_directory};
 use super::types::Placed;
 use crate::wire::versions::{Dot, Version};
 
@@ -41,7 +41,7 @@ impl Index {
     }
 
     /// All conflicts: paths, and the versions that do not have the name.
-    pub fn conflicts(&self) -> impl Iterator<Item = (Box<[u8]>, Vec<(Version, Vec<Dot>)>)> + '_ {
+    pub fn conflicts(&self) -> impl Iterator<Item = (Box<[u8]>, Vec<Loser>)> + '_ {
         let several = self.entries_from(&[]).filter(|(_, entry)| entry.live().next().is_some());
         several.map(|(path, _)| (path.clone(), self.losers(&path))).filter(|(_, l)| !l.is_empty())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::contexts::Contexts;
 use super::entry::{Entry, Ids};
-use super::map::Map;
+use super::packed::Packed;
 use super::rules::{Rule, Rules};
 use crate::stamp::HybridClock;
 use crate::wire::Error;
@@ -101,7 +101,7 @@ pub struct Index {
     pub(super) floor: Knowledge,
     pub(super) contexts: Contexts,
     ids: Ids,
-    entries: Map,
+    entries: Packed,
     pub(super) clock: HybridClock,
     pub(super) wall: u64,
     journal: Journal,
@@ -121,7 +121,7 @@ impl Index {
             floor: Knowledge::default(),
             contexts: Contexts::default(),
             ids,
-            entries: Map::default(),
+            entries: Packed::default(),
             clock: HybridClock::default(),
             wall: 0,
             journal: Journal::default(),
@@ -136,7 +136,7 @@ impl Index {
     ///
     /// # Errors
     /// It is not what [`Index::head`] gives, or an entry is none.
-    pub fn restore(head: &[u8], entries: Map, run: IndexId) -> Result<Self, Error> {
+    pub fn restore(head: &[u8], entries: Packed, run: IndexId) -> Result<Self, Error> {
         let mut index = Index::new(run);
         index.read_head(head)?;
         index.run = Some(run);
@@ -217,7 +217,7 @@ impl Index {
     }
 
     /// For a snapshot: the entries.
-    pub fn map(&self) -> &Map {
+    pub fn map(&self) -> &Packed {
         &self.entries
     }
 

@@ -12,10 +12,10 @@ pub mod entry;
 pub mod graves;
 pub mod index;
 pub mod look;
-mod map;
 pub mod merge;
 #[cfg(test)]
 mod model;
+pub mod packed;
 mod rules;
 pub mod show;
 pub mod types;

@@ -56,6 +56,9 @@ pub enum Todo {
     },
 }
 
+/// A version that does not have the name, and its dots.
+pub type Loser = (Version, Vec<Dot>);
+
 /// What is below a path.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Below {
@@ -142,13 +145,13 @@ impl Index {
 
     /// The versions that should be at a path beside the one that has the name, each once, with their dots: their bytes are
     /// to be in `.makuosan/conflicts/`, and nothing else is.
-    pub fn losers(&self, path: &[u8]) -> Vec<(Version, Vec<Dot>)> {
+    pub fn losers(&self, path: &[u8]) -> Vec<Loser> {
         let entry = self.entry(path);
         let shown = match view(&entry, self.below(path), self.rules).shown {
             Shown::One(version) => Some(version),
             Shown::Implied | Shown::Nothing => None,
         };
-        let mut losers: Vec<(Version, Vec<Dot>)> = Vec::new();
+        let mut losers: Vec<Loser> = Vec::new();
         for (dot, version) in entry.live().filter(|(_, version)| Some(*version) != shown) {
             if is_directory(version) && shown.is_some_and(is_directory) {
                 continue;

@@ -29,6 +29,7 @@ use crate::daemon::control::settings::Settings;
 use crate::daemon::control::socket_owners::SocketOwners;
 use crate::daemon::control::status::moment;
 use crate::daemon::messages::{Jobs, ToDisk};
+use crate::daemon::metrics_file::MetricsFile;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
@@ -48,6 +49,7 @@ use crate::sys::links::LinkEvents;
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Waker, fsat, host, ids, random, unixsock};
+use crate::watch::mounts::Mounts;
 
 /// The memory limit for incoming transfers, in bytes.
 const BUDGET: usize = 32 << 20;
@@ -80,10 +82,12 @@ pub(super) fn assemble(
     };
     let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
+    let metrics_file = identity.metrics_file(config, root.path())?;
     let first = root.path().to_owned();
     // Which mounts there are is known only where there is /proc.
-    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let before = Before::of_mounts(&first, &mounts);
+    let mounts = Mounts::open(if chroot { first.clone() } else { "/".into() });
+    let text = mounts.as_ref().map(Mounts::text).unwrap_or_default();
+    let before = Before::of_mounts(&first, &text);
     let kept = Place::of(config);
     kept.prepare(&root, identity);
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
@@ -100,7 +104,10 @@ pub(super) fn assemble(
     let outside = outside.and_then(|dir| dir.path().parent()).map(Path::to_owned);
     let fleet = Fleet::new(journal::hosts(state.as_ref(), &name));
     let keeper = state.and_then(|dir| journal::keeper(dir, &root, &name, &stamps));
-    let confined = confine(&opened.places(chroot, &root, !readonly, outside));
+    let confined = confine(
+        &opened.places(chroot, &root, !readonly, outside),
+        metrics_file.as_ref().map(MetricsFile::dir),
+    );
     let held_by = match confined.files {
         _ if chroot => HeldBy::Chroot,
         true => HeldBy::Landlock,
@@ -159,6 +166,7 @@ pub(super) fn assemble(
         chroot,
         keys: opened.keys,
         watches,
+        mounts: mounts.map(Arc::new),
         confined: confined.said,
     };
     let members = Members::new(members, now);
@@ -166,7 +174,7 @@ pub(super) fn assemble(
     if opened.links.is_some() {
         membership.will_be_told();
     }
-    let control = Control::new(
+    let mut control = Control::new(
         Arc::clone(&shared),
         Inputs {
             waker: control_waker,
@@ -182,6 +190,7 @@ pub(super) fn assemble(
         seed,
         now,
     );
+    control.metrics_file = metrics_file;
     let (to_disk, jobs) = mpsc::channel();
     let digested = to_disk.clone();
     disk.digest_with(LongDigests::telling(move || drop(digested.send(ToDisk::Digested))));

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::disk::Disk;
-use super::{Contents, Crash, Ops, PATHS, World, name, show};
+use super::{Contents, Crash, Ops, PATHS, World, name, paths, show};
 use crate::engine::rng::Rng;
 use crate::mirror::entry::Entry;
 use crate::wire::versions::{Dot, Knowledge};
+
+/// What is compared to see whether anything moved.
+type State = (Vec<(Box<[u8]>, Entry)>, Knowledge, Vec<Disk>);
 
 impl World {
     /// A set is what its knowledge says: the live dots that it covers and that no dot that it covers replaced.
     pub(super) fn honest(&mut self) {
         for host in 0..self.hosts.len() {
-            for path in 0..PATHS.len() {
+            for path in paths() {
                 let known = self.context(host, path);
                 let covered = || {
                     self.given
@@ -38,7 +41,7 @@ impl World {
         }
     }
 
-    fn state(&self) -> Vec<(Vec<(Box<[u8]>, Entry)>, Knowledge, Vec<Disk>)> {
+    fn state(&self) -> Vec<State> {
         let state = |h: &super::Host| {
             (h.index.entries_from(&[]).collect(), h.index.known().clone(), h.disk.clone())
         };
@@ -106,7 +109,7 @@ impl World {
             self.tell(host, pushes || all_list, true)?;
         }
         for host in 0..self.hosts.len() {
-            for path in 0..PATHS.len() {
+            for path in paths() {
                 for (dot, content) in self.live(host, path) {
                     if !self.hosts.iter().any(|h| h.has(path, content)) {
                         self.change(host, path, &Ops::new(), |i| i.give_up(PATHS[path], dot));
@@ -127,7 +130,7 @@ impl World {
             (file, disk.conflicts.clone(), live)
         };
         for host in 1..self.hosts.len() {
-            for path in 0..PATHS.len() {
+            for path in paths() {
                 let [one, other] = [0, host].map(|host| seen(self, host, path));
                 if one != other {
                     let text = format!("h0 and h{host} at {}: {one:?} {other:?}", name(path));
@@ -146,7 +149,7 @@ impl World {
         let replaced = |deed: &super::Deed| deed.replaced.clone();
         let sure: Ops = self.deeds.iter().filter(is_sure).flat_map(replaced).collect();
         let maybe: Ops = self.deeds.iter().flat_map(replaced).collect();
-        for path in 0..PATHS.len() {
+        for path in paths() {
             let made = self.deeds.iter().enumerate().filter(|(_, deed)| deed.path == path);
             let made: Vec<_> = made.filter_map(|(n, deed)| Some((n, deed, deed.new?))).collect();
             let must: Contents = made

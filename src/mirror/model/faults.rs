@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::disk::{Death, Disk, File, Host, Image};
-use super::{Contents, Crash, Duty, Ops, PATHS, World, content};
+use super::{Contents, Crash, Duty, Ops, PATHS, World, content, paths};
 use crate::engine::rng::Rng;
 use crate::mirror::look::Verdict;
 use crate::stamp::Stamp;
@@ -32,7 +32,7 @@ impl World {
         let known = |path: usize| h.ghosts[path].union(&h.disk[path].deeds).copied().collect();
         let new = self.deeds.iter().filter_map(|deed| Some((deed.path, deed.new?)));
         Before {
-            known: (0..PATHS.len()).map(known).collect(),
+            known: paths().map(known).collect(),
             held: new.filter(|(path, content)| h.has(*path, *content)).collect(),
         }
     }
@@ -52,7 +52,7 @@ impl World {
             self.deeds[n].void |= is_gone;
         }
         let contexts: Vec<Knowledge> = (0..self.hosts.len())
-            .flat_map(|host| (0..PATHS.len()).map(move |path| (host, path)))
+            .flat_map(|host| paths().map(move |path| (host, path)))
             .map(|(host, path)| self.context(host, path))
             .collect();
         let net = &self.net;
@@ -98,7 +98,7 @@ impl World {
         self.hosts[host].is_unvouched |= death.lies;
         if death.lies {
             // What the index does not know of among the conflicts goes to the trash.
-            for path in 0..PATHS.len() {
+            for path in paths() {
                 let members = self.hosts[host].index.entry(PATHS[path]).members;
                 let known: Contents =
                     members.iter().filter_map(|m| m.version.map(content)).collect();
@@ -148,13 +148,13 @@ impl World {
         if self.switches.has(Duty::RecordSync) {
             self.sync_log(host)?;
         }
-        (0..PATHS.len()).for_each(|path| self.hosts[host].write(path, |disk| disk.slot = None));
+        paths().for_each(|path| self.hosts[host].write(path, |disk| disk.slot = None));
         Ok(())
     }
 
     /// What an index finds different that does not vouch is listed.
     fn list(&mut self, host: usize) -> Result<(), Crash> {
-        for path in 0..PATHS.len() {
+        for path in paths() {
             let found = self.hosts[host].disk[path].found();
             self.hosts[host].index.list(PATHS[path], found);
         }
@@ -214,7 +214,7 @@ impl World {
         self.unsure(host);
         if back == Back::Unseen {
             // Versions on a disk that its index does not vouch for may be seen again.
-            for path in 0..PATHS.len() {
+            for path in paths() {
                 if self.differs(host, path) {
                     let file = self.hosts[host].disk[path].file.clone();
                     self.excepted.extend(file.map(|file| file.deeds).unwrap_or_default());
@@ -245,7 +245,7 @@ impl World {
         if self.switches.has(Duty::Adopt) {
             self.list(host)?;
         }
-        for path in 0..PATHS.len() {
+        for path in paths() {
             let Disk { file, deeds, .. } = self.hosts[host].disk[path].clone();
             for deed in deeds {
                 if !self.hosts.iter().any(|h| h.ghosts[path].contains(&deed)) {

@@ -26,6 +26,12 @@ use crate::wire::versions::{Dot, IndexId, Knowledge, Version, What};
 
 /// The paths of the tree.
 pub(super) const PATHS: [&[u8]; 2] = [b"p", b"q"];
+
+/// The numbers of the paths.
+fn paths() -> std::ops::Range<usize> {
+    0..PATHS.len()
+}
+
 type Ops = BTreeSet<usize>;
 type Contents = BTreeSet<u32>;
 

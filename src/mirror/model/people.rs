@@ -1,7 +1,7 @@
 //! What people do: to files, and to conflicts and listed files.
 
 use super::disk::File;
-use super::{Crash, Deed, Ops, PATHS, World, content};
+use super::{Crash, Deed, Ops, PATHS, World, content, paths};
 use crate::mirror::look::Looked;
 
 /// What a user does to a file.
@@ -101,7 +101,7 @@ impl World {
         if !self.hosts[host].index.has_heard() && !is_last {
             return Ok(());
         }
-        for path in 0..PATHS.len() {
+        for path in paths() {
             let entry = self.hosts[host].index.entry(PATHS[path]);
             if !entry.listed {
                 continue;

@@ -1,6 +1,6 @@
 //! Deltas between hosts, as messages that may come late, twice, in part and in any order.
 
-use super::{Contents, Crash, Duty, Ops, PATHS, World, content};
+use super::{Contents, Crash, Duty, Ops, PATHS, World, content, paths};
 use crate::mirror::index::Record;
 use crate::mirror::merge::{Part, Refused, Span};
 use crate::wire::versions::Knowledge;
@@ -181,7 +181,7 @@ impl World {
         if !self.switches.has(Duty::Pull) || !is_there(host) || !is_there(from) {
             return Ok(());
         }
-        for path in 0..PATHS.len() {
+        for path in paths() {
             let h = &self.hosts[host];
             let has = |_: &[u8], version: &_| h.has(path, content(*version));
             if !h.index.needed(has).any(|(needed, ..)| *needed == *PATHS[path]) {
