@@ -24,6 +24,8 @@ pub struct Offer {
     pub members: bool,
     /// `status`.
     pub status: bool,
+    /// `doctor`.
+    pub doctor: bool,
     /// `history`.
     pub history: bool,
     /// `watch`, `flush`, `release`.
@@ -49,6 +51,7 @@ impl Offer {
         fetch: true,
         members: true,
         status: true,
+        doctor: true,
         history: true,
         watch: true,
         exclude: true,
@@ -65,6 +68,7 @@ impl Offer {
             Verb::Fetch => self.fetch,
             Verb::Members | Verb::Forget => self.members,
             Verb::Status => self.status,
+            Verb::Doctor => self.doctor,
             Verb::History => self.history,
             Verb::Watch | Verb::Flush | Verb::Release => self.watch,
             Verb::Exclude | Verb::Include => self.exclude,
@@ -86,6 +90,7 @@ pub(super) enum Verb {
     Fetch,
     Members,
     Status,
+    Doctor,
     History,
     Forget,
     Watch,
@@ -113,6 +118,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("fetch", Verb::Fetch),
     ("members", Verb::Members),
     ("status", Verb::Status),
+    ("doctor", Verb::Doctor),
     ("history", Verb::History),
     ("forget", Verb::Forget),
     ("watch", Verb::Watch),

@@ -13,6 +13,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("fetch", "make PATH here as it is on another member"),
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
+    ("doctor", "say what keeps files from arriving, and what to do"),
     ("history", "list what was sent and received"),
     ("forget", "do not wait any more for a HOST that is away"),
     ("watch", "send PATH, and then what changes, until it is ended"),

@@ -44,6 +44,8 @@ pub enum Command {
         /// `-v`: with what it was started with.
         verbose: bool,
     },
+    /// Say what keeps files from arriving.
+    Doctor,
     /// List what was sent and received.
     History,
     /// Send, and then what changes.
@@ -297,8 +299,8 @@ const ONLY: &[(&str, &[&str])] = &[
     (
         "json",
         &[
-            "send", "sync", "dsync", "check", "members", "status", "history", "fetch", "forget",
-            "watch", "flush",
+            "send", "sync", "dsync", "check", "members", "status", "doctor", "history", "fetch",
+            "forget", "watch", "flush",
         ],
     ),
     ("behind", &["members"]),
@@ -369,6 +371,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
                     Command::Members { verbose, behind }
                 }
                 ("status", _) => Command::Status { verbose: typed.has("verbose") },
+                ("doctor", _) => Command::Doctor,
                 ("history", _) => Command::History,
                 (_, script) => {
                     let script = script.unwrap_or_default();
