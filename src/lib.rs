@@ -14,6 +14,7 @@
 //! - [`seal`]: packets sealed and opened, with the keys of the group or with a checksum.
 //! - [`pattern`]: ordered patterns of what is included and excluded.
 //! - [`engine`]: the protocol: one transfer seen by its sender and by a target, and membership.
+//! - [`mirror`]: trees for which several hosts are equals: which version is where, and what is to be done.
 //! - [`console`]: the line protocol between the daemon and its clients.
 //! - [`cli`][]: the options of both programs.
 //!
@@ -43,6 +44,7 @@ pub mod fs;
 pub mod ids;
 pub mod keeping;
 pub mod log;
+pub mod mirror;
 pub mod msync;
 pub mod name;
 pub mod net;

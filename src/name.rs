@@ -1,6 +1,7 @@
 //! Checked names: relative paths, host names, node ids, network interfaces. Parsing is the only way to get one.
 #![forbid(unsafe_code)]
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -138,6 +139,15 @@ impl RelPath {
     pub(crate) fn is_below(path: &[u8], other: &[u8]) -> bool {
         let rest = path.strip_prefix(other);
         other.is_empty() || rest.is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
+    }
+}
+
+/// How a walk orders `a` and `b`: by name, and a directory before what is in it, which follows directly.
+pub fn tree_order(a: &[u8], b: &[u8]) -> Ordering {
+    let key = |byte: &u8| (*byte != b'/', *byte);
+    match a.iter().zip(b).find(|(a, b)| a != b) {
+        Some((a, b)) => key(a).cmp(&key(b)),
+        None => a.len().cmp(&b.len()),
     }
 }
 
@@ -308,6 +318,18 @@ impl fmt::Display for Interface {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_order_of_a_tree_is_that_of_its_components() {
+        let paths = [
+            "", "a", "a/b", "a/b/c", "a/\u{1}", "a\u{1}", "a\0", "a-", "a.d", "a.d/x", "b", "/",
+            "a/",
+        ];
+        for (a, b) in paths.iter().flat_map(|a| paths.iter().map(move |b| (a, b))) {
+            let parts = a.as_bytes().split(|b| *b == b'/').cmp(b.as_bytes().split(|b| *b == b'/'));
+            assert_eq!(tree_order(a.as_bytes(), b.as_bytes()), parts, "{a:?} {b:?}");
+        }
+    }
 
     #[test]
     fn paths_that_leave_the_base_do_not_parse() {

@@ -43,6 +43,8 @@ pub enum Command {
     Status(Form),
     /// `doctor`: what keeps files from arriving; whether in JSON.
     Doctor(bool),
+    /// `metrics`: the figures of the daemon, for Prometheus.
+    Metrics,
     /// `quit`, `exit`, `bye`: write the pending output, then close.
     Quit,
 }
@@ -233,6 +235,8 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
                 Command::Status(form)
             })
         }
+        Verb::Metrics if rest.is_empty() => Line::Do(Command::Metrics),
+        Verb::Metrics => usage(verb, offer),
         Verb::History => match texts(rest).as_slice() {
             [] => Line::Do(Command::History(false)),
             [b"json"] => Line::Do(Command::History(true)),

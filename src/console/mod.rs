@@ -16,6 +16,7 @@
 //! - [`json`]: the part of JSON that these need.
 //! - [`report`], [`status_report`] and [`history`]: the list of members, the status, and what was sent, as text
 //!   and as JSON.
+//! - [`metrics`]: the figures of a daemon, for Prometheus.
 #![forbid(unsafe_code)]
 
 pub mod absent;
@@ -29,6 +30,7 @@ mod help;
 pub mod history;
 mod host;
 pub mod json;
+pub mod metrics;
 pub mod moment;
 mod options;
 mod output;

@@ -37,7 +37,8 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    fn named(&self) -> [(&'static str, u64); 7] {
+    /// Each reason in words, and how many.
+    pub(super) fn named(&self) -> [(&'static str, u64); 7] {
         [
             ("invalid", self.invalid),
             ("damaged", self.damaged),

@@ -22,10 +22,8 @@ pub struct Offer {
     pub fetch: bool,
     /// `members`, `forget`.
     pub members: bool,
-    /// `status`.
+    /// `status`, `metrics`, `doctor`.
     pub status: bool,
-    /// `doctor`.
-    pub doctor: bool,
     /// `history`.
     pub history: bool,
     /// `watch`, `flush`, `release`.
@@ -51,7 +49,6 @@ impl Offer {
         fetch: true,
         members: true,
         status: true,
-        doctor: true,
         history: true,
         watch: true,
         exclude: true,
@@ -67,8 +64,7 @@ impl Offer {
             Verb::Check => self.check,
             Verb::Fetch => self.fetch,
             Verb::Members | Verb::Forget => self.members,
-            Verb::Status => self.status,
-            Verb::Doctor => self.doctor,
+            Verb::Status | Verb::Metrics | Verb::Doctor => self.status,
             Verb::History => self.history,
             Verb::Watch | Verb::Flush | Verb::Release => self.watch,
             Verb::Exclude | Verb::Include => self.exclude,
@@ -91,6 +87,7 @@ pub(super) enum Verb {
     Members,
     Status,
     Doctor,
+    Metrics,
     History,
     Forget,
     Watch,
@@ -119,6 +116,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("members", Verb::Members),
     ("status", Verb::Status),
     ("doctor", Verb::Doctor),
+    ("metrics", Verb::Metrics),
     ("history", Verb::History),
     ("forget", Verb::Forget),
     ("watch", Verb::Watch),

@@ -22,6 +22,8 @@ pub struct WatchRow {
     pub directories: u64,
     /// The directories that lack a watch, and are looked at each minute.
     pub unwatched: u64,
+    /// That is because the kernel gives no more: how many are needed.
+    pub needed: Option<u64>,
     /// The names that have changed and are not sent yet.
     pub pending: u64,
     /// The deletions that are held back, and why.
@@ -61,7 +63,11 @@ impl WatchRow {
         let directories = counted(self.directories, "directory");
         add(format_args!(": {directories}, {} pending", self.pending));
         if self.unwatched > 0 {
-            add(format_args!(", {} without a watch (looked at each minute)", self.unwatched));
+            add(format_args!(", {} without a watch (looked at each minute", self.unwatched));
+            if let Some(needed) = self.needed {
+                add(format_args!("; fs.inotify.max_user_watches: at least {needed}"));
+            }
+            add(format_args!(")"));
         }
         if self.held > 0 || self.held_why.is_some() {
             let why = self.held_why.as_deref().unwrap_or("");
@@ -125,6 +131,7 @@ mod tests {
             refused: None,
             directories: 3,
             unwatched: 0,
+            needed: None,
             pending: 2,
             held: 0,
             held_why: None,
@@ -145,5 +152,8 @@ mod tests {
         assert!(held.text().contains(", 1 deletion held back: all entries went"));
         let refused = WatchRow { refused: Some("no such directory".to_owned()), ..row };
         assert!(refused.text().ends_with(": not watched: no such directory"));
+        let few = WatchRow { unwatched: 4, needed: Some(7), refused: None, ..refused };
+        let text = ", 4 without a watch (looked at each minute; fs.inotify.max_user_watches: at least 7), ";
+        assert!(few.text().contains(text), "{}", few.text());
     }
 }

@@ -20,6 +20,7 @@ mod became;
 mod caller;
 pub mod clock;
 mod control;
+mod counters;
 mod keyfile;
 mod mailbox;
 mod messages;

@@ -342,6 +342,7 @@ impl Order {
     pub(super) fn guard(&self) -> Guard {
         match self.mode.spools() && !self.mode.is_check() {
             false => Guard::Notes,
+            true if !self.force && self.watch == Watch::GoesOn => Guard::KeepsMounts,
             true if !self.force => Guard::Keeps,
             true if self.mode.changes_nothing() => Guard::Notes,
             true => Guard::Forgets,

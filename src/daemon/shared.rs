@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::base::Base;
 use super::clock::FleetClock;
+use super::counters::Counters;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToReceiver, ToSender};
 use super::strangers::Strangers;
@@ -27,27 +28,6 @@ use crate::time::Time;
 pub(super) struct Peer {
     pub(super) addr: SocketAddrV4,
     pub(super) name: HostName,
-}
-
-/// Counts of received and dropped packets.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) received: AtomicU64,
-    pub(super) bad_header: AtomicU64,
-    /// Of daemons with another version of the protocol.
-    pub(super) other_version: AtomicU64,
-    pub(super) bad_trailer: AtomicU64,
-    pub(super) strangers: AtomicU64,
-    pub(super) foreign: AtomicU64,
-    /// Sealed with another key, sealed while we have no key, or unsealed while we have one.
-    pub(super) other_key: AtomicU64,
-    /// Sealed with our key, but received before.
-    pub(super) replayed: AtomicU64,
-}
-
-/// Increments a counter.
-pub(super) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 pub(super) struct Shared {
@@ -80,8 +60,6 @@ pub(super) struct Shared {
     pub(super) recvs: Mutex<Vec<(TransferKey, SocketAddrV4)>>,
     /// Since when the receiver has been writing to a disk, in microseconds; 0 if it is not.
     pub(super) writing_since: AtomicU64,
-    /// Bytes sent, for `status`.
-    pub(super) sent_bytes: AtomicU64,
 }
 
 /// Locks a mutex even if a thread panicked while holding it: no thread leaves the data half-changed.
@@ -119,7 +97,6 @@ impl Shared {
             wanted: Mutex::default(),
             recvs: Mutex::default(),
             writing_since: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
         }
     }
 

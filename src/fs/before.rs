@@ -45,6 +45,8 @@ pub enum Guard {
     Notes,
     /// It deletes nothing there.
     Keeps,
+    /// The same of mounts alone: that something was emptied has been seen.
+    KeepsMounts,
     /// It deletes there as anywhere, and what is missing is forgotten.
     Forgets,
 }
@@ -106,7 +108,11 @@ impl Before {
         };
         match guard {
             Guard::Notes => None,
-            Guard::Keeps => Some(missing),
+            Guard::KeepsMounts if missing == Missing::Contents => {
+                self.filled.remove(&hash);
+                None
+            }
+            Guard::Keeps | Guard::KeepsMounts => Some(missing),
             Guard::Forgets => {
                 self.mounts.remove(path);
                 self.filled.remove(&hash);
@@ -126,7 +132,7 @@ impl Before {
         let mut gone: Vec<RelPath> = self.mounts.iter().filter_map(next).collect();
         gone.dedup();
         match guard {
-            Guard::Keeps => return gone,
+            Guard::Keeps | Guard::KeepsMounts => return gone,
             Guard::Forgets => {
                 self.mounts.retain(|mount| !gone.iter().any(|path| mount.is_under(path)));
             }
@@ -213,6 +219,11 @@ mod tests {
         assert_eq!(before.meet(&m, true, Some(0), Guard::Keeps), Some(Missing::Contents));
         assert_eq!(before.meet(&m, false, Some(0), Guard::Forgets), None);
         assert_eq!(before.meet(&m, false, Some(0), Guard::Keeps), None);
+        let e = path("emptied");
+        assert_eq!(before.meet(&e, false, Some(2), Guard::KeepsMounts), None);
+        assert_eq!(before.meet(&e, false, Some(0), Guard::Keeps), Some(Missing::Contents));
+        assert_eq!(before.meet(&e, true, Some(0), Guard::KeepsMounts), None);
+        assert_eq!(before.meet(&e, false, Some(0), Guard::KeepsMounts), Some(Missing::Mount));
     }
 
     #[test]

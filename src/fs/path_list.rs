@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use super::paths::tree_order;
 pub use crate::console::command::MOST_PATHS;
-use crate::name::RelPath;
+use crate::name::{RelPath, tree_order};
 
 /// A path in a list.
 #[derive(Clone, PartialEq, Eq, Debug)]

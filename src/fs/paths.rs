@@ -15,11 +15,6 @@ pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|&(_, &b)| b == b'/').map(|(at, _)| &path[..at])
 }
 
-/// How a walk orders `a` and `b`: by name, and a directory before what is in it.
-pub(super) fn tree_order(a: &[u8], b: &[u8]) -> Ordering {
-    a.split(|&b| b == b'/').cmp(b.split(|&b| b == b'/'))
-}
-
 /// How a walk orders the close entries of `a` and `b`: by name, and a directory after what is in it.
 pub(super) fn post_order(a: &[u8], b: &[u8]) -> Ordering {
     let (mut a, mut b) = (a.split(|&b| b == b'/'), b.split(|&b| b == b'/'));

@@ -1,4 +1,4 @@
-//! The commands `members`, `status` and `history`.
+//! The commands `members`, `status`, `metrics` and `history`.
 #![forbid(unsafe_code)]
 
 use super::dialogue::Client;
@@ -55,6 +55,17 @@ impl Client<'_> {
     /// Has the daemon forget a host.
     pub(super) fn forget(&mut self, host: &HostName, json: bool) -> Result<u8, Failure> {
         self.list(format!("forget {host}").as_bytes(), json)
+    }
+
+    /// Shows the figures of the daemon. What is no figure never gets among them.
+    pub(super) fn metrics(&mut self) -> Result<u8, Failure> {
+        let mut lines: Vec<Vec<u8>> = Vec::new();
+        self.ask(b"metrics", |_, line| lines.push(line.to_vec()))?;
+        if !lines.first().is_some_and(|line| line.starts_with(b"# HELP ")) {
+            return Err(Failure::TooOld("metrics"));
+        }
+        lines.iter().for_each(|line| self.screen.line(line));
+        Ok(SUCCESS)
     }
 
     /// Lists what was sent and received.

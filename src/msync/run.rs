@@ -92,6 +92,7 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
         Command::Forget(host) => client.forget(host, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
         Command::Doctor => client.doctor(config.json),
+        Command::Metrics => client.metrics(),
         Command::History => client.history(config.json),
         Command::Watch(watch) => client.watch(watch, config, &input.rules),
         Command::Flush(path) => client.flush(b"flush", path, config),
@@ -161,6 +162,15 @@ mod tests {
         // With the whole dialogue said at once there is no wait that could be too long.
         let all = ["> ", "> ", "> ", "> ", "alive\ntotal hosts=1\n> "];
         assert_eq!(talk(&all, 10_000), SUCCESS);
+    }
+
+    #[test]
+    fn figures_are_shown_only_if_they_are_some() {
+        let figures = "# HELP makuosan_up Whether it runs.\n> ";
+        assert_eq!(talk_of(&["metrics"], &["> ", "> ", figures], 10_000), SUCCESS);
+        for other in ["error: unknown command\n> ", "> "] {
+            assert_eq!(talk_of(&["metrics"], &["> ", "> ", other], 10_000), UNUSABLE);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
@@ -45,7 +46,14 @@ impl Net {
     /// a single earlier packet.
     pub fn send_one(&self, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
         check_size(bytes.len())?;
-        patiently(|| mmsg::send_one(self.sending(), to, bytes))
+        patiently(|| mmsg::send_one(self.sending(), to, bytes))?;
+        self.sent.fetch_add(bytes.len() as u64, Relaxed);
+        Ok(())
+    }
+
+    /// How many bytes of packets have been sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
     }
 
     /// Sends packets, in as few system calls as it can, however many they are. Waits up to a
@@ -72,7 +80,10 @@ impl Net {
         let mut rest = batch.bytes;
         while !rest.is_empty() {
             match self.send_some(&Transmit { bytes: rest, ..*batch }) {
-                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Ok(sent) => {
+                    self.sent.fetch_add(sent as u64, Relaxed);
+                    rest = rest.get(sent..).unwrap_or_default();
+                }
                 Err(error) => return (batch.bytes.len() - rest.len(), Err(error)),
             }
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Net {
     /// The index of the interface on which the group is joined, or was last; 0 before that.
     member_on: AtomicU32,
     place: RwLock<Place>,
+    /// How many bytes of packets the kernel has taken so far.
+    pub(super) sent: AtomicU64,
     pub(super) offload: Offload,
 }
 
@@ -140,6 +142,7 @@ impl Net {
             joined: AtomicBool::new(false),
             member_on: AtomicU32::new(0),
             place: RwLock::new(Place { local, lost: false, facts: Facts::NONE }),
+            sent: AtomicU64::new(0),
             offload,
         })
     }

@@ -17,7 +17,7 @@ mod dirty;
 mod flush;
 mod ground;
 mod index;
-mod mounts;
+pub mod mounts;
 mod news;
 mod rescans;
 mod said;

@@ -5,35 +5,44 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The most bytes that are read of the list of mounts.
 const MOST: u64 = 16 << 20;
 
 /// The kernel's list of mounts.
 #[derive(Debug)]
-pub(super) struct Mounts(File);
+pub struct Mounts {
+    list: File,
+    /// Where, in it, what is `/` now is.
+    root: PathBuf,
+}
 
 impl Mounts {
-    /// The list, if there is a `/proc`.
-    pub(super) fn open() -> Option<Self> {
-        File::open("/proc/self/mountinfo").ok().map(Mounts)
+    /// The list, if there is a `/proc`. To be opened before the daemon gives up the right to: in a chroot, where
+    /// `root` is what is `/` there, and by Landlock.
+    pub fn open(root: PathBuf) -> Option<Self> {
+        File::open("/proc/self/mountinfo").ok().map(|list| Mounts { list, root })
+    }
+
+    /// The list, as the kernel writes it; nothing, if it cannot be read.
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut list = &self.list;
+        let read = list.rewind().and_then(|()| list.take(MOST).read_to_end(&mut text));
+        if read.is_ok() { text } else { Vec::new() }
     }
 
     /// The mounts that have to do with the directory at `path`: those that lead to it, and those below it. What
     /// this gives is the same as long as they are.
     pub(super) fn about(&self, path: &Path) -> u64 {
-        let mut text = Vec::new();
-        let mut file = &self.0;
-        // What cannot be read is no news.
-        let read = file.rewind().and_then(|()| file.take(MOST).read_to_end(&mut text));
-        if read.is_ok() { about(&text, path) } else { 0 }
+        about(&self.text(), &self.root.join(path.strip_prefix("/").unwrap_or(path)))
     }
 }
 
 impl AsFd for Mounts {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.list.as_fd()
     }
 }
 

@@ -124,6 +124,7 @@ impl Tree {
         Numbers {
             directories: self.ground.table.len() as u64,
             unwatched: self.scan.unwatched(),
+            is_full: self.scan.is_full(),
             entries: self.ground.table.entries(),
             pending: self.ground.dirty.len() as u64,
             held: self.deletions.count(),

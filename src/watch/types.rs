@@ -241,6 +241,8 @@ pub struct Numbers {
     pub directories: u64,
     /// The directories that lack a watch, and are looked at each minute.
     pub unwatched: u64,
+    /// That is because the kernel gives no more.
+    pub is_full: bool,
     /// The entries in all of them, about.
     pub entries: u64,
     /// The names that have changed and are not sent yet.

@@ -50,8 +50,8 @@ pub struct Watcher {
     numbers: SharedNumbers,
     tell: Tell,
     trees: BTreeMap<WatchNo, Tree>,
-    /// None: nobody tells of mounts. (It is opened in the thread, which has them.)
-    mounts: Option<Mounts>,
+    /// None: nobody tells of mounts.
+    mounts: Option<Arc<Mounts>>,
 }
 
 impl Handle {
@@ -74,18 +74,22 @@ impl Watcher {
     ///
     /// # Errors
     /// There is no descriptor left.
-    pub fn new(clock: Clock, seed: u64, tell: Tell) -> io::Result<(Self, Handle)> {
+    pub fn new(
+        clock: Clock,
+        seed: u64,
+        mounts: Option<Arc<Mounts>>,
+        tell: Tell,
+    ) -> io::Result<(Self, Handle)> {
         let (sender, commands) = mpsc::channel();
         let (waker, numbers) = (Waker::new()?, SharedNumbers::default());
         let handle =
             Handle { commands: sender, waker: waker.clone(), numbers: Arc::clone(&numbers) };
         let (rng, trees) = (Rng::new(seed), BTreeMap::new());
-        Ok((Watcher { clock, rng, commands, waker, numbers, tell, trees, mounts: None }, handle))
+        Ok((Watcher { clock, rng, commands, waker, numbers, tell, trees, mounts }, handle))
     }
 
     /// Watches until [`Command::Stop`].
     pub fn run(mut self) {
-        self.mounts = Mounts::open();
         while self.turn() {}
     }
 
@@ -142,7 +146,7 @@ impl Watcher {
             );
             std::thread::sleep(Span::from_secs(1).into());
         }
-        if let Some(mounts) = self.mounts.as_ref().filter(|_| is_mounted) {
+        if let Some(mounts) = self.mounts.as_deref().filter(|_| is_mounted) {
             let now = (self.clock.now)();
             self.trees.values_mut().for_each(|tree| tree.mounted(now, mounts));
         }

@@ -22,6 +22,7 @@ pub mod outcome;
 pub mod poll;
 pub mod records;
 pub mod setup;
+pub mod versions;
 
 use std::fmt;
 

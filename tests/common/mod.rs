@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod fuse;
 pub mod mounts;
 pub mod place;
+pub mod preload;
 pub mod process;
 pub mod sandbox;
 pub mod tree;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -31,14 +32,19 @@ pub type Tree = BTreeMap<Vec<u8>, Entry>;
 
 /// Everything below `dir`, without `dir` itself and its staging directory.
 pub fn snapshot(dir: &Path) -> Tree {
-    let mut tree = Tree::new();
-    add(dir, &mut Vec::new(), &mut tree);
-    tree
+    look(dir).unwrap()
 }
 
-fn add(dir: &Path, path: &mut Vec<u8>, tree: &mut Tree) {
-    for found in fs::read_dir(dir).unwrap() {
-        let found = found.unwrap();
+/// The same of a tree that others work in: an error if something went meanwhile.
+pub fn look(dir: &Path) -> io::Result<Tree> {
+    let mut tree = Tree::new();
+    add(dir, &mut Vec::new(), &mut tree)?;
+    Ok(tree)
+}
+
+fn add(dir: &Path, path: &mut Vec<u8>, tree: &mut Tree) -> io::Result<()> {
+    for found in fs::read_dir(dir)? {
+        let found = found?;
         if path.is_empty() && found.file_name() == ".makuosan" {
             continue;
         }
@@ -47,12 +53,12 @@ fn add(dir: &Path, path: &mut Vec<u8>, tree: &mut Tree) {
             path.push(b'/');
         }
         path.extend_from_slice(found.file_name().as_bytes());
-        let meta = fs::symlink_metadata(found.path()).unwrap();
+        let meta = fs::symlink_metadata(found.path())?;
         let kind = meta.file_type();
         let content = match () {
-            () if kind.is_file() => fs::read(found.path()).unwrap(),
+            () if kind.is_file() => fs::read(found.path())?,
             () if kind.is_symlink() => {
-                fs::read_link(found.path()).unwrap().into_os_string().into_encoded_bytes()
+                fs::read_link(found.path())?.into_os_string().into_encoded_bytes()
             }
             () => Vec::new(),
         };
@@ -67,10 +73,11 @@ fn add(dir: &Path, path: &mut Vec<u8>, tree: &mut Tree) {
         };
         tree.insert(path.clone(), entry);
         if kind.is_dir() {
-            add(&found.path(), path, tree);
+            add(&found.path(), path, tree)?;
         }
         path.truncate(length);
     }
+    Ok(())
 }
 
 /// Fails the test, with the first few differences, unless the trees are equal.

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::preload;
 use super::process::{MAKUOSAN, command};
-use super::skip;
 
 /// Adds the first eight bytes of a file, as seconds, to the wall clock. The file is mapped before the
 /// program confines itself.
@@ -44,22 +44,9 @@ impl WrongClock {
     /// Makes one below `dir`. None, said aloud, where it cannot be had.
     #[track_caller]
     pub fn new(what: &str, dir: &Path) -> Option<WrongClock> {
-        let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
         let file = dir.join("clock");
-        fs::write(&source, SOURCE).unwrap();
         fs::write(&file, [0; 8]).unwrap();
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-o"]).args([&library, &source]);
-        if !cc.status().is_ok_and(|status| status.success()) {
-            skip(what, "no C compiler");
-            return None;
-        }
-        // A program that is linked statically takes no other library.
-        let program = fs::read(MAKUOSAN).unwrap();
-        if !program.windows(3).any(|bytes| bytes == b"ld-") {
-            skip(what, "makuosan is linked statically");
-            return None;
-        }
+        let library = preload::library(what, dir, "clock", SOURCE)?;
         Some(WrongClock { library, file })
     }
 

@@ -28,7 +28,7 @@ fn all_alike(fleet: &Fleet, below: &str) {
     for at in 1..fleet.len() {
         eventually(&format!("host {at} has the same files"), || {
             let (ours, theirs) = (fleet.path(0, below), fleet.path(at, below));
-            theirs.exists() && tree::snapshot(&ours) == tree::snapshot(&theirs)
+            tree::look(&theirs).is_ok_and(|theirs| theirs == tree::snapshot(&ours))
         });
     }
 }
@@ -359,4 +359,24 @@ fn a_watch_that_has_nothing_to_do_does_nothing() {
     let used = crate::common::process::ticks(pid) - before;
     assert!(used <= 3, "{used} ticks");
     assert_eq!(flushes(&fleet), sent);
+}
+#[test]
+fn a_directory_that_is_made_anew_is_emptied_on_all_hosts() {
+    let fleet = watching("watch-anew", 2, &["-w", ".", "--watch-delete"]);
+    for at in ["keep/a", "d/a", "d/e/b", "d/f/c"] {
+        tree::write(fleet.path(0, at), at);
+    }
+    for round in 0..3 {
+        fleet.msync(0, &["flush"]).ok();
+        tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+        // Emptied; made anew, empty; and once more, after it has stayed so for a while.
+        match round {
+            0 => fs::remove_dir_all(fleet.path(0, "d/e")).unwrap(),
+            _ => fs::remove_dir_all(fleet.path(0, "d")).unwrap(),
+        }
+        fs::create_dir_all(fleet.path(0, "d/e")).unwrap();
+    }
+    wait_a_while();
+    fleet.msync(0, &["flush"]).ok();
+    tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
 }

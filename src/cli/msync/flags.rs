@@ -14,6 +14,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
     ("doctor", "say what keeps files from arriving, and what to do"),
+    ("metrics", "show figures, in the text format of Prometheus"),
     ("history", "list what was sent and received"),
     ("forget", "do not wait any more for a HOST that is away"),
     ("watch", "send PATH, and then what changes, until it is ended"),
@@ -34,6 +35,43 @@ pub(super) const NEW: &[&str] = &[
     "rollback",
     "resolve",
 ];
+
+/// The options that only some commands have, with these commands.
+const ONLY: &[(&str, &[&str])] = &[
+    ("host", &["send", "sync", "dsync", "check", "watch"]),
+    ("from", &["fetch"]),
+    ("recursive", &["send", "sync", "dsync", "check", "fetch"]),
+    ("dry-run", &["send", "sync", "dsync", "fetch"]),
+    ("group", &["send", "sync"]),
+    ("delete", &["send", "sync", "fetch", "watch"]),
+    ("delay", &["watch"]),
+    ("delete-before", &["send", "sync", "fetch"]),
+    ("force", &["send", "sync", "dsync", "fetch"]),
+    ("max-delete", &["send", "sync", "dsync", "fetch"]),
+    ("ignore-times", &["send", "sync", "fetch"]),
+    ("checksum", &["send", "sync", "fetch"]),
+    ("lax-attributes", &["send", "sync", "fetch"]),
+    ("require", &["send", "sync", "dsync", "check"]),
+    ("files-from", &["send", "check"]),
+    ("from0", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
+    ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
+    ("include", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
+    ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
+    (
+        "json",
+        &[
+            "send", "sync", "dsync", "check", "members", "status", "doctor", "history", "fetch",
+            "forget", "watch", "flush",
+        ],
+    ),
+    ("behind", &["members"]),
+];
+
+/// Whether an option, by its long name, is one of this command.
+pub(super) fn is_option_of(name: &str, long: &str) -> bool {
+    let only = ONLY.iter().find(|(only, _)| *only == long);
+    only.is_none_or(|(_, commands)| commands.contains(&name))
+}
 
 /// Every option, in the order of the help.
 pub const FLAGS: &[Flag] = &[

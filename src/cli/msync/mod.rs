@@ -18,8 +18,8 @@ use crate::name::{Escaped, HostName, HostNameError};
 mod flags;
 mod target;
 
-use flags::NEW;
 pub use flags::{COMMANDS, FLAGS};
+use flags::{NEW, is_option_of};
 pub use target::Target;
 
 const PROGRAM: &str = "msync";
@@ -46,6 +46,8 @@ pub enum Command {
     },
     /// Say what keeps files from arriving.
     Doctor,
+    /// Show the figures of the daemon.
+    Metrics,
     /// List what was sent and received.
     History,
     /// Send, and then what changes.
@@ -252,8 +254,8 @@ pub fn wants_json(args: &[OsString]) -> bool {
 /// What `--help` prints.
 pub fn help() -> String {
     let head = "Usage: msync [OPTIONS] send|sync|dsync|check|fetch [OPTIONS] [PATH...]\n\
-                \x20      msync [OPTIONS] members | status | history | forget HOST\n\
-                \x20      msync [OPTIONS] watch | watch release | flush [PATH]\n\
+                \x20      msync [OPTIONS] members | status | metrics | history\n\
+                \x20      msync [OPTIONS] watch | watch release | flush [PATH] | forget HOST\n\
                 \x20      msync [OPTIONS] [PATH...]      (send)\n\
                 \x20      msync [OPTIONS] -f FILE\n\
                 Has the daemon of this host send files to every member of its group. PATH is\n\
@@ -273,43 +275,6 @@ fn read_target(name: &str, text: &OsStr) -> Result<Target, Error> {
     Target::parse(text).ok_or_else(|| {
         Error::bad_value(PROGRAM, name, text, "a target is tcp:HOST, tcp:HOST:PORT or unix:PATH")
     })
-}
-
-/// The options that only some commands have, with these commands.
-const ONLY: &[(&str, &[&str])] = &[
-    ("host", &["send", "sync", "dsync", "check", "watch"]),
-    ("from", &["fetch"]),
-    ("recursive", &["send", "sync", "dsync", "check", "fetch"]),
-    ("dry-run", &["send", "sync", "dsync", "fetch"]),
-    ("group", &["send", "sync"]),
-    ("delete", &["send", "sync", "fetch", "watch"]),
-    ("delay", &["watch"]),
-    ("delete-before", &["send", "sync", "fetch"]),
-    ("force", &["send", "sync", "dsync", "fetch"]),
-    ("max-delete", &["send", "sync", "dsync", "fetch"]),
-    ("ignore-times", &["send", "sync", "fetch"]),
-    ("checksum", &["send", "sync", "fetch"]),
-    ("lax-attributes", &["send", "sync", "fetch"]),
-    ("require", &["send", "sync", "dsync", "check"]),
-    ("files-from", &["send", "check"]),
-    ("from0", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
-    ("exclude", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
-    ("include", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
-    ("exclude-from", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
-    (
-        "json",
-        &[
-            "send", "sync", "dsync", "check", "members", "status", "doctor", "history", "fetch",
-            "forget", "watch", "flush",
-        ],
-    ),
-    ("behind", &["members"]),
-];
-
-/// Whether an option, by its long name, is one of this command.
-fn is_option_of(name: &str, long: &str) -> bool {
-    let only = ONLY.iter().find(|(only, _)| *only == long);
-    only.is_none_or(|(_, commands)| commands.contains(&name))
 }
 
 /// The command, from the first word or an equivalent option, with its options; and that word, if earlier versions
@@ -372,6 +337,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
                 }
                 ("status", _) => Command::Status { verbose: typed.has("verbose") },
                 ("doctor", _) => Command::Doctor,
+                ("metrics", _) => Command::Metrics,
                 ("history", _) => Command::History,
                 (_, script) => {
                     let script = script.unwrap_or_default();

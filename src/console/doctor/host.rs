@@ -378,8 +378,10 @@ fn watches(facts: &HostFacts) -> Vec<Finding> {
                 "{path}: {} without a watch of the kernel, looked at each minute",
                 counted(row.unwatched, "directory")
             );
-            let needed = (row.directories + row.unwatched) * 2;
-            let advice = format!("sysctl -w fs.inotify.max_user_watches={needed} or more");
+            let advice = match row.needed {
+                Some(n) => format!("sysctl -w fs.inotify.max_user_watches={n}, or more"),
+                None => "see the log of the daemon for what keeps it from watching them".to_owned(),
+            };
             return Finding::warn(check, name, text, &advice);
         }
         if row.held > 0 || row.held_why.is_some() {
@@ -530,6 +532,7 @@ mod tests {
             refused: None,
             directories: 10,
             unwatched: 0,
+            needed: None,
             pending: 0,
             held: 0,
             held_why: None,
@@ -552,7 +555,7 @@ mod tests {
             (fine.grade, &*fine.text),
             (Grade::Ok, "htdocs: 10 directories watched (of 8192 at most)")
         );
-        let some = of(WatchRow { unwatched: 5, ..watch() });
+        let some = of(WatchRow { unwatched: 5, needed: Some(30), ..watch() });
         assert_eq!(some.grade, Grade::Warn);
         assert!(some.advice.contains("max_user_watches=30"), "{some:?}");
         let why = Some("gone".to_owned());

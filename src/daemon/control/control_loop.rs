@@ -72,7 +72,7 @@ impl Control {
         now: Time,
     ) -> Self {
         let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
-        let watches = Watches::new(Arc::clone(&shared), seed);
+        let watches = Watches::new(Arc::clone(&shared), seed, settings.mounts.clone());
         Control {
             catching_up,
             watches,
@@ -368,6 +368,7 @@ impl Control {
                         let status = self.status(now, at, hosts);
                         self.answer(at, status.form(form));
                     }
+                    Command::Metrics => self.answer(at, self.metrics(now).text()),
                     Command::Behind(json) => {
                         let hosts = self.hosts(now);
                         self.answer(at, fleet::behind(&hosts, json));
@@ -400,7 +401,7 @@ impl Control {
     }
 
     /// The hosts that are known, this one first.
-    fn hosts(&self, now: Time) -> Vec<HostRow> {
+    pub(super) fn hosts(&self, now: Time) -> Vec<HostRow> {
         let Membership { fleet, members, .. } = &self.membership;
         let own = KnownHost {
             name: self.settings.name.clone(),

@@ -14,6 +14,7 @@ mod history;
 pub(crate) mod inputs;
 pub(crate) mod kernel;
 pub(super) mod membership;
+mod metrics;
 mod oddities;
 mod places;
 mod repeats;

@@ -1,12 +1,14 @@
 //! The part of the configuration that the control thread needs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::console::command::Watch;
 use crate::console::status_report::Setting;
 use crate::name::HostName;
 use crate::pattern::Patterns;
 use crate::time::Span;
+use crate::watch::mounts::Mounts;
 
 /// The part of the configuration that the control thread needs.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) setting: Setting,
     /// What is sent whenever it changes, from the start on.
     pub(crate) watches: Vec<(Watch, Patterns)>,
+    /// What is mounted where.
+    pub(crate) mounts: Option<Arc<Mounts>>,
     /// The absolute paths of the key files.
     pub(crate) keys: Vec<PathBuf>,
 }

@@ -1,7 +1,6 @@
 //! The answers to `members` and `status`.
 
 use std::os::unix::ffi::OsStringExt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::membership::Membership;
 use super::settings::Settings;
@@ -12,6 +11,7 @@ use crate::console::reply::Total;
 use crate::console::report::{self, MemberRow, StrangerRow};
 use crate::console::status_report::{Dropped, LastTransfer, Setting, StatusReport};
 use crate::daemon::clock;
+use crate::daemon::counters::of;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::members::Members;
@@ -44,7 +44,7 @@ impl Figures {
         self.most_open = self.most_open.max(open as u64);
         let took = now.since(self.sample.1);
         if took >= SAMPLE {
-            let sent = shared.sent_bytes.load(Ordering::Relaxed);
+            let sent = shared.net.sent();
             let bits = sent.saturating_sub(self.sample.0) as f64 * 8.0;
             self.mbits = (bits / 1e6 / took.secs_f64()) as u64;
             self.sample = (sent, now);
@@ -165,9 +165,8 @@ pub(super) fn members(
 }
 
 /// The counts of dropped packets, by reason.
-fn dropped(shared: &Shared, members: &Members) -> Dropped {
+pub(super) fn dropped(shared: &Shared, members: &Members) -> Dropped {
     let counters = &shared.counters;
-    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let members = members.counts();
     Dropped {
         invalid: of(&counters.bad_header),

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::client::{Client, Work};
+use super::client::Work;
 use super::control_loop::Control;
 use super::targets::{Targets, targets};
 use crate::console::command::Follow;
 use crate::console::error::{Code, ErrorLine};
+use crate::console::metrics::Ended;
 use crate::console::reply::{self, Said, Total};
 use crate::daemon::again::{Results, Unreached};
 use crate::daemon::messages::Holder;
@@ -74,7 +75,7 @@ impl Control {
     pub(super) fn order(&mut self, now: Time, at: usize, order: Order) {
         if self.settings.no_send {
             let error = ErrorLine::cannot_send();
-            refused(&self.clients[at], &order, error.text());
+            self.refused(at, &order, error.text());
             let session = &mut self.clients[at].session;
             session.error(&error);
             session.finish();
@@ -185,9 +186,9 @@ impl Control {
 
     /// A transfer cannot begin: its client is told why, and what those before it came to.
     fn refuse(&mut self, at: usize, order: &Order, refusal: &Refusal) {
-        let client = &mut self.clients[at];
         let why = refusal.errors.first().map_or("no members", ErrorLine::text);
-        refused(client, order, why);
+        self.refused(at, order, why);
+        let client = &mut self.clients[at];
         let (more, results) = order.refused(refusal.total);
         refusal.errors.iter().chain(&more).for_each(|error| client.session.error(error));
         if !refusal.errors.is_empty() {
@@ -219,11 +220,14 @@ impl Control {
         let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
         self.refuse(at, &order, &Refusal { errors: vec![error], total });
     }
-}
 
-/// The line that the log has of a transfer that does not begin.
-fn refused(client: &Client, order: &Order, why: &str) {
-    let (command, who) = (client.session.current(), order.caller());
-    let text = format_args!("transfer refused: \"{command}\" by {who}: {why}");
-    log::many(log::Level::TRANSFER, "refused transfers", text);
+    /// A transfer does not begin: it is counted, and the log has its line.
+    fn refused(&self, at: usize, order: &Order, why: &str) {
+        if !order.mode.changes_nothing() {
+            self.shared.counters.out.ended(Ended::Refused, 0, 0);
+        }
+        let (command, who) = (self.clients[at].session.current(), order.caller());
+        let text = format_args!("transfer refused: \"{command}\" by {who}: {why}");
+        log::many(log::Level::TRANSFER, "refused transfers", text);
+    }
 }

@@ -27,6 +27,7 @@ use crate::ids::TransferNo;
 use crate::name::RelPath;
 use crate::pattern::{PatternError, Patterns, Rule};
 use crate::time::Time;
+use crate::watch::mounts::Mounts;
 use crate::watch::types::{
     Changed, Command, Config, DELAY, Flush, Held, Now, Numbers, TEMPORARIES, WatchNo, Went,
 };
@@ -41,6 +42,7 @@ const MOST: usize = 64;
 pub(super) struct Watches {
     shared: Arc<Shared>,
     seed: u64,
+    mounts: Option<Arc<Mounts>>,
     /// The watcher thread, once it is needed.
     handle: Option<Handle>,
     /// The base directory that it knows.
@@ -100,10 +102,11 @@ pub(super) fn client_of(watch: WatchNo) -> u32 {
 }
 
 impl Watches {
-    pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, seed: u64, mounts: Option<Arc<Mounts>>) -> Self {
         Watches {
             shared,
             seed,
+            mounts,
             handle: None,
             root: None,
             watches: BTreeMap::new(),
@@ -186,7 +189,7 @@ impl Watches {
         let shared = Arc::clone(&self.shared);
         let tell = Box::new(move |event| shared.control.send(ToControl::Watch(event)));
         let clock = Clock { now: clock::now, wall: clock::wall };
-        let (watcher, handle) = Watcher::new(clock, self.seed, tell)?;
+        let (watcher, handle) = Watcher::new(clock, self.seed, self.mounts.clone(), tell)?;
         spawn(&self.shared, "watcher", move || watcher.run())?;
         self.handle = Some(handle.clone());
         Ok(handle)
@@ -430,6 +433,7 @@ impl Watched {
             },
             directories: numbers.directories,
             unwatched: numbers.unwatched,
+            needed: numbers.is_full.then_some(numbers.directories + numbers.unwatched),
             pending: numbers.pending,
             held: numbers.held,
             held_why: numbers.held_why.map(|why| why.to_string()),

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::trail::Trail;
 use crate::daemon::clock;
+use crate::daemon::counters::{add, count};
 use crate::daemon::messages::{Jobs, ToControl, ToReceiver, ToSender};
-use crate::daemon::shared::{Shared, count, lock};
+use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::disk_job::{DiskJob, TransferKey};
-use crate::engine::incoming::{Config, Event, Place, Reception};
+use crate::engine::incoming::{AbortReason, Arrived, Config, Event, Place, Reception};
 use crate::errno::ErrorText;
 use crate::fs::disk::{Closing, StagedFile};
 use crate::ids::BatchNo;
@@ -188,9 +189,10 @@ impl Receiver {
         let mut run: Option<Run<'_>> = None;
         let mut last: Option<(NodeId, SocketAddrV4)> = None;
         self.opens.refresh();
+        let mut received = 0;
         for (from, bytes, stride) in batch.packets_mut() {
+            received += bytes.len() as u64;
             for packet in bytes.chunks_mut(stride.max(1)) {
-                count(&shared.counters.received);
                 let (header, checked) = match self.opens.check(packet) {
                     Ok(opened) => opened,
                     Err(bad) => {
@@ -230,6 +232,7 @@ impl Receiver {
                 }
             }
         }
+        add(&shared.counters.received, received);
         self.flush(now, run);
     }
 
@@ -378,6 +381,10 @@ impl Receiver {
         }
     }
 
+    fn ended(&mut self, now: Time, key: TransferKey, how: Result<Arrived, AbortReason>) {
+        self.trail.ended(now, key, how, &self.shared.counters.into);
+    }
+
     /// Passes on the results: disk jobs, answers, log lines.
     fn act(&mut self, now: Time) {
         // First: a job may belong to a transfer that has just begun.
@@ -390,8 +397,8 @@ impl Receiver {
                     let from = self.shared.peer_shown(key.node);
                     self.trail.opened(now, key, from);
                 }
-                Event::Ended(key, arrived) => self.trail.ended(now, key, Ok(arrived)),
-                Event::Aborted(key, why) => self.trail.ended(now, key, Err(why)),
+                Event::Ended(key, arrived) => self.ended(now, key, Ok(arrived)),
+                Event::Aborted(key, why) => self.ended(now, key, Err(why)),
             }
         }
         if changed {

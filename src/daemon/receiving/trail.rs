@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::console::metrics::Ended;
 use crate::count::counted;
 use crate::daemon::became::{Became, is_counted};
+use crate::daemon::counters::Transfers;
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::engine::incoming::{AbortReason, Arrived};
 use crate::ids::{BatchNo, EntryNo};
@@ -111,11 +113,25 @@ impl Trail {
     }
 
     /// A transfer is over: what has arrived, or why it ended early.
-    pub(super) fn ended(&mut self, now: Time, key: TransferKey, how: Result<Arrived, AbortReason>) {
+    pub(super) fn ended(
+        &mut self,
+        now: Time,
+        key: TransferKey,
+        how: Result<Arrived, AbortReason>,
+        counted_in: &Transfers,
+    ) {
         let Some(incoming) = self.0.remove(&key) else { return };
         let Incoming { from, began, mode, path, counts, late, .. } = incoming;
         let Counts { files, bytes, unchanged, deleted, errors } = counts;
         let errors = errors + late.0;
+        if !mode.changes_nothing() {
+            let outcome = match &how {
+                Ok(arrived) if !arrived.is_incomplete() && errors == 0 => Ended::Complete,
+                Ok(_) => Ended::Incomplete,
+                Err(_) => Ended::Aborted,
+            };
+            counted_in.ended(outcome, files, bytes);
+        }
         let what = path.as_deref().unwrap_or("nothing");
         let took = now.since(began).secs_f64();
         let head = format!(

@@ -14,6 +14,7 @@ use super::trail_line::TrailLine;
 use super::unsure::Unsure;
 use crate::console::command::Follow;
 use crate::console::error::{Code, ErrorLine};
+use crate::console::metrics::Ended;
 use crate::console::reply::{HostStatus, Said, Total};
 use crate::daemon::again::{self, Results, Unreached};
 use crate::daemon::became::Became;
@@ -443,16 +444,36 @@ impl Report {
         let results = (self.hosts.iter().map(|tally| tally.report.clone()).collect(), self.total);
         let total = self.total;
         let unreached = self.unreached.take().filter(|unreached| !unreached.hosts.is_empty());
-        let wrong = total.failed > 0 || total.errors > 0;
-        match wrong {
-            false => self.trail(now, number, Level::TRANSFER, "complete"),
-            true => self.trail(now, number, Level::WARNING, "incomplete"),
+        match total.failed > 0 || total.errors > 0 {
+            false => self.ended(shared, now, number, Ended::Complete),
+            true => self.ended(shared, now, number, Ended::Incomplete),
         }
         (results, unreached)
     }
 
+    /// It is over: it is counted, and the log has its line.
+    pub(crate) fn ended(&self, shared: &Shared, now: Time, number: TransferNo, outcome: Ended) {
+        // What comes to this host is counted where it is received.
+        if !self.is_fetched && !self.order.mode.changes_nothing() {
+            let counts = &shared.counters.out;
+            counts.ended(outcome, self.total.files, self.total.bytes);
+            let is_own = self.client != NO_CLIENT && self.order.ticket.is_none();
+            if is_own && outcome == Ended::Complete && self.total.hosts > 0 {
+                counts.completed(now.since(self.began));
+            }
+        }
+        match outcome {
+            Ended::Complete => self.trail(now, number, Level::TRANSFER, "complete"),
+            Ended::Incomplete => self.trail(now, number, Level::WARNING, "incomplete"),
+            Ended::Aborted | Ended::Refused => {
+                let why = "given up: its client has gone, or the daemon stops";
+                self.trail(now, number, Level::WARNING, why);
+            }
+        }
+    }
+
     /// Writes the line that the log has of each transfer.
-    pub(crate) fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
+    fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
         let line = TrailLine {
             key: TransferKey { node: self.me, number },

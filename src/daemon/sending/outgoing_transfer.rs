@@ -10,6 +10,8 @@ use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
 use super::state::{Ending, State};
 use crate::console::error::{Code, ErrorLine};
+use crate::console::metrics::Ended;
+use crate::daemon::counters::add;
 use crate::daemon::messages::{Again, Errand, Holder, NO_CLIENT, NewTransfer, ToControl, Walked};
 use crate::daemon::reporting::advance::UnderWay;
 use crate::daemon::reporting::report::Report;
@@ -18,7 +20,6 @@ use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
 use crate::fs::batch::SourceBatch;
 use crate::ids::{BatchNo, EntryNo, TransferNo};
-use crate::log;
 use crate::name::{Escaped, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Recorded;
@@ -44,6 +45,8 @@ pub(super) struct OutgoingTransfer {
     report: Report,
     /// How many bytes of it the kernel has refused.
     refused: u64,
+    /// How many bytes of it were sent once more, so far.
+    repaired: u64,
     /// When progress was last reported.
     progress_at: Time,
     /// What is still to be reported. Before it becomes lines it takes little memory, whatever the
@@ -81,6 +84,7 @@ impl OutgoingTransfer {
             batches: OpenBatches::default(),
             retries: Retries::default(),
             refused: 0,
+            repaired: 0,
             progress_at: now,
             pending_reports: VecDeque::new(),
         }
@@ -148,6 +152,9 @@ impl OutgoingTransfer {
         // What is still in the buffer is this transfer's.
         out.flush(now);
         self.refused += out.refused() - refused;
+        let repaired = self.parts.outgoing.bytes_repaired();
+        add(&self.shared.counters.repaired, repaired - self.repaired);
+        self.repaired = repaired;
         if out.was_too_long() {
             self.stop(now, "the MTU of this host's interface was lowered");
         }
@@ -467,8 +474,7 @@ impl OutgoingTransfer {
                 shared.control.send(ToControl::Held { client: report.client(), number, by });
             }
             Ending::Silent => {
-                let why = "given up: its client has gone, or the daemon stops";
-                report.trail(now, number, log::Level::WARNING, why);
+                report.ended(shared, now, number, Ended::Aborted);
                 if report.client() == NO_CLIENT {
                     let (client, by) = (NO_CLIENT, Holder::Nobody);
                     shared.control.send(ToControl::Held { client, number, by });

@@ -3,7 +3,6 @@
 use std::io::IoSliceMut;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::daemon::messages::ToControl;
 use crate::daemon::shared::Shared;
@@ -169,7 +168,6 @@ impl PacketsOut {
         if let Some(bucket) = &mut self.bucket {
             bucket.sent(now, taken as u64);
         }
-        self.shared.sent_bytes.fetch_add(taken as u64, Ordering::Relaxed);
         self.refused += (bytes.len() - taken) as u64;
         // Packets that could not be sent count as lost, and will be requested again.
         let Err(error) = result else { return };

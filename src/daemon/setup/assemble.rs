@@ -49,6 +49,7 @@ use crate::sys::links::LinkEvents;
 use crate::sys::pidfile::PidFile;
 use crate::sys::signal::{Signal, SignalFd};
 use crate::sys::{Waker, fsat, host, ids, random, unixsock};
+use crate::watch::mounts::Mounts;
 
 /// The memory limit for incoming transfers, in bytes.
 const BUDGET: usize = 32 << 20;
@@ -83,8 +84,9 @@ pub(super) fn assemble(
     let opened = Opened::open(config, identity)?;
     let first = root.path().to_owned();
     // Which mounts there are is known only where there is /proc.
-    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let before = Before::of_mounts(&first, &mounts);
+    let mounts = Mounts::open(if chroot { first.clone() } else { "/".into() });
+    let text = mounts.as_ref().map(Mounts::text).unwrap_or_default();
+    let before = Before::of_mounts(&first, &text);
     let kept = Place::of(config);
     kept.prepare(&root, identity);
     let root = Arc::new(give_up_rights(config, identity, keys.is_some(), root)?);
@@ -160,6 +162,7 @@ pub(super) fn assemble(
         chroot,
         keys: opened.keys,
         watches,
+        mounts: mounts.map(Arc::new),
         confined: confined.said,
     };
     let members = Members::new(members, now);

@@ -55,8 +55,12 @@ impl Flow {
 
     /// How many bytes of packets carried blocks so far.
     pub(super) fn bytes_sent(&self) -> u64 {
-        let blocks = self.sent.bytes / self.block.max(1);
-        self.sent.bytes + blocks * (HEADER_LEN + TRAILER_LEN) as u64
+        self.bytes_of(self.sent.bytes / self.block.max(1))
+    }
+
+    /// How many bytes the packets of so many blocks have.
+    pub(super) fn bytes_of(&self, blocks: u64) -> u64 {
+        blocks * (self.block + (HEADER_LEN + TRAILER_LEN) as u64)
     }
 
     /// The slowest target's delivered rate in bytes a second, and the window in bytes.

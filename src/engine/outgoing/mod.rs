@@ -36,6 +36,7 @@ mod commit;
 mod contact;
 mod deadlines;
 mod deletion;
+mod figures;
 mod flow;
 mod joining;
 mod measure;
@@ -234,26 +235,6 @@ impl Outgoing {
     /// What the driver has to know or do.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.outbox.next_event()
-    }
-
-    /// How many bytes of packets carried blocks so far.
-    pub fn bytes_sent(&self) -> u64 {
-        self.sending.flow.bytes_sent()
-    }
-
-    /// How many bytes of streamed files that are not done have been sent once.
-    pub fn streaming(&self) -> u64 {
-        self.sending.batches.streamed()
-    }
-
-    /// The slowest target's delivered rate in bytes a second, and the window in bytes.
-    pub fn pace(&self) -> (Option<f64>, u64) {
-        self.sending.flow.pace(self.targets.smallest_grant())
-    }
-
-    /// What each target's line shows: lost blocks, repairs asked for, round trip, times slowest.
-    pub fn target_stats(&self) -> impl Iterator<Item = (TargetNo, NodeId, Stats)> + '_ {
-        self.targets.stats()
     }
 
     // Who takes part.

@@ -16,6 +16,8 @@ pub(super) struct Sending {
     pub(super) repairs: Repairs,
     /// No body is sent.
     dry_run: bool,
+    /// How many blocks were sent again.
+    pub(super) again: u64,
     /// Nothing new is sent: what was sent last has reached nobody.
     pub(super) held: bool,
 }
@@ -48,6 +50,7 @@ impl Sending {
             flow: Flow::new(block),
             repairs: Repairs::default(),
             dry_run,
+            again: 0,
             held: false,
         }
     }
@@ -108,7 +111,9 @@ impl Sending {
 
     fn next_run(&mut self, now: Time, most: u32, last_poll: PollNo) -> Option<Run> {
         if self.repairs.are_ready(now) {
-            return self.repairs.next(most, last_poll);
+            let run = self.repairs.next(most, last_poll);
+            self.again += run.map_or(0, |run| u64::from(run.blocks.len()));
+            return run;
         }
         if let Some((batch, block)) = self.next_offer() {
             self.batches.get_mut(batch)?.offer_sent();
@@ -250,6 +255,7 @@ mod tests {
         assert_eq!(next(&mut sending, START), Some(Turn::Poll { twice: false }));
         assert_eq!(next(&mut sending, START), run(Stream::Data, blocks(3..4), Who::One(B)));
         assert_eq!(next(&mut sending, START), run(Stream::Data, blocks(4..8), several));
+        assert_eq!(sending.again, 3);
         // What went to one alone is not counted for all.
         assert_eq!(sending.flow.sent_so_far().to_all, 1 + 4 + 4);
     }

@@ -122,7 +122,7 @@ impl Walker {
         if let Some((before, guard)) = &self.options.before {
             let mut before = before::lock(before);
             match (before.missing_about(self.dirs.root(), path), guard) {
-                (Some(mount), Guard::Keeps) => {
+                (Some(mount), Guard::Keeps | Guard::KeepsMounts) => {
                     if self.missed.as_ref() != Some(&mount) {
                         self.missed = Some(mount.clone());
                         self.ready.push_back(WalkItem::Missing(mount, Missing::Mount));

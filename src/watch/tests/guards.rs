@@ -224,7 +224,7 @@ fn what_is_mounted_over_a_tree_is_found_and_deletes_nothing() {
     temp.write("d/b/c", "1");
     temp.write("e", "1");
     let mut stage = Stage::of(temp, config(""));
-    let mounts = Mounts::open().unwrap();
+    let mounts = Mounts::open("/".into()).unwrap();
     stage.tree.mounted(stage.at.now, &mounts);
     stage.write("d/a", "2");
     let mounted = testing::mount_tmpfs(&stage.join("d"), "size=1m");

@@ -26,7 +26,7 @@ fn a_thread_watches_and_sleeps_until_something_happens() {
     let (sender, events) = mpsc::channel();
     let tell = Box::new(move |event| drop(sender.send(event)));
     let clock = Clock { now, wall: || (1_000, 0) };
-    let (watcher, handle) = Watcher::new(clock, 1, tell).unwrap();
+    let (watcher, handle) = Watcher::new(clock, 1, None, tell).unwrap();
     let thread = std::thread::spawn(move || watcher.run());
     let watch = WatchNo(3);
     let add = |watch, at: &str| Command::Add { watch, root: temp.root(), config: config(at) };

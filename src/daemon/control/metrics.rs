@@ -1,0 +1,52 @@
+//! The figures of this daemon, as `metrics` shows them.
+
+use std::os::fd::AsFd;
+
+use super::control_loop::Control;
+use super::status::dropped;
+use crate::console::fleet::{HostRow, Presence};
+use crate::console::metrics::{Metrics, WatchFigures};
+use crate::console::watch_row::WatchRow;
+use crate::daemon::counters::of;
+use crate::sys::fsat;
+use crate::sys::ids;
+use crate::time::Time;
+
+impl Control {
+    /// The figures of this moment.
+    pub(super) fn metrics(&self, now: Time) -> Metrics {
+        let (shared, members) = (&self.shared, &self.membership.members);
+        let counters = &shared.counters;
+        let hosts = self.hosts(now);
+        let count = |is: fn(&HostRow) -> bool| hosts.iter().filter(|host| is(host)).count() as u64;
+        let (out, last) = counters.out.so_far();
+        let (refused, watches): (Vec<WatchRow>, Vec<WatchRow>) =
+            self.watches.rows(now).into_iter().partition(|watch| watch.refused.is_some());
+        let figures = |watch: WatchRow| {
+            let WatchRow { path, directories, pending, held, .. } = watch;
+            WatchFigures { path, directories, pending, held }
+        };
+        let is_root = ids::effective().uid == 0;
+        Metrics {
+            version: crate::VERSION.to_owned(),
+            started: self.settings.setting.started.0,
+            members: members.members().count() as u64,
+            away: count(|host| host.presence == Presence::Away),
+            behind: count(HostRow::is_behind),
+            out,
+            last,
+            into: counters.into.so_far().0,
+            wire_sent: shared.net.sent(),
+            wire_received: of(&counters.received),
+            repaired: of(&counters.repaired),
+            dropped: dropped(shared, members),
+            free: shared
+                .base
+                .look()
+                .ok()
+                .and_then(|root| fsat::space(root.as_fd(), is_root).ok().flatten()),
+            watches: watches.into_iter().map(figures).collect(),
+            refused: refused.len() as u64,
+        }
+    }
+}
