@@ -205,7 +205,7 @@ case_one() {
 case_watch() {
     local files rounds tool t rc ours verdict
     for files in 1 1000; do
-        rounds=$((files == 1 ? 20 : 5)) ours=
+        rounds=$((files == 1 ? 20 : 3)) ours=
         for tool in ours lsyncd; do
             [ $tool = ours ] || [ "$LSYNCD" ] || continue
             empty_dir "$MK_DIR/h0"
