@@ -49,6 +49,7 @@ mod messages;
 mod metrics;
 mod metrics_file;
 mod missing;
+mod monitoring;
 mod mounts;
 mod moves;
 mod nobody_there;
