@@ -154,7 +154,7 @@ fn what_went_wrong_is_in_the_lines_with_who_and_why() {
     fleet.wait_until_staged(1);
     msync.kill();
     let line = last(&mut fleet, 0, count);
-    assert!(line.contains(": aborted: its client has gone"), "{line}");
+    assert!(line.contains(": aborted: given up: its client has gone"), "{line}");
     eventually("the receiver's line", || {
         trail(&mut fleet, 1).last().is_some_and(|line| line.contains(": aborted: "))
     });

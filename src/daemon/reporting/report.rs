@@ -473,7 +473,7 @@ impl Report {
             Ended::Complete => (Level::TRANSFER, "complete".to_owned()),
             Ended::Incomplete => (Level::WARNING, format!("incomplete{}", on(&lacking))),
             Ended::Aborted | Ended::Refused => {
-                let why = "aborted: its client has gone, or the daemon stops";
+                let why = "aborted: given up: its client has gone, or the daemon stops";
                 (Level::WARNING, why.to_owned())
             }
         };
