@@ -21,6 +21,7 @@ mod counts;
 mod crowd;
 mod delete;
 mod devices;
+mod doctor;
 mod errors;
 mod exit_status;
 mod faults;

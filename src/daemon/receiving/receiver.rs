@@ -377,6 +377,8 @@ impl Receiver {
                     self.shared.control.send_lossy(ToControl::Fetch(header.node, fetch));
                 }
             }
+            // No tree is mirrored here.
+            PacketKind::Mirror => {}
             PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}
         }
     }
