@@ -10,8 +10,9 @@ use super::disk::{Disk, PlannedBatch};
 use super::heritage;
 use super::identity::{Identity, open_to_read};
 use super::paths::split;
-use super::rights::{PRIVATE, Wanted};
-use super::staging::{Staged, create};
+use super::rights::{PRIVATE, Rights, Wanted};
+use super::root::Dirs;
+use super::staging::{Staged, Staging, create};
 use crate::engine::disk_job::TransferKey;
 use crate::ids::EntryNo;
 use crate::name::RelPath;
@@ -81,34 +82,48 @@ impl Disk {
             return Ok(None);
         }
         let source = File::from(open_to_read(dir.as_fd(), name)?);
-        let parent = split(entry.path.as_bytes()).0;
-        let place = staging.place_for(&mut self.dirs, parent, &self.rights)?;
-        let (_, keeps, grain) = staging.fresh(place)?;
-        let heritage = heritage::of(&mut self.dirs, parent, &self.rights);
-        let (rights, fsync) = (&self.rights, self.config.fsync);
-        let made = staging.make(place, rights, |dir, name| {
-            let file = match &heritage {
-                Some(from) => heritage::create_as_in(from.as_fd(), dir, name)?.0,
-                None => create(dir, name, PRIVATE)?,
-            };
-            let done = copy(&source, &file, *size, data.is_none(), &cancelled).and_then(|()| {
-                // What was read is what its digest is of.
-                if !identity.is_still(&source)? {
-                    return Err(io::Error::from_raw_os_error(libc::ESTALE));
-                }
-                let has = Wanted::of(&fsat::stat_fd(file.as_fd())?);
-                let lacks = set_attributes(&file, entry, (rights, keeps), has)?;
-                if fsync {
-                    fsat::start_writeback(file.as_fd());
-                }
-                Ok(lacks)
-            });
-            done.inspect_err(|_| drop(fsat::unlink_at(dir, name)))
-        });
-        let (staged, lacks) = made?;
-        let time = Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]);
-        Ok(Some((staged, lacks.and(time))))
+        let ground = (staging, &mut self.dirs, &self.rights);
+        let from = (&source, &identity);
+        let how = (data.is_none(), self.config.fsync);
+        make_copy(ground, entry, from, how, &cancelled).map(Some)
     }
+}
+
+/// Stages a copy of a file that is like `identity`, with the attributes of `entry`; it will be synced if `fsync`
+/// says so. If `may_copy` says no, it must share its blocks.
+pub(super) fn make_copy(
+    (staging, dirs, rights): (&mut Staging, &mut Dirs, &Rights),
+    entry: &Entry,
+    (source, identity): (&File, &Identity),
+    (may_copy, fsync): (bool, bool),
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<(Staged, Lacks)> {
+    let parent = split(entry.path.as_bytes()).0;
+    let place = staging.place_for(dirs, parent, rights)?;
+    let (_, keeps, grain) = staging.fresh(place)?;
+    let heritage = heritage::of(dirs, parent, rights);
+    let made = staging.make(place, rights, |dir, name| {
+        let file = match &heritage {
+            Some(from) => heritage::create_as_in(from.as_fd(), dir, name)?.0,
+            None => create(dir, name, PRIVATE)?,
+        };
+        let done = copy(source, &file, identity.size, may_copy, cancelled).and_then(|()| {
+            // What was read is what was looked at.
+            if !identity.is_still(source)? {
+                return Err(io::Error::from_raw_os_error(libc::ESTALE));
+            }
+            let has = Wanted::of(&fsat::stat_fd(file.as_fd())?);
+            let lacks = set_attributes(&file, entry, (rights, keeps), has)?;
+            if fsync {
+                fsat::start_writeback(file.as_fd());
+            }
+            Ok(lacks)
+        });
+        done.inspect_err(|_| drop(fsat::unlink_at(dir, name)))
+    });
+    let (staged, lacks) = made?;
+    let time = Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]);
+    Ok((staged, lacks.and(time)))
 }
 
 /// Makes `to` what `from` is: by sharing its blocks where the file system can do that. If not, it is copied

@@ -1,9 +1,9 @@
-//! How much is in the trash of each file system, as far as it was counted.
+//! How much is in each trash, as far as it was counted.
 
 use std::collections::BTreeMap;
 
-/// By the device: what is known of the trash there.
-pub(in crate::fs) type Tallies = BTreeMap<u64, Tally>;
+/// What is known of each trash, by its device and its inode.
+pub(in crate::fs) type Tallies = BTreeMap<(u64, u64), Tally>;
 
 /// What is known of a trash.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

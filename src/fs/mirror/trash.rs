@@ -12,7 +12,7 @@ use crate::fs::claim::TRASH;
 use crate::fs::paths::split;
 use crate::fs::sweep;
 use crate::name::RelPath;
-use crate::sys::fsat::{self, Rename};
+use crate::sys::fsat::{self, Rename, Stat};
 use crate::sys::localtime;
 
 /// How long it stays, in seconds.
@@ -42,7 +42,7 @@ impl Trash<'_> {
     ) -> io::Result<(OwnedFd, Vec<u8>)> {
         let stat = fsat::stat_at(from.0, from.1)?;
         let trash = kept::dir(top, TRASH, self.us)?;
-        let tally = self.tallies.entry(fsat::stat_fd(trash.as_fd())?.dev).or_default();
+        let tally = self.tallies.entry(key(&fsat::stat_fd(trash.as_fd())?)).or_default();
         let (date, time) = moment(self.now);
         let day = kept::dirs(trash.as_fd(), &date)?;
         let (above, name) = split(path.as_bytes());
@@ -108,7 +108,7 @@ impl Ops<'_> {
                 Err(_) => return false,
             };
             let Ok(stat) = fsat::stat_fd(trash.as_fd()) else { return false };
-            let tally = tallies.entry(stat.dev).or_default();
+            let tally = tallies.entry(key(&stat)).or_default();
             step(trash.as_fd(), tally, &oldest, is_root).unwrap_or(false)
         })
     }
@@ -130,29 +130,47 @@ fn step(
         match next(trash, after)? {
             None => tally.to = Upto::All,
             Some((date, time)) => {
-                let held = open(trash, &date, &time)?;
-                tally.bytes = tally.bytes.saturating_add(size_of(held.as_fd())?);
+                // What cannot be counted does not keep the rest from that.
+                let held = open(trash, &date, &time);
+                let bytes = held.and_then(|held| size_of(held.as_fd())).unwrap_or(0);
+                tally.bytes = tally.bytes.saturating_add(bytes);
                 tally.to = Upto::This(date, time);
             }
         }
         return Ok(true);
     }
-    let Some((date, time)) = next(trash, None)? else {
-        tally.bytes = 0;
-        return Ok(false);
-    };
-    let free = fsat::space(trash, is_root)?;
-    let is_too_much = free.is_some_and(|free| tally.bytes > free / SHARE);
-    if !is_too_much && (&date, &time) >= (&oldest.0, &oldest.1) {
-        return Ok(false);
+    let mut stuck: Option<(Vec<u8>, Vec<u8>)> = None;
+    while let Some(unit) = next(trash, stuck.as_ref().map(|(date, time)| (&date[..], &time[..])))? {
+        let free = fsat::space(trash, is_root)?;
+        let is_too_much = free.is_some_and(|free| tally.bytes > free / SHARE);
+        if !is_too_much && unit >= *oldest {
+            return Ok(false);
+        }
+        if let Ok(bytes) = remove(trash, &unit) {
+            tally.bytes = tally.bytes.saturating_sub(bytes);
+            return Ok(true);
+        }
+        // What cannot be removed does not keep the rest there.
+        stuck = Some(unit);
     }
-    let held = open(trash, &date, &time)?;
+    if stuck.is_none() {
+        tally.bytes = 0;
+    }
+    Ok(false)
+}
+
+/// Removes what was put there in one second: how much that gives back.
+fn remove(trash: BorrowedFd<'_>, (date, time): &(Vec<u8>, Vec<u8>)) -> io::Result<u64> {
+    let held = open(trash, date, time)?;
     let bytes = size_of(held.as_fd())?;
     sweep::empty(held.as_fd(), |_| false)?;
-    let day = fsat::open_at(trash, &date, fsat::PATH_ONLY, 0)?;
-    fsat::rmdir_at(day.as_fd(), &time)?;
-    tally.bytes = tally.bytes.saturating_sub(bytes);
-    Ok(true)
+    let day = fsat::open_at(trash, date, fsat::PATH_ONLY, 0)?;
+    fsat::rmdir_at(day.as_fd(), time).map(|()| bytes)
+}
+
+/// Which trash it is.
+fn key(trash: &Stat) -> (u64, u64) {
+    (trash.dev, trash.ino)
 }
 
 fn open(trash: BorrowedFd<'_>, date: &[u8], time: &[u8]) -> io::Result<OwnedFd> {
@@ -198,7 +216,7 @@ fn size_of(dir: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// How much it gives back when it goes. What has more names gives nothing.
-fn size(stat: &fsat::Stat) -> u64 {
+fn size(stat: &Stat) -> u64 {
     if stat.nlink > 1 { 0 } else { stat.blocks.saturating_mul(512) }
 }
 

@@ -157,6 +157,29 @@ fn the_trash_is_kept_for_a_week() {
 }
 
 #[test]
+fn what_cannot_be_removed_from_the_trash_does_not_keep_the_rest() {
+    if !is_in_namespace(
+        "fs::mirror::tests::removing::what_cannot_be_removed_from_the_trash_does_not_keep_the_rest",
+    ) {
+        return;
+    }
+    let temp = TempDir::new("stuck");
+    let mut disk = temp.disk();
+    for (n, name) in ["d/a", "b"].into_iter().enumerate() {
+        temp.write(name, "1");
+        let mut ops = disk.mirror(NOW + n as i64).unwrap();
+        let found = super::here(&mut ops, name);
+        assert_eq!(ops.remove(&path(name), found).unwrap(), Removed::Done);
+    }
+    let all = files(&temp.join(".makuosan/trash"));
+    let stuck = temp.join(&format!(".makuosan/trash/{}", all[0].0.strip_suffix("/a").unwrap()));
+    let _mounted = mount_tmpfs(&stuck, "size=1m");
+    while disk.mirror(NOW + 2 * WEEK).unwrap().tidy_trash() {}
+    assert_eq!(trashed(temp.path()), []);
+    assert!(stuck.exists());
+}
+
+#[test]
 fn the_oldest_go_when_the_trash_takes_too_much_room() {
     if !is_in_namespace(
         "fs::mirror::tests::removing::the_oldest_go_when_the_trash_takes_too_much_room",
