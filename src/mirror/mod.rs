@@ -6,5 +6,6 @@
 //! Josephson, 2005).
 #![forbid(unsafe_code)]
 
+pub mod dialogue;
 pub mod packed;
 pub mod types;
