@@ -127,6 +127,12 @@ impl Giving {
         self.gathering.take_if(|gathering| gathering.from.is_at_least(from) && !bytes(gathering));
     }
 
+    /// Of how many nodes questions are kept that have not come as a whole.
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.unfinished.len()
+    }
+
     /// A node has left.
     pub fn gone(&mut self, node: NodeId) {
         self.unfinished.remove(&node);
