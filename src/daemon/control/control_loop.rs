@@ -14,6 +14,7 @@ use super::history;
 use super::inputs::Inputs;
 use super::membership::Membership;
 use super::places::{self, Room};
+use super::samples::Samples;
 use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
@@ -57,6 +58,7 @@ pub(crate) struct Control {
     pub(super) rng: Rng,
     ticked: Time,
     pub(super) figures: Figures,
+    pub(super) samples: Samples,
     /// Where the figures of this daemon are written to.
     pub(crate) metrics_file: Option<MetricsFile>,
 }
@@ -91,6 +93,7 @@ impl Control {
             rng: Rng::new(seed),
             ticked: now,
             figures: Figures::new(now),
+            samples: Samples::default(),
             metrics_file: None,
         }
     }
@@ -98,6 +101,7 @@ impl Control {
     /// Runs until a signal ends the daemon.
     pub(crate) fn run(mut self) -> ExitCode {
         self.watch_from_start();
+        self.samples.take_now_and_then(clock::now(), &self.shared.net, &self.inputs.kernel);
         loop {
             let now = clock::now();
             self.drive(now);
@@ -316,6 +320,7 @@ impl Control {
             self.show_watches(now);
             self.membership.say_busy(now);
             self.membership.fleet.keep(false);
+            self.samples.take_now_and_then(now, &self.shared.net, &self.inputs.kernel);
         }
         self.membership.keep_joined(now);
         self.write_metrics(now);
@@ -382,6 +387,7 @@ impl Control {
                         }
                         session.finish();
                     }
+                    Command::Doctor(json) => self.doctor(now, at, json),
                     Command::History(json) => {
                         self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }

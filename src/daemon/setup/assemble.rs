@@ -24,6 +24,7 @@ use crate::daemon::control::control_loop::Control;
 use crate::daemon::control::door::Door;
 use crate::daemon::control::fleet::Fleet;
 use crate::daemon::control::inputs::Inputs;
+use crate::daemon::control::kernel::Kernel;
 use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
 use crate::daemon::control::socket_owners::SocketOwners;
@@ -183,6 +184,7 @@ pub(super) fn assemble(
             tcp: opened.tcp,
             unix: opened.unix,
             owners: opened.owners,
+            kernel: opened.kernel,
         },
         membership,
         settings,
@@ -239,6 +241,7 @@ struct Opened {
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
     owners: SocketOwners,
+    kernel: Kernel,
     /// None: the interfaces are looked at each second.
     links: Option<LinkEvents>,
     /// The absolute path of the console's Unix socket.
@@ -288,8 +291,9 @@ impl Opened {
             None => None,
         };
         let owners = SocketOwners::open();
+        let kernel = Kernel::open();
         let links = LinkEvents::open().ok();
-        Ok(Opened { signals, pidfile, net, tcp, unix, owners, links, unix_path, keys })
+        Ok(Opened { signals, pidfile, net, tcp, unix, owners, kernel, links, unix_path, keys })
     }
 
     /// The files that are still needed. In a chroot, outside paths do not apply.
