@@ -78,11 +78,13 @@ pub enum PacketKind {
     Records = 18,
     /// What a host wants to have of another one.
     Fetch = 19,
+    /// How packets travel, for `doctor`.
+    Probe = 20,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 19] = [
+    pub const ALL: [PacketKind; 20] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -102,6 +104,7 @@ impl PacketKind {
         PacketKind::Deleted,
         PacketKind::Records,
         PacketKind::Fetch,
+        PacketKind::Probe,
     ];
 
     fn from_number(number: u8) -> Option<Self> {

@@ -20,6 +20,7 @@ pub mod mode;
 pub mod names;
 pub mod outcome;
 pub mod poll;
+pub mod probe;
 pub mod records;
 pub mod setup;
 pub mod versions;

@@ -26,6 +26,7 @@ use makuosan::wire::mode::Mode;
 use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
+use makuosan::wire::probe::{Probe, Report};
 use makuosan::wire::records::{Key, Records, Summary};
 
 fn fetched() -> Vec<u8> {
@@ -193,6 +194,7 @@ fn taken() -> Vec<Vec<u8>> {
         record.emit(),
         fetched(),
         request(),
+        Probe::Report(Ticket::new(9), Report::default()).emit(),
     ]
 }
 
@@ -202,6 +204,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
         (6, Delete::Tally.emit()),
         (6, Delete::Run(Bits::of([TargetNo::ZERO])).emit()),
         (13, spool(Deleted::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
+        (28, Probe::Ask(Ticket::new(9)).emit()),
         (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
     ]
 }

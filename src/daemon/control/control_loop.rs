@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::catching_up::CatchingUp;
+use super::checkups::Checkups;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::fetch::Fetch;
@@ -58,6 +59,7 @@ pub(crate) struct Control {
     ticked: Time,
     pub(super) figures: Figures,
     pub(super) samples: Samples,
+    pub(super) checkups: Checkups,
 }
 
 impl Control {
@@ -91,6 +93,7 @@ impl Control {
             ticked: now,
             figures: Figures::new(now),
             samples: Samples::default(),
+            checkups: Checkups::default(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Control {
         left.iter().chain(&self.served.late(now)).for_each(|node| self.unserve(*node));
         self.fetch_gone(now, &left);
         self.drive_fetch(now);
+        self.drive_doctor(now);
     }
 
     /// When the next timer is due.
@@ -161,7 +165,12 @@ impl Control {
         let retry = self.clients.iter().filter_map(|client| match client.work {
             Work::Unsettled(_) => Some(self.membership.members.settles()),
             Work::Held(_, at, _) => Some(at),
-            Work::Idle | Work::Transfer(..) | Work::Fetch | Work::Watching | Work::Flushing => None,
+            Work::Idle
+            | Work::Transfer(..)
+            | Work::Fetch
+            | Work::Watching
+            | Work::Flushing
+            | Work::Doctor => None,
         });
         let retry = retry.min();
         let late = self.clients.iter().filter_map(Client::late_at).min();
@@ -172,8 +181,20 @@ impl Control {
         let records = self.catching_up.next(now);
         let settles = self.membership.members.settles();
         let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
-        let timers =
-            [members, records, flush, tick, retry, late, door, obey, fetch, self.served.next()];
+        let doctor = self.checkups.next(settles);
+        let timers = [
+            members,
+            records,
+            flush,
+            tick,
+            retry,
+            late,
+            door,
+            obey,
+            fetch,
+            doctor,
+            self.served.next(),
+        ];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -218,6 +239,7 @@ impl Control {
                 ToControl::Fetched(ticket, results, is_whole) => {
                     self.fetched(now, ticket, results, is_whole);
                 }
+                ToControl::Probe(node, probe) => self.checkups.answer(now, node, &probe),
                 ToControl::PullBegun(id, from) => self.catching_up.begun(&id, from),
                 ToControl::Pulled(id, how) => self.catching_up.pulled(now, &id, how),
                 // It is looked at in a moment.
@@ -381,7 +403,7 @@ impl Control {
                         }
                         session.finish();
                     }
-                    Command::Doctor(json) => self.doctor(now, at, json),
+                    Command::Doctor(order) => self.doctor(now, at, order),
                     Command::History(json) => {
                         self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }

@@ -18,10 +18,11 @@ use makuosan::wire::hello::{Hello, parse_bye};
 use makuosan::wire::layout::Layout;
 use makuosan::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest};
 use makuosan::wire::poll::Poll;
+use makuosan::wire::probe::Probe;
 use makuosan::wire::records::Records;
 
 /// Each decoder: whether it took the bytes.
-pub const ALL: [fn(&[u8]) -> bool; 29] = [
+pub const ALL: [fn(&[u8]) -> bool; 30] = [
     packet,
     hello,
     |bytes| parse_bye(bytes).is_ok(),
@@ -51,6 +52,7 @@ pub const ALL: [fn(&[u8]) -> bool; 29] = [
     record,
     fetch,
     request,
+    probe,
 ];
 
 /// The first byte says which decoder, the rest is for it.
@@ -120,6 +122,10 @@ fn fetch(bytes: &[u8]) -> bool {
 
 fn request(bytes: &[u8]) -> bool {
     Request::parse(bytes).is_ok_and(|request| same(&request, Request::parse(&request.emit())))
+}
+
+fn probe(bytes: &[u8]) -> bool {
+    Probe::parse(bytes).is_ok_and(|probe| same(&probe, Probe::parse(&probe.emit())))
 }
 
 fn record(bytes: &[u8]) -> bool {
