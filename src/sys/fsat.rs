@@ -223,6 +223,17 @@ pub fn rmdir_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     remove(dir, name, libc::AT_REMOVEDIR)
 }
 
+/// Whether this process may make and remove what is in `dir`.
+///
+/// # Errors
+/// Those of `faccessat`: EACCES, EROFS.
+pub fn may_change(dir: BorrowedFd<'_>) -> io::Result<()> {
+    let how = libc::W_OK | libc::X_OK;
+    // SAFETY: the name ends with NUL.
+    let result = unsafe { libc::faccessat(dir.as_raw_fd(), c".".as_ptr(), how, libc::AT_EACCESS) };
+    cvt(result).map(drop)
+}
+
 fn remove(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<()> {
     with_nul(name, |name| {
         // SAFETY: `name` ends with NUL.

@@ -187,8 +187,7 @@ impl Dirty {
 
     /// Whether something is still to be sent that was here at `then`.
     pub(super) fn has_from(&self, then: Time) -> bool {
-        // What was tried in vain was here before, and is no reason to wait.
-        self.names.values().any(|name| name.first <= then && name.tries == 0)
+        self.names.values().any(|name| name.first <= then)
     }
 
     /// Leads the directory of a name that goes to a directory that stays: `rest` is put before the name.
@@ -325,7 +324,7 @@ impl Name {
     }
 
     fn is_hurried(&self, hurry: Option<Time>) -> bool {
-        self.tries == 0 && hurry.is_some_and(|hurry| self.first <= hurry)
+        hurry.is_some_and(|hurry| self.first <= hurry)
     }
 
     fn due(&self, delay: Span, hurry: Option<Time>) -> Time {

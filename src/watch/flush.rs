@@ -16,8 +16,11 @@ use crate::time::{Span, Time};
 /// How long to wait with what could not be sent: at first, and at the most. It doubles.
 const AGAIN: Span = Span::from_secs(10);
 const LONGEST: Span = Span::from_secs(300);
-/// What could not be sent so often waits for an event.
+/// What could not be sent so often waits for an event, or for somebody who asks for it; so long, if that is not many
+/// names.
 const MOST_TRIES: u8 = 6;
+const DAY: Span = Span::from_secs(86_400);
+const FEW: usize = 1_024;
 /// The most bytes of paths in one flush.
 const MOST_BYTES: usize = 8 << 20;
 
@@ -117,10 +120,12 @@ pub(super) fn compose(
 
 /// Has what could not be sent tried again after a while, if that was not tried too often.
 pub(super) fn try_again(ground: &mut Ground, now: Time, key: Key, name: &Name, most: u8) {
-    if name.tries < most {
-        let wait = (AGAIN * (1 << name.tries.min(6))).at_most(LONGEST);
-        ground.dirty.again(now, now + wait, key, name);
-    }
+    let wait = match name.tries < most {
+        true => (AGAIN * (1 << name.tries.min(6))).at_most(LONGEST),
+        false if ground.dirty.len() < FEW => DAY,
+        false => return,
+    };
+    ground.dirty.again(now, now + wait, key, name);
 }
 
 /// The same of some `paths` of what was sent.

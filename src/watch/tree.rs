@@ -128,10 +128,16 @@ impl Tree {
             entries: self.ground.table.entries(),
             pending: self.ground.dirty.len() as u64,
             held: self.deletions.count(),
-            held_why: if self.is_lost { Some(Held::Replaced) } else { self.deletions.why() },
+            held_why: self.held().map(|(why, _)| why),
             flushing: self.under_way.is_some(),
             ..self.numbers.clone()
         }
+    }
+
+    /// Why something is held, and how many deletions.
+    fn held(&self) -> Option<(Held, u64)> {
+        let why = if self.is_lost { Some(Held::Replaced) } else { self.deletions.why() };
+        why.map(|why| (why, self.deletions.count()))
     }
 
     /// Reads what has happened, until there is nothing.
@@ -204,6 +210,15 @@ impl Tree {
             self.renew(at, Why::Released);
         } else if more {
             self.want(at.now, Why::Released);
+        }
+        self.wait_for_all(at.now);
+    }
+
+    /// What has come to be known now changed before: whoever waits, waits for it, too.
+    fn wait_for_all(&mut self, now: Time) {
+        if !self.cookies.is_empty() {
+            self.cookies.iter_mut().for_each(|(_, then)| *then = now);
+            self.ground.dirty.hurry(now);
         }
     }
 
@@ -302,9 +317,7 @@ impl Tree {
             Search::Slow(_) => {}
             Search::Unwatched(_) => {
                 if std::mem::take(&mut self.searches_now) {
-                    // What was found is waited for.
-                    self.cookies.iter_mut().for_each(|(_, then)| *then = at.now);
-                    self.ground.dirty.hurry(at.now);
+                    self.wait_for_all(at.now);
                 }
             }
         }
@@ -430,7 +443,7 @@ impl Tree {
         if self.cookies.is_empty() || !is_quiet {
             return;
         }
-        let held = self.deletions.count();
+        let held = self.held();
         let (watch, is_lost) = (self.number, self.is_lost);
         let (rescans, dirty) = (&self.rescans, &self.ground.dirty);
         self.cookies.retain(|&(cookie, then)| {

@@ -95,8 +95,8 @@ pub enum Event {
         watch: WatchNo,
         /// What the question named.
         cookie: u64,
-        /// How many deletions are held nevertheless.
-        held: u64,
+        /// Why something is held nevertheless, and how many deletions.
+        held: Option<(Held, u64)>,
     },
     /// It is not watched.
     Refused(WatchNo, Refusal),

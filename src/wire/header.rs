@@ -78,13 +78,15 @@ pub enum PacketKind {
     Records = 18,
     /// What a host wants to have of another one.
     Fetch = 19,
+    /// What hosts say to each other of mirrored trees.
+    Mirror = 20,
     /// How packets travel, for `doctor`.
-    Probe = 20,
+    Probe = 21,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 20] = [
+    pub const ALL: [PacketKind; 21] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -104,6 +106,7 @@ impl PacketKind {
         PacketKind::Deleted,
         PacketKind::Records,
         PacketKind::Fetch,
+        PacketKind::Mirror,
         PacketKind::Probe,
     ];
 
@@ -290,7 +293,7 @@ mod tests {
             (0, 8),
             (0, 10),
             (1, 0),
-            (1, 20),
+            (1, 21),
             (1, 255),
             (2, 8),
             (2, 0x80),

@@ -243,6 +243,8 @@ fn a_stranger_gets_no_answer_and_a_member_no_more_than_it_sends() {
     member.join(&fleet, 0, true);
     let mut other = Enemy::new(&fleet, 9, 0, NodeId(9));
     other.join(&fleet, 0, true);
+    // They have the same name: that the second one is a member, too, is seen a moment later.
+    eventually("two members", || fleet.members(0).len() == 2);
     // What was not begun is not answered.
     assert_eq!(say(&mut member, Probe::Request(one, sample)), []);
     assert!(matches!(say(&mut member, Probe::Begin(one))[..], [Probe::Report(..)]));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::{Fleet, eventually, now, tree};
 
 /// A fleet whose first host watches its base directory, or something in it, from the start.
-fn watching(name: &str, hosts: usize, options: &[&str]) -> Fleet {
+pub fn watching(name: &str, hosts: usize, options: &[&str]) -> Fleet {
     let mut fleet = Fleet::idle(name, hosts);
     let at = options.iter().position(|option| *option == "-w").unwrap();
     fs::create_dir_all(fleet.path(0, options[at + 1])).unwrap();

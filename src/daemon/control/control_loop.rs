@@ -26,6 +26,7 @@ use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
 use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
+use crate::daemon::metrics_file::MetricsFile;
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::rng::Rng;
@@ -60,6 +61,8 @@ pub(crate) struct Control {
     pub(super) figures: Figures,
     pub(super) samples: Samples,
     pub(super) checkups: Checkups,
+    /// Where the figures of this daemon are written to.
+    pub(crate) metrics_file: Option<MetricsFile>,
 }
 
 impl Control {
@@ -94,6 +97,7 @@ impl Control {
             figures: Figures::new(now),
             samples: Samples::default(),
             checkups: Checkups::default(),
+            metrics_file: None,
         }
     }
 
@@ -181,19 +185,11 @@ impl Control {
         let records = self.catching_up.next(now);
         let settles = self.membership.members.settles();
         let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
+        let metrics = self.metrics_file.as_ref().map(MetricsFile::next);
+        let served = self.served.next();
         let doctor = self.checkups.next(settles);
         let timers = [
-            members,
-            records,
-            flush,
-            tick,
-            retry,
-            late,
-            door,
-            obey,
-            fetch,
-            doctor,
-            self.served.next(),
+            members, records, flush, tick, retry, late, door, obey, fetch, served, metrics, doctor,
         ];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
@@ -305,9 +301,8 @@ impl Control {
         let id = self.draw_client();
         let session = match places::make_room(&mut self.clients, id, now) {
             Room::Free => self.door.session(OFFER, tcp),
-            Room::Left(transfer) => {
-                let abort = transfer.map(ToSender::Abort);
-                abort.into_iter().for_each(|message| self.shared.sender.send(message));
+            Room::Left(client) => {
+                self.client_left(*client);
                 self.door.session(OFFER, tcp)
             }
             Room::Full => Session::refused(),
@@ -334,12 +329,13 @@ impl Control {
             self.ticked = now;
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
-            self.show_watches();
+            self.show_watches(now);
             self.membership.say_busy(now);
             self.membership.fleet.keep(false);
             self.samples.take_now_and_then(now, &self.shared.net, &self.inputs.kernel);
         }
         self.membership.keep_joined(now);
+        self.write_metrics(now);
     }
 
     /// All transfers before this one are closed.
@@ -453,25 +449,20 @@ impl Control {
 
     /// Writes output to clients, and removes those that are finished.
     fn tidy(&mut self, now: Time) {
-        let mut left = Vec::new();
-        let sender = &self.shared.sender;
         self.figures.note(now, &self.shared);
-        self.clients.retain_mut(|client| {
+        let mut at = 0;
+        while let Some(client) = self.clients.get_mut(at) {
             if client.write(now) {
-                sender.send(ToSender::Resume);
+                self.shared.sender.send(ToSender::Resume);
             }
             client.note_prompt(now);
-            let over = client.is_over() || places::is_late(client, now);
-            if let (true, Work::Transfer(number, ..)) = (over, &client.work) {
-                sender.send(ToSender::Abort(*number));
-                self.figures.ended(client.session.current(), None);
+            if client.is_over() || places::is_late(client, now) {
+                let client = self.clients.remove(at);
+                self.client_left(client);
+            } else {
+                at += 1;
             }
-            if over {
-                left.push(client.id);
-            }
-            !over
-        });
-        left.into_iter().for_each(|client| self.client_left(client));
+        }
     }
 
     /// Announces that this host leaves, and tells the threads to stop.
@@ -479,6 +470,7 @@ impl Control {
         self.membership.fleet.keep(true);
         self.membership.leave();
         self.watches.stop();
+        self.end_metrics();
         self.shared.sender.send(ToSender::Stop);
         self.shared.receiver.send(ToReceiver::Stop);
         status

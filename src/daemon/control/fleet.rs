@@ -77,6 +77,14 @@ impl Fleet {
         self.hosts.seen(clock::wall_millis(), &member.name, seen);
     }
 
+    /// Whether a host has said last that it lacks something, or has not said that it lacks nothing; None if it is no
+    /// member.
+    pub(super) fn lacks(&self, host: &HostName, members: &Members) -> Option<bool> {
+        members.members().find(|member| member.name == *host)?;
+        let said = self.hosts.get(host).and_then(|host| host.said);
+        Some(said.is_none_or(|behind| behind.count > 0))
+    }
+
     /// A member has left.
     pub(super) fn left(&mut self, now: Time, member: &Member) {
         let silent = now.since(member.heard).millis();

@@ -2,8 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::client::{Client, Work};
-use crate::ids::TransferNo;
+use super::client::Client;
 use crate::log;
 use crate::time::Time;
 
@@ -11,12 +10,11 @@ use crate::time::Time;
 const MOST: usize = 64;
 
 /// Whether there is room for another client.
-#[derive(Debug)]
 pub(crate) enum Room {
     /// There was room.
     Free,
-    /// A client was closed to make room. Its transfer, if it had one, has to be aborted.
-    Left(Option<TransferNo>),
+    /// This client was closed to make room. What it had asked for has to be ended.
+    Left(Box<Client>),
     /// There is no room: all clients are running commands.
     Full,
 }
@@ -46,10 +44,7 @@ pub(crate) fn make_room(clients: &mut Vec<Client>, id: u32, now: Time) -> Room {
             client.id
         ),
     );
-    Room::Left(match client.work {
-        Work::Transfer(number, ..) => Some(number),
-        _ => None,
-    })
+    Room::Left(Box::new(client))
 }
 
 /// Whether a client has timed out and has to be closed; logs why.
@@ -186,12 +181,12 @@ mod tests {
         clients[1].session.next_command();
         clients[1].write(at(70));
         clients.iter_mut().for_each(|client| client.note_prompt(at(70)));
-        assert!(matches!(make_room(&mut clients, 65, at(71)), Room::Left(None)));
+        assert!(matches!(make_room(&mut clients, 65, at(71)), Room::Left(_)));
         let ids: Vec<u32> = clients.iter().map(|client| client.id).collect();
         assert_eq!(ids, (1..=64).filter(|id| *id != 3).collect::<Vec<_>>());
         add(&mut clients, 65, guarded(), at(71));
         // Before all others those that have not given the password.
-        assert!(matches!(make_room(&mut clients, 66, at(72)), Room::Left(None)));
+        assert!(matches!(make_room(&mut clients, 66, at(72)), Room::Left(_)));
         assert!(clients.iter().all(|client| client.id != 65));
         add(&mut clients, 66, open(), at(72));
         // A line that has come and was not looked at yet is as good as a command.

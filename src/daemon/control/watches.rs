@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::lacking::Lacking;
 use super::status::moment_of;
-use crate::console::command::Watch;
+use super::waiting::Waiting;
+use crate::console::command::{Scope, Watch};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Watching};
 use crate::console::watch_row::WatchRow;
@@ -24,7 +26,7 @@ use crate::errno::ErrorText;
 use crate::fs::path_list::{Listed, PathList};
 use crate::fs::root::Root;
 use crate::ids::TransferNo;
-use crate::name::RelPath;
+use crate::name::{HostName, RelPath};
 use crate::pattern::{PatternError, Patterns, Rule};
 use crate::time::Time;
 use crate::watch::mounts::Mounts;
@@ -49,8 +51,7 @@ pub(super) struct Watches {
     root: Option<Arc<Root>>,
     watches: BTreeMap<WatchNo, Watched>,
     next: u32,
-    waiting: Vec<Waiting>,
-    next_cookie: u64,
+    waiting: Waiting,
 }
 
 /// Something that is watched.
@@ -66,8 +67,8 @@ pub(super) struct Watched {
     shown: Option<Watching>,
     /// All of it has been sent once.
     is_old: bool,
-    /// Why not all of the last flush is everywhere.
-    lacking: Option<String>,
+    /// Why not all that was sent is everywhere.
+    lacking: Option<Lacking>,
 }
 
 /// What a watch waits for.
@@ -81,14 +82,6 @@ pub(super) enum Phase {
     Sending(TransferNo, Arc<Order>),
     /// Nothing any more: it is not watched.
     Refused(String),
-}
-
-/// A client that waits until all that was changed is sent.
-struct Waiting {
-    client: u32,
-    cookie: u64,
-    left: BTreeSet<WatchNo>,
-    errors: Vec<ErrorLine>,
 }
 
 /// What the watch of this client number is.
@@ -111,8 +104,7 @@ impl Watches {
             root: None,
             watches: BTreeMap::new(),
             next: 0,
-            waiting: Vec::new(),
-            next_cookie: 0,
+            waiting: Waiting::default(),
         }
     }
 
@@ -220,21 +212,17 @@ impl Watches {
         found.map(|(watch, _)| *watch)
     }
 
-    /// Ends a watch. Returns the transfer that is to be aborted.
-    pub(super) fn remove(&mut self, watch: WatchNo) -> Option<TransferNo> {
+    /// Ends a watch, for this reason. Returns the transfer that is to be aborted.
+    pub(super) fn remove(&mut self, watch: WatchNo, why: &str) -> Option<TransferNo> {
         let watched = self.watches.remove(&watch)?;
-        self.tell(Command::Remove(watch));
-        self.tell_receiver();
-        for waiting in &mut self.waiting {
-            waiting.left.remove(&watch);
-        }
+        self.ended(watch, &watched.what.path, why);
         match watched.phase {
             Phase::Sending(number, _) => Some(number),
             _ => None,
         }
     }
 
-    /// What is due; the earliest time at which something is.
+    /// A flush that is due.
     pub(super) fn due(&self, now: Time) -> Option<(WatchNo, Arc<Order>)> {
         self.watches.iter().find_map(|(watch, watched)| match &watched.phase {
             Phase::Due(order, at) if *at <= now => Some((*watch, Arc::clone(order))),
@@ -268,15 +256,25 @@ impl Watches {
     }
 
     /// A flush is over; `lacking` says why not all of it is everywhere.
-    pub(super) fn done(&mut self, watch: WatchNo, went: Went, lacking: Option<String>) {
+    pub(super) fn done(&mut self, watch: WatchNo, went: Went, lacking: Option<Lacking>) {
         if let Some(watched) = self.watches.get_mut(&watch) {
-            watched.lacking = lacking;
+            let is_all =
+                matches!(&watched.phase, Phase::Sending(_, order) if order.scope == Scope::Tree);
+            let before = watched.lacking.take().filter(|_| !is_all);
+            watched.lacking = Lacking::and(lacking, before);
             watched.phase = Phase::Quiet;
             let is_news = went != Went::NotSent && !std::mem::replace(&mut watched.is_old, true);
             self.tell(Command::Done { watch, went });
             if is_news {
                 self.tell_receiver();
             }
+        }
+    }
+
+    /// Hosts lack something, as they say; None: they are not there.
+    pub(super) fn heal(&mut self, now: Time, lacks: impl Fn(&HostName) -> Option<bool>) {
+        for watched in self.watches.values_mut() {
+            drop(watched.lacking.take_if(|lacking| lacking.heals(now, &lacks)));
         }
     }
 
@@ -293,44 +291,35 @@ impl Watches {
         if left.is_empty() {
             return Err(not_watched(path));
         }
-        let cookie = self.next_cookie;
-        self.next_cookie += 1;
+        let refused = self.watches.values().filter(|watched| concerns(watched));
+        let errors = refused.filter_map(Watched::refusal).collect();
         self.look_at_base();
-        left.iter().for_each(|watch| self.tell(Command::Reach { watch: *watch, cookie }));
-        self.waiting.push(Waiting { client, cookie, left, errors: Vec::new() });
+        let cookie = self.waiting.begin(client, left.clone(), errors);
+        left.into_iter().for_each(|watch| self.tell(Command::Reach { watch, cookie }));
         Ok(())
     }
 
-    /// All that had changed when a client asked is sent, but for `held` deletions.
-    pub(super) fn reached(&mut self, watch: WatchNo, cookie: u64, held: u64) {
-        let Some(waiting) = self.waiting.iter_mut().find(|one| one.cookie == cookie) else {
-            return;
-        };
+    /// All that had changed when a client asked is sent, but for what is held.
+    pub(super) fn reached(&mut self, watch: WatchNo, cookie: u64, held: Option<(Held, u64)>) {
         let Some(watched) = self.watches.get(&watch) else { return };
-        if waiting.left.remove(&watch) {
-            let shown = reply::shown(&watched.what.path);
-            if let Some(lacking) = &watched.lacking {
-                waiting.errors.push(ErrorLine::here(&shown, Code::Other, lacking));
-            }
-            let numbers = self.handle.iter().flat_map(Handle::numbers);
-            let why = numbers.filter(|(of, _)| *of == watch).find_map(|(_, one)| one.held_why);
-            if let Some(why) = why.filter(|why| held > 0 || *why == Held::Replaced) {
-                let what = match why {
-                    Held::Replaced => "nothing is sent".to_owned(),
-                    _ => format!("{} held back", counted(held, "deletion")),
-                };
-                let why = format!("{what}: {why}: msync watch release {shown}");
-                let error = ErrorLine::new(Code::TooMuchToDelete, why).about("", &shown);
-                waiting.errors.push(error);
-            }
-        }
+        let shown = reply::shown(&watched.what.path);
+        let lacking = watched.lacking.as_ref();
+        let lacking = lacking.map(|lacking| ErrorLine::here(&shown, Code::Other, lacking));
+        let held = held.filter(|(why, count)| *count > 0 || *why == Held::Replaced);
+        let held = held.map(|(why, count)| {
+            let what = match why {
+                Held::Replaced => "nothing is sent".to_owned(),
+                _ => format!("{} held back", counted(count, "deletion")),
+            };
+            let why = format!("{what}: {why}: msync watch release {shown}");
+            ErrorLine::new(Code::TooMuchToDelete, why).about("", &shown)
+        });
+        self.waiting.reached(watch, cookie, lacking.into_iter().chain(held));
     }
 
     /// A client that waits no longer, with what there is to say.
     pub(super) fn poll_reached(&mut self) -> Option<(u32, Vec<ErrorLine>)> {
-        let at = self.waiting.iter().position(|waiting| waiting.left.is_empty())?;
-        let Waiting { client, errors, .. } = self.waiting.swap_remove(at);
-        Some((client, errors))
+        self.waiting.poll()
     }
 
     /// The watch of this path may delete what it holds back.
@@ -344,17 +333,19 @@ impl Watches {
         Ok(())
     }
 
-    /// It is not watched, for this reason. Who waited for it is told.
+    /// It is not watched, for this reason.
     pub(super) fn refused(&mut self, watch: WatchNo, why: &str) {
         let Some(watched) = self.watches.get_mut(&watch) else { return };
         watched.phase = Phase::Refused(why.to_owned());
-        let shown = reply::shown(&watched.what.path);
+        let path = watched.what.path.clone();
+        self.ended(watch, &path, why);
+    }
+
+    /// A watch is no more. What was pending is not sent: who waited for it is told.
+    fn ended(&mut self, watch: WatchNo, path: &RelPath, why: &str) {
+        let shown = reply::shown(path);
         self.tell(Command::Remove(watch));
-        for waiting in &mut self.waiting {
-            if waiting.left.remove(&watch) {
-                waiting.errors.push(ErrorLine::here(&shown, Code::Other, why));
-            }
-        }
+        self.waiting.ended(watch, &ErrorLine::here(&shown, Code::Other, why));
         self.tell_receiver();
     }
 
@@ -422,6 +413,12 @@ impl Watched {
         format!("watch{deletes} {}", reply::shown(&self.what.path))
     }
 
+    /// That it is not watched.
+    fn refusal(&self) -> Option<ErrorLine> {
+        let Phase::Refused(why) = &self.phase else { return None };
+        Some(ErrorLine::here(reply::shown(&self.what.path), Code::Other, why))
+    }
+
     fn row(&self, now: Time, numbers: Numbers) -> WatchRow {
         WatchRow {
             path: reply::shown(&self.what.path),
@@ -441,7 +438,7 @@ impl Watched {
             last: numbers.last.map(|(at, paths)| (moment_of(now, at), paths)),
             rescans: numbers.rescans,
             rescan: numbers.rescan.map(|(at, why)| (moment_of(now, at), why.to_string())),
-            lacking: self.lacking.clone(),
+            lacking: self.lacking.as_ref().map(Lacking::to_string),
         }
     }
 

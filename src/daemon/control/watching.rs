@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::client::Work;
+use super::client::{Client, Work};
 use super::control_loop::Control;
+use super::lacking::Lacking;
+use super::membership::Membership;
 use super::transfers::Asker;
 use super::watches::{self, Phase, client_of};
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
-use crate::console::reply::{self, Said, Total};
+use crate::console::reply::{self, Said};
 use crate::daemon::again::{Results, Unreached};
 use crate::daemon::caller::Caller;
 use crate::daemon::messages::{Holder, ToSender};
@@ -89,7 +91,10 @@ impl Control {
     pub(super) fn watch_event(&mut self, now: Time, event: Event) {
         match event {
             Event::Flush(watch, flush) => self.watches.flush(now, watch, flush),
-            Event::Reached { watch, cookie, held } => self.watches.reached(watch, cookie, held),
+            Event::Reached { watch, cookie, held } => {
+                self.heal(now);
+                self.watches.reached(watch, cookie, held);
+            }
             Event::LookAtBase => self.watches.look_at_base(),
             Event::Refused(watch, why) => {
                 let Some(watched) = self.watches.get_mut(watch) else { return };
@@ -113,11 +118,13 @@ impl Control {
     fn unwatch(&mut self, watch: WatchNo, why: &ErrorLine) {
         let Some(watched) = self.watches.get_mut(watch) else { return };
         let (client, shown) = (watched.client, reply::shown(watched.path()));
-        self.watches.refused(watch, why.text());
         match client {
-            None => log::error(format_args!("{shown} is not watched: {}", why.text())),
+            None => {
+                self.watches.refused(watch, why.text());
+                log::error(format_args!("{shown} is not watched: {}", why.text()));
+            }
             Some(client) => {
-                self.watches.remove(watch);
+                self.watches.remove(watch, why.text());
                 let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
                 self.clients[at].work = Work::Idle;
                 self.answer_error(at, why);
@@ -125,8 +132,15 @@ impl Control {
         }
     }
 
+    /// Whoever has left lacks nothing of what was sent, and whoever says so.
+    fn heal(&mut self, now: Time) {
+        let Membership { fleet, members, .. } = &self.membership;
+        self.watches.heal(now, |host| fleet.lacks(host, members));
+    }
+
     /// Clients that follow the progress of their watch are told what has changed.
-    pub(super) fn show_watches(&mut self) {
+    pub(super) fn show_watches(&mut self, now: Time) {
+        self.heal(now);
         for (client, watching) in self.watches.news() {
             if let Some(client) = self.client(client) {
                 client.session.watching(&watching);
@@ -134,12 +148,21 @@ impl Control {
         }
     }
 
-    /// A client is gone: what it watched is not watched any more.
-    pub(super) fn client_left(&mut self, client: u32) {
-        if let Some(watch) = self.watches.of_client(client) {
-            if let Some(number) = self.watches.remove(watch) {
-                self.shared.sender.send(ToSender::Abort(number));
+    /// A client is gone: what it had asked for ends.
+    pub(super) fn client_left(&mut self, client: Client) {
+        let number = match client.work {
+            Work::Transfer(number, ..) => {
+                self.figures.ended(client.session.current(), None);
+                Some(number)
             }
+            Work::Watching => {
+                let watch = self.watches.of_client(client.id);
+                watch.and_then(|watch| self.watches.remove(watch, "its watch has ended"))
+            }
+            _ => None,
+        };
+        if let Some(number) = number {
+            self.shared.sender.send(ToSender::Abort(number));
         }
     }
 
@@ -175,7 +198,8 @@ impl Control {
                 watched.phase = Phase::Sending(number, order);
             }
             Err(refusal) => {
-                let lacking = refusal.errors.first().map(|error| error.text().to_owned());
+                let first = refusal.errors.first();
+                let lacking = first.map(|error| Lacking::Here(error.text().to_owned()));
                 let errors = refusal.errors.into_iter().map(Said::Error).collect();
                 self.watch_lines(watch, errors);
                 // Who is not there is served when it comes back.
@@ -230,7 +254,7 @@ impl Control {
             Ok(results) => {
                 self.watch_total(watch, &results);
                 let again = order.take_unread();
-                self.watches.done(watch, Went::Sent { again }, lacking(&results.1));
+                self.watches.done(watch, Went::Sent { again }, Lacking::of(now, &results));
             }
         }
     }
@@ -262,20 +286,6 @@ impl Control {
             let shown = reply::shown(watched.path());
             let error = ErrorLine::new(Code::Watched, by).about("", shown);
             self.unwatch(watch, &error);
-        }
-    }
-}
-
-/// Why not all of it is everywhere; None if it is.
-fn lacking(total: &Total) -> Option<String> {
-    match (total.failed, total.errors) {
-        (0, 0) => None,
-        (0, errors) => {
-            Some(format!("the last flush had {}", crate::count::counted(errors, "error")))
-        }
-        (failed, _) => {
-            let hosts = crate::count::counted(failed, "host");
-            Some(format!("not all of the last flush is on {hosts}"))
         }
     }
 }

@@ -386,6 +386,8 @@ impl Receiver {
                     self.probe(now, from, header.node, probe);
                 }
             }
+            // No tree is mirrored here.
+            PacketKind::Mirror => {}
             PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use super::stage::{Stage, WATCH, config, temp_dir};
 use crate::fs::testing;
 use crate::watch::mounts::Mounts;
-use crate::watch::types::{Command, Held};
+use crate::watch::types::{Command, Held, Went};
 
 #[test]
 fn an_emptied_root_is_held_until_it_is_released() {
@@ -29,6 +29,30 @@ fn an_emptied_root_is_held_until_it_is_released() {
     assert_eq!(stage.sent(), ["-a", "-d"]);
     assert_eq!(stage.tree.numbers().held, 0);
     stage.same();
+}
+
+#[test]
+fn who_waits_when_deletions_are_released_waits_for_them() {
+    let mut stage = Stage::new("released-meanwhile");
+    stage.write("a", "1");
+    stage.write("b", "2");
+    stage.pass(3_000);
+    stage.sent();
+    fs::remove_file(stage.join("a")).unwrap();
+    fs::remove_file(stage.join("b")).unwrap();
+    stage.pass(5_000);
+    stage.answers = false;
+    stage.write("new", "3");
+    stage.pass(1_000);
+    assert_eq!(stage.sent(), ["new"]);
+    stage.tree.command(stage.at, Command::Reach { watch: WATCH, cookie: 1 });
+    stage.tree.command(stage.at, Command::Release(WATCH));
+    stage.done(Went::Sent { again: Vec::new() });
+    stage.pass(10);
+    assert_eq!((stage.sent(), stage.reached.len()), (vec!["-a".to_owned(), "-b".to_owned()], 0));
+    stage.done(Went::Sent { again: Vec::new() });
+    stage.pass(10);
+    assert_eq!(stage.reached, [(1, 0)]);
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn one_flush_is_under_way_and_what_failed_is_tried_again() {
     stage.pass(10_000);
     assert_eq!(stage.sent(), ["g"]);
     stage.done(Went::Sent { again: Vec::new() });
-    // What fails for ever is given up.
+    // What fails for ever is tried when somebody asks for it.
     stage.write("bad", "1");
     let mut tries = 0;
     for _ in 0..2_000 {
@@ -236,7 +236,13 @@ fn one_flush_is_under_way_and_what_failed_is_tried_again() {
             stage.done(Went::Sent { again: vec![super::stage::path("bad")] });
         }
     }
-    assert_eq!((tries, stage.tree.numbers().pending), (7, 0));
+    assert_eq!((tries, stage.tree.numbers().pending), (7, 1));
+    stage.tree.command(stage.at, Command::Reach { watch: WATCH, cookie: 1 });
+    stage.pass(10);
+    assert_eq!((stage.sent(), stage.reached.len()), (vec!["bad".to_owned()], 0));
+    stage.done(Went::Sent { again: vec![super::stage::path("bad")] });
+    stage.pass(10);
+    assert_eq!((stage.sent(), stage.reached.len()), (Vec::new(), 1), "once for each who asks");
 }
 
 #[test]

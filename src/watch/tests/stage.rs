@@ -111,7 +111,9 @@ impl Stage {
                     }
                 }
                 Event::LookAtBase => self.looks += 1,
-                Event::Reached { watch: WATCH, cookie, held } => self.reached.push((cookie, held)),
+                Event::Reached { watch: WATCH, cookie, held } => {
+                    self.reached.push((cookie, held.map_or(0, |(_, count)| count)));
+                }
                 other => panic!("{other:?}"),
             }
         }

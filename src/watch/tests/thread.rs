@@ -42,7 +42,7 @@ fn a_thread_watches_and_sleeps_until_something_happens() {
     let Ok(Event::Flush(_, Flush::Paths(paths))) = events.recv_timeout(WAIT) else { panic!() };
     assert_eq!(paths[0].path.to_string(), "f");
     handle.tell(done());
-    assert!(matches!(events.recv_timeout(WAIT), Ok(Event::Reached { cookie: 1, held: 0, .. })));
+    assert!(matches!(events.recv_timeout(WAIT), Ok(Event::Reached { cookie: 1, held: None, .. })));
     // It does nothing while nothing happens.
     std::thread::sleep(Duration::from_millis(50));
     let before = READINGS.load(Ordering::Relaxed);
