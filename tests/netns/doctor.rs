@@ -164,7 +164,7 @@ fn a_host_that_is_busy_or_stands_still() {
     };
     signal("-STOP");
     let running = hosts.begin(&["doctor"]);
-    thread::sleep(Duration::from_millis(850));
+    thread::sleep(Duration::from_secs(1));
     signal("-CONT");
     let ended = hosts.finish(running, LIMIT);
     let found = faults(&ended);
@@ -186,7 +186,7 @@ fn an_interface_of_another_mtu_or_that_is_down() {
     let until = crate::hosts::now() + Duration::from_secs(5);
     loop {
         let found = faults(&doctor(&hosts, &["--no-probe"]));
-        if matches!(&found[..], [(short, _)] if short == "warn h2 mtu") {
+        if matches!(&found[..], [(short, _)] if short == "warn h2 mtus") {
             break;
         }
         assert!(crate::hosts::now() < until, "{found:?}");

@@ -80,8 +80,8 @@ pub fn of_group(facts: &GroupFacts) -> Vec<Finding> {
     point("stranger", strangers(facts), "no daemon is heard that cannot take part");
     point("name", names(facts), "each name is of one host");
     point("version", versions(facts), &format!("all have makuosan {}", facts.version));
-    point("clock", clocks(facts), "no clock is a minute or more apart");
-    point("mtu", mtus(facts), &format!("all have an MTU of {}", facts.mtu));
+    point("clocks", clocks(facts), "no clock is a minute or more apart");
+    point("mtus", mtus(facts), &format!("all have an MTU of {}", facts.mtu));
     point("away", away(facts), "no host that is known is away");
     point("behind", behind(facts), "no host is known to lack anything");
     all
@@ -119,12 +119,12 @@ fn names(facts: &GroupFacts) -> Vec<Finding> {
 fn clocks(facts: &GroupFacts) -> Vec<Finding> {
     let odd = facts.odd.iter().filter(|odd| !odd.1);
     let mut found: Vec<Finding> =
-        odd.map(|(host, _, text, advice)| Finding::warn("clock", host, text, advice)).collect();
+        odd.map(|(host, _, text, advice)| Finding::warn("clocks", host, text, advice)).collect();
     for MemberFacts { name, apart: (millis, words), .. } in &facts.members {
         if *millis >= APART && !found.iter().any(|finding| finding.host == *name) {
             let text = format!("its clock is {words} this host's");
             found.push(Finding::warn(
-                "clock",
+                "clocks",
                 name,
                 text,
                 "set both clocks right, for example by NTP",
@@ -149,7 +149,7 @@ fn mtus(facts: &GroupFacts) -> Vec<Finding> {
         let text =
             format!("its interface has an MTU of {}, that of this host {}", member.mtu, facts.mtu);
         let advice = "set the same MTU on all hosts, and no larger one than the network carries";
-        Finding::warn("mtu", &member.name, text, advice)
+        Finding::warn("mtus", &member.name, text, advice)
     };
     others.map(of).collect()
 }
@@ -247,10 +247,10 @@ mod tests {
             (Warn, "members", "web1", GroupFacts { members: vec![], ..sound() }),
             (Fail, "stranger", "10.0.0.9", GroupFacts { strangers, ..sound() }),
             (Fail, "name", "web2", odd(true)),
-            (Warn, "clock", "web2", odd(false)),
-            (Warn, "clock", "web2", with(|member| member.apart.0 = APART)),
+            (Warn, "clocks", "web2", odd(false)),
+            (Warn, "clocks", "web2", with(|member| member.apart.0 = APART)),
             (Warn, "version", "web2", with(|member| member.version = "2.0.1".to_owned())),
-            (Warn, "mtu", "web2", with(|member| member.mtu = 9_000)),
+            (Warn, "mtus", "web2", with(|member| member.mtu = 9_000)),
             (Warn, "away", "web3", hosts(row("web3", Presence::Away, 0))),
             (Fail, "behind", "web3", hosts(row("web3", Presence::Live, 2))),
             (Fail, "behind", "web1", hosts(row("web1", Presence::Own, 2))),

@@ -7,7 +7,7 @@ use crate::engine::probe::{Came, Report};
 use crate::time::Span;
 
 /// A host that takes longer than this to answer is busy.
-const PROMPT: Span = Span::from_millis(500);
+const PROMPT: Span = Span::from_millis(300);
 /// A port is slow below this, in Mbit/s, if others are so many times faster: what is faster passes within the time that a
 /// busy host may take to look.
 const SLOW: u64 = 150;
