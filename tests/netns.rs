@@ -8,6 +8,8 @@ mod doctor;
 mod hosts;
 #[path = "netns/names.rs"]
 mod names;
+#[path = "netns/quiet.rs"]
+mod quiet;
 #[path = "netns/trees.rs"]
 mod trees;
 

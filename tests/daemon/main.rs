@@ -50,6 +50,7 @@ mod messages;
 mod metrics;
 mod metrics_file;
 mod missing;
+mod monitoring;
 mod mounts;
 mod moves;
 mod nobody_there;

@@ -448,7 +448,7 @@ impl Receiver {
             *lock(&self.shared.recvs) = self.reception.open().collect();
         }
         while let Some(job) = self.reception.poll_job() {
-            self.trail.job(&job);
+            self.trail.job(&job, &self.shared.wanted);
             if let DiskJob::Close { key, .. } = job {
                 self.closing.add(key);
             }
