@@ -36,9 +36,11 @@ const WAYS: usize = 8;
 impl Control {
     /// A client asks what keeps files from arriving.
     pub(super) fn doctor(&mut self, now: Time, at: usize, order: Doctor) {
-        let client = &mut self.clients[at];
-        client.work = Work::Doctor;
-        self.checkups.waiting.push_back((client.id, order));
+        self.clients[at].work = Work::Doctor;
+        // Those who have gone meanwhile take no room.
+        let clients = &self.clients;
+        self.checkups.waiting.retain(|(client, _)| waits(clients, *client).is_some());
+        self.checkups.waiting.push_back((clients[at].id, order));
         self.drive_doctor(now);
     }
 
