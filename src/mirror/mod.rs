@@ -19,4 +19,6 @@ mod model;
 pub mod packed;
 mod rules;
 pub mod show;
+#[cfg(test)]
+mod tests;
 pub mod types;
