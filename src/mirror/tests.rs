@@ -234,3 +234,24 @@ fn a_host_that_cannot_set_all_attributes_does_not_place_for_ever() {
     assert_eq!(index.losers(b"a"), []);
     assert_eq!(index.height(), 0);
 }
+
+#[test]
+fn all_hosts_of_a_fleet_may_remove_a_file_at_once() {
+    let mut index = index();
+    index.look(b"a", found(file(1), 1), false);
+    index.look(b"a", None, false);
+    for host in 2..=1_000 {
+        let all = [dot(1, 1), dot(host, 1)];
+        let theirs = [member(all[1], None)];
+        let taking = index.take_in(setup(known(&all)), IndexId(5000)).unwrap();
+        assert_eq!(index.merge(b"a", &theirs, &known(&all)), Ok(true));
+        assert_eq!(index.finish(taking), Ok(Vec::new()));
+    }
+    assert_eq!(index.counts(), (0, 1_000));
+    assert_eq!((index.todo(b"a"), index.losers(b"a").len()), (Todo::Nothing, 0));
+    // All of that is forgotten when all know it.
+    let all = index.known().clone();
+    index.bury(&all, Stamp::ZERO, usize::MAX);
+    assert_eq!((index.counts(), index.map().len()), ((0, 0), 0));
+    assert!(index.floor().is_at_least(&all));
+}
