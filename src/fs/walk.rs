@@ -24,11 +24,11 @@ use super::contents::{Contents, FileFound};
 use super::digest::Digester;
 use super::found::{FoundEntry, WalkError, WalkItem};
 use super::listings::{self, Clock, Listing, SharedListings, still_young};
+use super::measured::Mount;
 use super::names::Names;
 use super::path_list::PathList;
 use super::regroup::Regroup;
 use super::root::{Dirs, Root};
-use super::staging::Mount;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
 use crate::wire::manifest::{Entry, Kind};
@@ -393,7 +393,8 @@ impl Walker {
                     self.dirs.hold(frame.path.as_bytes(), fd);
                     (frame.names, frame.listing) = (names, listing);
                     // One that is listed again does not name what is known already.
-                    frame.guarded = self.is_guarded(&frame.path, stat, Some(frame.names.len()));
+                    frame.guarded = self.is_guarded(&frame.path, stat, Some(frame.names.len()))
+                        || self.keeps(path);
                     if !frame.guarded {
                         self.miss_mounts(&frame.path, &frame.names);
                     }
