@@ -2,6 +2,8 @@
 //! host that falls silent, and dropped privileges. Needs root, `ip`, `tc` and `iptables`; skipped,
 //! aloud, without.
 
+#[path = "netns/doctor.rs"]
+mod doctor;
 #[path = "netns/hosts.rs"]
 mod hosts;
 #[path = "netns/names.rs"]
