@@ -4,7 +4,8 @@
 #
 #   tests/bench.sh             all of it (root; about 13 GiB of memory)
 #   QUICK=1 tests/bench.sh     smaller sizes
-#   ONLY='file small' ...      only these, in this order: file files rate small again many one loss slow two
+#   ONLY='file small' ...      only these, in this order: file files rate small again many one watch loss
+#                              slow two
 #   TOOLS='rsync_par' ...      only these rivals: rsync_1x1 rsync_par udpcast uftp
 #   BIN=DIR ...                where makuosan and msync are (target/release)
 #   tests/bench.sh big         the cases run by hand: see tests/bench/big.sh
@@ -43,7 +44,7 @@ BIN=${BIN:-target/release}
 BIN=$(cd "$BIN" 2>/dev/null && pwd) || die "no $BIN: build first (cargo build --release)"
 LIMIT_PROGRAM=$BIN/examples/limit
 FLOOR_PROGRAM=$BIN/examples/floor
-CASES='file files rate small again many one loss slow two'
+CASES='file files rate small again many one watch loss slow two'
 ONLY=${ONLY:-$CASES}
 TOOLS=${TOOLS:-rsync_1x1 rsync_par udpcast uftp}
 for c in $ONLY; do case " $CASES " in *" $c "*) ;; *) die "ONLY: $c is none of: $CASES" ;; esac; done
@@ -67,6 +68,8 @@ UDPCAST=yes
 { have udp-sender && have udp-receiver && have tar; } || { UDPCAST=; say "udpcast (udp-sender, udp-receiver) or tar is not installed: skipped"; }
 UFTP=yes
 { have uftp && have uftpd; } || { UFTP=; say "uftp (uftp, uftpd) is not installed: skipped"; }
+LSYNCD=yes
+{ have lsyncd && have rsync; } || { LSYNCD=; say "lsyncd or rsync is not installed: skipped"; }
 LIMITED=yes
 { [ -x "$LIMIT_PROGRAM" ] && [ -x "$FLOOR_PROGRAM" ]; } || { LIMITED=; say "no $LIMIT_PROGRAM or $FLOOR_PROGRAM (cargo build --release --examples): skipped"; }
 IPTABLES=yes
@@ -103,7 +106,7 @@ empty_dir() { find "$1" -mindepth 1 -maxdepth 1 ! -name .makuosan -exec rm -rf {
 empty_receivers() { local k; for ((k = 1; k <= MK_HOSTS; k++)); do [ ! -d "$MK_DIR/h$k" ] || empty_dir "$MK_DIR/h$k"; done; }
 
 # What a tool is called in the table, and how its trees are compared: what it says it transfers.
-declare -A NAME=([ours]=makuosan [rsync_1x1]='rsync 1x1' [rsync_par]='rsync par' [udpcast]=udpcast [uftp]=uftp [uftp_sync]='uftp -z' [limit]=limit [floor]=floor)
+declare -A NAME=([ours]=makuosan [rsync_1x1]='rsync 1x1' [rsync_par]='rsync par' [udpcast]=udpcast [uftp]=uftp [uftp_sync]='uftp -z' [limit]=limit [floor]=floor [lsyncd]=lsyncd)
 declare -A HOW=([ours]=full [rsync_1x1]=full [rsync_par]=full [udpcast]=seconds [uftp]=contents [uftp_sync]=contents [limit]=contents [floor]=full)
 available() {
     case $1 in

@@ -301,6 +301,7 @@ fn settings_that_will_not_do() {
             ("PASSWORD_FILE=/nowhere/at/all", &["-K /nowhere/at/all"]),
             ("KEY_FILE=/nowhere/at/all", &["-k"]),
             ("STATE_DIR=/nowhere/at/all", &["--state /nowhere/at/all"]),
+            ("METRICS_FILE=/nowhere/at/all", &["--metrics-file /nowhere/at/all"]),
             ("WATCH='. nowhere'", &["-w nowhere", "watched already"]),
             ("WATCH=nowhere", &["-w nowhere"]),
             ("WATCH='*'", &["-w *"]),

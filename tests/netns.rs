@@ -6,6 +6,8 @@
 mod hosts;
 #[path = "netns/names.rs"]
 mod names;
+#[path = "netns/quiet.rs"]
+mod quiet;
 #[path = "netns/trees.rs"]
 mod trees;
 

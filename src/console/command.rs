@@ -41,6 +41,8 @@ pub enum Command {
     Release(RelPath),
     /// `status`: what the daemon is doing.
     Status(Form),
+    /// `doctor`: what keeps files from arriving; whether in JSON.
+    Doctor(bool),
     /// `metrics`: the figures of the daemon, for Prometheus.
     Metrics,
     /// `quit`, `exit`, `bye`: write the pending output, then close.
@@ -238,6 +240,11 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         Verb::History => match texts(rest).as_slice() {
             [] => Line::Do(Command::History(false)),
             [b"json"] => Line::Do(Command::History(true)),
+            _ => usage(verb, offer),
+        },
+        Verb::Doctor => match texts(rest).as_slice() {
+            [] => Line::Do(Command::Doctor(false)),
+            [b"json"] => Line::Do(Command::Doctor(true)),
             _ => usage(verb, offer),
         },
         Verb::Watch | Verb::Flush | Verb::Release => watching(verb, rest, offer),

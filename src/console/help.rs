@@ -16,6 +16,7 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
             ("members [-v|json|behind [json]]", "list the other members, or who lacks something")
         }
         Verb::Status => ("status [-v|json]", "show what the daemon is doing"),
+        Verb::Doctor => ("doctor [json]", "say what keeps files from arriving"),
         Verb::Metrics => ("metrics", "figures for Prometheus, in its text format"),
         Verb::History => ("history [json]", "list what was sent and received"),
         Verb::Forget => ("forget HOST", "a host that is away is not known any more"),

@@ -12,6 +12,7 @@
 //! - [`error`]: errors as lines and as JSON objects.
 //! - [`reply`]: the other lines of answers, written and (for the client) parsed.
 //! - [`absent`]: the hosts that a transfer did not reach; [`require`]: how many it has to reach.
+//! - [`doctor`]: what keeps files from arriving.
 //! - [`json`]: the part of JSON that these need.
 //! - [`report`], [`status_report`] and [`history`]: the list of members, the status, and what was sent, as text
 //!   and as JSON.
@@ -21,6 +22,7 @@
 pub mod absent;
 pub mod command;
 pub mod difference;
+pub mod doctor;
 pub mod error;
 mod file_list;
 pub mod fleet;

@@ -22,7 +22,7 @@ pub struct Offer {
     pub fetch: bool,
     /// `members`, `forget`.
     pub members: bool,
-    /// `status`, `metrics`.
+    /// `status`, `metrics`, `doctor`.
     pub status: bool,
     /// `history`.
     pub history: bool,
@@ -64,7 +64,7 @@ impl Offer {
             Verb::Check => self.check,
             Verb::Fetch => self.fetch,
             Verb::Members | Verb::Forget => self.members,
-            Verb::Status | Verb::Metrics => self.status,
+            Verb::Status | Verb::Metrics | Verb::Doctor => self.status,
             Verb::History => self.history,
             Verb::Watch | Verb::Flush | Verb::Release => self.watch,
             Verb::Exclude | Verb::Include => self.exclude,
@@ -86,6 +86,7 @@ pub(super) enum Verb {
     Fetch,
     Members,
     Status,
+    Doctor,
     Metrics,
     History,
     Forget,
@@ -114,6 +115,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("fetch", Verb::Fetch),
     ("members", Verb::Members),
     ("status", Verb::Status),
+    ("doctor", Verb::Doctor),
     ("metrics", Verb::Metrics),
     ("history", Verb::History),
     ("forget", Verb::Forget),

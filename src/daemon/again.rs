@@ -137,6 +137,7 @@ mod tests {
             heard: Time::ZERO,
             oldest_open: crate::ids::TransferNo::ZERO,
             clock: crate::engine::members::Clock::default(),
+            mirrors: Vec::new(),
         }
     }
 

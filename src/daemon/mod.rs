@@ -24,6 +24,7 @@ mod counters;
 mod keyfile;
 mod mailbox;
 mod messages;
+mod metrics_file;
 mod order;
 mod receiving;
 mod reporting;

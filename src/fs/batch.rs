@@ -10,8 +10,9 @@ use crate::ids::EntryNo;
 use crate::name::RelPath;
 use crate::wire::layout::{MAX_BODY, STREAM_OVER};
 use crate::wire::manifest::{
-    Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, origin_len_bound,
+    DOT_LEN, Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest, Setup, entry_len_bound, origin_len_bound,
 };
+use crate::wire::versions::Dot;
 
 /// How many entries the first batches have: few, so that targets soon have something to do.
 pub const FIRST: [usize; 2] = [64, 256];
@@ -47,6 +48,7 @@ impl SourceBatch {
         manifest.digests.retain(|(at, _)| is_file(*at));
         manifest.ages.retain(|(at, _)| is_file(*at));
         manifest.origins.retain(|(at, _)| is_file(*at));
+        manifest.dots.retain(|(at, _)| is_file(*at));
         let (manifest, contents) = (Arc::new(manifest), Arc::new(contents));
         (files, SourceBatch { manifest, contents, declined: self.declined.clone() })
     }
@@ -80,8 +82,13 @@ impl Batcher {
 
     /// Adds an entry; returns the batch that this completes, if it does.
     pub fn push(&mut self, found: FoundEntry) -> Option<SourceBatch> {
+        self.push_version(found, None)
+    }
+
+    /// The same of an object of a mirrored path, which is the version with this dot.
+    pub fn push_version(&mut self, found: FoundEntry, dot: Option<Dot>) -> Option<SourceBatch> {
         let origin = found.origin.as_ref().map_or(0, origin_len_bound);
-        let len = entry_len_bound(&found.entry) + origin;
+        let len = entry_len_bound(&found.entry) + origin + dot.map_or(0, |_| DOT_LEN);
         let size = found.entry.size();
         let is_long = size > STREAM_OVER;
         let body_fits = size == 0
@@ -100,6 +107,7 @@ impl Batcher {
         } else if let Some(age) = found.age {
             self.entries.ages.push((at, age));
         }
+        self.entries.dots.extend(dot.map(|dot| (at, dot)));
         let ahead = matches!(found.entry.kind, Kind::Ahead { .. });
         self.entries.entries.push(found.entry);
         self.contents.push(found.content);

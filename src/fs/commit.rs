@@ -155,7 +155,7 @@ impl Disk {
                 }
                 outcome => outcome,
             };
-            if spools && !matches!(entry.kind, Kind::Close { .. } | Kind::Gone) {
+            if spools && !matches!(entry.kind, Kind::Close { .. } | Kind::Gone | Kind::Set { .. }) {
                 let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
                 transfer.surplus.named(&mut self.dirs, entry, failed);
             }

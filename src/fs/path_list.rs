@@ -12,6 +12,8 @@ pub struct Listed {
     pub path: RelPath,
     /// If it is a directory, all that is in it is sent, too.
     pub whole: bool,
+    /// What targets have in it besides stays.
+    pub keeps: bool,
     /// Where targets are likely to have the same, if it was moved.
     pub from: Option<RelPath>,
 }
@@ -45,7 +47,10 @@ impl PathList {
     /// The list of these paths, all of them whole or none.
     pub fn of(paths: &[RelPath], whole: bool) -> Self {
         PathList::new(
-            paths.iter().map(|path| Listed { path: path.clone(), whole, from: None }).collect(),
+            paths
+                .iter()
+                .map(|path| Listed { path: path.clone(), whole, keeps: false, from: None })
+                .collect(),
         )
     }
 
@@ -103,7 +108,12 @@ mod tests {
     use super::*;
 
     fn list(paths: &[(&str, bool)]) -> PathList {
-        let listed = |&(at, whole): &(&str, bool)| Listed { path: path(at), whole, from: None };
+        let listed = |&(at, whole): &(&str, bool)| Listed {
+            path: path(at),
+            whole,
+            keeps: false,
+            from: None,
+        };
         PathList::new(paths.iter().map(listed).collect())
     }
 
@@ -129,9 +139,13 @@ mod tests {
 
     #[test]
     fn what_is_below_a_moved_directory_was_below_it_before() {
-        let from =
-            |at: &str, whole, from: &str| Listed { path: path(at), whole, from: Some(path(from)) };
-        let plain = |at: &str| Listed { path: path(at), whole: true, from: None };
+        let from = |at: &str, whole, from: &str| Listed {
+            path: path(at),
+            whole,
+            keeps: false,
+            from: Some(path(from)),
+        };
+        let plain = |at: &str| Listed { path: path(at), whole: true, keeps: false, from: None };
         let all = PathList::new(vec![
             from("d", true, "old/d"),
             from("f", false, "g"),

@@ -91,6 +91,9 @@ impl Planner<'_> {
             return Need::Skip;
         }
         let need = match entry.kind {
+            // What is to be at a mirrored path is for the index to say, and not for this entry.
+            Kind::Set { .. } => Need::Skip,
+            _ if manifest.dot(at).is_some() => Need::Skip,
             Kind::Open => self.open(entry),
             Kind::Close { .. } => self.close(entry, at),
             // What is to be deleted is looked for at the end.
@@ -442,7 +445,8 @@ impl Planner<'_> {
             | Kind::Close { .. }
             | Kind::Keep
             | Kind::Gone
-            | Kind::Ahead { .. } => true,
+            | Kind::Ahead { .. }
+            | Kind::Set { .. } => true,
         })
     }
 

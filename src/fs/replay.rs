@@ -34,7 +34,8 @@ pub fn batch(dirs: &mut Dirs, manifest: Manifest) -> SourceBatch {
 
 /// Whether an entry can be given, and with which identity, if it has a content; None if not.
 fn given(dirs: &mut Dirs, entry: &Entry) -> Option<Option<Identity>> {
-    if matches!(entry.kind, Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Ahead { .. }) {
+    let is_remark = !entry.is_object() && entry.kind != Kind::Gone;
+    if is_remark || entry.kind == Kind::Open {
         // A directory is made as it was; nothing has to be read for it.
         return Some(None);
     }
@@ -52,7 +53,12 @@ fn given(dirs: &mut Dirs, entry: &Entry) -> Option<Option<Identity>> {
         Kind::Fifo => stat.kind == FileType::Fifo,
         Kind::Char(major, minor) => stat.kind == FileType::Char && stat.rdev == (*major, *minor),
         Kind::Block(major, minor) => stat.kind == FileType::Block && stat.rdev == (*major, *minor),
-        Kind::Open | Kind::Close { .. } | Kind::Keep | Kind::Gone | Kind::Ahead { .. } => true,
+        Kind::Open
+        | Kind::Close { .. }
+        | Kind::Keep
+        | Kind::Gone
+        | Kind::Ahead { .. }
+        | Kind::Set { .. } => true,
     };
     let is_same = same_kind && has_attributes(entry, &stat);
     let identity = (stat.kind == FileType::File).then(|| Identity::of(&stat));

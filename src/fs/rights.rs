@@ -218,7 +218,7 @@ pub(super) fn is_kind(kind: &Kind, found: FileType) -> bool {
         Kind::Fifo => FileType::Fifo,
         Kind::Char(..) => FileType::Char,
         Kind::Block(..) => FileType::Block,
-        Kind::Keep | Kind::Gone | Kind::Ahead { .. } => return true,
+        Kind::Keep | Kind::Gone | Kind::Ahead { .. } | Kind::Set { .. } => return true,
     };
     kind == found
 }

@@ -211,7 +211,8 @@ fn make_node(
         | Kind::Close { .. }
         | Kind::Keep
         | Kind::Gone
-        | Kind::Ahead { .. } => {
+        | Kind::Ahead { .. }
+        | Kind::Set { .. } => {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
     };

@@ -183,6 +183,7 @@ impl Surplus {
                 match entry.kind {
                     Kind::Close { listed } => self.closed(within, entry, listed, false)?,
                     Kind::Gone => self.gone(within, &entry.path)?,
+                    Kind::Set { .. } => {}
                     _ => self.named(within.dirs, entry, told == Told::Failed),
                 }
             }

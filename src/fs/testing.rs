@@ -585,7 +585,7 @@ impl Spooling {
         let mut transfer = Transfer::new(78, mode);
         let listed = |text: &&str| {
             let name = text.strip_suffix('/').unwrap_or(text);
-            Listed { path: path(name), whole: name != *text, from: None }
+            Listed { path: path(name), whole: name != *text, keeps: false, from: None }
         };
         let list = PathList::new(paths.iter().map(listed).collect());
         let batches = listed_batches(from, &RelPath::base(), mode, rules, Some(list));

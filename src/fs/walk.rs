@@ -393,7 +393,8 @@ impl Walker {
                     self.dirs.hold(frame.path.as_bytes(), fd);
                     (frame.names, frame.listing) = (names, listing);
                     // One that is listed again does not name what is known already.
-                    frame.guarded = self.is_guarded(&frame.path, stat, Some(frame.names.len()));
+                    frame.guarded = self.is_guarded(&frame.path, stat, Some(frame.names.len()))
+                        || self.keeps(path);
                     if !frame.guarded {
                         self.miss_mounts(&frame.path, &frame.names);
                     }

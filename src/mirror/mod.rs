@@ -6,5 +6,16 @@
 //! Josephson, 2005).
 #![forbid(unsafe_code)]
 
+pub mod adopt;
+mod contexts;
+pub mod entry;
+pub mod graves;
+pub mod index;
+pub mod look;
+pub mod merge;
+#[cfg(test)]
+mod model;
 pub mod packed;
+mod rules;
+pub mod show;
 pub mod types;

@@ -20,3 +20,16 @@ pub struct Placed {
     /// The dots that it stands for.
     pub dots: Vec<Dot>,
 }
+
+/// What is about to be put at a path: written down before it happens, so that the slot can tell after a crash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Intent {
+    /// What the staged object is, as lstat tells.
+    pub version: Version,
+    /// Its inode.
+    pub ino: u64,
+    /// The dots that it stands for.
+    pub dots: Vec<Dot>,
+    /// The slot that it lies in.
+    pub slot: u64,
+}

@@ -16,6 +16,7 @@
 
 mod answer;
 mod dialogue;
+mod doctor;
 mod failure;
 mod input;
 mod line;

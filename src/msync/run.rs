@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::dialogue::{Client, Patience};
+use super::doctor;
 use super::failure::Failure;
 use super::input::Input;
 use super::link::Link;
 use super::show::Screen;
-use super::status::{SUCCESS, UNUSABLE};
+use super::status::{INCOMPLETE, SUCCESS, UNUSABLE};
 use crate::cli::Asked;
 use crate::cli::msync::{Command, Config, Show, wants_json};
 use crate::console::error::{Code, ErrorReport};
@@ -50,6 +51,13 @@ fn run(config: &Config) -> u8 {
     let mut screen = Screen::new(std::io::stdout(), std::io::stderr(), draw, summary);
     let status = match call(config, &mut screen) {
         Ok(status) => status,
+        // That there is no daemon is what it was asked for.
+        Err(failure @ (Failure::Connect(_) | Failure::Link(_)))
+            if config.command == Command::Doctor =>
+        {
+            screen.line(doctor::unreachable(&failure, &config.target, config.json).as_bytes());
+            INCOMPLETE
+        }
         Err(failure) => {
             screen.say(&format!("msync: {}", failure.text(&config.target)));
             if config.json {
@@ -83,6 +91,7 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
         Command::Members { verbose, .. } => client.members(*verbose, config.json),
         Command::Forget(host) => client.forget(host, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
+        Command::Doctor => client.doctor(config.json),
         Command::Metrics => client.metrics(),
         Command::History => client.history(config.json),
         Command::Watch(watch) => client.watch(watch, config, &input.rules),

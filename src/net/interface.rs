@@ -108,6 +108,25 @@ pub fn address_of(interface: &Interface, current: Option<Ipv4Addr>) -> Result<Ip
     }
 }
 
+/// The name of the interface that has this address.
+///
+/// # Errors
+/// `ENOMEM`, or whatever netlink gives.
+pub fn interface_of(address: Ipv4Addr) -> io::Result<Option<Vec<u8>>> {
+    let all = ifaddr::interface_addrs()?;
+    Ok(choose(&all, address).map(|found| found.name.clone()))
+}
+
+/// The address that packets to `address` leave from.
+///
+/// # Errors
+/// `ENETUNREACH` if there is no route to it.
+pub fn source_to(address: Ipv4Addr) -> io::Result<Ipv4Addr> {
+    let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+    // Any port will do: nothing is sent.
+    route_source(&socket, SocketAddrV4::new(address, 9))
+}
+
 /// The first address of the interface of this name, or with this label. One that a host gives itself
 /// where nobody gives it one (169.254.0.0/16) is the last choice, wherever it stands.
 fn first(all: &[InterfaceAddr], name: &[u8], current: Option<Ipv4Addr>) -> Option<Ipv4Addr> {

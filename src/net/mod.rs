@@ -29,7 +29,7 @@ mod which;
 
 pub use crate::sys::Waker;
 pub use error::NetError;
-pub use interface::address_of;
+pub use interface::{address_of, interface_of, source_to};
 pub use offload::{RecvMode, SendMode};
 pub use receive::RecvBatch;
 pub use send::Transmit;

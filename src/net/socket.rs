@@ -264,6 +264,12 @@ impl Net {
         self.receive_buffer.load(Relaxed)
     }
 
+    /// The receive buffer that was asked for, as the kernel counts.
+    pub fn wanted_buffer(&self) -> usize {
+        // It doubles what is asked for, for its own headers.
+        self.config.rcvbuf.unwrap_or(RECV_BUFFER).saturating_mul(2)
+    }
+
     /// The send buffer of the socket that everything leaves from, in bytes, as the kernel tells it;
     /// 0 if it does not.
     pub fn send_buffer(&self) -> usize {

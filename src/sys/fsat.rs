@@ -32,7 +32,7 @@ pub use content::{list, seek_data, seek_hole, share_blocks, start_writeback, syn
 pub use inherit::{bequeaths, name_it, open_nameless};
 pub(super) use reopen::has_numbers;
 pub use reopen::{hold_proc, open_regular_at, reopen};
-pub use space::{in_memory, space};
+pub use space::{Room, can_write, in_memory, room, space};
 pub use stat::{FileType, Stat, stat_at, stat_fd};
 
 /// Flags to open a directory as a starting point for paths, without permission to read it (open(2)).
@@ -221,6 +221,17 @@ pub fn unlink_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 /// Those of `unlinkat`.
 pub fn rmdir_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     remove(dir, name, libc::AT_REMOVEDIR)
+}
+
+/// Whether this process may make and remove what is in `dir`.
+///
+/// # Errors
+/// Those of `faccessat`: EACCES, EROFS.
+pub fn may_change(dir: BorrowedFd<'_>) -> io::Result<()> {
+    let how = libc::W_OK | libc::X_OK;
+    // SAFETY: the name ends with NUL.
+    let result = unsafe { libc::faccessat(dir.as_raw_fd(), c".".as_ptr(), how, libc::AT_EACCESS) };
+    cvt(result).map(drop)
 }
 
 fn remove(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Result<()> {

@@ -127,6 +127,19 @@ pub fn index(name: &[u8]) -> io::Result<u32> {
 /// # Errors
 /// `ENODEV` if there is no such interface (any more).
 pub fn mtu(socket: BorrowedFd<'_>, name: &[u8]) -> io::Result<u32> {
+    let mut request = request(name)?;
+    // SAFETY: the request takes an ifreq, with a name that a zero ends, and writes its MTU there.
+    cvt(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) })?;
+    // SAFETY: this is the field that the request has written; any bytes make an integer.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    u32::try_from(mtu).map_err(|_| io::Error::from_raw_os_error(libc::ERANGE))
+}
+
+/// A request about the interface called `name`.
+///
+/// # Errors
+/// `ENODEV` if none can have this name.
+pub(super) fn request(name: &[u8]) -> io::Result<libc::ifreq> {
     // SAFETY: an ifreq is plain data, for which zeros are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
@@ -135,11 +148,7 @@ pub fn mtu(socket: BorrowedFd<'_>, name: &[u8]) -> io::Result<u32> {
     for (to, from) in request.ifr_name.iter_mut().zip(name) {
         *to = *from as libc::c_char;
     }
-    // SAFETY: the request takes an ifreq, with a name that a zero ends, and writes its MTU there.
-    cvt(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) })?;
-    // SAFETY: this is the field that the request has written; any bytes make an integer.
-    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-    u32::try_from(mtu).map_err(|_| io::Error::from_raw_os_error(libc::ERANGE))
+    Ok(request)
 }
 
 #[cfg(test)]

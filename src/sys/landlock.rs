@@ -2,9 +2,10 @@
 //! (`landlock(7)`, `include/uapi/linux/landlock.h`). Needs no rights.
 
 use super::cvt::cvt;
+use super::fsat::{self, FileType};
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -20,6 +21,7 @@ const WRITE_FILE: u64 = 1 << 1;
 const READ_FILE: u64 = 1 << 2;
 const READ_DIR: u64 = 1 << 3;
 const REMOVE_FILE: u64 = 1 << 5;
+const MAKE_REG: u64 = 1 << 8;
 /// Everything of ABI 1, which makes and removes, too.
 const ALL_OF_1: u64 = (1 << 13) - 1;
 const REFER: u64 = 1 << 13;
@@ -37,6 +39,8 @@ pub enum Access {
     Read,
     /// To remove files.
     Remove,
+    /// To make, write, rename and remove files.
+    Replace,
 }
 
 /// `struct landlock_ruleset_attr` of ABI 1; later fields are about other things than files.
@@ -95,17 +99,26 @@ impl Ruleset {
     /// The path cannot be opened; what landlock_add_rule(2) says.
     pub fn allow(&self, path: &Path, access: Access) -> io::Result<()> {
         let at = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+        self.allow_at(at.as_fd(), access)
+    }
+
+    /// The same for what is open already.
+    ///
+    /// # Errors
+    /// What landlock_add_rule(2) says.
+    pub fn allow_at(&self, at: BorrowedFd<'_>, access: Access) -> io::Result<()> {
         let access = match access {
             Access::Change => self.handled & !EXECUTE,
             Access::Read => READ_FILE | READ_DIR,
             Access::Remove => REMOVE_FILE,
+            Access::Replace => WRITE_FILE | MAKE_REG | REMOVE_FILE,
         };
-        let fits = if at.metadata()?.is_dir() { u64::MAX } else { FOR_FILES };
+        let is_dir = fsat::stat_fd(at)?.kind == FileType::Directory;
+        let fits = if is_dir { u64::MAX } else { FOR_FILES };
         if access & fits == 0 {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let attr =
-            PathBeneathAttr { allowed_access: access & fits, parent_fd: at.as_fd().as_raw_fd() };
+        let attr = PathBeneathAttr { allowed_access: access & fits, parent_fd: at.as_raw_fd() };
         // SAFETY: `attr` is what this kind of rule takes, and its descriptor is open.
         cvt(unsafe {
             let fd = self.fd.as_raw_fd();
@@ -140,7 +153,9 @@ mod tests {
             return;
         };
         let (inside, outside) = (TempDir::new("inside"), TempDir::new("outside"));
-        let read = TempDir::new("read");
+        let (read, replace) = (TempDir::new("read"), TempDir::new("replace"));
+        let held = fs::File::open(replace.path()).unwrap();
+        let replaceable = replace.path().to_owned();
         let (within, beyond) = (inside.path().to_owned(), outside.path().to_owned());
         let readable = read.path().to_owned();
         fs::write(beyond.join("secret"), "x").unwrap();
@@ -151,6 +166,7 @@ mod tests {
             caps::forbid_gain().unwrap();
             rules.allow(&within, Access::Change).unwrap();
             rules.allow(&readable, Access::Read).unwrap();
+            rules.allow_at(held.as_fd(), Access::Replace).unwrap();
             assert!(rules.allow(&beyond.join("none"), Access::Read).is_err());
             rules.enforce().unwrap();
             let denied = |e: io::Error| assert_eq!(e.kind(), io::ErrorKind::PermissionDenied);
@@ -159,6 +175,12 @@ mod tests {
             denied(fs::remove_file(beyond.join("secret")).unwrap_err());
             denied(fs::write(readable.join("plain"), "y").unwrap_err());
             assert_eq!(fs::read(readable.join("plain")).unwrap(), b"x");
+            let draft = replaceable.join("draft");
+            fs::write(&draft, "x").unwrap();
+            fs::rename(&draft, replaceable.join("plain")).unwrap();
+            denied(fs::read(replaceable.join("plain")).unwrap_err());
+            denied(fs::create_dir(replaceable.join("dir")).unwrap_err());
+            fs::remove_file(replaceable.join("plain")).unwrap();
             // All of what is done in a base directory, across its directories too.
             fs::create_dir_all(within.join("a/b")).unwrap();
             fs::write(within.join("a/file"), "x").unwrap();

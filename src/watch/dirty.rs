@@ -140,9 +140,11 @@ impl Dirty {
     }
 
     /// A directory was found that was not there before.
-    pub(super) fn touch_whole(&mut self, now: Time, key: Key) {
+    /// `weight` entries were below another one that it has replaced.
+    pub(super) fn touch_whole(&mut self, now: Time, key: Key, weight: u64) {
         if let Some(name) = self.touch(now, key, Settling::Settled) {
             name.whole = true;
+            name.weight += weight;
             self.has_wholes = true;
         }
     }
@@ -211,6 +213,14 @@ impl Dirty {
     /// Forgets what is known of names in a directory.
     pub(super) fn forget_in(&mut self, wd: Wd) {
         self.keys_in(wd).iter().for_each(|key| drop(self.take(key)));
+    }
+
+    /// The names below this one that have gone.
+    pub(super) fn went_below(&self, key: &Key) -> Vec<Key> {
+        let first: Key = (key.0, [&*key.1, b"/"].concat().into());
+        let below = self.names.range(first.clone()..);
+        let below = below.take_while(|(at, _)| at.0 == first.0 && at.1.starts_with(&first.1));
+        below.filter(|(_, name)| name.went).map(|(at, _)| at.clone()).collect()
     }
 
     fn keys_in(&self, wd: Wd) -> Vec<Key> {

@@ -58,6 +58,7 @@ pub(super) fn compose(
 ) -> Composed {
     let mut dirs = Dirs::new(ground.root.clone());
     let (mut there, mut gone) = (Vec::new(), Vec::new());
+    let mut replaced = Vec::new();
     let mut left: Vec<(Key, Wd)> = Vec::new();
     let mut bytes = 0;
     for key in ground.dirty.ready(now) {
@@ -78,6 +79,9 @@ pub(super) fn compose(
                     true => Now::Whole,
                     false => Now::Itself,
                 };
+                if now == Now::Whole && name.went {
+                    replaced.push((there.len(), key));
+                }
                 let from = name.from.as_deref().and_then(|from| RelPath::parse(from).ok());
                 there.push((Changed { path, now, from }, name));
             }
@@ -99,13 +103,33 @@ pub(super) fn compose(
         }
     }
     leave(ground, left);
+    let replaced: Vec<usize> = replaced
+        .into_iter()
+        .filter_map(|(at, key)| {
+            let (_, name) = there.get_mut(at)?;
+            let below = went_below(ground, &mut dirs, name, &key);
+            let is_less = name.weight > 0 || !below.is_empty();
+            gone.extend(below.into_iter().filter(|_| may_delete));
+            is_less.then_some(at)
+        })
+        .collect();
     let mut composed = Composed::default();
     let gone = gone.into_iter().filter_map(|(path, key)| {
         ground.dirty.take(&key).map(|name| (Changed { path, now: Now::Gone, from: None }, name))
     });
     let mut gone: Vec<(Changed, Name)> = gone.collect();
     let before = deletions.why();
-    hold(ground, deletions, now, &mut gone);
+    let of = |&at: &usize| there.get(at).map_or(0, |(_, name): &(Changed, Name)| name.weight);
+    let weight: u64 = replaced.iter().map(of).sum();
+    let is_held = hold(ground, deletions, now, &mut gone, weight);
+    if is_held {
+        deletions.unknown += weight;
+    }
+    for at in replaced.into_iter().filter(|_| is_held || !may_delete) {
+        if let Some((changed, _)) = there.get_mut(at) {
+            changed.now = Now::Merged;
+        }
+    }
     composed.held = deletions.why().filter(|why| Some(*why) != before);
     let mut all = there;
     all.append(&mut gone);
@@ -212,12 +236,19 @@ fn leave(ground: &mut Ground, left: Vec<(Key, Wd)>) {
     }
 }
 
-/// Holds deletions that are too many together; they are taken out of `gone`.
-fn hold(ground: &Ground, deletions: &mut Deletions, now: Time, gone: &mut Vec<(Changed, Name)>) {
+/// Holds deletions that are too many together, with `weight` that go with what has replaced them: whether they are.
+/// They are taken out of `gone`.
+fn hold(
+    ground: &Ground,
+    deletions: &mut Deletions,
+    now: Time,
+    gone: &mut Vec<(Changed, Name)>,
+    weight: u64,
+) -> bool {
     let is_judged = |name: &Name| !name.moved && !name.released;
     let top = ground.config.path.components().count() + 1;
     let going = gone.iter().filter(|(_, name)| is_judged(name)).fold(
-        Going::default(),
+        Going { entries: weight, at_top: 0 },
         |going, (changed, name)| Going {
             entries: going.entries + 1 + name.weight,
             at_top: going.at_top + u64::from(changed.path.components().count() == top),
@@ -226,7 +257,7 @@ fn hold(ground: &Ground, deletions: &mut Deletions, now: Time, gone: &mut Vec<(C
     let table = &ground.table;
     let left_at_top = table.entries_in(ground.top).into();
     if deletions.judge(now, going, table.entries(), left_at_top).is_none() {
-        return;
+        return false;
     }
     let covering: HashSet<RelPath> = gone.iter().map(|(changed, _)| changed.path.clone()).collect();
     gone.retain(|(changed, name)| {
@@ -236,6 +267,29 @@ fn hold(ground: &Ground, deletions: &mut Deletions, now: Time, gone: &mut Vec<(C
         }
         !is_held
     });
+    true
+}
+
+/// A directory has taken the place of another: what went with that, and is not in this one. What is not known by
+/// name counts in `name`, with less for what this one has.
+fn went_below(
+    ground: &mut Ground,
+    dirs: &mut Dirs,
+    name: &mut Name,
+    key: &Key,
+) -> Vec<(RelPath, Key)> {
+    if let Some(wd) = ground.table.child(key.0, &key.1).filter(|_| name.weight > 0) {
+        let now: u64 = ground.table.entries_below(&[wd]).iter().sum();
+        name.weight = name.weight.saturating_sub(now);
+    }
+    let mut went = Vec::new();
+    for key in ground.dirty.went_below(key) {
+        let Some(path) = ground.path(&key) else { continue };
+        if matches!(look(ground, dirs, &key, &path), Found::Gone) {
+            went.push((path, key));
+        }
+    }
+    went
 }
 
 /// Whether a path is below one of these.

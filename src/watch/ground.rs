@@ -34,8 +34,8 @@ pub(super) struct Ground {
 pub(super) enum Adopted {
     /// It was watched already, at this place.
     Known(Wd),
-    /// It was not, or at another place.
-    New(Wd),
+    /// It was not, or at another place. So many entries were below another one that was watched at this place.
+    New(Wd, u64),
     /// It is another way to a directory that is watched where it also is.
     Twice,
 }
@@ -113,8 +113,7 @@ impl Ground {
         let opened = fsat::open_at(dir, name, fsat::PATH_ONLY, 0)?;
         let wd = self.inotify.watch(opened.as_fd())?;
         if !self.table.has(wd) {
-            self.table.put(wd, Some((parent, name)));
-            return Ok(Adopted::New(wd));
+            return Ok(self.put(wd, parent, name));
         }
         if self.table.place(wd) == Some((parent, name)) {
             return Ok(Adopted::Known(wd));
@@ -122,8 +121,14 @@ impl Ground {
         if wd == self.top || self.is_still_there(wd, &opened) {
             return Ok(Adopted::Twice);
         }
+        Ok(self.put(wd, parent, name))
+    }
+
+    fn put(&mut self, wd: Wd, parent: Wd, name: &[u8]) -> Adopted {
+        let before = self.table.child(parent, name).filter(|&before| before != wd);
+        let entries = before.map(|before| self.table.entries_below(&[before]).iter().sum());
         self.table.put(wd, Some((parent, name)));
-        Ok(Adopted::New(wd))
+        Adopted::New(wd, entries.unwrap_or(0))
     }
 
     /// Whether the directory `opened` also is where it was when it was watched.

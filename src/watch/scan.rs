@@ -187,6 +187,7 @@ impl Scan {
         how: How,
     ) -> io::Result<()> {
         let key = || -> Key { (parent, name.into()) };
+        let mut weight = 0;
         let is_whole = match ground.adopt(parent, name, dir.as_fd()) {
             Ok(Adopted::Known(wd)) => {
                 ground.table.meet(wd, self.round);
@@ -195,7 +196,8 @@ impl Scan {
                 }
                 return Ok(());
             }
-            Ok(Adopted::New(wd)) => {
+            Ok(Adopted::New(wd, before)) => {
+                weight = before;
                 ground.table.meet(wd, self.round);
                 self.listings.push_back((wd, How { deep: true, told: true, is_event: false }));
                 true
@@ -208,7 +210,7 @@ impl Scan {
             }
         };
         if is_whole && !how.told {
-            ground.dirty.touch_whole(now, key());
+            ground.dirty.touch_whole(now, key(), weight);
         }
         Ok(())
     }
@@ -266,7 +268,7 @@ impl Scan {
         // What has gone from it does not show otherwise.
         let is_whole = has_changed && ground.config.deletes;
         if is_whole {
-            ground.dirty.touch_whole(now, key.clone());
+            ground.dirty.touch_whole(now, key.clone(), 0);
         } else if has_changed {
             ground.found(now, key.clone());
         }

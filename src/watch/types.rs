@@ -137,6 +137,8 @@ pub enum Now {
     Itself,
     /// A directory that was not there before, with all that is in it.
     Whole,
+    /// The same, and what targets have in it besides is held.
+    Merged,
     /// Nothing: it is to be deleted, with all that is in it.
     Gone,
 }

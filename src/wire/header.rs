@@ -78,11 +78,13 @@ pub enum PacketKind {
     Records = 18,
     /// What a host wants to have of another one.
     Fetch = 19,
+    /// What hosts say to each other of mirrored trees.
+    Mirror = 20,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 19] = [
+    pub const ALL: [PacketKind; 20] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -102,6 +104,7 @@ impl PacketKind {
         PacketKind::Deleted,
         PacketKind::Records,
         PacketKind::Fetch,
+        PacketKind::Mirror,
     ];
 
     fn from_number(number: u8) -> Option<Self> {
@@ -287,7 +290,7 @@ mod tests {
             (0, 8),
             (0, 10),
             (1, 0),
-            (1, 20),
+            (1, 21),
             (1, 255),
             (2, 8),
             (2, 0x80),

@@ -4,7 +4,7 @@
 //! | offset | size | field |
 //! | --- | --- | --- |
 //! | 0 | 1 | flags: 0 new, 1 does not receive, 2 asks for an answer, 3 has an echo, 4 has a challenge,
-//! | | | 5 keeps records |
+//! | | | 5 keeps records, 6 mirrors trees |
 //! | 1 | 2 | MTU of its interface, bytes |
 //! | 3 | 4 | receive buffer, bytes |
 //! | 7 | 4 | the number of its oldest open transfer |
@@ -16,13 +16,15 @@
 //! | | 8 | its wall clock: milliseconds since 1970 |
 //! | | 8, 8 | if it keeps records: their horizon, a stamp, and their checksum |
 //! | | 26 | if it keeps records: what it lacks ([`Behind`]) |
+//! | | | if it mirrors trees: how it stands with them ([`Standing`]) |
 
 use std::fmt;
 
 use super::Error;
 use super::behind::Behind;
 use super::bytes::{Put, Reader};
-use super::header::{HEADER_LEN, Header, PacketKind, Role, VERSION};
+use super::header::{HEADER_LEN, Header, OVERHEAD, PacketKind, Role, VERSION};
+use super::mirror::{STANDING_LEN, Standing};
 use super::records::Summary;
 use crate::ids::TransferNo;
 use crate::name::{HostName, MAX_HOST_NAME};
@@ -66,6 +68,8 @@ pub struct Hello {
     pub wall: u64,
     /// What it says of its records, if it keeps any.
     pub records: Option<Said>,
+    /// How it stands with the trees that it mirrors, or with some of them.
+    pub mirrors: Vec<Standing>,
 }
 
 /// What a daemon says of the records that it keeps.
@@ -83,6 +87,8 @@ const ASKS: u8 = 4;
 const HAS_ECHO: u8 = 8;
 const HAS_CHALLENGE: u8 = 16;
 const KEEPS_RECORDS: u8 = 32;
+const MIRRORS: u8 = 64;
+const ALL_FLAGS: u8 = 127;
 
 impl Hello {
     /// Reads it.
@@ -96,7 +102,8 @@ impl Hello {
         let head = Self::parse_head(&mut reader)?;
         let height = Stamp::from_bits(reader.u64()?);
         let wall = reader.u64()?;
-        let records = match payload.first().is_some_and(|flags| flags & KEEPS_RECORDS != 0) {
+        let has = |flag: u8| payload.first().is_some_and(|flags| flags & flag != 0);
+        let records = match has(KEEPS_RECORDS) {
             true => {
                 let horizon = Stamp::from_bits(reader.u64()?);
                 let summary = Summary { horizon, checksum: reader.u64()? };
@@ -104,18 +111,18 @@ impl Hello {
             }
             false => None,
         };
+        let mirrors = if has(MIRRORS) { Standing::parse_all(&mut reader)? } else { Vec::new() };
         reader.end()?;
         if wall > MAX_MILLIS {
             return Err(Error::Invalid);
         }
-        Ok(Hello { height, wall, records, ..head })
+        Ok(Hello { height, wall, records, mirrors, ..head })
     }
 
     /// Reads what version 8 of the protocol has too; the rest is zero.
     fn parse_head(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let flags = reader.u8()?;
-        if flags & !(NEW | DOES_NOT_RECEIVE | ASKS | HAS_ECHO | HAS_CHALLENGE | KEEPS_RECORDS) != 0
-        {
+        if flags & !ALL_FLAGS != 0 {
             return Err(Error::Invalid);
         }
         let mtu = reader.u16()?;
@@ -142,6 +149,7 @@ impl Hello {
             height: Stamp::ZERO,
             wall: 0,
             records: None,
+            mirrors: Vec::new(),
         })
     }
 
@@ -155,7 +163,8 @@ impl Hello {
                 | flag(self.asks, ASKS)
                 | flag(self.echo.is_some(), HAS_ECHO)
                 | flag(self.challenge.is_some(), HAS_CHALLENGE)
-                | flag(self.records.is_some(), KEEPS_RECORDS),
+                | flag(self.records.is_some(), KEEPS_RECORDS)
+                | flag(!self.mirrors.is_empty(), MIRRORS),
         );
         out.put_u16(self.mtu);
         out.put_u32(self.rcvbuf);
@@ -171,7 +180,18 @@ impl Hello {
             out.put_u64(checksum);
             behind.put(&mut out);
         }
+        if !self.mirrors.is_empty() {
+            Standing::emit_all(&self.mirrors, &mut out);
+        }
         out
+    }
+
+    /// Of how many mirrored trees it has room to speak, in one packet of its MTU.
+    pub fn room_for_mirrors(&self) -> usize {
+        // At most this much is not known before the packet is sealed.
+        let before = OVERHEAD + 62 + self.name.as_str().len() + self.version.len();
+        let records = if self.records.is_some() { 42 } else { 0 };
+        usize::from(self.mtu).saturating_sub(before + records + 1) / STANDING_LEN
     }
 }
 
@@ -265,7 +285,14 @@ mod tests {
             height: Stamp::from_bits(0x0102_0304_0506_0708),
             wall: 0x0a0b_0c0d_0e0f,
             records: None,
+            mirrors: Vec::new(),
         }
+    }
+
+    fn standing(n: u64) -> Standing {
+        let by = crate::wire::versions::IndexId(n);
+        let tree = crate::wire::names::Hash(n);
+        Standing { tree, by, height: 3, hash: 4, settled: true, held: false }
     }
 
     fn foreign(protocol: u8, kind: PacketKind, payload: &[u8]) -> Option<String> {
@@ -318,6 +345,7 @@ mod tests {
                     summary: Summary { horizon: Stamp::at(3), checksum: 4 },
                     behind: Behind { count: 5, ..Behind::default() },
                 }),
+                mirrors: (0..u64::from(bits & 3)).map(standing).collect(),
                 ..sample()
             };
             assert_eq!(Hello::parse(&hello.emit()), Ok(hello));
@@ -338,6 +366,27 @@ mod tests {
         // IP and UDP headers, our header and trailer: 28 + 32 + 16.
         assert!(bytes.len() + 76 <= MIN_MTU.into());
         assert_eq!(Hello::parse(&bytes), Ok(hello));
+    }
+
+    #[test]
+    fn one_packet_has_room_for_all_trees_or_as_many_as_it_says() {
+        for (mtu, name, least) in
+            [(1_500, MAX_HOST_NAME, 16), (MIN_MTU, MAX_HOST_NAME, 3), (MIN_MTU, 5, 10)]
+        {
+            let mut hello = Hello {
+                mtu,
+                name: HostName::parse(&vec![b'n'; name]).unwrap(),
+                version: "v".repeat(MAX_VERSION),
+                records: Some(Said::default()),
+                ..sample()
+            };
+            let room = hello.room_for_mirrors();
+            assert!(room >= least, "{mtu} {name}: {room}");
+            hello.mirrors = (0..room.min(16) as u64).map(standing).collect();
+            let bytes = hello.emit();
+            assert!(bytes.len() + 76 <= mtu.into());
+            assert_eq!(Hello::parse(&bytes), Ok(hello));
+        }
     }
 
     #[test]
@@ -366,9 +415,8 @@ mod tests {
             Hello::parse(&bytes)
         };
         assert!(change(0, 0x05).is_ok());
-        for unknown in [0x40, 0x80] {
-            assert_eq!(change(0, unknown), Err(Error::Invalid));
-        }
+        assert_eq!(change(0, 0x80), Err(Error::Invalid), "an unknown flag");
+        assert_eq!(change(0, 0x40), Err(Error::Truncated), "trees, but none");
         assert_eq!(change(0, 0x20), Err(Error::Truncated), "records without their sum");
         assert_eq!(change(1, 0x01), Err(Error::Invalid), "MTU 476");
         assert_eq!(change(11, 1), Err(Error::Invalid), "a challenge without its flag");

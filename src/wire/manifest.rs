@@ -2,16 +2,20 @@
 //!
 //! A manifest may start with the transfer's setup, which begins with a byte 0.
 //!
-//! Then come the entries. For each: where targets are likely to have the same file (a byte 15 and a path,
-//! counted), its MD5 digest if the transfer compares contents (a byte 9 and 16
+//! Then come the entries. For each: which version of a mirrored path it is (a byte 17 and a dot), where targets are
+//! likely to have the same file (a byte 15 and a path, counted), its MD5 digest if the transfer compares contents (a byte 9 and 16
 //! bytes), its kind (1 byte), how many bytes its path shares with that of the entry before (varint), the
 //! rest of the path (counted), mode, uid, gid (varints), mtime (seconds as zigzag varint, nanoseconds as
 //! varint), and what its kind adds. Nothing follows the last entry.
 
+use std::sync::Arc;
+
 use super::Error;
 use super::bytes::{Put, Reader, varint_len};
+pub use super::file_time::FileTime;
 use super::setup::SETUP;
 pub use super::setup::{MAX_PATTERNS, Setup};
+use super::versions::{self, Dot, Knowledge, Member};
 use crate::ids::EntryNo;
 use crate::name::{MAX_PATH, RelPath};
 
@@ -23,15 +27,6 @@ pub const MAX_MANIFEST: usize = 1 << 20;
 pub const MAX_EXTENTS: usize = 16_384;
 /// The longest target of a symbolic link (the kernel's `PATH_MAX` less its NUL).
 pub const MAX_LINK: usize = 4_095;
-
-/// A time as file systems store it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct FileTime {
-    /// Seconds since 1970, negative before.
-    pub secs: i64,
-    /// Nanoseconds, under 1,000,000,000.
-    pub nanos: u32,
-}
 
 /// A range of bytes in a file that holds data; between extents are holes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +73,13 @@ pub enum Kind {
         /// Its size in bytes.
         size: u64,
     },
+    /// What the sender's index of a mirrored tree has of the path, before the objects there that it gives.
+    Set {
+        /// The versions, each with its dot; no dot twice.
+        members: Vec<Member>,
+        /// The knowledge that it goes with, if that is not what the setup says that the transfer leads to.
+        context: Option<Arc<Knowledge>>,
+    },
 }
 
 /// One file-system object in a transfer.
@@ -118,7 +120,10 @@ impl Entry {
 
     /// Whether it is an object to be written, rather than a remark about one.
     pub fn is_object(&self) -> bool {
-        !matches!(self.kind, Kind::Close { .. } | Kind::Keep | Kind::Gone | Kind::Ahead { .. })
+        !matches!(
+            self.kind,
+            Kind::Close { .. } | Kind::Keep | Kind::Gone | Kind::Ahead { .. } | Kind::Set { .. }
+        )
     }
 }
 
@@ -140,6 +145,8 @@ pub struct Manifest {
     /// Where targets are likely to have the same as regular files with digests, which were moved, by their
     /// entries, ascending.
     pub origins: Vec<(EntryNo, RelPath)>,
+    /// Which versions of mirrored paths objects are, by their entries, ascending.
+    pub dots: Vec<(EntryNo, Dot)>,
 }
 
 impl Manifest {
@@ -169,6 +176,11 @@ impl Manifest {
             if at == MAX_ENTRIES {
                 return Err(Error::TooLarge);
             }
+            let dot = reader.rest().first() == Some(&DOT);
+            if dot {
+                reader.u8()?;
+                manifest.dots.push((EntryNo::of(at), Dot::parse(&mut reader)?));
+            }
             let origin = reader.rest().first() == Some(&ORIGIN);
             if origin {
                 reader.u8()?;
@@ -187,7 +199,7 @@ impl Manifest {
             }
             let entry = parse_entry(&mut reader, &mut path)?;
             let is_file = matches!(entry.kind, Kind::File { .. });
-            if ((digest || age) && !is_file) || (origin && !digest) {
+            if ((digest || age) && !is_file) || (origin && !digest) || (dot && !entry.is_object()) {
                 return Err(Error::Invalid);
             }
             manifest.entries.push(entry);
@@ -201,6 +213,9 @@ impl Manifest {
             let more = match &entry.kind {
                 Kind::File { data: Some(extents), .. } => 2 * size_of_val(extents.as_slice()),
                 Kind::Symlink(target) => target.len(),
+                Kind::Set { members, context } => {
+                    size_of_val(members.as_slice()) + context.as_ref().map_or(0, |k| k.memory())
+                }
                 _ => 0,
             };
             // 64: the slot of the layout, the need, the outcome.
@@ -211,6 +226,7 @@ impl Manifest {
             + size_of_val(&*self.digests)
             + size_of_val(&*self.ages)
             + self.origins.iter().map(|(_, from)| 32 + from.as_bytes().len()).sum::<usize>()
+            + size_of_val(&*self.dots)
             + setup
     }
 
@@ -223,8 +239,13 @@ impl Manifest {
         let mut digests = self.digests.iter().peekable();
         let mut ages = self.ages.iter().peekable();
         let mut origins = self.origins.iter().peekable();
+        let mut dots = self.dots.iter().peekable();
         let mut before: &[u8] = &[];
         for (at, entry) in self.entries.iter().enumerate() {
+            if let Some((_, dot)) = dots.next_if(|(entry, _)| entry.index() == at) {
+                out.push(DOT);
+                dot.emit(&mut out);
+            }
             if let Some((_, from)) = origins.next_if(|(entry, _)| entry.index() == at) {
                 out.push(ORIGIN);
                 out.put_counted(from.as_bytes());
@@ -253,11 +274,21 @@ impl Manifest {
         let at = self.digests.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
         self.digests.get(at).map(|(_, digest)| digest)
     }
+
+    /// Which version of a mirrored path an entry is, if it is one.
+    pub fn dot(&self, entry: EntryNo) -> Option<Dot> {
+        let at = self.dots.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        self.dots.get(at).map(|(_, dot)| *dot)
+    }
 }
 
 const DIGEST: u8 = 9;
 const AGE: u8 = 13;
 const ORIGIN: u8 = 15;
+const DOT: u8 = 17;
+
+/// The most bytes that it takes in a manifest to say which version an object is.
+pub const DOT_LEN: usize = 1 + Dot::LEN;
 
 /// The most bytes that it takes in a manifest to say where targets are likely to have a file.
 pub fn origin_len_bound(from: &RelPath) -> usize {
@@ -274,6 +305,9 @@ pub fn entry_len_bound(entry: &Entry) -> usize {
         Kind::Symlink(target) => 3 + target.len(),
         Kind::Char(..) | Kind::Block(..) => 10,
         Kind::Ahead { .. } => 10,
+        Kind::Set { members, context } => {
+            versions::set_len_bound(members.len(), context.as_ref().map(|k| k.len()))
+        }
         Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep | Kind::Gone => 0,
     };
     FIXED + entry.path.as_bytes().len() + extra
@@ -290,10 +324,8 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
     let mode = reader.varint32()?;
     let uid = reader.varint32()?;
     let gid = reader.varint32()?;
-    let zigzag = reader.varint()?;
-    let secs = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-    let nanos = reader.varint32()?;
-    if mode > 0o7777 || nanos >= 1_000_000_000 {
+    let mtime = FileTime::parse(reader)?;
+    if mode > 0o7777 {
         return Err(Error::Invalid);
     }
     let kind = match kind {
@@ -318,6 +350,10 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         11 => Kind::Close { listed: true },
         12 => Kind::Ahead { size: file_size(reader)? },
         14 => Kind::Gone,
+        16 => {
+            let (members, context) = versions::parse_set(reader)?;
+            Kind::Set { members, context: context.map(Arc::new) }
+        }
         _ => return Err(Error::Invalid),
     };
     let path = match kind {
@@ -325,7 +361,7 @@ fn parse_entry(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Entry, Err
         _ => RelPath::parse(path),
     };
     let path = path.map_err(|_| Error::Invalid)?;
-    Ok(Entry { path, kind, mode, uid, gid, mtime: FileTime { secs, nanos } })
+    Ok(Entry { path, kind, mode, uid, gid, mtime })
 }
 
 fn file_size(reader: &mut Reader<'_>) -> Result<u64, Error> {
@@ -368,15 +404,14 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
         Kind::Close { listed: true } => 11,
         Kind::Ahead { .. } => 12,
         Kind::Gone => 14,
+        Kind::Set { .. } => 16,
     });
     out.put_varint(shared as u64);
     out.put_counted(&path[shared..]);
     for number in [entry.mode, entry.uid, entry.gid] {
         out.put_varint(number.into());
     }
-    let secs = entry.mtime.secs;
-    out.put_varint((secs << 1 ^ secs >> 63) as u64);
-    out.put_varint(entry.mtime.nanos.into());
+    entry.mtime.emit(out);
     match &entry.kind {
         Kind::File { size, data } => {
             out.put_varint(*size);
@@ -396,12 +431,14 @@ fn emit_entry(entry: &Entry, before: &[u8], out: &mut Vec<u8>) {
             out.put_varint((*minor).into());
         }
         Kind::Ahead { size } => out.put_varint(*size),
+        Kind::Set { members, context } => versions::put_set(members, context.as_deref(), out),
         Kind::Open | Kind::Close { .. } | Kind::Fifo | Kind::Keep | Kind::Gone => {}
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::versions::tests::{knowledge, members};
     use super::*;
 
     pub(crate) fn path(s: &str) -> RelPath {
@@ -433,6 +470,13 @@ pub(crate) mod tests {
             entry("dir/kept", Kind::Keep),
             entry("dir/gone", Kind::Gone),
             entry("dir/long", Kind::Ahead { size: 5 << 32 }),
+            entry("dir/mirrored", Kind::Set { members: members(), context: None }),
+            entry("dir/mirrored", Kind::File { size: 3, data: None }),
+            entry(
+                "dir/mirrored",
+                Kind::Set { members: members(), context: Some(knowledge(3).into()) },
+            ),
+            entry("dir/mirrored", Kind::Symlink(b"x".to_vec())),
             entry("dir/sub", Kind::Open),
             entry("dir/sub", Kind::Close { listed: true }),
             entry("dir", Kind::Close { listed: false }),
@@ -447,6 +491,7 @@ pub(crate) mod tests {
             digests: vec![(EntryNo::new(1), [7; 16]), (EntryNo::new(3), [0xff; 16])],
             ages: vec![(EntryNo::new(2), u32::MAX)],
             origins: vec![(EntryNo::new(3), path("old/name"))],
+            dots: vec![(EntryNo::new(12), members()[0].dot), (EntryNo::new(14), members()[1].dot)],
         }
     }
 
@@ -467,7 +512,7 @@ pub(crate) mod tests {
         let bytes = manifest.emit();
         assert_eq!(Manifest::parse(&bytes), Ok(manifest.clone()));
         let bound: usize = manifest.entries.iter().map(entry_len_bound).sum();
-        assert!(bytes.len() <= bound + origin_len_bound(&path("old/name")));
+        assert!(bytes.len() <= bound + origin_len_bound(&path("old/name")) + 2 * DOT_LEN);
     }
 
     #[test]
@@ -507,6 +552,22 @@ pub(crate) mod tests {
         };
         assert_eq!(Manifest::parse(&many.emit()), Err(Error::TooLarge));
         assert_eq!(Manifest::parse(&vec![0; MAX_MANIFEST + 1]), Err(Error::TooLarge));
+    }
+
+    #[test]
+    fn an_object_says_which_version_it_is_and_nothing_else_does() {
+        let manifest = one_of_each();
+        assert_eq!(manifest.dot(EntryNo::new(12)), Some(members()[0].dot));
+        assert_eq!((manifest.dot(EntryNo::new(11)), manifest.dot(EntryNo::new(13))), (None, None));
+        let set = Kind::Set { members: members(), context: None };
+        for (kind, valid) in
+            [(Kind::Fifo, true), (Kind::Open, true), (Kind::Gone, false), (set, false)]
+        {
+            let dots = vec![(EntryNo::ZERO, members()[0].dot)];
+            let manifest =
+                Manifest { entries: vec![entry("a", kind)], dots, ..Manifest::default() };
+            assert_eq!(Manifest::parse(&manifest.emit()).is_ok(), valid, "{manifest:?}");
+        }
     }
 
     #[test]

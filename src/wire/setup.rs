@@ -1,13 +1,15 @@
 //! What a transfer is about, at the head of its first manifest: a byte 0, the path (counted; empty for the
-//! base directory), flags (a byte: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
-//! transfer this was, 4 its target has asked for it, 5 only what is listed, 6 part of a watch, 7 the first of it), the
-//! hosts that it is for, that host's name (counted; only with flag 3), the ticket that it was asked for with (8; only
+//! base directory), flags (a varint: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
+//! transfer this was, 4 its target has asked for it, 5 only what is listed, 6 part of a watch, 7 the first of it, 8 part
+//! of a mirror, 9 all that is in the mirror), only with flag 8: the sender's index of the tree (8), what a target has to know
+//! to take the transfer, what it knows afterwards, and the floor (knowledge, as in `versions`); the hosts that it is for, that host's name (counted; only with flag 3), the ticket that it was asked for with (8; only
 //! with flag 4), and the
 //! patterns (counted; `pattern` reads them).
 
 use super::Error;
 use super::audience::Audience;
 use super::bytes::{Put, Reader};
+use super::versions::{IndexId, Knowledge};
 use crate::ids::Ticket;
 use crate::name::{HostName, MAX_HOST_NAME, MAX_PATH, RelPath};
 
@@ -16,14 +18,17 @@ pub const MAX_PATTERNS: usize = 1 << 19;
 /// The byte that a setup begins with.
 pub(super) const SETUP: u8 = 0;
 
-const MORE: u8 = 1;
-const RECURSIVE: u8 = 2;
-const FORCED: u8 = 4;
-const ORIGIN: u8 = 8;
-const TICKET: u8 = 16;
-const LISTED: u8 = 32;
-const WATCH: u8 = 64;
-const FIRST: u8 = 128;
+const MORE: u64 = 1;
+const RECURSIVE: u64 = 2;
+const FORCED: u64 = 4;
+const ORIGIN: u64 = 8;
+const TICKET: u64 = 16;
+const LISTED: u64 = 32;
+const WATCH: u64 = 64;
+const FIRST: u64 = 128;
+const MIRROR: u64 = 256;
+const FULL: u64 = 512;
+const ALL_FLAGS: u64 = 1_023;
 
 /// Which part of a watch a transfer is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -35,6 +40,21 @@ pub enum Watch {
     Begins,
     /// What has changed since.
     GoesOn,
+}
+
+/// What a transfer within a mirror starts from and leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MirrorSetup {
+    /// It is taken where all of this is known: it has every change after it.
+    pub from: Knowledge,
+    /// What is known once all of it is committed.
+    pub to: Knowledge,
+    /// Up to here, deletions may have been forgotten.
+    pub floor: Knowledge,
+    /// It has all that is in the tree: what is not in it, and is covered, is not there any more.
+    pub full: bool,
+    /// The sender's index.
+    pub by: IndexId,
 }
 
 /// What a transfer is about: which path it claims, where it may delete, and what is kept of it. It is in
@@ -54,6 +74,8 @@ pub struct Setup {
     pub forced: bool,
     /// Whether it is part of a watch.
     pub watch: Watch,
+    /// If it is part of a mirror; such a transfer has no patterns.
+    pub mirror: Option<MirrorSetup>,
     /// For whom it is.
     pub audience: Audience,
     /// The host that sent it first, if it is sent once more, by any.
@@ -69,12 +91,26 @@ impl Setup {
     /// Reads it, without its first byte.
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
-        let flags = reader.u8()?;
+        let flags = reader.varint()?;
+        let is_mirror = flags & MIRROR != 0;
+        if flags & !ALL_FLAGS != 0 || (flags & FULL != 0 && !is_mirror) {
+            return Err(Error::Invalid);
+        }
         let watch = match (flags & WATCH != 0, flags & FIRST != 0) {
             (false, false) => Watch::No,
             (true, true) => Watch::Begins,
             (true, false) => Watch::GoesOn,
             (false, true) => return Err(Error::Invalid),
+        };
+        let mirror = match is_mirror {
+            false => None,
+            true => Some(MirrorSetup {
+                by: IndexId(reader.u64()?),
+                from: Knowledge::parse(reader)?,
+                to: Knowledge::parse(reader)?,
+                floor: Knowledge::parse(reader)?,
+                full: flags & FULL != 0,
+            }),
         };
         let audience = Audience::parse(reader)?;
         let origin = match flags & ORIGIN != 0 {
@@ -88,6 +124,11 @@ impl Setup {
             false => None,
             true => Some(Ticket::new(reader.u64()?)),
         };
+        let patterns = reader.counted(MAX_PATTERNS)?.to_vec();
+        // Nobody looks for what only targets have, and the longest setup has to leave room for an entry.
+        if is_mirror && (flags & MORE != 0 || !patterns.is_empty()) {
+            return Err(Error::Invalid);
+        }
         Ok(Setup {
             path,
             more: flags & MORE != 0,
@@ -95,19 +136,20 @@ impl Setup {
             listed: flags & LISTED != 0,
             forced: flags & FORCED != 0,
             watch,
+            mirror,
             audience,
             origin,
             ticket,
-            patterns: reader.counted(MAX_PATTERNS)?.to_vec(),
+            patterns,
         })
     }
 
     /// Writes it.
     pub(super) fn emit(&self, out: &mut Vec<u8>) {
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
         out.push(SETUP);
         out.put_counted(self.path.as_bytes());
-        out.push(
+        out.put_varint(
             flag(self.more, MORE)
                 | flag(self.recursive, RECURSIVE)
                 | flag(self.forced, FORCED)
@@ -115,8 +157,14 @@ impl Setup {
                 | flag(self.ticket.is_some(), TICKET)
                 | flag(self.listed, LISTED)
                 | flag(self.watch != Watch::No, WATCH)
-                | flag(self.watch == Watch::Begins, FIRST),
+                | flag(self.watch == Watch::Begins, FIRST)
+                | flag(self.mirror.is_some(), MIRROR)
+                | flag(self.mirror.as_ref().is_some_and(|mirror| mirror.full), FULL),
         );
+        if let Some(MirrorSetup { from, to, floor, by, .. }) = &self.mirror {
+            out.put_u64(by.0);
+            [from, to, floor].iter().for_each(|knowledge| knowledge.emit(out));
+        }
         self.audience.emit(out);
         if let Some(origin) = &self.origin {
             out.put_counted(origin.as_str().as_bytes());
@@ -129,10 +177,15 @@ impl Setup {
 
     /// The most bytes that it takes in a manifest.
     pub fn len_bound(&self) -> usize {
-        const FIXED: usize = 2 + 8 + 3 * 4;
+        const FIXED: usize = 3 + 8 + 3 * 4;
+        let mirror = self.mirror.as_ref().map_or(0, |mirror| {
+            let all = [&mirror.from, &mirror.to, &mirror.floor];
+            8 + all.iter().map(|knowledge| Knowledge::len_bound(knowledge.len())).sum::<usize>()
+        });
         let origin = self.origin.as_ref().map_or(0, |origin| origin.as_str().len());
         FIXED
             + self.path.as_bytes().len()
+            + mirror
             + self.audience.len_bound()
             + origin
             + self.patterns.len()
@@ -140,12 +193,17 @@ impl Setup {
 
     /// About how many bytes it takes in memory beside itself.
     pub fn memory(&self) -> usize {
-        self.audience.memory() + self.patterns.len()
+        let mirror = self.mirror.as_ref();
+        let all = mirror.map(|mirror| [&mirror.from, &mirror.to, &mirror.floor]);
+        let mirror = all.into_iter().flatten().map(Knowledge::memory).sum::<usize>();
+        mirror + self.audience.memory() + self.patterns.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::versions::MAX_IDS;
+    use super::super::versions::tests::knowledge;
     use super::*;
 
     fn host(name: &str) -> HostName {
@@ -162,25 +220,33 @@ mod tests {
 
     #[test]
     fn every_flag_round_trips() {
-        for bits in 0..512u16 {
+        for bits in 0..1_024u16 {
+            let is_mirror = bits & 512 != 0;
             let setup = Setup {
                 path: if bits & 1 == 0 { RelPath::base() } else { RelPath::parse(b"d").unwrap() },
-                more: bits & 2 != 0,
+                more: bits & 2 != 0 && !is_mirror,
                 recursive: bits & 4 != 0,
                 listed: bits & 64 != 0,
                 forced: bits & 8 != 0,
-                watch: match bits >> 7 {
+                watch: match bits >> 7 & 3 {
                     0 => Watch::No,
                     1 => Watch::Begins,
                     _ => Watch::GoesOn,
                 },
+                mirror: is_mirror.then(|| MirrorSetup {
+                    from: knowledge(0),
+                    to: knowledge(u64::from(bits & 7)),
+                    floor: knowledge(1),
+                    full: bits & 1 != 0,
+                    by: IndexId(7),
+                }),
                 audience: match bits & 16 != 0 {
                     true => Audience::named(vec![host("a"), host("b")]),
                     false => Audience::All,
                 },
                 origin: (bits & 6 == 6).then(|| host("web-1")),
                 ticket: (bits & 32 != 0).then_some(Ticket::new(0x0102_0304_0506_0708)),
-                patterns: vec![9; usize::from(bits)],
+                patterns: vec![9; if is_mirror { 0 } else { usize::from(bits) }],
             };
             let mut bytes = Vec::new();
             setup.emit(&mut bytes);
@@ -195,8 +261,38 @@ mod tests {
     #[test]
     fn known_bytes_and_an_unknown_flag() {
         assert_eq!(parse(b"\0\0\0\0\0"), Ok(Setup::default()));
-        // The first of a watch, but not of a watch.
-        assert_eq!(parse(b"\0\0\x80\0\0"), Err(Error::Invalid));
+        // The first of a watch, but not of a watch; all of a mirror, but not of a mirror; a flag that there is not.
+        for flags in [b"\x80\x01", b"\x80\x04", b"\x80\x08"] {
+            assert_eq!(parse(&[b"\0\0", &flags[..], b"\0\0"].concat()), Err(Error::Invalid));
+        }
+        let mirror = b"\0\0\x80\x02\0\0\0\0\0\0\0\x07\x01\0\0\0\0\0\0\0\x01\x02\0\0\0\0";
+        let mut from = Knowledge::default();
+        from.learn(IndexId(1), 2);
+        let (to, floor) = Default::default();
+        let mirrored = MirrorSetup { from, to, floor, full: false, by: IndexId(7) };
+        assert_eq!(parse(mirror), Ok(Setup { mirror: Some(mirrored), ..Setup::default() }));
         assert_eq!(parse(b"\0\x02..\0\0\0"), Err(Error::Invalid));
+    }
+
+    #[test]
+    fn the_longest_of_a_mirror_leaves_room_for_any_entry_and_patterns_are_refused() {
+        let most = || knowledge(MAX_IDS as u64);
+        let mirror =
+            MirrorSetup { from: most(), to: most(), floor: most(), full: true, by: IndexId(1) };
+        let setup = Setup {
+            path: RelPath::parse(&[b'x'; 255]).unwrap(),
+            mirror: Some(mirror),
+            ..Setup::default()
+        };
+        assert!(setup.len_bound() <= MAX_PATTERNS);
+        let mut bytes = Vec::new();
+        setup.emit(&mut bytes);
+        assert!(bytes.len() <= setup.len_bound());
+        assert_eq!(parse(&bytes), Ok(setup.clone()));
+        for (more, patterns) in [(true, Vec::new()), (false, vec![0])] {
+            let mut bytes = Vec::new();
+            Setup { more, patterns, ..setup.clone() }.emit(&mut bytes);
+            assert_eq!(parse(&bytes), Err(Error::Invalid));
+        }
     }
 }

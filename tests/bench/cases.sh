@@ -201,6 +201,30 @@ case_one() {
     done
 }
 
+# Seconds from a change until it is on all hosts, while something watches.
+case_watch() {
+    local files rounds tool t rc ours verdict
+    for files in 1 1000; do
+        rounds=$((files == 1 ? 20 : 3)) ours=
+        for tool in ours lsyncd; do
+            [ $tool = ours ] || [ "$LSYNCD" ] || continue
+            empty_dir "$MK_DIR/h0"
+            empty_receivers
+            if ! watch_$tool; then
+                say "$files changed on 4 hosts: ${NAME[$tool]} does not start"
+                continue
+            fi
+            t=$(perl "$BENCH_DIR/visible.pl" 60 $rounds $files "$MK_DIR/h0" "$MK_DIR"/h[1-4]) && rc=0 || rc=$?
+            verdict=equal
+            all_same full 2>/dev/null || { sleep 3; all_same full || verdict='FAILED (differ)'; }
+            end_$tool
+            if [ $rc != 0 ]; then verdict="given up"; t=60; fi
+            [ $tool != ours ] || ours=$t
+            say "$files changed, until on 4 hosts, median of $rounds: ${NAME[$tool]} $(calc %.0f "$t * 1000") ms ($(calc %.2f "$t / $ours") of ours; trees $verdict)"
+        done
+    done
+}
+
 # The rate at each loss over that without, in the same mode.
 case_loss() {
     local p t0

@@ -167,6 +167,42 @@ run_rsync_par() {
         bad=0; for id in "${ids[@]}"; do wait "$id" || bad=$?; done; exit $bad'
 }
 
+# ---- watching: ours with its usual delay of 100 ms; lsyncd with one of 1 s, as it counts whole seconds, and a
+# daemon of rsync on each receiver
+
+watch_ours() {
+    spawn 0 "$MK_DIR/out.watch" "$BIN/msync" watch --delete .
+    WATCH=$SPAWNED
+    ready 'in_host 0 "$BIN/msync" flush'
+}
+end_ours() { reap "$WATCH"; }
+
+watch_lsyncd() {
+    local url
+    start_rsyncs
+    {
+        echo 'settings { nodaemon = true, inotifyMode = "CloseWrite or Modify", maxProcesses = 8 }'
+        for url in $(rsync_urls); do
+            echo "sync { default.rsync, source = \"$MK_DIR/h0\", target = \"$url\", delay = 1, exclude = { '/.makuosan' }, rsync = { archive = true } }"
+        done
+    } >"$MK_DIR/lsyncd.conf"
+    date +%N >"$MK_DIR/h0/begun"
+    spawn 0 "$MK_DIR/out.lsyncd" lsyncd "$MK_DIR/lsyncd.conf"
+    WATCH=$SPAWNED
+    ready 'all_same contents'
+}
+end_lsyncd() { reap "$WATCH"; stop_receivers; }
+
+# ready COMMAND: waits until it is, 10 s at most.
+ready() {
+    local i
+    for ((i = 0; i < 100; i++)); do
+        eval "$1" >/dev/null 2>&1 && return 0
+        sleep 0.1
+    done
+    return 1
+}
+
 # ---- udpcast, with tar on both ends
 
 # A start may fail where packets are lost, and then hangs until its timeout: the second attempt counts, or

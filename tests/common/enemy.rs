@@ -148,6 +148,7 @@ impl Enemy {
             height: self.height,
             wall: wall_millis().saturating_add_signed(1_000 * self.ahead),
             records: None,
+            mirrors: Vec::new(),
         };
         let header = Header::new(PacketKind::Hello, self.node, Role::Control);
         let packet = self.seal(header, &hello.emit());

@@ -21,12 +21,41 @@ use makuosan::wire::feedback::{BatchStatus, Deleted, Feedback, State, Status, Ve
 use makuosan::wire::fetch::{End as Outcomes, Fetch, Over, Request, State as Fetching, Trouble};
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::{Hello, Said};
-use makuosan::wire::manifest::{Extent, Kind, Manifest, Setup};
+use makuosan::wire::manifest::{Extent, FileTime, Kind, Manifest, Setup};
+use makuosan::wire::mirror::{Answer, Mirror, Question, Standing};
 use makuosan::wire::mode::Mode;
 use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
 use makuosan::wire::records::{Key, Records, Summary};
+use makuosan::wire::setup::MirrorSetup;
+use makuosan::wire::versions::{Dot, IndexId, Knowledge, Member, Version, What};
+
+const DOT: Dot = Dot { by: IndexId(7), seq: 300 };
+
+fn knowledge() -> Knowledge {
+    let mut knowledge = Knowledge::default();
+    knowledge.learn(DOT.by, DOT.seq);
+    knowledge
+}
+
+fn standing() -> Standing {
+    let (tree, by) = (Hash(1), DOT.by);
+    Standing { tree, by, height: 300, hash: knowledge().hash(), settled: true, held: false }
+}
+
+fn set() -> Kind {
+    let what = What::File { size: 5, mtime: FileTime { secs: 1, nanos: 2 } };
+    let version = Some(Version { what, mode: 0o644, uid: 0, gid: 3 });
+    let members = vec![Member { dot: DOT, stamp: Stamp::at(7), version }];
+    Kind::Set { members, context: Some(Arc::new(knowledge())) }
+}
+
+fn mirrored() -> Manifest {
+    let (from, to, floor) = (Knowledge::default(), knowledge(), Knowledge::default());
+    let mirror = Some(MirrorSetup { from, to, floor, full: true, by: DOT.by });
+    Manifest { setup: Some(Setup { mirror, ..Setup::default() }), ..Manifest::default() }
+}
 
 fn fetched() -> Vec<u8> {
     let trouble = Trouble {
@@ -79,6 +108,7 @@ fn taken() -> Vec<Vec<u8>> {
             summary: Summary { horizon: Stamp::at(5), checksum: 6 },
             behind: Behind { count: 7, why: Why::Failed(Reason::Os(28)), ..Behind::default() },
         }),
+        mirrors: vec![standing()],
     };
     let begin = Begin {
         mode: Mode::Send { delete: true, ignore_times: false, dry_run: false },
@@ -109,6 +139,7 @@ fn taken() -> Vec<Vec<u8>> {
             recursive: true,
             listed: true,
             watch: makuosan::wire::setup::Watch::Begins,
+            mirror: None,
             forced: true,
             audience: Audience::named(vec![name.clone()]),
             origin: Some(name.clone()),
@@ -123,10 +154,13 @@ fn taken() -> Vec<Vec<u8>> {
             manifests::entry("d/q", Kind::Char(1, 3)),
             manifests::entry("d", Kind::Close { listed: true }),
             manifests::entry("e", Kind::Gone),
+            manifests::entry("f", set()),
+            manifests::entry("f", Kind::Fifo),
         ],
         digests: vec![(EntryNo::new(2), [9; 16])],
         ages: vec![(EntryNo::new(1), 70)],
         origins: vec![(EntryNo::new(2), RelPath::parse(b"old").unwrap())],
+        dots: vec![(EntryNo::new(9), DOT)],
     };
     let blocks = |start, end| BlockRange::new(BlockNo::new(start), BlockNo::new(end));
     let missing = vec![blocks(0, 3), blocks(5, 9)];
@@ -200,6 +234,8 @@ fn taken() -> Vec<Vec<u8>> {
         record.emit(),
         fetched(),
         request(),
+        Mirror::Ask { tree: Hash(1), number: 2, len: 9, offset: 2, bytes: vec![1, 2] }.emit(),
+        Question { knowledge: knowledge(), needed: vec![DOT] }.emit(),
     ]
 }
 
@@ -210,6 +246,9 @@ fn more() -> Vec<(usize, Vec<u8>)> {
         (6, Delete::Run(Bits::of([TargetNo::ZERO])).emit()),
         (13, spool(Deleted::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
         (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
+        (8, mirrored().emit()),
+        (29, Mirror::Asking { tree: Hash(1), of: NodeId(2), hash: 3 }.emit()),
+        (29, Mirror::Answer { tree: Hash(1), number: 2, answer: Answer::Part(3) }.emit()),
     ]
 }
 

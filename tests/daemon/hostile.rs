@@ -119,6 +119,7 @@ fn flood_packet(enemy: &mut Enemy, random: &mut Random, known: &[NodeId]) -> Vec
                 height: makuosan::stamp::Stamp::ZERO,
                 wall: 0,
                 records: None,
+                mirrors: Vec::new(),
             };
             if random.below(2) == 0 {
                 hello.echo = Some([random.next() as u8; 16]);

@@ -43,11 +43,12 @@ fn every_transfer_is_one_line_on_each_side() {
     let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
     fleet.msync(0, &["send", "-r", "--delete", "d"]).ok();
     let sent = last(&mut fleet, 0, 1);
-    let head =
-        format!("transfer {} to 2 hosts: \"send -r --delete d\" by uid {uid} at ", key(&sent));
-    assert!(sent.starts_with(&head), "{sent}");
-    let tail = ": 2 files, 12 bytes, 0 unchanged, 1 deleted, 0 errors in TIME s: complete";
-    assert!(sent.ends_with(tail), "{sent}");
+    let want = format!(
+        "transfer {} to 2 hosts: send with deletion of d: 2 files, 12 bytes, 0 unchanged, 1 deleted, \
+         0 errors in TIME s: complete; \"send -r --delete d\" by uid {uid} at ",
+        key(&sent)
+    );
+    assert!(sent.starts_with(&want), "{sent}");
     for (at, deleted) in [(1, 1), (2, 0)] {
         let got = last(&mut fleet, at, 1);
         let want = format!(
@@ -63,7 +64,7 @@ fn every_transfer_is_one_line_on_each_side() {
     assert!(last(&mut fleet, 0, 2).contains("0 files, 0 bytes, 2 unchanged, 0 deleted"));
     assert!(last(&mut fleet, 1, 2).contains(": send of the base directory: 0 files, "));
     fleet.msync(0, &["-n", "-I", "d/a"]).ok();
-    assert!(last(&mut fleet, 0, 3).contains("\"send -n -I d/a\" by "));
+    assert!(last(&mut fleet, 0, 3).contains(": complete; \"send -n -I d/a\" by "));
     assert!(last(&mut fleet, 1, 3).ends_with("0 errors in TIME s: complete"));
     fleet.msync(0, &["check", "d/a"]).ok();
     assert!(last(&mut fleet, 1, 4).ends_with("0 errors in TIME s: complete"));
@@ -122,7 +123,10 @@ fn what_went_wrong_is_in_the_lines_with_who_and_why() {
     let ran = fleet.msync(0, &["send", "-r"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     let sent = last(&mut fleet, 0, 1);
-    assert!(sent.contains(" 1 error in ") && sent.ends_with(": incomplete on h2"), "{sent}");
+    assert!(
+        sent.contains(" 1 error in ") && sent.contains(": incomplete on h2; \"send -r\" by "),
+        "{sent}"
+    );
     assert!(last(&mut fleet, 1, 1).ends_with(": complete"));
     let got = last(&mut fleet, 2, 1);
     assert!(
@@ -139,8 +143,9 @@ fn what_went_wrong_is_in_the_lines_with_who_and_why() {
         let count = trail(&mut fleet, 0).len() + 1;
         fleet.msync(0, args);
         let line = last(&mut fleet, 0, count);
-        assert!(line.starts_with("transfer refused: \"send ") && line.ends_with(why), "{line}");
-        assert!(line.contains(" by uid "), "{line}");
+        let path = args.last().unwrap();
+        let said = format!("transfer refused: send of {path}: {why}; \"send ");
+        assert!(line.starts_with(&said) && line.contains("\" by uid "), "{line}");
     }
     // A client that goes away.
     tree::write(fleet.path(0, "big"), tree::bytes(20_000_000, 1));
@@ -149,7 +154,7 @@ fn what_went_wrong_is_in_the_lines_with_who_and_why() {
     fleet.wait_until_staged(1);
     msync.kill();
     let line = last(&mut fleet, 0, count);
-    assert!(line.contains(": given up: its client has gone"), "{line}");
+    assert!(line.contains(": aborted: given up: its client has gone"), "{line}");
     eventually("the receiver's line", || {
         trail(&mut fleet, 1).last().is_some_and(|line| line.contains(": aborted: "))
     });
@@ -173,7 +178,8 @@ fn a_caller_at_the_unix_socket_is_its_user() {
     console.ask("send f");
     let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
     let line = last(&mut fleet, 0, 1);
-    assert!(line.contains(&format!(": \"send f\" by uid {uid}: 1 file, ")), "{line}");
+    assert!(line.contains(": send of f: 1 file, "), "{line}");
+    assert!(line.ends_with(&format!(": complete; \"send f\" by uid {uid}")), "{line}");
 }
 
 #[test]
@@ -196,4 +202,77 @@ fn each_level_says_more_than_the_one_below() {
         let want: Vec<bool> = (0..4).map(|mark| mark < at).collect();
         assert_eq!(shown, want, "-d {level}: {log}");
     }
+}
+
+/// The fields of a line: what it is about, its counts, how it ended.
+fn fields(line: &str) -> Vec<String> {
+    let line = line.split("; \"").next().unwrap();
+    line.split(": ").skip(1).map(str::to_owned).collect()
+}
+
+#[test]
+fn one_search_finds_what_became_of_a_path_on_every_host() {
+    let mut fleet = quiet("trail-search", 3);
+    tree::write(fleet.path(0, "htdocs/a"), "12345");
+    fleet.msync(0, &["send", "-r", "htdocs"]).ok();
+    let sent = last(&mut fleet, 0, 1);
+    assert!(sent.contains(" of htdocs: "), "{sent}");
+    for at in [1, 2] {
+        assert_eq!(fields(&last(&mut fleet, at, 1)), fields(&sent));
+    }
+    // One host that wants it back: its line says who has asked, that of the other host for whom.
+    std::fs::remove_file(fleet.path(1, "htdocs/a")).unwrap();
+    fleet.msync(1, &["fetch", "-r", "--from", "h0", "htdocs"]).ok();
+    let got = last(&mut fleet, 1, 2);
+    let given = last(&mut fleet, 0, 2);
+    let from = format!("from h0 ({}): send of htdocs: 1 file, 5 bytes, ", fleet.ip(0));
+    assert!(got.contains(&from), "{got}");
+    assert!(got.contains(": complete; \"fetch -r --from h0 htdocs\" by uid "), "{got}");
+    assert_eq!(fields(&got), fields(&given));
+    assert!(given.ends_with("; \"fetch htdocs\" by host h1"), "{given}");
+    // What the other host does not have is a line on both.
+    fleet.msync(1, &["fetch", "--from", "h0", "nowhere"]);
+    for (at, command) in
+        [(1, "\"fetch --from h0 nowhere\" by uid "), (0, "\"fetch nowhere\" by host h1")]
+    {
+        let line = last(&mut fleet, at, 3);
+        assert!(line.starts_with("transfer refused: send of nowhere: No such file or directory"));
+        assert!(line.contains(command), "{line}");
+    }
+    // Who was away, and catches up.
+    fleet.stop(2);
+    tree::write(fleet.path(0, "htdocs/b"), "1");
+    fleet.msync(0, &["send", "-r", "htdocs"]).ok();
+    fleet.start(2, &["-d", "1"]);
+    eventually("it is there", || fleet.path(2, "htdocs/b").exists());
+    let got = last(&mut fleet, 2, 1);
+    assert!(got.contains(": send of htdocs: ") && got.ends_with(": complete"), "{got}");
+    // Of two hosts that have it, one gives it.
+    let given = || -> Option<String> {
+        let mut all = trail(&mut fleet, 0);
+        all.extend(trail(&mut fleet, 1));
+        all.into_iter().find(|line| line.contains(" once more\" by a host that lacks it"))
+    };
+    let given = crate::common::within(std::time::Duration::from_secs(20), "its line", given);
+    assert!(given.contains(" to 1 host: send of htdocs: "), "{given}");
+    assert_eq!(key(&given), key(&got));
+}
+
+#[test]
+fn each_flush_of_a_watch_is_a_line_of_its_path() {
+    let mut fleet = Fleet::idle("trail-watch", 2);
+    tree::write(fleet.path(0, "htdocs/a"), "1");
+    fleet.start(0, &["-d", "1", "-w", "htdocs", "--watch-delete", "--delay", "0"]);
+    fleet.start(1, &["-d", "1"]);
+    fleet.wait_for_members();
+    eventually("it is there", || fleet.path(1, "htdocs/a").exists());
+    fleet.msync(0, &["flush"]).ok();
+    tree::write(fleet.path(0, "htdocs/b"), "12");
+    fleet.msync(0, &["flush"]).ok();
+    let got = trail(&mut fleet, 1).pop().unwrap();
+    let sent = trail(&mut fleet, 0).into_iter().find(|line| key(line) == key(&got)).unwrap();
+    assert!(got.contains(" of htdocs: 1 file, 2 bytes, "), "{got}");
+    assert!(sent.ends_with(": complete; \"watch --delete htdocs\" by this daemon"), "{sent}");
+    let part = |line: &str| fields(line)[0].clone();
+    assert_eq!(part(&got), part(&sent));
 }

@@ -35,6 +35,7 @@ fn hello(version: u8, name: &str) -> Vec<u8> {
         height: Stamp::ZERO,
         wall: 0,
         records: None,
+        mirrors: Vec::new(),
     };
     let payload = hello.emit();
     // Version 8 ends where the clock begins.

@@ -318,6 +318,24 @@ fn an_emptied_tree_deletes_nothing_until_that_is_said() {
 }
 
 #[test]
+fn much_that_goes_with_a_directory_that_is_replaced_is_held_and_what_is_new_is_sent() {
+    let fleet = watching("watch-replaced", 2, &["-w", ".", "--watch-delete"]);
+    for n in 0..150 {
+        tree::write(fleet.path(0, format!("d/e/f{n}")), "x");
+    }
+    tree::write(fleet.path(0, "keep"), "x");
+    fleet.msync(0, &["flush"]).ok();
+    fs::rename(fleet.path(0, "d"), fleet.dir().join("aside")).unwrap();
+    tree::write(fleet.path(0, "d/e/new"), "x");
+    let held = fleet.msync(0, &["flush"]);
+    assert!(held.code == Some(2) && held.err.contains("msync watch release ."), "{held:?}");
+    assert!(fleet.path(1, "d/e/new").exists() && fleet.path(1, "d/e/f7").exists());
+    fleet.msync(0, &["watch", "release", "."]).ok();
+    fleet.msync(0, &["flush"]).ok();
+    tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+}
+
+#[test]
 fn patterns_leave_out_and_protect() {
     let fleet = watching(
         "watch-patterns",

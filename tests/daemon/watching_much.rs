@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::process::{MAKUOSAN, command, run};
+use crate::common::process::{MAKUOSAN, command, run, ticks};
 use crate::common::{Fleet, eventually, now, preload, skip, tree, within};
 
 /// A queue of inotify(7) that holds 16 events: what is in it beyond these is lost, as the last one says.
@@ -277,4 +277,25 @@ fn a_log_that_grows_for_ever_and_rsync_in_place_hold_nothing_up() {
         grows.join().unwrap();
     });
     flushed(&fleet);
+}
+
+#[test]
+#[ignore = "two minutes; for its figures"]
+fn fifty_thousand_directories_take_no_time_while_nothing_happens() {
+    let mut fleet = Fleet::idle("watch-idle", 2);
+    for n in 0..50_000 {
+        fs::create_dir_all(fleet.path(0, format!("{}/{n}", n / 100))).unwrap();
+    }
+    fleet.start(1, &[]);
+    fleet.start(0, &["-w", "."]);
+    fleet.wait_for_members();
+    flushed(&fleet);
+    assert_eq!(figure(&fleet, "directories"), 50_501);
+    thread::sleep(Duration::from_secs(5));
+    let pid = fleet.daemon(0).pid();
+    let before = ticks(pid);
+    thread::sleep(Duration::from_secs(60));
+    let used = ticks(pid) - before;
+    eprintln!("50,501 directories: {used} hundredths of a second of processor time in a minute");
+    assert!(used <= 6, "{used}");
 }

@@ -13,7 +13,7 @@ const KEY: &str = "/key";
 
 /// Waits until something holds, no longer than five seconds.
 #[track_caller]
-fn soon(hosts: &Hosts, what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn soon(hosts: &Hosts, what: &str, mut holds: impl FnMut() -> bool) {
     let begun = now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{what}: {}", hosts.logs());

@@ -73,6 +73,8 @@ pub struct Files {
     pub keys: Vec<PathBuf>,
     /// `--pidfile`: the file for the process id.
     pub pidfile: Option<PathBuf>,
+    /// `--metrics-file`: the file for the figures.
+    pub metrics: Option<PathBuf>,
     /// `--state`: the directory for what must outlive the daemon; None for that in the base directory.
     pub state: Option<PathBuf>,
     /// `--fsync`: a file counts as written only when it is on the disk.

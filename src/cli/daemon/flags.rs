@@ -256,6 +256,14 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "metrics-file",
+        value: Some("FILE"),
+        help: "write figures for Prometheus there every 15 seconds",
+        more: "As those of msync metrics, for the textfile collector of node_exporter, which reads files whose \
+               name ends with .prom.",
+    },
+    Flag {
+        short: None,
         long: "timeout",
         value: Some("S"),
         help: "seconds until a silent host is left behind (10)",

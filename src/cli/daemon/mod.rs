@@ -203,6 +203,7 @@ impl Config {
             base,
             keys,
             pidfile: source.read("pidfile", "must not be empty", some_path)?,
+            metrics: source.read("metrics-file", "must not be empty", some_path)?,
             state: source.read("state", "must not be empty", some_path)?,
             fsync: typed.has("fsync"),
         };

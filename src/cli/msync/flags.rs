@@ -13,6 +13,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("fetch", "make PATH here as it is on another member"),
     ("members", "list the other members of the group"),
     ("status", "show what the daemon is doing"),
+    ("doctor", "say what keeps files from arriving, and what to do"),
     ("metrics", "show figures, in the text format of Prometheus"),
     ("history", "list what was sent and received"),
     ("forget", "do not wait any more for a HOST that is away"),
@@ -59,8 +60,8 @@ const ONLY: &[(&str, &[&str])] = &[
     (
         "json",
         &[
-            "send", "sync", "dsync", "check", "members", "status", "history", "fetch", "forget",
-            "watch", "flush",
+            "send", "sync", "dsync", "check", "members", "status", "doctor", "history", "fetch",
+            "forget", "watch", "flush",
         ],
     ),
     ("behind", &["members"]),

@@ -44,6 +44,8 @@ pub enum Command {
         /// `-v`: with what it was started with.
         verbose: bool,
     },
+    /// Say what keeps files from arriving.
+    Doctor,
     /// Show the figures of the daemon.
     Metrics,
     /// List what was sent and received.
@@ -334,6 +336,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
                     Command::Members { verbose, behind }
                 }
                 ("status", _) => Command::Status { verbose: typed.has("verbose") },
+                ("doctor", _) => Command::Doctor,
                 ("metrics", _) => Command::Metrics,
                 ("history", _) => Command::History,
                 (_, script) => {

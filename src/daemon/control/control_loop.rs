@@ -14,6 +14,7 @@ use super::history;
 use super::inputs::Inputs;
 use super::membership::Membership;
 use super::places::{self, Room};
+use super::samples::Samples;
 use super::served::Served;
 use super::settings::Settings;
 use super::status::{self, Figures};
@@ -24,6 +25,7 @@ use crate::console::status_report::StatusReport;
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
 use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
+use crate::daemon::metrics_file::MetricsFile;
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
 use crate::engine::rng::Rng;
@@ -56,6 +58,9 @@ pub(crate) struct Control {
     pub(super) rng: Rng,
     ticked: Time,
     pub(super) figures: Figures,
+    pub(super) samples: Samples,
+    /// Where the figures of this daemon are written to.
+    pub(crate) metrics_file: Option<MetricsFile>,
 }
 
 impl Control {
@@ -88,12 +93,15 @@ impl Control {
             rng: Rng::new(seed),
             ticked: now,
             figures: Figures::new(now),
+            samples: Samples::default(),
+            metrics_file: None,
         }
     }
 
     /// Runs until a signal ends the daemon.
     pub(crate) fn run(mut self) -> ExitCode {
         self.watch_from_start();
+        self.samples.take_now_and_then(clock::now(), &self.shared.net, &self.inputs.kernel);
         loop {
             let now = clock::now();
             self.drive(now);
@@ -168,8 +176,10 @@ impl Control {
         let records = self.catching_up.next(now);
         let settles = self.membership.members.settles();
         let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
+        let metrics = self.metrics_file.as_ref().map(MetricsFile::next);
+        let served = self.served.next();
         let timers =
-            [members, records, flush, tick, retry, late, door, obey, fetch, self.served.next()];
+            [members, records, flush, tick, retry, late, door, obey, fetch, served, metrics];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -310,8 +320,10 @@ impl Control {
             self.show_watches(now);
             self.membership.say_busy(now);
             self.membership.fleet.keep(false);
+            self.samples.take_now_and_then(now, &self.shared.net, &self.inputs.kernel);
         }
         self.membership.keep_joined(now);
+        self.write_metrics(now);
     }
 
     /// All transfers before this one are closed.
@@ -375,6 +387,7 @@ impl Control {
                         }
                         session.finish();
                     }
+                    Command::Doctor(json) => self.doctor(now, at, json),
                     Command::History(json) => {
                         self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }
@@ -445,6 +458,7 @@ impl Control {
         self.membership.fleet.keep(true);
         self.membership.leave();
         self.watches.stop();
+        self.end_metrics();
         self.shared.sender.send(ToSender::Stop);
         self.shared.receiver.send(ToReceiver::Stop);
         status

@@ -6,7 +6,7 @@ use super::client::Work;
 use super::control_loop::Control;
 use super::fetch::{AGAIN, ANSWER, FAILED, Fetch, LAST, SILENT, Stage};
 use super::targets;
-use super::transfers::PATIENCE;
+use super::transfers::{PATIENCE, refused};
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, HostReport, HostStatus, Total};
@@ -42,19 +42,22 @@ impl Control {
         } else {
             None
         };
+        let from = transfer.targets.first().cloned();
+        let order = Order::new(transfer, &patterns, caller);
         if let Some(error) = why {
+            let command = self.clients[at].session.current();
+            refused(&self.shared.counters.into, &order, command, error.text());
             let total = Total { hosts: 1, failed: 1, errors: 1, ..Total::default() };
             self.clients[at].session.error(&error);
             return self.finish(at, (Vec::new(), total));
         }
         // What is lacking here is asked for at once, too.
         self.catching_up.hurry(now);
-        let from = transfer.targets.first().cloned();
-        let client = client.id;
+        let client = self.clients[at].id;
         self.clients[at].work = Work::Fetch;
         self.fetch = Some(Fetch {
             client,
-            order: Arc::new(Order::new(transfer, &patterns, caller)),
+            order: Arc::new(order),
             request,
             from,
             ticket: Ticket::ZERO,
@@ -354,6 +357,13 @@ impl Control {
             }
         }
         said.iter().for_each(|error| self.clients[at].session.error(error));
+        if !is_known {
+            // Nothing has come that the log has a line of.
+            let why = said.first().map_or("nothing has come", ErrorLine::text);
+            let why = if nobody { "no members" } else { why };
+            let command = self.clients[at].session.current();
+            refused(&self.shared.counters.into, &fetch.order, command, why);
+        }
         let is_whole = is_known && total.failed == 0 && total.errors == 0;
         if is_whole && !fetch.order.mode.changes_nothing() && fetch.request.patterns.is_empty() {
             self.catching_up.fetched(now, &fetch.request);

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 
 use super::client::Client;
+use super::kernel::Kernel;
 use super::socket_owners::SocketOwners;
 use crate::sys::Waker;
 use crate::sys::links::LinkEvents;
@@ -21,6 +22,7 @@ pub(crate) struct Inputs {
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<UnixListener>,
     pub(crate) owners: SocketOwners,
+    pub(crate) kernel: Kernel,
 }
 
 /// What of it is ready.

@@ -153,6 +153,15 @@ impl Membership {
         self.send(addr, &packet);
     }
 
+    /// Why the group is not joined, if it is not.
+    pub(super) fn unjoined(&self) -> Option<String> {
+        let why = || match self.trouble.is_empty() {
+            true => "it is tried again".to_owned(),
+            false => self.trouble.clone(),
+        };
+        (!self.shared.net.joined()).then(why)
+    }
+
     /// Announces that this host leaves.
     pub(super) fn leave(&mut self) {
         self.members.leave();

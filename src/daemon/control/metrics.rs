@@ -1,18 +1,46 @@
 //! The figures of this daemon, as `metrics` shows them.
 
+use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use super::control_loop::Control;
 use super::status::dropped;
 use crate::console::fleet::{HostRow, Presence};
-use crate::console::metrics::{Metrics, WatchFigures};
+use crate::console::metrics::{self, Metrics, WatchFigures};
 use crate::console::watch_row::WatchRow;
+use crate::daemon::clock;
 use crate::daemon::counters::of;
 use crate::sys::fsat;
 use crate::sys::ids;
 use crate::time::Time;
 
 impl Control {
+    /// Writes the file of figures for the first time.
+    ///
+    /// # Errors
+    /// Its path, and why it cannot be written.
+    pub(crate) fn begin_metrics(&mut self) -> Result<(), (PathBuf, io::Error)> {
+        let now = clock::now();
+        let text = self.metrics(now).text();
+        let Some(file) = &mut self.metrics_file else { return Ok(()) };
+        file.write(now, &text).map_err(|error| (file.path().to_owned(), error))
+    }
+
+    /// Writes the file of figures, if it is due.
+    pub(super) fn write_metrics(&mut self, now: Time) {
+        if self.metrics_file.as_ref().is_some_and(|file| file.next() <= now) {
+            let text = self.metrics(now).text();
+            self.metrics_file.iter_mut().for_each(|file| file.refresh(now, &text));
+        }
+    }
+
+    /// The file says from now on that the daemon has stopped.
+    pub(super) fn end_metrics(&mut self) {
+        let (now, text) = (clock::now(), metrics::stopped());
+        self.metrics_file.iter_mut().for_each(|file| file.refresh(now, &text));
+    }
+
     /// The figures of this moment.
     pub(super) fn metrics(&self, now: Time) -> Metrics {
         let (shared, members) = (&self.shared, &self.membership.members);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::control_loop::Control;
 use super::served::Stage;
-use super::transfers::Asker;
+use super::transfers::{Asker, refused};
 use crate::console::command::{Follow, Scope, Transfer};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::Said;
@@ -16,7 +16,6 @@ use crate::daemon::shared::lock;
 use crate::daemon::unread::Unread;
 use crate::engine::members::Member;
 use crate::ids::Ticket;
-use crate::log;
 use crate::name::NodeId;
 use crate::pattern::Patterns;
 use crate::time::Time;
@@ -96,12 +95,13 @@ impl Control {
         let unread = Unread::default();
         let Some(level) = self.served.get(member.node).map(|asked| asked.level) else { return };
         let targets = order.again().map_or_else(|| vec![member.clone()], <[Member]>::to_vec);
+        let command = format!("fetch {}", order.path_shown());
         let asker = Asker {
             client,
             level,
             follow: Follow::Off,
             unread: unread.clone(),
-            command: format!("fetch {}", order.path_shown()),
+            command: command.clone(),
         };
         let started = self.launch_to(now, &order, asker, (targets, Vec::new()), false);
         let Some(asked) = self.served.get(member.node) else { return };
@@ -114,10 +114,8 @@ impl Control {
             }
             Err(refusal) => {
                 refusal.errors.iter().for_each(|error| asked.note(error));
-                let name = &member.name;
                 let why = refusal.errors.first().map_or("it has left", ErrorLine::text);
-                let text = format_args!("what {name} wants to fetch is not sent: {why}");
-                log::many(log::Level::TRANSFER, "refused transfers", text);
+                refused(&self.shared.counters.out, &order, &command, why);
                 asked.over(End::Refused);
             }
         }

@@ -10,8 +10,10 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::metrics::Ended;
 use crate::console::reply::{self, Said, Total};
 use crate::daemon::again::{Results, Unreached};
+use crate::daemon::counters::Transfers;
 use crate::daemon::messages::Holder;
 use crate::daemon::order::Order;
+use crate::daemon::reporting::trail_line::RefusedLine;
 use crate::daemon::sending::launch::{Launch, Refusal};
 use crate::daemon::unread::Unread;
 use crate::engine::incoming::SILENCE;
@@ -223,11 +225,17 @@ impl Control {
 
     /// A transfer does not begin: it is counted, and the log has its line.
     fn refused(&self, at: usize, order: &Order, why: &str) {
-        if !order.mode.changes_nothing() {
-            self.shared.counters.out.ended(Ended::Refused, 0, 0);
-        }
-        let (command, who) = (self.clients[at].session.current(), order.caller());
-        let text = format_args!("transfer refused: \"{command}\" by {who}: {why}");
-        log::many(log::Level::TRANSFER, "refused transfers", text);
+        let counts = &self.shared.counters.out;
+        refused(counts, order, self.clients[at].session.current(), why);
     }
+}
+
+/// A transfer does not begin: it is counted, and the log has its line.
+pub(super) fn refused(counts: &Transfers, order: &Order, command: &str, why: &str) {
+    if !order.mode.changes_nothing() {
+        counts.ended(Ended::Refused, 0, 0);
+    }
+    let (mode, path, asked) = (order.mode, &order.path_shown(), (command, order.caller()));
+    let line = RefusedLine { mode, path, why, asked };
+    log::many(log::Level::TRANSFER, "refused transfers", format_args!("{line}"));
 }

@@ -455,7 +455,8 @@ impl Watched {
             Flush::Paths(paths) => {
                 let listed = |changed: &Changed| Listed {
                     path: changed.path.clone(),
-                    whole: changed.now == Now::Whole,
+                    whole: matches!(changed.now, Now::Whole | Now::Merged),
+                    keeps: changed.now == Now::Merged,
                     from: changed.from.clone(),
                 };
                 let list = PathList::new(paths.iter().map(listed).collect());

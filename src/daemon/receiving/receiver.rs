@@ -377,6 +377,8 @@ impl Receiver {
                     self.shared.control.send_lossy(ToControl::Fetch(header.node, fetch));
                 }
             }
+            // No tree is mirrored here.
+            PacketKind::Mirror => {}
             PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}
         }
     }
@@ -405,7 +407,7 @@ impl Receiver {
             *lock(&self.shared.recvs) = self.reception.open().collect();
         }
         while let Some(job) = self.reception.poll_job() {
-            self.trail.job(&job);
+            self.trail.job(&job, &self.shared.wanted);
             if let DiskJob::Close { key, .. } = job {
                 self.closing.add(key);
             }

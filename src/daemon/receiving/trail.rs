@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::console::metrics::Ended;
-use crate::count::counted;
 use crate::daemon::became::{Became, is_counted};
+use crate::daemon::caller::Caller;
 use crate::daemon::counters::Transfers;
+use crate::daemon::reporting::trail_line::{Counts, TrailLine};
+use crate::daemon::shared::lock;
+use crate::daemon::wanted::Wanted;
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::engine::incoming::{AbortReason, Arrived};
 use crate::ids::{BatchNo, EntryNo};
@@ -30,6 +33,8 @@ struct Incoming {
     mode: Mode,
     /// What it is about, once that is known.
     path: Option<String>,
+    /// The command that this host has asked for it by, and whose that is.
+    asked: Option<(String, Caller)>,
     /// The manifests of the batches that are not done.
     manifests: HashMap<BatchNo, Arc<Manifest>>,
     /// The entries whose contents are needed, of these batches.
@@ -37,16 +42,6 @@ struct Incoming {
     counts: Counts,
     /// The files and bytes that wait for a deletion.
     late: (u64, u64),
-}
-
-/// What has been done.
-#[derive(Default, Debug)]
-struct Counts {
-    files: u64,
-    bytes: u64,
-    unchanged: u64,
-    deleted: u64,
-    errors: u64,
 }
 
 impl Trail {
@@ -58,6 +53,7 @@ impl Trail {
             began: now,
             mode: Mode::default(),
             path: None,
+            asked: None,
             manifests: HashMap::new(),
             needed: HashMap::new(),
             counts: Counts::default(),
@@ -67,7 +63,7 @@ impl Trail {
     }
 
     /// The disk is asked for something.
-    pub(super) fn job(&mut self, job: &DiskJob) {
+    pub(super) fn job(&mut self, job: &DiskJob, wanted: &Mutex<Option<Wanted>>) {
         let DiskJob::Plan { key, batch, manifest, mode, .. } = job else { return };
         let Some(incoming) = self.0.get_mut(key) else { return };
         incoming.mode = *mode;
@@ -75,6 +71,10 @@ impl Trail {
             let base = setup.path.is_base();
             let path = if base { "the base directory".to_owned() } else { setup.path.to_string() };
             incoming.path = Some(path);
+            let is_it = |one: &&Wanted| Some(one.ticket) == setup.ticket && one.donor == key.node;
+            if let Some(one) = lock(wanted).as_ref().filter(is_it) {
+                incoming.asked = Some((one.command.clone(), one.order.caller().clone()));
+            }
         }
         incoming.manifests.insert(*batch, Arc::clone(manifest));
     }
@@ -121,41 +121,38 @@ impl Trail {
         counted_in: &Transfers,
     ) {
         let Some(incoming) = self.0.remove(&key) else { return };
-        let Incoming { from, began, mode, path, counts, late, .. } = incoming;
-        let Counts { files, bytes, unchanged, deleted, errors } = counts;
-        let errors = errors + late.0;
-        if !mode.changes_nothing() {
-            let outcome = match &how {
-                Ok(arrived) if !arrived.is_incomplete() && errors == 0 => Ended::Complete,
-                Ok(_) => Ended::Incomplete,
-                Err(_) => Ended::Aborted,
-            };
-            counted_in.ended(outcome, files, bytes);
-        }
-        let what = path.as_deref().unwrap_or("nothing");
-        let took = now.since(began).secs_f64();
-        let head = format!(
-            "transfer {key} from {from}: {} of {what}: {}, {}, {unchanged} unchanged, {deleted} deleted, {} \
-             in {took:.3} s:",
-            mode.name(),
-            counted(files, "file"),
-            counted(bytes, "byte"),
-            counted(errors, "error"),
-        );
-        match how {
-            Ok(arrived) if !arrived.is_incomplete() && errors == 0 => {
-                log::many(Level::TRANSFER, "transfers", format_args!("{head} complete"));
-            }
+        let Incoming { from, began, mode, path, asked, mut counts, late, .. } = incoming;
+        counts.errors += late.0;
+        let (ended, level, result) = match how {
             Ok(arrived) if arrived.is_incomplete() => {
-                let text = format_args!("{head} {arrived}");
-                log::many(Level::WARNING, "transfers", text);
+                (Ended::Incomplete, Level::WARNING, arrived.to_string())
             }
-            Ok(_) => log::many(Level::WARNING, "transfers", format_args!("{head} incomplete")),
+            Ok(_) if counts.errors > 0 => {
+                (Ended::Incomplete, Level::WARNING, "incomplete".to_owned())
+            }
+            Ok(_) => (Ended::Complete, Level::TRANSFER, "complete".to_owned()),
+            Err(why) => (Ended::Aborted, Level::WARNING, format!("aborted: {why}")),
+        };
+        if !mode.changes_nothing() {
+            counted_in.ended(ended, counts.files, counts.bytes);
+        }
+        let line = TrailLine {
+            key,
+            with: &format!("from {from}"),
+            mode,
+            path: path.as_deref().unwrap_or("nothing"),
+            counts,
+            took: now.since(began),
+            result: &result,
+            asked: asked.as_ref().map(|(command, caller)| (command.as_str(), caller)),
+        };
+        match ended {
             // A hostile member can begin and end as many as it likes.
-            Err(why) => {
-                let text = format_args!("{head} aborted: {why}");
-                log::limited(Level::WARNING, "transfers that were aborted", None, text);
+            Ended::Aborted => {
+                let text = format_args!("{line}");
+                log::limited(level, "transfers that were aborted", None, text);
             }
+            _ => log::many(level, "transfers", format_args!("{line}")),
         }
     }
 }

@@ -5,5 +5,5 @@ mod host_tally;
 mod late;
 mod marked_batch;
 pub(super) mod report;
-mod trail_line;
+pub(super) mod trail_line;
 mod unsure;

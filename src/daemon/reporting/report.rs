@@ -10,12 +10,13 @@ use super::advance::{Advance, Does, UnderWay};
 use super::host_tally::{HostTally, Tell};
 use super::late::Late;
 use super::marked_batch::MarkedBatch;
-use super::trail_line::TrailLine;
+use super::trail_line::{Counts, TrailLine, on};
 use super::unsure::Unsure;
 use crate::console::command::Follow;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::metrics::Ended;
 use crate::console::reply::{HostStatus, Said, Total};
+use crate::count::counted;
 use crate::daemon::again::{self, Results, Unreached};
 use crate::daemon::became::Became;
 use crate::daemon::messages::{NO_CLIENT, NewTransfer, ToControl, Totals};
@@ -451,39 +452,41 @@ impl Report {
         (results, unreached)
     }
 
-    /// It is over: it is counted, and the log has its line.
-    pub(crate) fn ended(&self, shared: &Shared, now: Time, number: TransferNo, outcome: Ended) {
-        // What comes to this host is counted where it is received.
-        if !self.is_fetched && !self.order.mode.changes_nothing() {
+    /// It is over: it is counted, and the log has its line. What comes to this host has both where it is received.
+    pub(crate) fn ended(&self, shared: &Shared, now: Time, number: TransferNo, how: Ended) {
+        if self.is_fetched {
+            return;
+        }
+        let (order, total) = (&self.order, &self.total);
+        let took = now.since(self.began);
+        if !order.mode.changes_nothing() {
             let counts = &shared.counters.out;
-            counts.ended(outcome, self.total.files, self.total.bytes);
-            let is_own = self.client != NO_CLIENT && self.order.ticket.is_none();
-            if is_own && outcome == Ended::Complete && self.total.hosts > 0 {
-                counts.completed(now.since(self.began));
+            counts.ended(how, total.files, total.bytes);
+            let is_own = self.client != NO_CLIENT && order.ticket.is_none();
+            if is_own && how == Ended::Complete && total.hosts > 0 {
+                counts.completed(took);
             }
         }
-        match outcome {
-            Ended::Complete => self.trail(now, number, Level::TRANSFER, "complete"),
-            Ended::Incomplete => self.trail(now, number, Level::WARNING, "incomplete"),
-            Ended::Aborted | Ended::Refused => {
-                let why = "given up: its client has gone, or the daemon stops";
-                self.trail(now, number, Level::WARNING, why);
-            }
-        }
-    }
-
-    /// Writes the line that the log has of each transfer.
-    fn trail(&self, now: Time, number: TransferNo, level: Level, result: &str) {
         let lacking = self.hosts.iter().filter(|tally| tally.report.status != HostStatus::Ok);
+        let lacking: Vec<&str> = lacking.map(|tally| tally.report.name.as_str()).collect();
+        let (level, result) = match how {
+            Ended::Complete => (Level::TRANSFER, "complete".to_owned()),
+            Ended::Incomplete => (Level::WARNING, format!("incomplete{}", on(&lacking))),
+            Ended::Aborted | Ended::Refused => {
+                let why = "aborted: given up: its client has gone, or the daemon stops";
+                (Level::WARNING, why.to_owned())
+            }
+        };
+        let Total { files, bytes, unchanged, deleted, errors, .. } = *total;
         let line = TrailLine {
             key: TransferKey { node: self.me, number },
-            is_fetched: self.is_fetched,
-            command: &self.command,
-            caller: self.order.caller(),
-            total: &self.total,
-            took: now.since(self.began),
-            result,
-            lacking: lacking.map(|tally| tally.report.name.as_str()).collect(),
+            with: &format!("to {}", counted(total.hosts, "host")),
+            mode: order.mode,
+            path: &order.path_shown(),
+            counts: Counts { files, bytes, unchanged, deleted, errors },
+            took,
+            result: &result,
+            asked: Some((&self.command, order.caller())),
         };
         log::many(level, "transfers", format_args!("{line}"));
     }

@@ -182,8 +182,10 @@ impl Task {
         if back.is_empty() {
             return Ok(false);
         }
-        let listed =
-            back.into_iter().map(|path| Listed { path, whole: true, from: None }).collect();
+        let listed = back
+            .into_iter()
+            .map(|path| Listed { path, whole: true, keeps: false, from: None })
+            .collect();
         let options = WalkOptions {
             list: Some(Arc::new(PathList::new(listed))),
             listings: self.listings.clone(),

@@ -24,11 +24,13 @@ use crate::daemon::control::control_loop::Control;
 use crate::daemon::control::door::Door;
 use crate::daemon::control::fleet::Fleet;
 use crate::daemon::control::inputs::Inputs;
+use crate::daemon::control::kernel::Kernel;
 use crate::daemon::control::membership::Membership;
 use crate::daemon::control::settings::Settings;
 use crate::daemon::control::socket_owners::SocketOwners;
 use crate::daemon::control::status::moment;
 use crate::daemon::messages::{Jobs, ToDisk};
+use crate::daemon::metrics_file::MetricsFile;
 use crate::daemon::receiving::receiver::Receiver;
 use crate::daemon::sending::sender::Sender;
 use crate::daemon::shared::Shared;
@@ -81,6 +83,7 @@ pub(super) fn assemble(
     };
     let keys = keyring(config, identity.uid)?;
     let opened = Opened::open(config, identity)?;
+    let metrics_file = identity.metrics_file(config, root.path())?;
     let first = root.path().to_owned();
     // Which mounts there are is known only where there is /proc.
     let mounts = Mounts::open(if chroot { first.clone() } else { "/".into() });
@@ -102,7 +105,10 @@ pub(super) fn assemble(
     let outside = outside.and_then(|dir| dir.path().parent()).map(Path::to_owned);
     let fleet = Fleet::new(journal::hosts(state.as_ref(), &name));
     let keeper = state.and_then(|dir| journal::keeper(dir, &root, &name, &stamps));
-    let confined = confine(&opened.places(chroot, &root, !readonly, outside));
+    let confined = confine(
+        &opened.places(chroot, &root, !readonly, outside),
+        metrics_file.as_ref().map(MetricsFile::dir),
+    );
     let held_by = match confined.files {
         _ if chroot => HeldBy::Chroot,
         true => HeldBy::Landlock,
@@ -169,7 +175,7 @@ pub(super) fn assemble(
     if opened.links.is_some() {
         membership.will_be_told();
     }
-    let control = Control::new(
+    let mut control = Control::new(
         Arc::clone(&shared),
         Inputs {
             waker: control_waker,
@@ -178,6 +184,7 @@ pub(super) fn assemble(
             tcp: opened.tcp,
             unix: opened.unix,
             owners: opened.owners,
+            kernel: opened.kernel,
         },
         membership,
         settings,
@@ -185,6 +192,7 @@ pub(super) fn assemble(
         seed,
         now,
     );
+    control.metrics_file = metrics_file;
     let (to_disk, jobs) = mpsc::channel();
     let digested = to_disk.clone();
     disk.digest_with(LongDigests::telling(move || drop(digested.send(ToDisk::Digested))));
@@ -233,6 +241,7 @@ struct Opened {
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
     owners: SocketOwners,
+    kernel: Kernel,
     /// None: the interfaces are looked at each second.
     links: Option<LinkEvents>,
     /// The absolute path of the console's Unix socket.
@@ -282,8 +291,9 @@ impl Opened {
             None => None,
         };
         let owners = SocketOwners::open();
+        let kernel = Kernel::open();
         let links = LinkEvents::open().ok();
-        Ok(Opened { signals, pidfile, net, tcp, unix, owners, links, unix_path, keys })
+        Ok(Opened { signals, pidfile, net, tcp, unix, owners, kernel, links, unix_path, keys })
     }
 
     /// The files that are still needed. In a chroot, outside paths do not apply.

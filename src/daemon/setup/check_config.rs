@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::error::StartError;
 use super::hazards;
-use super::identity::Identity;
+use super::identity::{Identity, unusable};
 use super::journal::Place;
 use crate::cli::daemon::{CatchUp, Config};
 use crate::console::status_report::{interface_text, key_text};
@@ -54,7 +54,15 @@ pub(crate) fn describe(
     if config.privileges.chroot && !root_now {
         return Err(StartError::NotRoot);
     }
-    Ok(text(config, identity, name, root, address))
+    let text = text(config, identity, name, root, address);
+    if let Some(file) = identity.metrics_file(config, root.path())? {
+        // It is written by the daemon's user. Nothing comes after this.
+        if identity.drops && root_now {
+            identity.assume()?;
+        }
+        file.check().map_err(unusable(file.path()))?;
+    }
+    Ok(text)
 }
 
 fn probe(
@@ -146,6 +154,9 @@ fn text(
     let given: Vec<&str> = options.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
     if let Some(path) = &config.files.pidfile {
         line("pidfile", path.display().to_string());
+    }
+    if let Some(path) = &config.files.metrics {
+        line("metrics", path.display().to_string());
     }
     line("options", if given.is_empty() { "none".to_owned() } else { given.join(", ") });
     for warning in hazards::warnings(config, identity, root) {

@@ -1,6 +1,7 @@
 //! Restrictions once everything is open: the daemon drops the capabilities it does not need, and access
 //! to files outside the base directory. Where the kernel cannot do this, the daemon runs without.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use crate::errno::ErrorText;
@@ -44,8 +45,9 @@ pub(crate) struct Confined {
     pub(crate) files: bool,
 }
 
-/// Applies the restrictions, before any other thread runs.
-pub(crate) fn confine(places: &Places) -> Confined {
+/// Applies the restrictions, before any other thread runs. In the directory `replaced`, a file is replaced now and
+/// then.
+pub(crate) fn confine(places: &Places, replaced: Option<BorrowedFd<'_>>) -> Confined {
     let needed: &[Cap] = match places.writes {
         true => &[
             Cap::Chown,
@@ -55,8 +57,8 @@ pub(crate) fn confine(places: &Places) -> Confined {
             Cap::Fsetid,
             Cap::Mknod,
         ],
-        // Removing the socket and the pid file requires write access to their directories.
-        false if places.removed.is_empty() => &[Cap::DacReadSearch],
+        // To replace a file, or to remove the socket and the pid file, takes write access to the directory.
+        false if places.removed.is_empty() && replaced.is_none() => &[Cap::DacReadSearch],
         false => &[Cap::DacOverride, Cap::DacReadSearch],
     };
     let mut said = Vec::new();
@@ -65,7 +67,7 @@ pub(crate) fn confine(places: &Places) -> Confined {
         Ok(()) => said.push("no new privileges".to_owned()),
         Err(error) => log::info(format_args!("cannot forbid new privileges: {}", ErrorText(error))),
     }
-    let landlock = gains.and_then(|()| files(places));
+    let landlock = gains.and_then(|()| files(places, replaced));
     let files = matches!(landlock, Ok(Some(_)));
     match landlock {
         Ok(Some(abi)) => said.push(format!("Landlock {abi}")),
@@ -92,7 +94,7 @@ pub(crate) fn confine(places: &Places) -> Confined {
 }
 
 /// Restricts file access with Landlock. Returns the ABI version, if the kernel supports it.
-fn files(places: &Places) -> std::io::Result<Option<u32>> {
+fn files(places: &Places, replaced: Option<BorrowedFd<'_>>) -> std::io::Result<Option<u32>> {
     let Some(rules) = Ruleset::new() else { return Ok(None) };
     rules.allow(&places.base, if places.writes { Access::Change } else { Access::Read })?;
     if let Some(state) = &places.state {
@@ -104,6 +106,9 @@ fn files(places: &Places) -> std::io::Result<Option<u32>> {
     }
     for dir in places.removed.iter().filter_map(|path| directory(path)) {
         rules.allow(&dir, Access::Remove)?;
+    }
+    if let Some(dir) = replaced {
+        rules.allow_at(dir, Access::Replace)?;
     }
     for path in SYSTEM.map(Path::new) {
         // Not every system has all of these.

@@ -1,13 +1,23 @@
 //! The user and groups that the daemon runs as, and the name of its host.
 
+use std::io;
 use std::path::Path;
 
 use super::error::StartError;
 use crate::cli::daemon::Config;
+use crate::daemon::metrics_file::MetricsFile;
 use crate::fs::resolve::{self, Resolved};
 use crate::name::HostName;
 use crate::sys::user::{self, LookupError};
 use crate::sys::{host, ids};
+
+/// The option for the file of figures.
+const METRICS: &str = "--metrics-file";
+
+/// Adds the option to what is wrong with its file.
+pub(super) fn unusable(path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    |error| StartError::Option(METRICS, path.display().to_string(), error)
+}
 
 /// The user and groups that the daemon runs as.
 pub(super) struct Identity {
@@ -26,6 +36,20 @@ impl Identity {
     pub(super) fn place(&self, option: &'static str, path: &Path) -> Result<Resolved, StartError> {
         let place = resolve::place(path, self.uid);
         place.map_err(|why| StartError::Path(option, path.to_owned(), why))
+    }
+
+    /// The file of `--metrics-file`, if there is to be one, with this base directory.
+    ///
+    /// # Errors
+    /// It cannot be there.
+    pub(super) fn metrics_file(
+        &self,
+        config: &Config,
+        base: &Path,
+    ) -> Result<Option<MetricsFile>, StartError> {
+        let Some(path) = &config.files.metrics else { return Ok(None) };
+        let place = self.place(METRICS, path)?;
+        MetricsFile::new(place, base).map(Some).map_err(unusable(path))
     }
 
     /// Switches to this user, irrevocably.

@@ -44,7 +44,7 @@ impl Daemon {
         readiness: Readiness,
         foreground: bool,
     ) -> Result<ExitCode, StartError> {
-        let Daemon { control, sender, receiver, disk, jobs, shared, unix, mut pidfile } = self;
+        let Daemon { mut control, sender, receiver, disk, jobs, shared, unix, mut pidfile } = self;
         let spawned = (|| -> std::io::Result<Vec<JoinHandle<()>>> {
             let answers = Arc::clone(&shared);
             Ok(vec![
@@ -64,6 +64,11 @@ impl Daemon {
         if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
             drop(pidfile);
             readiness.failed(&format!("makuosan: --pidfile {error}"));
+        }
+        if let Err((path, error)) = control.begin_metrics() {
+            drop(pidfile);
+            let path = path.display();
+            readiness.failed(&format!("makuosan: --metrics-file {path}: {}", ErrorText(&error)));
         }
         // Standard error may be closed.
         let _ = writeln!(std::io::stderr(), "pid       : {}", std::process::id());

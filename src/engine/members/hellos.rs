@@ -34,6 +34,7 @@ impl Members {
         }
         let member = &mut entry.member;
         member.heard = member.heard.max(now);
+        member.say(&hello.mirrors);
         let known = (member.mtu, member.rcvbuf, member.receives);
         let ticks_anew = member.clock.has_news(&clock);
         let is_new = known != (hello.mtu, hello.rcvbuf, hello.receives) || ticks_anew;
@@ -123,6 +124,7 @@ impl Members {
             heard: now,
             oldest_open: hello.oldest_open,
             clock: Clock::of(hello, self.clock.1),
+            mirrors: hello.mirrors.clone(),
         };
         self.events.push_back(Event::Joined(member.clone()));
         if hello.height > self.clock.0 {

@@ -52,6 +52,7 @@ use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::hello::{Challenge, Hello, Said};
+use crate::wire::mirror::Standing;
 use challenge::{Challenges, Peer};
 pub use clock::Clock;
 use departed::Departed;
@@ -97,6 +98,9 @@ pub struct Members {
     records: Option<Said>,
     told: Option<Said>,
     news_at: Option<Time>,
+    /// How it stands with the trees that it mirrors, and which of them is told of first next time.
+    mirrors: Vec<Standing>,
+    mirrors_turn: usize,
     /// The first of its stamps that was too far ahead of its wall clock, while they are.
     own_far: Option<Stamp>,
     /// What is odd is not what it was.
@@ -125,6 +129,8 @@ impl Members {
             records: None,
             told: None,
             news_at: None,
+            mirrors: Vec::new(),
+            mirrors_turn: 0,
             own_far: None,
             has_odd_news: false,
             has_left: false,
@@ -377,8 +383,8 @@ impl Members {
     }
 
     /// A HELLO with what all of them say, but for the clock, which goes in when it is sent.
-    fn plain_hello(&self) -> Hello {
-        Hello {
+    fn plain_hello(&mut self) -> Hello {
+        let mut hello = Hello {
             new: false,
             receives: self.config.receives,
             asks: false,
@@ -392,7 +398,20 @@ impl Members {
             height: Stamp::ZERO,
             wall: 0,
             records: self.records,
-        }
+            mirrors: Vec::new(),
+        };
+        // On a link with small packets not all fit, and the others have their turn next.
+        let room = hello.room_for_mirrors().min(self.mirrors.len());
+        let in_turn = self.mirrors.iter().cycle().skip(self.mirrors_turn);
+        hello.mirrors = in_turn.take(room).copied().collect();
+        self.mirrors_turn = (self.mirrors_turn + room) % self.mirrors.len().max(1);
+        hello
+    }
+
+    /// How this daemon stands with the trees that it mirrors; the next HELLOs say so.
+    /// [`MAX_TREES`](crate::wire::mirror::MAX_TREES) at most.
+    pub fn set_mirrors(&mut self, mirrors: Vec<Standing>) {
+        self.mirrors = mirrors;
     }
 
     /// What this daemon has to say of its records; the next HELLOs do. If it has come to lack something, or

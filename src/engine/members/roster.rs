@@ -147,6 +147,7 @@ mod tests {
             heard,
             oldest_open: TransferNo::ZERO,
             clock: Clock::default(),
+            mirrors: Vec::new(),
         }
     }
 

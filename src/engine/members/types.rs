@@ -8,6 +8,7 @@ use crate::name::{HostName, NodeId};
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::hello::Hello;
+use crate::wire::mirror::{MAX_TREES, Standing};
 
 /// What the membership needs to know of this daemon.
 #[derive(Clone, Debug)]
@@ -64,6 +65,21 @@ pub struct Member {
     pub oldest_open: TransferNo,
     /// How its clock is against ours.
     pub clock: Clock,
+    /// How it stands with the trees that it mirrors, [`MAX_TREES`] at most.
+    pub mirrors: Vec<Standing>,
+}
+
+impl Member {
+    /// Takes what a HELLO says, which need not be of all trees.
+    pub(super) fn say(&mut self, mirrors: &[Standing]) {
+        for said in mirrors {
+            match self.mirrors.iter().position(|known| known.tree == said.tree) {
+                Some(at) => self.mirrors[at] = *said,
+                None if self.mirrors.len() < MAX_TREES => self.mirrors.push(*said),
+                None => {}
+            }
+        }
+    }
 }
 
 /// Why a member left the group.

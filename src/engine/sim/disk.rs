@@ -17,6 +17,7 @@ use crate::wire::feedback::PAGE_EACH;
 use crate::wire::layout::Layout;
 use crate::wire::manifest::{Entry, FileTime, Kind, Manifest};
 use crate::wire::outcome::{Need, Outcome, Reason, SpoolCode};
+use crate::wire::versions::Dot;
 
 /// What the bytes of a file follow from; another version has other bytes.
 fn bytes_of(entry: &Entry) -> u64 {
@@ -97,6 +98,9 @@ pub(super) struct MemDisk {
     /// A job of this kind and batch fails, and the transfer with it.
     pub(super) fails: Option<(Step, BatchNo, Reason)>,
     pub(super) files: BTreeMap<Vec<u8>, FileTime>,
+    /// What was committed of mirrored paths: what they are said to be, and which version each object is.
+    pub(super) sets: Vec<Entry>,
+    pub(super) dots: Vec<(RelPath, Dot)>,
     planned: HashMap<(TransferKey, BatchNo), Planned>,
     /// The paths that a transfer which deletes has named, and what it has spooled.
     seen: HashMap<TransferKey, BTreeSet<Vec<u8>>>,
@@ -184,7 +188,7 @@ impl MemDisk {
                     Kind::File { .. } if entry.path.as_bytes().ends_with(b"forbidden") => {
                         Need::Failed(Reason::Os(13))
                     }
-                    Kind::Close { .. } => Need::Skip,
+                    Kind::Close { .. } | Kind::Set { .. } => Need::Skip,
                     _ => Need::All,
                 };
                 let needs: Vec<Need> = manifest.entries.iter().map(need).collect();
@@ -228,6 +232,11 @@ impl MemDisk {
                     planned.manifest.entries.iter().zip(&planned.needs).enumerate()
                 {
                     let struck = strikes.contains(&EntryNo::of(at));
+                    let dot = planned.manifest.dot(EntryNo::of(at)).filter(|_| !struck);
+                    self.dots.extend(dot.map(|dot| (entry.path.clone(), dot)));
+                    if matches!(entry.kind, Kind::Set { .. }) {
+                        self.sets.push(entry.clone());
+                    }
                     let lost = planned.lost.filter(|_| !right[at]);
                     if key.node == EVIL || lost.is_some() {
                         // Its bytes may be anything, or are nowhere.

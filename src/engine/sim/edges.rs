@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::scenarios::{assert_all_equal, assert_equal, fleet, seeds, small_tree, tree};
-use super::sender::Sender;
+use super::sender::{Sender, When};
 use super::{Action, Packet, Sim};
 use crate::engine::rng::Rng;
-use crate::ids::{BatchNo, BlockNo, TargetNo, TransferNo};
+use crate::ids::{BatchNo, BlockNo, EntryNo, TargetNo, TransferNo};
 use crate::stamp::Stamp;
 use crate::time::Span;
 use crate::wire::begin::Begin;
@@ -16,6 +16,7 @@ use crate::wire::layout::STREAM_OVER;
 use crate::wire::manifest::tests::entry;
 use crate::wire::manifest::{Entry, Extent, Kind, MAX_ENTRIES, MAX_MANIFEST, Manifest};
 use crate::wire::mode::Mode;
+use crate::wire::versions::tests::{knowledge, members};
 
 fn completes(name: &str, input: Vec<Manifest>) {
     for (seed, block) in [(1, 480), (2, 1_424), (3, 8_192)] {
@@ -90,6 +91,40 @@ fn holes_are_not_sent_and_files_of_holes_complete() {
     sim.start();
     assert!(sim.run(Span::from_secs(60)));
     assert!(sim.wire_bytes < 120_000, "{}", sim.wire_bytes);
+}
+
+#[test]
+fn what_a_mirror_says_of_its_paths_arrives_and_so_do_several_objects_of_one() {
+    let set = |path, context| entry(path, Kind::Set { members: members(), context });
+    let mut input = vec![
+        of(vec![
+            set("a", None),
+            file("a", 70_000, None),
+            file("a", 3, None),
+            set("deleted", Some(knowledge(200).into())),
+            set("long", None),
+        ]),
+        of(vec![file("long", STREAM_OVER + 5, None)]),
+    ];
+    input[0].dots = vec![(EntryNo::new(1), members()[0].dot), (EntryNo::new(2), members()[5].dot)];
+    input[1].dots = vec![(EntryNo::ZERO, members()[3].dot)];
+    completes("a mirror", input.clone());
+    seeds(20, |seed| {
+        let mut sim = Sim::new(seed, 3, input.clone());
+        sim.net.member_loss = 100;
+        sim.senders[0].changes.push((BatchNo::FIRST, EntryNo::new(1), When::Verified));
+        sim.start();
+        assert!(sim.run(Span::from_secs(60)));
+        for target in 0..3 {
+            let disk = sim.targets[target].disk_mut();
+            let sets = [&input[0].entries[0], &input[0].entries[3], &input[0].entries[4]];
+            assert!(disk.sets.iter().eq(sets), "a file that has changed strikes no set");
+            let dots: Vec<_> =
+                disk.dots.iter().map(|(path, dot)| (path.to_string(), *dot)).collect();
+            assert!(dots.contains(&("a".into(), members()[5].dot)), "{dots:?}");
+            assert!(dots.contains(&("long".into(), members()[3].dot)), "{dots:?}");
+        }
+    });
 }
 
 #[test]

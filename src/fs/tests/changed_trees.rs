@@ -102,7 +102,7 @@ fn a_list_of_what_has_changed_makes_another_tree_the_same() {
             }
             let listed = changed.iter().map(|(at, was)| {
                 let from = was.as_ref().map(path);
-                Listed { path: path(at), whole: true, from }
+                Listed { path: path(at), whole: true, keeps: false, from }
             });
             let list = PathList::new(listed.collect());
             let root = from.root();

@@ -21,7 +21,8 @@ fn exists(at: &Path) -> bool {
 
 /// What a walk of a list gives, each with a sign.
 fn walked(from: &TempDir, keep: bool, paths: &[(&str, bool)]) -> Vec<String> {
-    let listed = |&(at, whole): &(&str, bool)| Listed { path: path(at), whole, from: None };
+    let listed =
+        |&(at, whole): &(&str, bool)| Listed { path: path(at), whole, keeps: false, from: None };
     let list = PathList::new(paths.iter().map(listed).collect());
     let options =
         super::super::walk::WalkOptions { list: Some(std::sync::Arc::new(list)), keep, ..whole() };
@@ -173,7 +174,7 @@ fn what_came_back_is_not_deleted() {
     let mut run = Spooling::listed(&root, &mut disk, DELETE, &[], &["file", "gone", "tree"]);
     from.write("file", "2");
     from.write("tree/a", "2");
-    let list = |at: &str| Listed { path: path(at), whole: true, from: None };
+    let list = |at: &str| Listed { path: path(at), whole: true, keeps: false, from: None };
     let list = PathList::new(vec![list("file"), list("tree")]);
     for mut batch in listed_batches(&root, &RelPath::base(), DELETE, &[], Some(list)) {
         std::sync::Arc::make_mut(&mut batch.manifest).setup = None;
@@ -219,8 +220,8 @@ fn a_list_that_names_the_same_twice_deletes_it_once() {
 /// Sends `to` as what was moved from `from`; how many bytes the target asked for.
 fn send_moved(base: &TempDir, disk: &mut Disk, moved: &[(&str, &str)]) -> (Spooling, u64) {
     let listed = moved.iter().flat_map(|&(from, to)| {
-        let gone = Listed { path: path(from), whole: false, from: None };
-        [Listed { path: path(to), whole: true, from: Some(path(from)) }, gone]
+        let gone = Listed { path: path(from), whole: false, keeps: false, from: None };
+        [Listed { path: path(to), whole: true, keeps: false, from: Some(path(from)) }, gone]
     });
     let (root, list) = (base.root(), PathList::new(listed.collect()));
     let mut transfer = Transfer::new(80, DELETE);

@@ -8,6 +8,7 @@ mod deletion;
 mod failures;
 mod kinds;
 mod listed;
+mod mirrored;
 mod mounts;
 mod nobody;
 mod random;

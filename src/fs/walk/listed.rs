@@ -29,6 +29,12 @@ impl Walker {
         }
     }
 
+    /// Whether nothing is deleted in the directory at `path`, as its list says.
+    pub(super) fn keeps(&self, path: &RelPath) -> bool {
+        let listed = self.options.list.as_ref().and_then(|list| list.find(path));
+        listed.is_some_and(|listed| listed.keeps)
+    }
+
     /// Whether `path` is only on the way to something that is listed.
     pub(super) fn leads_to_listed(&self, path: &RelPath) -> bool {
         let Some(list) = &self.options.list else { return false };

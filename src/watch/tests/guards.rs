@@ -103,6 +103,44 @@ fn a_directory_that_is_moved_out_counts_with_all_that_is_in_it() {
 }
 
 #[test]
+fn much_that_goes_with_a_directory_that_is_replaced_is_held() {
+    for moved in [false, true] {
+        let mut stage = Stage::new("replaced-much");
+        let outside = temp_dir("replaced-much-to");
+        for n in 0..200 {
+            stage.write(&format!("d/{}/{n}", n % 4), "x");
+        }
+        stage.write("keep", "x");
+        stage.pass(5_000);
+        stage.sent();
+        match moved {
+            true => fs::rename(stage.join("d"), outside.join("d")).unwrap(),
+            false => fs::remove_dir_all(stage.join("d")).unwrap(),
+        }
+        stage.write("d/new", "2");
+        stage.pass(5_000);
+        assert_eq!(stage.sent(), ["d/+"]);
+        assert!(matches!(stage.tree.numbers().held_why, Some(Held::Many(200.., _))), "{moved}");
+        assert!(stage.target.join("d/1/1").exists() && stage.target.join("d/new").exists());
+        stage.tree.command(stage.at, Command::Release(WATCH));
+        stage.pass(15_000);
+        stage.same();
+        // One that has the same in it takes the place of another as if nothing had gone.
+        for n in 0..200 {
+            stage.write(&format!("d/{}/{n}", n % 4), "x");
+            fs::create_dir_all(outside.join(&format!("e/{}", n % 4))).unwrap();
+            fs::write(outside.join(&format!("e/{}/{n}", n % 4)), "y").unwrap();
+        }
+        stage.pass(5_000);
+        fs::rename(stage.join("d"), outside.join("f")).unwrap();
+        fs::rename(outside.join("e"), stage.join("d")).unwrap();
+        stage.pass(5_000);
+        assert_eq!(stage.tree.numbers().held_why, None);
+        stage.same();
+    }
+}
+
+#[test]
 fn what_is_moved_within_the_tree_is_no_deletion() {
     let mut stage = Stage::new("moved-within");
     for n in 0..300 {

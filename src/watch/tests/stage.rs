@@ -148,6 +148,7 @@ impl Stage {
                     sent.extend(changed.iter().map(|Changed { path, now, .. }| match now {
                         Now::Itself => path.to_string(),
                         Now::Whole => format!("{path}/"),
+                        Now::Merged => format!("{path}/+"),
                         Now::Gone => format!("-{path}"),
                     }));
                 }
@@ -185,6 +186,7 @@ impl Stage {
                     match now {
                         Now::Itself => self.copy(path, false, false),
                         Now::Whole => self.copy(path, true, true),
+                        Now::Merged => self.copy(path, true, false),
                         Now::Gone => {}
                     }
                 }

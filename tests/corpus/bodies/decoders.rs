@@ -17,11 +17,12 @@ use makuosan::wire::header::{HEADER_LEN, Header, PacketKind, TRAILER_LEN};
 use makuosan::wire::hello::{Hello, parse_bye};
 use makuosan::wire::layout::Layout;
 use makuosan::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest};
+use makuosan::wire::mirror::{Mirror, Question};
 use makuosan::wire::poll::Poll;
 use makuosan::wire::records::Records;
 
 /// Each decoder: whether it took the bytes.
-pub const ALL: [fn(&[u8]) -> bool; 29] = [
+pub const ALL: [fn(&[u8]) -> bool; 31] = [
     packet,
     hello,
     |bytes| parse_bye(bytes).is_ok(),
@@ -51,6 +52,8 @@ pub const ALL: [fn(&[u8]) -> bool; 29] = [
     record,
     fetch,
     request,
+    mirror,
+    question,
 ];
 
 /// The first byte says which decoder, the rest is for it.
@@ -120,6 +123,14 @@ fn fetch(bytes: &[u8]) -> bool {
 
 fn request(bytes: &[u8]) -> bool {
     Request::parse(bytes).is_ok_and(|request| same(&request, Request::parse(&request.emit())))
+}
+
+fn mirror(bytes: &[u8]) -> bool {
+    Mirror::parse(bytes).is_ok_and(|mirror| same(&mirror, Mirror::parse(&mirror.emit())))
+}
+
+fn question(bytes: &[u8]) -> bool {
+    Question::parse(bytes).is_ok_and(|question| same(&question, Question::parse(&question.emit())))
 }
 
 fn record(bytes: &[u8]) -> bool {

@@ -102,6 +102,7 @@ impl World {
                     height: Stamp::ZERO,
                     wall: 0,
                     records: None,
+                    mirrors: Vec::new(),
                 };
                 self.members.hello(now, node, from, counter, &hello);
             }
@@ -141,6 +142,7 @@ impl World {
                     height: Stamp::ZERO,
                     wall: 0,
                     records: None,
+                    mirrors: Vec::new(),
                 };
                 for n in 0..u32::from(input.u8() & 15) {
                     let node = NodeId(1_000 + u64::from(first) + u64::from(n));

@@ -4,6 +4,7 @@ mod bounds;
 mod clocks;
 mod fleet;
 mod forged;
+mod mirrors;
 mod records;
 mod rules;
 
@@ -77,6 +78,7 @@ fn plain() -> Hello {
         height: Stamp::ZERO,
         wall: 0,
         records: None,
+        mirrors: Vec::new(),
     }
 }
 
