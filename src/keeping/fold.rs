@@ -33,7 +33,7 @@ impl Fold {
         }
         for entry in entries() {
             match &entry.kind {
-                Kind::Ahead { .. } | Kind::Close { listed: false } => {}
+                Kind::Ahead { .. } | Kind::Set { .. } | Kind::Close { listed: false } => {}
                 Kind::Gone | Kind::Close { listed: true } if !deletes => {}
                 Kind::Close { listed: true } => {
                     if let Some(open) = self.paths.get_mut(&key(&entry.path)) {

@@ -42,7 +42,7 @@ pub(in super::super) fn history(seed: u64) -> (Vec<i64>, Vec<Event>) {
     (skews, events)
 }
 
-/// A history in which lists of changed files are sent more than anything else.
+/// A history in which one host sends lists of changed files more than anything else happens.
 pub(in super::super) fn flushing(seed: u64) -> (Vec<i64>, Vec<Event>) {
     let mut rng = Rng::new(seed);
     let mut below = |n: usize| rng.below(n as u64) as usize;
@@ -55,14 +55,14 @@ pub(in super::super) fn flushing(seed: u64) -> (Vec<i64>, Vec<Event>) {
                 let file = below(3);
                 events.push(Event::Edit { host, file, removes: below(10) < 3 });
                 let (path, files) = ([0, 0, 0, 1][below(4)], 1 << file | below(8));
-                events.push(Event::Flush { host, path, files, deletes: below(6) > 0 });
+                events.push(Event::Flush { host: 0, path, files, deletes: below(6) > 0 });
                 if below(4) > 0 {
                     events.push(Event::Step { which: 0, times: 4 });
                 }
             }
             6..8 => {
                 let files = below(8);
-                events.push(Event::Flush { host, path: 0, files, deletes: below(6) > 0 });
+                events.push(Event::Flush { host: 0, path: 0, files, deletes: below(6) > 0 });
             }
             8 => {
                 let to = (below(3) == 0).then(|| vec![below(hosts)]);
@@ -75,7 +75,7 @@ pub(in super::super) fn flushing(seed: u64) -> (Vec<i64>, Vec<Event>) {
             15 => events.push(Event::Pull(below(hosts), below(6))),
             16 => events.push(Event::Partition(below(1 << hosts) as u64)),
             17 => events.push(Event::Full(below(hosts))),
-            18 => events.push(Event::LoseJournal(below(hosts))),
+            18 => events.push(Event::LoseJournal(1 + below(hosts - 1))),
             _ => events.push(Event::Edit { host, file: below(3), removes: below(10) < 3 }),
         }
     }

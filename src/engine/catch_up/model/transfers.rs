@@ -215,6 +215,10 @@ impl World {
             });
             if running.pulls && lacks && self.switches.note {
                 h.tried.entry(id.clone()).or_default().insert(source);
+                if sent.record.deed.listed {
+                    // What is declined is named.
+                    h.lists.0.insert(id.clone(), list.clone());
+                }
                 self.say(format!("h{p} is not satisfied with {id} of h{source}"));
                 continue;
             }
