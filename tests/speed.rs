@@ -8,17 +8,19 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
 use common::process::ticks;
 use common::{Fleet, tree};
 use makuosan::crypto::{Cipher, HmacKey, pbkdf2};
 use makuosan::fs::root::Root;
-use makuosan::fs::state::dir::StateDir;
+use makuosan::fs::state::dir::{Keeps, StateDir};
 use makuosan::fs::state::list::List;
 use makuosan::fs::state::list_writer::ListWriter;
 use makuosan::fs::state::record_file::{Limits, RecordFile};
+use makuosan::keeping::mirror_store::MirrorStore;
+use makuosan::mirror::packed::Packed;
 use makuosan::name::{HostName, RelPath};
 use makuosan::wire::manifest::{Entry, FileTime, Kind, Manifest};
 
@@ -112,10 +114,10 @@ fn transfers() {
 #[allow(clippy::disallowed_methods)]
 fn what_lasts() {
     let temp = common::place::TempDir::new("speed-state");
-    let us = fs::metadata(temp.path()).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
+    let us = fs::metadata(temp.path()).map(|meta| meta.uid());
     fs::create_dir(temp.path().join("base")).unwrap();
     let root = Root::open(&temp.path().join("base")).unwrap();
-    let dir = StateDir::elsewhere(temp.path(), &root, us.unwrap()).unwrap();
+    let dir = StateDir::elsewhere(Keeps::Journal, temp.path(), &root, us.unwrap()).unwrap();
     let (host, limits) = (HostName::parse(b"h").unwrap(), Limits { file: 1 << 30, record: 4_096 });
     let open = || RecordFile::open(&dir, b"records", &host, 1, limits, |_, _, _| {}).unwrap().0;
     let mut file = open();
@@ -162,4 +164,64 @@ fn what_lasts() {
     println!("read in {:?}", began.elapsed());
     let status = fs::read_to_string("/proc/self/status").unwrap();
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
+}
+
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods)]
+fn a_mirror_of_a_million() {
+    let temp = common::place::TempDir::new("speed-mirror");
+    let us = fs::metadata(temp.path()).unwrap().uid();
+    fs::create_dir(temp.path().join("base")).unwrap();
+    let root = Root::open(&temp.path().join("base")).unwrap();
+    let dir = StateDir::elsewhere(Keeps::Mirror, temp.path(), &root, us).unwrap();
+    let (tree, host) = (RelPath::parse(b"www").unwrap(), HostName::parse(b"h").unwrap());
+    let open = || MirrorStore::open(&dir, &tree, &host, 1).unwrap();
+    let name =
+        |n: u64| format!("srv/www/site-{:02}/assets/{:05}/image-{n:07}.jpeg", n / 20_000, n / 100);
+    // Of 60 bytes of a value, so many are as those of the neighbour.
+    for same in [0, 20] {
+        println!("{same} of 60 bytes the same:");
+        let fill = |packed: &mut Packed, n: u64| {
+            let mut value = [7; 60];
+            for (at, bytes) in (1..).zip(value[same..].chunks_mut(8)) {
+                let any = (n + at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+                bytes.copy_from_slice(&any[..bytes.len()]);
+            }
+            packed.insert(name(n).as_bytes(), &value);
+        };
+        let (mut packed, mut other) = (Packed::default(), Packed::default());
+        timed("1,000,000 in order", || (0..1_000_000).for_each(|n| fill(&mut packed, n)));
+        println!("{} bytes in memory", packed.bytes());
+        let any = |n: u64| n * 7_919 % 1_000_000;
+        timed("in any order", || (0..1_000_000).for_each(|n| fill(&mut other, any(n))));
+        println!("{} bytes in memory", other.bytes());
+        timed("100,000 lookups", || {
+            (0..100_000).for_each(|n| assert!(packed.get(name(any(n)).as_bytes()).is_some()));
+        });
+        timed("a scan", || {
+            let (mut entries, mut count) = (packed.entries(), 0);
+            while entries.next_entry().is_some() {
+                count += 1;
+            }
+            assert_eq!(count, 1_000_000);
+        });
+        let mut store = open().store;
+        timed("written and synced", || store.roll(b"head", &packed).unwrap());
+        println!("{} bytes on disk", store.size());
+        timed("read", || assert_eq!(open().entries.len(), 1_000_000));
+        timed("100 times 60 records appended and synced", || {
+            for _ in 0..100 {
+                store.append([[7; 100]; 60]).unwrap();
+                store.sync().unwrap();
+            }
+        });
+    }
+}
+
+#[allow(clippy::disallowed_methods)]
+fn timed(what: &str, act: impl FnOnce()) {
+    let began = Instant::now();
+    act();
+    println!("{what}: {:.0?}", began.elapsed());
 }

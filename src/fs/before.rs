@@ -10,9 +10,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::measured::Mount;
 use super::names::Names;
 use super::root::{Dirs, Root};
-use super::staging::Mount;
 use crate::name::RelPath;
 use crate::sys::fsat;
 

@@ -26,6 +26,10 @@ const TEXT: &[u8] =
     b"makuosan made this directory, and removes whatever is in stage: see makuosan(8).\n";
 /// The directory in it where files are staged.
 pub(super) const STAGE: &[u8] = b"stage";
+/// The directory in it where versions are kept that do not have their name.
+pub(super) const CONFLICTS: &[u8] = b"conflicts";
+/// The directory in it where things are kept that were removed or replaced.
+pub(super) const TRASH: &[u8] = b"trash";
 /// What version 2.0 began the names of its records with; the rest is a number.
 pub(super) const RECORD: &[u8] = b"mount-";
 /// The name under which it is found out what a file system does with new files.
@@ -44,10 +48,10 @@ pub(super) enum NotOurs {
     Holds(Vec<u8>),
     /// Another daemon works in it.
     InUse,
-    /// It has a [`STAGE`] that is no directory.
-    StageNotADirectory,
-    /// It has a [`STAGE`] of this user's.
-    StageOfUser(u32),
+    /// It has this in it, which is no directory.
+    HoldsNoDirectory(&'static [u8]),
+    /// It has this in it, which belongs to this user.
+    HoldsOfUser(&'static [u8], u32),
 }
 
 impl fmt::Display for NotOurs {
@@ -67,11 +71,11 @@ impl fmt::Display for NotOurs {
                 write!(f, "holds {}, but no file {marker} of the daemon's; {ADVICE}", Escaped(name))
             }
             NotOurs::InUse => f.write_str("is in use by another daemon"),
-            NotOurs::StageNotADirectory => {
-                write!(f, "holds {}, which is not a directory; move or remove it", Escaped(STAGE))
+            NotOurs::HoldsNoDirectory(name) => {
+                write!(f, "holds {}, which is not a directory; move or remove it", Escaped(name))
             }
-            NotOurs::StageOfUser(uid) => {
-                write!(f, "holds {}, which belongs to user {uid}; {ADVICE}", Escaped(STAGE))
+            NotOurs::HoldsOfUser(name, uid) => {
+                write!(f, "holds {}, which belongs to user {uid}; {ADVICE}", Escaped(name))
             }
         }
     }
@@ -188,25 +192,25 @@ fn open(dir: BorrowedFd<'_>, us: u32, made: bool) -> io::Result<(Claim, u32)> {
         }
     }
     match fsat::stat_at(fd.as_fd(), STAGE) {
-        Ok(stage) => judge_stage(&stage, &stat, us)?,
+        Ok(stage) => judge(STAGE, &stage, &stat, us)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
     Ok((Claim { fd, is_marked, made }, stat.mode))
 }
 
-/// Judges a [`STAGE`] of which this is the status, as is that of the directory above.
+/// Judges `name`, a directory of ours, of which this is the status, as is that of the directory above.
 ///
 /// # Errors
 /// [`NotOurs`]; EXDEV.
-pub(super) fn judge_stage(stage: &Stat, above: &Stat, us: u32) -> io::Result<()> {
-    if stage.kind != FileType::Directory {
-        return Err(NotOurs::StageNotADirectory.into());
+pub(super) fn judge(name: &'static [u8], stat: &Stat, above: &Stat, us: u32) -> io::Result<()> {
+    if stat.kind != FileType::Directory {
+        return Err(NotOurs::HoldsNoDirectory(name).into());
     }
-    if stage.uid != us {
-        return Err(NotOurs::StageOfUser(stage.uid).into());
+    if stat.uid != us {
+        return Err(NotOurs::HoldsOfUser(name, stat.uid).into());
     }
-    check_mount(stage, above)
+    check_mount(stat, above)
 }
 
 /// Checks that a directory is where the one above it is: nothing could be renamed out of it else.
@@ -231,7 +235,7 @@ pub(super) fn close(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
 }
 
 /// Whether the marker is in `dir`.
-fn is_marked(dir: BorrowedFd<'_>, us: u32) -> io::Result<bool> {
+pub(super) fn is_marked(dir: BorrowedFd<'_>, us: u32) -> io::Result<bool> {
     match fsat::stat_at(dir, MARKER) {
         Ok(stat) if stat.kind == FileType::File && stat.uid == us => {}
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

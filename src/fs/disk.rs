@@ -20,6 +20,7 @@ use super::guard::Guard;
 use super::identity::ObjectId;
 use super::long_digests::LongDigests;
 use super::long_files::LongFiles;
+use super::mirror::tally::Tallies;
 use super::opened::{OpenDir, Opened};
 use super::rights::Rights;
 use super::room::Room;
@@ -102,6 +103,9 @@ pub struct Disk {
     pub(super) guards: BTreeMap<TransferKey, Arc<dyn Guard>>,
     /// The transfers that have begun in another base directory, and are not closed yet.
     pub(super) left_behind: BTreeSet<TransferKey>,
+    /// The slots that were in use when there was something to stage in the last time.
+    pub(super) spared: BTreeSet<u64>,
+    pub(super) tallies: Tallies,
     allowance: Allowance,
 }
 
@@ -164,10 +168,18 @@ impl Disk {
     /// `.makuosan` cannot be created, is not a directory, belongs to another user, or is in use by
     /// another daemon (`WouldBlock`); something in it cannot be removed.
     pub fn new(root: Arc<Root>, config: DiskConfig) -> io::Result<Self> {
+        Disk::sparing(root, config, BTreeSet::new())
+    }
+
+    /// The same, but what these slots of mirrors hold stays.
+    ///
+    /// # Errors
+    /// As [`Disk::new`].
+    pub fn sparing(root: Arc<Root>, config: DiskConfig, spared: BTreeSet<u64>) -> io::Result<Self> {
         let rights = Rights::of_process()?;
         let staging = match config.readonly {
             true => None,
-            false => Some(Staging::open(root.clone(), &rights)?),
+            false => Some(Staging::open(root.clone(), &rights, &spared)?),
         };
         let dirs = Dirs::new(root);
         let (digester, digests) = Default::default();
@@ -184,6 +196,8 @@ impl Disk {
             transfers,
             guards: BTreeMap::new(),
             left_behind,
+            spared,
+            tallies: Tallies::new(),
             allowance,
         })
     }

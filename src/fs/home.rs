@@ -1,11 +1,12 @@
-//! What is in a `.makuosan` of ours: `stage`, where files are staged, made when it is needed. All that is in
-//! `stage` is the daemon's, and goes when a daemon starts. What version 2.0 left beside it goes, too; whatever
-//! else is there stays.
+//! What is in a `.makuosan` of ours: `stage`, where files are staged, made when it is needed; `conflicts` and
+//! `trash`, if a mirror has anything to keep there. All that is in `stage` is the daemon's, and goes when a
+//! daemon starts, but for slots that are spared. What version 2.0 left beside it goes, too; whatever else is
+//! there stays.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::claim::{self, Claim, MARKER, RECORD, STAGE};
+use super::claim::{self, CONFLICTS, Claim, MARKER, RECORD, STAGE, TRASH};
 use super::sweep;
 use crate::sys::fsat::{self, Rename};
 
@@ -17,7 +18,7 @@ use crate::sys::fsat::{self, Rename};
 pub(super) fn furnish(claim: &Claim, us: u32) -> io::Result<OwnedFd> {
     let top = claim.fd.as_fd();
     let records = if claim.is_marked { Vec::new() } else { clear_2_0(top, us)? };
-    let stage = open_stage(top, us)?;
+    let stage = open_own(top, STAGE, us)?;
     for name in records {
         fsat::rename_at(top, &name, stage.as_fd(), &name, Rename::Replace)?;
     }
@@ -27,27 +28,53 @@ pub(super) fn furnish(claim: &Claim, us: u32) -> io::Result<OwnedFd> {
     Ok(stage)
 }
 
-fn open_stage(top: BorrowedFd<'_>, us: u32) -> io::Result<OwnedFd> {
-    match fsat::mkdir_at(top, STAGE, 0o700) {
+/// Opens the directory `name` in a `.makuosan` of ours, or makes it, and sees to it that nobody else gets in.
+///
+/// # Errors
+/// It is not ours, or cannot be made.
+pub(super) fn open_own(top: BorrowedFd<'_>, name: &'static [u8], us: u32) -> io::Result<OwnedFd> {
+    match fsat::mkdir_at(top, name, 0o700) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
-    let path = fsat::open_at(top, STAGE, libc::O_PATH, 0)?;
+    let path = fsat::open_at(top, name, libc::O_PATH, 0)?;
     let stat = fsat::stat_fd(path.as_fd())?;
-    claim::judge_stage(&stat, &fsat::stat_fd(top)?, us)?;
-    let stage = fsat::open_at(path.as_fd(), b".", fsat::LISTING, 0)?;
-    fsat::remove_acls(stage.as_fd())?;
+    claim::judge(name, &stat, &fsat::stat_fd(top)?, us)?;
+    let own = fsat::open_at(path.as_fd(), b".", fsat::LISTING, 0)?;
+    fsat::remove_acls(own.as_fd())?;
     if stat.mode != 0o700 {
-        claim::close(stage.as_fd(), 0o700)?;
+        claim::close(own.as_fd(), 0o700)?;
     }
-    Ok(stage)
+    Ok(own)
 }
 
-/// Empties `stage` and removes it, and with it the `.makuosan` in `dir`, unless there is something else.
+/// Sees to it that a `.makuosan` of ours is known by its marker, so that there may be more in it than
+/// version 2.0 has made.
+///
+/// # Errors
+/// ENOSPC if there is no room for the marker.
+pub(super) fn have_marked(top: BorrowedFd<'_>, us: u32) -> io::Result<()> {
+    if claim::is_marked(top, us)? {
+        return Ok(());
+    }
+    claim::mark(top)?;
+    match claim::is_marked(top, us)? {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+    }
+}
+
+/// Empties `stage` and removes it, and with it the `.makuosan` in `dir`, unless there is something else,
+/// or it is `kept`. Whether nothing of ours is left.
 ///
 /// # Errors
 /// Something in it cannot be removed.
-pub(super) fn clear(dir: BorrowedFd<'_>, claim: &Claim, us: u32) -> io::Result<()> {
+pub(super) fn clear(
+    dir: BorrowedFd<'_>,
+    claim: &Claim,
+    us: u32,
+    kept: impl Fn(&[u8]) -> bool,
+) -> io::Result<bool> {
     let top = claim.fd.as_fd();
     if !claim.is_marked {
         for record in clear_2_0(top, us)? {
@@ -55,21 +82,26 @@ pub(super) fn clear(dir: BorrowedFd<'_>, claim: &Claim, us: u32) -> io::Result<(
         }
     }
     match fsat::open_at(top, STAGE, fsat::LISTING, 0) {
-        Ok(stage) => sweep::empty(stage.as_fd(), &[])?,
+        Ok(stage) => sweep::empty(stage.as_fd(), kept)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
     remove(dir, top)
 }
 
-/// Removes `stage`, which is empty, and with it the `.makuosan` in `dir`, unless there is something else.
+/// Removes `stage`, if it is empty, and with it the `.makuosan` in `dir`, unless there is something else.
+/// Whether nothing of ours is left.
 ///
 /// # Errors
-/// `stage` is not empty; see [`claim::remove`].
-pub(super) fn remove(dir: BorrowedFd<'_>, top: BorrowedFd<'_>) -> io::Result<()> {
+/// `stage` cannot be removed; see [`claim::remove`].
+pub(super) fn remove(dir: BorrowedFd<'_>, top: BorrowedFd<'_>) -> io::Result<bool> {
     match fsat::rmdir_at(top, STAGE) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => Ok(false),
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => claim::remove(dir, top),
+        _ => {
+            let keeps = [CONFLICTS, TRASH].iter().any(|name| fsat::stat_at(top, name).is_ok());
+            claim::remove(dir, top).map(|()| !keeps)
+        }
     }
 }
 

@@ -14,6 +14,8 @@
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
+//! - Mirrors: what [`mirror`] does at single paths, whatever else goes on in the tree.
+//!
 //! [`resolve`] judges the symbolic links in the paths of options.
 //!
 //! [`state`] keeps what must outlive the daemon: records, and lists of what was sent.
@@ -49,6 +51,8 @@ mod identity;
 pub mod listings;
 pub mod long_digests;
 mod long_files;
+mod measured;
+pub mod mirror;
 mod moment;
 mod moved;
 mod name_set;

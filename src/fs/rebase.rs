@@ -59,9 +59,11 @@ impl Disk {
         begun.iter().for_each(|&key| self.forget(key));
         self.left_behind.extend(begun);
         // Given up first: the new one may be the same, reached by another mount.
-        self.staging = None;
+        if let Some(staging) = self.staging.take() {
+            self.spared = staging.slots;
+        }
         if !self.config.readonly {
-            self.staging = Some(Staging::open(Arc::clone(&root), &self.rights)?);
+            self.staging = Some(Staging::open(Arc::clone(&root), &self.rights, &self.spared)?);
         }
         self.dirs = Dirs::new(root);
         Ok(())

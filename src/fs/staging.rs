@@ -8,14 +8,17 @@
 //! recorded in that of the base directory, so that the next start can clean up after a daemon that was killed. It is
 //! removed as soon as there are no transfers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::claim::{self, Claim, NotOurs, PROBE, RECORD};
+use super::claim::{self, Claim, NotOurs, RECORD, STAGE};
+use super::errors::leads_nowhere;
 use super::grain::Grain;
 use super::home;
+use super::measured::{Measured, Mount};
 use super::paths::split;
 use super::rights::{Fresh, Keeps, PRIVATE, Rights};
 use super::root::{Dirs, Root};
@@ -32,6 +35,10 @@ pub(super) struct Staging {
     root: Arc<Root>,
     home: Place,
     other_mounts: Vec<Place>,
+    /// Where else something of ours is kept, by the directory that it is in: the name of its record.
+    left: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The slots in use, which are spared whenever a place is emptied.
+    pub(super) slots: BTreeSet<u64>,
     /// The number of the next name.
     next: u64,
 }
@@ -60,41 +67,17 @@ struct Place {
     top: OwnedFd,
     fd: OwnedFd,
     measured: Measured,
-    /// The directory that contains it, and the name of its record; None for the base directory's.
-    within: Option<(OwnedFd, Vec<u8>)>,
+    /// None for the base directory's.
+    within: Option<Within>,
 }
 
-/// What is the same for everything in a place.
-#[derive(Clone, Copy, Debug)]
-struct Measured {
-    mount: Mount,
-    grain: Grain,
-    keeps: Keeps,
-    /// Which attributes new files get.
-    fresh: Fresh,
-}
-
-/// What two directories must have in common for a rename between them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Mount {
-    id: Option<u64>,
-    dev: u64,
-}
-
-impl Mount {
-    pub fn of(stat: &Stat) -> Self {
-        Mount { id: stat.mount, dev: stat.dev }
-    }
-
-    /// Whether both are on one mount. The device says nothing about that where the mounts are known:
-    /// within an overlay files have other devices than their directories, and a subvolume of btrfs has
-    /// one of its own; a bind mount has the device of what it shows.
-    pub fn is_same_mount(self, other: Mount) -> bool {
-        match (self.id, other.id) {
-            (Some(one), Some(other)) => one == other,
-            _ => self.dev == other.dev,
-        }
-    }
+/// The directory that contains a place.
+#[derive(Debug)]
+struct Within {
+    fd: OwnedFd,
+    path: Vec<u8>,
+    /// The name of the place's record.
+    record: Vec<u8>,
 }
 
 /// The file name of a number.
@@ -102,12 +85,22 @@ pub(super) fn name_of(number: u64) -> Vec<u8> {
     format!("{number:x}").into_bytes()
 }
 
+/// What the names of slots begin with; their number follows, and perhaps more.
+pub(super) const SLOT: &[u8] = b"slot-";
+
+/// Whether a name in a place is that of a slot among these.
+fn is_slot(name: &[u8], slots: &BTreeSet<u64>) -> bool {
+    let number = name.strip_prefix(SLOT).and_then(|rest| rest.get(..16));
+    let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
+    number.and_then(|n| u64::from_str_radix(n, 16).ok()).is_some_and(|n| slots.contains(&n))
+}
+
 impl Staging {
-    /// Creates `.makuosan/stage`, or takes over an existing one of ours and empties it.
+    /// Creates `.makuosan/stage`, or takes over an existing one of ours and empties it, but for these `slots`.
     ///
     /// # Errors
     /// It cannot be created, is not ours ([`NotOurs`]), or is locked by another process.
-    pub fn open(root: Arc<Root>, rights: &Rights) -> io::Result<Self> {
+    pub fn open(root: Arc<Root>, rights: &Rights, slots: &BTreeSet<u64>) -> io::Result<Self> {
         let claim = claim::claim(root.as_fd(), rights.uid())?;
         fsat::lock(claim.fd.as_fd()).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => io::Error::new(
@@ -117,10 +110,12 @@ impl Staging {
             _ => e,
         })?;
         let fd = home::furnish(&claim, rights.uid())?;
-        let kept = clear_recorded(&root, &fd, rights)?;
-        sweep::empty(fd.as_fd(), &kept)?;
+        let left = clear_recorded(&root, &fd, rights, slots)?;
+        let records: BTreeSet<&Vec<u8>> = left.values().collect();
+        sweep::empty(fd.as_fd(), |name| records.contains(&name.to_vec()) || is_slot(name, slots))?;
         let home = Place { top: claim.fd, measured: Measured::of(&fd)?, fd, within: None };
-        Ok(Staging { root, home, other_mounts: Vec::new(), next: 0 })
+        let slots = slots.clone();
+        Ok(Staging { root, home, other_mounts: Vec::new(), left, slots, next: 0 })
     }
 
     fn place(&self, id: PlaceId) -> io::Result<&Place> {
@@ -218,38 +213,51 @@ impl Staging {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let (file, record) = loop {
-            self.next += 1;
-            let record = [RECORD, &name_of(self.next)].concat();
-            match create(self.home.fd.as_fd(), &record, PRIVATE) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                made => break (made?, record),
+        let known = self.left.get(path).cloned();
+        let record = known.clone().map_or_else(|| self.record(path), Ok)?;
+        let forget = |staging: &Staging| {
+            if known.is_none() {
+                let _ = fsat::unlink_at(staging.home.fd.as_fd(), &record);
             }
         };
-        let claimed = (&file).write_all(path).and_then(|()| file.sync_all()).and_then(|()| {
-            keeping_mtime(within.as_fd(), || claim::claim(within.as_fd(), rights.uid()))
-        });
-        let claim = claimed.inspect_err(|_| {
-            let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
-        })?;
+        let claimed = keeping_mtime(within.as_fd(), || claim::claim(within.as_fd(), rights.uid()));
+        let claim = claimed.inspect_err(|_| forget(self))?;
         let furnished = have_to_oneself(&claim.fd).and_then(|()| {
             let fd = home::furnish(&claim, rights.uid())?;
-            sweep::empty(fd.as_fd(), &[])?;
+            sweep::empty(fd.as_fd(), |name| is_slot(name, &self.slots))?;
             Ok((Measured::of(&fd)?, fd))
         });
         match furnished {
             Ok((measured, fd)) => {
-                Ok(Place { top: claim.fd, fd, measured, within: Some((within, record)) })
+                self.left.remove(path);
+                let within = Within { fd: within, path: path.to_vec(), record };
+                Ok(Place { top: claim.fd, fd, measured, within: Some(within) })
             }
             Err(e) => {
                 // One that was there stays recorded: it is ours, and may hold something.
-                let gone = claim.made && clear(&within, &claim, rights).is_ok();
+                let gone = claim.made && clear(&within, &claim, rights, &self.slots).is_ok();
                 if gone || claim::is_in_use(&e) {
-                    let _ = fsat::unlink_at(self.home.fd.as_fd(), &record);
+                    forget(self);
                 }
                 Err(e)
             }
         }
+    }
+
+    /// Records that there will be a place in the directory `path`. The name of the record.
+    fn record(&mut self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let home = self.home.fd.as_fd();
+        let (mut file, record) = loop {
+            self.next += 1;
+            let record = [RECORD, &name_of(self.next)].concat();
+            match create(home, &record, PRIVATE) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break (made?, record),
+            }
+        };
+        let written = file.write_all(path).and_then(|()| file.sync_all());
+        written.inspect_err(|_| drop(fsat::unlink_at(home, &record)))?;
+        Ok(record)
     }
 
     /// Creates something in a place with `make`, which gets the directory and an unused name.
@@ -273,6 +281,17 @@ impl Staging {
             made => made?,
         };
         Ok((staged, made))
+    }
+
+    /// Makes sure that there is a place in the base directory.
+    ///
+    /// # Errors
+    /// It was removed while the daemon was running, and cannot be made again.
+    pub fn ensure_home(&mut self, rights: &Rights) -> io::Result<()> {
+        match fsat::stat_at(self.home.top.as_fd(), STAGE) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.refurnish(rights),
+            found => found.map(drop),
+        }
     }
 
     /// Makes the place of the base directory again: it was removed while the daemon was running.
@@ -333,48 +352,51 @@ impl Staging {
     /// removed stays on record.
     pub fn tidy(&mut self) {
         for place in self.other_mounts.drain(..) {
-            let Some((within, record)) = &place.within else { continue };
-            let gone =
-                keeping_mtime(within.as_fd(), || home::remove(within.as_fd(), place.top.as_fd()));
-            if gone.is_ok() {
-                let _ = fsat::unlink_at(self.home.fd.as_fd(), record);
+            let Some(Within { fd, path, record }) = place.within else { continue };
+            match keeping_mtime(fd.as_fd(), || home::remove(fd.as_fd(), place.top.as_fd())) {
+                Ok(true) => drop(fsat::unlink_at(self.home.fd.as_fd(), &record)),
+                Ok(false) | Err(_) => drop(self.left.insert(path, record)),
             }
         }
     }
-}
 
-impl Measured {
-    /// Finds out which attributes new files in `fd` get, and how exactly times are kept.
-    fn of(fd: &OwnedFd) -> io::Result<Self> {
-        let made = |mode| {
-            let file = create(fd.as_fd(), PROBE, mode)?;
-            fsat::stat_fd(file.as_fd())
-        };
-        let open = made(0o777)?;
-        fsat::unlink_at(fd.as_fd(), PROBE)?;
-        let private = made(PRIVATE)?;
-        let grain = Grain::probe(fd.as_fd(), PROBE);
-        let keeps = probe(fd.as_fd());
-        fsat::unlink_at(fd.as_fd(), PROBE)?;
-        let fresh = Fresh::of(&private, &open);
-        let mount = Mount::of(&fsat::stat_fd(fd.as_fd())?);
-        Ok(Measured { mount, grain: grain?, keeps: keeps?, fresh })
+    /// Opens the places where something is left, as far as they can be reached. Whether all can.
+    pub fn open_left(&mut self, rights: &Rights) -> bool {
+        for path in self.left.keys().cloned().collect::<Vec<_>>() {
+            if self.other_mounts.len() >= MOST_PLACES {
+                return false;
+            }
+            let there = self.root.open_dir(&path, fsat::PATH_ONLY);
+            // Where nothing is mounted any more, nothing is made.
+            let there = there.and_then(|within| claim::existing(within.as_fd(), rights.uid()));
+            if let Ok(place) = there.and_then(|_| self.settle(&path, rights)) {
+                self.other_mounts.push(place);
+            }
+        }
+        self.left.is_empty()
     }
-}
 
-/// Finds out which attributes the probe can be given.
-fn probe(dir: BorrowedFd<'_>) -> io::Result<Keeps> {
-    // Any but root, and bits that no umask makes.
-    const MODE: u32 = 0o751;
-    const ID: u32 = 1;
-    let path = fsat::open_at(dir, PROBE, libc::O_PATH, 0)?;
-    let modes = fsat::chmod_at(dir, PROBE, path.as_fd(), MODE).is_ok()
-        && fsat::stat_fd(path.as_fd())?.mode == MODE;
-    let owners = fsat::chown_fd(path.as_fd(), Some(ID), Some(ID)).is_ok() && {
-        let stat = fsat::stat_fd(path.as_fd())?;
-        (stat.uid, stat.gid) == (ID, ID)
-    };
-    Ok(Keeps { owners, modes })
+    /// Each place that is open, with its `.makuosan` before it.
+    pub fn places(&self) -> impl Iterator<Item = (BorrowedFd<'_>, BorrowedFd<'_>)> {
+        let all = std::iter::once(&self.home).chain(&self.other_mounts);
+        all.map(|place| (place.top.as_fd(), place.fd.as_fd()))
+    }
+
+    /// The `.makuosan` of a place.
+    ///
+    /// # Errors
+    /// ESTALE if the place is gone.
+    pub fn top(&self, place: PlaceId) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.place(place)?.top.as_fd())
+    }
+
+    /// The directory of a place in which things are staged.
+    ///
+    /// # Errors
+    /// ESTALE if the place is gone.
+    pub fn stage(&self, place: PlaceId) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.place(place)?.fd.as_fd())
+    }
 }
 
 /// Keeps other daemons out of a place on another mount.
@@ -386,9 +408,15 @@ fn have_to_oneself(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Empties and removes a place in `within`.
-fn clear(within: &OwnedFd, claim: &Claim, rights: &Rights) -> io::Result<()> {
-    keeping_mtime(within.as_fd(), || home::clear(within.as_fd(), claim, rights.uid()))
+/// Empties and removes a place in `within`, but for these `slots`. Whether nothing is left.
+fn clear(
+    within: &OwnedFd,
+    claim: &Claim,
+    rights: &Rights,
+    slots: &BTreeSet<u64>,
+) -> io::Result<bool> {
+    let kept = |name: &[u8]| is_slot(name, slots);
+    keeping_mtime(within.as_fd(), || home::clear(within.as_fd(), claim, rights.uid(), kept))
 }
 
 /// Does `work`, which creates or removes a name in `dir`, and then restores the mtime of `dir` where
@@ -400,10 +428,15 @@ fn keeping_mtime<T>(dir: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -
     done
 }
 
-/// Removes the places that an earlier daemon recorded in `stage`. Returns the records of those that
-/// could not be removed, which must be kept.
-fn clear_recorded(root: &Root, stage: &OwnedFd, rights: &Rights) -> io::Result<Vec<Vec<u8>>> {
-    let mut kept = Vec::new();
+/// Removes the places that an earlier daemon recorded in `stage`, but for these `slots`. Returns the records
+/// of those where something is left, by the directory that they are in.
+fn clear_recorded(
+    root: &Root,
+    stage: &OwnedFd,
+    rights: &Rights,
+    slots: &BTreeSet<u64>,
+) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut kept = BTreeMap::new();
     for record in sweep::names(stage.as_fd())? {
         if !record.starts_with(RECORD) {
             continue;
@@ -416,15 +449,15 @@ fn clear_recorded(root: &Root, stage: &OwnedFd, rights: &Rights) -> io::Result<V
             let claim = claim::existing(within.as_fd(), rights.uid())?;
             // Another daemon may have a base directory there.
             have_to_oneself(&claim.fd)?;
-            clear(&within, &claim, rights)
+            clear(&within, &claim, rights, slots)
         });
-        match cleared {
-            Ok(()) => {}
-            Err(e) if claim::is_not_ours(&e) => {}
-            Err(e) => match e.raw_os_error() {
-                Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => {}
-                _ => kept.push(record),
-            },
+        let is_done = match cleared {
+            Ok(nothing_left) => nothing_left,
+            // Slots may be where nothing is mounted at the moment.
+            Err(e) => claim::is_not_ours(&e) || (leads_nowhere(&e) && slots.is_empty()),
+        };
+        if !is_done {
+            kept.insert(path, record);
         }
     }
     Ok(kept)

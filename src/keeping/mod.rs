@@ -3,6 +3,7 @@
 //! - [`Keeper`] joins the journal of records (`engine::catch_up`) with what is on disk of it: `shelf` has the
 //!   rows and the lists of entries, `row` is one row.
 //! - [`hosts`] are the hosts that are known, and what they lacked when they were seen.
+//! - [`mirror_store`] is the index of a mirrored tree, on disk.
 //! - `sent` knows which hosts have what was sent from here.
 //! - [`recording`] is one transfer, while it runs.
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@
 mod fold;
 pub mod hosts;
 mod keeper;
+pub mod mirror_store;
 pub mod recording;
 mod row;
 mod sent;

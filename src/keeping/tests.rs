@@ -7,7 +7,7 @@ use super::recording::Recording;
 use super::{Keeper, Opened};
 use crate::engine::catch_up::{Names, Record, RecordId, State};
 use crate::engine::rng::Rng;
-use crate::fs::state::dir::StateDir;
+use crate::fs::state::dir::{Keeps, StateDir};
 use crate::fs::state::testing::once_free;
 use crate::fs::testing::TempDir;
 use crate::ids::EntryNo;
@@ -33,7 +33,7 @@ fn open_as(temp: &TempDir, me: &str) -> Opened {
     let us = crate::sys::fsat::process_ids().unwrap().uid;
     // The base directory is another one.
     let base = TempDir::new("base");
-    let dir = once_free(|| StateDir::elsewhere(temp.path(), &base.root(), us));
+    let dir = once_free(|| StateDir::elsewhere(Keeps::Journal, temp.path(), &base.root(), us));
     Keeper::open(dir, &host(me), NOW, Stamp::at(NOW)).unwrap()
 }
 

@@ -10,7 +10,7 @@ use crate::name::tree_order;
 use crate::wire::bytes::{Put, Reader};
 
 /// How many bytes a block has at most, if it has more than one entry.
-const BLOCK: usize = 4_096;
+const BLOCK: usize = 2_048;
 /// How much more room a block gets than it needs when it grows.
 const SLACK: usize = 128;
 
@@ -102,7 +102,9 @@ impl Packed {
         let mut count = 0;
         while cursor.step() {
             let before = if count == 0 { last.as_ref() } else { Some(&cursor.before.path) };
-            if before.is_some_and(|before| tree_order(before, &cursor.here.path).is_ge()) {
+            let path = &cursor.here.path;
+            let is_short = count > 0 && common(&cursor.before.path, path) != cursor.shared;
+            if is_short || before.is_some_and(|before| tree_order(before, path).is_ge()) {
                 return Err(BadBlock);
             }
             count += 1;
@@ -259,6 +261,8 @@ struct Cursor<'a> {
     here: Entry,
     /// The entry before it; empty if there is none.
     before: Entry,
+    /// How many bytes the paths of both begin with.
+    shared: usize,
     /// It is after the last one.
     is_over: bool,
 }
@@ -267,7 +271,7 @@ impl<'a> Cursor<'a> {
     /// Before the first entry.
     fn of(block: &'a [u8]) -> Self {
         let (here, before) = (Entry::default(), Entry::default());
-        Cursor { block, start: 0, end: 0, here, before, is_over: false }
+        Cursor { block, start: 0, end: 0, here, before, shared: 0, is_over: false }
     }
 
     fn go_to(&mut self, block: &'a [u8]) {
@@ -298,14 +302,23 @@ impl<'a> Cursor<'a> {
         self.here.path.extend_from_slice(rests[0]);
         self.here.value.extend_from_slice(self.before.value.get(..counts[2])?);
         self.here.value.extend_from_slice(rests[1]);
-        self.end = self.block.len() - reader.rest().len();
+        (self.shared, self.end) = (counts[0], self.block.len() - reader.rest().len());
         Some(())
     }
 
     /// Goes to the first entry of `path` or after it, and says how that compares; None if it is over.
     fn seek(&mut self, path: &[u8]) -> Option<Ordering> {
+        // How many bytes the entry before has as `path`. It is less: what has more in common with it is less, too, and
+        // what has less in common with it is greater.
+        let mut matched = 0;
         while self.step() {
-            let order = tree_order(&self.here.path, path);
+            match self.shared.cmp(&matched) {
+                Ordering::Greater => continue,
+                Ordering::Less => return Some(Ordering::Greater),
+                Ordering::Equal => {}
+            }
+            matched += common(&self.here.path[matched..], &path[matched..]);
+            let order = tree_order(&self.here.path[matched..], &path[matched..]);
             if order.is_ge() {
                 return Some(order);
             }

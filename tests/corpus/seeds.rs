@@ -27,6 +27,7 @@ use makuosan::wire::mode::Mode;
 use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
+use makuosan::wire::probe::{Probe, Report};
 use makuosan::wire::records::{Key, Records, Summary};
 use makuosan::wire::setup::MirrorSetup;
 use makuosan::wire::versions::{Dot, IndexId, Knowledge, Member, Version, What};
@@ -236,6 +237,7 @@ fn taken() -> Vec<Vec<u8>> {
         request(),
         Mirror::Ask { tree: Hash(1), number: 2, len: 9, offset: 2, bytes: vec![1, 2] }.emit(),
         Question { knowledge: knowledge(), needed: vec![DOT] }.emit(),
+        Probe::Report(Ticket::new(9), Report::default()).emit(),
     ]
 }
 
@@ -245,6 +247,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
         (6, Delete::Tally.emit()),
         (6, Delete::Run(Bits::of([TargetNo::ZERO])).emit()),
         (13, spool(Deleted::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
+        (31, Probe::Ask(Ticket::new(9)).emit()),
         (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
         (8, mirrored().emit()),
         (29, Mirror::Asking { tree: Hash(1), of: NodeId(2), hash: 3 }.emit()),

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use makuosan::fs::root::Root;
-use makuosan::fs::state::dir::StateDir;
+use makuosan::fs::state::dir::{Keeps, StateDir};
 use makuosan::keeping::Keeper;
 use makuosan::keeping::recording::Recording;
 use makuosan::name::{HostName, RelPath};
@@ -23,7 +23,7 @@ const MOST: u64 = 65_536;
 fn keep(fleet: &Fleet, sent: u64) {
     let base = fleet.base(0);
     let root = Root::open(&base).unwrap();
-    let dir = StateDir::in_base(&root, base.metadata().unwrap().uid()).unwrap();
+    let dir = StateDir::in_base(Keeps::Journal, &root, base.metadata().unwrap().uid()).unwrap();
     let [sender, me] = ["h1", "h0"].map(|name| HostName::parse(name.as_bytes()).unwrap());
     let wall = wall_millis();
     let first = wall - 600_000;

@@ -7,7 +7,7 @@ use super::identity::Identity;
 use crate::cli::daemon::{CatchUp, Config};
 use crate::daemon::clock::{self, FleetClock};
 use crate::fs::root::Root;
-use crate::fs::state::dir::StateDir;
+use crate::fs::state::dir::{Keeps, StateDir};
 use crate::fs::state::error::StateError;
 use crate::keeping::hosts::Hosts;
 use crate::keeping::{Keeper, Opened};
@@ -45,7 +45,9 @@ impl<'a> Place<'a> {
     /// Why the directory of `--state` could not.
     pub(super) fn check(self, root: &Root, us: u32) -> Result<(), StartError> {
         match self {
-            Place::Dir(dir) => StateDir::check_elsewhere(dir, root, us).map_err(StartError::State),
+            Place::Dir(dir) => {
+                StateDir::check_elsewhere(Keeps::Journal, dir, root, us).map_err(StartError::State)
+            }
             Place::Nowhere(_) | Place::Base => Ok(()),
         }
     }
@@ -64,10 +66,12 @@ impl<'a> Place<'a> {
     /// Why the directory of `--state` cannot be used.
     pub(super) fn open(self, root: &Root, us: u32) -> Result<Option<StateDir>, StartError> {
         match self {
-            Place::Dir(dir) => {
-                StateDir::elsewhere(dir, root, us).map(Some).map_err(StartError::State)
+            Place::Dir(dir) => StateDir::elsewhere(Keeps::Journal, dir, root, us)
+                .map(Some)
+                .map_err(StartError::State),
+            Place::Base => {
+                Ok(StateDir::in_base(Keeps::Journal, root, us).map_err(|why| not_kept(&why)).ok())
             }
-            Place::Base => Ok(StateDir::in_base(root, us).map_err(|why| not_kept(&why)).ok()),
             Place::Nowhere(option) => {
                 log::info(format_args!("what is sent and received is not kept: {option}"));
                 Ok(None)

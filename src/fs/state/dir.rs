@@ -1,4 +1,4 @@
-//! The directory of what lasts: `journal`, in `.makuosan` at the top of the base directory or in a
+//! The directories of what lasts: `journal` and `mirror`, in `.makuosan` at the top of the base directory or in a
 //! directory that the operator has named.
 
 use std::ffi::OsStr;
@@ -18,8 +18,27 @@ use crate::fs::sweep;
 use crate::name::STAGING;
 use crate::sys::fsat::{self, FileType, Rename};
 
-/// The name of the directory.
-pub(in crate::fs) const JOURNAL: &[u8] = b"journal";
+/// What is kept in a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keeps {
+    /// What was sent and received.
+    Journal,
+    /// What is known of mirrored trees.
+    Mirror,
+}
+
+impl Keeps {
+    const ALL: [Keeps; 2] = [Keeps::Journal, Keeps::Mirror];
+
+    /// The name of the directory.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Keeps::Journal => b"journal",
+            Keeps::Mirror => b"mirror",
+        }
+    }
+}
+
 /// How the name of a file ends that is not complete yet.
 const UNFINISHED: &[u8] = b".new";
 /// How the name of a file ends that was set aside.
@@ -40,11 +59,11 @@ struct Opened {
 }
 
 impl StateDir {
-    /// That of a base directory: `.makuosan/journal`, made if it is missing, for a daemon of user `us`.
+    /// That of a base directory, in `.makuosan`, made if it is missing, for a daemon of user `us`.
     ///
     /// # Errors
     /// It, or `.makuosan`, cannot be made or is somebody else's; another daemon has it.
-    pub fn in_base(root: &Root, us: u32) -> Result<Self, StateError> {
+    pub fn in_base(keeps: Keeps, root: &Root, us: u32) -> Result<Self, StateError> {
         let path = root.path().join(OsStr::from_bytes(STAGING));
         let fail = |error| StateError::Io(path.clone(), error);
         let claim = claim::claim(root.as_fd(), us).map_err(fail)?;
@@ -56,20 +75,20 @@ impl StateDir {
                 Err(error) => return Err(fail(error)),
             }
         }
-        StateDir::open(claim.fd.as_fd(), &path, us)
+        StateDir::open(keeps, claim.fd.as_fd(), &path, us)
     }
 
-    /// That of the directory `dir`, which is made if it is missing (those above it are not), for a daemon
+    /// That in the directory `dir`, which is made if it is missing (those above it are not), for a daemon
     /// with the base directory `root`.
     ///
     /// # Errors
     /// As [`StateDir::in_base`]; `dir` is where the daemon sends from or writes to; a symbolic link of
     /// another user's is on the way.
-    pub fn elsewhere(dir: &Path, root: &Root, us: u32) -> Result<Self, StateError> {
+    pub fn elsewhere(keeps: Keeps, dir: &Path, root: &Root, us: u32) -> Result<Self, StateError> {
         let place = place(dir, root, us)?;
         make(place.dir().as_fd(), place.name()).map_err(|e| StateError::Io(dir.to_owned(), e))?;
         let (fd, path) = follow(dir, root, us)?;
-        StateDir::open(fd.as_fd(), &path, us)
+        StateDir::open(keeps, fd.as_fd(), &path, us)
     }
 
     /// Makes `dir` for a daemon that will be another user than it is now, if it is missing: it will perhaps
@@ -93,7 +112,12 @@ impl StateDir {
     ///
     /// # Errors
     /// As [`StateDir::elsewhere`].
-    pub fn check_elsewhere(dir: &Path, root: &Root, us: u32) -> Result<(), StateError> {
+    pub fn check_elsewhere(
+        keeps: Keeps,
+        dir: &Path,
+        root: &Root,
+        us: u32,
+    ) -> Result<(), StateError> {
         let home = root.path().join(OsStr::from_bytes(STAGING));
         let typed = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         if typed.parent() == Some(&home) && !home.exists() {
@@ -107,12 +131,12 @@ impl StateDir {
         }
         let (fd, path) = follow(dir, root, us)?;
         let fail = |error| StateError::Io(path.clone(), error);
-        let is_ours = match fsat::open_at(fd.as_fd(), JOURNAL, libc::O_PATH, 0) {
+        let is_ours = match fsat::open_at(fd.as_fd(), keeps.name(), libc::O_PATH, 0) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fsat::stat_fd(fd.as_fd()).map_err(fail)?.uid == us
             }
             Err(e) => return Err(fail(e)),
-            Ok(named) => judge(named.as_fd(), &path.join(OsStr::from_bytes(JOURNAL)), us)?.1,
+            Ok(named) => judge(named.as_fd(), &path.join(OsStr::from_bytes(keeps.name())), us)?.1,
         };
         match us == 0 || is_ours {
             true => Ok(()),
@@ -120,11 +144,11 @@ impl StateDir {
         }
     }
 
-    fn open(above: BorrowedFd<'_>, path: &Path, us: u32) -> Result<Self, StateError> {
-        let path = path.join(OsStr::from_bytes(JOURNAL));
+    fn open(keeps: Keeps, above: BorrowedFd<'_>, path: &Path, us: u32) -> Result<Self, StateError> {
+        let path = path.join(OsStr::from_bytes(keeps.name()));
         let fail = |error| StateError::Io(path.clone(), error);
-        make(above, JOURNAL).map_err(fail)?;
-        let named = fsat::open_at(above, JOURNAL, libc::O_PATH, 0).map_err(fail)?;
+        make(above, keeps.name()).map_err(fail)?;
+        let named = fsat::open_at(above, keeps.name(), libc::O_PATH, 0).map_err(fail)?;
         let (fd, is_ours) = judge(named.as_fd(), &path, us)?;
         if is_ours {
             fsat::remove_acls(fd.as_fd())
@@ -256,7 +280,10 @@ impl StateDir {
     }
 
     /// Sets the file `name` aside, in the place of any that was set aside before.
-    pub(super) fn set_aside(&self, name: &[u8]) -> Result<(), StateError> {
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn set_aside(&self, name: &[u8]) -> Result<(), StateError> {
         let aside = [name, ASIDE].concat();
         fsat::rename_at(self.fd(), name, self.fd(), &aside, Rename::Replace)
             .map_err(self.fail(name))
@@ -287,11 +314,11 @@ fn follow(dir: &Path, root: &Root, us: u32) -> Result<(OwnedFd, PathBuf), StateE
 
 /// Checks that what is kept in `dir` is neither sent nor written to as part of the base directory.
 fn check_outside(dir: &Path, root: &Root) -> Result<(), StateError> {
-    let journal = dir.join(OsStr::from_bytes(JOURNAL));
+    let is_in = |keeps: Keeps| root.path().starts_with(dir.join(OsStr::from_bytes(keeps.name())));
     let mut below = dir.strip_prefix(root.path()).into_iter().flatten().map(OsStr::as_bytes);
     let is_apart = match (below.next(), below.next()) {
         (Some(STAGING), Some(name)) => name != claim::STAGE,
-        (None, _) => dir != root.path() && !root.path().starts_with(journal),
+        (None, _) => dir != root.path() && !Keeps::ALL.into_iter().any(is_in),
         _ => false,
     };
     if is_apart { Ok(()) } else { Err(StateError::InBase(dir.to_owned())) }
@@ -346,19 +373,19 @@ mod tests {
     #[test]
     fn it_is_made_once_for_one_daemon_and_for_nobody_else() {
         let temp = TempDir::new("state-made");
-        let dir = StateDir::in_base(&temp.root(), us()).unwrap();
+        let dir = StateDir::in_base(Keeps::Journal, &temp.root(), us()).unwrap();
         assert_eq!(dir.path(), temp.join(".makuosan/journal"));
         assert_eq!((mode(dir.path()), mode(&temp.join(".makuosan"))), (0o700, 0o700));
-        let again = StateDir::in_base(&temp.root(), us());
+        let again = StateDir::in_base(Keeps::Journal, &temp.root(), us());
         assert!(matches!(again, Err(StateError::InUse(path)) if path == dir.path()));
         let shared = dir.clone();
         drop(dir);
-        assert!(StateDir::in_base(&temp.root(), us()).is_err());
+        assert!(StateDir::in_base(Keeps::Journal, &temp.root(), us()).is_err());
         drop(shared);
         set_mode(&temp.join(".makuosan/journal"), 0o755);
         temp.write(".makuosan/journal/list.new", "left behind");
         temp.write(".makuosan/journal/list", "kept");
-        let dir = once_free(|| StateDir::in_base(&temp.root(), us()));
+        let dir = once_free(|| StateDir::in_base(Keeps::Journal, &temp.root(), us()));
         assert_eq!(mode(dir.path()), 0o700);
         assert_eq!(dir.names().unwrap(), [b"list"]);
     }
@@ -366,13 +393,13 @@ mod tests {
     #[test]
     fn what_is_not_a_directory_or_is_open_to_others_is_refused_and_stays() {
         let temp = TempDir::new("state-refused");
-        drop(StateDir::in_base(&temp.root(), us()).unwrap());
+        drop(StateDir::in_base(Keeps::Journal, &temp.root(), us()).unwrap());
         let journal = temp.join(".makuosan/journal");
         std::fs::remove_dir(&journal).unwrap();
         let elsewhere = temp.mkdir("elsewhere");
         symlink(&elsewhere, &journal).unwrap();
         let refused = |what: &str| {
-            let error = StateDir::in_base(&temp.root(), us()).unwrap_err();
+            let error = StateDir::in_base(Keeps::Journal, &temp.root(), us()).unwrap_err();
             assert!(error.to_string().contains(what), "{error}");
             assert_eq!(error.path(), journal);
         };
@@ -396,8 +423,11 @@ mod tests {
     #[test]
     fn a_directory_of_the_operators_is_made_but_not_those_above_it() {
         let (temp, base) = (TempDir::new("state-elsewhere"), TempDir::new("state-base"));
-        let elsewhere = |dir: &str| StateDir::elsewhere(&temp.join(dir), &base.root(), us());
-        let check = |dir: &str| StateDir::check_elsewhere(&temp.join(dir), &base.root(), us());
+        let elsewhere =
+            |dir: &str| StateDir::elsewhere(Keeps::Journal, &temp.join(dir), &base.root(), us());
+        let check = |dir: &str| {
+            StateDir::check_elsewhere(Keeps::Journal, &temp.join(dir), &base.root(), us())
+        };
         check("state").unwrap();
         assert!(!temp.join("state").exists());
         let dir = elsewhere("state").unwrap();
@@ -430,15 +460,17 @@ mod tests {
         for dir in
             ["", "sub", "link", "link/sub", ".makuosan", ".makuosan/stage", ".makuosan/stage/x"]
         {
-            let error = StateDir::elsewhere(&temp.join(dir), &root, us()).unwrap_err();
+            let error =
+                StateDir::elsewhere(Keeps::Journal, &temp.join(dir), &root, us()).unwrap_err();
             assert!(matches!(error, StateError::InBase(_)), "{dir}: {error}");
-            let error = StateDir::check_elsewhere(&temp.join(dir), &root, us()).unwrap_err();
+            let error = StateDir::check_elsewhere(Keeps::Journal, &temp.join(dir), &root, us())
+                .unwrap_err();
             assert!(matches!(error, StateError::InBase(_)), "{dir}: {error}");
         }
-        StateDir::elsewhere(&temp.join(".makuosan/state"), &root, us()).unwrap();
+        StateDir::elsewhere(Keeps::Journal, &temp.join(".makuosan/state"), &root, us()).unwrap();
         // The base directory would be among the lists.
         let inner = Root::open(&temp.join("journal")).unwrap();
-        let error = StateDir::elsewhere(temp.path(), &inner, us()).unwrap_err();
+        let error = StateDir::elsewhere(Keeps::Journal, temp.path(), &inner, us()).unwrap_err();
         assert!(matches!(error, StateError::InBase(_)), "{error}");
         assert!(!temp.join("sub").exists());
     }
@@ -446,7 +478,7 @@ mod tests {
     #[test]
     fn no_name_leads_out_of_it() {
         let temp = TempDir::new("state-names");
-        let dir = StateDir::in_base(&temp.root(), us()).unwrap();
+        let dir = StateDir::in_base(Keeps::Journal, &temp.root(), us()).unwrap();
         let long = [b'x'; 201];
         for name in [&b""[..], b".", b"..", b"a/b", b"../x", b"a\0", b"x.new", b"x.aside", &long] {
             assert!(dir.remove(name).is_err(), "{name:?}");

@@ -80,6 +80,34 @@ impl RecordFile {
         limits: Limits,
         mut each: impl FnMut(u64, u8, &[u8]),
     ) -> Result<(Self, Found), StateError> {
+        let whose = |theirs: &HostName| theirs == host;
+        RecordFile::open_of(dir, name, host, birth, limits, whose, &mut each)
+    }
+
+    /// As [`RecordFile::open`], but takes up that of any host: see [`RecordFile::host`].
+    ///
+    /// # Errors
+    /// As [`RecordFile::open`].
+    pub fn open_of_any(
+        dir: &StateDir,
+        name: &[u8],
+        host: &HostName,
+        birth: u64,
+        limits: Limits,
+        mut each: impl FnMut(u64, u8, &[u8]),
+    ) -> Result<(Self, Found), StateError> {
+        RecordFile::open_of(dir, name, host, birth, limits, |_| true, &mut each)
+    }
+
+    fn open_of(
+        dir: &StateDir,
+        name: &[u8],
+        host: &HostName,
+        birth: u64,
+        limits: Limits,
+        is_fine: impl FnOnce(&HostName) -> bool,
+        each: &mut dyn FnMut(u64, u8, &[u8]),
+    ) -> Result<(Self, Found), StateError> {
         dir.check(name)?;
         let new = Header { birth, host: host.clone() };
         let Some(mut file) = dir.open_file(name, libc::O_RDWR)? else {
@@ -89,8 +117,8 @@ impl RecordFile {
         let read = (&mut file).take(MAX_HEADER as u64).read_to_end(&mut start);
         read.map_err(dir.fail(name))?;
         let aside = match Header::parse(&start) {
-            Ok((header, len)) if header.host == *host => {
-                return RecordFile::read(dir, name, file, header, len as u64, limits, &mut each);
+            Ok((header, len)) if is_fine(&header.host) => {
+                return RecordFile::read(dir, name, file, header, len as u64, limits, each);
             }
             Ok((header, _)) => Aside::OfHost(header.host),
             Err(NoHeader::Version(version)) => Aside::Version(version),
@@ -163,6 +191,16 @@ impl RecordFile {
     /// When it was born: what happened before that, it does not know.
     pub fn birth(&self) -> u64 {
         self.header.birth
+    }
+
+    /// The name of the host that it belongs to.
+    pub fn host(&self) -> &HostName {
+        &self.header.host
+    }
+
+    /// From when it is written anew on, it is that of the host of this name.
+    pub fn set_host(&mut self, host: &HostName) {
+        self.header.host = host.clone();
     }
 
     /// How many bytes it has.

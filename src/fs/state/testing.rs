@@ -1,15 +1,19 @@
 //! Helpers that the tests of this folder share.
 
-use super::dir::StateDir;
+use super::dir::{Keeps, StateDir};
 use super::error::StateError;
 use crate::fs::testing::{self, TempDir, path};
 use crate::sys::fsat;
 use crate::wire::manifest::{Entry, FileTime, Kind, Manifest};
 
 pub fn dir(temp: &TempDir) -> StateDir {
+    dir_that(Keeps::Journal, temp)
+}
+
+pub fn dir_that(keeps: Keeps, temp: &TempDir) -> StateDir {
     let base = TempDir::new("base");
     let us = fsat::process_ids().unwrap().uid;
-    once_free(|| StateDir::elsewhere(temp.path(), &base.root(), us))
+    once_free(|| StateDir::elsewhere(keeps, temp.path(), &base.root(), us))
 }
 
 /// What is opened once nobody holds its lock.
