@@ -3,7 +3,7 @@
 use super::index::Index;
 use super::look::Looked;
 use super::rules::Rule;
-use super::show::{Loser, Shown, is_directory};
+use super::show::{Shown, is_directory};
 use super::types::Placed;
 use crate::wire::versions::{Dot, Version};
 
@@ -38,12 +38,6 @@ impl Index {
         let mut entry = self.entry(path);
         entry.listed = false;
         self.put(path, entry, false);
-    }
-
-    /// All conflicts: paths, and the versions that do not have the name.
-    pub fn conflicts(&self) -> impl Iterator<Item = (Box<[u8]>, Vec<Loser>)> + '_ {
-        let several = self.entries_from(&[]).filter(|(_, entry)| entry.live().next().is_some());
-        several.map(|(path, _)| (path.clone(), self.losers(&path))).filter(|(_, l)| !l.is_empty())
     }
 
     /// Drops a version that does not have the name. None if it is none of those.

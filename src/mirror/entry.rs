@@ -56,7 +56,8 @@ impl Entry {
         self.placed.found.map(|(version, _)| version)
     }
 
-    /// Whether what is on disk stands for a version. Where this host cannot set all attributes, the two need not be equal.
+    /// Whether what is on disk stands for a version, if it is no directory, all of which stand for each other. Where this
+    /// host cannot set all attributes, the two need not be equal.
     pub fn stands_for(&self, version: Version) -> bool {
         let is_placed = |dot: &Dot| self.placed.dots.contains(dot);
         self.on_disk().is_some_and(|found| {

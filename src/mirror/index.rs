@@ -353,8 +353,8 @@ impl Index {
         self.write_head();
     }
 
-    /// Every host of the roster has said in this run that it has not heard of more of this index than itself has: the id
-    /// may stay.
+    /// Every host of the roster has said in this run that it has not heard of more of this index than itself has
+    /// ([`Index::heard_of`]), and nothing is under way that an earlier run had sent: the id may stay.
     pub fn keep_id(&mut self) {
         self.run = None;
     }

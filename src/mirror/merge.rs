@@ -1,23 +1,14 @@
 //! Deltas: what one host knows and others do not, and how it is taken in.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::contexts::beyond;
 use super::entry::Entry;
 use super::index::Index;
 use super::rules::Rule;
-use crate::wire::versions::{Dot, IndexId, Knowledge, MAX_MEMBERS, Member};
-
-/// From what to what a delta leads.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Span {
-    /// What who takes it must know already.
-    pub from: Knowledge,
-    /// What it knows then.
-    pub to: Knowledge,
-    /// Up to where tombstones may be missing at the sender.
-    pub floor: Knowledge,
-    /// Every entry is in it: what is not has no version at the sender.
-    pub full: bool,
-}
+use crate::wire::setup::MirrorSetup;
+use crate::wire::versions::{Dot, IndexId, Knowledge, MAX_IDS, MAX_MEMBERS, Member};
 
 /// An entry of a delta: a path and its set, and what is known of that path, if it is more than what the sender knows of
 /// the tree.
@@ -28,7 +19,7 @@ pub struct Part {
     /// The set.
     pub members: Vec<Member>,
     /// The knowledge that it goes with; None for that of the delta.
-    pub context: Option<Knowledge>,
+    pub context: Option<Arc<Knowledge>>,
 }
 
 /// Why a delta, or an entry of it, is not taken.
@@ -40,6 +31,8 @@ pub enum Refused {
     TooManyContexts,
     /// There would be more versions of a path than are kept.
     TooManyMembers,
+    /// It, and what is known here, are about more indexes than are kept.
+    TooManyIds,
     /// Its set and its knowledge contradict each other.
     Invalid,
 }
@@ -53,12 +46,15 @@ pub struct NotSynced;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Taking {
-    span: Span,
+    span: MirrorSetup,
     /// What this index is called if the sender has heard more of it than itself.
     id: IndexId,
     /// The hashes of the paths that it had, of a full one.
     had: Vec<u64>,
 }
+
+/// The contexts of a delta, by their numbers: many entries have the same.
+type Shared = BTreeMap<u32, Option<Arc<Knowledge>>>;
 
 impl Index {
     /// What who knows `from` lacks. For several receivers that is what all of them know ([`Knowledge::meet`]).
@@ -68,17 +64,25 @@ impl Index {
     pub fn delta<'a>(
         &'a self,
         from: &Knowledge,
-    ) -> Result<(Span, impl Iterator<Item = Part> + 'a), NotSynced> {
+    ) -> Result<(MirrorSetup, impl Iterator<Item = Part> + 'a), NotSynced> {
         if self.is_unsafe() {
             return Err(NotSynced);
         }
         let full = self.rules.has(Rule::Floor) && !from.is_at_least(&self.floor);
-        let span =
-            Span { from: from.clone(), to: self.known.clone(), floor: self.floor.clone(), full };
+        let span = MirrorSetup {
+            from: from.clone(),
+            to: self.known.clone(),
+            floor: self.floor.clone(),
+            full,
+            by: self.id(),
+        };
         let from = from.clone();
+        let mut contexts = Shared::new();
         let parts = self.entries_from(&[]).filter_map(move |(path, entry)| {
-            let is_new = full || entry.members.iter().any(|member| !from.covers(member.dot));
-            is_new.then(|| self.part(path, entry))
+            // What has no member is told of by its absence, where everything is.
+            let is_new = |member: &Member| full || !from.covers(member.dot);
+            let is_new = entry.members.iter().any(is_new);
+            is_new.then(|| self.part(path, entry, &mut contexts))
         });
         Ok((span, parts))
     }
@@ -90,12 +94,19 @@ impl Index {
     pub fn part_of(&self, path: &[u8]) -> Result<(Knowledge, Part), NotSynced> {
         match self.is_unsafe() {
             true => Err(NotSynced),
-            false => Ok((self.known.clone(), self.part(path.into(), self.entry(path)))),
+            false => Ok((
+                self.known.clone(),
+                self.part(path.into(), self.entry(path), &mut Shared::new()),
+            )),
         }
     }
 
-    fn part(&self, path: Box<[u8]>, entry: Entry) -> Part {
-        let context = self.rules.has(Rule::WireContext).then(|| self.context(&entry)).flatten();
+    fn part(&self, path: Box<[u8]>, entry: Entry, contexts: &mut Shared) -> Part {
+        let context = || self.context(&entry).map(Arc::new);
+        let context = match self.rules.has(Rule::WireContext) {
+            true => contexts.entry(entry.context).or_insert_with(context).clone(),
+            false => None,
+        };
         Part { path, members: entry.members, context }
     }
 
@@ -109,8 +120,12 @@ impl Index {
     /// itself.
     ///
     /// # Errors
-    /// [`Refused::Gap`].
-    pub fn take_in(&mut self, span: Span, id: IndexId) -> Result<Taking, Refused> {
+    /// [`Refused::Gap`], [`Refused::TooManyIds`].
+    pub fn take_in(&mut self, span: MirrorSetup, id: IndexId) -> Result<Taking, Refused> {
+        let all = [&self.known, &self.floor, &span.to, &span.floor];
+        if union(&all).len() > MAX_IDS {
+            return Err(Refused::TooManyIds);
+        }
         self.guard(span.to.of(self.id()), id);
         if self.rules.has(Rule::Gap) && !span.full && !self.known.is_at_least(&span.from) {
             return Err(Refused::Gap);
@@ -132,7 +147,7 @@ impl Index {
     /// # Errors
     /// All but [`Refused::Gap`].
     pub fn merge_part(&mut self, taking: &mut Taking, part: &Part) -> Result<bool, Refused> {
-        let context = part.context.as_ref().unwrap_or(&taking.span.to);
+        let context = part.context.as_deref().unwrap_or(&taking.span.to);
         if self.rules.has(Rule::GuardContext) && self.id() != taking.id {
             self.guard(context.of(self.id()), taking.id);
         }
@@ -206,8 +221,10 @@ impl Index {
             return Err(Refused::TooManyMembers);
         }
         if self.rules.has(Rule::Context) {
-            let mut both = own.clone();
-            both.join(context);
+            let both = union(&[own, context]);
+            if both.len() > MAX_IDS {
+                return Err(Refused::TooManyIds);
+            }
             let more = beyond(&both, &self.known);
             entry.context = self.context_number(more).ok_or(Refused::TooManyContexts)?;
         }
@@ -232,6 +249,13 @@ impl Index {
         }
         number
     }
+}
+
+/// What any of them knows.
+fn union(all: &[&Knowledge]) -> Knowledge {
+    let mut union = Knowledge::default();
+    all.iter().for_each(|known| union.join(known));
+    union
 }
 
 /// FNV-1a.

@@ -176,6 +176,10 @@ impl Index {
         let on_disk = entry.on_disk();
         let is_there = match shown {
             Shown::Nothing => on_disk.is_none(),
+            Shown::One(version) if is_directory(version) => {
+                on_disk == Some(version)
+                    || on_disk.is_some_and(is_directory) && entry.placed.dots == dots
+            }
             Shown::One(version) => entry.stands_for(version),
             Shown::Implied => on_disk.is_some_and(is_directory) && entry.placed.dots == dots,
         };
@@ -246,6 +250,44 @@ impl Index {
         work.extend(others);
         work.extend(last);
         work
+    }
+
+    /// All entries, and whether another one is below each.
+    fn walk(&self) -> impl Iterator<Item = (Box<[u8]>, Entry, bool)> + '_ {
+        let mut entries = self.entries_from(&[]).peekable();
+        std::iter::from_fn(move || {
+            let (path, entry) = entries.next()?;
+            let is_above = entries.peek().is_some_and(|(next, _)| is_below(next, &path));
+            Some((path, entry, is_above))
+        })
+    }
+
+    /// The paths where there may be something to do, after a start: a scan that does not look below each.
+    pub fn unplaced(&self) -> impl Iterator<Item = Box<[u8]>> + '_ {
+        let is_unplaced = |(path, entry, is_above): (Box<[u8]>, Entry, bool)| {
+            let view = view(&entry, Below::default(), self.rules);
+            let may_be_implied = match view.shown {
+                Shown::One(version) => is_above && !is_directory(version),
+                Shown::Nothing | Shown::Implied => is_above,
+            };
+            let is_there = matches!(view.shown, Shown::One(_)) == entry.placed.found.is_some();
+            let is_placed = is_there && view.dots == entry.placed.dots && !may_be_implied;
+            (!is_placed || entry.listed).then_some(path)
+        };
+        self.walk().filter_map(is_unplaced)
+    }
+
+    /// All conflicts: paths, and the versions that do not have the name.
+    pub fn conflicts(&self) -> impl Iterator<Item = (Box<[u8]>, Vec<Loser>)> + '_ {
+        let may_conflict = |entry: &Entry, is_above: bool| match entry.live().count() {
+            0 => false,
+            1 => is_above && !entry.live().all(|(_, version)| is_directory(version)),
+            _ => true,
+        };
+        self.walk()
+            .filter(move |(_, entry, is_above)| may_conflict(entry, *is_above))
+            .map(|(path, ..)| (path.clone(), self.losers(&path)))
+            .filter(|(_, losers)| !losers.is_empty())
     }
 
     /// The versions that should be here and of which `has` says that their bytes are not: path, dot and version. What is

@@ -81,7 +81,7 @@ impl Control {
         }
     }
 
-    fn answer_error(&mut self, at: usize, error: &ErrorLine) {
+    pub(super) fn answer_error(&mut self, at: usize, error: &ErrorLine) {
         let session = &mut self.clients[at].session;
         session.error(error);
         session.finish();

@@ -6,6 +6,7 @@
 //! What users did is kept beside: each deed has a number, and each file the numbers of the deeds that it has in it.
 
 mod check;
+mod dirs;
 mod disk;
 mod faults;
 mod history;
@@ -44,6 +45,8 @@ pub(super) enum Duty {
     Intent,
     /// Staged bytes and their slot are synced before the intent.
     StageSync,
+    /// A slot is used once.
+    FreshSlot,
     /// Recovery syncs its verdicts before it empties the slots.
     RecordSync,
     /// No record of placed is written before the file that it speaks of is synced.
@@ -76,6 +79,8 @@ pub(super) enum Duty {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Switches {
     pub rules: Rules,
+    /// An id stays over a start if all other hosts say that they have not heard of more of it.
+    pub keeps_ids: bool,
     off: u32,
 }
 
@@ -226,6 +231,9 @@ impl World {
         call: impl FnOnce(&mut Index) -> R,
     ) -> R {
         let now = self.now;
+        if self.may_keep_id(host) {
+            self.hosts[host].index.keep_id();
+        }
         let h = &mut self.hosts[host];
         h.index.set_wall(now);
         let before = h.index.entry(PATHS[path]).members;
@@ -252,6 +260,17 @@ impl World {
             self.bad.insert("dot used twice", shown);
         }
         result
+    }
+
+    /// Whether every other host says that it has not heard of more of this host's index than itself has.
+    fn may_keep_id(&self, host: usize) -> bool {
+        let own = &self.hosts[host].index;
+        let others = self.hosts.iter().filter(|other| other.n != host);
+        self.switches.keeps_ids
+            && self.net.iter().all(|message| message.span.to.of(own.id()) <= own.height())
+            && others
+                .map(|other| (other.is_up && other.is_mounted, &other.index))
+                .all(|(is_there, index)| is_there && index.heard_of(own.id()) <= own.height())
     }
 
     /// The deeds in the version of a member.

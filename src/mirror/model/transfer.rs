@@ -2,7 +2,8 @@
 
 use super::{Contents, Crash, Duty, Ops, PATHS, World, content, paths};
 use crate::mirror::index::Record;
-use crate::mirror::merge::{Part, Refused, Span};
+use crate::mirror::merge::{Part, Refused};
+use crate::wire::setup::MirrorSetup;
 use crate::wire::versions::Knowledge;
 
 /// An entry under way: the part, what bytes come with it, and the deeds that it knows of.
@@ -18,7 +19,7 @@ struct Carried {
 pub(super) struct Message {
     number: u64,
     from: usize,
-    pub span: Span,
+    pub span: MirrorSetup,
     carried: Vec<Carried>,
 }
 
@@ -29,7 +30,7 @@ impl Message {
 
     /// Whether it tells of a dot.
     pub(super) fn knows(&self, dot: crate::wire::versions::Dot) -> bool {
-        let contexts = self.carried.iter().filter_map(|carried| carried.part.context.as_ref());
+        let contexts = self.carried.iter().filter_map(|carried| carried.part.context.as_deref());
         std::iter::once(&self.span.to).chain(contexts).any(|known| known.covers(dot))
     }
 }
@@ -190,7 +191,7 @@ impl World {
             self.leave(from)?;
             let (known, part) = self.hosts[from].index.part_of(PATHS[path]).unwrap();
             let Carried { part, contents, ghosts } = self.carried(from, part);
-            let context = part.context.as_ref().unwrap_or(&known);
+            let context = part.context.as_deref().unwrap_or(&known);
             let index = &mut self.hosts[host].index;
             let merged = index.merge(PATHS[path], &part.members, context);
             let changed = self.accepted(merged);
