@@ -14,7 +14,7 @@
 //! zeros up to its length.
 //!
 //! What has come: 2, large packets; 2, small ones; 2, those that came after a later one; 4 and 4, the bytes of the large
-//! packets of the fastest train after its first, and the microseconds that they took, or zeros.
+//! packets of the fastest train from number 3 on after its first, and the microseconds that they took, or zeros.
 
 use super::Error;
 use super::bytes::{Put, Reader};

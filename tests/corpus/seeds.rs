@@ -180,12 +180,19 @@ fn taken() -> Vec<Vec<u8>> {
     let answer = |feedback: Feedback| feedback.emit(NodeId(9), 1_424);
     let rules = [Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     let patterns = Patterns::new(&rules).unwrap().emit(1_000).concat();
-    let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true });
+    let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true, folds: None });
     let key = Key { stamp: Stamp::at(7), hash: 8 };
     let record = Record {
         id: RecordId { stamp: Stamp::at(7), host: Arc::new(hello.name.clone()) },
         path: RelPath::parse(b"d").unwrap(),
-        deed: Deed { recursive: true, listed: true, deletes: true, gone: false, forced: true },
+        deed: Deed {
+            recursive: true,
+            listed: true,
+            deletes: true,
+            gone: false,
+            forced: true,
+            since: None,
+        },
         audience: Audience::named(vec![hello.name.clone()]),
         patterns: Some(Hash(9)),
         names: Names { count: 3, sum: 7 },

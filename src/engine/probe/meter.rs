@@ -1,7 +1,7 @@
 //! What comes of many packets: how many, how fast, in which order.
 #![forbid(unsafe_code)]
 
-use super::{Came, Sample};
+use super::{Came, FIRST, Sample};
 use crate::time::Time;
 
 /// What has come of packets of one kind from one host.
@@ -24,7 +24,7 @@ impl Meter {
         self.latest = self.latest.max(place);
         let count = if large { &mut self.came.large } else { &mut self.came.small };
         *count = count.saturating_add(1);
-        if !large {
+        if !large || train < FIRST {
             return;
         }
         self.train = Some(match self.train {
@@ -71,29 +71,29 @@ mod tests {
     fn the_fastest_train_counts_and_what_comes_late_is_told() {
         let mut meter = Meter::default();
         assert_eq!(meter.came(), Came::default());
-        for (train, gap) in [(0, 900), (1, 100), (2, 500)] {
+        for (train, gap) in [(2, 1), (3, 900), (4, 100), (5, 500)] {
             for number in 0..10 {
                 let base = u64::from(train) * 1_000_000;
                 meter.take(at(base + u64::from(number) * gap), large(train, number));
             }
         }
-        let came = Came { large: 30, fastest: Some((9_000, 900)), ..Came::default() };
+        let came = Came { large: 40, fastest: Some((9_000, 900)), ..Came::default() };
         assert_eq!(meter.came(), came);
-        meter.take(at(4_000_000), large(1, 3));
-        meter.take(at(4_000_000), Sample { large: false, ..large(3, 0) });
-        assert_eq!(meter.came(), Came { large: 31, small: 1, late: 1, ..came });
+        meter.take(at(9_000_000), large(4, 3));
+        meter.take(at(9_000_000), Sample { large: false, ..large(6, 0) });
+        assert_eq!(meter.came(), Came { large: 41, small: 1, late: 1, ..came });
     }
 
     #[test]
     fn one_packet_has_no_speed_and_all_at_once_is_the_fastest() {
         let mut meter = Meter::default();
-        meter.take(at(5), large(0, 0));
+        meter.take(at(5), large(3, 0));
         assert_eq!(meter.came().fastest, None);
-        meter.take(at(9), large(0, 1));
-        meter.take(at(50), large(1, 0));
-        meter.take(at(50), large(1, 1));
-        meter.take(at(60), large(2, 0));
-        meter.take(at(61), large(2, 1));
+        meter.take(at(9), large(3, 1));
+        meter.take(at(50), large(4, 0));
+        meter.take(at(50), large(4, 1));
+        meter.take(at(60), large(5, 0));
+        meter.take(at(61), large(5, 1));
         assert_eq!(meter.came().fastest, Some((1_000, 0)));
     }
 }

@@ -16,10 +16,13 @@ pub use meter::Meter;
 pub use probed::Probed;
 pub use prober::{Outgoing, Plan, Prober, Result};
 
-/// The large packets to the group: so many trains, and so many packets in each.
-pub const TRAINS: u8 = 5;
+/// The large packets to the group: so many trains, and so many packets in each. A host that is busy looks at some of
+/// them late, but hardly at all of them.
+pub const TRAINS: u8 = 10;
 /// See [`TRAINS`].
-pub const TRAIN: u16 = 50;
+pub const TRAIN: u16 = 25;
+/// So many trains are not measured: what lets bursts pass at first has let enough pass then.
+pub const FIRST: u8 = 3;
 /// The small packets to the group.
 pub const SMALL: u16 = 50;
 /// The large packets to each host, in each of [`BURSTS`] bursts.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{BURST, BURSTS, Probe, Report, SMALL, Sample, TRAIN, TRAINS};
+use super::{BURST, BURSTS, FIRST, Probe, Report, SMALL, Sample, TRAIN, TRAINS};
 use crate::ids::Ticket;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
@@ -12,7 +12,7 @@ use crate::time::{Span, Time};
 const AGAIN: Span = Span::from_millis(100);
 const PATIENCE: Span = Span::from_secs(1);
 /// Between two trains to the group: a slow port has sent some of the one before.
-const TRAIN_EVERY: Span = Span::from_millis(40);
+const TRAIN_EVERY: Span = Span::from_millis(15);
 /// Between two bursts to hosts.
 const BURST_EVERY: Span = Span::from_millis(4);
 /// With more hosts, several get their bursts at once.
@@ -89,7 +89,8 @@ impl Prober {
     pub fn new(now: Time, plan: Plan) -> Self {
         let hosts = plan.nodes.iter().map(|node| (*node, (Some(now), Result::default()))).collect();
         let of = |large: bool, burst: u8| plan.nodes.iter().map(move |node| (*node, large, burst));
-        let bursts = (0..BURSTS).flat_map(|burst| of(true, burst).chain(of(false, burst)));
+        let bursts =
+            (FIRST..FIRST + BURSTS).flat_map(|burst| of(true, burst).chain(of(false, burst)));
         let bursts = bursts.collect();
         let stage = Stage::Beginning(now + PATIENCE, now);
         Prober { plan, stage, since: now, hosts, bursts, is_busy: false }
