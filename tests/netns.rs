@@ -2,6 +2,8 @@
 //! host that falls silent, and dropped privileges. Needs root, `ip`, `tc` and `iptables`; skipped,
 //! aloud, without.
 
+#[path = "netns/doctor.rs"]
+mod doctor;
 #[path = "netns/hosts.rs"]
 mod hosts;
 #[path = "netns/names.rs"]
@@ -59,20 +61,20 @@ fn loss(percent: f64, big: usize, most: Option<f64>, limit: Duration) {
     let Some(_turn) = turn("loss") else { return };
     let mut hosts = Hosts::new(RECEIVERS);
     hosts.start(RECEIVERS, &[]);
-    let bytes = trees::fill(&hosts.base(0), big, 300) as f64;
+    let bytes_sent = trees::fill(&hosts.base(0), big, 300) as f64;
     if percent > 0.0 {
         hosts.lose(percent);
     }
     let before = hosts.counter(0, "tx_bytes");
     let ended = hosts.msync(&["send", "-r"], limit);
-    let ratio = (hosts.counter(0, "tx_bytes") - before) as f64 / bytes;
+    let ratio = (hosts.counter(0, "tx_bytes") - before) as f64 / bytes_sent;
     let union = sends(percent / 100.0, RECEIVERS);
-    let rate = bytes / ended.took.as_secs_f64() / 1e6;
+    let rate = bytes_sent / ended.took.as_secs_f64() / 1e6;
     say(&format!(
         "{percent} % loss at each of {RECEIVERS}: {:.1} MB in {:.2} s ({rate:.1} MB/s), \
          {ratio:.3} × the data on the sender's wire; the union of the losses is {union:.3}, with \
          headers {:.3}",
-        bytes / 1e6,
+        bytes_sent / 1e6,
         ended.took.as_secs_f64(),
         union * 1514.0 / 1424.0,
     ));
@@ -87,6 +89,16 @@ fn loss(percent: f64, big: usize, most: Option<f64>, limit: Duration) {
         assert!(packets > 0.0 && bytes / packets <= 1500.0, "{packets} packets, {bytes} bytes");
         let share = packets / all * 100.0;
         assert!((0.5..2.0).contains(&(share / percent)), "{share:.2} % of {all} packets");
+        // The sender's own figures say so, too.
+        let text = hosts.msync(&["metrics"], Duration::from_secs(10)).stdout;
+        let figure = |name: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().parse().unwrap()
+        };
+        let repaired = figure("makuosan_repaired_bytes_total ") / bytes_sent;
+        assert!((0.5..2.0).contains(&(repaired / (union - 1.0))), "{repaired:.3}, {union:.3}");
+        let wire = figure("makuosan_wire_bytes_total{direction=\"sent\"}") / bytes_sent / ratio;
+        assert!((0.9..1.01).contains(&wire), "{wire:.3} of what the interface has counted");
     }
 }
 

@@ -41,8 +41,8 @@ pub enum Command {
     Release(RelPath),
     /// `status`: what the daemon is doing.
     Status(Form),
-    /// `doctor`: what keeps files from arriving; whether in JSON.
-    Doctor(bool),
+    /// `doctor`: what keeps files from arriving.
+    Doctor(Doctor),
     /// `metrics`: the figures of the daemon, for Prometheus.
     Metrics,
     /// `quit`, `exit`, `bye`: write the pending output, then close.
@@ -97,6 +97,17 @@ impl Transfer {
             path,
         }
     }
+}
+
+/// What keeps files from arriving.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doctor {
+    /// `-t`, as in [`Transfer::targets`].
+    pub targets: Vec<String>,
+    /// Whether packets are sent to find out.
+    pub probe: bool,
+    /// Whether the answer is in JSON.
+    pub json: bool,
 }
 
 /// What is sent whenever it changes.
@@ -242,11 +253,7 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
             [b"json"] => Line::Do(Command::History(true)),
             _ => usage(verb, offer),
         },
-        Verb::Doctor => match texts(rest).as_slice() {
-            [] => Line::Do(Command::Doctor(false)),
-            [b"json"] => Line::Do(Command::Doctor(true)),
-            _ => usage(verb, offer),
-        },
+        Verb::Doctor => doctor(rest, offer),
         Verb::Watch | Verb::Flush | Verb::Release => watching(verb, rest, offer),
         Verb::Forget => match texts(rest).as_slice() {
             [host] => match HostName::parse(host) {
@@ -389,6 +396,21 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         Verb::Fetch => Command::Fetch(transfer),
         _ => Command::Transfer(transfer),
     })
+}
+
+fn doctor(words: &[Word], offer: &Offer) -> Line {
+    let verb = Verb::Doctor;
+    let args = match Args::read(words, verb, offer) {
+        Ok(args) => args,
+        Err(why) => return Line::Error(why.line()),
+    };
+    let json = match args.path() {
+        Ok(None) => false,
+        Ok(Some(word)) if word.as_bytes() == b"json" => true,
+        _ => return usage(verb, offer),
+    };
+    let Args { targets, no_probe, .. } = args;
+    Line::Do(Command::Doctor(Doctor { targets, probe: !no_probe, json }))
 }
 
 fn watching(verb: Verb, words: &[Word], offer: &Offer) -> Line {

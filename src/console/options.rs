@@ -30,6 +30,7 @@ enum Means {
     Require,
     Listed,
     From,
+    NoProbe,
 }
 
 /// One option.
@@ -49,7 +50,8 @@ const SENDS: &[Verb] = &[Verb::Send, Verb::Sync];
 const DELETES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Fetch];
 const WRITES: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Fetch];
 const ALL: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Fetch];
-const HOSTS: &[Verb] = &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Watch];
+const HOSTS: &[Verb] =
+    &[Verb::Send, Verb::Sync, Verb::Dsync, Verb::Check, Verb::Watch, Verb::Doctor];
 const FETCHES: &[Verb] = &[Verb::Fetch];
 const LISTS: &[Verb] = &[Verb::Send, Verb::Check];
 const WATCHES: &[Verb] = &[Verb::Watch];
@@ -222,6 +224,15 @@ const OPTIONS: &[Opt] = &[
         offered: |offer, _| offer.files,
         help: "only what 'files' has listed, at PATH or below it",
     },
+    Opt {
+        means: Means::NoProbe,
+        letter: None,
+        long: Some("no-probe"),
+        value: None,
+        verbs: &[Verb::Doctor],
+        offered: always,
+        help: "send no packets to find out how they travel",
+    },
 ];
 
 impl Opt {
@@ -318,6 +329,7 @@ pub(super) struct Args {
     pub(super) delay: Option<Span>,
     pub(super) require: Option<Require>,
     pub(super) listed: bool,
+    pub(super) no_probe: bool,
     pub(super) targets: Vec<String>,
     pub(super) group: Option<String>,
     path: Option<Vec<u8>>,
@@ -402,6 +414,7 @@ impl Args {
             Means::Checksum => self.checksum = true,
             Means::LaxAttributes => self.lax_attributes = true,
             Means::Listed => self.listed = true,
+            Means::NoProbe => self.no_probe = true,
             Means::Host => {
                 let host = text().ok_or(UsageError::NoHost)?;
                 if !self.targets.contains(&host) {

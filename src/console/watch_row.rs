@@ -71,7 +71,10 @@ impl WatchRow {
         }
         if self.held > 0 || self.held_why.is_some() {
             let why = self.held_why.as_deref().unwrap_or("");
-            add(format_args!(", {} held back: {why}", counted(self.held, "deletion")));
+            match self.held {
+                0 => add(format_args!(", nothing is sent: {why}")),
+                held => add(format_args!(", {} held back: {why}", counted(held, "deletion"))),
+            }
         }
         if let Some((at, paths)) = &self.last {
             let what = match paths {
@@ -150,6 +153,8 @@ mod tests {
         let held =
             WatchRow { held: 1, held_why: Some("all entries went".to_owned()), ..row.clone() };
         assert!(held.text().contains(", 1 deletion held back: all entries went"));
+        let replaced = WatchRow { held: 0, ..held };
+        assert!(replaced.text().contains(", nothing is sent: all entries went"));
         let refused = WatchRow { refused: Some("no such directory".to_owned()), ..row };
         assert!(refused.text().ends_with(": not watched: no such directory"));
         let few = WatchRow { unwatched: 4, needed: Some(7), refused: None, ..refused };

@@ -15,6 +15,7 @@ use crate::engine::disk_job::{DiskAnswer, DiskJob};
 use crate::engine::incoming::Watched;
 use crate::engine::members::Member;
 use crate::engine::outgoing::Outgoing;
+use crate::engine::probe::Probe;
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
@@ -54,6 +55,8 @@ pub(super) enum ToControl {
     Records(NodeId, Records),
     /// What a member wants to have of this host, or says of what this host wants.
     Fetch(NodeId, Fetch),
+    /// What a member says of this host's probe.
+    Probe(NodeId, Probe),
     /// A transfer that this host has asked for is over, with these results; whether it came to its end.
     Fetched(Ticket, Results, bool),
     /// What makes up for a record has begun to come from this member.

@@ -14,8 +14,9 @@ use super::strangers::Strangers;
 use super::wanted::Wanted;
 use crate::engine::disk_job::TransferKey;
 use crate::engine::outgoing::Stats;
+use crate::engine::probe::Meter;
 use crate::fs::before::{Before, SharedBefore};
-use crate::ids::TransferNo;
+use crate::ids::{Ticket, TransferNo};
 use crate::keeping::Keeper;
 use crate::name::{HostName, NodeId};
 use crate::net::Net;
@@ -56,11 +57,16 @@ pub(super) struct Shared {
     pub(super) sends: Mutex<BTreeMap<TransferNo, String>>,
     /// What this host has asked another one for.
     pub(super) wanted: Mutex<Option<Wanted>>,
+    /// What comes back of this host's probe.
+    pub(super) echoes: Mutex<Option<Echoes>>,
     /// The incoming transfers.
     pub(super) recvs: Mutex<Vec<(TransferKey, SocketAddrV4)>>,
     /// Since when the receiver has been writing to a disk, in microseconds; 0 if it is not.
     pub(super) writing_since: AtomicU64,
 }
+
+/// What comes back of a probe, by the hosts that are probed.
+pub(super) type Echoes = (Ticket, BTreeMap<NodeId, Meter>);
 
 /// Locks a mutex even if a thread panicked while holding it: no thread leaves the data half-changed.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,6 +101,7 @@ impl Shared {
             open: Mutex::default(),
             sends: Mutex::default(),
             wanted: Mutex::default(),
+            echoes: Mutex::default(),
             recvs: Mutex::default(),
             writing_since: AtomicU64::new(0),
         }

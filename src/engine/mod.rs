@@ -12,6 +12,7 @@ pub mod disk_job;
 pub mod incoming;
 pub mod members;
 pub mod outgoing;
+pub mod probe;
 pub mod ranges;
 pub mod rng;
 pub mod window;

@@ -48,13 +48,17 @@ impl FoundEntry {
 
     fn remark(path: RelPath, kind: Kind) -> Self {
         let mtime = FileTime::default();
-        let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime };
+        FoundEntry::bare(Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime })
+    }
+
+    /// An entry that has no content to be read.
+    pub fn bare(entry: Entry) -> Self {
         FoundEntry { entry, content: None, digest: None, age: None, origin: None }
     }
 
     /// An item for an entry that has no content to be read.
     pub(super) fn without_content(entry: Entry) -> WalkItem {
-        WalkItem::Found(FoundEntry { entry, content: None, digest: None, age: None, origin: None })
+        WalkItem::Found(FoundEntry::bare(entry))
     }
 }
 

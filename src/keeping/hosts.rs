@@ -457,7 +457,7 @@ mod tests {
                 ..record(stamp, from, &format!("f{stamp}"))
             };
             journal.began(record.clone());
-            let end = Recorded { names: record.names, deletes: false };
+            let end = Recorded { names: record.names, deletes: false, folds: None };
             journal.ended(&record.id, end, true, &mut NoLists);
         };
         let named = |name: &str| Audience::named(vec![host(name)]);
@@ -547,7 +547,7 @@ mod tests {
                     let row = record(stamp, "me", &path);
                     names.add(Hash::of_path(&row.path));
                     let row = crate::engine::catch_up::Record { audience, names, ..row };
-                    let end = Recorded { names, deletes: false };
+                    let end = Recorded { names, deletes: false, folds: None };
                     // It may have been too full for it.
                     let fits = rng.below(4) > 0;
                     let journals = [

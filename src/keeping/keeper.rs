@@ -3,11 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::fold::Fold;
 use super::row::Row;
 use super::sent::Sent;
 use super::shelf::{FILE, Kept, LIMITS, Marks, Shelf};
 use crate::count::counted;
-use crate::engine::catch_up::{Change, Journal, Lists, MAX_RECORDS, Record, RecordId, Summary};
+use crate::engine::catch_up::{
+    Change, Folded, Journal, Lists, MAX_FOLDED, MAX_RECORDS, Names, Record, RecordId, State,
+    Summary,
+};
+use crate::fs::batch::SourceBatch;
 use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
 use crate::fs::state::list::List;
@@ -16,7 +21,7 @@ use crate::log::{self, Level};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 use crate::sys::memory;
-use crate::wire::begin::Recorded;
+use crate::wire::begin::{Folds, Recorded};
 use crate::wire::behind::Behind;
 use crate::wire::manifest::Manifest;
 use crate::wire::records::MAX_RECORD;
@@ -185,8 +190,74 @@ impl Keeper {
     pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool) {
         self.running.remove(id);
         self.shelf.end_list(id);
+        let state = match end.folds.filter(|_| complete) {
+            None => None,
+            Some(folds) => self.fold_into(id, folds, end.deletes),
+        };
+        let complete = complete && (end.folds.is_none() || state == Some(State::Complete));
         self.journal.ended(id, end, complete, &mut self.shelf);
+        if let Some(state) = state {
+            self.journal.advance(id, state, &mut self.shelf);
+        }
         self.write();
+    }
+
+    /// All is named of a list that is sent from here, and it ends in a moment: what was sent before of the same is
+    /// added to it. What it takes the place of, if there is something.
+    pub fn fold(&mut self, id: &RecordId, names: Names, deletes: bool) -> Option<Folds> {
+        let (mut record, ..) = self.journal.get(id).filter(|(record, ..)| record.deed.listed)?;
+        record.deed.deletes = deletes;
+        self.shelf.end_list(id);
+        let since = self.journal.foldable(&record, names.count)?;
+        record.deed.since = Some(since);
+        let Folded { ids, keys, .. } = self.journal.folded(&record);
+        (self.shelf.list(id)?.all_names() == names).then_some(())?;
+        let (batches, names) = self.folded(&record, &ids)?;
+        self.replace_list(id, &batches);
+        Some(Folds { since, keys, names })
+    }
+
+    /// Adds what a record takes the place of to its list, if all of that is here: how far this host is then.
+    fn fold_into(&mut self, id: &RecordId, folds: Folds, deletes: bool) -> Option<State> {
+        let (mut record, ..) = self.journal.get(id)?;
+        (record.deed.deletes, record.deed.since) = (deletes, Some(folds.since));
+        let Folded { ids, keys, state } = self.journal.folded(&record);
+        if keys != folds.keys {
+            return None;
+        }
+        if self.shelf.list(id)?.all_names() == folds.names {
+            // This host has sent it.
+            return Some(state);
+        }
+        let (batches, names) = self.folded(&record, &ids)?;
+        if names != folds.names {
+            return None;
+        }
+        self.replace_list(id, &batches);
+        Some(state)
+    }
+
+    fn folded(
+        &mut self,
+        record: &Record,
+        earlier: &[RecordId],
+    ) -> Option<(Vec<SourceBatch>, Names)> {
+        let (mut fold, mut left) = (Fold::default(), MAX_FOLDED);
+        for id in earlier.iter().chain([&record.id]) {
+            let (list, deed) = (self.shelf.list(id)?, self.journal.get(id)?.0.deed);
+            left = left.checked_sub(list.entries())?;
+            let deletes = if *id == record.id { record.deed.deletes } else { deed.deletes };
+            fold.add(list.manifests().collect::<Result<_, _>>().ok()?, deletes)?;
+        }
+        Some(fold.finish())
+    }
+
+    fn replace_list(&mut self, id: &RecordId, batches: &[SourceBatch]) {
+        self.shelf.begin_list(id);
+        for batch in batches {
+            self.shelf.add(id, &batch.manifest);
+        }
+        self.shelf.end_list(id);
     }
 
     /// A transfer that has begun was given up. If `wrote` says so, something of it may be here.

@@ -8,6 +8,7 @@
 //! - [`recording`] is one transfer, while it runs.
 #![forbid(unsafe_code)]
 
+mod fold;
 pub mod hosts;
 mod keeper;
 pub mod mirror_store;

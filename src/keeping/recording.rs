@@ -46,6 +46,7 @@ impl Recording {
             deletes: false,
             gone: mode.path_is_gone(),
             forced: setup.forced,
+            since: None,
         };
         let mut recording = Recording {
             record: Record {
@@ -109,6 +110,13 @@ impl Recording {
         if let (Some(keeper), Phase::Begun) = (keeper, self.phase) {
             keeper.named(&self.record.id, &manifest);
         }
+    }
+
+    /// It is about to come to its end at its sender: what that is to say.
+    pub fn end(&self, keeper: Option<&mut Keeper>, deletes: bool) -> Recorded {
+        let keeper = keeper.filter(|_| self.phase == Phase::Begun);
+        let folds = keeper.and_then(|keeper| keeper.fold(&self.record.id, self.names, deletes));
+        Recorded { names: self.names, deletes, folds }
     }
 
     /// It has come to its end. Whether it leaves a record here.

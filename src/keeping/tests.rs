@@ -67,7 +67,7 @@ fn receive(keeper: &mut Keeper, stamp: u64, about: &str, names: &[String]) -> Re
     for some in names.chunks(50) {
         recording.batch(Some(&mut *keeper), &manifest(some), &[]);
     }
-    let end = Recorded { names: recording.names(), deletes: false };
+    let end = Recorded { names: recording.names(), deletes: false, folds: None };
     recording.ended(keeper, end, true);
     id(stamp, "h1")
 }
@@ -138,7 +138,7 @@ fn what_is_struck_is_not_named() {
     let mut want = Names::default();
     want.add_all(&manifest(&[names[0].clone(), names[2].clone()]));
     assert_eq!(recording.names(), want);
-    let end = Recorded { names: want, deletes: false };
+    let end = Recorded { names: want, deletes: false, folds: None };
     recording.ended(&mut keeper, end, true);
     let left = vec![names[0].clone(), names[2].clone()];
     assert_eq!(listed(&mut keeper, &id(NOW, "h1")), Some(left));
@@ -284,7 +284,7 @@ fn random_transfers_are_the_same_after_any_restart() {
                     let mode = Mode::Send { delete: true, ignore_times: false, dry_run: false };
                     let mut one = Recording::new(Stamp::at(stamp), host("h0"), mode, &setup);
                     one.batch(Some(&mut keeper), &manifest(&names), &[]);
-                    let end = Recorded { names: one.names(), deletes: true };
+                    let end = Recorded { names: one.names(), deletes: true, folds: None };
                     one.ended(&mut keeper, end, rng.below(3) > 0);
                 }
                 _ => drop(receive(&mut keeper, stamp, dir, &names)),
@@ -319,7 +319,7 @@ fn lists_have_bounds_and_records_outlive_them() {
         growing.push(one);
     }
     for one in growing {
-        let end = Recorded { names: one.names(), deletes: false };
+        let end = Recorded { names: one.names(), deletes: false, folds: None };
         one.ended(&mut keeper, end, true);
     }
     let with_lists = |keeper: &mut Keeper| -> Vec<bool> {

@@ -40,6 +40,15 @@ fn version(found: Found) -> Option<Version> {
     found.map(|(version, _)| version)
 }
 
+impl Entry {
+    /// Whether a look at this would find nothing new: a walk of the tree in the order of the index asks this first.
+    pub fn is_as(&self, found: Found) -> bool {
+        !self.listed
+            && version(found) == version(self.placed.found)
+            && is_same_object(found, self.placed.found)
+    }
+}
+
 impl Index {
     /// Looks at a path. `hold` says that deletions are held.
     pub fn look(&mut self, path: &[u8], found: Found, hold: bool) -> Looked {
@@ -56,11 +65,12 @@ impl Index {
             self.put(path, entry, true);
             return if found.is_some() { Looked::Listed } else { Looked::Same };
         }
+        if entry.is_as(found) {
+            return Looked::Same;
+        }
         if version(found) == version(placed) {
-            if !is_same_object(found, placed) {
-                entry.placed.found = found;
-                self.put(path, entry, true);
-            }
+            entry.placed.found = found;
+            self.put(path, entry, true);
             return Looked::Same;
         }
         if let Some(dots) = self.directory_to_be(path, &entry, found) {

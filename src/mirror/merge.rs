@@ -8,7 +8,7 @@ use super::entry::Entry;
 use super::index::Index;
 use super::rules::Rule;
 use crate::wire::setup::MirrorSetup;
-use crate::wire::versions::{Dot, IndexId, Knowledge, MAX_MEMBERS, Member};
+use crate::wire::versions::{Dot, IndexId, Knowledge, MAX_IDS, MAX_MEMBERS, Member};
 
 /// An entry of a delta: a path and its set, and what is known of that path, if it is more than what the sender knows of
 /// the tree.
@@ -31,6 +31,8 @@ pub enum Refused {
     TooManyContexts,
     /// There would be more versions of a path than are kept.
     TooManyMembers,
+    /// It, and what is known here, are about more indexes than are kept.
+    TooManyIds,
     /// Its set and its knowledge contradict each other.
     Invalid,
 }
@@ -118,8 +120,12 @@ impl Index {
     /// itself.
     ///
     /// # Errors
-    /// [`Refused::Gap`].
+    /// [`Refused::Gap`], [`Refused::TooManyIds`].
     pub fn take_in(&mut self, span: MirrorSetup, id: IndexId) -> Result<Taking, Refused> {
+        let all = [&self.known, &self.floor, &span.to, &span.floor];
+        if union(&all).len() > MAX_IDS {
+            return Err(Refused::TooManyIds);
+        }
         self.guard(span.to.of(self.id()), id);
         if self.rules.has(Rule::Gap) && !span.full && !self.known.is_at_least(&span.from) {
             return Err(Refused::Gap);
@@ -215,8 +221,10 @@ impl Index {
             return Err(Refused::TooManyMembers);
         }
         if self.rules.has(Rule::Context) {
-            let mut both = own.clone();
-            both.join(context);
+            let both = union(&[own, context]);
+            if both.len() > MAX_IDS {
+                return Err(Refused::TooManyIds);
+            }
             let more = beyond(&both, &self.known);
             entry.context = self.context_number(more).ok_or(Refused::TooManyContexts)?;
         }
@@ -241,6 +249,13 @@ impl Index {
         }
         number
     }
+}
+
+/// What any of them knows.
+fn union(all: &[&Knowledge]) -> Knowledge {
+    let mut union = Knowledge::default();
+    all.iter().for_each(|known| union.join(known));
+    union
 }
 
 /// FNV-1a.

@@ -8,6 +8,7 @@
 
 pub mod adopt;
 mod contexts;
+pub mod dialogue;
 pub mod entry;
 pub mod graves;
 pub mod index;
@@ -18,4 +19,6 @@ mod model;
 pub mod packed;
 mod rules;
 pub mod show;
+#[cfg(test)]
+mod tests;
 pub mod types;

@@ -30,6 +30,6 @@ pub struct Intent {
     pub ino: u64,
     /// The dots that it stands for.
     pub dots: Vec<Dot>,
-    /// The slot that it lies in.
+    /// The slot that it lies in. Its number is never used again: what lies in a later one says nothing of this.
     pub slot: u64,
 }

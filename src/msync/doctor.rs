@@ -8,13 +8,22 @@ use super::status::{INCOMPLETE, SUCCESS};
 use crate::cli::msync::Target;
 use crate::console::doctor::{Finding, has_failed};
 use crate::console::error::{UNKNOWN, is_error};
+use crate::name::HostName;
 
 impl Client<'_> {
     /// Shows what keeps files from arriving: 2 if anything does.
-    pub(super) fn doctor(&mut self, json: bool) -> Result<u8, Failure> {
-        let command = if json { &b"doctor json"[..] } else { b"doctor" };
+    pub(super) fn doctor(
+        &mut self,
+        hosts: &[HostName],
+        probe: bool,
+        json: bool,
+    ) -> Result<u8, Failure> {
+        let mut command = "doctor".to_owned();
+        hosts.iter().for_each(|host| command += &format!(" -t {host}"));
+        command += if probe { "" } else { " --no-probe" };
+        command += if json { " json" } else { "" };
         let (mut status, mut is_known) = (SUCCESS, false);
-        self.ask(command, |screen, line| match has_failed(line, json) {
+        self.ask(command.as_bytes(), |screen, line| match has_failed(line, json) {
             Some(failed) => {
                 is_known = true;
                 screen.line(line);

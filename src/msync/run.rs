@@ -53,7 +53,7 @@ fn run(config: &Config) -> u8 {
         Ok(status) => status,
         // That there is no daemon is what it was asked for.
         Err(failure @ (Failure::Connect(_) | Failure::Link(_)))
-            if config.command == Command::Doctor =>
+            if matches!(config.command, Command::Doctor { .. }) =>
         {
             screen.line(doctor::unreachable(&failure, &config.target, config.json).as_bytes());
             INCOMPLETE
@@ -91,7 +91,7 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
         Command::Members { verbose, .. } => client.members(*verbose, config.json),
         Command::Forget(host) => client.forget(host, config.json),
         Command::Status { verbose } => client.status(*verbose, config.json),
-        Command::Doctor => client.doctor(config.json),
+        Command::Doctor { hosts, probe } => client.doctor(hosts, *probe, config.json),
         Command::Metrics => client.metrics(),
         Command::History => client.history(config.json),
         Command::Watch(watch) => client.watch(watch, config, &input.rules),

@@ -264,6 +264,12 @@ impl Net {
         self.receive_buffer.load(Relaxed)
     }
 
+    /// How many packets the sockets had no room for so far. None if the kernel does not tell.
+    pub fn dropped(&self) -> Option<u32> {
+        let of = |which| sockopt::drops(self.fd(which)).ok();
+        Some(of(Which::Group)?.wrapping_add(of(Which::Unicast)?))
+    }
+
     /// The receive buffer that was asked for, as the kernel counts.
     pub fn wanted_buffer(&self) -> usize {
         // It doubles what is asked for, for its own headers.

@@ -98,6 +98,30 @@ pub fn value(fd: BorrowedFd<'_>, option: Opt) -> io::Result<i32> {
     Ok(value)
 }
 
+/// How many packets a socket had no room for, or were damaged: `SO_MEMINFO` (Linux 4.12). The number wraps.
+///
+/// # Errors
+/// `ENOPROTOOPT` from a kernel that does not tell.
+pub fn drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    /// include/uapi/asm-generic/socket.h, and the place of the number in include/uapi/linux/sock_diag.h.
+    const SO_MEMINFO: libc::c_int = 55;
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut values = [0u32; 16];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: values are integers of `length` bytes in all that live through the call, which writes at most that many
+    // bytes there.
+    cvt(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(values[SK_MEMINFO_DROPS])
+}
+
 /// Sends multicast through the interface that has `address`: `IP_MULTICAST_IF`. No route to the
 /// group is needed then.
 ///

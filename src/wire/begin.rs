@@ -273,6 +273,19 @@ pub struct Recorded {
     /// Where it reached, there is nothing but what it named: its deletion was not held up, and its sender
     /// had no errors.
     pub deletes: bool,
+    /// It takes the place of what its sender has sent before of the same list.
+    pub folds: Option<Folds>,
+}
+
+/// What a transfer takes the place of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Folds {
+    /// All that its sender has sent like it from this stamp on.
+    pub since: Stamp,
+    /// What these records are: their keys, one exclusive-or the other.
+    pub keys: u64,
+    /// What it names with that.
+    pub names: Names,
 }
 
 /// The payload of END. The batch in its header is the last one.
@@ -294,9 +307,14 @@ impl End {
         let files = reader.varint()?;
         let recorded = match reader.u8()? {
             0 => None,
-            flags @ (RECORDED | RECORDED_DELETES) => {
-                let names = Names { count: reader.varint()?, sum: reader.u64()? };
-                Some(Recorded { names, deletes: flags == RECORDED_DELETES })
+            flags if flags & RECORDED != 0 && flags & !ALL == 0 => {
+                let names = names_of(&mut reader)?;
+                let folds = (flags & FOLDS != 0).then(|| {
+                    let since = Stamp::from_bits(reader.u64()?);
+                    let keys = reader.u64()?;
+                    Ok(Folds { since, keys, names: names_of(&mut reader)? })
+                });
+                Some(Recorded { names, deletes: flags & DELETES != 0, folds: folds.transpose()? })
             }
             _ => return Err(Error::Invalid),
         };
@@ -308,19 +326,35 @@ impl End {
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_varint(self.files);
-        let Some(Recorded { names, deletes }) = self.recorded else {
+        let Some(Recorded { names, deletes, folds }) = self.recorded else {
             out.push(0);
             return out;
         };
-        out.push(if deletes { RECORDED_DELETES } else { RECORDED });
-        out.put_varint(names.count);
-        out.put_u64(names.sum);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        out.push(RECORDED | flag(deletes, DELETES) | flag(folds.is_some(), FOLDS));
+        put_names(&mut out, names);
+        if let Some(Folds { since, keys, names }) = folds {
+            out.put_u64(since.bits());
+            out.put_u64(keys);
+            put_names(&mut out, names);
+        }
         out
     }
 }
 
 const RECORDED: u8 = 1;
-const RECORDED_DELETES: u8 = 3;
+const DELETES: u8 = 2;
+const FOLDS: u8 = 4;
+const ALL: u8 = RECORDED | DELETES | FOLDS;
+
+fn names_of(reader: &mut Reader<'_>) -> Result<Names, Error> {
+    Ok(Names { count: reader.varint()?, sum: reader.u64()? })
+}
+
+fn put_names(out: &mut Vec<u8>, names: Names) {
+    out.put_varint(names.count);
+    out.put_u64(names.sum);
+}
 
 #[cfg(test)]
 mod tests {
@@ -420,7 +454,10 @@ mod tests {
     #[test]
     fn end_round_trips() {
         let names = Names { count: 300, sum: 0x0102_0304_0506_0708 };
-        let recorded = [false, true].map(|deletes| Some(Recorded { names, deletes }));
+        let folds =
+            Some(Folds { since: Stamp::at(7), keys: 9, names: Names { count: 300, sum: 1 } });
+        let recorded = [(false, None), (true, None), (false, folds), (true, folds)]
+            .map(|(deletes, folds)| Some(Recorded { names, deletes, folds }));
         for recorded in [None].into_iter().chain(recorded) {
             for files in [0, 24, u64::MAX] {
                 let end = End { files, recorded };
@@ -432,7 +469,7 @@ mod tests {
             }
         }
         assert_eq!(End::parse(&[1, 0, 0]), Err(Error::Trailing));
-        for flags in [2, 4, 5] {
+        for flags in [2, 4, 6, 8, 9] {
             assert_eq!(End::parse(&[1, flags]), Err(Error::Invalid));
         }
     }

@@ -80,11 +80,13 @@ pub enum PacketKind {
     Fetch = 19,
     /// What hosts say to each other of mirrored trees.
     Mirror = 20,
+    /// How packets travel, for `doctor`.
+    Probe = 21,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 20] = [
+    pub const ALL: [PacketKind; 21] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -105,6 +107,7 @@ impl PacketKind {
         PacketKind::Records,
         PacketKind::Fetch,
         PacketKind::Mirror,
+        PacketKind::Probe,
     ];
 
     fn from_number(number: u8) -> Option<Self> {
@@ -290,7 +293,7 @@ mod tests {
             (0, 8),
             (0, 10),
             (1, 0),
-            (1, 21),
+            (1, 22),
             (1, 255),
             (2, 8),
             (2, 0x80),

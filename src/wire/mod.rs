@@ -22,6 +22,7 @@ pub mod mode;
 pub mod names;
 pub mod outcome;
 pub mod poll;
+pub mod probe;
 pub mod records;
 pub mod setup;
 pub mod versions;

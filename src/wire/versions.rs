@@ -6,6 +6,7 @@
 //! varints. A set: how many members (varint), these, and a byte: 1 if knowledge follows that it goes with, else 0.
 //! Knowledge: how many indexes (varint), and of each its id (8) and the highest number (varint), ids ascending.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Error;
@@ -84,8 +85,9 @@ pub struct Member {
 
 /// The most hosts that a [`Knowledge`] has.
 pub const MAX_IDS: usize = 4_096;
-/// The most members of a set. What has more is not taken.
-pub const MAX_MEMBERS: usize = 64;
+/// The most members of a set, more than there are hosts: all may write or remove a path at once. What has more is
+/// not taken.
+pub const MAX_MEMBERS: usize = 1_024;
 
 /// Which changes are known: of each index, all up to a number.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -281,10 +283,10 @@ pub(super) fn parse_set(
     if count > MAX_MEMBERS as u64 {
         return Err(Error::TooLarge);
     }
-    let mut members: Vec<Member> = Vec::new();
+    let (mut members, mut dots) = (Vec::new(), BTreeSet::new());
     for _ in 0..count {
         let member = Member::parse(reader)?;
-        if members.iter().any(|other| other.dot == member.dot) {
+        if !dots.insert(member.dot) {
             return Err(Error::Invalid);
         }
         members.push(member);
@@ -314,7 +316,7 @@ pub(super) const fn set_len_bound(members: usize, context: Option<usize>) -> usi
         Some(ids) => Knowledge::len_bound(ids),
         None => 0,
     };
-    1 + members * EACH + 1 + context
+    2 + members * EACH + 1 + context
 }
 
 #[cfg(test)]

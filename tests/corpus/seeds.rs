@@ -27,6 +27,7 @@ use makuosan::wire::mode::Mode;
 use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
 use makuosan::wire::poll::{Asked, Mark, Poll};
+use makuosan::wire::probe::{Probe, Report};
 use makuosan::wire::records::{Key, Records, Summary};
 use makuosan::wire::setup::MirrorSetup;
 use makuosan::wire::versions::{Dot, IndexId, Knowledge, Member, Version, What};
@@ -179,12 +180,19 @@ fn taken() -> Vec<Vec<u8>> {
     let answer = |feedback: Feedback| feedback.emit(NodeId(9), 1_424);
     let rules = [Rule::exclude(b"*.[co]"), Rule::include(b"/keep/")];
     let patterns = Patterns::new(&rules).unwrap().emit(1_000).concat();
-    let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true });
+    let recorded = Some(Recorded { names: Names { count: 3, sum: 7 }, deletes: true, folds: None });
     let key = Key { stamp: Stamp::at(7), hash: 8 };
     let record = Record {
         id: RecordId { stamp: Stamp::at(7), host: Arc::new(hello.name.clone()) },
         path: RelPath::parse(b"d").unwrap(),
-        deed: Deed { recursive: true, listed: true, deletes: true, gone: false, forced: true },
+        deed: Deed {
+            recursive: true,
+            listed: true,
+            deletes: true,
+            gone: false,
+            forced: true,
+            since: None,
+        },
         audience: Audience::named(vec![hello.name.clone()]),
         patterns: Some(Hash(9)),
         names: Names { count: 3, sum: 7 },
@@ -229,6 +237,7 @@ fn taken() -> Vec<Vec<u8>> {
         request(),
         Mirror::Ask { tree: Hash(1), number: 2, len: 9, offset: 2, bytes: vec![1, 2] }.emit(),
         Question { knowledge: knowledge(), needed: vec![DOT] }.emit(),
+        Probe::Report(Ticket::new(9), Report::default()).emit(),
     ]
 }
 
@@ -238,6 +247,7 @@ fn more() -> Vec<(usize, Vec<u8>)> {
         (6, Delete::Tally.emit()),
         (6, Delete::Run(Bits::of([TargetNo::ZERO])).emit()),
         (13, spool(Deleted::Tally(DeletionTally { spooled: 1, failed: 1, entries: 2 }))),
+        (31, Probe::Ask(Ticket::new(9)).emit()),
         (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
         (8, mirrored().emit()),
         (29, Mirror::Asking { tree: Hash(1), of: NodeId(2), hash: 3 }.emit()),

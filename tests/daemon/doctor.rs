@@ -3,7 +3,12 @@
 use std::os::unix::fs::{PermissionsExt, chown};
 
 use makuosan::console::json::Value;
+use makuosan::ids::Ticket;
+use makuosan::name::NodeId;
+use makuosan::wire::header::{Header, PacketKind, Role};
+use makuosan::wire::probe::{Probe, Report, Sample};
 
+use crate::common::enemy::Enemy;
 use crate::common::process::{MAKUOSAN, command};
 use crate::common::{Fleet, eventually, is_root, mounts::inside, process::in_mounts, skip, tree};
 
@@ -153,4 +158,103 @@ fn what_a_watch_holds_back_is_a_warning() {
     eventually("deletions are held", || watch() == "warn");
     let out = fleet.msync(0, &["doctor"]).ok().out;
     assert!(out.contains("msync watch release d"), "{out}");
+}
+
+/// What is said of the group: without a probe, which would find enemies silent.
+fn group(fleet: &Fleet, more: &[&str]) -> String {
+    fleet.msync(0, &[&["doctor", "--no-probe"], more].concat()).out
+}
+
+#[test]
+fn strangers_names_that_are_two_and_clocks_apart_are_named() {
+    let mut fleet = Fleet::new("doctor-group", 2);
+    assert_eq!(faults(&group(&fleet, &[])), [""; 0]);
+    let [stranger, twin] = [0; 2].map(|_| fleet.idle_host());
+    tree::write(fleet.dir().join("key"), "a secret that is long enough for everybody\n");
+    let key = fleet.dir().join("key");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    fleet.start(stranger, &["-k", key.to_str().unwrap()]);
+    let address = fleet.ip(stranger).to_string();
+    eventually("the stranger is named", || {
+        group(&fleet, &[]).contains(&format!("fail {address} stranger: a daemon has a key"))
+    });
+    fleet.stop(stranger);
+    fleet.start(twin, &["-N", "h1"]);
+    eventually("two of one name", || {
+        group(&fleet, &[]).contains("fail h1 name: h1 is the name of ")
+    });
+    let ran = fleet.msync(0, &["doctor", "-t", "h1", "--no-probe"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.out.lines().all(|line| line[5..].starts_with("h1 ")), "{ran:?}");
+    fleet.stop(twin);
+    let mut odd = Enemy::new(&fleet, 9, 0, NodeId(9));
+    odd.ahead = 7_200;
+    odd.join(&fleet, 0, true);
+    eventually("a clock is odd", || group(&fleet, &[]).contains(" clocks: the clock of "));
+    odd.leave();
+}
+
+#[test]
+fn who_is_away_and_who_lacks_something_is_named() {
+    let mut fleet = Fleet::new("doctor-behind", 3);
+    tree::write(fleet.path(0, "f"), "1");
+    fleet.msync(0, &["send", "f"]).ok();
+    fleet.stop(2);
+    eventually("it is away", || result(&group(&fleet, &["-t", "h2"]), "h2", "away") == "warn");
+    let out = group(&fleet, &["-t", "h2"]);
+    assert_eq!(result(&out, "h2", "behind"), "ok", "{out}");
+    assert_eq!(result(&out, "h2", "members"), "fail", "{out}");
+    tree::write(fleet.path(0, "f"), "22");
+    fleet.msync(0, &["send", "f"]).ok();
+    eventually("it lacks it", || result(&group(&fleet, &["-t", "h2"]), "h2", "behind") == "fail");
+    let all = fleet.msync(0, &["doctor"]);
+    assert_eq!(all.code, Some(2));
+    assert!(
+        all.out.contains("fail h2 behind: lacks 1 transfer since ")
+            && all.out.contains("ok   h1 probe: "),
+        "{all:?}"
+    );
+    // By its address, it is the same host.
+    assert_eq!(fleet.msync(0, &["doctor", "-t", &fleet.ip(1).to_string()]).ok().code, Some(0));
+    fleet.start(2, &[]);
+    eventually("it is back", || fleet.msync(0, &["doctor"]).code == Some(0));
+}
+
+/// Says something of a probe, and returns what is answered.
+fn say(enemy: &mut Enemy, probe: Probe) -> Vec<Probe> {
+    let header = Header::new(PacketKind::Probe, enemy.node, Role::Control);
+    let packet = enemy.seal(header, &probe.emit());
+    enemy.send_raw(&packet);
+    let answers = std::iter::from_fn(|| enemy.receive());
+    let probes = answers.filter(|(header, _)| header.kind == PacketKind::Probe);
+    probes.map(|(_, payload)| Probe::parse(&payload).unwrap()).collect()
+}
+
+#[test]
+fn a_stranger_gets_no_answer_and_a_member_no_more_than_it_sends() {
+    let fleet = Fleet::new("doctor-hostile", 1);
+    let (one, two) = (Ticket::new(1), Ticket::new(2));
+    let sample = Sample { large: true, train: 0, number: 0, len: 1_000 };
+    let mut stranger = Enemy::new(&fleet, 7, 0, NodeId(7));
+    for probe in [Probe::Begin(one), Probe::Request(one, sample), Probe::Ask(one)] {
+        assert_eq!(say(&mut stranger, probe), []);
+    }
+    let mut member = Enemy::new(&fleet, 8, 0, NodeId(8));
+    member.join(&fleet, 0, true);
+    // What was not begun is not answered.
+    assert_eq!(say(&mut member, Probe::Request(one, sample)), []);
+    assert!(matches!(say(&mut member, Probe::Begin(one))[..], [Probe::Report(..)]));
+    assert_eq!(say(&mut member, Probe::Request(one, sample)), [Probe::Echo(one, sample)]);
+    assert_eq!(say(&mut member, Probe::Begin(two)), [Probe::Busy(two)]);
+    // In the name of the member, from elsewhere.
+    stranger.node = NodeId(8);
+    assert_eq!(say(&mut stranger, Probe::Request(one, sample)), []);
+    // Nor does it harm to say what nobody has asked for.
+    for probe in [Probe::Echo(two, sample), Probe::Busy(two), Probe::Report(two, Report::default())]
+    {
+        assert_eq!(say(&mut member, probe), []);
+    }
+    let ran = fleet.msync(0, &["doctor"]);
+    assert_eq!((ran.code, &*result(&ran.out, "evil", "answer")), (Some(2), "fail"), "{ran:?}");
+    member.leave();
 }

@@ -72,6 +72,7 @@ mod two_senders;
 mod type_changes;
 mod unlistable;
 mod versions;
+mod watch_records;
 mod watching;
 mod watching_much;
 mod watching_places;

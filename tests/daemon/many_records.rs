@@ -39,7 +39,7 @@ fn keep(fleet: &Fleet, sent: u64) {
         let stamp = Stamp::at(first + at);
         let mut one = Recording::new(stamp, sender.clone(), Mode::SEND, &setup);
         one.batch(Some(&mut keeper), &manifest, &[]);
-        let end = Recorded { names: one.names(), deletes: false };
+        let end = Recorded { names: one.names(), deletes: false, folds: None };
         assert!(one.ended(&mut keeper, end, true));
     }
     assert_eq!(keeper.journal().len() as u64, sent.min(MOST));

@@ -319,7 +319,9 @@ fn an_emptied_tree_deletes_nothing_until_that_is_said() {
 
 #[test]
 fn much_that_goes_with_a_directory_that_is_replaced_is_held_and_what_is_new_is_sent() {
-    let fleet = watching("watch-replaced", 2, &["-w", ".", "--watch-delete"]);
+    let fleet = Fleet::new("watch-replaced", 2);
+    let mut client = fleet.msync_start(0, &["watch", "--delete"]);
+    eventually("it is watched", || fleet.msync(0, &["flush"]).code == Some(0));
     for n in 0..150 {
         tree::write(fleet.path(0, format!("d/e/f{n}")), "x");
     }
@@ -330,9 +332,16 @@ fn much_that_goes_with_a_directory_that_is_replaced_is_held_and_what_is_new_is_s
     let held = fleet.msync(0, &["flush"]);
     assert!(held.code == Some(2) && held.err.contains("msync watch release ."), "{held:?}");
     assert!(fleet.path(1, "d/e/new").exists() && fleet.path(1, "d/e/f7").exists());
+    // Whoever watches is told once, and how to let it go.
+    std::thread::sleep(Duration::from_millis(1_500));
     fleet.msync(0, &["watch", "release", "."]).ok();
     fleet.msync(0, &["flush"]).ok();
     tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+    client.kill();
+    let said = client.end();
+    let lines = said.out.lines().filter(|line| line.starts_with("warning: "));
+    let lines: Vec<&str> = lines.collect();
+    assert!(matches!(lines[..], [one] if one.ends_with(": msync watch release .")), "{said:?}");
 }
 
 #[test]

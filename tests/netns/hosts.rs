@@ -268,6 +268,14 @@ impl Hosts {
         run("tc", &[&["-n", &ns][..], &qdisc, &["burst", "16kb", "limit", "96896"]].concat());
     }
 
+    /// Limits what the bridge sends to a host, with a queue of 64 full packets before the limit.
+    pub fn slow_port(&self, host: usize, megabits: u32) {
+        let (rate, port) = (format!("{megabits}mbit"), format!("p{host}"));
+        let ns = format!("{}-br", self.tag);
+        let qdisc = ["qdisc", "add", "dev", &port, "root", "tbf", "rate", &rate];
+        run("tc", &[&["-n", &ns][..], &qdisc, &["burst", "16kb", "limit", "96896"]].concat());
+    }
+
     /// A counter of a host's interface, such as `tx_bytes`.
     pub fn counter(&self, host: usize, name: &str) -> u64 {
         let path = format!("/sys/class/net/e0/statistics/{name}");

@@ -38,7 +38,7 @@ pub(super) const NEW: &[&str] = &[
 
 /// The options that only some commands have, with these commands.
 const ONLY: &[(&str, &[&str])] = &[
-    ("host", &["send", "sync", "dsync", "check", "watch"]),
+    ("host", &["send", "sync", "dsync", "check", "watch", "doctor"]),
     ("from", &["fetch"]),
     ("recursive", &["send", "sync", "dsync", "check", "fetch"]),
     ("dry-run", &["send", "sync", "dsync", "fetch"]),
@@ -65,6 +65,7 @@ const ONLY: &[(&str, &[&str])] = &[
         ],
     ),
     ("behind", &["members"]),
+    ("no-probe", &["doctor"]),
 ];
 
 /// Whether an option, by its long name, is one of this command.
@@ -289,6 +290,13 @@ pub const FLAGS: &[Flag] = &[
         value: None,
         help: "of members, only hosts that lack something (exit 2)",
         more: "Also those that are away.",
+    },
+    Flag {
+        short: None,
+        long: "no-probe",
+        value: None,
+        help: "of doctor: send no packets to find out",
+        more: "",
     },
     Flag {
         short: None,

@@ -45,7 +45,12 @@ pub enum Command {
         verbose: bool,
     },
     /// Say what keeps files from arriving.
-    Doctor,
+    Doctor {
+        /// `-t`, as [`Files::hosts`].
+        hosts: Vec<HostName>,
+        /// Not with `--no-probe`.
+        probe: bool,
+    },
     /// Show the figures of the daemon.
     Metrics,
     /// List what was sent and received.
@@ -336,7 +341,9 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
                     Command::Members { verbose, behind }
                 }
                 ("status", _) => Command::Status { verbose: typed.has("verbose") },
-                ("doctor", _) => Command::Doctor,
+                ("doctor", _) => {
+                    Command::Doctor { hosts: hosts(typed)?, probe: !typed.has("no-probe") }
+                }
                 ("metrics", _) => Command::Metrics,
                 ("history", _) => Command::History,
                 (_, script) => {

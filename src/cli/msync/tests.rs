@@ -45,11 +45,12 @@ fn every_option_of_the_table_does_something_by_both_names() {
         assert_eq!(flag.value.is_some(), value.is_some(), "{flag:?}");
         let go = |name: String| {
             // What every command takes, and what makes a send valid.
-            let given = ["members", "status", "script", "behind"].contains(&flag.long);
+            let given = ["members", "status", "script", "behind", "no-probe"].contains(&flag.long);
             let rest = if given { None } else { Some("x") };
             let command = match flag.long {
                 "from" => Some("fetch"),
                 "delay" => Some("watch"),
+                "no-probe" => Some("doctor"),
                 _ => None,
             };
             let args = [command, Some(name.as_str()), value, rest];

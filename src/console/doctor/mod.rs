@@ -6,9 +6,13 @@
 use super::json::quoted;
 use crate::time::Span;
 
+mod group;
 mod host;
+mod probe;
 
+pub use group::{About, GroupFacts, MemberFacts, of_group};
 pub use host::{Counted, HostFacts, LinkFacts, of_host};
+pub use probe::{ProbeFacts, Probed, of_probe};
 
 /// How a point fares.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

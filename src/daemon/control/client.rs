@@ -78,6 +78,8 @@ pub(crate) enum Work {
     Watching,
     /// All that was changed to be sent.
     Flushing,
+    /// What keeps files from arriving.
+    Doctor,
 }
 
 pub(crate) struct Client {

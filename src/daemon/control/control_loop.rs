@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::catching_up::CatchingUp;
+use super::checkups::Checkups;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
 use super::fetch::Fetch;
@@ -59,6 +60,7 @@ pub(crate) struct Control {
     ticked: Time,
     pub(super) figures: Figures,
     pub(super) samples: Samples,
+    pub(super) checkups: Checkups,
     /// Where the figures of this daemon are written to.
     pub(crate) metrics_file: Option<MetricsFile>,
 }
@@ -94,6 +96,7 @@ impl Control {
             ticked: now,
             figures: Figures::new(now),
             samples: Samples::default(),
+            checkups: Checkups::default(),
             metrics_file: None,
         }
     }
@@ -153,6 +156,7 @@ impl Control {
         left.iter().chain(&self.served.late(now)).for_each(|node| self.unserve(*node));
         self.fetch_gone(now, &left);
         self.drive_fetch(now);
+        self.drive_doctor(now);
     }
 
     /// When the next timer is due.
@@ -165,7 +169,12 @@ impl Control {
         let retry = self.clients.iter().filter_map(|client| match client.work {
             Work::Unsettled(_) => Some(self.membership.members.settles()),
             Work::Held(_, at, _) => Some(at),
-            Work::Idle | Work::Transfer(..) | Work::Fetch | Work::Watching | Work::Flushing => None,
+            Work::Idle
+            | Work::Transfer(..)
+            | Work::Fetch
+            | Work::Watching
+            | Work::Flushing
+            | Work::Doctor => None,
         });
         let retry = retry.min();
         let late = self.clients.iter().filter_map(Client::late_at).min();
@@ -178,8 +187,10 @@ impl Control {
         let fetch = self.fetch.as_ref().map(|fetch| fetch.next(settles));
         let metrics = self.metrics_file.as_ref().map(MetricsFile::next);
         let served = self.served.next();
-        let timers =
-            [members, records, flush, tick, retry, late, door, obey, fetch, served, metrics];
+        let doctor = self.checkups.next(settles);
+        let timers = [
+            members, records, flush, tick, retry, late, door, obey, fetch, served, metrics, doctor,
+        ];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
 
@@ -224,6 +235,7 @@ impl Control {
                 ToControl::Fetched(ticket, results, is_whole) => {
                     self.fetched(now, ticket, results, is_whole);
                 }
+                ToControl::Probe(node, probe) => self.checkups.answer(now, node, &probe),
                 ToControl::PullBegun(id, from) => self.catching_up.begun(&id, from),
                 ToControl::Pulled(id, how) => self.catching_up.pulled(now, &id, how),
                 // It is looked at in a moment.
@@ -387,7 +399,7 @@ impl Control {
                         }
                         session.finish();
                     }
-                    Command::Doctor(json) => self.doctor(now, at, json),
+                    Command::Doctor(order) => self.doctor(now, at, order),
                     Command::History(json) => {
                         self.answer(at, history::history(&self.shared, &self.settings.name, json));
                     }

@@ -11,10 +11,12 @@ use crate::daemon::shared::{Peer, Shared, lock};
 use crate::engine::catch_up::To;
 use crate::engine::destination::Destination;
 use crate::engine::members::{DepartureReason, Event, Members, Packet};
+use crate::engine::probe::Probe;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
 use crate::log;
 use crate::name::{Interface, NodeId};
+use crate::net::Transmit;
 use crate::seal::Seal;
 use crate::sys::random;
 use crate::time::{Span, Time};
@@ -160,6 +162,22 @@ impl Membership {
             false => self.trouble.clone(),
         };
         (!self.shared.net.joined()).then(why)
+    }
+
+    /// Sends packets of a probe, all of one length, to a member, or to the group.
+    pub(super) fn say_probe(&mut self, node: Option<NodeId>, probes: &[Probe]) {
+        let member = node.map(|node| self.members.get(node));
+        let to = match member {
+            None => self.shared.net.group(),
+            Some(Some(member)) => member.addr,
+            Some(None) => return,
+        };
+        let header = Header::new(PacketKind::Probe, self.shared.me(), Role::Control);
+        let packet = |probe: &Probe| self.seal.packet(node, header, &probe.emit());
+        let packets: Vec<Vec<u8>> = probes.iter().map(packet).collect();
+        let segment = packets.first().map_or(1, Vec::len);
+        // What does not go is missed by those who are asked what has come.
+        let _ = self.shared.net.send(&Transmit { to, bytes: &packets.concat(), segment });
     }
 
     /// Announces that this host leaves.

@@ -2,6 +2,7 @@
 
 mod attendance;
 mod catching_up;
+mod checkups;
 mod client;
 pub(super) mod control_loop;
 mod doctor;

@@ -63,8 +63,8 @@ pub(super) struct Watched {
     pub(super) client: Option<u32>,
     pub(super) unread: Unread,
     pub(super) phase: Phase,
-    /// What its client was told last of how it fares.
-    shown: Option<Watching>,
+    /// What its client was told last of how it fares, and that something is held.
+    shown: Option<(Watching, bool)>,
     /// All of it has been sent once.
     is_old: bool,
     /// Why not all that was sent is everywhere.
@@ -307,12 +307,7 @@ impl Watches {
         let lacking = lacking.map(|lacking| ErrorLine::here(&shown, Code::Other, lacking));
         let held = held.filter(|(why, count)| *count > 0 || *why == Held::Replaced);
         let held = held.map(|(why, count)| {
-            let what = match why {
-                Held::Replaced => "nothing is sent".to_owned(),
-                _ => format!("{} held back", counted(count, "deletion")),
-            };
-            let why = format!("{what}: {why}: msync watch release {shown}");
-            ErrorLine::new(Code::TooMuchToDelete, why).about("", &shown)
+            ErrorLine::new(Code::TooMuchToDelete, watched.held(why, count)).about("", &shown)
         });
         self.waiting.reached(watch, cookie, lacking.into_iter().chain(held));
     }
@@ -363,18 +358,21 @@ impl Watches {
     }
 
     /// How the watches of clients fare, where that has changed since the last time.
-    pub(super) fn news(&mut self) -> Vec<(u32, Watching)> {
+    pub(super) fn news(&mut self) -> Vec<(u32, Watching, Option<String>)> {
         if self.watches.values().all(|watched| watched.client.is_none()) {
             return Vec::new();
         }
         let numbers = self.handle.iter().flat_map(Handle::numbers);
         let mut news = Vec::new();
-        for (watch, Numbers { directories, pending, held, .. }) in numbers {
+        for (watch, Numbers { directories, pending, held, held_why, .. }) in numbers {
             let Some(watched) = self.watches.get_mut(&watch) else { continue };
             let now = Watching { directories, pending, held };
-            if let (Some(client), true) = (watched.client, watched.shown != Some(now)) {
-                watched.shown = Some(now);
-                news.push((client, now));
+            let shown = Some((now, held_why.is_some()));
+            if let (Some(client), true) = (watched.client, watched.shown != shown) {
+                let was_held = watched.shown.is_some_and(|(_, is_held)| is_held);
+                watched.shown = shown;
+                let why = held_why.filter(|_| !was_held);
+                news.push((client, now, why.map(|why| watched.held(why, held))));
             }
         }
         news
@@ -402,6 +400,15 @@ impl Watches {
 }
 
 impl Watched {
+    /// So many deletions are held, and what lets them go.
+    fn held(&self, why: Held, count: u64) -> String {
+        let what = match why {
+            Held::Replaced => "nothing is sent".to_owned(),
+            _ => format!("{} held back", counted(count, "deletion")),
+        };
+        format!("{what}: {why}: msync watch release {}", reply::shown(&self.what.path))
+    }
+
     /// The path, as messages show it.
     pub(super) fn path(&self) -> &RelPath {
         &self.what.path

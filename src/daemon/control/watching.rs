@@ -81,7 +81,7 @@ impl Control {
         }
     }
 
-    fn answer_error(&mut self, at: usize, error: &ErrorLine) {
+    pub(super) fn answer_error(&mut self, at: usize, error: &ErrorLine) {
         let session = &mut self.clients[at].session;
         session.error(error);
         session.finish();
@@ -141,8 +141,11 @@ impl Control {
     /// Clients that follow the progress of their watch are told what has changed.
     pub(super) fn show_watches(&mut self, now: Time) {
         self.heal(now);
-        for (client, watching) in self.watches.news() {
+        for (client, watching, held) in self.watches.news() {
             if let Some(client) = self.client(client) {
+                if let Some(held) = held {
+                    client.said(&Said::Line(0, format!("warning: {held}")));
+                }
                 client.session.watching(&watching);
             }
         }

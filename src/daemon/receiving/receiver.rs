@@ -14,6 +14,7 @@ use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
 use crate::engine::disk_job::{DiskJob, TransferKey};
 use crate::engine::incoming::{AbortReason, Arrived, Config, Event, Place, Reception};
+use crate::engine::probe::{Probe, Probed};
 use crate::errno::ErrorText;
 use crate::fs::disk::{Closing, StagedFile};
 use crate::ids::BatchNo;
@@ -47,6 +48,8 @@ pub(crate) struct Receiver {
     receives: bool,
     heard: HashMap<NodeId, Time>,
     trail: Trail,
+    /// What has come of another host's probe.
+    probed: Probed,
 }
 
 /// Consecutive blocks of a streamed file, written in one call.
@@ -92,6 +95,7 @@ impl Receiver {
             receives,
             heard,
             trail,
+            probed: Probed::default(),
         }
     }
 
@@ -377,6 +381,11 @@ impl Receiver {
                     self.shared.control.send_lossy(ToControl::Fetch(header.node, fetch));
                 }
             }
+            PacketKind::Probe => {
+                if let Ok(probe) = Probe::parse(payload) {
+                    self.probe(now, from, header.node, probe);
+                }
+            }
             // No tree is mirrored here.
             PacketKind::Mirror => {}
             PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}
@@ -385,6 +394,38 @@ impl Receiver {
 
     fn ended(&mut self, now: Time, key: TransferKey, how: Result<Arrived, AbortReason>) {
         self.trail.ended(now, key, how, &self.shared.counters.into);
+    }
+
+    /// A packet of a probe: of another host's, which is answered, or of this one's.
+    fn probe(&mut self, now: Time, from: SocketAddrV4, node: NodeId, probe: Probe) {
+        match probe {
+            Probe::Echo(ticket, sample) => {
+                let mut echoes = lock(&self.shared.echoes);
+                let of = echoes.as_mut().filter(|(known, _)| *known == ticket);
+                if let Some(meter) = of.and_then(|(_, meters)| meters.get_mut(&node)) {
+                    meter.take(now, sample);
+                }
+            }
+            Probe::Busy(_) | Probe::Report(..) => {
+                self.shared.control.send_lossy(ToControl::Probe(node, probe));
+            }
+            _ => {
+                let net = &self.shared.net;
+                if let Some(answer) = self.probed.packet(now, node, &probe, || net.dropped()) {
+                    let header = Header::new(PacketKind::Probe, self.shared.me(), Role::Receiver);
+                    self.send(from, node, header, &answer.emit());
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, to: SocketAddrV4, node: NodeId, header: Header, payload: &[u8]) {
+        let packet = self.seal.packet(Some(node), header, payload);
+        if let Err(error) = self.shared.net.send_one(to, &packet) {
+            let about = Some(IpAddr::V4(*to.ip()));
+            let text = format_args!("cannot send to {to}: {}", ErrorText(&error));
+            log::limited(log::Level::WARNING, "feedback", about, text);
+        }
     }
 
     /// Passes on the results: disk jobs, answers, log lines.
@@ -416,16 +457,7 @@ impl Receiver {
             }
         }
         while let Some(outbound) = self.reception.poll_transmit(now) {
-            let to = Some(outbound.to_node);
-            let packet = self.seal.packet(to, outbound.header, &outbound.payload);
-            if let Err(error) = self.shared.net.send_one(outbound.to, &packet) {
-                log::limited(
-                    log::Level::WARNING,
-                    "feedback",
-                    Some(IpAddr::V4(*outbound.to.ip())),
-                    format_args!("cannot send to {}: {}", outbound.to, ErrorText(&error)),
-                );
-            }
+            self.send(outbound.to, outbound.to_node, outbound.header, &outbound.payload);
         }
     }
 }

@@ -54,8 +54,9 @@ impl Kept {
     }
 
     /// What END is to say, now that all batches are done.
-    pub(super) fn recorded(&self, deletes: bool) -> Option<Recorded> {
-        self.recording.as_ref().map(|recording| Recorded { names: recording.names(), deletes })
+    pub(super) fn recorded(&self, shared: &Shared, deletes: bool) -> Option<Recorded> {
+        let recording = self.recording.as_ref()?;
+        Some(with_keeper(shared, |keeper| recording.end(keeper, deletes)))
     }
 
     /// It is over, with what END has said. If it leaves a record here, its stamp.

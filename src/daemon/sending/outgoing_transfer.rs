@@ -248,7 +248,7 @@ impl OutgoingTransfer {
         } else {
             self.state.complete();
             if !self.parts.order.mode.spools() {
-                self.parts.outgoing.set_recorded(self.kept.recorded(false));
+                self.parts.outgoing.set_recorded(self.kept.recorded(&self.shared, false));
             }
             self.parts.outgoing.end_input(now);
             self.events(now);
@@ -399,7 +399,7 @@ impl OutgoingTransfer {
         let settles = !own_only && self.report.settles(errors.load(Ordering::Relaxed));
         // If it was not to be, nothing was done.
         let nothing = order.mode.only_deletes() && !settles;
-        self.kept.recorded(settles).filter(|_| !nothing)
+        self.kept.recorded(&self.shared, settles).filter(|_| !nothing)
     }
 
     /// A target cannot tell whether it has these files as they are: they are offered again with their

@@ -4,9 +4,10 @@
 //! | --- | --- |
 //! | stamp | 8 |
 //! | sender's name, counted | 2–254 |
-//! | flags: 0 recursive, 1 deletes, 2 gone, 3 forced, 4 patterns, 5 for named hosts alone, 6 listed | 1 |
+//! | flags: 0 recursive, 1 deletes, 2 gone, 3 forced, 4 patterns, 5 for named hosts alone, 6 listed, 7 folds | 1 |
 //! | path, counted; empty for the base directory | 1– |
 //! | hash of the patterns, if there are any | 8 |
+//! | with flag 7: from which stamp on it has what its sender has sent | 8 |
 //! | how many names, varint | 1–10 |
 //! | the sum of their hashes | 8 |
 //! | with flag 5: how many hosts, varint, and their names, counted, ascending | |
@@ -29,6 +30,7 @@ const FORCED: u8 = 8;
 const PATTERNS: u8 = 16;
 const NAMED: u8 = 32;
 const LISTED: u8 = 64;
+const FOLDS: u8 = 128;
 
 impl Record {
     /// Reads it.
@@ -54,12 +56,10 @@ impl Record {
         reader: &mut Reader<'_>,
     ) -> Result<Self, Error> {
         let flags = reader.u8()?;
-        if flags >= LISTED << 1 {
-            return Err(Error::Invalid);
-        }
         let has = |flag: u8| flags & flag != 0;
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
         let patterns = has(PATTERNS).then(|| reader.u64().map(Hash)).transpose()?;
+        let since = has(FOLDS).then(|| reader.u64().map(Stamp::from_bits)).transpose()?;
         let names = match with_names {
             true => Names { count: reader.varint()?, sum: reader.u64()? },
             false => Names::default(),
@@ -74,6 +74,7 @@ impl Record {
             deletes: has(DELETES),
             gone: has(GONE),
             forced: has(FORCED),
+            since,
         };
         Ok(Record { id, path, deed, audience, patterns, names })
     }
@@ -99,11 +100,15 @@ impl Record {
                 | flag(deed.gone, GONE)
                 | flag(deed.forced, FORCED)
                 | flag(patterns.is_some(), PATTERNS)
-                | flag(*audience != Audience::All, NAMED),
+                | flag(*audience != Audience::All, NAMED)
+                | flag(deed.since.is_some(), FOLDS),
         );
         out.put_counted(path.as_bytes());
         if let Some(Hash(hash)) = patterns {
             out.put_u64(*hash);
+        }
+        if let Some(since) = deed.since {
+            out.put_u64(since.bits());
         }
         if with_names {
             out.put_varint(names.count);
@@ -149,7 +154,14 @@ mod tests {
             patterns: None,
             names: Names { count: 1_000_000, sum: u64::MAX },
         };
-        let deed = Deed { recursive: true, listed: true, deletes: true, gone: true, forced: true };
+        let deed = Deed {
+            recursive: true,
+            listed: true,
+            deletes: true,
+            gone: true,
+            forced: true,
+            since: Some(Stamp::at(7)),
+        };
         let full = Record {
             path: RelPath::parse(b"a/b").unwrap(),
             deed,

@@ -200,7 +200,7 @@ impl Fleet {
             let h = &mut self.hosts[at];
             if h.is_up && !missing.contains(&at) {
                 h.journal.began(record.clone());
-                let end = Recorded { names, deletes: false };
+                let end = Recorded { names, deletes: false, folds: None };
                 h.journal.ended(&id, end, true, &mut OwnPath);
                 self.set_due(at, Some(self.now));
             }

@@ -3,6 +3,7 @@
 //! The rules are those without which a model of random sends, deaths, returns, partitions and edits came to
 //! wrong files (`model` has each of them with a switch).
 
+pub(super) mod folding;
 mod lacks;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -183,8 +184,9 @@ impl Journal {
     /// A transfer that was begun has ended, with this; `complete` says whether all of it is here.
     pub fn ended(&mut self, id: &RecordId, end: Recorded, complete: bool, lists: &mut dyn Lists) {
         let Some(mut held) = self.held.get(id) else { return };
-        held.record.names = end.names;
+        held.record.names = end.folds.map_or(end.names, |folds| folds.names);
         held.record.deed.deletes = end.deletes;
+        held.record.deed.since = end.folds.map(|folds| folds.since);
         held.has_ended = true;
         self.insert(held);
         self.advance(id, if complete { State::Complete } else { State::Partial }, lists);
@@ -373,7 +375,8 @@ impl Journal {
             let is_whole = held.is_some_and(|held| held.state == State::Complete);
             let mut by_lists = || lists.names_all_of(&later.id, &earlier.id) == Some(true);
             has_ended
-                && ((is_whole && by_lists())
+                && (later.folds(earlier)
+                    || (is_whole && by_lists())
                     || (!earlier.deletes_listed()
                         && earlier.is_named_by(later, |path| lists.names(&later.id, path))))
         })
@@ -401,7 +404,11 @@ impl Journal {
             return false;
         }
         let is_open = held.state <= State::Lacking;
-        is_open || later.state == State::Complete || !self.rules.drop_done
+        let is_noted = held.state == State::Noted && later.state == State::Noted;
+        is_open
+            || later.state == State::Complete
+            || (is_noted && later.record.folds(&held.record))
+            || !self.rules.drop_done
     }
 
     /// Drops what this record covers.
@@ -522,7 +529,7 @@ mod tests {
 
     fn sent(journal: &mut Journal, record: &Record, complete: bool) {
         journal.began(record.clone());
-        let end = Recorded { names: record.names, deletes: false };
+        let end = Recorded { names: record.names, deletes: false, folds: None };
         journal.ended(&record.id, end, complete, &mut NoLists);
     }
 
@@ -576,7 +583,12 @@ mod tests {
                 let record = record(millis, "web1", "a");
                 journal.began(record.clone());
                 let names = Names { count, sum: millis };
-                journal.ended(&record.id, Recorded { names, deletes: false }, complete, &mut Same);
+                journal.ended(
+                    &record.id,
+                    Recorded { names, deletes: false, folds: None },
+                    complete,
+                    &mut Same,
+                );
             }
             assert_eq!(journal.len(), kept, "{complete}");
         }
@@ -708,7 +720,7 @@ mod tests {
             }
             self.0.insert(record.id.clone(), list);
             let deletes = paths.iter().any(|path| path.starts_with('!'));
-            let end = Recorded { names: record.names, deletes };
+            let end = Recorded { names: record.names, deletes, folds: None };
             (record, end)
         }
 

@@ -19,9 +19,10 @@ mod types;
 pub use dialogue::{Config as DialogueConfig, Dialogue};
 pub use giving::Serve;
 pub use journal::Journal;
+pub use journal::folding::Folded;
 pub use pulls::Pulled;
 pub use record::{Deed, Record, RecordId};
-pub use types::{Change, Learned, Lists, MAX_RECORDS, State, To};
+pub use types::{Change, Learned, Lists, MAX_FOLDED, MAX_RECORDS, State, To};
 
 pub use crate::wire::audience::Audience;
 pub use crate::wire::behind::{Behind, Why};

@@ -51,6 +51,8 @@ pub struct Deed {
     pub gone: bool,
     /// The guards of deletion did not hold it up.
     pub forced: bool,
+    /// What its sender has sent like it from this stamp on is in its list, too.
+    pub since: Option<Stamp>,
 }
 
 /// What is kept of a transfer.
@@ -116,6 +118,25 @@ impl Record {
         }
         let as_strong = self.deed.deletes || !earlier.deletes_listed();
         !earlier.deletes_anything() && as_strong && names_all_of()
+    }
+
+    /// Whether an earlier one is in its list.
+    pub(super) fn folds(&self, earlier: &Record) -> bool {
+        let is_since = self.deed.since.is_some_and(|since| since <= earlier.id.stamp);
+        is_since && self.continues(earlier)
+    }
+
+    /// Whether an earlier list is like this one: this one may take its place.
+    pub(super) fn continues(&self, earlier: &Record) -> bool {
+        let as_before =
+            Deed { deletes: earlier.deed.deletes, since: earlier.deed.since, ..self.deed };
+        self.id.host == earlier.id.host
+            && self.id.stamp > earlier.id.stamp
+            && (&self.path, &self.audience, self.patterns)
+                == (&earlier.path, &earlier.audience, earlier.patterns)
+            && self.deed.listed
+            && earlier.deed == as_before
+            && (self.deed.deletes || !earlier.deed.deletes)
     }
 
     /// Whether it deleted what its list says is gone, and nothing else.

@@ -250,6 +250,11 @@ impl View<'_> {
         Reader::new(body).counted(MAX_PATH).unwrap_or_default()
     }
 
+    /// Whether its path is this one, or lies below or above it.
+    pub fn overlaps(&self, path: &RelPath) -> bool {
+        self.is_under(path) || RelPath::is_below(path.as_bytes(), self.path())
+    }
+
     /// Whether its path is this one, or lies below it.
     pub fn is_under(&self, path: &RelPath) -> bool {
         RelPath::is_below(self.path(), path.as_bytes())
@@ -331,6 +336,7 @@ mod tests {
             deletes: flag(),
             gone: flag(),
             forced: flag(),
+            since: flag().then(|| Stamp::at(9)),
         };
         let audience = if flag() { Audience::All } else { Audience::named(vec![host.clone()]) };
         let patterns = flag().then_some(Hash(7));

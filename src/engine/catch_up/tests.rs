@@ -1,21 +1,32 @@
 //! Random histories, and the rules without which they go wrong.
 
-use super::model::{Event, Switches, Wrong, history, run};
+use super::model::{Event, Switches, Wrong, flushing, history, run};
 use super::types::Rules;
 
 /// How many histories each run of the suite tries.
 const HISTORIES: u64 = 2_500;
 
+/// How a history is made of a seed.
+type Histories = fn(u64) -> (Vec<i64>, Vec<Event>);
+
 fn first_wrong(switches: Switches, seeds: std::ops::Range<u64>) -> Option<(u64, Wrong)> {
-    seeds.into_iter().find_map(|seed| {
-        let (skews, events) = history(seed);
+    first_wrong_of(history, switches, seeds)
+}
+
+fn first_wrong_of(
+    histories: Histories,
+    switches: Switches,
+    mut seeds: std::ops::Range<u64>,
+) -> Option<(u64, Wrong)> {
+    seeds.find_map(|seed| {
+        let (skews, events) = histories(seed);
         run(&skews, &events, switches).err().map(|wrong| (seed, wrong))
     })
 }
 
 /// The same history without what it does not need to go wrong.
-fn shrunk(seed: u64, switches: Switches) -> (Vec<Event>, Wrong) {
-    let (skews, mut events) = history(seed);
+fn shrunk(histories: Histories, seed: u64, switches: Switches) -> (Vec<Event>, Wrong) {
+    let (skews, mut events) = histories(seed);
     let kind = |wrong: &Wrong| wrong.what.split(':').next().unwrap_or("").to_owned();
     let mut wrong = run(&skews, &events, switches).unwrap_err();
     let mut at = events.len();
@@ -33,8 +44,12 @@ fn shrunk(seed: u64, switches: Switches) -> (Vec<Event>, Wrong) {
 }
 
 fn assert_well(seeds: std::ops::Range<u64>) {
-    if let Some((seed, _)) = first_wrong(Switches::ALL, seeds) {
-        let (events, wrong) = shrunk(seed, Switches::ALL);
+    assert_well_of(history, seeds);
+}
+
+fn assert_well_of(histories: Histories, seeds: std::ops::Range<u64>) {
+    if let Some((seed, _)) = first_wrong_of(histories, Switches::ALL, seeds) {
+        let (events, wrong) = shrunk(histories, seed, Switches::ALL);
         panic!("seed {seed}: {}\n{events:#?}\n{}", wrong.what, wrong.log.join("\n"));
     }
 }
@@ -42,6 +57,22 @@ fn assert_well(seeds: std::ops::Range<u64>) {
 #[test]
 fn everybody_gets_what_it_is_owed() {
     assert_well(0..HISTORIES);
+}
+
+#[test]
+fn what_is_folded_is_owed_as_before() {
+    assert_well_of(flushing, 0..HISTORIES);
+}
+
+#[test]
+fn each_rule_of_folding_is_needed() {
+    let needed = |name: &str, switches: Switches| {
+        let wrong = first_wrong_of(flushing, switches, 0..60_000);
+        assert!(wrong.is_some(), "nothing goes wrong without {name}");
+    };
+    let journal = Rules { fold_like: false, ..Rules::ALL };
+    needed("what came between", Switches { journal, ..Switches::ALL });
+    needed("all that is folded", Switches { fold_whole: false, ..Switches::ALL });
 }
 
 /// By hand: MAKUOSAN_SEED says the first, MAKUOSAN_HISTORIES how many.

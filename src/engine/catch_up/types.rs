@@ -9,6 +9,9 @@ pub const MAX_RECORDS: usize = 65_536;
 /// The most bytes of paths and names of hosts in them, beyond which the oldest are dropped, too.
 pub(super) const MAX_BYTES: usize = 16 << 20;
 
+/// The most names of a record into which others are folded.
+pub const MAX_FOLDED: u64 = 65_536;
+
 /// How far this host is with what a record is about. Greater is further.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum State {
@@ -81,6 +84,8 @@ pub(super) struct Rules {
     pub ended: bool,
     /// What was sent from here is not pulled.
     pub own: bool,
+    /// Only what is alike is folded, and nothing over what came between.
+    pub fold_like: bool,
 }
 
 impl Rules {
@@ -91,5 +96,6 @@ impl Rules {
         drop_done: true,
         ended: true,
         own: true,
+        fold_like: true,
     };
 }

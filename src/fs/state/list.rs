@@ -91,9 +91,9 @@ impl List {
         self.trailer.count
     }
 
-    /// The sum of the hashes of their paths, modulo 2^64.
-    pub fn sum(&self) -> u64 {
-        self.trailer.sum
+    /// What it names, in short.
+    pub fn all_names(&self) -> names::Names {
+        names::Names { count: self.trailer.count, sum: self.trailer.sum }
     }
 
     /// Its manifests, in the order in which they were added. An error is the last item.
@@ -353,7 +353,7 @@ mod tests {
         assert!(read(&list) == (vec![all], true) && list.entries() == 2);
         assert!(!list.names(&path("d/kept")).unwrap() && list.names(&path("d")).unwrap());
         let sum = hash_of(&path("d/f")).wrapping_add(hash_of(&path("d")));
-        assert_eq!(list.sum(), sum);
+        assert_eq!(list.all_names().sum, sum);
     }
 
     #[test]

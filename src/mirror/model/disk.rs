@@ -26,7 +26,8 @@ impl File {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Disk {
     pub file: Option<File>,
-    pub slot: Option<File>,
+    /// The number of a slot, and what lies in it.
+    pub slot: Option<(u64, File)>,
     pub conflicts: Contents,
     /// All deeds that led there.
     pub deeds: Ops,

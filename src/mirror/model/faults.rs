@@ -131,10 +131,11 @@ impl World {
 
     /// The slots decide what was being placed.
     fn recover(&mut self, host: usize, vouches: bool) -> Result<(), Crash> {
-        for (path, _) in self.hosts[host].index.intents() {
+        for (path, intent) in self.hosts[host].index.intents() {
             let path = PATHS.iter().position(|p| **p == *path).unwrap();
             let Disk { file, slot, .. } = self.hosts[host].disk[path].clone();
             let found = file.as_ref().and_then(File::found);
+            let slot = slot.filter(|(number, _)| *number == intent.slot).map(|(_, file)| file);
             let in_slot = slot.as_ref().and_then(File::found);
             let deeds = slot.as_ref().map(|file| file.deeds.clone()).unwrap_or_default();
             let verdict = self.change(host, path, &deeds, |index| {

@@ -45,6 +45,8 @@ pub(super) enum Duty {
     Intent,
     /// Staged bytes and their slot are synced before the intent.
     StageSync,
+    /// A slot is used once.
+    FreshSlot,
     /// Recovery syncs its verdicts before it empties the slots.
     RecordSync,
     /// No record of placed is written before the file that it speaks of is synced.

@@ -165,12 +165,13 @@ impl World {
         let ino = self.inode();
         let deeds: Ops = dots.iter().flat_map(|dot| self.deeds_in(*dot, c)).collect();
         self.work += 1;
-        self.hosts[host]
-            .write(path, |disk| disk.slot = Some(File { ino, content: c, deeds: deeds.clone() }));
+        let slot = if self.switches.has(Duty::FreshSlot) { ino } else { path as u64 };
+        let staged = File { ino, content: c, deeds };
+        self.hosts[host].write(path, |disk| disk.slot = Some((slot, staged.clone())));
         if self.switches.has(Duty::StageSync) {
             self.sync_path(host, path)?;
         }
-        let intent = Intent { version: version(c), ino, dots, slot: path as u64 };
+        let intent = Intent { version: version(c), ino, dots, slot };
         self.hosts[host].index.begin(PATHS[path], intent);
         match self.switches.has(Duty::Intent) {
             true => {
@@ -185,7 +186,7 @@ impl World {
         let ghosts = h.ghosts[path].clone();
         let out = h.disk[path].file.clone();
         h.write(path, |disk| {
-            std::mem::swap(&mut disk.file, &mut disk.slot);
+            disk.slot = disk.file.replace(staged).map(|file| (slot, file));
             disk.deeds.extend(ghosts);
         });
         self.say(|| format!("h{host} places {}={c}", super::name(path)));

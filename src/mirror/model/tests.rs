@@ -59,7 +59,7 @@ impl Off {
 
 /// The mutants: what is switched off, in which histories that must be seen, and from which on they are tried. Some rules do
 /// the work of others, which are switched off with them.
-const MUTANTS: [(&[Off], &str, u64); 37] = {
+const MUTANTS: [(&[Off], &str, u64); 38] = {
     use Duty as D;
     use Off::{Duty as Do, Rule as Is};
     use Rule as R;
@@ -89,6 +89,7 @@ const MUTANTS: [(&[Off], &str, u64); 37] = {
         (&[Do(D::DotSync)], "a", 100),
         (&[Do(D::Intent)], "a", 100),
         (&[Do(D::StageSync)], "a", 0),
+        (&[Do(D::FreshSlot)], "a", 1_032_555),
         (&[Do(D::RecordSync)], "a", 2_000),
         (&[Do(D::PlacedSync)], "a", 100),
         (&[Do(D::DataSync)], "a", 0),

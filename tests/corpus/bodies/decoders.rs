@@ -19,10 +19,11 @@ use makuosan::wire::layout::Layout;
 use makuosan::wire::manifest::{MAX_ENTRIES, MAX_MANIFEST, Manifest};
 use makuosan::wire::mirror::{Mirror, Question};
 use makuosan::wire::poll::Poll;
+use makuosan::wire::probe::Probe;
 use makuosan::wire::records::Records;
 
 /// Each decoder: whether it took the bytes.
-pub const ALL: [fn(&[u8]) -> bool; 31] = [
+pub const ALL: [fn(&[u8]) -> bool; 32] = [
     packet,
     hello,
     |bytes| parse_bye(bytes).is_ok(),
@@ -54,6 +55,7 @@ pub const ALL: [fn(&[u8]) -> bool; 31] = [
     request,
     mirror,
     question,
+    probe,
 ];
 
 /// The first byte says which decoder, the rest is for it.
@@ -131,6 +133,10 @@ fn mirror(bytes: &[u8]) -> bool {
 
 fn question(bytes: &[u8]) -> bool {
     Question::parse(bytes).is_ok_and(|question| same(&question, Question::parse(&question.emit())))
+}
+
+fn probe(bytes: &[u8]) -> bool {
+    Probe::parse(bytes).is_ok_and(|probe| same(&probe, Probe::parse(&probe.emit())))
 }
 
 fn record(bytes: &[u8]) -> bool {

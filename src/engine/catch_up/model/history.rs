@@ -42,6 +42,46 @@ pub(in super::super) fn history(seed: u64) -> (Vec<i64>, Vec<Event>) {
     (skews, events)
 }
 
+/// A history in which one host sends lists of changed files more than anything else happens.
+pub(in super::super) fn flushing(seed: u64) -> (Vec<i64>, Vec<Event>) {
+    let mut rng = Rng::new(seed);
+    let mut below = |n: usize| rng.below(n as u64) as usize;
+    let hosts = 2 + below(3);
+    let mut events = Vec::new();
+    for _ in 0..8 + below(25) {
+        let host = if below(4) > 0 { 0 } else { below(hosts) };
+        match below(20) {
+            0..6 => {
+                let file = below(3);
+                events.push(Event::Edit { host, file, removes: below(10) < 3 });
+                let (path, files) = ([0, 0, 0, 1][below(4)], 1 << file | below(8));
+                events.push(Event::Flush { host: 0, path, files, deletes: below(6) > 0 });
+                if below(4) > 0 {
+                    events.push(Event::Step { which: 0, times: 4 });
+                }
+            }
+            6..8 => {
+                let files = below(8);
+                events.push(Event::Flush { host: 0, path: 0, files, deletes: below(6) > 0 });
+            }
+            8 => {
+                let to = (below(3) == 0).then(|| vec![below(hosts)]);
+                events.push(Event::Send { host, path: below(6), deletes: below(3) == 0, to });
+            }
+            9..12 => events.push(Event::Step { which: below(3), times: below(6) }),
+            12 => events.push(Event::Crash(below(hosts))),
+            13 => events.push(Event::Up(below(hosts))),
+            14 => events.push(Event::Hear(below(hosts), below(hosts))),
+            15 => events.push(Event::Pull(below(hosts), below(6))),
+            16 => events.push(Event::Partition(below(1 << hosts) as u64)),
+            17 => events.push(Event::Full(below(hosts))),
+            18 => events.push(Event::LoseJournal(1 + below(hosts - 1))),
+            _ => events.push(Event::Edit { host, file: below(3), removes: below(10) < 3 }),
+        }
+    }
+    (vec![0; hosts], events)
+}
+
 /// Runs a history.
 pub(in super::super) fn run(
     skews: &[i64],

@@ -17,7 +17,7 @@ use super::{Hash, Record, RecordId};
 use crate::name::{HostName, RelPath};
 use crate::stamp::Stamp;
 
-pub(super) use history::{history, run};
+pub(super) use history::{flushing, history, run};
 
 pub(super) const FILES: [&str; 3] = ["a/1", "a/2", "b/1"];
 pub(super) const PATHS: [&str; 6] = ["", "a", "b", "a/1", "a/2", "b/1"];
@@ -40,6 +40,8 @@ pub(super) struct Switches {
     pub far: bool,
     /// What was before a host began to keep records is not pulled.
     pub born: bool,
+    /// Who has not all that is folded into a record does not have that.
+    pub fold_whole: bool,
 }
 
 impl Switches {
@@ -52,6 +54,7 @@ impl Switches {
         guard_all: true,
         far: true,
         born: true,
+        fold_whole: true,
     };
 }
 
@@ -104,6 +107,10 @@ struct Sent {
     by: usize,
     at: i64,
     files: BTreeMap<File, Value>,
+    /// What a list said to be gone.
+    gone: BTreeSet<File>,
+    /// When files were really sent that were folded into it.
+    folded: BTreeMap<File, i64>,
     has_ended: bool,
     /// Its sender and some of its targets keep a record.
     is_kept: bool,
@@ -151,6 +158,13 @@ pub(super) enum Event {
         path: usize,
         deletes: bool,
         to: Option<Vec<usize>>,
+    },
+    /// Some files are sent as a list, or said to be gone.
+    Flush {
+        host: usize,
+        path: usize,
+        files: usize,
+        deletes: bool,
     },
     Step {
         which: usize,
@@ -381,8 +395,11 @@ impl World {
                     .position(|f| *f == PATHS[at])
                     .is_none_or(|f| deletes || self.hosts[host].tree.contains_key(&f));
                 if to.as_ref().is_none_or(|to| !to.is_empty()) && is_there {
-                    self.begin(host, at, deletes, to.as_deref());
+                    self.begin(host, at, deletes, to.as_deref(), None);
                 }
+            }
+            Event::Flush { host, path: at, files, deletes } if self.hosts[host % all].is_up => {
+                self.begin(host % all, at, deletes, None, Some(files));
             }
             Event::Step { which, times } => {
                 for _ in 0..times {

@@ -107,8 +107,12 @@ impl World {
                     && !self.running.iter().any(|r| r.id == id && r.targets.contains_key(&p))
             })
             .collect();
-        let record = &self.sent[&id].record;
-        let todo = (0..FILES.len()).rev().filter(|&f| file(f).is_under(&record.path)).collect();
+        let sent = &self.sent[&id];
+        let is_in = |&f: &usize| {
+            let listed = sent.record.deed.listed;
+            file(f).is_under(&sent.record.path) && (!listed || sent.names(f))
+        };
+        let todo = (0..FILES.len()).rev().filter(is_in).collect();
         for &p in &asks {
             self.hosts[p].journal.pulls(&id);
         }

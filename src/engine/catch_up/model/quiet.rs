@@ -85,7 +85,7 @@ impl World {
         let h = &self.hosts[host];
         let says = |sent: &&Sent| {
             file(f).is_under(&sent.record.path)
-                && (sent.files.contains_key(&f) || sent.record.deed.deletes)
+                && (sent.names(f) || sent.record.settles())
                 && ((sent.record.is_for(&h.name) && sent.has_ended) || sent.by == host)
         };
         let is_kept = |sent: &&Sent| {
@@ -98,7 +98,7 @@ impl World {
         }
         let has = h.tree.get(&f).map(|(value, _)| *value);
         let is_edited = h.released.get(&f).cloned().flatten().is_none()
-            && h.dirty.get(&f).is_some_and(|at| *at > sent.at);
+            && h.dirty.get(&f).is_some_and(|at| *at > sent.sent_at(f));
         let is_of_unfinished = |value: Value| {
             self.sent.values().any(|other| {
                 other.files.get(&f) == Some(&value)
@@ -121,9 +121,10 @@ impl World {
                 && (p.journal.can_give(id)
                     || p.journal.iter().any(|(record, ..)| {
                         record.covers(&sent.record, || {
-                            let later = &self.sent[&record.id].files;
+                            let later = &self.sent[&record.id];
                             !self.switches.journal.cover_all
-                                || sent.files.keys().all(|f| later.contains_key(f))
+                                || record.folds(&sent.record)
+                                || sent.all().all(|f| later.names(f))
                         })
                     }))
         };

@@ -5,12 +5,20 @@ use std::sync::Arc;
 
 use super::{FILES, File, PATHS, Running, Sent, World, Wrong, file, hash, path};
 use crate::engine::catch_up::types::State;
-use crate::engine::catch_up::{Audience, Deed, Hash, Names, Record, RecordId};
+use crate::engine::catch_up::{Audience, Deed, Folded, Hash, Names, Record, RecordId};
 use crate::stamp::Stamp;
-use crate::wire::begin::Recorded;
+use crate::wire::begin::{Folds, Recorded};
 
 impl World {
-    pub(super) fn begin(&mut self, host: usize, at: usize, deletes: bool, to: Option<&[usize]>) {
+    /// `list`: the files that are in a list, as bits; without, all are sent.
+    pub(super) fn begin(
+        &mut self,
+        host: usize,
+        at: usize,
+        deletes: bool,
+        to: Option<&[usize]>,
+        list: Option<usize>,
+    ) {
         let wall = u64::try_from(self.wall(host)).unwrap();
         let h = &mut self.hosts[host];
         h.height = wall.max(h.height + 1);
@@ -18,7 +26,8 @@ impl World {
         let name = |&host: &usize| self.hosts[host].name.as_ref().clone();
         let audience =
             to.map_or(Audience::All, |to| Audience::named(to.iter().map(name).collect()));
-        let deed = Deed { recursive: true, deletes, ..Deed::default() };
+        let listed = list.is_some();
+        let deed = Deed { recursive: true, deletes, listed, ..Deed::default() };
         let names = Names::default();
         let record =
             Record { id: id.clone(), path: path(at), deed, audience, patterns: None, names };
@@ -44,10 +53,16 @@ impl World {
                 self.hosts[p].journal.began(record.clone());
             }
         }
-        let todo = (0..FILES.len()).rev().filter(|&f| file(f).is_under(&record.path)).collect();
+        let is_in = |f: usize| {
+            let has = deletes || self.hosts[host].tree.contains_key(&f);
+            list.is_none_or(|list| list >> f & 1 == 1 && has)
+        };
+        let below = (0..FILES.len()).rev().filter(|&f| file(f).is_under(&record.path));
+        let todo = below.filter(|&f| is_in(f)).collect();
         let lives = targets.iter().map(|&p| (p, self.hosts[p].life)).collect();
         let (at, files) = (self.now, BTreeMap::new());
-        let sent = Sent { record, by: host, at, files, has_ended: false, is_kept };
+        let (gone, folded) = (BTreeSet::new(), BTreeMap::new());
+        let sent = Sent { record, by: host, at, files, gone, folded, has_ended: false, is_kept };
         self.sent.insert(id.clone(), sent);
         self.running.push(Running {
             id,
@@ -99,7 +114,8 @@ impl World {
             let fits = match (named, has) {
                 (Some(named), Some(has)) => has == named || !self.switches.same,
                 (Some(_), None) => false,
-                (None, _) => true,
+                (None, Some(_)) => !self.sent[&id].gone.contains(&f) || !self.switches.same,
+                (None, None) => true,
             };
             if named.is_none() && self.switches.list {
                 has = None;
@@ -111,6 +127,8 @@ impl World {
             }
         } else if let Some(value) = has {
             self.sent.get_mut(&id).unwrap().files.insert(f, value);
+        } else if deletes && self.sent[&id].record.deed.listed {
+            self.sent.get_mut(&id).unwrap().gone.insert(f);
         }
         for target in running.targets.keys().copied().collect::<Vec<_>>() {
             if running.odd.contains(&target) {
@@ -141,16 +159,38 @@ impl World {
         Ok(())
     }
 
+    /// What its sender has sent before becomes part of a list.
+    fn fold(&mut self, source: usize, id: &RecordId) -> Option<Folds> {
+        let mut sent = self.sent[id].clone();
+        if !sent.record.deed.listed || !sent.is_kept {
+            return None;
+        }
+        let journal = &self.hosts[source].journal;
+        let since = journal.foldable(&sent.record, sent.all_names().count)?;
+        sent.record.deed.since = Some(since);
+        let Folded { ids, keys, .. } = journal.folded(&sent.record);
+        let all = folded(ids.iter().map(|id| self.sent[id].clone()), &sent);
+        self.say(format!("{id} folds {ids:?}"));
+        let names = all.all_names();
+        self.sent.insert(id.clone(), all);
+        Some(Folds { since, keys, names })
+    }
+
     fn end(&mut self, running: &Running) {
         let (id, source) = (&running.id, running.source);
+        let deletes = self.sent[id].record.deed.deletes;
+        let own = (self.sent[id].list(), self.sent[id].all_names());
+        let folds = match running.pulls {
+            true => None,
+            false => self.fold(source, id),
+        };
         let sent = self.sent.get_mut(id).unwrap();
-        let list: BTreeSet<Hash> = sent.files.keys().map(|&f| hash(f)).collect();
-        let mut names = Names::default();
-        list.iter().for_each(|&path| names.add(path));
-        let end = Recorded { names, deletes: sent.record.deed.deletes };
+        let (list, names) = (sent.list(), sent.all_names());
+        let end = Recorded { names: own.1, deletes, folds };
         if !running.pulls {
             sent.has_ended = true;
             sent.record.names = names;
+            sent.record.deed.since = folds.map(|folds| folds.since);
             let files = sent.files.clone();
             let h = &mut self.hosts[source];
             for (f, value) in files {
@@ -175,17 +215,72 @@ impl World {
             });
             if running.pulls && lacks && self.switches.note {
                 h.tried.entry(id.clone()).or_default().insert(source);
+                if sent.record.deed.listed {
+                    // What is declined is named.
+                    h.lists.0.insert(id.clone(), list.clone());
+                }
                 self.say(format!("h{p} is not satisfied with {id} of h{source}"));
                 continue;
             }
-            h.lists.0.insert(id.clone(), list.clone());
             if running.pulls {
+                h.lists.0.insert(id.clone(), list.clone());
                 h.journal.advance(id, State::Complete, &mut h.lists);
             } else {
-                h.journal.ended(id, end, true, &mut h.lists);
+                let Folded { keys, state, .. } = h.journal.folded(&sent.record);
+                let is_whole = folds.is_none_or(|folds| folds.keys == keys);
+                let is_whole = is_whole || !self.switches.fold_whole;
+                h.lists.0.insert(id.clone(), if is_whole { list.clone() } else { own.0.clone() });
+                h.journal.ended(id, end, is_whole && state == State::Complete, &mut h.lists);
+                if is_whole {
+                    h.journal.advance(id, state, &mut h.lists);
+                }
             }
             h.tried.remove(id);
             self.say(format!("h{p} has {id}"));
         }
+    }
+}
+
+/// What `last` says, and what those before it say of the rest, the earliest first.
+fn folded(before: impl Iterator<Item = Sent>, last: &Sent) -> Sent {
+    let (mut files, mut gone, mut folded) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    for sent in before.chain([last.clone()]) {
+        folded.extend(sent.all().map(|f| (f, sent.sent_at(f))));
+        for &f in sent.files.keys() {
+            gone.remove(&f);
+        }
+        for &f in &sent.gone {
+            files.remove(&f);
+            gone.insert(f);
+        }
+        files.extend(sent.files);
+    }
+    Sent { files, gone, folded, ..last.clone() }
+}
+
+impl Sent {
+    /// The files that it names.
+    pub(super) fn all(&self) -> impl Iterator<Item = File> {
+        self.files.keys().chain(&self.gone).copied()
+    }
+
+    /// When a file was really sent.
+    pub(super) fn sent_at(&self, f: File) -> i64 {
+        self.folded.get(&f).copied().unwrap_or(self.at)
+    }
+
+    pub(super) fn names(&self, f: File) -> bool {
+        self.files.contains_key(&f) || self.gone.contains(&f)
+    }
+
+    fn all_names(&self) -> Names {
+        let mut names = Names::default();
+        self.all().for_each(|f| names.add(hash(f)));
+        names
+    }
+
+    fn list(&self) -> BTreeSet<Hash> {
+        let below = self.gone.iter().map(|&f| Hash::of_all_below(FILES[f].as_bytes()));
+        self.all().map(hash).chain(below).collect()
     }
 }
