@@ -302,11 +302,15 @@ fn settings_that_will_not_do() {
             ("KEY_FILE=/nowhere/at/all", &["-k"]),
             ("STATE_DIR=/nowhere/at/all", &["--state /nowhere/at/all"]),
             ("METRICS_FILE=/nowhere/at/all", &["--metrics-file /nowhere/at/all"]),
-            ("WATCH='. nowhere'", &["-w nowhere", "watched already"]),
+            ("WATCH='. nowhere'", &["-w nowhere", "given already"]),
             ("WATCH=nowhere", &["-w nowhere"]),
             ("WATCH='*'", &["-w *"]),
             ("WATCH=.\nDELAY=soon", &["--delay soon"]),
             ("WATCH_DELETE=yes", &["--watch-delete"]),
+            ("MIRROR='one one/two'", &["--mirror one/two", "given already"]),
+            ("MIRROR='*/../x'", &["--mirror */../x"]),
+            ("WATCH=one\nMIRROR=one/two", &["--mirror one/two", "one is watched"]),
+            ("MIRROR=one\nOPTIONS=-r", &["--mirror", "-r"]),
             ("OPTIONS='--fsync --nonsense'", &["--nonsense"]),
         ] {
             system.settings(settings);
@@ -380,7 +384,7 @@ fn every_setting_is_an_option_of_the_daemon() {
          SOCKET='/run/a socket'\nMCAST_ADDRESS=239.1.2.3\nIP_ADDRESS=127.0.0.9\n\
          INTERFACE=127.0.0.2\nLOGLEVEL=3\nNAME=named\nPASSWORD_FILE=/srv/password\n\
          MAKUOSAN_USER=daemon\nMAKUOSAN_GROUP=bin\nMAKUOSAN_GROUPS=adm,lp\n\
-         WATCH=' one  two '\nWATCH_DELETE=yes\nDELAY=250\n\
+         WATCH=' one  two '\nWATCH_DELETE=yes\nMIRROR=' three  made/here '\nDELAY=250\n\
          OPTIONS='--timeout 77 -T *'\n"
     );
     // What the daemon makes of it, by its own word; a star is no pattern.
@@ -394,7 +398,8 @@ fn every_setting_is_an_option_of_the_daemon() {
     let arguments = system.sh(&format!("tr '\\0' ' ' </proc/{}/cmdline", pid.trim_end()));
     let options = "-b /srv/base --pidfile /run/makuosan.pid -p 5001 -U /run/a socket -m 239.1.2.3 \
                    -i 127.0.0.2 -l 127.0.0.9 -d 3 -N named -K /srv/password -u daemon -g bin \
-                   -G adm,lp -w one -w two --watch-delete --delay 250 --timeout 77 -T 500 ";
+                   -G adm,lp -w one -w two --watch-delete --mirror three \
+                   --mirror made/here --delay 250 --timeout 77 -T 500 ";
     assert_eq!(arguments, format!("{MAKUOSAN} {options}"));
     // It has given up root and so cannot remove its pid file; the script does.
     system.does("stop", 0);

@@ -39,6 +39,12 @@ pub enum Command {
     Flush(RelPath),
     /// `release`: the watch of this path may delete what it holds back.
     Release(RelPath),
+    /// `mirror`: how mirrors stand; whether in JSON.
+    Mirror(bool),
+    /// `conflicts`: the versions that do not have their names; whether in JSON.
+    Conflicts(bool),
+    /// `mirror` and `conflicts` with something to be done.
+    Decide(Decision),
     /// `status`: what the daemon is doing.
     Status(Form),
     /// `doctor`: what keeps files from arriving.
@@ -47,6 +53,31 @@ pub enum Command {
     Metrics,
     /// `quit`, `exit`, `bye`: write the pending output, then close.
     Quit,
+}
+
+/// What is decided of a mirrored tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// `mirror release`: deletions of others that are held may go.
+    Release(RelPath),
+    /// `mirror adopt`: what was found here takes the place of what others have.
+    Adopt(RelPath),
+    /// `conflicts take`: a version gets the name; this one, or the only one.
+    Take(RelPath, Option<String>),
+    /// `conflicts drop`: versions go; this one, or all at the path and below it.
+    Drop(RelPath, Option<String>),
+}
+
+impl Decision {
+    /// What it is about.
+    pub fn path(&self) -> &RelPath {
+        match self {
+            Decision::Release(path)
+            | Decision::Adopt(path)
+            | Decision::Take(path, _)
+            | Decision::Drop(path, _) => path,
+        }
+    }
 }
 
 /// A command that works on files.
@@ -255,6 +286,7 @@ pub(super) fn parse(words: &[Word], offer: &Offer) -> Line {
         },
         Verb::Doctor => doctor(rest, offer),
         Verb::Watch | Verb::Flush | Verb::Release => watching(verb, rest, offer),
+        Verb::Mirror | Verb::Conflicts => mirroring(verb, &texts(rest), offer),
         Verb::Forget => match texts(rest).as_slice() {
             [host] => match HostName::parse(host) {
                 Ok(host) => Line::Do(Command::Forget(host)),
@@ -396,6 +428,29 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         Verb::Fetch => Command::Fetch(transfer),
         _ => Command::Transfer(transfer),
     })
+}
+
+/// `mirror` and `conflicts`.
+fn mirroring(verb: Verb, words: &[&[u8]], offer: &Offer) -> Line {
+    let is_mirror = verb == Verb::Mirror;
+    let shown = |json| if is_mirror { Command::Mirror(json) } else { Command::Conflicts(json) };
+    let at = |typed: &[u8], decide: &dyn Fn(RelPath) -> Decision| match options::path(typed) {
+        Ok(path) => Line::Do(Command::Decide(decide(path.unwrap_or_else(RelPath::base)))),
+        Err(why) => Line::Error(why.line()),
+    };
+    let text = |version: &[u8]| Some(Escaped(version).to_string());
+    match (is_mirror, words) {
+        (_, []) => Line::Do(shown(false)),
+        (_, [b"json"]) => Line::Do(shown(true)),
+        (true, [b"release", path]) => at(path, &Decision::Release),
+        (true, [b"adopt", path]) => at(path, &Decision::Adopt),
+        (false, [b"take", path]) => at(path, &|path| Decision::Take(path, None)),
+        (false, [b"take", path, version]) => at(path, &|path| Decision::Take(path, text(version))),
+        (false, [b"drop"]) => Line::Do(Command::Decide(Decision::Drop(RelPath::base(), None))),
+        (false, [b"drop", path]) => at(path, &|path| Decision::Drop(path, None)),
+        (false, [b"drop", path, version]) => at(path, &|path| Decision::Drop(path, text(version))),
+        _ => usage(verb, offer),
+    }
 }
 
 fn doctor(words: &[Word], offer: &Offer) -> Line {

@@ -100,6 +100,8 @@ pub enum Code {
     Held,
     /// What is to be watched is watched already, here or on another host.
     Watched,
+    /// It is mirrored: its equals say what is in it.
+    Mirrored,
     /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
@@ -175,6 +177,7 @@ impl Code {
         (Code::TooMuchToDelete, "too_much_to_delete"),
         (Code::Held, "held"),
         (Code::Watched, "watched"),
+        (Code::Mirrored, "mirrored"),
         (Code::Timeout, "timeout"),
         (Code::Left, "left"),
         (Code::NoData, "no_data"),
@@ -237,6 +240,7 @@ impl From<Reason> for Code {
             Reason::BaseChanged => Code::BaseChanged,
             Reason::NotTried => Code::NotTried,
             Reason::Watched => Code::Watched,
+            Reason::Mirrored => Code::Mirrored,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }

@@ -23,6 +23,14 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Watch => ("watch [PATH]", "send PATH, and then what changes, while connected"),
         Verb::Flush => ("flush [PATH]", "wait until all that was changed before is sent"),
         Verb::Release => ("release PATH", "let a watch delete what it holds back"),
+        Verb::Mirror => (
+            "mirror [json|release PATH|adopt PATH]",
+            "how mirrors stand; let held deletions go; prefer what is here",
+        ),
+        Verb::Conflicts => (
+            "conflicts [json|take PATH [VERSION]|drop PATH [VERSION]|drop]",
+            "versions without a name: list them, give one the name, drop them",
+        ),
         Verb::Exclude => (
             "exclude add PATTERN|del PATTERN|list|clear",
             "patterns of what this connection does not send",

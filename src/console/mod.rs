@@ -31,6 +31,7 @@ pub mod history;
 mod host;
 pub mod json;
 pub mod metrics;
+pub mod mirror_row;
 pub mod moment;
 mod options;
 mod output;

@@ -28,6 +28,8 @@ pub struct Offer {
     pub history: bool,
     /// `watch`, `flush`, `release`.
     pub watch: bool,
+    /// `mirror`, `conflicts`.
+    pub mirror: bool,
     /// `exclude` and `include`: the daemon applies [`super::Session::patterns`].
     pub exclude: bool,
     /// `files`, and `--listed` of `send` and `check`.
@@ -51,6 +53,7 @@ impl Offer {
         status: true,
         history: true,
         watch: true,
+        mirror: true,
         exclude: true,
         files: true,
         report: true,
@@ -67,6 +70,7 @@ impl Offer {
             Verb::Status | Verb::Metrics | Verb::Doctor => self.status,
             Verb::History => self.history,
             Verb::Watch | Verb::Flush | Verb::Release => self.watch,
+            Verb::Mirror | Verb::Conflicts => self.mirror,
             Verb::Exclude | Verb::Include => self.exclude,
             Verb::Files => self.files,
             Verb::Report => self.report,
@@ -93,6 +97,8 @@ pub(super) enum Verb {
     Watch,
     Flush,
     Release,
+    Mirror,
+    Conflicts,
     Exclude,
     Include,
     Files,
@@ -122,6 +128,8 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("watch", Verb::Watch),
     ("flush", Verb::Flush),
     ("release", Verb::Release),
+    ("mirror", Verb::Mirror),
+    ("conflicts", Verb::Conflicts),
     ("exclude", Verb::Exclude),
     ("include", Verb::Include),
     ("files", Verb::Files),

@@ -21,12 +21,15 @@ use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
 use crate::ids::Ticket;
 use crate::ids::{BatchNo, TransferNo};
+use crate::keeping::mirrors::{Asked, Seen, TreeNo};
 use crate::keeping::recording::Recording;
 use crate::name::{NodeId, RelPath};
 use crate::wire::feedback::Feedback;
 use crate::wire::fetch::Fetch;
 use crate::wire::hello::Hello;
+use crate::wire::mirror::Mirror;
 use crate::wire::records::Records;
+use crate::wire::setup::MirrorSetup;
 
 /// The client of a transfer that no client asked for.
 pub(super) const NO_CLIENT: u32 = 0;
@@ -67,6 +70,18 @@ pub(super) enum ToControl {
     Recorded,
     /// This member timed out in a transfer.
     Drop(NodeId),
+    /// How a mirrored tree stands has changed.
+    Mirrored(TreeNo),
+    /// What a member says of a mirrored tree.
+    Mirror(NodeId, Mirror),
+    /// A transfer of a mirror begins to come from a member.
+    MirrorBegun(TreeNo, NodeId, Box<MirrorSetup>),
+    /// It is over: whether all of it was taken.
+    MirrorEnded(TreeNo, NodeId, bool),
+    /// What had changed in a mirrored tree has its dots.
+    Looked(TreeNo, Result<Seen, String>),
+    /// What this client asked of a mirrored tree is done: for so many paths.
+    Answered(u32, TreeNo, Result<u64, String>),
     /// The watcher has something.
     Watch(crate::watch::types::Event),
     /// This thread ended unexpectedly.
@@ -138,8 +153,23 @@ pub(super) enum ToDisk {
     Job(DiskJob),
     /// The digest of a long file is there.
     Digested,
+    /// Something is to be done in a mirrored tree; for this client, if one asked for it.
+    Mirror(TreeNo, Option<u32>, MirrorWork),
     /// No more jobs follow.
     Stop,
+}
+
+/// What is to be done in a mirrored tree.
+#[derive(Debug)]
+pub(super) enum MirrorWork {
+    /// What is still to be done is tried again.
+    Settle,
+    /// Deletions that are long ago are forgotten.
+    Bury,
+    /// A member knows of changes of this index that it does not know itself: it goes on as another one.
+    Renew,
+    /// This was asked.
+    Ask(Asked),
 }
 
 /// Where the disk's jobs go. When it is dropped, no more follow.

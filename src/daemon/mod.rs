@@ -22,6 +22,7 @@ pub mod clock;
 mod control;
 mod counters;
 mod keyfile;
+mod looker;
 mod mailbox;
 mod messages;
 mod metrics_file;

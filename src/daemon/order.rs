@@ -20,6 +20,7 @@ use crate::fs::path_list::{MOST_PATHS, PathList};
 use crate::fs::regroup::Regroup;
 use crate::fs::walk::WalkOptions;
 use crate::ids::Ticket;
+use crate::keeping::mirrors::Delta;
 use crate::name::{HostName, RelPath};
 use crate::pattern::Patterns;
 use crate::sys::user;
@@ -42,6 +43,10 @@ pub(super) struct Order {
     pub(super) lax_attributes: bool,
     /// With [`Scope::Listed`]: the paths.
     pub(super) list: Option<Arc<PathList>>,
+    /// What is mirrored here, and is not sent.
+    left_out: Arc<[RelPath]>,
+    /// It is part of a mirror.
+    pub(super) mirror: Option<Arc<Delta>>,
     /// It is something that was sent before, as it was then.
     pub(super) is_replay: bool,
     /// What could not be read here, for who asked for it without being a client.
@@ -86,6 +91,8 @@ impl Order {
             require,
             lax_attributes,
             list,
+            left_out: Arc::from([]),
+            mirror: None,
             is_replay: false,
             unread: Arc::default(),
             checksum,
@@ -139,6 +146,23 @@ impl Order {
         let command = Transfer { scope: Scope::Listed, targets, ..Transfer::new(mode, path) };
         let order = Order::new(command, patterns, caller);
         Order { list: Some(list), watch: Watch::GoesOn, ..order }
+    }
+
+    /// These trees are mirrored, and are not sent.
+    pub(super) fn leave_out(&mut self, mirrored: Vec<RelPath>) {
+        if let Halves::First(next) = &self.halves {
+            let left_out = Arc::from(mirrored.clone());
+            self.halves = Halves::First(Arc::new(Order { left_out, ..Order::clone(next) }));
+        }
+        self.left_out = Arc::from(mirrored);
+    }
+
+    /// What has changed in a mirror, for these members.
+    pub(super) fn mirror(path: RelPath, delta: Delta) -> Self {
+        let mode = Mode::Send { delete: false, ignore_times: false, dry_run: false };
+        let command = Transfer { scope: Scope::Listed, ..Transfer::new(mode, path) };
+        let order = Order::new(command, &Arc::default(), Caller::this_daemon());
+        Order { mirror: Some(Arc::new(delta)), ..order }
     }
 
     /// Notes that something could not be read here.
@@ -313,6 +337,7 @@ impl Order {
             first.forced = self.force;
             first.watch = self.watch;
             first.ticket = self.ticket;
+            first.mirror = self.mirror.as_ref().map(|delta| delta.setup.clone());
             if !self.targets.is_empty() {
                 first.audience = Audience::named(hosts.cloned().collect());
             }
@@ -356,13 +381,15 @@ impl Order {
 
     /// The options of the walk.
     pub(super) fn walk(&self, own_only: Option<u32>, regroup: Option<Regroup>) -> WalkOptions {
-        let patterns = Arc::clone(&self.patterns);
+        let (patterns, left_out) = (Arc::clone(&self.patterns), Arc::clone(&self.left_out));
         WalkOptions {
             recursive: self.scope == Scope::Tree,
             list: None,
             own_only,
-            skip: (!patterns.is_empty()).then(|| {
-                Box::new(move |path: &RelPath, dir: bool| patterns.excludes(path, dir)) as _
+            skip: (!patterns.is_empty() || !left_out.is_empty()).then(|| {
+                Box::new(move |path: &RelPath, dir: bool| {
+                    left_out.contains(path) || patterns.excludes(path, dir)
+                }) as _
             }),
             keep: self.mode.spools(),
             names_only: self.mode.names_only(),

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::base::Base;
 use super::clock::FleetClock;
 use super::counters::Counters;
 use super::mailbox::Mailbox;
-use super::messages::{ToControl, ToReceiver, ToSender};
+use super::messages::{ToControl, ToDisk, ToReceiver, ToSender};
 use super::strangers::Strangers;
 use super::wanted::Wanted;
 use crate::engine::disk_job::TransferKey;
@@ -18,6 +19,7 @@ use crate::engine::probe::Meter;
 use crate::fs::before::{Before, SharedBefore};
 use crate::ids::{Ticket, TransferNo};
 use crate::keeping::Keeper;
+use crate::keeping::mirrors::Mirrors;
 use crate::name::{HostName, NodeId};
 use crate::net::Net;
 use crate::seal::Keys;
@@ -43,6 +45,10 @@ pub(super) struct Shared {
     pub(super) keeper: Option<Arc<Mutex<Keeper>>>,
     /// What the tree below the base directory was like before.
     pub(super) before: SharedBefore,
+    /// The mirrored trees, if there are any.
+    pub(super) mirrors: Option<Arc<Mirrors>>,
+    /// To the disk thread.
+    disk: Mutex<Sender<ToDisk>>,
     pub(super) control: Mailbox<ToControl>,
     pub(super) sender: Mailbox<ToSender>,
     pub(super) receiver: Mailbox<ToReceiver>,
@@ -74,6 +80,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Tells the disk thread something.
+    pub(super) fn to_disk(&self, message: ToDisk) {
+        // If it has panicked, the daemon ends.
+        let _ = lock(&self.disk).send(message);
+    }
+
     /// The wakers are those of the control thread and the receiver.
     pub(super) fn new(
         me: NodeId,
@@ -81,6 +93,7 @@ impl Shared {
         keys: Option<Keys>,
         (base, before): (Base, Before),
         (clock, keeper): (FleetClock, Option<Keeper>),
+        (mirrors, disk): (Option<Arc<Mirrors>>, Sender<ToDisk>),
         [control, receiver]: [Waker; 2],
     ) -> Self {
         Shared {
@@ -91,6 +104,8 @@ impl Shared {
             base,
             keeper: keeper.map(|keeper| Arc::new(Mutex::new(keeper))),
             before: Arc::new(Mutex::new(before)),
+            mirrors,
+            disk: Mutex::new(disk),
             control: Mailbox::waking(control),
             sender: Mailbox::new(),
             receiver: Mailbox::waking(receiver),

@@ -101,6 +101,10 @@ pub struct Disk {
     pub(super) transfers: BTreeMap<TransferKey, DiskTransfer>,
     /// What transfers leave alone.
     pub(super) guards: BTreeMap<TransferKey, Arc<dyn Guard>>,
+    /// What is mirrored: other transfers leave it alone.
+    pub(super) mirrored: Vec<RelPath>,
+    /// Of batches of mirrors that are about to be planned: the objects that are to be staged.
+    pub(super) wanted: BTreeMap<(TransferKey, BatchNo), BTreeSet<EntryNo>>,
     /// The transfers that have begun in another base directory, and are not closed yet.
     pub(super) left_behind: BTreeSet<TransferKey>,
     /// The slots that were in use when there was something to stage in the last time.
@@ -121,6 +125,8 @@ pub(super) struct DiskTransfer {
     /// What is staged and waits for a directory in its place to be deleted.
     pub late: Vec<(RelPath, Staged)>,
     pub surplus: Surplus,
+    /// It is a record that is sent once more.
+    pub is_replay: bool,
     pub long: LongFiles,
     /// The memory that is charged for it, in bytes.
     charged: usize,
@@ -195,6 +201,8 @@ impl Disk {
             closing,
             transfers,
             guards: BTreeMap::new(),
+            mirrored: Vec::new(),
+            wanted: BTreeMap::new(),
             left_behind,
             spared,
             tallies: Tallies::new(),

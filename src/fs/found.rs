@@ -10,6 +10,7 @@ use super::moment::Moment;
 use crate::errno::ErrorText;
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Digest, Entry, FileTime, Kind};
+use crate::wire::versions::Dot;
 
 /// What the content of a regular file is.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub enum Content {
     Unchanged(Identity),
     /// What was in it at one moment.
     OfMoment(Arc<Moment>),
+    /// What is in the file that is kept as this version of a path in a mirror.
+    Elsewhere(Box<(RelPath, Dot, Identity)>),
 }
 
 /// An entry to be sent, with what is needed to read it.
@@ -46,14 +49,20 @@ impl FoundEntry {
         FoundEntry::remark(path, Kind::Gone)
     }
 
-    fn remark(path: RelPath, kind: Kind) -> Self {
+    /// An item that says something about a path.
+    pub(super) fn remark(path: RelPath, kind: Kind) -> Self {
         let mtime = FileTime::default();
-        FoundEntry::bare(Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime })
+        FoundEntry::of(Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime }, None)
     }
 
     /// An entry that has no content to be read.
     pub fn bare(entry: Entry) -> Self {
-        FoundEntry { entry, content: None, digest: None, age: None, origin: None }
+        FoundEntry::of(entry, None)
+    }
+
+    /// An item for this entry, with this content.
+    pub(super) fn of(entry: Entry, content: Option<Content>) -> Self {
+        FoundEntry { entry, content, digest: None, age: None, origin: None }
     }
 
     /// An item for an entry that has no content to be read.

@@ -1,6 +1,7 @@
 //! What an incoming transfer leaves alone, whatever its sender has.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::name::RelPath;
 use crate::sys::fsat::{FileType, Stat};
@@ -13,6 +14,35 @@ pub trait Guard: Debug + Send + Sync {
 
     /// What was edited here after this time stays, too.
     fn edited_after(&self) -> Option<FileTime>;
+}
+
+/// What is left alone beside what a guard says: trees that are mirrored.
+#[derive(Debug)]
+struct Mirrored {
+    trees: Vec<RelPath>,
+    other: Option<Arc<dyn Guard>>,
+}
+
+impl Guard for Mirrored {
+    fn keeps(&self, path: &RelPath) -> bool {
+        let is_mirrored = self.trees.iter().any(|top| path.is_under(top));
+        is_mirrored || self.other.as_ref().is_some_and(|other| other.keeps(path))
+    }
+
+    fn edited_after(&self) -> Option<FileTime> {
+        self.other.as_ref().and_then(|other| other.edited_after())
+    }
+}
+
+/// A guard that also leaves these trees alone.
+pub(super) fn beside(
+    guard: Option<&Arc<dyn Guard>>,
+    mirrored: &[RelPath],
+) -> Option<Arc<dyn Guard>> {
+    match mirrored {
+        [] => guard.cloned(),
+        trees => Some(Arc::new(Mirrored { trees: trees.to_vec(), other: guard.cloned() })),
+    }
 }
 
 /// Whether something that is not as the transfer has it was edited here: neither its content nor its

@@ -48,6 +48,7 @@ mod held_up;
 mod heritage;
 mod home;
 mod identity;
+mod left_alone;
 pub mod listings;
 pub mod long_digests;
 mod long_files;

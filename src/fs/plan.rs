@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::collect::Within;
 use super::disk::{Disk, PlannedBatch, StagedFile};
 use super::errors::reason;
+use super::guard;
 use super::heritage;
 use super::paths::split;
 use super::planner::Planner;
@@ -41,8 +42,14 @@ impl Disk {
         }
         let transfer = self.transfers.entry(key).or_default();
         transfer.surplus.mode = mode;
-        let guard = self.guards.get(&key);
+        let wanted = self.wanted.remove(&(key, batch));
+        // Comparing changes nothing.
+        let is_free = wanted.is_some() || mode.is_check();
+        let mirrored = if is_free { &[][..] } else { &self.mirrored[..] };
+        let guard = guard::beside(self.guards.get(&key), mirrored);
+        let guard = guard.as_ref();
         transfer.surplus.guard(guard);
+        transfer.is_replay |= manifest.setup.as_ref().is_some_and(|setup| setup.origin.is_some());
         if let Err(reason) = transfer.surplus.set_up(batch, &manifest) {
             return DiskAnswer::Fatal { key, batch, entry: EntryNo::ZERO, reason };
         }
@@ -60,6 +67,9 @@ impl Disk {
             long: &mut transfer.long,
             cancelled: &|| closing.contains(key),
             guard: guard.map(|guard| &**guard),
+            wanted: wanted.unwrap_or_default(),
+            mirrored,
+            is_replay: transfer.is_replay,
             examined: BTreeMap::new(),
             lacks: BTreeMap::new(),
             now: None,

@@ -50,6 +50,12 @@ pub(super) struct Planner<'a> {
     pub(super) examined: BTreeMap<EntryNo, Examined>,
     /// What entries lack that need nothing.
     pub(super) lacks: BTreeMap<EntryNo, Lacks>,
+    /// What is mirrored here, and left alone.
+    pub(super) mirrored: &'a [RelPath],
+    /// It is a record that is sent once more.
+    pub(super) is_replay: bool,
+    /// Of a batch of a mirror: the objects that are to be staged.
+    pub(super) wanted: BTreeSet<EntryNo>,
     /// The time in seconds, once it was looked at.
     pub(super) now: Option<i64>,
     /// What the transfer is about, if that is known.
@@ -87,13 +93,19 @@ impl Planner<'_> {
         if self.opened.is_below_failed(path) {
             return Need::Silent;
         }
+        if let Some(need) = self.mirrored_need(entry) {
+            return need;
+        }
         if self.is_guarded(entry) {
             return Need::Skip;
         }
         let need = match entry.kind {
             // What is to be at a mirrored path is for the index to say, and not for this entry.
             Kind::Set { .. } => Need::Skip,
-            _ if manifest.dot(at).is_some() => Need::Skip,
+            _ if manifest.dot(at).is_some() => match self.wanted.contains(&at) {
+                true => Need::All,
+                false => Need::Skip,
+            },
             Kind::Open => self.open(entry),
             Kind::Close { .. } => self.close(entry, at),
             // What is to be deleted is looked for at the end.

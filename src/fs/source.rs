@@ -13,6 +13,7 @@ use super::batch::SourceBatch;
 use super::errors::reason;
 use super::found::Content;
 use super::identity::{Identity, open_to_read};
+use super::mirror::giving::open_kept;
 use super::moment::Reader;
 use super::root::{Dirs, Root};
 use crate::errno;
@@ -143,6 +144,11 @@ impl Source {
             // too.
             Content::Unchanged(identity) => open().map(|file| Opened::Unchanged(file, identity)),
             Content::OfMoment(moment) => Reader::new(moment, open).map(Opened::OfMoment),
+            Content::Elsewhere(kept) => {
+                let (path, dot, identity) = *kept;
+                open_kept(self.dirs.root(), &path, dot)
+                    .map(|file| Opened::Unchanged(file.into(), identity))
+            }
         };
         opened.map_err(|e| gone_or(&e))
     }

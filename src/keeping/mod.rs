@@ -12,6 +12,7 @@ mod fold;
 pub mod hosts;
 mod keeper;
 pub mod mirror_store;
+pub mod mirrors;
 pub mod recording;
 mod row;
 mod sent;

@@ -275,6 +275,14 @@ impl Index {
         })
     }
 
+    /// Whether a version that others have is one that this host has to have, and its bytes are not what is at the path.
+    pub fn wants(&self, path: &[u8], dot: Dot, version: &Version) -> bool {
+        let entry = self.entry(path);
+        let known = self.context(&entry).is_some_and(|known| known.covers(dot));
+        let is_member = entry.members.iter().any(|member| member.dot == dot);
+        (is_member || !known) && (entry.listed || entry.on_disk() != Some(*version))
+    }
+
     /// What an entry knows: K, and the context that it came with.
     pub(super) fn context(&self, entry: &Entry) -> Option<Knowledge> {
         let mut known = self.contexts.get(entry.context)?.clone();

@@ -101,6 +101,12 @@ impl Index {
         }
     }
 
+    /// The entries from a path on, as they are sent.
+    pub fn parts_from<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = Part> + 'a {
+        let mut contexts = Shared::new();
+        self.entries_from(path).map(move |(path, entry)| self.part(path, entry, &mut contexts))
+    }
+
     fn part(&self, path: Box<[u8]>, entry: Entry, contexts: &mut Shared) -> Part {
         let context = || self.context(&entry).map(Arc::new);
         let context = match self.rules.has(Rule::WireContext) {

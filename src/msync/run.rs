@@ -95,8 +95,13 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
         Command::Metrics => client.metrics(),
         Command::History => client.history(config.json),
         Command::Watch(watch) => client.watch(watch, config, &input.rules),
-        Command::Flush(path) => client.flush(b"flush", path, config),
-        Command::Release(path) => client.flush(b"release", path, config),
+        Command::Flush(path) => client.flush(b"flush", path, None, config),
+        Command::Release(path) => client.flush(b"release", path, None, config),
+        Command::Mirror => client.mirror(config.json),
+        Command::Conflicts => client.conflicts(config.json),
+        Command::Decide(what, path, more) => {
+            client.flush(what.as_bytes(), path, more.as_deref(), config)
+        }
         Command::Files(files) => client.files(files, config, input),
         Command::Script(script) => client.script(script, config, &input.rules),
     });

@@ -76,6 +76,7 @@ impl Client<'_> {
         &mut self,
         verb: &[u8],
         path: &[u8],
+        more: Option<&[u8]>,
         config: &Config,
     ) -> Result<u8, Failure> {
         let manner = self.settle(config, &[])?;
@@ -87,6 +88,10 @@ impl Client<'_> {
         let daemon = Daemon { reports, ..manner.daemon };
         let mut line = verb.to_vec();
         self.place(&mut line, path, manner.daemon.new)?;
+        if let Some(more) = more {
+            line.push(b' ');
+            line.extend_from_slice(more);
+        }
         let mut errors = Summary::default();
         let mut status = SUCCESS;
         self.ask(&line, |screen, line| match Answer::read(line, daemon, false) {

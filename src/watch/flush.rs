@@ -245,6 +245,9 @@ fn hold(
     gone: &mut Vec<(Changed, Name)>,
     weight: u64,
 ) -> bool {
+    if !ground.config.holds {
+        return false;
+    }
     let is_judged = |name: &Name| !name.moved && !name.released;
     let top = ground.config.path.components().count() + 1;
     let going = gone.iter().filter(|(_, name)| is_judged(name)).fold(

@@ -413,7 +413,7 @@ impl Tree {
         match why {
             // What was under a mount is not deleted by anybody.
             Why::Mounts => deletes = false,
-            Why::Overflow | Why::TooMany if deletes => {
+            Why::Overflow | Why::TooMany if deletes && self.ground.config.holds => {
                 let held = self.deletions.why();
                 let left = self.ground.table.entries();
                 let now_held = self.deletions.judge_unseen(left, before);

@@ -33,6 +33,9 @@ pub struct Config {
     pub delay: Span,
     /// Whether deletions are passed on.
     pub deletes: bool,
+    /// Whether many of them at once are held until somebody says that they are meant. If not, who is told of them
+    /// judges.
+    pub holds: bool,
 }
 
 /// What the daemon tells the watcher.

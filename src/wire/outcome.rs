@@ -47,6 +47,8 @@ pub enum Reason {
     SameName(u32),
     /// The target watches the path, or a part of it, itself.
     Watched,
+    /// The target keeps the path equal with other hosts, which say what is there.
+    Mirrored,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -66,7 +68,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 14] = [
+    pub const OWN: [Reason; 15] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -81,6 +83,7 @@ impl Reason {
         Reason::Restless,
         Reason::NotTried,
         Reason::Watched,
+        Reason::Mirrored,
     ];
 
     /// The reason for a system error.
@@ -136,6 +139,7 @@ impl fmt::Display for Reason {
             Reason::Changed => f.write_str("File changed while it was read"),
             Reason::Held => f.write_str("Path held by another transfer"),
             Reason::Watched => f.write_str("Path watched by that host itself"),
+            Reason::Mirrored => f.write_str("Mirrored there: what is in it comes from its equals"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
             Reason::BaseReplaced => f.write_str("base directory was replaced: restart makuosan"),

@@ -72,6 +72,13 @@ pub struct Version {
     pub gid: u32,
 }
 
+impl Version {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.what == What::Directory
+    }
+}
+
 /// A member of the set of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member {

@@ -17,7 +17,7 @@ fn rows() -> Vec<(i32, String)> {
 
 #[test]
 fn every_exit_status_is_that_of_the_page() {
-    let mut fleet = Fleet::with("exit-status", &[&[], &[], &["-s"]]);
+    let mut fleet = Fleet::with("exit-status", &[&["--mirror", "mirrored"], &[], &["-s"]]);
     tree::write(fleet.path(0, "good"), "x");
     tree::write(fleet.path(0, "d/f"), "x");
     tree::write(fleet.path(1, "stays"), "x");
@@ -59,6 +59,9 @@ fn every_exit_status_is_that_of_the_page() {
             ("", &["sync", "gone-everywhere"]),
             ("", &["--delete", "gone-everywhere"]),
             ("", &["members"]),
+            ("", &["mirror"]),
+            ("", &["conflicts"]),
+            ("", &["conflicts", "drop", "mirrored"]),
             ("", &["status"]),
         ],
         &here,
@@ -134,6 +137,15 @@ fn every_exit_status_is_that_of_the_page() {
         alone,
     );
     row(
+        2,
+        "doctor: something failed, also the connection to the daemon",
+        &[
+            ("", &["-c", "unix:/nonexistent", "doctor"]),
+            ("", &["-c", "unix:/nonexistent", "doctor", "--json"]),
+        ],
+        alone,
+    );
+    row(
         1,
         "watch: no directory, watched already, or the daemon never sends",
         &[("No such file", &["watch", "nowhere"]), ("Not a directory", &["watch", "good"])],
@@ -143,9 +155,27 @@ fn every_exit_status_is_that_of_the_page() {
         1,
         "flush, watch release: nothing is watched there",
         &[
-            ("nothing is watched", &["flush"]),
+            ("nothing is watched", &["flush", "good"]),
             ("nothing is watched", &["watch", "release", "good"]),
         ],
+        &here,
+    );
+    row(
+        1,
+        "mirror, conflicts: nothing is mirrored there, or no such version",
+        &[
+            ("nothing is mirrored", &["mirror", "release", "good"]),
+            ("nothing is mirrored", &["mirror", "adopt", "--json", "good"]),
+            ("nothing is mirrored", &["conflicts", "drop", "good"]),
+            ("no other version", &["conflicts", "take", "mirrored/f"]),
+            ("is no VERSION", &["conflicts", "take", "mirrored/f", "x"]),
+        ],
+        &here,
+    );
+    row(
+        2,
+        "mirror, conflicts: what was asked could not be done",
+        &[("nothing was heard of other hosts", &["mirror", "adopt", "mirrored"])],
         &here,
     );
     row(

@@ -256,7 +256,7 @@ fn what_cannot_be_watched_is_said() {
         (&["-w", "nowhere"][..], "-w nowhere: No such file or directory"),
         (&["-w", "../x"], "-w ../x: "),
         (&["-w", "/etc"], "-w /etc: "),
-        (&["-w", ".", "-w", "x"], "-w x: . is watched already"),
+        (&["-w", ".", "-w", "x"], "-w x: . is given already"),
         (&["-w", ".", "-s"], "-w: cannot be used with -s"),
         (&["--watch-delete"], "--watch-delete: needs -w"),
         (&["-w", ".", "--delay", "60001"], "--delay 60001: "),

@@ -24,6 +24,8 @@ pub struct Config {
     pub roles: Roles,
     /// What is sent whenever it changes.
     pub watch: Watch,
+    /// What is kept equal with other hosts.
+    pub mirror: Mirror,
     /// `-n`: stay in the foreground.
     pub foreground: bool,
     /// `-d`: 0 to 9.
@@ -131,10 +133,19 @@ pub struct Watch {
     pub paths: Vec<RelPath>,
     /// `--watch-delete`: what goes here is deleted there.
     pub delete: bool,
-    /// `--delay`: how long a change waits for more; None for the usual.
+    /// `--delay`: how long a change waits for more, also in a mirror; None for the usual.
     pub delay: Option<Span>,
-    /// What is left out, in order. No [`Text::Input`](crate::cli::Text::Input).
+    /// What is left out, also of a mirror, in order. No [`Text::Input`](crate::cli::Text::Input).
     pub filters: Vec<Filter>,
+}
+
+/// What several hosts are equals for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mirror {
+    /// `--mirror`: the trees, none in another, or in one that is watched.
+    pub paths: Vec<RelPath>,
+    /// `--first`: where no host has an index yet, this one's files are the origin.
+    pub first: bool,
 }
 
 /// What a host does about what it missed.

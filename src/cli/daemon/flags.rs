@@ -199,30 +199,46 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "mirror",
+        value: Some("PATH"),
+        help: "keep PATH equal on all hosts with this option",
+        more: "Each may write to it; each has what the others have written and deleted, also while it was \
+               away. PATH is a directory below the base directory, made if it is missing, or . for all of it. May be \
+               repeated; not with -r, -s, -o or -O.",
+    },
+    Flag {
+        short: None,
+        long: "first",
+        value: None,
+        help: "with --mirror: if all are new, these files count",
+        more: "On one host, at the first start of a mirror: what is here is the origin of the others.",
+    },
+    Flag {
+        short: None,
         long: "delay",
         value: Some("MS"),
-        help: "with -w: ms a change waits for more (100)",
+        help: "with -w, --mirror: ms a change waits for more (100)",
         more: "From 0 to 60000.",
     },
     Flag {
         short: None,
         long: "exclude",
         value: Some("PATTERN"),
-        help: "with -w: leave out what matches; may be repeated",
+        help: "with -w, --mirror: leave out what matches; repeatable",
         more: "The first pattern that matches decides; last come those of the temporary files of editors.",
     },
     Flag {
         short: None,
         long: "include",
         value: Some("PATTERN"),
-        help: "with -w: do not leave out what matches",
+        help: "with -w, --mirror: do not leave out what matches",
         more: "",
     },
     Flag {
         short: None,
         long: "exclude-from",
         value: Some("FILE"),
-        help: "with -w: exclude the patterns in FILE, one a line",
+        help: "with -w, --mirror: exclude the patterns in FILE",
         more: "",
     },
     Flag {

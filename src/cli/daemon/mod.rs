@@ -16,7 +16,9 @@ use crate::time::Span;
 mod config;
 mod flags;
 
-pub use config::{CatchUp, Config, Console, Files, Limits, Network, Privileges, Roles, Watch};
+pub use config::{
+    CatchUp, Config, Console, Files, Limits, Mirror, Network, Privileges, Roles, Watch,
+};
 pub use flags::{FLAGS, VARIABLES};
 
 const PROGRAM: &str = "makuosan";
@@ -247,7 +249,8 @@ impl Config {
             no_devices: typed.has("no-devices"),
             catch_up,
         };
-        let watch = watch(source, roles.no_send)?;
+        let (watch, mirror) = (watch(source, roles.no_send)?, mirror(source, &roles)?);
+        needs(&watch, &mirror, typed)?;
         Ok(Config {
             network,
             console,
@@ -256,6 +259,7 @@ impl Config {
             limits,
             roles,
             watch,
+            mirror,
             foreground: typed.has("foreground"),
             loglevel: source.number("loglevel", "a log level", 0, 9)?.unwrap_or(1),
             genkey,
@@ -264,12 +268,11 @@ impl Config {
     }
 }
 
-/// `-w` and what belongs to it.
-fn watch(source: &Source<'_>, no_send: bool) -> Result<Watch, Error> {
-    let typed = &source.typed;
+/// The directories of an option, none in another.
+fn directories(source: &Source<'_>, long: &str, name: &str) -> Result<Vec<RelPath>, Error> {
     let mut paths: Vec<RelPath> = Vec::new();
-    for text in typed.all("watch") {
-        let bad = |why: &dyn fmt::Display| Err(Error::bad_value(PROGRAM, "-w", &text, why));
+    for text in source.typed.all(long) {
+        let bad = |why: &dyn fmt::Display| Err(Error::bad_value(PROGRAM, name, &text, why));
         let path = match text.as_bytes() {
             b"." | b"./" => RelPath::base(),
             bytes => match RelPath::parse(trimmed(bytes)) {
@@ -279,12 +282,24 @@ fn watch(source: &Source<'_>, no_send: bool) -> Result<Watch, Error> {
                 }
             },
         };
-        if let Some(other) = paths.iter().find(|one| one.is_under(&path) || path.is_under(one)) {
-            let other = if other.is_base() { ".".to_owned() } else { other.to_string() };
-            return bad(&format_args!("{other} is watched already"));
+        if let Some(other) = overlapping(&paths, &path) {
+            return bad(&format_args!("{other} is given already"));
         }
         paths.push(path);
     }
+    Ok(paths)
+}
+
+/// The one of some directories that has something in common with `path`, as it is shown.
+fn overlapping(paths: &[RelPath], path: &RelPath) -> Option<String> {
+    let other = paths.iter().find(|one| one.is_under(path) || path.is_under(one))?;
+    Some(if other.is_base() { ".".to_owned() } else { other.to_string() })
+}
+
+/// `-w` and what belongs to it.
+fn watch(source: &Source<'_>, no_send: bool) -> Result<Watch, Error> {
+    let typed = &source.typed;
+    let paths = directories(source, "watch", "-w")?;
     if no_send && !paths.is_empty() {
         return Err(Error::new(PROGRAM, "-w: cannot be used with -s, with which nothing is sent"));
     }
@@ -298,11 +313,48 @@ fn watch(source: &Source<'_>, no_send: bool) -> Result<Watch, Error> {
     if watch.filters.contains(&Filter::From(Text::Input)) {
         return Err(Error::new(PROGRAM, "--exclude-from -: a daemon has no standard input"));
     }
-    let needs = ["watch-delete", "delay", "exclude", "include", "exclude-from"];
-    match needs.iter().find(|long| typed.has(long)).filter(|_| watch.paths.is_empty()) {
-        Some(long) => Err(Error::new(PROGRAM, format_args!("--{long}: needs -w"))),
-        None => Ok(watch),
+    Ok(watch)
+}
+
+/// `--mirror` and what belongs to it.
+fn mirror(source: &Source<'_>, roles: &Roles) -> Result<Mirror, Error> {
+    let paths = directories(source, "mirror", "--mirror")?;
+    let first = source.typed.has("first");
+    let against = [
+        ("-r", roles.readonly, "which never writes"),
+        ("-s", roles.no_send, "which never sends"),
+        ("-o", roles.no_recv, "which never receives"),
+        ("-O", roles.own_only, "which does not send everything"),
+    ];
+    if let Some((option, _, why)) = against.iter().find(|(_, is, _)| *is && !paths.is_empty()) {
+        let text = format_args!("--mirror: cannot be used with {option}, {why}: equals do both");
+        return Err(Error::new(PROGRAM, text));
     }
+    Ok(Mirror { paths, first })
+}
+
+/// Makes sure that options are given with what they belong to, and that what is watched is no mirror.
+fn needs(watch: &Watch, mirror: &Mirror, typed: &Typed) -> Result<(), Error> {
+    for path in &mirror.paths {
+        if let Some(watched) = overlapping(&watch.paths, path) {
+            let path = if path.is_base() { ".".to_owned() } else { path.to_string() };
+            let text =
+                format_args!("--mirror {path}: {watched} is watched (-w): it is one or the other");
+            return Err(Error::new(PROGRAM, text));
+        }
+    }
+    let neither = watch.paths.is_empty() && mirror.paths.is_empty();
+    let needs: [(&[&str], bool, &str); 3] = [
+        (&["watch-delete"], watch.paths.is_empty(), "-w"),
+        (&["first"], mirror.paths.is_empty(), "--mirror"),
+        (&["delay", "exclude", "include", "exclude-from"], neither, "-w or --mirror"),
+    ];
+    for (options, lacks, what) in needs {
+        if let Some(long) = options.iter().find(|long| typed.has(long)).filter(|_| lacks) {
+            return Err(Error::new(PROGRAM, format_args!("--{long}: needs {what}")));
+        }
+    }
+    Ok(())
 }
 
 /// A path without what makes no difference.
@@ -352,7 +404,7 @@ mod tests {
             "timeout" => "30",
             "ttl" => "4",
             "catch-up" => "always",
-            "watch" => "htdocs",
+            "watch" | "mirror" => "htdocs",
             "delay" => "500",
             _ => "/other",
         }
@@ -361,9 +413,12 @@ mod tests {
     #[test]
     fn every_option_of_the_table_does_something_by_both_names() {
         for flag in FLAGS {
-            // Some options are nothing without -w.
-            let watches = flag.help.starts_with("with -w");
-            let base = if watches { &["-b", "/base", "-w", "d"][..] } else { &["-b", "/base"] };
+            // Some options are nothing without others.
+            let base: &[&str] = match flag.help.split(':').next() {
+                Some("with --mirror") => &["-b", "/base", "--mirror", "d"],
+                Some(with) if with.starts_with("with -w") => &["-b", "/base", "-w", "d"],
+                _ => &["-b", "/base"],
+            };
             let plain = config(base);
             let mut long = vec![format!("--{}", flag.long)];
             let mut short: Vec<String> = flag.short.iter().map(|c| format!("-{c}")).collect();
@@ -485,6 +540,74 @@ mod tests {
         assert_eq!(
             error(&["-b/", "--state", "/s", "-c"]),
             "makuosan: --state: cannot be used with -c"
+        );
+    }
+
+    #[test]
+    fn a_mirror_is_its_own_tree_of_a_host_that_sends_and_receives() {
+        let mirror = config(&["-b/", "--mirror", "./a/", "--mirror=b/c", "--first"]).mirror;
+        let shown: Vec<String> = mirror.paths.iter().map(ToString::to_string).collect();
+        assert_eq!((shown, mirror.first), (vec!["a".to_owned(), "b/c".to_owned()], true));
+        assert!(config(&["-b/", "--mirror", "."]).mirror.paths[0].is_base());
+        let both = config(&["-b/", "--mirror", "a", "-w", "b", "--delay", "7", "--exclude", "x"]);
+        assert_eq!(both.watch.delay, Some(Span::from_millis(7)));
+        assert_eq!((both.mirror.paths.len(), both.watch.filters.len()), (1, 1));
+        let role = |option: &str, why: &str| {
+            let text =
+                format!("makuosan: --mirror: cannot be used with {option}, {why}: equals do both");
+            assert_eq!(error(&["-b/", "--mirror", "a", option]), text);
+            // Of a host that mirrors nothing, each is well.
+            let _ = config(&["-b/", option]);
+        };
+        role("-r", "which never writes");
+        role("-s", "which never sends");
+        role("-o", "which never receives");
+        role("-O", "which does not send everything");
+        for (mirrored, watched, shown) in [
+            ("a", "a", "a"),
+            ("a/b", "a", "a"),
+            ("a", "a/b", "a/b"),
+            (".", "a", "a"),
+            ("a", ".", "."),
+        ] {
+            assert_eq!(
+                error(&["-b/", "--mirror", mirrored, "-w", watched]),
+                format!(
+                    "makuosan: --mirror {mirrored}: {shown} is watched (-w): it is one or the other"
+                )
+            );
+        }
+        for (one, other) in [("a", "a"), ("a", "a/b"), ("a/b", "a"), (".", "a"), ("a", ".")] {
+            assert_eq!(
+                error(&["-b/", "--mirror", one, "--mirror", other]),
+                format!("makuosan: --mirror {other}: {one} is given already")
+            );
+        }
+        // As names, these only begin alike.
+        assert_eq!(
+            config(&["-b/", "--mirror", "a", "-w", "ab", "--mirror", "a-b"]).mirror.paths.len(),
+            2
+        );
+        for bad in ["", "/a", "../a", "a/../b", ".makuosan"] {
+            let text = error(&["-b/", "--mirror", bad]);
+            assert!(text.starts_with(&format!("makuosan: --mirror {bad}: ")), "{text}");
+        }
+        assert_eq!(error(&["-b/", "--first"]), "makuosan: --first: needs --mirror");
+        assert_eq!(error(&["-b/", "--first", "-w", "a"]), "makuosan: --first: needs --mirror");
+        assert_eq!(
+            error(&["-b/", "--mirror", "a", "--watch-delete"]),
+            "makuosan: --watch-delete: needs -w"
+        );
+        for option in [["--delay", "5"], ["--exclude", "x"], ["--include", "x"]] {
+            let [long, value] = option;
+            assert_eq!(
+                error(&["-b/", long, value]),
+                format!("makuosan: {long}: needs -w or --mirror")
+            );
+        }
+        assert_eq!(
+            error(&["-b/", "--mirror", "a", "--exclude-from", "-"]),
+            "makuosan: --exclude-from -: a daemon has no standard input"
         );
     }
 

@@ -19,6 +19,8 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("forget", "do not wait any more for a HOST that is away"),
     ("watch", "send PATH, and then what changes, until it is ended"),
     ("flush", "wait until all that was changed before is sent"),
+    ("mirror", "show how mirrors stand; release PATH, adopt PATH"),
+    ("conflicts", "versions without a name; take PATH, drop PATH"),
 ];
 
 /// The commands that earlier versions took for files, and words that are to become commands.
@@ -60,8 +62,20 @@ const ONLY: &[(&str, &[&str])] = &[
     (
         "json",
         &[
-            "send", "sync", "dsync", "check", "members", "status", "doctor", "history", "fetch",
-            "forget", "watch", "flush",
+            "send",
+            "sync",
+            "dsync",
+            "check",
+            "members",
+            "status",
+            "doctor",
+            "history",
+            "fetch",
+            "forget",
+            "watch",
+            "flush",
+            "mirror",
+            "conflicts",
         ],
     ),
     ("behind", &["members"]),

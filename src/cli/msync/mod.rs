@@ -11,180 +11,23 @@ use std::path::PathBuf;
 
 use super::filter::filters;
 use super::{Asked, Error, Filter, Text, Typed, value};
-use crate::console::MAX_DELAY;
 use crate::console::require::Require;
 use crate::name::{Escaped, HostName, HostNameError};
 
+mod config;
 mod flags;
 mod target;
+mod trees;
 
+use config::PROGRAM;
+pub use config::{Command, Config, Files, Show, Verb, Watch};
 pub use flags::{COMMANDS, FLAGS};
 use flags::{NEW, is_option_of};
 pub use target::Target;
-
-const PROGRAM: &str = "msync";
+use trees::{mirroring, watching};
 
 /// The environment variable that names the daemon if `-c` is not given.
 pub const VARIABLE: &str = "MSYNC_TARGET";
-
-/// A command for the daemon.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Command {
-    /// A command on files.
-    Files(Files),
-    /// List the members.
-    Members {
-        /// `-v`: with statistics.
-        verbose: bool,
-        /// `--behind`: only hosts that lack something.
-        behind: bool,
-    },
-    /// Show the daemon's state.
-    Status {
-        /// `-v`: with what it was started with.
-        verbose: bool,
-    },
-    /// Say what keeps files from arriving.
-    Doctor {
-        /// `-t`, as [`Files::hosts`].
-        hosts: Vec<HostName>,
-        /// Not with `--no-probe`.
-        probe: bool,
-    },
-    /// Show the figures of the daemon.
-    Metrics,
-    /// List what was sent and received.
-    History,
-    /// Send, and then what changes.
-    Watch(Watch),
-    /// Wait until what was changed below this path, as typed, is sent.
-    Flush(Vec<u8>),
-    /// Let the watch of this path, as typed, delete what it holds back.
-    Release(Vec<u8>),
-    /// Forget a host that is away.
-    Forget(HostName),
-    /// `-f`: the lines of a script.
-    Script(Text),
-}
-
-/// What to do with files.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Verb {
-    /// Send them.
-    #[default]
-    Send,
-    /// Send them; what does not exist here is deleted there.
-    Sync,
-    /// Only delete there what does not exist here.
-    Dsync,
-    /// Compare contents.
-    Check,
-    /// Make what is here as it is on another host.
-    Fetch,
-}
-
-impl Verb {
-    /// Its name on the console.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verb::Send => "send",
-            Verb::Sync => "sync",
-            Verb::Dsync => "dsync",
-            Verb::Check => "check",
-            Verb::Fetch => "fetch",
-        }
-    }
-}
-
-/// What to do with which files, and on which hosts.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Files {
-    /// What to do.
-    pub verb: Verb,
-    /// Whether that was said; if not, it is `send`.
-    pub named: bool,
-    /// `-r`.
-    pub recursive: bool,
-    /// `-n`.
-    pub dry_run: bool,
-    /// `--delete`.
-    pub delete: bool,
-    /// `--delete-before`.
-    pub delete_before: bool,
-    /// `--force`.
-    pub force: bool,
-    /// `--max-delete`.
-    pub max_delete: Option<u64>,
-    /// `-I`.
-    pub ignore_times: bool,
-    /// `--checksum`.
-    pub checksum: bool,
-    /// `--lax-attributes`.
-    pub lax_attributes: bool,
-    /// `--require`.
-    pub require: Option<Require>,
-    /// `-t`, as often as given; empty for every member. Names or addresses.
-    pub hosts: Vec<HostName>,
-    /// `--from`: a name or an address.
-    pub from: Option<HostName>,
-    /// `-g`: without spaces and control characters.
-    pub group: Option<String>,
-    /// `--files-from`.
-    pub list: Option<Text>,
-    /// As typed; empty (with `-r` or a list) for the whole base directory.
-    pub paths: Vec<Vec<u8>>,
-}
-
-/// What is sent whenever it changes.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Watch {
-    /// As typed; empty for the whole base directory.
-    pub path: Vec<u8>,
-    /// `--delete`.
-    pub delete: bool,
-    /// `--delay`, in milliseconds.
-    pub delay: Option<u64>,
-    /// `-t`, as [`Files::hosts`].
-    pub hosts: Vec<HostName>,
-}
-
-/// When to show progress and a summary.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Show {
-    /// `-q`: never, and of a transfer's lines only errors and differences.
-    Quiet,
-    /// `--no-progress`: no progress; the summary as with [`Show::Auto`].
-    NoProgress,
-    /// On a terminal; the summary also with `-v`.
-    Auto,
-    /// `--progress`: always.
-    Progress,
-}
-
-/// How the client is to run.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// Where the daemon is.
-    pub target: Target,
-    /// `-K`: the file with the console's password.
-    pub password: Option<PathBuf>,
-    /// What to do.
-    pub command: Command,
-    /// The word that it was given by, if earlier versions would have taken that for a file.
-    pub new_word: Option<&'static str>,
-    /// Patterns, in order.
-    pub filters: Vec<Filter>,
-    /// `-0`: what is in files of patterns and paths ends with a NUL.
-    pub from0: bool,
-    /// 0 to 9: which lines the daemon shows.
-    pub loglevel: u8,
-    /// Whether `-v` or `-l 1` and above was given.
-    pub verbose: bool,
-    /// Progress and summary.
-    pub show: Show,
-    /// `--json`: standard output is lines of JSON.
-    pub json: bool,
-}
 
 /// Reads the arguments (without the program's name) and [`VARIABLE`].
 ///
@@ -318,7 +161,8 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
         "sync" => Verb::Sync,
         "dsync" => Verb::Dsync,
         "check" => Verb::Check,
-        "watch" | "flush" => return Ok((watching(typed, name, words)?, new_word)),
+        "watch" | "flush" => return Ok((watching(typed, name, words, hosts(typed)?)?, new_word)),
+        "mirror" | "conflicts" => return Ok((mirroring(name, words)?, new_word)),
         "forget" => {
             let [host] = words.as_slice() else {
                 let why = format!("forget: one HOST, as members -v names it{or_file}");
@@ -359,32 +203,6 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
     // What comes after `--` is no command.
     let files = files(typed, verb, !commands.is_empty() || before == 0, words)?;
     Ok((Command::Files(files), new_word))
-}
-
-/// `watch`, `watch release` or `flush`.
-fn watching(typed: &Typed, name: &str, words: Vec<OsString>) -> Result<Command, Error> {
-    let mut words: Vec<Vec<u8>> = words.into_iter().map(OsString::into_vec).collect();
-    let releases = name == "watch" && words.len() > 1 && words[0] == b"release";
-    if releases {
-        words.remove(0);
-    }
-    if words.len() > 1 || words.iter().any(Vec::is_empty) {
-        return Err(Error::new(PROGRAM, format_args!("{name}: one PATH at a time")));
-    }
-    let path = words.pop().unwrap_or_default();
-    if releases {
-        return Ok(Command::Release(path));
-    }
-    if name == "flush" {
-        return Ok(Command::Flush(path));
-    }
-    let must = format!("a delay in milliseconds is 0 to {MAX_DELAY}");
-    let delay = |text: OsString| {
-        let millis = value::number(&text, 0..=MAX_DELAY);
-        millis.ok_or_else(|| Error::bad_value(PROGRAM, "--delay", &text, &must))
-    };
-    let delay = typed.last("delay").map(delay).transpose()?;
-    Ok(Command::Watch(Watch { path, delete: typed.has("delete"), delay, hosts: hosts(typed)? }))
 }
 
 fn hosts(typed: &Typed) -> Result<Vec<HostName>, Error> {

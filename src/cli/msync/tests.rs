@@ -273,3 +273,63 @@ fn how_many_hosts_are_required() {
         assert!(why.ends_with("all, or a number of hosts from 1 on"), "{why}");
     }
 }
+
+#[test]
+fn mirrors_are_shown_and_decided_of() {
+    let does = |args: &[&str]| config(args).command;
+    assert_eq!(does(&["mirror"]), Command::Mirror);
+    assert_eq!(does(&["conflicts"]), Command::Conflicts);
+    assert_eq!(does(&["conflicts", "list"]), Command::Conflicts);
+    assert!(config(&["--json", "conflicts"]).json);
+    let decide = |words, path: &str, version: Option<&str>| {
+        Command::Decide(
+            words,
+            path.as_bytes().to_vec(),
+            version.map(|text| text.as_bytes().to_vec()),
+        )
+    };
+    assert_eq!(does(&["mirror", "release", "d"]), decide("mirror release", "d", None));
+    assert_eq!(does(&["mirror", "adopt", "."]), decide("mirror adopt", ".", None));
+    assert_eq!(does(&["conflicts", "take", "d/f"]), decide("conflicts take", "d/f", None));
+    assert_eq!(
+        does(&["conflicts", "take", "d/f", "0f-3"]),
+        decide("conflicts take", "d/f", Some("0f-3"))
+    );
+    assert_eq!(does(&["conflicts", "drop", "d"]), decide("conflicts drop", "d", None));
+    assert_eq!(
+        does(&["conflicts", "drop", "f", "0f-3"]),
+        decide("conflicts drop", "f", Some("0f-3"))
+    );
+    let mirror =
+        "msync: mirror: nothing, release PATH or adopt PATH may follow (a file is ./mirror)";
+    for args in [
+        &["mirror", "d"][..],
+        &["mirror", "release"],
+        &["mirror", "release", ""],
+        &["mirror", "release", "d", "e"],
+        &["mirror", "take", "d"],
+    ] {
+        assert_eq!(error(args), mirror, "{args:?}");
+    }
+    let conflicts = "msync: conflicts: list, take PATH [VERSION] or drop PATH [VERSION] may follow \
+                     (a file is ./conflicts)";
+    for args in [
+        &["conflicts", "d"][..],
+        &["conflicts", "take"],
+        &["conflicts", "take", ""],
+        &["conflicts", "drop"],
+        &["conflicts", "drop", "f", "0f-3", "0f-4"],
+        &["conflicts", "adopt", "d"],
+    ] {
+        assert_eq!(error(args), conflicts, "{args:?}");
+    }
+    assert_eq!(
+        error(&["conflicts", "take", "f", "a/b"]),
+        "msync: a/b: not a VERSION as conflicts shows it"
+    );
+    assert!(error(&["mirror", "-r"]).contains("not an option of mirror"));
+    assert!(error(&["conflicts", "--delete"]).contains("not an option of conflicts"));
+    // A file of such a name is still sent.
+    assert_eq!(sent(&["./mirror"]).paths, [b"./mirror".to_vec()]);
+    assert_eq!(sent(&["--", "conflicts"]).paths, [b"conflicts".to_vec()]);
+}

@@ -157,6 +157,34 @@ fn the_other_commands() {
 }
 
 #[test]
+fn mirrors_and_what_is_decided_of_them() {
+    let decide = |decision| Line::Do(Command::Decide(decision));
+    let version = || Some("00ff-3".to_owned());
+    assert_eq!(line("mirror"), Line::Do(Command::Mirror(false)));
+    assert_eq!(line("mirror json"), Line::Do(Command::Mirror(true)));
+    assert_eq!(line("conflicts"), Line::Do(Command::Conflicts(false)));
+    assert_eq!(line("conflicts json"), Line::Do(Command::Conflicts(true)));
+    assert_eq!(line("mirror release d"), decide(Decision::Release(path("d"))));
+    assert_eq!(line("mirror adopt \"a b\""), decide(Decision::Adopt(path("a b"))));
+    assert_eq!(line("mirror adopt ."), decide(Decision::Adopt(RelPath::base())));
+    assert_eq!(line("conflicts take d/f"), decide(Decision::Take(path("d/f"), None)));
+    assert_eq!(line("conflicts take d/f 00ff-3"), decide(Decision::Take(path("d/f"), version())));
+    assert_eq!(line("conflicts drop ./d/"), decide(Decision::Drop(path("d"), None)));
+    assert_eq!(line("conflicts drop d/f 00ff-3"), decide(Decision::Drop(path("d/f"), version())));
+    assert_eq!(line("conflicts drop"), decide(Decision::Drop(RelPath::base(), None)));
+    for wrong in ["mirror release", "mirror d", "mirror release a b", "mirror take d"] {
+        assert!(said(wrong).starts_with("usage: mirror"), "{wrong}");
+    }
+    for wrong in ["conflicts take", "conflicts d", "conflicts drop a b c", "conflicts adopt d"] {
+        assert!(said(wrong).starts_with("usage: conflicts"), "{wrong}");
+    }
+    for outside in ["mirror adopt ../d", "mirror release /d", "conflicts take .makuosan/x"] {
+        let Line::Error(error) = line(outside) else { panic!("{outside}") };
+        assert!(error.report.json().contains("invalid_path"), "{outside}");
+    }
+}
+
+#[test]
 fn what_is_not_offered_is_unknown() {
     let now = Offer { send: true, members: true, status: true, ..Offer::default() };
     let line = |text: &str| parse(&words::split(text.as_bytes()).unwrap(), &now);

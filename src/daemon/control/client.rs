@@ -78,6 +78,8 @@ pub(crate) enum Work {
     Watching,
     /// All that was changed to be sent.
     Flushing,
+    /// What it has decided of so many mirrored trees to be done, at this path.
+    Deciding(usize, String),
     /// What keeps files from arriving.
     Doctor,
 }

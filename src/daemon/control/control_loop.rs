@@ -1,6 +1,5 @@
 //! The control loop: clients, members, signals and timers, all in one poll.
 
-use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,8 +7,8 @@ use super::catching_up::CatchingUp;
 use super::checkups::Checkups;
 use super::client::{Client, Stream, Work};
 use super::door::Door;
+use super::equals::Equals;
 use super::fetch::Fetch;
-use super::fleet::KnownHost;
 use super::hang_up;
 use super::history;
 use super::inputs::Inputs;
@@ -21,8 +20,7 @@ use super::settings::Settings;
 use super::status::{self, Figures};
 use super::watches::{self, Watches};
 use crate::console::command::{Command, Form};
-use crate::console::fleet::{self, HostRow, Presence};
-use crate::console::status_report::StatusReport;
+use crate::console::fleet::{self};
 use crate::console::{Offer, Session};
 use crate::daemon::clock;
 use crate::daemon::messages::{NO_CLIENT, ToControl, ToReceiver, ToSender};
@@ -49,6 +47,7 @@ pub(crate) struct Control {
     pub(super) clients: Vec<Client>,
     pub(super) catching_up: CatchingUp,
     pub(super) watches: Watches,
+    pub(super) equals: Equals,
     /// What another host is asked for.
     pub(super) fetch: Option<Fetch>,
     /// What other hosts have asked for.
@@ -78,9 +77,11 @@ impl Control {
     ) -> Self {
         let catching_up = CatchingUp::new(Arc::clone(&shared), &settings, seed, now);
         let watches = Watches::new(Arc::clone(&shared), seed, settings.mounts.clone());
+        let equals = Equals::new(&shared);
         Control {
             catching_up,
             watches,
+            equals,
             fetch: None,
             served: Served::default(),
             shared,
@@ -104,12 +105,14 @@ impl Control {
     /// Runs until a signal ends the daemon.
     pub(crate) fn run(mut self) -> ExitCode {
         self.watch_from_start();
+        self.mirror_from_start();
         self.samples.take_now_and_then(clock::now(), &self.shared.net, &self.inputs.kernel);
         loop {
             let now = clock::now();
             self.drive(now);
             self.commands(now);
             self.start_flushes(now);
+            self.start_mirrors(now);
             self.tidy(now);
             let timeout = self.next(now).map(|at| at.since(now));
             let ready = match self.inputs.wait(&self.clients, timeout) {
@@ -155,6 +158,8 @@ impl Control {
             self.catching_up.drive(now, membership, settings, oldest, self.next_number);
         left.iter().chain(&self.served.late(now)).for_each(|node| self.unserve(*node));
         self.fetch_gone(now, &left);
+        self.mirror_gone(now, &left);
+        self.drive_mirrors(now);
         self.drive_fetch(now);
         self.drive_doctor(now);
     }
@@ -174,6 +179,7 @@ impl Control {
             | Work::Fetch
             | Work::Watching
             | Work::Flushing
+            | Work::Deciding(..)
             | Work::Doctor => None,
         });
         let retry = retry.min();
@@ -188,8 +194,10 @@ impl Control {
         let metrics = self.metrics_file.as_ref().map(MetricsFile::next);
         let served = self.served.next();
         let doctor = self.checkups.next(settles);
+        let mirrors = self.equals.next(now);
         let timers = [
             members, records, flush, tick, retry, late, door, obey, fetch, served, metrics, doctor,
+            mirrors,
         ];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
@@ -225,6 +233,7 @@ impl Control {
                 ToControl::Hello { from, addr, counter, hello } => {
                     if self.membership.hello(now, from, addr, counter, &hello) {
                         self.catching_up.hello(now, from, &self.membership.members, hello.records);
+                        self.mirror_hello(now, from);
                     }
                 }
                 ToControl::Bye { from, addr, counter } => {
@@ -247,6 +256,16 @@ impl Control {
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
+                ToControl::Mirror(from, said) => self.mirror_said(now, from, said),
+                ToControl::MirrorBegun(tree, from, setup) => {
+                    self.mirror_begun(now, tree, from, &setup);
+                }
+                ToControl::MirrorEnded(tree, from, is_taken) => {
+                    self.mirror_ended(now, tree, from, is_taken);
+                }
+                ToControl::Mirrored(tree) => self.mirror_changed(now, tree),
+                ToControl::Looked(tree, seen) => self.mirror_looked(now, tree, seen),
+                ToControl::Answered(client, tree, done) => self.decided(now, client, tree, done),
                 ToControl::Watch(event) => self.watch_event(now, event),
                 ToControl::Lines { client, lines } => {
                     if let Some(watch) = watches::number_of(client) {
@@ -406,6 +425,9 @@ impl Control {
                     Command::Watch(what) => self.watch(at, what),
                     Command::Flush(path) => self.flush(at, &path),
                     Command::Release(path) => self.release(at, &path),
+                    Command::Mirror(json) => self.answer(at, self.mirror_rows(json)),
+                    Command::Conflicts(json) => self.answer(at, self.conflict_rows(json)),
+                    Command::Decide(decision) => self.decide(at, decision),
                     Command::Quit => {}
                 }
             }
@@ -416,35 +438,6 @@ impl Control {
         let session = &mut self.clients[at].session;
         session.lines(0, &text);
         session.finish();
-    }
-
-    /// The hosts that are known, this one first.
-    pub(super) fn hosts(&self, now: Time) -> Vec<HostRow> {
-        let Membership { fleet, members, .. } = &self.membership;
-        let own = KnownHost {
-            name: self.settings.name.clone(),
-            address: self.shared.net.address().unwrap_or(Ipv4Addr::UNSPECIFIED),
-            presence: Presence::Own,
-            last: clock::wall_millis(),
-            receives: self.settings.receives,
-            lacks: self.catching_up.said().map(|said| said.behind),
-        };
-        let known = fleet.known(now, members, &self.shared);
-        std::iter::once(own).chain(known).map(KnownHost::row).collect()
-    }
-
-    fn status(&mut self, now: Time, asking: usize, hosts: Vec<HostRow>) -> StatusReport {
-        let commands = self
-            .clients
-            .iter()
-            .enumerate()
-            .filter(|(at, client)| *at != asking && client.session.is_busy())
-            .map(|(_, client)| (client.id, client.session.current().to_owned()))
-            .collect();
-        let membership = &self.membership;
-        let (shared, settings) = (&self.shared, &self.settings);
-        let status = self.figures.status(now, shared, membership, settings, hosts, commands);
-        StatusReport { watches: self.watches.rows(now), ..status }
     }
 
     /// Writes output to clients, and removes those that are finished.

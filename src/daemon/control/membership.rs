@@ -24,6 +24,7 @@ use crate::wire::feedback::Feedback;
 use crate::wire::fetch::Fetch;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::Hello;
+use crate::wire::mirror::Mirror;
 use crate::wire::records::Records;
 
 /// How often joining the group is retried.
@@ -135,6 +136,20 @@ impl Membership {
 
     /// Says something of records, to all or to one member.
     pub(super) fn say_records(&mut self, to: To, records: &Records) {
+        self.say(to, PacketKind::Records, &records.emit());
+    }
+
+    /// Says something of a mirrored tree, to all or to one member.
+    pub(super) fn say_mirror(&mut self, to: To, mirror: &Mirror) {
+        self.say(to, PacketKind::Mirror, &mirror.emit());
+    }
+
+    /// Asks a member for something, or answers one.
+    pub(super) fn say_fetch(&mut self, node: NodeId, fetch: &Fetch) {
+        self.say(To::Node(node), PacketKind::Fetch, &fetch.emit());
+    }
+
+    fn say(&mut self, to: To, kind: PacketKind, payload: &[u8]) {
         let (node, addr) = match to {
             To::Group => (None, self.shared.net.group()),
             To::Node(node) => match self.members.get(node) {
@@ -142,16 +157,8 @@ impl Membership {
                 None => return,
             },
         };
-        let header = Header::new(PacketKind::Records, self.shared.me(), Role::Control);
-        let packet = self.seal.packet(node, header, &records.emit());
-        self.send(addr, &packet);
-    }
-
-    /// Asks a member for something, or answers one.
-    pub(super) fn say_fetch(&mut self, node: NodeId, fetch: &Fetch) {
-        let Some(addr) = self.members.get(node).map(|member| member.addr) else { return };
-        let header = Header::new(PacketKind::Fetch, self.shared.me(), Role::Control);
-        let packet = self.seal.packet(Some(node), header, &fetch.emit());
+        let header = Header::new(kind, self.shared.me(), Role::Control);
+        let packet = self.seal.packet(node, header, payload);
         self.send(addr, &packet);
     }
 

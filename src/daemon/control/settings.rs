@@ -34,6 +34,9 @@ pub(crate) struct Settings {
     pub(crate) setting: Setting,
     /// What is sent whenever it changes, from the start on.
     pub(crate) watches: Vec<(Watch, Patterns)>,
+    /// Of what is mirrored: how long a change waits for more, what is left out, and whether this host's
+    /// files are the origin.
+    pub(crate) mirroring: (Option<Span>, Patterns, bool),
     /// What is mounted where.
     pub(crate) mounts: Option<Arc<Mounts>>,
     /// The absolute paths of the key files.

@@ -74,7 +74,26 @@ impl Control {
         client.finish(&results, &absent);
     }
 
-    pub(super) fn order(&mut self, now: Time, at: usize, order: Order) {
+    pub(super) fn order(&mut self, now: Time, at: usize, mut order: Order) {
+        let (mut mirrored, is_in_mirror) = self.equals.about(&order.path);
+        if order.mode.is_check() {
+            // Comparing changes nothing.
+            mirrored.clear();
+        } else if is_in_mirror && !order.mode.changes_nothing() {
+            // What is changed in a mirror is on its way.
+            let path = order.path.clone();
+            return self.flush(at, &path);
+        } else if is_in_mirror {
+            mirrored = vec![order.path.clone()];
+        }
+        for path in &mirrored {
+            let text = format!("left out, since it is mirrored: {}", reply::shown(path));
+            self.clients[at].session.said(&Said::Line(0, text));
+        }
+        order.leave_out(mirrored);
+        if is_in_mirror && !order.mode.is_check() {
+            return self.clients[at].session.finish();
+        }
         if self.settings.no_send {
             let error = ErrorLine::cannot_send();
             self.refused(at, &order, error.text());

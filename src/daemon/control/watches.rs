@@ -57,7 +57,7 @@ pub(super) struct Watches {
 /// Something that is watched.
 pub(super) struct Watched {
     what: Watch,
-    patterns: Arc<Patterns>,
+    pub(super) patterns: Arc<Patterns>,
     caller: Caller,
     /// The client that asked for it; None if the daemon was started with it.
     pub(super) client: Option<u32>,
@@ -67,6 +67,8 @@ pub(super) struct Watched {
     shown: Option<(Watching, bool)>,
     /// All of it has been sent once.
     is_old: bool,
+    /// It is a mirror: what changes in it is not sent as of a watch.
+    is_mirror: bool,
     /// Why not all that was sent is everywhere.
     lacking: Option<Lacking>,
 }
@@ -148,11 +150,14 @@ impl Watches {
                 format!("cannot watch: {}", ErrorText(&error)),
             )
         })?;
+        let mirrors = self.shared.mirrors.as_ref();
+        let is_mirror = mirrors.is_some_and(|mirrors| mirrors.find(&what.path).is_some());
         let config = Config {
             path: what.path.clone(),
             patterns: Arc::clone(&patterns),
             delay: what.delay.unwrap_or(DELAY),
             deletes: what.delete,
+            holds: !is_mirror,
         };
         let watch = WatchNo(self.next);
         handle.tell(Command::Add { watch, root: Arc::clone(&root), config });
@@ -166,6 +171,7 @@ impl Watches {
             unread,
             phase: Phase::Quiet,
             is_old: false,
+            is_mirror,
             shown: None,
             lacking: None,
         };
@@ -389,7 +395,8 @@ impl Watches {
             path: one.what.path.clone(),
             is_old: one.is_old,
         };
-        self.shared.receiver.send(ToReceiver::Watched(self.live().map(watched).collect()));
+        let live = self.live().filter(|(_, one)| !one.is_mirror);
+        self.shared.receiver.send(ToReceiver::Watched(live.map(watched).collect()));
     }
 
     fn tell(&self, command: Command) {

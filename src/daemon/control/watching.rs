@@ -48,7 +48,7 @@ impl Control {
         }
     }
 
-    fn begin_watch(
+    pub(super) fn begin_watch(
         &mut self,
         what: Watch,
         patterns: &Patterns,
@@ -90,6 +90,7 @@ impl Control {
     /// The watcher says something.
     pub(super) fn watch_event(&mut self, now: Time, event: Event) {
         match event {
+            Event::Flush(watch, flush) if self.mirror_flush(watch, &flush) => {}
             Event::Flush(watch, flush) => self.watches.flush(now, watch, flush),
             Event::Reached { watch, cookie, held } => {
                 self.heal(now);
@@ -247,6 +248,9 @@ impl Control {
         results: Results,
         unreached: Option<Unreached>,
     ) {
+        if self.mirror_over(now, watch, number, &results) {
+            return;
+        }
         let Some(watched) = self.watches.get_mut(watch) else { return };
         let order = match &watched.phase {
             Phase::Sending(known, order) if *known == number => Arc::clone(order),
@@ -278,6 +282,9 @@ impl Control {
         number: TransferNo,
         by: &Holder,
     ) {
+        if self.mirror_held(now, watch, number, by) {
+            return;
+        }
         let wait = Span::from_millis(100 + self.rng.below(900));
         let Some(watched) = self.watches.get_mut(watch) else { return };
         let order = match &watched.phase {

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use super::fetched::FetchedTransfers;
 use super::ledger::Ledger;
+use super::mirrored::Mirrored;
 use crate::daemon::clock;
 use crate::daemon::messages::{ToDisk, ToReceiver};
 use crate::daemon::shared::Shared;
@@ -21,9 +22,9 @@ const TELL: Span = Span::from_millis(200);
 pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared) {
     let now = clock::now();
     let (ledger, waiting) = (Ledger::new(shared), VecDeque::new());
-    let fetched = FetchedTransfers::new(shared);
+    let (fetched, mirrored) = (FetchedTransfers::new(shared), Mirrored::new(shared));
     let mut thread =
-        DiskThread { disk, ledger, fetched, shared, waiting, stopping: false, told: now };
+        DiskThread { disk, ledger, fetched, mirrored, shared, waiting, stopping: false, told: now };
     loop {
         messages.try_iter().for_each(|message| thread.take(message));
         thread.tell(clock::now());
@@ -48,6 +49,7 @@ struct DiskThread<'a> {
     disk: Disk,
     ledger: Ledger<'a>,
     fetched: FetchedTransfers<'a>,
+    mirrored: Mirrored<'a>,
     shared: &'a Shared,
     waiting: VecDeque<DiskJob>,
     /// The receiver has ended.
@@ -61,6 +63,9 @@ impl DiskThread<'_> {
         match message {
             ToDisk::Job(job) => self.waiting.push_back(job),
             ToDisk::Digested => {}
+            ToDisk::Mirror(tree, client, work) => {
+                self.mirrored.work(&mut self.disk, tree, client, work)
+            }
             ToDisk::Stop => self.stopping = true,
         }
     }
@@ -86,7 +91,7 @@ impl DiskThread<'_> {
     }
 
     fn run(&mut self, job: DiskJob) {
-        let DiskThread { disk, ledger, fetched, shared, .. } = self;
+        let DiskThread { disk, ledger, fetched, mirrored, shared, .. } = self;
         let refused = disk.follow(&job, || shared.base.look());
         let refused = refused.or_else(|| ledger.refuses(&job)).or_else(|| fetched.refuses(&job));
         let answer = refused.or_else(|| {
@@ -95,7 +100,7 @@ impl DiskThread<'_> {
             if let Some((key, guard)) = ledger.guard(&job) {
                 disk.guard(key, guard);
             }
-            disk.run(job)
+            mirrored.run(disk, job)
         });
         if let Some(answer) = answer {
             ledger.answer(&answer);

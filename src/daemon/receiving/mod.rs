@@ -3,5 +3,6 @@
 pub(super) mod disk;
 mod fetched;
 mod ledger;
+mod mirrored;
 pub(super) mod receiver;
 mod trail;

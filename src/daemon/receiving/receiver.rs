@@ -28,6 +28,7 @@ use crate::wire::feedback::Feedback;
 use crate::wire::fetch::Fetch;
 use crate::wire::header::{Header, PacketKind, Role};
 use crate::wire::hello::{Foreign, Hello};
+use crate::wire::mirror::Mirror;
 use crate::wire::outcome::Reason;
 use crate::wire::records::Records;
 
@@ -381,12 +382,16 @@ impl Receiver {
                     self.shared.control.send_lossy(ToControl::Fetch(header.node, fetch));
                 }
             }
+            PacketKind::Mirror if self.shared.mirrors.is_some() => {
+                if let (Role::Control, Ok(said)) = (header.role, Mirror::parse(payload)) {
+                    self.shared.control.send_lossy(ToControl::Mirror(header.node, said));
+                }
+            }
             PacketKind::Probe => {
                 if let Ok(probe) = Probe::parse(payload) {
                     self.probe(now, from, header.node, probe);
                 }
             }
-            // No tree is mirrored here.
             PacketKind::Mirror => {}
             PacketKind::Hello | PacketKind::Bye | PacketKind::Data => {}
         }

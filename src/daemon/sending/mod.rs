@@ -2,6 +2,7 @@
 
 mod kept;
 pub(super) mod launch;
+pub(super) mod mirrored;
 mod open_batches;
 mod outgoing_transfer;
 mod packets_out;

@@ -13,7 +13,9 @@ use super::error::{StartError, failed};
 use super::identity::Identity;
 use super::journal::{self, Place};
 use super::limits;
+use super::mirrored;
 use super::running::Daemon;
+use super::watched::Mirroring;
 use crate::cli::daemon::{CatchUp, Config};
 use crate::console::command::Watch;
 use crate::console::password::Secret;
@@ -68,7 +70,7 @@ pub(super) fn assemble(
     name: HostName,
     root: Root,
     password: Option<Secret>,
-    watches: Vec<(Watch, Patterns)>,
+    (watches, mirroring): (Vec<(Watch, Patterns)>, Mirroring),
 ) -> Result<Daemon, StartError> {
     let chroot = config.privileges.chroot;
     if !chroot {
@@ -96,9 +98,12 @@ pub(super) fn assemble(
     let no_devices = config.roles.no_devices;
     let most_open = limits::for_transfers();
     let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices, most_open };
-    let disk = Disk::new(Arc::clone(&root), how);
+    let ready = mirrored::open(config, &root, &name, identity)?;
+    let disk = Disk::sparing(Arc::clone(&root), how, mirrored::slots(&ready));
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
     let mut disk = disk.map_err(of_base)?;
+    let mirrors = mirrored::recover(ready, &mut disk)?;
+    let (to_disk, jobs) = mpsc::channel();
     let stamps = FleetClock::default();
     let state = kept.open(&root, identity.uid)?;
     let outside = state.as_ref().filter(|_| matches!(kept, Place::Dir(_)));
@@ -127,6 +132,7 @@ pub(super) fn assemble(
         keys.map(Keys::new),
         (base, before),
         (stamps, keeper),
+        (mirrors, to_disk.clone()),
         [control_waker.clone(), receiver_waker.clone()],
     ));
     let now = clock::now();
@@ -167,6 +173,7 @@ pub(super) fn assemble(
         chroot,
         keys: opened.keys,
         watches,
+        mirroring,
         mounts: mounts.map(Arc::new),
         confined: confined.said,
     };
@@ -193,7 +200,6 @@ pub(super) fn assemble(
         now,
     );
     control.metrics_file = metrics_file;
-    let (to_disk, jobs) = mpsc::channel();
     let digested = to_disk.clone();
     disk.digest_with(LongDigests::telling(move || drop(digested.send(ToDisk::Digested))));
     let receiver = Receiver::new(

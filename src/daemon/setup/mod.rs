@@ -8,6 +8,7 @@ mod hazards;
 mod identity;
 mod journal;
 mod limits;
+mod mirrored;
 mod password_file;
 mod running;
 pub(super) mod start;

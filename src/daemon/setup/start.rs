@@ -57,7 +57,7 @@ fn start(config: Config) -> Result<ExitCode, StartError> {
         None => None,
     };
     watched::check(&config, &root)?;
-    let watches = watched::watched(&config)?;
+    let watches = (watched::watched(&config)?, watched::mirroring(&config)?);
     if config.check_config {
         keyring(&config, identity.uid)?;
         let text = check_config::describe(&config, &identity, &name, &root)?;

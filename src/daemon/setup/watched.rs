@@ -11,6 +11,10 @@ use crate::console::command::Watch;
 use crate::fs::root::Root;
 use crate::name::RelPath;
 use crate::pattern::{self, MAX_FILE, PatternError, Patterns, Rule};
+use crate::time::Span;
+
+/// How long a change in a mirror waits for more, what is left out, and whether this host's files are the origin.
+pub(super) type Mirroring = (Option<Span>, Patterns, bool);
 
 /// What is to be watched, with what is left out of it.
 ///
@@ -24,6 +28,14 @@ pub(super) fn watched(config: &Config) -> Result<Vec<(Watch, Patterns)>, StartEr
         (what, patterns.clone())
     };
     Ok(config.watch.paths.iter().map(watch).collect())
+}
+
+/// Of what is mirrored: how long a change waits for more, and what is left out.
+///
+/// # Errors
+/// As [`watched`].
+pub(super) fn mirroring(config: &Config) -> Result<Mirroring, StartError> {
+    Ok((config.watch.delay, patterns(&config.watch.filters)?, config.mirror.first))
 }
 
 fn patterns(filters: &[Filter]) -> Result<Patterns, StartError> {

@@ -162,7 +162,7 @@ fn forget(top: BorrowedFd<'_>, dot: Dot) {
 }
 
 /// The name of the directory of a dot.
-fn name_of(dot: Dot) -> Vec<u8> {
+pub(super) fn name_of(dot: Dot) -> Vec<u8> {
     format!("{}-{}", dot.by, dot.seq).into_bytes()
 }
 

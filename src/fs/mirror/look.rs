@@ -8,7 +8,8 @@ use md5::{Digest as _, Md5};
 use super::ops::Ops;
 use crate::fs::errors::leads_nowhere;
 use crate::fs::measured::Mount;
-use crate::fs::root::Dirs;
+use crate::fs::root::{Dirs, Root};
+use crate::fs::sweep;
 use crate::mirror::types::Object;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
@@ -54,6 +55,15 @@ pub fn look(dirs: &mut Dirs, path: &RelPath) -> io::Result<Found> {
     let Some((stat, here)) = stat_and_look(dir.as_fd(), name)? else { return Ok(Found::default()) };
     let above = Mount::of(&fsat::stat_fd(dir.as_fd())?);
     Ok(Found { here, is_mount: !Mount::of(&stat).is_same_mount(above) })
+}
+
+/// The names in a directory, in no order.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn names(root: &Root, path: &RelPath) -> io::Result<Vec<Vec<u8>>> {
+    let fd = root.open_dir(path.as_bytes(), fsat::LISTING)?;
+    sweep::names(fd.as_fd())
 }
 
 /// What `name` in `dir` is.

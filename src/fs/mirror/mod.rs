@@ -10,7 +10,9 @@
 //! Whoever else writes in the tree does not wait for any of this. So what was renamed is looked at afterwards;
 //! what nobody expected is told, and its bytes are kept.
 
+mod batches;
 mod conflicts;
+pub mod giving;
 mod kept;
 pub mod look;
 pub mod ops;

@@ -232,6 +232,17 @@ impl World {
     pub(super) fn lose_index(&mut self, host: usize) -> Result<(), Crash> {
         self.say(|| format!("h{host} loses its index"));
         let before = self.before(host);
+        // What lies among the conflicts goes to the trash; what no other index knows of was there alone, also if somebody
+        // else has written the same.
+        for (n, deed) in self.deeds.iter().enumerate() {
+            let knows = |h: &Host| h.n != host && h.ghosts[deed.path].contains(&n);
+            if let Some(content) = deed.new {
+                let is_kept = self.hosts[host].disk[deed.path].conflicts.contains(&content);
+                if is_kept && !self.hosts.iter().any(knows) {
+                    self.gone.insert((deed.path, content));
+                }
+            }
+        }
         let index = self.new_index();
         let h = &mut self.hosts[host];
         h.set_index(Image { index, ghosts: vec![Ops::new(); PATHS.len()] });

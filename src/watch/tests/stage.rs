@@ -41,7 +41,7 @@ pub fn path(text: &str) -> RelPath {
 pub fn config(at: &str) -> Config {
     let rules: Vec<Rule> = TEMPORARIES.iter().map(|name| Rule::exclude(name.as_bytes())).collect();
     let patterns = Arc::new(Patterns::new(&rules).unwrap());
-    Config { path: path(at), patterns, delay: DELAY, deletes: true }
+    Config { path: path(at), patterns, delay: DELAY, deletes: true, holds: true }
 }
 
 /// The wall clock of the file system.

@@ -1,0 +1,287 @@
+//! Looking at what is in a tree, against its index: what was changed here gets its dots.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::all::Mirrors;
+use super::tree::{Tree, sync_paths};
+use super::types::{MirrorError, TreeNo};
+use crate::fs::mirror::look::{Found, look, names};
+use crate::fs::root::{Dirs, Root};
+use crate::mirror::look::Looked;
+use crate::name::RelPath;
+use crate::pattern::Patterns;
+
+/// So many paths are looked at without a pause for others.
+const SLICE: usize = 512;
+
+/// How a tree is looked at.
+#[derive(Clone, Debug)]
+pub struct Looking {
+    /// The base directory.
+    pub root: Arc<Root>,
+    /// What is left out.
+    pub patterns: Arc<Patterns>,
+    /// What is missing counts as deleted. Else nothing is said of it.
+    pub deletes: bool,
+}
+
+/// What was found.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Seen {
+    /// How many local changes.
+    pub changed: u64,
+    /// How many paths could not be looked at.
+    pub failed: u64,
+}
+
+/// A path to be looked at; `whole`: with all that is in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// The path.
+    pub path: RelPath,
+    /// All that is in it, too.
+    pub whole: bool,
+}
+
+impl Mirrors {
+    /// Looks at these paths.
+    ///
+    /// # Errors
+    /// The dots of what was changed cannot be written down: nothing of it may leave.
+    pub fn look(&self, tree: TreeNo, how: &Looking, paths: Vec<Look>) -> Result<Seen, MirrorError> {
+        let mut search = Search::new(how);
+        let mut stack: Vec<Look> = paths;
+        stack.reverse();
+        while !stack.is_empty() {
+            let slice = stack.split_off(stack.len().saturating_sub(SLICE));
+            let done = self.with(tree, |tree| -> Result<Vec<Look>, MirrorError> {
+                let mut below = Vec::new();
+                search.check(tree)?;
+                tree.tell_time();
+                for one in slice.into_iter().rev() {
+                    search.one(tree, one, &mut below)?;
+                }
+                search.write(tree)?;
+                Ok(below)
+            });
+            stack.extend(done.unwrap_or(Ok(Vec::new()))?);
+        }
+        self.with(tree, |tree| search.let_go(tree)).unwrap_or(Ok(()))?;
+        Ok(search.seen)
+    }
+
+    /// Looks at everything: what is in the tree, and what the index says should be.
+    ///
+    /// # Errors
+    /// As [`Mirrors::look`].
+    pub fn look_at_all(&self, tree: TreeNo, how: &Looking) -> Result<Seen, MirrorError> {
+        let Some(top) = self.paths().find(|(of, _)| *of == tree).map(|(_, path)| path.clone())
+        else {
+            return Ok(Seen::default());
+        };
+        let mut seen = self.look(tree, how, vec![Look { path: top, whole: true }])?;
+        let mut search = Search::new(how);
+        let mut after: Option<Box<[u8]>> = None;
+        loop {
+            let done = self.with(tree, |tree| -> Result<Option<Box<[u8]>>, MirrorError> {
+                search.check(tree)?;
+                tree.tell_time();
+                let from = after.clone().unwrap_or_default();
+                let paths: Vec<Box<[u8]>> = tree
+                    .index
+                    .entries_from(&from)
+                    .filter(|(path, entry)| {
+                        after.as_ref() != Some(path) && (entry.placed.found.is_some() || tree.lists)
+                    })
+                    .map(|(path, _)| path)
+                    .take(SLICE)
+                    .collect();
+                for path in &paths {
+                    if let Some(path) = tree.full(path) {
+                        search.missing(tree, &path)?;
+                    }
+                }
+                search.write(tree)?;
+                Ok(paths.last().cloned())
+            });
+            match done.unwrap_or(Ok(None))? {
+                Some(last) => after = Some(last),
+                None => break,
+            }
+        }
+        self.with(tree, |tree| search.let_go(tree)).unwrap_or(Ok(()))?;
+        self.with(tree, Tree::vouch).unwrap_or(Ok(()))?;
+        seen.changed += search.seen.changed;
+        seen.failed += search.seen.failed;
+        Ok(seen)
+    }
+}
+
+struct Search<'a> {
+    how: &'a Looking,
+    seen: Seen,
+    dirs: Dirs,
+    /// What is missing. It is looked at last, and all together.
+    missing: Vec<RelPath>,
+}
+
+impl<'a> Search<'a> {
+    fn new(how: &'a Looking) -> Self {
+        let dirs = Dirs::new(how.root.clone());
+        Search { how, seen: Seen::default(), dirs, missing: Vec::new() }
+    }
+
+    /// What is missing has gone, unless that is so much that somebody has to say that it is meant.
+    fn let_go(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
+        let missing = std::mem::take(&mut self.missing);
+        let hold = tree.holds_local(missing.len());
+        for path in missing {
+            let Some(found) = self.find(&path) else { continue };
+            let Some(within) = tree.within(&path).map(Box::<[u8]>::from) else { continue };
+            let looked = tree.index.look(&within, found.here, hold);
+            if looked == Looked::Held {
+                tree.gone.insert(within);
+                continue;
+            }
+            tree.gone.remove(&within);
+            tree.note(&within, looked);
+            self.seen.changed += u64::from(matches!(looked, Looked::Changed(_)));
+        }
+        self.write(tree)
+    }
+
+    /// Makes sure that what is looked at is what the index speaks of.
+    fn check(&self, tree: &mut Tree) -> Result<(), MirrorError> {
+        match tree.is_in_place(&self.how.root) {
+            true => Ok(()),
+            false => Err(MirrorError::Stopped(tree.stopped.clone().unwrap_or_default())),
+        }
+    }
+
+    /// Looks at one path. What is in it, and is to be looked at next, goes to `below`.
+    fn one(
+        &mut self,
+        tree: &mut Tree,
+        look: Look,
+        below: &mut Vec<Look>,
+    ) -> Result<(), MirrorError> {
+        let is_top = look.path == tree.path;
+        let Some(found) = self.find(&look.path) else { return Ok(()) };
+        let is_directory = found.here.is_some_and(|(version, _)| version.is_directory());
+        if !is_top && self.how.patterns.excludes(&look.path, is_directory) {
+            return Ok(());
+        }
+        if !is_top {
+            // Before and after it became a directory, or was one, others say so.
+            if found.is_mount {
+                return Ok(());
+            }
+            self.look(tree, &look.path, found)?;
+        }
+        if is_directory && look.whole {
+            self.list(&look.path, below);
+        }
+        if !is_directory {
+            // What was in it went with it.
+            let from = tree.within(&look.path).unwrap_or_default().to_vec();
+            let inside = [&from[..], b"/"].concat();
+            let gone: Vec<Box<[u8]>> = tree
+                .index
+                .entries_from(&from)
+                .map(|(path, _)| path)
+                .skip_while(|path| **path == *from)
+                .take_while(|path| path.starts_with(&inside))
+                .collect();
+            for path in gone {
+                if let Some(path) = tree.full(&path) {
+                    self.missing(tree, &path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a path that the index has, and that may be missing.
+    fn missing(&mut self, tree: &mut Tree, path: &RelPath) -> Result<(), MirrorError> {
+        let Some(found) = self.find(path) else { return Ok(()) };
+        let is_directory = found.here.is_some_and(|(version, _)| version.is_directory());
+        match found.is_mount || self.how.patterns.excludes(path, is_directory) {
+            true => Ok(()),
+            false => self.look(tree, path, found),
+        }
+    }
+
+    fn find(&mut self, path: &RelPath) -> Option<Found> {
+        self.dirs.forget();
+        match look(&mut self.dirs, path) {
+            Ok(found) => Some(found),
+            Err(_) => {
+                self.seen.failed += 1;
+                None
+            }
+        }
+    }
+
+    fn look(&mut self, tree: &mut Tree, path: &RelPath, found: Found) -> Result<(), MirrorError> {
+        if found.here.is_none() && !self.how.deletes && !tree.lists {
+            return Ok(());
+        }
+        let Some(within) = tree.within(path) else { return Ok(()) };
+        if found.here.is_none() && !tree.lists {
+            if tree.index.entry(within).placed.found.is_some() {
+                self.missing.push(path.clone());
+            }
+            return Ok(());
+        }
+        tree.gone.remove(within);
+        let looked = match tree.lists {
+            true => tree.index.list(within, found.here),
+            false => tree.index.look(within, found.here, false),
+        };
+        tree.note(within, looked);
+        if let Looked::Changed(_) = looked {
+            self.seen.changed += 1;
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, path: &RelPath, below: &mut Vec<Look>) {
+        let names = names(self.dirs.root(), path);
+        let Ok(names) = names else {
+            self.seen.failed += 1;
+            return;
+        };
+        let names: BTreeSet<Vec<u8>> = names.into_iter().collect();
+        for name in names.into_iter().rev() {
+            let path = match path.is_base() {
+                true => RelPath::parse(&name),
+                false => RelPath::parse(&[path.as_bytes(), b"/", &name].concat()),
+            };
+            // `.makuosan` is none.
+            below.extend(path.ok().map(|path| Look { path, whole: true }));
+        }
+    }
+
+    fn write(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
+        let dirs = &mut self.dirs;
+        tree.write(|paths| sync_paths(dirs, paths))
+    }
+}
+
+impl Tree {
+    /// Keeps the figures of a path that was looked at, and whether something is to be done there.
+    pub(super) fn note(&mut self, within: &[u8], looked: Looked) {
+        match looked {
+            Looked::Listed => drop(self.listed.insert(within.into())),
+            _ => drop(self.listed.remove(within)),
+        }
+        let is_open = match looked {
+            Looked::Changed(_) | Looked::Listed | Looked::Held => false,
+            Looked::Same => self.index.todo(within) != crate::mirror::show::Todo::Nothing,
+        };
+        if is_open {
+            self.open.insert(within.into());
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Making the disk what the index says, path by path, in the order that a crash needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::tree::{Tree, sync_paths};
+use super::types::MirrorError;
+use crate::fs::mirror::ops::Ops;
+use crate::fs::mirror::remove::Removed;
+use crate::fs::mirror::slots::Slot;
+use crate::fs::root::Dirs;
+use crate::mirror::look::{Found, Looked, Verdict};
+use crate::mirror::show::Todo;
+use crate::mirror::types::Intent;
+use crate::name::RelPath;
+use crate::wire::versions::{Dot, Version};
+
+/// So many deletions of others are done without a question, and so large a part of the tree.
+const FEW: usize = 100;
+const PART: usize = 10;
+const MANY: usize = 10_000;
+/// Deletions count together within this time.
+const WITHIN_MILLIS: u64 = 60_000;
+
+/// Staged objects by what they are.
+pub(super) type Staged = BTreeMap<(Box<[u8]>, Version), Slot>;
+
+/// What could not be done, by the path below the top.
+pub(super) type Failures = BTreeMap<Box<[u8]>, io::Error>;
+
+/// The means to do it.
+pub(super) struct Hands<'a, 'b> {
+    pub ops: &'a mut Ops<'b>,
+    /// For syncing what was edited here.
+    pub dirs: &'a mut Dirs,
+}
+
+/// Counts what happens within a minute.
+fn count_more(counted: &mut (u64, usize), now: u64, more: usize) -> usize {
+    if now.abs_diff(counted.0) > WITHIN_MILLIS {
+        *counted = (now, 0);
+    }
+    counted.1 += more;
+    counted.1
+}
+
+impl Tree {
+    /// Makes the disk what the index says at these paths, as far as the bytes are here: staged, kept, or nowhere needed.
+    ///
+    /// # Errors
+    /// The index cannot be written down: nothing more is done then.
+    pub(super) fn settle(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        paths: &BTreeSet<Box<[u8]>>,
+        mut staged: Staged,
+    ) -> Result<Failures, MirrorError> {
+        let mut failures = Failures::new();
+        self.tell_time();
+        for within in paths {
+            let Some(path) = self.full(within) else { continue };
+            match hands.ops.look(&path) {
+                Ok(found) => drop(self.index.look(within, found.here, true)),
+                Err(error) => drop(failures.insert(within.clone(), error)),
+            }
+        }
+        let can = |(path, _): &(Box<[u8]>, Todo)| !failures.contains_key(path);
+        let work = self.index.work(paths.iter().map(|path| &**path));
+        let work: Vec<(Box<[u8]>, Todo)> = work.into_iter().filter(can).collect();
+        self.count_removals(&work);
+        let slots = self.intend(hands, &work, &mut staged, &mut failures)?;
+        let mut touched: BTreeSet<Box<[u8]>> = paths.clone();
+        for (within, todo) in work {
+            touched.insert(within.clone());
+            let Some(path) = self.full(&within) else { continue };
+            let done = match todo {
+                Todo::Nothing => Ok(()),
+                Todo::Directory { version, dots } => {
+                    self.directory(hands, &within, &path, version, dots)
+                }
+                Todo::Place { .. } => match slots.get(&within) {
+                    Some(slot) => self.place(hands, &within, &path, *slot),
+                    // Its bytes are not here.
+                    None => Ok(()),
+                },
+                Todo::Remove { dots } => self.remove(hands, &within, &path, dots),
+            };
+            if let Err(error) = done {
+                failures.insert(within, error);
+            }
+        }
+        for within in &touched {
+            if let Err(error) = self.keep_losers(hands, within, &mut staged) {
+                failures.entry(within.clone()).or_insert(error);
+            }
+        }
+        let sync = |paths: &[RelPath]| match paths {
+            [] => Ok(()),
+            _ => hands.ops.sync_all(),
+        };
+        self.write(sync)?;
+        for slot in staged.into_values() {
+            let _ = hands.ops.empty_slot(slot);
+        }
+        touched.iter().for_each(|within| self.take_stock(hands, within));
+        Ok(failures)
+    }
+
+    /// Finds the bytes of what is to be placed, and writes down that it will be.
+    fn intend(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        work: &[(Box<[u8]>, Todo)],
+        staged: &mut Staged,
+        failures: &mut Failures,
+    ) -> Result<BTreeMap<Box<[u8]>, Slot>, MirrorError> {
+        let mut slots = BTreeMap::new();
+        for (within, todo) in work {
+            let Todo::Place { version, dots } = todo else { continue };
+            let slot = match staged.remove(&(within.clone(), *version)) {
+                Some(slot) => Some(slot),
+                None => self.kept(hands, within, dots),
+            };
+            let Some(slot) = slot else { continue };
+            match hands.ops.in_slot(slot) {
+                Ok(Some((version, object))) => {
+                    let (ino, dots) = (object.ino, dots.clone());
+                    self.index.begin(within, Intent { version, ino, dots, slot: slot.0 });
+                    slots.insert(within.clone(), slot);
+                }
+                Ok(None) => {}
+                Err(error) => drop(failures.insert(within.clone(), error)),
+            }
+        }
+        let all: Vec<Slot> = slots.values().copied().collect();
+        let dirs = &mut *hands.dirs;
+        let at = |error| MirrorError::Io(self.path.clone(), error);
+        if !all.is_empty() {
+            hands.ops.sync_slots(&all).map_err(at)?;
+        }
+        self.write(|paths| sync_paths(dirs, paths))?;
+        Ok(slots)
+    }
+
+    /// A version that is kept as a conflict gets the name: its bytes.
+    fn kept(&self, hands: &mut Hands<'_, '_>, within: &[u8], dots: &[Dot]) -> Option<Slot> {
+        let path = self.full(within)?;
+        dots.iter().find_map(|dot| hands.ops.take_conflict(&path, *dot).ok())
+    }
+
+    fn place(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        within: &[u8],
+        path: &RelPath,
+        slot: Slot,
+    ) -> io::Result<()> {
+        let put = match hands.ops.place(path, slot) {
+            Ok(put) => put,
+            Err(error) => {
+                let staged = hands.ops.in_slot(slot).ok().flatten();
+                let _ = self.index.recover(within, staged, None, true);
+                let _ = hands.ops.empty_slot(slot);
+                return Err(error);
+            }
+        };
+        let out = put.out;
+        let edited = self.index.committed(within, out, put.here);
+        self.put_away(hands, within, path, slot, out, edited)
+    }
+
+    /// What came out of a name is a version that others have to have, too, or it goes to the trash.
+    fn put_away(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        within: &[u8],
+        path: &RelPath,
+        slot: Slot,
+        out: Found,
+        edited: Option<Dot>,
+    ) -> io::Result<()> {
+        let loser = out.and_then(|(version, _)| {
+            let losers = self.index.losers(within);
+            let it = losers.into_iter().find(|(other, _)| *other == version);
+            it.and_then(|(_, dots)| dots.first().copied())
+        });
+        match edited.or(loser) {
+            Some(dot) if out.is_some() => hands.ops.keep_conflict(path, dot, slot),
+            _ => hands.ops.discard(slot, path),
+        }
+    }
+
+    fn directory(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        within: &[u8],
+        path: &RelPath,
+        version: Option<Version>,
+        dots: Vec<Dot>,
+    ) -> io::Result<()> {
+        let placed = self.index.entry(within).placed.found;
+        if let Some(placed) = placed.filter(|placed| !placed.0.is_directory()) {
+            let losers = self.index.losers(within);
+            let loser = losers.iter().find(|(version, _)| *version == placed.0);
+            let removed = match loser.and_then(|(_, dots)| dots.first()) {
+                Some(dot) => hands.ops.set_aside(path, placed, *dot)?,
+                None => hands.ops.remove(path, placed)?,
+            };
+            if !self.is_away(hands, within, path, removed)? {
+                return Ok(());
+            }
+        }
+        let here = hands.ops.make_dir(path, version.as_ref())?;
+        self.index.made(within, here, dots);
+        Ok(())
+    }
+
+    /// Whether what was in the way is. If it was not what was placed, that is noted.
+    fn is_away(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        within: &[u8],
+        path: &RelPath,
+        removed: Removed,
+    ) -> io::Result<bool> {
+        match removed {
+            Removed::Done | Removed::Gone => Ok(true),
+            Removed::NotEmpty => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            Removed::Other(here) => {
+                let _ = self.index.look(within, Some(here), true);
+                Ok(false)
+            }
+            Removed::Aside(slot, here) => {
+                match self.index.look(within, Some(here), true) {
+                    Looked::Changed(dot) => hands.ops.keep_conflict(path, dot, slot)?,
+                    _ => hands.ops.discard(slot, path)?,
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn remove(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        within: &[u8],
+        path: &RelPath,
+        dots: Vec<Dot>,
+    ) -> io::Result<()> {
+        if !self.released && (self.holds || self.held.contains(within)) {
+            self.held.insert(within.into());
+            return Ok(());
+        }
+        let Some(expected) = self.index.entry(within).placed.found else {
+            return Ok(());
+        };
+        let removed = hands.ops.remove(path, expected)?;
+        let out = if removed == Removed::Done { Some(expected) } else { None };
+        if self.is_away(hands, within, path, removed)? {
+            // It is what was placed.
+            let _ = self.index.removed(within, out, dots);
+        }
+        Ok(())
+    }
+
+    /// Counts deletions of others: many at once wait until somebody says that they are meant.
+    fn count_removals(&mut self, work: &[(Box<[u8]>, Todo)]) {
+        let is_file =
+            |within: &[u8]| self.index.entry(within).on_disk().is_some_and(|on| !on.is_directory());
+        let removals = work.iter().filter(|(_, todo)| matches!(todo, Todo::Remove { .. }));
+        let files = removals.filter(|(within, _)| is_file(within)).count();
+        let now = (self.wall)();
+        let all = count_more(&mut self.removals, now, files);
+        let is_any_left = files < 2
+            || self.index.entries_from(&[]).any(|(_, entry)| entry.live().next().is_some());
+        self.holds = (self.are_many(all) || !is_any_left) && !self.released;
+    }
+
+    fn are_many(&self, deletions: usize) -> bool {
+        deletions > FEW && deletions > (self.index.map().len() / PART).min(MANY)
+    }
+
+    /// Whether so many local deletions, with those of a minute, are to be held.
+    pub(super) fn holds_local(&mut self, missing: usize) -> bool {
+        if self.released || missing == 0 {
+            return false;
+        }
+        let all = count_more(&mut self.going, (self.wall)(), missing);
+        let placed = || self.index.entries_from(&[]).filter(|(_, one)| one.placed.found.is_some());
+        let is_emptied = missing >= 2 && placed().take(missing + 1).count() <= missing;
+        let holds = self.are_many(all) || is_emptied;
+        if holds {
+            crate::log::warning(format_args!(
+                "mirror {}: {all} deletions here are held: 'msync mirror release' lets them go",
+                self.shown()
+            ));
+        }
+        holds
+    }
+
+    /// What lost its name is kept with all its bytes, and what is no version any more is not.
+    fn keep_losers(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        within: &[u8],
+        staged: &mut Staged,
+    ) -> io::Result<()> {
+        let Some(path) = self.full(within) else { return Ok(()) };
+        let losers = self.index.losers(within);
+        let is_new = !losers.is_empty() || self.conflicts.contains(within);
+        if !is_new {
+            return Ok(());
+        }
+        for (version, dots) in &losers {
+            if let Some(slot) = staged.remove(&(within.into(), *version)) {
+                if let Some(dot) = dots.first() {
+                    hands.ops.keep_conflict(&path, *dot, slot)?;
+                }
+            }
+        }
+        let all: BTreeSet<Dot> = losers.iter().flat_map(|(_, dots)| dots).copied().collect();
+        for dot in std::mem::take(self.kept_at.entry(within.into()).or_default()) {
+            if !all.contains(&dot) {
+                hands.ops.drop_conflict(&path, dot)?;
+            }
+        }
+        let mut kept = Vec::new();
+        for dot in all {
+            if hands.ops.conflict(&path, dot)?.is_some() {
+                kept.push(dot);
+            }
+        }
+        self.kept_at.insert(within.into(), kept);
+        Ok(())
+    }
+
+    /// What is still to be done at a path, and what is lacking there.
+    pub(super) fn take_stock(&mut self, hands: &mut Hands<'_, '_>, within: &[u8]) {
+        let todo = self.index.todo(within);
+        let losers = self.index.losers(within);
+        let path = self.full(within);
+        let mut lacking: Vec<Dot> = Vec::new();
+        if let Todo::Place { version, dots } = &todo {
+            let live = self.index.entry(within);
+            let of = live.live().filter(|(dot, other)| other == version && dots.contains(dot));
+            lacking.extend(of.map(|(dot, _)| dot).next());
+        }
+        for (version, dots) in &losers {
+            let is_kept = version.is_directory()
+                || path.as_ref().is_some_and(|path| {
+                    dots.iter()
+                        .any(|dot| hands.ops.conflict(path, *dot).is_ok_and(|it| it.is_some()))
+                });
+            if !is_kept {
+                lacking.extend(dots.first());
+            }
+        }
+        let key: Box<[u8]> = within.into();
+        if !self.index.entry(within).listed {
+            self.listed.remove(within);
+        }
+        match losers.is_empty() {
+            true => drop(self.conflicts.remove(within)),
+            false => drop(self.conflicts.insert(key.clone())),
+        }
+        match todo == Todo::Nothing && lacking.is_empty() {
+            true => drop(self.open.remove(within)),
+            false => drop(self.open.insert(key.clone())),
+        }
+        if !matches!(todo, Todo::Remove { .. }) {
+            self.held.remove(within);
+        }
+        match lacking.is_empty() {
+            true => drop(self.lacking.remove(within)),
+            false => drop(self.lacking.insert(key, lacking)),
+        }
+    }
+
+    /// Decides, after a start, what became of what was about to be placed when the daemon ended.
+    ///
+    /// # Errors
+    /// It cannot be told, or written down.
+    pub fn recover(&mut self, ops: &mut Ops<'_>, vouches: bool) -> Result<(), MirrorError> {
+        self.tell_time();
+        self.find_kept(ops).map_err(|error| MirrorError::Io(self.path.clone(), error))?;
+        let mut slots = Vec::new();
+        for (within, intent) in self.index.intents() {
+            let Some(path) = self.full(&within) else { continue };
+            let at = |error| MirrorError::Io(path.clone(), error);
+            let slot = Slot(intent.slot);
+            let found = ops.look(&path).map_err(at)?.here;
+            let staged = ops.recover(&path, slot).map_err(at)?;
+            if let Verdict::Edited(dot) = self.index.recover(&within, staged, found, vouches) {
+                ops.keep_conflict(&path, dot, slot).map_err(at)?;
+            }
+            slots.push(slot);
+        }
+        self.write(|_| ops.sync_all())?;
+        for slot in slots {
+            let _ = ops.empty_slot(slot);
+        }
+        Ok(())
+    }
+
+    /// Finds out which versions without a name are kept. What the index does not know of goes to the trash.
+    fn find_kept(&mut self, ops: &mut Ops<'_>) -> io::Result<()> {
+        let mut all: Vec<(RelPath, Dot)> = Vec::new();
+        ops.conflicts(|path, dot, _| all.push((path, dot)))?;
+        for (path, dot) in all {
+            let Some(within) = self.within(&path).map(Box::<[u8]>::from) else { continue };
+            let losers = self.index.losers(&within);
+            match losers.iter().any(|(_, dots)| dots.contains(&dot)) {
+                true => self.kept_at.entry(within).or_default().push(dot),
+                false => ops.drop_conflict(&path, dot)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The slots that are spoken of: nothing in them may be removed before [`Tree::recover`].
+    pub fn slots(&self) -> Vec<u64> {
+        let intents = self.index.intents();
+        intents.iter().map(|(_, intent)| intent.slot).collect()
+    }
+}
