@@ -14,6 +14,8 @@ use super::{LONG, now};
 trait Stream: Read + Write + Send {
     fn set_patience(&self, patience: Duration);
     fn end_output(&self);
+    /// Its own port, if it has one.
+    fn port(&self) -> Option<u16>;
 }
 
 impl Stream for TcpStream {
@@ -24,6 +26,10 @@ impl Stream for TcpStream {
     fn end_output(&self) {
         self.shutdown(Shutdown::Write).unwrap();
     }
+
+    fn port(&self) -> Option<u16> {
+        self.local_addr().ok().map(|address| address.port())
+    }
 }
 
 impl Stream for UnixStream {
@@ -33,6 +39,10 @@ impl Stream for UnixStream {
 
     fn end_output(&self) {
         self.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn port(&self) -> Option<u16> {
+        None
     }
 }
 
@@ -67,6 +77,24 @@ impl Console {
         let mut console = Console::connect(address);
         assert_eq!(console.answer(), "");
         console
+    }
+
+    /// Closes it, and waits until no process has it any more: a program that another test starts at this very moment has
+    /// it until it runs.
+    #[track_caller]
+    pub fn leave(self) {
+        let port = self.stream.port();
+        drop(self);
+        let own = format!(":{:04X}", port.unwrap_or_default());
+        super::eventually("the end of a connection", || {
+            let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+            !table.lines().any(|line| {
+                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                let has =
+                    |at: usize, is: &dyn Fn(&str) -> bool| words.get(at).is_some_and(|w| is(w));
+                has(1, &|local| local.ends_with(&own)) && has(9, &|inode| inode != "0")
+            })
+        });
     }
 
     /// Writes bytes.

@@ -168,7 +168,7 @@ fn who_has_gone_names_no_group() {
     // Of a socket that was closed the kernel says that it is root's.
     fleet.daemon(0).signal("STOP");
     console.write(b"send -g 4242 -r d\n");
-    drop(console);
+    console.leave();
     fleet.daemon(0).signal("CONT");
     crate::common::eventually("the end of its command", || {
         let status = fleet.console(0).ask("status");
