@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::common::process::{Ran, in_mounts};
 use crate::common::{Fleet, LONG, eventually, tree, within};
 
-const MIRROR: &[&str] = &["--mirror", "."];
+pub const MIRROR: &[&str] = &["--mirror", "."];
 
 /// Hosts that all mirror their base directories, and have heard of each other.
-fn mirroring(name: &str, hosts: usize) -> Fleet {
+pub fn mirroring(name: &str, hosts: usize) -> Fleet {
     let mut fleet = Fleet::idle(name, hosts);
     (0..hosts).for_each(|at| fleet.start(at, MIRROR));
     (0..hosts).for_each(|at| wait_until_settled(&fleet, at));
@@ -19,13 +19,13 @@ fn mirroring(name: &str, hosts: usize) -> Fleet {
 }
 
 #[track_caller]
-fn wait_until_settled(fleet: &Fleet, at: usize) {
+pub fn wait_until_settled(fleet: &Fleet, at: usize) {
     within(LONG * 2, &format!("h{at} has compared with the others"), || {
         fleet.msync(at, &["mirror"]).out.contains(": settled").then_some(())
     });
 }
 
-fn read(path: impl AsRef<Path>) -> Option<String> {
+pub fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
@@ -49,7 +49,7 @@ fn strip(mut tree: tree::Tree) -> tree::Tree {
 
 /// Waits until a host shows this of its mirrors.
 #[track_caller]
-fn wait_for_row(fleet: &Fleet, at: usize, text: &str) {
+pub fn wait_for_row(fleet: &Fleet, at: usize, text: &str) {
     eventually(&format!("{text:?} on h{at}"), || fleet.msync(at, &["mirror"]).out.contains(text));
 }
 

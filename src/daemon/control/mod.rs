@@ -23,6 +23,7 @@ mod mirrors;
 mod oddities;
 mod overview;
 mod places;
+mod reaching;
 mod repeats;
 mod samples;
 mod served;
