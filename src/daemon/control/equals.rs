@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::reaching::Reach;
+use super::reach::Reach;
 use crate::console::mirror_row::MirrorRow;
 use crate::console::reply::{self};
 use crate::daemon::clock;

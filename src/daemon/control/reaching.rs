@@ -4,92 +4,25 @@
 //! by asking for it: it is asked again, until nothing happens there any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::control_loop::Control;
+use super::reach::{Host, Reach, parts};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply;
-use crate::count::counted;
 use crate::engine::catch_up::To;
 use crate::keeping::mirrors::State;
 use crate::name::{HostName, NodeId, RelPath};
 use crate::time::{Span, Time};
-use crate::watch::types::WatchNo;
 use crate::wire::header::block_for_mtu;
 use crate::wire::mirror::{MAX_WITHIN, Mirror, Reached, Standing};
-use crate::wire::names::Hash;
-use crate::wire::versions::{Dot, IndexId, Knowledge};
+use crate::wire::versions::Knowledge;
 
-/// How long a host may be silent, or say the same again and again while nothing is under way there.
-const PATIENCE: Span = Span::from_secs(5);
 /// When it is asked again: soon, then later and later.
 const AGAIN: (Span, Span) = (Span::from_millis(10), Span::from_millis(250));
 /// So many are asked at once.
 const AT_ONCE: usize = 64;
 /// The bytes of a question beside the path and the knowledge.
 const BESIDE: usize = 1 + 8 + 4 + 2 + 1 + 2;
-
-/// A flush of a mirror, until every host that mirrors it has all, or will not have it soon.
-pub(super) struct Reach {
-    watch: WatchNo,
-    cookie: u64,
-    /// Which tree, and what of it.
-    tree: Hash,
-    within: RelPath,
-    shown: String,
-    /// What this host knew, in parts that fit into a packet; empty until it is settled who is there.
-    parts: Vec<Knowledge>,
-    hosts: BTreeMap<NodeId, Host>,
-    errors: Vec<ErrorLine>,
-    number: u32,
-    wait: Span,
-    /// When hosts are asked next.
-    pub(super) due: Time,
-}
-
-/// A host that has not said that it has all.
-struct Host {
-    name: HostName,
-    /// The parts that it has not said that it knows.
-    left: BTreeSet<u16>,
-    /// The question that it was asked last, and the one that it answered last.
-    asked: u32,
-    answered: u32,
-    /// What it said last, and since when it says that.
-    said: Option<(Standing, Reached)>,
-    since: Time,
-}
-
-impl Host {
-    /// What has become of it: all is there, or why not; None if that is to be seen.
-    fn verdict(&self, now: Time) -> Option<Result<(), (Code, String)>> {
-        let late = now >= self.since + PATIENCE;
-        let Some((standing, Reached { busy, left, .. })) = self.said else {
-            return late
-                .then(|| Err((Code::Timeout, "does not say whether it has all".to_owned())));
-        };
-        let paths = |count: u64| counted(count, "path");
-        let why = if standing.stopped {
-            (Code::Mirrored, "the mirror stands still".to_owned())
-        } else if !self.left.is_empty() || standing.looks || left.lacking > 0 {
-            if !late || busy || standing.looks {
-                return None;
-            }
-            match left.lacking {
-                0 => (Code::Behind, "does not know of all changes yet".to_owned()),
-                lacking => (Code::Behind, format!("lacks {}", paths(lacking))),
-            }
-        } else if left.held > 0 {
-            let held = counted(left.held, "deletion");
-            (Code::TooMuchToDelete, format!("{held} held back"))
-        } else if left.listed > 0 {
-            (Code::Mirrored, format!("{} listed", paths(left.listed)))
-        } else {
-            return Some(Ok(()));
-        };
-        Some(Err((why.0, format!("{}: see msync mirror", why.1))))
-    }
-}
 
 impl Control {
     /// What was changed in a mirror was looked at, and sent to those who are there: do they have it?
@@ -219,9 +152,9 @@ impl Control {
         let left = self.equals.mirrors.as_ref().and_then(|all| all.left(one.tree, within));
         let talks = one.dialogue.as_ref().is_some_and(|dialogue| dialogue.is_busy());
         let reached = Reached {
-            covers: state.known.is_at_least(known) && !state.lists,
+            covers: left.is_some() && state.known.is_at_least(known) && !state.lists,
             busy: left.is_none() || talks || one.looking,
-            left: left.unwrap_or(state.left),
+            left: left.unwrap_or_default(),
         };
         (one.standing(state), reached)
     }
@@ -280,27 +213,5 @@ impl Control {
                 reach.errors.push(ErrorLine::told(&host.name, &reach.shown, &code, "member exit"));
             }
         }
-    }
-}
-
-impl Host {
-    fn heard(&mut self, now: Time, said: (Standing, Reached)) {
-        if self.said != Some(said) || said.1.busy {
-            (self.said, self.since) = (Some(said), now);
-        }
-    }
-}
-
-/// Knowledge in parts of so many bytes, one at least.
-fn parts(known: &Arc<Knowledge>, room: usize) -> Vec<Knowledge> {
-    let all: Vec<_> = known.iter().collect();
-    let part = |ids: &[(IndexId, u64)]| {
-        let mut part = Knowledge::default();
-        ids.iter().for_each(|&(id, seq)| part.learn(id, seq));
-        part
-    };
-    match all.chunks((room / Dot::LEN).max(1)).map(part).collect::<Vec<_>>() {
-        none if none.is_empty() => vec![Knowledge::default()],
-        some => some,
     }
 }
