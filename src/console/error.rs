@@ -102,6 +102,10 @@ pub enum Code {
     Watched,
     /// It is mirrored: its equals say what is in it.
     Mirrored,
+    /// The file system cannot exchange names, as all or nothing needs.
+    NoExchange,
+    /// A staged file does not contain what was sent.
+    Damaged,
     /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
@@ -178,6 +182,8 @@ impl Code {
         (Code::Held, "held"),
         (Code::Watched, "watched"),
         (Code::Mirrored, "mirrored"),
+        (Code::NoExchange, "no_exchange"),
+        (Code::Damaged, "damaged"),
         (Code::Timeout, "timeout"),
         (Code::Left, "left"),
         (Code::NoData, "no_data"),
@@ -241,6 +247,8 @@ impl From<Reason> for Code {
             Reason::NotTried => Code::NotTried,
             Reason::Watched => Code::Watched,
             Reason::Mirrored => Code::Mirrored,
+            Reason::NoExchange => Code::NoExchange,
+            Reason::Damaged => Code::Damaged,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }
