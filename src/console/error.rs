@@ -102,6 +102,8 @@ pub enum Code {
     Watched,
     /// It is mirrored: its equals say what is in it.
     Mirrored,
+    /// What a link points to is not all there.
+    Incomplete,
     /// The file system cannot exchange names, as all or nothing needs.
     NoExchange,
     /// A staged file does not contain what was sent.
@@ -182,6 +184,7 @@ impl Code {
         (Code::Held, "held"),
         (Code::Watched, "watched"),
         (Code::Mirrored, "mirrored"),
+        (Code::Incomplete, "incomplete"),
         (Code::NoExchange, "no_exchange"),
         (Code::Damaged, "damaged"),
         (Code::Timeout, "timeout"),
@@ -247,6 +250,7 @@ impl From<Reason> for Code {
             Reason::NotTried => Code::NotTried,
             Reason::Watched => Code::Watched,
             Reason::Mirrored => Code::Mirrored,
+            Reason::Incomplete => Code::Incomplete,
             Reason::NoExchange => Code::NoExchange,
             Reason::Damaged => Code::Damaged,
             Reason::SameName(_) => Code::SameName,

@@ -62,6 +62,7 @@ mod options;
 mod patterns;
 mod process_limits;
 mod redirected;
+mod releases;
 mod restless_files;
 mod room;
 mod secrets;
