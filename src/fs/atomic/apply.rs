@@ -216,7 +216,7 @@ impl Applier<'_> {
         let (dir, name) = self.dirs.parent(&entry.path)?;
         let stat = fsat::stat_at(dir.as_fd(), name)?;
         let is_same = stat.ctime == ctime;
-        if stat.ino != ino || !(is_same || !self.untouched) {
+        if stat.ino != ino || (self.untouched && !is_same) {
             return Err(io::Error::from_raw_os_error(libc::ESTALE));
         }
         let proven = (proven && is_same).then(|| Identity::of(&stat));

@@ -370,8 +370,8 @@ mod tests {
     #[test]
     fn operations_come_back_in_order_and_damage_is_found() {
         let temp = TempDir::new("list");
-        let open =
-            || std::fs::OpenOptions::new().read(true).write(true).create(true).open(temp.join("l"));
+        temp.write("l", "");
+        let open = || std::fs::OpenOptions::new().read(true).write(true).open(temp.join("l"));
         let mut writer = ListWriter::new(open().unwrap());
         let long = format!("{}x", format!("{}/", "l".repeat(255)).repeat(15));
         let mut all = Vec::new();
