@@ -52,6 +52,8 @@ pub struct Tree {
     pub(super) holds: bool,
     /// They are meant.
     pub(super) released: bool,
+    /// What is too long to be read at once, and is being read.
+    pub(super) reading: BTreeSet<Box<[u8]>>,
     /// What comes in.
     pub(super) taken: BTreeMap<TransferKey, Taken>,
     /// Where no host has an index, this one's files are the origin.
@@ -98,6 +100,7 @@ impl Tree {
             removals: (0, 0),
             holds: false,
             released: false,
+            reading: BTreeSet::new(),
             taken: BTreeMap::new(),
             first,
             root: None,
@@ -188,7 +191,7 @@ impl Tree {
             entries: self.index.map().len() as u64,
             conflicts: self.conflicts.len() as u64,
             listed: self.listed.len() as u64,
-            open: self.open.len() as u64,
+            open: (self.open.len() + self.reading.len()) as u64,
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
