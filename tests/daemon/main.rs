@@ -50,6 +50,7 @@ mod messages;
 mod metrics;
 mod metrics_file;
 mod mirror_contents;
+mod mirror_flush;
 mod mirror_seen;
 mod mirroring;
 mod missing;
