@@ -215,7 +215,8 @@ impl Tree {
         };
         // What is held of others' deletions is open, too.
         let held = of(&self.held);
-        let (lacking, held) = (of(&self.open).saturating_sub(held), held + of(&self.gone));
+        let (lacking, held) =
+            (of(&self.open).saturating_sub(held) + of(&self.reading), held + of(&self.gone));
         Left { lacking, held, listed: of(&self.listed) }
     }
 
