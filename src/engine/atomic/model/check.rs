@@ -128,10 +128,9 @@ impl World {
         }
         let (has_a, has_back) = (host.committed.contains(&A), host.committed.contains(&BACK));
         let is_edited = |file| host.edits.contains_key(&file);
-        if is_edited(P) && !host.committed.is_empty() && !has_back {
-            if has(Place::At(P)) == Some(1_000 + first) {
-                return Err(format!("RESURRECT: h{at} has the first p again"));
-            }
+        let is_replaced = is_edited(P) && !host.committed.is_empty() && !has_back;
+        if is_replaced && has(Place::At(P)) == Some(1_000 + first) {
+            return Err(format!("RESURRECT: h{at} has the first p again"));
         }
         if let Some((ino, after)) = host.edits.get(&R).filter(|_| has_a && !has_back) {
             let is_there = has(Place::At(R)) == Some(*ino);

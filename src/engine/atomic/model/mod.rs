@@ -390,10 +390,8 @@ impl World {
         let waiting = self.net.len();
         match *event {
             Event::Begin { which, less } => self.begin(which, which, less),
-            Event::Back { by } => {
-                if self.hosts.iter().any(|host| host.committed.contains(&A)) {
-                    self.begin(by, BACK, 0);
-                }
+            Event::Back { by } if self.hosts.iter().any(|host| host.committed.contains(&A)) => {
+                self.begin(by, BACK, 0);
             }
             Event::Packet { which, dies, works } if waiting > 0 => {
                 let packet = self.net.remove(which % waiting).unwrap();
