@@ -207,3 +207,14 @@ fn what_a_host_without_the_mirror_sends_of_it_leaves_nobody_behind() {
     nobody(&fleet);
     assert!(!fleet.path(1, "www/a").exists() && !fleet.path(1, "www/b").exists());
 }
+
+#[test]
+fn a_flush_waits_until_a_long_file_is_read_and_sent() {
+    let fleet = mirroring("mirror-flush-long", 2);
+    for n in 0..2 {
+        tree::write(fleet.path(n, "long"), tree::bytes(40_000_000, n as u64));
+        flush(&fleet, n, "long").ok();
+        let there = fs::read(fleet.path(1 - n, "long")).unwrap();
+        assert!(there == tree::bytes(40_000_000, n as u64), "round {n}");
+    }
+}

@@ -95,13 +95,13 @@ impl Equals {
         self.trees.iter().position(|one| one.tree == tree)
     }
 
-    pub(super) fn state(&self, at: usize) -> Option<State> {
+    pub(super) fn state(&self, at: usize) -> Option<Arc<State>> {
         self.mirrors.as_ref()?.state(self.trees.get(at)?.tree)
     }
 
     /// What HELLO says of them.
     pub(super) fn standings(&self) -> Vec<Standing> {
-        let standing = |(at, one): (usize, &Equal)| Some(one.standing(&self.state(at)?));
+        let standing = |(at, one): (usize, &Equal)| Some(one.standing(&*self.state(at)?));
         self.trees.iter().enumerate().filter_map(standing).take(MAX_TREES).collect()
     }
 
@@ -129,7 +129,7 @@ impl Equals {
             Some(MirrorRow {
                 path: reply::shown(&one.path),
                 settled: one.dialogue.as_ref().is_some_and(Dialogue::settled),
-                stopped: state.stopped,
+                stopped: state.stopped.clone(),
                 entries: state.entries,
                 conflicts: state.conflicts,
                 listed: state.listed,

@@ -27,6 +27,8 @@ pub(super) struct Reach {
     pub(super) errors: Vec<ErrorLine>,
     pub(super) number: u32,
     pub(super) wait: Span,
+    /// Since when.
+    pub(super) begun: Time,
     /// When hosts are asked next.
     pub(super) due: Time,
 }

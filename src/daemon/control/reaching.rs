@@ -9,16 +9,19 @@ use super::control_loop::Control;
 use super::reach::{Host, Reach, parts};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply;
+use crate::count::counted;
 use crate::engine::catch_up::To;
 use crate::keeping::mirrors::State;
 use crate::name::{HostName, NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
-use crate::wire::mirror::{MAX_WITHIN, Mirror, Reached, Standing};
+use crate::wire::mirror::{Left, MAX_WITHIN, Mirror, Reached, Standing};
 use crate::wire::versions::Knowledge;
 
 /// When it is asked again: soon, then later and later.
 const AGAIN: (Span, Span) = (Span::from_millis(10), Span::from_millis(250));
+/// So long files that have changed are waited for until they are read: some are never quiet.
+const READS: Span = Span::from_secs(30);
 /// So many are asked at once.
 const AT_ONCE: usize = 64;
 /// The bytes of a question beside the path and the knowledge.
@@ -44,6 +47,7 @@ impl Control {
             errors: Vec::new(),
             number: self.rng.next_u64() as u32,
             wait: AGAIN.0,
+            begun: now,
             due: now,
         });
     }
@@ -78,6 +82,16 @@ impl Control {
         let Some(at) = self.equals.of_watch(reach.watch) else { return };
         let Some(state) = self.equals.state(at) else { return };
         if reach.parts.is_empty() {
+            // What has changed and was not read yet is not known of.
+            let unread = self.left(at, &reach.within).map_or(1, |(_, reading)| reading);
+            if unread > 0 && now < reach.begun + READS {
+                reach.due = now + AGAIN.1;
+                return;
+            }
+            if unread > 0 {
+                let why = format!("{} still to be read", counted(unread, "file"));
+                reach.errors.push(ErrorLine::here(&reach.shown, Code::Changed, why));
+            }
             let room = usize::from(block_for_mtu(self.shared.net.mtu()));
             let room = room.saturating_sub(BESIDE + reach.within.as_bytes().len());
             reach.parts = parts(&state.known, room);
@@ -140,6 +154,10 @@ impl Control {
         reach.wait = (reach.wait * 2).at_most(AGAIN.1);
     }
 
+    fn left(&self, at: usize, within: &RelPath) -> Option<(Left, u64)> {
+        self.equals.mirrors.as_ref()?.left(self.equals.trees[at].tree, within)
+    }
+
     /// How this host stands with what is asked about.
     fn stands(
         &self,
@@ -149,7 +167,7 @@ impl Control {
         known: &Knowledge,
     ) -> (Standing, Reached) {
         let one = &self.equals.trees[at];
-        let left = self.equals.mirrors.as_ref().and_then(|all| all.left(one.tree, within));
+        let left = self.left(at, within).map(|(left, _)| left);
         let talks = one.dialogue.as_ref().is_some_and(|dialogue| dialogue.is_busy());
         let reached = Reached {
             covers: left.is_some() && state.known.is_at_least(known) && !state.lists,

@@ -1,26 +1,31 @@
 //! All mirrored trees of a daemon, each behind a lock of its own.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::tree::Tree;
 use super::types::{State, TreeNo};
+use crate::engine::disk_job::TransferKey;
 use crate::name::RelPath;
 use crate::wire::mirror::Left;
 
 /// All mirrored trees of a daemon.
 #[derive(Debug)]
 pub struct Mirrors {
-    trees: Vec<(RelPath, Mutex<Tree>, Mutex<State>)>,
+    trees: Vec<(RelPath, Mutex<Tree>, Mutex<Arc<State>>)>,
+    /// Which of them the transfers are about that come in.
+    pub(super) taking: Mutex<BTreeMap<TransferKey, TreeNo>>,
 }
 
 impl Mirrors {
     /// These trees.
     pub fn new(trees: Vec<(RelPath, Tree)>) -> Self {
         let with_state = |(path, tree): (RelPath, Tree)| {
-            let state = tree.state();
-            (path, Mutex::new(tree), Mutex::new(state))
+            let state = tree.state(None);
+            (path, Mutex::new(tree), Mutex::new(Arc::new(state)))
         };
-        Mirrors { trees: trees.into_iter().map(with_state).collect() }
+        let trees = trees.into_iter().map(with_state).collect();
+        Mirrors { trees, taking: Mutex::default() }
     }
 
     /// Their paths.
@@ -39,15 +44,17 @@ impl Mirrors {
     }
 
     /// How a tree stands. Does not wait for its disk.
-    pub fn state(&self, tree: TreeNo) -> Option<State> {
-        self.trees.get(tree.0).map(|(.., state)| lock(state).clone())
+    pub fn state(&self, tree: TreeNo) -> Option<Arc<State>> {
+        self.trees.get(tree.0).map(|(.., state)| Arc::clone(&lock(state)))
     }
 
-    /// What is not as it should be at a path below the top of a tree, and below that; None if the tree is at work.
-    pub fn left(&self, tree: TreeNo, within: &RelPath) -> Option<Left> {
+    /// What is not as it should be at a path below the top of a tree, and below that, and how many files of it are still
+    /// to be read; None if the tree is at work.
+    pub fn left(&self, tree: TreeNo, within: &RelPath) -> Option<(Left, u64)> {
         let (_, tree, state) = self.trees.get(tree.0)?;
         if within.is_base() {
-            return Some(lock(state).left);
+            let state = lock(state);
+            return Some((state.left, state.reading));
         }
         match tree.try_lock() {
             Ok(tree) => Some(tree.left(within.as_bytes())),
@@ -61,12 +68,15 @@ impl Mirrors {
         let (_, tree, state) = self.trees.get(tree.0)?;
         let mut tree = lock(tree);
         let done = work(&mut tree);
-        let now = tree.state();
-        *lock(state) = now;
+        let before = Arc::clone(&lock(state));
+        let now = tree.state(Some(&before));
+        if now != *before {
+            *lock(state) = Arc::new(now);
+        }
         Some(done)
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

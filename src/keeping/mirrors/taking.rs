@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::all::Mirrors;
+use super::all::{Mirrors, lock};
 use super::hands::Hands;
 use super::settling::{Failures, Staged};
 use super::taken::Taken;
@@ -33,8 +33,7 @@ const MOST_GRAVES: usize = 100_000;
 impl Mirrors {
     /// Which tree an incoming transfer is about, if it is part of a mirror.
     pub fn tree_of(&self, key: TransferKey) -> Option<TreeNo> {
-        let is_it = |tree: &TreeNo| self.with(*tree, |tree| tree.taken.contains_key(&key));
-        self.paths().map(|(tree, _)| tree).find(|tree| is_it(tree) == Some(true))
+        lock(&self.taking).get(&key).copied()
     }
 
     /// A batch of a mirror is to be planned: the objects of it that are lacking here. None if it is of none.
@@ -52,6 +51,7 @@ impl Mirrors {
                 let none = || MirrorError::Stopped("no mirror here".to_owned());
                 let tree = self.find(&setup.path).ok_or_else(none)?;
                 self.with(tree, |tree| tree.begin_taking(key, batch, setup)).unwrap_or(Ok(()))?;
+                lock(&self.taking).insert(key, tree);
                 tree
             }
             _ => match self.tree_of(key) {
@@ -83,7 +83,7 @@ impl Mirrors {
         key: TransferKey,
         is_whole: bool,
     ) -> Option<(TreeNo, bool)> {
-        let tree = self.tree_of(key)?;
+        let tree = lock(&self.taking).remove(&key)?;
         let is_taken = self.with(tree, |tree| tree.end(disk, key, is_whole))?;
         Some((tree, is_taken))
     }

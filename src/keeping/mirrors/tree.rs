@@ -181,15 +181,23 @@ impl Tree {
         if self.path.is_base() { ".".to_owned() } else { self.path.to_string() }
     }
 
-    /// How it stands.
-    pub fn state(&self) -> State {
+    /// How it stands. What is as it stood `before` is neither copied nor hashed again.
+    pub fn state(&self, before: Option<&State>) -> State {
+        let known = self.index.known();
+        let (known, hash) = match before.filter(|before| *before.known == *known) {
+            Some(before) => (Arc::clone(&before.known), before.hash),
+            None => (Arc::new(known.clone()), known.hash()),
+        };
+        let floor = self.index.floor();
+        let (left, reading) = self.left(b"");
+        let same_floor = before.filter(|before| *before.floor == *floor);
         let needed: Vec<Dot> = self.lacking.values().flatten().copied().take(MOST_NEEDED).collect();
         State {
             id: self.index.id(),
             height: self.index.height(),
-            known: Arc::new(self.index.known().clone()),
-            hash: self.index.known().hash(),
-            floor: Arc::new(self.index.floor().clone()),
+            known,
+            hash,
+            floor: same_floor.map_or_else(|| Arc::new(floor.clone()), |it| Arc::clone(&it.floor)),
             entries: self.index.map().len() as u64,
             conflicts: self.conflicts.len() as u64,
             listed: self.listed.len() as u64,
@@ -197,14 +205,15 @@ impl Tree {
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
-            left: self.left(b""),
+            left,
+            reading,
             lists: self.lists,
             stopped: self.stopped.clone(),
         }
     }
 
-    /// What is not as it should be at a path below the top, and below that.
-    pub(super) fn left(&self, within: &[u8]) -> Left {
+    /// What is not as it should be at a path below the top, and below that; and how many files of it are still to be read.
+    pub(super) fn left(&self, within: &[u8]) -> (Left, u64) {
         let of = |set: &BTreeSet<Box<[u8]>>| match within {
             [] => set.len() as u64,
             within => {
@@ -215,9 +224,8 @@ impl Tree {
         };
         // What is held of others' deletions is open, too.
         let held = of(&self.held);
-        let (lacking, held) =
-            (of(&self.open).saturating_sub(held) + of(&self.reading), held + of(&self.gone));
-        Left { lacking, held, listed: of(&self.listed) }
+        let (lacking, held) = (of(&self.open).saturating_sub(held), held + of(&self.gone));
+        (Left { lacking, held, listed: of(&self.listed) }, of(&self.reading))
     }
 
     /// The path below the top of the tree; None if it is not in the tree.

@@ -45,6 +45,8 @@ pub struct State {
     pub held: u64,
     /// What is not as it should be.
     pub left: Left,
+    /// How many files that have changed here are still to be read: what they are is not known before.
+    pub reading: u64,
     /// What differs is being listed, since the index cannot vouch for what is here.
     pub lists: bool,
     /// Why the tree is neither sent nor written, if that is so.
