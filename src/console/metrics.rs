@@ -298,6 +298,11 @@ mod tests {
     use super::*;
     use crate::console::mirror_row::PeerRow;
 
+    fn peer(host: &str, apart: Option<u64>) -> PeerRow {
+        let (host, apart) = (host.to_owned(), apart.map(Span::from_secs));
+        PeerRow { host, apart, settled: true, held: false, stopped: false, lacks: false }
+    }
+
     fn busy() -> Metrics {
         Metrics {
             version: "2.0.0".to_owned(),
@@ -334,15 +339,7 @@ mod tests {
                 held_here: 0,
                 lacking: 2,
                 failed: None,
-                peers: vec![
-                    PeerRow { host: "web2".to_owned(), apart: None, settled: true, held: false },
-                    PeerRow {
-                        host: "web3".to_owned(),
-                        apart: Some(Span::from_secs(70)),
-                        settled: true,
-                        held: false,
-                    },
-                ],
+                peers: vec![peer("web2", None), peer("web3", Some(70))],
             }],
         }
     }

@@ -44,8 +44,12 @@ pub struct PeerRow {
     pub apart: Option<Span>,
     /// It has compared with others since it started.
     pub settled: bool,
-    /// It holds deletions, or stands still.
+    /// It holds deletions.
     pub held: bool,
+    /// It stands still.
+    pub stopped: bool,
+    /// It lacks something that it knows of.
+    pub lacks: bool,
 }
 
 impl PeerRow {
@@ -55,22 +59,26 @@ impl PeerRow {
             None => "equal".to_owned(),
             Some(span) => format!("not equal for {}", lasting(span)),
         };
-        text.push_str(if self.settled { "" } else { ", comparing" });
-        text.push_str(if self.held {
-            ", holds something back: see msync mirror there"
-        } else {
-            ""
-        });
+        let states = [
+            (!self.settled, "comparing"),
+            (self.stopped, "stands still"),
+            (self.held, "holds deletions"),
+            (self.lacks, "lacks something that it knows of"),
+        ];
+        for (_, state) in states.iter().filter(|(is_so, _)| *is_so) {
+            let _ = write!(text, ", {state}");
+        }
         text
     }
 
     fn json(&self) -> String {
         let apart =
             self.apart.map_or("null".to_owned(), |span| (span.millis() / 1_000).to_string());
-        let PeerRow { host, settled, held, .. } = self;
+        let PeerRow { host, settled, held, stopped, lacks, .. } = self;
         let (host, equal) = (quoted(host), self.apart.is_none());
         format!(
-            "{{\"host\":{host},\"equal\":{equal},\"apart_s\":{apart},\"settled\":{settled},\"held\":{held}}}"
+            "{{\"host\":{host},\"equal\":{equal},\"apart_s\":{apart},\"settled\":{settled},\
+             \"held\":{held},\"stopped\":{stopped},\"lacks\":{lacks}}}"
         )
     }
 }
@@ -252,7 +260,7 @@ mod tests {
 
     fn peer(host: &str, apart: Option<u64>) -> PeerRow {
         let (host, apart) = (host.to_owned(), apart.map(Span::from_secs));
-        PeerRow { host, apart, settled: true, held: false }
+        PeerRow { host, apart, settled: true, held: false, stopped: false, lacks: false }
     }
 
     #[test]
@@ -266,11 +274,14 @@ mod tests {
             row.json(),
             "{\"path\":\"uploads\",\"settled\":true,\"stopped\":null,\"entries\":1,\"conflicts\":0,\
              \"listed\":0,\"held\":0,\"held_why\":null,\"lacking\":0,\"failed\":null,\"peers\":[\
-             {\"host\":\"web2\",\"equal\":true,\"apart_s\":null,\"settled\":true,\"held\":false},\
-             {\"host\":\"web3\",\"equal\":false,\"apart_s\":7,\"settled\":true,\"held\":false}]}\n"
+             {\"host\":\"web2\",\"equal\":true,\"apart_s\":null,\"settled\":true,\"held\":false,\"stopped\":false,\"lacks\":false},\
+             {\"host\":\"web3\",\"equal\":false,\"apart_s\":7,\"settled\":true,\"held\":false,\"stopped\":false,\"lacks\":false}]}\n"
         );
-        let odd = PeerRow { settled: false, held: true, ..peer("web2", None) };
-        assert_eq!(odd.said(), "equal, comparing, holds something back: see msync mirror there");
+        let odd = PeerRow { settled: false, held: true, lacks: true, ..peer("web2", None) };
+        assert_eq!(
+            odd.said(),
+            "equal, comparing, holds deletions, lacks something that it knows of"
+        );
     }
 
     #[test]

@@ -149,7 +149,7 @@ fn held_deletions_are_seen_here_and_from_other_hosts() {
     wait_for_row(&fleet, 0, "held deletions: many went at once here (msync mirror release)");
     assert!(diagnosed(&fleet, 0, "mirror", "warn", "held: many went at once here"));
     eventually("the other one knows", || {
-        diagnosed(&fleet, 1, "held", "warn", "it holds deletions of . back")
+        diagnosed(&fleet, 1, "held", "warn", "it holds deletions of .")
     });
     // Only of that host, where one is asked for.
     let about = |host| fleet.msync(1, &["doctor", "--no-probe", "-t", host]).out;

@@ -69,9 +69,12 @@ fn of_row(name: &str, row: &MirrorRow) -> Vec<Finding> {
 /// The hosts that have not been equal for long.
 pub(super) fn apart(rows: &[MirrorRow]) -> Vec<Finding> {
     let of = |path: &str, peer: &PeerRow| {
-        let span = peer.apart.filter(|span| *span >= LONG)?;
-        let text = format!("{path} is not the same there as here for {}", lasting(span));
-        let advice = "ask there and here: msync mirror";
+        let text = match peer.apart.filter(|span| *span >= LONG) {
+            Some(span) => format!("{path} is not the same there as here for {}", lasting(span)),
+            None if peer.lacks => format!("it lacks something of {path} that it knows of"),
+            None => return None,
+        };
+        let advice = "ask there what keeps it: msync mirror list";
         Some(Finding::warn("mirrors", &peer.host, text, advice))
     };
     of_peers(rows, of)
@@ -80,9 +83,14 @@ pub(super) fn apart(rows: &[MirrorRow]) -> Vec<Finding> {
 /// The hosts that hold something back.
 pub(super) fn held(rows: &[MirrorRow]) -> Vec<Finding> {
     let of = |path: &str, peer: &PeerRow| {
-        let advice = "ask there: msync mirror; let it go there: msync mirror release";
-        let text = format!("it holds deletions of {path} back, or does not mirror it any more");
-        peer.held.then(|| Finding::warn("held", &peer.host, text, advice))
+        let advice =
+            "see there: msync mirror; if it was meant, let it go there: msync mirror release";
+        let text = match (peer.stopped, peer.held) {
+            (true, _) => format!("{path} stands still there"),
+            (false, true) => format!("it holds deletions of {path}"),
+            _ => return None,
+        };
+        Some(Finding::warn("held", &peer.host, text, advice))
     };
     of_peers(rows, of)
 }
@@ -98,8 +106,14 @@ mod tests {
     use crate::console::doctor::Grade;
 
     fn row() -> MirrorRow {
-        let peer =
-            |host: &str| PeerRow { host: host.to_owned(), apart: None, settled: true, held: false };
+        let peer = |host: &str| PeerRow {
+            host: host.to_owned(),
+            apart: None,
+            settled: true,
+            held: false,
+            stopped: false,
+            lacks: false,
+        };
         MirrorRow {
             path: "up".to_owned(),
             settled: true,
@@ -170,10 +184,15 @@ mod tests {
         assert_eq!(
             lines(&apart(&rows)),
             [
-                "warn web2 mirrors: up is not the same there as here for 5 min: ask there and here: msync mirror"
+                "warn web2 mirrors: up is not the same there as here for 5 min: ask there what keeps it: msync mirror list"
             ]
         );
+        rows[0].peers[0].apart = None;
+        rows[0].peers[0].lacks = true;
+        assert!(lines(&apart(&rows))[0].contains("it lacks something of up that it knows of"));
         assert_eq!(held(&rows).len(), 1);
+        rows[0].peers[1].stopped = true;
+        assert!(lines(&held(&rows))[0].contains("up stands still there"));
         assert_eq!((held(&rows)[0].host.as_str(), held(&rows)[0].check), ("web3", "held"));
     }
 }

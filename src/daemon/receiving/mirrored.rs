@@ -86,6 +86,10 @@ impl<'a> Mirrored<'a> {
         let Some(mirrors) = &self.mirrors else { return };
         let none = Told::Done(0);
         let done = match work {
+            MirrorWork::Check => {
+                mirrors.check(tree, disk);
+                Ok(none)
+            }
             MirrorWork::Settle => mirrors.settle_open(tree, disk).map(|()| none),
             MirrorWork::Bury => mirrors.bury(tree).map(|()| none),
             MirrorWork::Renew => mirrors.renew(tree).map(|()| none),

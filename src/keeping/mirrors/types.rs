@@ -8,6 +8,7 @@ use crate::errno::ErrorText;
 use crate::fs::mirror::giving::Given;
 use crate::fs::state::error::StateError;
 use crate::name::RelPath;
+use crate::wire::mirror::Left;
 use crate::wire::outcome::Reason;
 use crate::wire::setup::MirrorSetup;
 use crate::wire::versions::{Dot, IndexId, Knowledge};
@@ -47,6 +48,8 @@ pub struct State {
     pub gone: u64,
     /// The first path that could not be made as it should be, and why, if there is one.
     pub failed: Option<(RelPath, Reason)>,
+    /// What is not as it should be.
+    pub left: Left,
     /// What differs is being listed, since the index cannot vouch for what is here.
     pub lists: bool,
     /// Why the tree is neither sent nor written, if that is so.
