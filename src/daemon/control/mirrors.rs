@@ -187,7 +187,7 @@ impl Control {
             dialogue.changed(now, &own(&state));
         }
         // What was noticed when something was placed.
-        if let Some(next) = one.news(&state).filter(|_| one.is_ready) {
+        if let Some(next) = if one.is_ready { one.news(&state) } else { None } {
             one.queue.push_back(next);
             one.due = now;
         }
