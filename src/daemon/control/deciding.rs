@@ -174,7 +174,7 @@ fn waiting(Waiting { path, wait }: &Waiting) -> WaitingRow {
 
 fn row(Conflict { path, dot, version }: &Conflict, host: Option<String>) -> ConflictRow {
     let (what, file) = match version.what {
-        What::File { size, mtime } => ("file", Some((size, mtime.secs))),
+        What::File { size, mtime, .. } => ("file", Some((size, mtime.secs))),
         What::Directory => ("directory", None),
         What::Symlink { .. } => ("symbolic link", None),
         What::Fifo => ("FIFO", None),
