@@ -9,6 +9,7 @@ use super::types::{MirrorError, TreeNo};
 use crate::fs::mirror::look::{Found, look, names};
 use crate::fs::root::{Dirs, Root};
 use crate::mirror::look::Looked;
+use crate::mirror::show::{Todo, above};
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 
@@ -51,6 +52,8 @@ impl Mirrors {
     /// The dots of what was changed cannot be written down: nothing of it may leave.
     pub fn look(&self, tree: TreeNo, how: &Looking, paths: Vec<Look>) -> Result<Seen, MirrorError> {
         let mut search = Search::new(how);
+        // What is not there any more is not listed.
+        search.tops.extend(paths.iter().filter(|look| look.whole).map(|look| look.path.clone()));
         let mut stack: Vec<Look> = paths;
         stack.reverse();
         while !stack.is_empty() {
@@ -67,6 +70,16 @@ impl Mirrors {
             });
             stack.extend(done.unwrap_or(Ok(Vec::new()))?);
         }
+        while let Some(top) = search.tops.pop() {
+            let mut after = None;
+            loop {
+                let done = self.with(tree, |tree| search.below(tree, &top, after.take()));
+                match done.unwrap_or(Ok(None))? {
+                    Some(last) => after = Some(last),
+                    None => break,
+                }
+            }
+        }
         self.with(tree, |tree| search.let_go(tree)).unwrap_or(Ok(()))?;
         Ok(search.seen)
     }
@@ -80,40 +93,8 @@ impl Mirrors {
         else {
             return Ok(Seen::default());
         };
-        let mut seen = self.look(tree, how, vec![Look { path: top, whole: true }])?;
-        let mut search = Search::new(how);
-        let mut after: Option<Box<[u8]>> = None;
-        loop {
-            let done = self.with(tree, |tree| -> Result<Option<Box<[u8]>>, MirrorError> {
-                search.check(tree)?;
-                tree.tell_time();
-                let from = after.clone().unwrap_or_default();
-                let paths: Vec<Box<[u8]>> = tree
-                    .index
-                    .entries_from(&from)
-                    .filter(|(path, entry)| {
-                        after.as_ref() != Some(path) && (entry.placed.found.is_some() || tree.lists)
-                    })
-                    .map(|(path, _)| path)
-                    .take(SLICE)
-                    .collect();
-                for path in &paths {
-                    if let Some(path) = tree.full(path) {
-                        search.missing(tree, &path)?;
-                    }
-                }
-                search.write(tree)?;
-                Ok(paths.last().cloned())
-            });
-            match done.unwrap_or(Ok(None))? {
-                Some(last) => after = Some(last),
-                None => break,
-            }
-        }
-        self.with(tree, |tree| search.let_go(tree)).unwrap_or(Ok(()))?;
+        let seen = self.look(tree, how, vec![Look { path: top, whole: true }])?;
         self.with(tree, Tree::vouch).unwrap_or(Ok(()))?;
-        seen.changed += search.seen.changed;
-        seen.failed += search.seen.failed;
         Ok(seen)
     }
 }
@@ -122,14 +103,25 @@ struct Search<'a> {
     how: &'a Looking,
     seen: Seen,
     dirs: Dirs,
+    /// The paths below which the index may have something that is not there.
+    tops: Vec<RelPath>,
     /// What is missing. It is looked at last, and all together.
     missing: Vec<RelPath>,
+    /// What is above what was changed: it may be that nothing is to be there any more.
+    above: BTreeSet<Box<[u8]>>,
 }
 
 impl<'a> Search<'a> {
     fn new(how: &'a Looking) -> Self {
         let dirs = Dirs::new(how.root.clone());
-        Search { how, seen: Seen::default(), dirs, missing: Vec::new() }
+        Search {
+            how,
+            seen: Seen::default(),
+            dirs,
+            tops: Vec::new(),
+            missing: Vec::new(),
+            above: BTreeSet::new(),
+        }
     }
 
     /// What is missing has gone, unless that is so much that somebody has to say that it is meant.
@@ -145,8 +137,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             tree.gone.remove(&within);
-            tree.note(&within, looked);
-            self.seen.changed += u64::from(matches!(looked, Looked::Changed(_)));
+            self.note(tree, &within, looked);
         }
         self.write(tree)
     }
@@ -184,22 +175,39 @@ impl<'a> Search<'a> {
         }
         if !is_directory {
             // What was in it went with it.
-            let from = tree.within(&look.path).unwrap_or_default().to_vec();
-            let inside = [&from[..], b"/"].concat();
-            let gone: Vec<Box<[u8]>> = tree
-                .index
-                .entries_from(&from)
-                .map(|(path, _)| path)
-                .skip_while(|path| **path == *from)
-                .take_while(|path| path.starts_with(&inside))
-                .collect();
-            for path in gone {
-                if let Some(path) = tree.full(&path) {
-                    self.missing(tree, &path)?;
-                }
-            }
+            self.tops.push(look.path);
         }
         Ok(())
+    }
+
+    /// Looks at what the index has below a path, some after those that were looked at. The last of them.
+    fn below(
+        &mut self,
+        tree: &mut Tree,
+        top: &RelPath,
+        after: Option<Box<[u8]>>,
+    ) -> Result<Option<Box<[u8]>>, MirrorError> {
+        self.check(tree)?;
+        tree.tell_time();
+        let top: Box<[u8]> = tree.within(top).unwrap_or_default().into();
+        let inside = if top.is_empty() { Vec::new() } else { [&top[..], b"/"].concat() };
+        let from = after.as_deref().unwrap_or(&top);
+        let paths: Vec<Box<[u8]>> = tree
+            .index
+            .entries_from(from)
+            .skip_while(|(path, _)| **path == *from)
+            .take_while(|(path, _)| path.starts_with(&inside))
+            .filter(|(_, entry)| entry.placed.found.is_some() || tree.lists)
+            .map(|(path, _)| path)
+            .take(SLICE)
+            .collect();
+        for path in &paths {
+            if let Some(path) = tree.full(path) {
+                self.missing(tree, &path)?;
+            }
+        }
+        self.write(tree)?;
+        Ok(paths.last().cloned())
     }
 
     /// Looks at a path that the index has, and that may be missing.
@@ -239,11 +247,16 @@ impl<'a> Search<'a> {
             true => tree.index.list(within, found.here),
             false => tree.index.look(within, found.here, false),
         };
+        self.note(tree, within, looked);
+        Ok(())
+    }
+
+    fn note(&mut self, tree: &mut Tree, within: &[u8], looked: Looked) {
         tree.note(within, looked);
         if let Looked::Changed(_) = looked {
             self.seen.changed += 1;
+            self.above.extend(above(within).filter(|dir| !dir.is_empty()).map(Box::from));
         }
-        Ok(())
     }
 
     fn list(&mut self, path: &RelPath, below: &mut Vec<Look>) {
@@ -264,6 +277,11 @@ impl<'a> Search<'a> {
     }
 
     fn write(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
+        for dir in std::mem::take(&mut self.above) {
+            if tree.index.todo(&dir) != Todo::Nothing {
+                tree.open.insert(dir);
+            }
+        }
         let dirs = &mut self.dirs;
         tree.write(|paths| sync_paths(dirs, paths))
     }
@@ -277,8 +295,14 @@ impl Tree {
             _ => drop(self.listed.remove(within)),
         }
         let is_open = match looked {
-            Looked::Changed(_) | Looked::Listed | Looked::Held => false,
-            Looked::Same => self.index.todo(within) != crate::mirror::show::Todo::Nothing,
+            Looked::Listed | Looked::Held => false,
+            Looked::Same => self.index.todo(within) != Todo::Nothing,
+            // What did not have the name may have it now, or the other way round.
+            Looked::Changed(_) => {
+                self.index.todo(within) != Todo::Nothing
+                    || self.conflicts.contains(within)
+                    || !self.index.losers(within).is_empty()
+            }
         };
         if is_open {
             self.open.insert(within.into());
