@@ -136,7 +136,7 @@ impl Control {
                 self.watches.done(watch, Went::NotSent, Some(Lacking::Here(why)));
                 return;
             }
-            Ok(Seen { changed, failed }) => {
+            Ok(Seen { changed, failed, later: _ }) => {
                 log::debug(format_args!(
                     "mirror {shown}: {changed} changes, {failed} not readable"
                 ));
@@ -222,6 +222,7 @@ impl Control {
         let is_target = |member: &&Member| {
             member.receives
                 && takes_part(member, hash).is_some()
+                && self.equals.silent.get(&member.node).is_none_or(|at| member.heard > *at)
                 && next.to.as_ref().is_none_or(|to| to.contains(&member.node))
         };
         let targets: Vec<Member> =
@@ -332,6 +333,7 @@ impl Control {
     /// Members have left.
     pub(super) fn mirror_gone(&mut self, now: Time, left: &[NodeId]) {
         self.reach_gone(left);
+        self.equals.silent.retain(|node, _| !left.contains(node));
         for at in 0..self.equals.trees.len() {
             for node in left {
                 self.mirror_talk(at, |dialogue, own| dialogue.gone(now, *node, own));
