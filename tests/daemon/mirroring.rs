@@ -181,7 +181,6 @@ fn two_edits_while_apart_are_on_all_hosts_and_one_is_taken() {
     alike(&fleet, &[0, 1, 2]);
     fleet.kill(1);
     for name in ["taken", "dropped"] {
-        // Of another size: that both are from one tick of the clock says nothing.
         tree::write(fleet.path(1, name), "of host 1");
         tree::write(fleet.path(0, name), "of h0");
     }

@@ -136,7 +136,7 @@ impl Control {
                 self.watches.done(watch, Went::NotSent, Some(Lacking::Here(why)));
                 return;
             }
-            Ok(Seen { changed, failed }) => {
+            Ok(Seen { changed, failed, later: _ }) => {
                 log::debug(format_args!(
                     "mirror {shown}: {changed} changes, {failed} not readable"
                 ));

@@ -1,12 +1,15 @@
 //! Looking at what is in a tree, against its index: what was changed here gets its dots.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use super::all::Mirrors;
 use super::tree::{Tree, sync_paths};
 use super::types::{MirrorError, TreeNo};
-use crate::fs::mirror::look::{Found, look, names};
+use crate::errno::ErrorText;
+use crate::fs::mirror::look::{Found, Here, look, names};
+use crate::fs::mirror::reading::Reader;
 use crate::fs::root::{Dirs, Root};
 use crate::mirror::look::Looked;
 use crate::mirror::show::{Todo, above};
@@ -28,12 +31,24 @@ pub struct Looking {
 }
 
 /// What was found.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Seen {
     /// How many local changes.
     pub changed: u64,
     /// How many paths could not be looked at.
     pub failed: u64,
+    /// What is too long to be read now, or does not hold still.
+    pub later: Vec<RelPath>,
+}
+
+impl Seen {
+    /// Something cannot be looked at.
+    pub(super) fn fail(&mut self, path: &RelPath, error: &io::Error) {
+        if self.failed == 0 {
+            crate::log::warning(format_args!("mirror: {path}: {}", ErrorText(error)));
+        }
+        self.failed += 1;
+    }
 }
 
 /// A path to be looked at; `whole`: with all that is in it.
@@ -51,7 +66,7 @@ impl Mirrors {
     /// # Errors
     /// The dots of what was changed cannot be written down: nothing of it may leave.
     pub fn look(&self, tree: TreeNo, how: &Looking, paths: Vec<Look>) -> Result<Seen, MirrorError> {
-        let mut search = Search::new(how);
+        let mut search = self.search(tree, how);
         // What is not there any more is not listed.
         search.tops.extend(paths.iter().filter(|look| look.whole).map(|look| look.path.clone()));
         let mut stack: Vec<Look> = paths;
@@ -69,12 +84,15 @@ impl Mirrors {
                 Ok(below)
             });
             stack.extend(done.unwrap_or(Ok(Vec::new()))?);
+            self.read_unread(tree, &mut search)?;
         }
         while let Some(top) = search.tops.pop() {
             let mut after = None;
             loop {
                 let done = self.with(tree, |tree| search.below(tree, &top, after.take()));
-                match done.unwrap_or(Ok(None))? {
+                let done = done.unwrap_or(Ok(None))?;
+                self.read_unread(tree, &mut search)?;
+                match done {
                     Some(last) => after = Some(last),
                     None => break,
                 }
@@ -97,12 +115,34 @@ impl Mirrors {
         self.with(tree, Tree::vouch).unwrap_or(Ok(()))?;
         Ok(seen)
     }
+
+    /// While differences are listed, nothing else is done with the tree: then all is read.
+    pub(super) fn search<'a>(&self, tree: TreeNo, how: &'a Looking) -> Search<'a> {
+        let known = self.with(tree, |tree| (tree.lists, tree.wall));
+        let (lists, wall) = known.unwrap_or((false, || 0));
+        Search {
+            how,
+            seen: Seen::default(),
+            dirs: Dirs::new(how.root.clone()),
+            reader: Reader::new(wall),
+            reads_long: lists,
+            unread: Vec::new(),
+            tops: Vec::new(),
+            missing: Vec::new(),
+            above: BTreeSet::new(),
+        }
+    }
 }
 
-struct Search<'a> {
-    how: &'a Looking,
-    seen: Seen,
-    dirs: Dirs,
+pub(super) struct Search<'a> {
+    pub(super) how: &'a Looking,
+    pub(super) seen: Seen,
+    pub(super) dirs: Dirs,
+    pub(super) reader: Reader,
+    /// Long files are read, too.
+    pub(super) reads_long: bool,
+    /// What is to be read, and looked at once more.
+    pub(super) unread: Vec<(RelPath, Here)>,
     /// The paths below which the index may have something that is not there.
     tops: Vec<RelPath>,
     /// What is missing. It is looked at last, and all together.
@@ -111,21 +151,9 @@ struct Search<'a> {
     above: BTreeSet<Box<[u8]>>,
 }
 
-impl<'a> Search<'a> {
-    fn new(how: &'a Looking) -> Self {
-        let dirs = Dirs::new(how.root.clone());
-        Search {
-            how,
-            seen: Seen::default(),
-            dirs,
-            tops: Vec::new(),
-            missing: Vec::new(),
-            above: BTreeSet::new(),
-        }
-    }
-
+impl Search<'_> {
     /// What is missing has gone, unless that is so much that somebody has to say that it is meant.
-    fn let_go(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
+    pub(super) fn let_go(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
         let missing = std::mem::take(&mut self.missing);
         let hold = tree.holds_local(missing.len());
         for path in missing {
@@ -137,13 +165,17 @@ impl<'a> Search<'a> {
                 continue;
             }
             tree.gone.remove(&within);
+            if looked == Looked::Unread {
+                // It is back, which the watcher tells.
+                continue;
+            }
             self.note(tree, &within, looked);
         }
         self.write(tree)
     }
 
     /// Makes sure that what is looked at is what the index speaks of.
-    fn check(&self, tree: &mut Tree) -> Result<(), MirrorError> {
+    pub(super) fn check(&self, tree: &mut Tree) -> Result<(), MirrorError> {
         match tree.is_in_place(&self.how.root) {
             true => Ok(()),
             false => Err(MirrorError::Stopped(tree.stopped.clone().unwrap_or_default())),
@@ -220,18 +252,23 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn find(&mut self, path: &RelPath) -> Option<Found> {
+    pub(super) fn find(&mut self, path: &RelPath) -> Option<Found> {
         self.dirs.forget();
         match look(&mut self.dirs, path) {
             Ok(found) => Some(found),
-            Err(_) => {
-                self.seen.failed += 1;
+            Err(error) => {
+                self.seen.fail(path, &error);
                 None
             }
         }
     }
 
-    fn look(&mut self, tree: &mut Tree, path: &RelPath, found: Found) -> Result<(), MirrorError> {
+    pub(super) fn look(
+        &mut self,
+        tree: &mut Tree,
+        path: &RelPath,
+        found: Found,
+    ) -> Result<(), MirrorError> {
         if found.here.is_none() && !self.how.deletes && !tree.lists {
             return Ok(());
         }
@@ -247,6 +284,10 @@ impl<'a> Search<'a> {
             true => tree.index.list(within, found.here),
             false => tree.index.look(within, found.here, false),
         };
+        if let (Looked::Unread, Some(here)) = (looked, found.here) {
+            self.unread.push((path.clone(), here));
+            return Ok(());
+        }
         self.note(tree, within, looked);
         Ok(())
     }
@@ -261,9 +302,9 @@ impl<'a> Search<'a> {
 
     fn list(&mut self, path: &RelPath, below: &mut Vec<Look>) {
         let names = names(self.dirs.root(), path);
-        let Ok(names) = names else {
-            self.seen.failed += 1;
-            return;
+        let names = match names {
+            Ok(names) => names,
+            Err(error) => return self.seen.fail(path, &error),
         };
         let names: BTreeSet<Vec<u8>> = names.into_iter().collect();
         for name in names.into_iter().rev() {
@@ -276,7 +317,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn write(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
+    pub(super) fn write(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
         for dir in std::mem::take(&mut self.above) {
             if tree.index.todo(&dir) != Todo::Nothing {
                 tree.open.insert(dir);
@@ -295,7 +336,7 @@ impl Tree {
             _ => drop(self.listed.remove(within)),
         }
         let is_open = match looked {
-            Looked::Listed | Looked::Held => false,
+            Looked::Listed | Looked::Held | Looked::Unread => false,
             Looked::Same => self.index.todo(within) != Todo::Nothing,
             // What did not have the name may have it now, or the other way round.
             Looked::Changed(_) => {
