@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::keeping::RESERVE;
 use super::list::{Operation, SlotAt};
-use super::redo::{self, Holds, Step};
+use crate::engine::atomic::redo::{self, Holds, Step};
 use crate::fs::attributes::{self, Examined};
 use crate::fs::errors::{leads_nowhere, reason};
 use crate::fs::exchange;
