@@ -323,6 +323,7 @@ mod tests {
                 listed: 4,
                 held: 3,
                 lacking: 2,
+                indexes: 2,
                 peers: Vec::new(),
             }],
         }

@@ -25,6 +25,8 @@ pub struct MirrorRow {
     pub held: u64,
     /// How many paths lack the contents that they should have.
     pub lacking: u64,
+    /// How many indexes are known, of this host and others: each new one is remembered for ever.
+    pub indexes: u64,
     /// The hosts that mirror it, too: whether each knows what is known here.
     pub peers: Vec<(String, bool)>,
 }
@@ -72,7 +74,7 @@ impl MirrorRow {
         let stopped = self.stopped.as_ref().map_or("null".to_owned(), |why| quoted(why));
         format!(
             "{{\"path\":{},\"settled\":{},\"stopped\":{stopped},\"entries\":{},\"conflicts\":{},\"listed\":{},\
-             \"held\":{},\"lacking\":{},\"peers\":[{}]}}\n",
+             \"held\":{},\"lacking\":{},\"indexes\":{},\"peers\":[{}]}}\n",
             quoted(&self.path),
             self.settled,
             self.entries,
@@ -80,6 +82,7 @@ impl MirrorRow {
             self.listed,
             self.held,
             self.lacking,
+            self.indexes,
             peers.join(",")
         )
     }
@@ -138,6 +141,7 @@ mod tests {
             listed: 0,
             held: 0,
             lacking: 0,
+            indexes: 2,
             peers: vec![("web2".to_owned(), true), ("web3".to_owned(), false)],
         }
     }
@@ -149,7 +153,7 @@ mod tests {
         assert_eq!(
             row.json(),
             "{\"path\":\"uploads\",\"settled\":true,\"stopped\":null,\"entries\":1,\"conflicts\":0,\
-             \"listed\":0,\"held\":0,\"lacking\":0,\"peers\":[{\"host\":\"web2\",\"equal\":true},\
+             \"listed\":0,\"held\":0,\"lacking\":0,\"indexes\":2,\"peers\":[{\"host\":\"web2\",\"equal\":true},\
              {\"host\":\"web3\",\"equal\":false}]}\n"
         );
     }

@@ -13,7 +13,8 @@
 //! A question: the knowledge of who asks, and how many dots of which it lacks the bytes (varint), and these.
 //!
 //! In HELLO: how many trees (1), and for each the tree (8), the index (8), the height of its own dots (8), a hash of its
-//! knowledge (8), flags (1): 0 it has compared with others since it started, 1 it holds something back.
+//! knowledge (8), flags (1): 0 it has compared with others since it started, 1 it holds something back, 2 it has parts of
+//! what goes beyond its knowledge.
 
 use super::Error;
 use super::bytes::{Put, Reader};
@@ -47,10 +48,13 @@ pub struct Standing {
     pub settled: bool,
     /// It holds something back: deletions, or the whole tree.
     pub held: bool,
+    /// It has parts of what goes beyond its knowledge: of a transfer that is not over, or has failed.
+    pub in_part: bool,
 }
 
 const SETTLED: u8 = 1;
 const HELD: u8 = 2;
+const IN_PART: u8 = 4;
 
 impl Standing {
     /// Reads all of them.
@@ -63,11 +67,13 @@ impl Standing {
         for _ in 0..count {
             let (tree, by) = (Hash(reader.u64()?), IndexId(reader.u64()?));
             let (height, hash, flags) = (reader.u64()?, reader.u64()?, reader.u8()?);
-            if flags & !(SETTLED | HELD) != 0 || all.iter().any(|other| other.tree == tree) {
+            if flags & !(SETTLED | HELD | IN_PART) != 0
+                || all.iter().any(|other| other.tree == tree)
+            {
                 return Err(Error::Invalid);
             }
-            let (settled, held) = (flags & SETTLED != 0, flags & HELD != 0);
-            all.push(Standing { tree, by, height, hash, settled, held });
+            let [settled, held, in_part] = [SETTLED, HELD, IN_PART].map(|flag| flags & flag != 0);
+            all.push(Standing { tree, by, height, hash, settled, held, in_part });
         }
         Ok(all)
     }
@@ -80,7 +86,9 @@ impl Standing {
                 .iter()
                 .for_each(|number| out.put_u64(*number));
             let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-            out.push(flag(standing.settled, SETTLED) | flag(standing.held, HELD));
+            let flags =
+                [(standing.settled, SETTLED), (standing.held, HELD), (standing.in_part, IN_PART)];
+            out.push(flags.into_iter().fold(0, |flags, (set, bit)| flags | flag(set, bit)));
         }
     }
 }
@@ -289,8 +297,16 @@ mod tests {
     const TREE: Hash = Hash(0x0102_0304_0506_0708);
 
     fn standing(n: u64) -> Standing {
-        let (settled, held) = (n % 2 == 0, n % 3 == 0);
-        Standing { tree: Hash(n), by: IndexId(!n), height: n << 40, hash: n * 3, settled, held }
+        let (settled, held, in_part) = (n % 2 == 0, n % 3 == 0, n % 5 == 0);
+        Standing {
+            tree: Hash(n),
+            by: IndexId(!n),
+            height: n << 40,
+            hash: n * 3,
+            settled,
+            held,
+            in_part,
+        }
     }
 
     fn samples() -> Vec<Mirror> {

@@ -42,7 +42,15 @@ fn knowledge() -> Knowledge {
 
 fn standing() -> Standing {
     let (tree, by) = (Hash(1), DOT.by);
-    Standing { tree, by, height: 300, hash: knowledge().hash(), settled: true, held: false }
+    Standing {
+        tree,
+        by,
+        height: 300,
+        hash: knowledge().hash(),
+        settled: true,
+        held: false,
+        in_part: false,
+    }
 }
 
 fn set() -> Kind {

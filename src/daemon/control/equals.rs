@@ -13,7 +13,8 @@ use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::mirrors::{Delta, Mirrors, State, TreeNo};
 use crate::mirror::dialogue::{Dialogue, Own};
-use crate::name::{NodeId, RelPath};
+use crate::mirror::roster::Roster;
+use crate::name::{HostName, NodeId, RelPath};
 use crate::pattern::Patterns;
 use crate::time::Time;
 use crate::watch::types::WatchNo;
@@ -59,6 +60,12 @@ pub(super) struct Equal {
     pub(super) due: Time,
     /// Who asks whom, and who serves whom; once everything has been looked at.
     pub(super) dialogue: Option<Dialogue>,
+    /// What others have said of what they know, in this run.
+    pub(super) roster: Roster<HostName>,
+    /// All have said that they know no more of this index than itself.
+    pub(super) is_vouched: bool,
+    /// Until when the first look waits for that.
+    pub(super) waits: Option<Time>,
 }
 
 /// A transfer that is to begin.
@@ -103,6 +110,7 @@ impl Equals {
                 hash: state.hash,
                 settled: one.dialogue.as_ref().is_some_and(Dialogue::settled),
                 held: state.held > 0 || state.stopped.is_some(),
+                in_part: state.in_part,
             })
         };
         self.trees.iter().enumerate().filter_map(standing).take(MAX_TREES).collect()
@@ -138,6 +146,7 @@ impl Equals {
                 listed: state.listed,
                 held: state.held,
                 lacking: state.lacking,
+                indexes: state.known.len() as u64,
                 peers: members.members().filter_map(peer).collect(),
             })
         };
@@ -149,8 +158,9 @@ impl Equals {
         let due = |(at, one): (usize, &Equal)| {
             let begins = (one.sending.is_none() && one.may_begin()).then_some(one.due);
             let state = self.state(at)?;
-            let says = one.dialogue.as_ref()?.poll_timeout(now, &own(&state));
-            begins.into_iter().chain(says).min()
+            let dialogue = one.dialogue.as_ref();
+            let says = dialogue.and_then(|dialogue| dialogue.poll_timeout(now, &own(&state)));
+            begins.into_iter().chain(says).chain(one.waits).min()
         };
         self.trees.iter().enumerate().filter_map(due).min()
     }

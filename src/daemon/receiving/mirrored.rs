@@ -86,7 +86,7 @@ impl<'a> Mirrored<'a> {
         let Some(mirrors) = &self.mirrors else { return };
         let done = match work {
             MirrorWork::Settle => mirrors.settle_open(tree, disk).map(|()| 0),
-            MirrorWork::Bury => mirrors.bury(tree).map(|()| 0),
+            MirrorWork::Bury(all) => mirrors.bury(tree, &all).map(|()| 0),
             MirrorWork::Renew => mirrors.renew(tree).map(|()| 0),
             MirrorWork::Ask(asked) => mirrors.ask(tree, disk, &asked),
         };

@@ -192,6 +192,7 @@ impl Tree {
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
+            in_part: self.index.is_in_part(),
             lists: self.lists,
             stopped: self.stopped.clone(),
         }

@@ -42,6 +42,8 @@ pub struct State {
     pub lacking: u64,
     /// How many deletions of others are held.
     pub held: u64,
+    /// Some entries go beyond what is known.
+    pub in_part: bool,
     /// What differs is being listed, since the index cannot vouch for what is here.
     pub lists: bool,
     /// Why the tree is neither sent nor written, if that is so.

@@ -44,7 +44,15 @@ impl Host {
 
     fn standing(&self) -> Standing {
         let (by, height, hash) = (self.by, self.height, self.knowledge.hash());
-        Standing { tree: TREE, by, height, hash, settled: self.dialogue.settled(), held: false }
+        Standing {
+            tree: TREE,
+            by,
+            height,
+            hash,
+            settled: self.dialogue.settled(),
+            held: false,
+            in_part: false,
+        }
     }
 }
 

@@ -200,7 +200,8 @@ impl Lone {
 
     fn says(&mut self, by: u64, height: u64, hash: u64) {
         let (by, settled) = (IndexId(by), height % 2 == 0);
-        let standing = Standing { tree: TREE, by, height, hash, settled, held: false };
+        let standing =
+            Standing { tree: TREE, by, height, hash, settled, held: false, in_part: false };
         self.with(|dialogue, now, own| dialogue.hello(now, EVIL, Some(standing), own));
     }
 
@@ -327,7 +328,8 @@ fn whatever_comes_from_members_it_goes_on_and_keeps_little() {
             0 => {
                 let (by, height) = (IndexId(rng.below(5)), rng.below(9));
                 let (settled, held) = (rng.below(2) == 0, rng.below(2) == 0);
-                let standing = Standing { tree: TREE, by, height, hash: round, settled, held };
+                let standing =
+                    Standing { tree: TREE, by, height, hash: round, settled, held, in_part: false };
                 lone.with(|dialogue, now, own| dialogue.hello(now, node, Some(standing), own));
             }
             1 if rng.below(9) == 0 => lone.with(|dialogue, now, own| dialogue.gone(now, node, own)),

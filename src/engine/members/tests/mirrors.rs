@@ -7,7 +7,15 @@ use crate::wire::versions::IndexId;
 
 fn standing(tree: u64, height: u64) -> Standing {
     let by = IndexId(7);
-    Standing { tree: Hash(tree), by, height, hash: !height, settled: true, held: false }
+    Standing {
+        tree: Hash(tree),
+        by,
+        height,
+        hash: !height,
+        settled: true,
+        held: false,
+        in_part: false,
+    }
 }
 
 fn trees(count: usize, height: u64) -> Vec<Standing> {
