@@ -102,6 +102,12 @@ pub enum Code {
     Watched,
     /// It is mirrored: its equals say what is in it.
     Mirrored,
+    /// What a link points to is not all there.
+    Incomplete,
+    /// The file system cannot exchange names, as all or nothing needs.
+    NoExchange,
+    /// A staged file does not contain what was sent.
+    Damaged,
     /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
@@ -178,6 +184,9 @@ impl Code {
         (Code::Held, "held"),
         (Code::Watched, "watched"),
         (Code::Mirrored, "mirrored"),
+        (Code::Incomplete, "incomplete"),
+        (Code::NoExchange, "no_exchange"),
+        (Code::Damaged, "damaged"),
         (Code::Timeout, "timeout"),
         (Code::Left, "left"),
         (Code::NoData, "no_data"),
@@ -241,6 +250,9 @@ impl From<Reason> for Code {
             Reason::NotTried => Code::NotTried,
             Reason::Watched => Code::Watched,
             Reason::Mirrored => Code::Mirrored,
+            Reason::Incomplete => Code::Incomplete,
+            Reason::NoExchange => Code::NoExchange,
+            Reason::Damaged => Code::Damaged,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }

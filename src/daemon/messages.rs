@@ -163,6 +163,8 @@ pub(super) enum ToDisk {
 /// What is to be done in a mirrored tree.
 #[derive(Debug)]
 pub(super) enum MirrorWork {
+    /// Is its directory the one that the index speaks of?
+    Check,
     /// What is still to be done is tried again.
     Settle,
     /// Deletions that are long ago are forgotten, and those that all others know of, who know this.
@@ -248,8 +250,6 @@ pub(super) struct NewTransfer {
     /// Tells the walker and the progress counter to stop.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
-    /// Whether the walker looks at directories again at the end.
-    pub(super) looks: bool,
     /// What the walker is to do again.
     pub(super) errands: Sender<Errand>,
     /// The totals, if the client watches the progress.

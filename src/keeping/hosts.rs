@@ -471,15 +471,7 @@ mod tests {
         let temp = TempDir::new("hosts-mirror");
         let dir = dir(&temp);
         let mut hosts = Hosts::open(Some(&dir), &host("me"), NOW).0;
-        let standing = |tree: u64| Standing {
-            tree: Hash(tree),
-            by: IndexId(1),
-            height: 0,
-            hash: 0,
-            settled: true,
-            held: false,
-            in_part: false,
-        };
+        let standing = |tree: u64| Standing::plain(Hash(tree), IndexId(1), 0, 0);
         let (one, both) = ([standing(1)], [standing(1), standing(2)]);
         hosts.seen(NOW, &host("web1"), Seen { mirrors: &both, ..well(1) });
         // It starts anew, and has not looked at its trees yet; one of them it does not mirror any more.

@@ -114,6 +114,11 @@ impl Dialogue {
         self.settled
     }
 
+    /// Whether a transfer of the tree is coming in.
+    pub fn is_receiving(&self) -> bool {
+        !self.receiving.is_empty()
+    }
+
     /// Whether a member has since this was asked last known of a change of this index that is unknown here.
     pub fn take_doubt(&mut self) -> bool {
         std::mem::take(&mut self.in_doubt)
@@ -134,6 +139,7 @@ impl Dialogue {
             asks: Pause::default(),
             gives: Pause::default(),
             given: 0,
+            parts: None,
         };
         let peer = self.peers.entry(node).or_insert(new);
         (peer.standing, peer.heard) = (standing, now);
@@ -149,6 +155,20 @@ impl Dialogue {
         self.giving.gone(node);
         self.asking.take_if(|asking| asking.of == node);
         self.look(now, own);
+    }
+
+    /// A member has said something of what it knows, which this host does not.
+    pub fn is_ahead(&mut self, now: Time, node: NodeId, own: &Own<'_>) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            (peer.ahead, peer.heard) = (true, now);
+        }
+        self.look(now, own);
+    }
+
+    /// Whether it asks for changes, or takes some.
+    pub fn is_busy(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| !asking.is_for_bytes)
+            || !self.receiving.is_empty()
     }
 
     /// This host knows more, or lacks other bytes.
@@ -245,6 +265,8 @@ impl Dialogue {
                     Err(_) => {}
                 }
             }
+            // Those are no part of it.
+            Mirror::Reach { .. } | Mirror::Reached { .. } => {}
             Mirror::Answer { number, answer, .. } => {
                 let Some(asking) = self.asking.as_mut().filter(|asking| asking.of == node) else {
                     return;
@@ -276,7 +298,8 @@ impl Dialogue {
             true => self.known.covers_too(hash),
             false => peer.ahead = true,
         }
-        if question.needed.is_empty() && question.knowledge.is_at_least(own.knowledge) {
+        let knows_all = question.knowledge.is_at_least(own.knowledge) && !own.in_part;
+        if question.needed.is_empty() && knows_all {
             return Answer::Nothing { hash: own.hash };
         }
         if self.giving.waits(node) {
@@ -343,7 +366,9 @@ impl Dialogue {
             return Some(true);
         }
         let is_quiet = !self.settled || peer.heard >= self.known.since + QUIET;
-        (is_quiet && !self.known.covers(peer.standing.hash)).then_some(false)
+        // Whoever sent the rest of it may never do so again.
+        let has_parts = peer.standing.in_part && peer.parts != Some(own.hash) && self.settled;
+        (is_quiet && (has_parts || !self.known.covers(peer.standing.hash))).then_some(false)
     }
 
     /// Decides when to ask, and whether this host has compared with all.
@@ -400,6 +425,9 @@ impl Dialogue {
         let Some(((is_for_bytes, ..), of)) = best else { return };
         let number = self.rng.next_u64() as u32;
         self.asking = Some(Asking::new(now, of, number, is_for_bytes, own));
+        if let Some(peer) = self.peers.get_mut(&of) {
+            peer.parts = Some(own.hash);
+        }
         let tree = self.config.tree;
         self.push(To::Group, Mirror::Asking { tree, of, hash: own.hash });
         self.send_question();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::reach::Reach;
 use crate::console::mirror_row::MirrorRow;
 use crate::console::reply::{self};
 use crate::daemon::clock;
@@ -28,8 +29,10 @@ pub(super) struct Equals {
     pub(super) mirrors: Option<Arc<Mirrors>>,
     pub(super) looker: Option<Looker>,
     pub(super) trees: Vec<Equal>,
-    /// What others were told at once: of which trees they may ask, and whether this host has compared.
-    pub(super) told: Vec<(Hash, bool, bool)>,
+    /// What others were told at once, but for what is known of the trees.
+    pub(super) told: Vec<Standing>,
+    /// The flushes for which others are asked whether they have all.
+    pub(super) reaches: Vec<Reach>,
 }
 
 /// A tree that is mirrored.
@@ -84,6 +87,7 @@ impl Equals {
             looker: None,
             trees: Vec::new(),
             told: Vec::new(),
+            reaches: Vec::new(),
         }
     }
 
@@ -101,19 +105,13 @@ impl Equals {
 
     /// What HELLO says of them.
     pub(super) fn standings(&self) -> Vec<Standing> {
-        let standing = |(at, one): (usize, &Equal)| {
-            let state = self.state(at).filter(|state| one.is_ready && state.stopped.is_none())?;
-            Some(Standing {
-                tree: one.hash,
-                by: state.id,
-                height: state.height,
-                hash: state.hash,
-                settled: one.dialogue.as_ref().is_some_and(Dialogue::settled),
-                held: state.held > 0 || state.stopped.is_some(),
-                in_part: state.in_part,
-            })
-        };
+        let standing = |(at, one): (usize, &Equal)| Some(one.standing(&self.state(at)?));
         self.trees.iter().enumerate().filter_map(standing).take(MAX_TREES).collect()
+    }
+
+    /// Whether something of a tree is coming in.
+    pub(super) fn is_receiving(&self, tree: Hash) -> bool {
+        self.trees.iter().any(|one| one.hash == tree && one.is_receiving())
     }
 
     /// The tops of those that have something in common with a path, and whether it is in one of them.
@@ -162,7 +160,8 @@ impl Equals {
             let says = dialogue.and_then(|dialogue| dialogue.poll_timeout(now, &own(&state)));
             begins.into_iter().chain(says).chain(one.waits).min()
         };
-        self.trees.iter().enumerate().filter_map(due).min()
+        let reaches = self.reaches.iter().map(|reach| reach.due);
+        self.trees.iter().enumerate().filter_map(due).chain(reaches).min()
     }
 }
 
@@ -174,11 +173,32 @@ pub(super) fn own(state: &State) -> Own<'_> {
         knowledge: &state.known,
         hash: state.hash,
         needed: &state.needed,
+        in_part: state.in_part,
         wall: clock::wall_millis(),
     }
 }
 
 impl Equal {
+    /// What is said of it to others.
+    pub(super) fn standing(&self, state: &State) -> Standing {
+        Standing {
+            tree: self.hash,
+            by: state.id,
+            height: state.height,
+            hash: state.hash,
+            settled: self.dialogue.as_ref().is_some_and(Dialogue::settled),
+            held: state.held > 0,
+            looks: !self.is_ready,
+            stopped: state.stopped.is_some(),
+            lacks: state.left.lacking > 0,
+            in_part: state.in_part || self.is_receiving(),
+        }
+    }
+
+    fn is_receiving(&self) -> bool {
+        self.dialogue.as_ref().is_some_and(Dialogue::is_receiving)
+    }
+
     /// Whether this host's files are the origin: nobody knows anything of the tree, and it was started so.
     pub(super) fn is_origin(&self, state: &State) -> bool {
         let settled = self.dialogue.as_ref().is_some_and(Dialogue::settled);

@@ -1,11 +1,12 @@
 //! All mirrored trees of a daemon, each behind a lock of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::tree::Tree;
 use super::types::{State, TreeNo};
 use crate::name::RelPath;
+use crate::wire::mirror::Left;
 
 /// All mirrored trees of a daemon.
 #[derive(Debug)]
@@ -50,6 +51,19 @@ impl Mirrors {
     pub fn keep_id(&self, tree: TreeNo) {
         if let Some(keeps) = self.keeps_id.get(tree.0) {
             keeps.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What is not as it should be at a path below the top of a tree, and below that; None if the tree is at work.
+    pub fn left(&self, tree: TreeNo, within: &RelPath) -> Option<Left> {
+        let (_, tree, state) = self.trees.get(tree.0)?;
+        if within.is_base() {
+            return Some(lock(state).left);
+        }
+        match tree.try_lock() {
+            Ok(tree) => Some(tree.left(within.as_bytes())),
+            Err(TryLockError::Poisoned(tree)) => Some(tree.into_inner().left(within.as_bytes())),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::errno::ErrorText;
 use crate::fs::mirror::giving::Given;
 use crate::fs::state::error::StateError;
 use crate::name::RelPath;
+use crate::wire::mirror::Left;
 use crate::wire::setup::MirrorSetup;
 use crate::wire::versions::{Dot, IndexId, Knowledge};
 
@@ -44,6 +45,8 @@ pub struct State {
     pub held: u64,
     /// Some entries go beyond what is known.
     pub in_part: bool,
+    /// What is not as it should be.
+    pub left: Left,
     /// What differs is being listed, since the index cannot vouch for what is here.
     pub lists: bool,
     /// Why the tree is neither sent nor written, if that is so.

@@ -200,8 +200,7 @@ impl Lone {
 
     fn says(&mut self, by: u64, height: u64, hash: u64) {
         let (by, settled) = (IndexId(by), height % 2 == 0);
-        let standing =
-            Standing { tree: TREE, by, height, hash, settled, held: false, in_part: false };
+        let standing = Standing { settled, ..Standing::plain(TREE, by, height, hash) };
         self.with(|dialogue, now, own| dialogue.hello(now, EVIL, Some(standing), own));
     }
 
@@ -241,7 +240,7 @@ impl Lone {
 
 fn own(knowledge: &Knowledge) -> Own<'_> {
     let (by, hash) = (IndexId(1), knowledge.hash());
-    Own { by, height: 1, knowledge, hash, needed: &[], wall: 0 }
+    Own { by, height: 1, knowledge, hash, needed: &[], in_part: false, wall: 0 }
 }
 
 fn of_one() -> Knowledge {
@@ -329,7 +328,7 @@ fn whatever_comes_from_members_it_goes_on_and_keeps_little() {
                 let (by, height) = (IndexId(rng.below(5)), rng.below(9));
                 let (settled, held) = (rng.below(2) == 0, rng.below(2) == 0);
                 let standing =
-                    Standing { tree: TREE, by, height, hash: round, settled, held, in_part: false };
+                    Standing { settled, held, ..Standing::plain(TREE, by, height, round) };
                 lone.with(|dialogue, now, own| dialogue.hello(now, node, Some(standing), own));
             }
             1 if rng.below(9) == 0 => lone.with(|dialogue, now, own| dialogue.gone(now, node, own)),
