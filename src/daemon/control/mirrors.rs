@@ -147,7 +147,7 @@ impl Control {
                 self.watches.done(watch, Went::NotSent, Some(Lacking::Here(why)));
                 return;
             }
-            Ok(Seen { changed, failed }) => {
+            Ok(Seen { changed, failed, later: _ }) => {
                 log::debug(format_args!(
                     "mirror {shown}: {changed} changes, {failed} not readable"
                 ));
@@ -198,7 +198,7 @@ impl Control {
             dialogue.changed(now, &own(&state));
         }
         // What was noticed when something was placed.
-        if let Some(next) = one.news(&state).filter(|_| one.is_ready) {
+        if let Some(next) = if one.is_ready { one.news(&state) } else { None } {
             one.queue.push_back(next);
             one.due = now;
         }

@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::hands::Hands;
 use super::tree::{Tree, sync_paths};
 use super::types::MirrorError;
 use crate::fs::mirror::ops::Ops;
+use crate::fs::mirror::reading::Reader;
 use crate::fs::mirror::remove::Removed;
 use crate::fs::mirror::slots::Slot;
-use crate::fs::root::Dirs;
 use crate::mirror::look::{Found, Looked, Verdict};
 use crate::mirror::show::Todo;
 use crate::mirror::types::Intent;
 use crate::name::RelPath;
-use crate::wire::versions::{Dot, Version};
+use crate::wire::versions::{Dot, UNREAD, Version};
 
 /// So many deletions of others are done without a question, and so large a part of the tree.
 const FEW: usize = 100;
@@ -27,13 +28,6 @@ pub(super) type Staged = BTreeMap<(Box<[u8]>, Version), Slot>;
 
 /// What could not be done, by the path below the top.
 pub(super) type Failures = BTreeMap<Box<[u8]>, io::Error>;
-
-/// The means to do it.
-pub(super) struct Hands<'a, 'b> {
-    pub ops: &'a mut Ops<'b>,
-    /// For syncing what was edited here.
-    pub dirs: &'a mut Dirs,
-}
 
 /// Counts what happens within a minute.
 fn count_more(counted: &mut (u64, usize), now: u64, more: usize) -> usize {
@@ -60,7 +54,10 @@ impl Tree {
         for within in paths {
             let Some(path) = self.full(within) else { continue };
             match hands.ops.look(&path) {
-                Ok(found) => drop(self.index.look(within, found.here, true)),
+                Ok(found) => {
+                    let looked = self.look_at(hands, within, &path, found.here);
+                    looked.err().map(|error| failures.insert(within.clone(), error));
+                }
                 Err(error) => drop(failures.insert(within.clone(), error)),
             }
         }
@@ -123,7 +120,8 @@ impl Tree {
             };
             let Some(slot) = slot else { continue };
             match hands.ops.in_slot(slot) {
-                Ok(Some((version, object))) => {
+                Ok(Some((found, object))) => {
+                    let version = found.with_digest(version.content().map_or(UNREAD, |it| it.1));
                     let (ino, dots) = (object.ino, dots.clone());
                     self.index.begin(within, Intent { version, ino, dots, slot: slot.0 });
                     slots.insert(within.clone(), slot);
@@ -164,8 +162,8 @@ impl Tree {
                 return Err(error);
             }
         };
-        let out = put.out;
-        let edited = self.index.committed(within, out, put.here);
+        let out = self.came_out(hands, within, slot, &put);
+        let edited = self.index.committed(within, out, put.here.1);
         self.put_away(hands, within, path, slot, out, edited)
     }
 
@@ -226,12 +224,10 @@ impl Tree {
         match removed {
             Removed::Done | Removed::Gone => Ok(true),
             Removed::NotEmpty => Err(io::ErrorKind::DirectoryNotEmpty.into()),
-            Removed::Other(here) => {
-                let _ = self.index.look(within, Some(here), true);
-                Ok(false)
-            }
+            Removed::Other(here) => self.look_at(hands, within, path, Some(here)).map(|_| false),
             Removed::Aside(slot, here) => {
-                match self.index.look(within, Some(here), true) {
+                let here = hands.read_slot(slot, Some(here));
+                match self.index.look(within, here, true) {
                     Looked::Changed(dot) => hands.ops.keep_conflict(path, dot, slot)?,
                     _ => hands.ops.discard(slot, path)?,
                 }
@@ -383,13 +379,16 @@ impl Tree {
     pub fn recover(&mut self, ops: &mut Ops<'_>, vouches: bool) -> Result<(), MirrorError> {
         self.tell_time();
         self.find_kept(ops).map_err(|error| MirrorError::Io(self.path.clone(), error))?;
-        let mut slots = Vec::new();
+        let (mut slots, mut reader) = (Vec::new(), Reader::new(self.wall));
         for (within, intent) in self.index.intents() {
             let Some(path) = self.full(&within) else { continue };
             let at = |error| MirrorError::Io(path.clone(), error);
             let slot = Slot(intent.slot);
             let found = ops.look(&path).map_err(at)?.here;
-            let staged = ops.recover(&path, slot).map_err(at)?;
+            let mut staged = ops.recover(&path, slot).map_err(at)?;
+            if let Some(here) = staged.filter(|(_, object)| object.ino != intent.ino) {
+                staged = ops.read_slot(&mut reader, slot, here).map_err(at)?.or(staged);
+            }
             if let Verdict::Edited(dot) = self.index.recover(&within, staged, found, vouches) {
                 ops.keep_conflict(&path, dot, slot).map_err(at)?;
             }

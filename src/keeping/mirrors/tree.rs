@@ -54,6 +54,8 @@ pub struct Tree {
     pub(super) holds: bool,
     /// They are meant.
     pub(super) released: bool,
+    /// What is too long to be read at once, and is being read.
+    pub(super) reading: BTreeSet<Box<[u8]>>,
     /// What comes in.
     pub(super) taken: BTreeMap<TransferKey, Taken>,
     /// Where no host has an index, this one's files are the origin.
@@ -100,6 +102,7 @@ impl Tree {
             removals: (0, 0),
             holds: false,
             released: false,
+            reading: BTreeSet::new(),
             taken: BTreeMap::new(),
             first,
             root: None,
@@ -190,7 +193,7 @@ impl Tree {
             entries: self.index.map().len() as u64,
             conflicts: self.conflicts.len() as u64,
             listed: self.listed.len() as u64,
-            open: self.open.len() as u64,
+            open: (self.open.len() + self.reading.len()) as u64,
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
@@ -213,7 +216,8 @@ impl Tree {
         };
         // What is held of others' deletions is open, too.
         let held = of(&self.held);
-        let (lacking, held) = (of(&self.open).saturating_sub(held), held + of(&self.gone));
+        let (lacking, held) =
+            (of(&self.open).saturating_sub(held) + of(&self.reading), held + of(&self.gone));
         Left { lacking, held, listed: of(&self.listed) }
     }
 

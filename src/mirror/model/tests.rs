@@ -60,7 +60,7 @@ impl Off {
 
 /// The mutants: what is switched off, in which histories that must be seen, and from which on they are tried. Some rules do
 /// the work of others, which are switched off with them.
-const MUTANTS: [(&[Off], &str, u64); 39] = {
+const MUTANTS: [(&[Off], &str, u64); 41] = {
     use Duty as D;
     use Off::{Duty as Do, Rule as Is};
     use Rule as R;
@@ -84,6 +84,8 @@ const MUTANTS: [(&[Off], &str, u64); 39] = {
         (&[Do(D::AskAll)], "v", 0),
         (&[Is(R::NoPush)], "c", 0),
         (&[Is(R::Equal)], "b", 0),
+        (&[Is(R::Digest)], "n", 0),
+        (&[Is(R::FoundDigest)], "n", 0),
         (&[Is(R::Look)], "j", 0),
         (&[Is(R::Back)], "j", 100),
         (&[Is(R::Slot)], "a", 500),
