@@ -21,7 +21,7 @@ use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
 use crate::ids::Ticket;
 use crate::ids::{BatchNo, TransferNo};
-use crate::keeping::mirrors::{Asked, Seen, TreeNo};
+use crate::keeping::mirrors::{Asked, MirrorError, Seen, Told, TreeNo};
 use crate::keeping::recording::Recording;
 use crate::name::{NodeId, RelPath};
 use crate::wire::feedback::Feedback;
@@ -70,6 +70,8 @@ pub(super) enum ToControl {
     Recorded,
     /// This member timed out in a transfer.
     Drop(NodeId),
+    /// A member was silent in a transfer of a mirror.
+    Silent(NodeId),
     /// How a mirrored tree stands has changed.
     Mirrored(TreeNo),
     /// What a member says of a mirrored tree.
@@ -80,8 +82,8 @@ pub(super) enum ToControl {
     MirrorEnded(TreeNo, NodeId, bool),
     /// What had changed in a mirrored tree has its dots.
     Looked(TreeNo, Result<Seen, String>),
-    /// What this client asked of a mirrored tree is done: for so many paths.
-    Answered(u32, TreeNo, Result<u64, String>),
+    /// What came of what this client asked of a mirrored tree.
+    Answered(u32, TreeNo, Result<Told, MirrorError>),
     /// The watcher has something.
     Watch(crate::watch::types::Event),
     /// This thread ended unexpectedly.

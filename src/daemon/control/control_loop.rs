@@ -30,6 +30,7 @@ use crate::daemon::shared::{Shared, lock};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
+use crate::keeping::mirrors::Asked;
 use crate::log;
 use crate::sys::links::LinkEvents;
 use crate::sys::signal::Signal;
@@ -172,6 +173,8 @@ impl Control {
         // An idle daemon wakes up only for its log.
         let tick = Some(self.ticked + if busy || receiving { SECOND } else { SECOND * 10 });
         let members = Some(self.membership.next());
+        // Senders wait for a word.
+        let says_busy = receiving.then_some(self.membership.busy_at);
         let retry = self.clients.iter().filter_map(|client| match client.work {
             Work::Unsettled(_) => Some(self.membership.members.settles()),
             Work::Held(_, at, _) => Some(at),
@@ -180,7 +183,7 @@ impl Control {
             | Work::Fetch
             | Work::Watching
             | Work::Flushing
-            | Work::Deciding(..)
+            | Work::Asking(_)
             | Work::Doctor => None,
         });
         let retry = retry.min();
@@ -198,7 +201,7 @@ impl Control {
         let mirrors = self.equals.next(now);
         let timers = [
             members, records, flush, tick, retry, late, door, obey, fetch, served, metrics, doctor,
-            mirrors,
+            mirrors, says_busy,
         ];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
@@ -257,6 +260,7 @@ impl Control {
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
+                ToControl::Silent(node) => drop(self.equals.silent.insert(node, now)),
                 ToControl::Mirror(from, said) => self.mirror_said(now, from, said),
                 ToControl::MirrorBegun(tree, from, setup) => {
                     self.mirror_begun(now, tree, from, &setup);
@@ -266,7 +270,9 @@ impl Control {
                 }
                 ToControl::Mirrored(tree) => self.mirror_changed(now, tree),
                 ToControl::Looked(tree, seen) => self.mirror_looked(now, tree, seen),
-                ToControl::Answered(client, tree, done) => self.decided(now, client, tree, done),
+                ToControl::Answered(client, tree, done) => {
+                    self.mirrors_told(now, client, tree, done)
+                }
                 ToControl::Watch(event) => self.watch_event(now, event),
                 ToControl::Lines { client, lines } => {
                     if let Some(watch) = watches::number_of(client) {
@@ -350,10 +356,10 @@ impl Control {
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
             self.show_watches(now);
-            self.membership.say_busy(now);
             self.membership.fleet.keep(false);
             self.samples.take_now_and_then(now, &self.shared.net, &self.inputs.kernel);
         }
+        self.membership.say_busy(now);
         self.membership.keep_joined(now);
         self.write_metrics(now);
     }
@@ -426,8 +432,13 @@ impl Control {
                     Command::Watch(what) => self.watch(at, what),
                     Command::Flush(path) => self.flush(at, &path),
                     Command::Release(path) => self.release(at, &path),
-                    Command::Mirror(json) => self.answer(at, self.mirror_rows(json)),
-                    Command::Conflicts(json) => self.answer(at, self.conflict_rows(json)),
+                    Command::Mirror(json) => self.answer(at, self.mirror_rows(now, json)),
+                    Command::Waiting(path, json) => {
+                        self.list_of_mirrors(at, Asked::Waiting, &path, json);
+                    }
+                    Command::Conflicts(path, json) => {
+                        self.list_of_mirrors(at, Asked::Conflicts, &path, json);
+                    }
                     Command::Decide(decision) => self.decide(at, decision),
                     Command::Quit => {}
                 }

@@ -157,6 +157,8 @@ impl Control {
                 }
             }
             one.dialogue = Some(dialogue);
+        } else if let Some(dialogue) = &mut one.dialogue {
+            dialogue.changed(now, &own(&state));
         }
         if state.open > state.lacking {
             self.shared.to_disk(ToDisk::Mirror(tree, None, MirrorWork::Settle));
@@ -222,6 +224,7 @@ impl Control {
         let is_target = |member: &&Member| {
             member.receives
                 && takes_part(member, hash).is_some()
+                && self.equals.silent.get(&member.node).is_none_or(|at| member.heard > *at)
                 && next.to.as_ref().is_none_or(|to| to.contains(&member.node))
         };
         let targets: Vec<Member> =
@@ -332,6 +335,7 @@ impl Control {
     /// Members have left.
     pub(super) fn mirror_gone(&mut self, now: Time, left: &[NodeId]) {
         self.reach_gone(left);
+        self.equals.silent.retain(|node, _| !left.contains(node));
         for at in 0..self.equals.trees.len() {
             for node in left {
                 self.mirror_talk(at, |dialogue, own| dialogue.gone(now, *node, own));
