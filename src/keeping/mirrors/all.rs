@@ -1,6 +1,7 @@
 //! All mirrored trees of a daemon, each behind a lock of its own.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::tree::Tree;
@@ -15,6 +16,8 @@ pub struct Mirrors {
     trees: Vec<(RelPath, Mutex<Tree>, Mutex<Arc<State>>)>,
     /// Which of them the transfers are about that come in.
     pub(super) taking: Mutex<BTreeMap<TransferKey, TreeNo>>,
+    /// Whether the id of each may stay, which it has not been told yet.
+    keeps_id: Vec<AtomicBool>,
 }
 
 impl Mirrors {
@@ -24,8 +27,9 @@ impl Mirrors {
             let state = tree.state(None);
             (path, Mutex::new(tree), Mutex::new(Arc::new(state)))
         };
+        let keeps_id = trees.iter().map(|_| AtomicBool::new(false)).collect();
         let trees = trees.into_iter().map(with_state).collect();
-        Mirrors { trees, taking: Mutex::default() }
+        Mirrors { trees, taking: Mutex::default(), keeps_id }
     }
 
     /// Their paths.
@@ -48,6 +52,13 @@ impl Mirrors {
         self.trees.get(tree.0).map(|(.., state)| Arc::clone(&lock(state)))
     }
 
+    /// The id of its index may stay in this run: every host that mirrors the tree has said so. Does not wait for its disk.
+    pub fn keep_id(&self, tree: TreeNo) {
+        if let Some(keeps) = self.keeps_id.get(tree.0) {
+            keeps.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// What is not as it should be at a path below the top of a tree, and below that, and how many files of it are still
     /// to be read; None if the tree is at work.
     pub fn left(&self, tree: TreeNo, within: &RelPath) -> Option<(Left, u64)> {
@@ -64,9 +75,13 @@ impl Mirrors {
     }
 
     /// Does something with a tree, which nobody else has meanwhile.
-    pub fn with<T>(&self, tree: TreeNo, work: impl FnOnce(&mut Tree) -> T) -> Option<T> {
-        let (_, tree, state) = self.trees.get(tree.0)?;
+    pub fn with<T>(&self, at: TreeNo, work: impl FnOnce(&mut Tree) -> T) -> Option<T> {
+        let (_, tree, state) = self.trees.get(at.0)?;
+        let keeps_id = self.keeps_id.get(at.0);
         let mut tree = lock(tree);
+        if keeps_id.is_some_and(|keeps| keeps.swap(false, Ordering::Relaxed)) {
+            tree.index.keep_id();
+        }
         let done = work(&mut tree);
         let before = Arc::clone(&lock(state));
         let now = tree.state(Some(&before));

@@ -88,16 +88,16 @@ impl Mirrors {
         Some((tree, is_taken))
     }
 
-    /// Forgets deletions that are long ago, or too many.
+    /// Forgets deletions that are long ago, or too many, or covered by what `all` others know.
     ///
     /// # Errors
     /// That cannot be written down.
-    pub fn bury(&self, tree: TreeNo) -> Result<(), MirrorError> {
+    pub fn bury(&self, tree: TreeNo, all: &Knowledge) -> Result<(), MirrorError> {
         let bury = |tree: &mut Tree| {
             tree.tell_time();
             let older = Stamp::at((tree.wall)().saturating_sub(KEPT_MILLIS));
             let most = (tree.index.map().len() / 10).max(MOST_GRAVES);
-            tree.index.bury(&Knowledge::default(), older, most);
+            tree.index.bury(all, older, most);
             tree.write(|_| Ok(()))
         };
         self.with(tree, bury).unwrap_or(Ok(()))
@@ -167,7 +167,10 @@ impl Tree {
             if let (Some(version), true, true) =
                 (version, taken.taking.is_some(), *path == entry.path)
             {
-                let is_kept = self.kept_at.get(within).is_some_and(|kept| kept.contains(&dot));
+                let has_content = !self.lacking.contains_key(within)
+                    && self.has_content(within, &version).is_some();
+                let is_kept =
+                    has_content || self.kept_at.get(within).is_some_and(|kept| kept.contains(&dot));
                 if !is_kept && self.index.wants(within, dot, &version) {
                     wanted.insert(at);
                 }

@@ -48,6 +48,8 @@ pub struct State {
     pub gone: u64,
     /// The first path that could not be made as it should be, and why, if there is one.
     pub failed: Option<(RelPath, Reason)>,
+    /// Some entries go beyond what is known.
+    pub in_part: bool,
     /// What is not as it should be.
     pub left: Left,
     /// How many files that have changed here are still to be read: what they are is not known before.
