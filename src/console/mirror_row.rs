@@ -15,6 +15,8 @@ pub struct MirrorRow {
     pub settled: bool,
     /// Why it stands still, if it does.
     pub stopped: Option<String>,
+    /// What is mounted below it, or was, of which that is so: where, and why.
+    pub away: Vec<(String, String)>,
     /// How many paths it has.
     pub entries: u64,
     /// How many versions do not have their names.
@@ -53,6 +55,9 @@ impl MirrorRow {
             let _ = write!(text, ", contents of {} not here yet", counted(self.lacking, "path"));
         }
         text.push('\n');
+        for (at, why) in &self.away {
+            let _ = writeln!(text, "  {at}: held: {why}: msync mirror release {at}");
+        }
         if self.peers.is_empty() {
             text.push_str("  no other host mirrors it now\n");
         }
@@ -69,12 +74,17 @@ impl MirrorRow {
             format!("{{\"host\":{},\"equal\":{equal}}}", quoted(host))
         };
         let peers: Vec<String> = self.peers.iter().map(peer).collect();
+        let away = |(at, why): &(String, String)| {
+            format!("{{\"path\":{},\"why\":{}}}", quoted(at), quoted(why))
+        };
+        let away: Vec<String> = self.away.iter().map(away).collect();
         let stopped = self.stopped.as_ref().map_or("null".to_owned(), |why| quoted(why));
         format!(
-            "{{\"path\":{},\"settled\":{},\"stopped\":{stopped},\"entries\":{},\"conflicts\":{},\"listed\":{},\
+            "{{\"path\":{},\"settled\":{},\"stopped\":{stopped},\"away\":[{}],\"entries\":{},\"conflicts\":{},\"listed\":{},\
              \"held\":{},\"lacking\":{},\"peers\":[{}]}}\n",
             quoted(&self.path),
             self.settled,
+            away.join(","),
             self.entries,
             self.conflicts,
             self.listed,
@@ -133,6 +143,7 @@ mod tests {
             path: "uploads".to_owned(),
             settled: true,
             stopped: None,
+            away: Vec::new(),
             entries: 1,
             conflicts: 0,
             listed: 0,
@@ -148,7 +159,7 @@ mod tests {
         assert_eq!(row.text(), "uploads: settled, 1 path\n  web2: equal\n  web3: not equal yet\n");
         assert_eq!(
             row.json(),
-            "{\"path\":\"uploads\",\"settled\":true,\"stopped\":null,\"entries\":1,\"conflicts\":0,\
+            "{\"path\":\"uploads\",\"settled\":true,\"stopped\":null,\"away\":[],\"entries\":1,\"conflicts\":0,\
              \"listed\":0,\"held\":0,\"lacking\":0,\"peers\":[{\"host\":\"web2\",\"equal\":true},\
              {\"host\":\"web3\",\"equal\":false}]}\n"
         );
@@ -170,8 +181,16 @@ mod tests {
             "uploads: held: its directory is another one than before: msync mirror release uploads, "
         ));
         assert!(row.json().contains("\"stopped\":\"its directory is another one than before\""));
-        let row = MirrorRow { stopped: None, ..row };
+        let away = vec![("uploads/disk".to_owned(), "it is not mounted".to_owned())];
+        let row = MirrorRow { stopped: None, away, ..row };
         assert!(row.text().starts_with("uploads: comparing, "));
+        assert!(row.text().contains(
+            "\n  uploads/disk: held: it is not mounted: msync mirror release uploads/disk\n"
+        ));
+        assert!(
+            row.json()
+                .contains("\"away\":[{\"path\":\"uploads/disk\",\"why\":\"it is not mounted\"}]")
+        );
     }
 
     #[test]

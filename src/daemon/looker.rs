@@ -8,8 +8,13 @@ use super::shared::Shared;
 use super::spawn::spawn;
 use crate::keeping::mirrors::{Look, Looking, Mirrors, TreeNo};
 
-/// What is to be looked at in a tree; None: everything.
-type Task = (TreeNo, Looking, Option<Vec<Look>>);
+/// What is to be looked at in a tree.
+enum Task {
+    /// These paths; None: everything.
+    Look(TreeNo, Looking, Option<Vec<Look>>),
+    /// Whether what is held is there again.
+    Back(TreeNo, Looking),
+}
 
 /// The thread. When this is dropped, it ends.
 #[derive(Debug)]
@@ -24,10 +29,16 @@ impl Looker {
         let (sender, tasks) = mpsc::channel::<Task>();
         let to = Arc::clone(shared);
         spawn(shared, "mirrors", move || {
-            for (tree, how, paths) in tasks {
-                let seen = match paths {
-                    Some(paths) => mirrors.look(tree, &how, paths),
-                    None => mirrors.look_at_all(tree, &how),
+            for task in tasks {
+                let (tree, seen) = match task {
+                    Task::Look(tree, how, Some(paths)) => (tree, mirrors.look(tree, &how, paths)),
+                    Task::Look(tree, how, None) => (tree, mirrors.look_at_all(tree, &how)),
+                    Task::Back(tree, how) => {
+                        if mirrors.is_back(tree, &how) {
+                            to.control.send(ToControl::MirrorBack(tree));
+                        }
+                        continue;
+                    }
                 };
                 let seen = seen.map_err(|error| error.to_string());
                 to.control.send(ToControl::Looked(tree, seen));
@@ -39,6 +50,11 @@ impl Looker {
     /// Has something looked at; [`ToControl::Looked`] says that it is done.
     pub(super) fn look(&self, tree: TreeNo, how: Looking, paths: Option<Vec<Look>>) {
         // If the thread has panicked, the daemon ends.
-        let _ = self.0.send((tree, how, paths));
+        let _ = self.0.send(Task::Look(tree, how, paths));
+    }
+
+    /// Has it looked whether what is held is there again; [`ToControl::MirrorBack`] says that some of it is.
+    pub(super) fn look_whether_back(&self, tree: TreeNo, how: Looking) {
+        let _ = self.0.send(Task::Back(tree, how));
     }
 }

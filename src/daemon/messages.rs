@@ -80,6 +80,8 @@ pub(super) enum ToControl {
     MirrorEnded(TreeNo, NodeId, bool),
     /// What had changed in a mirrored tree has its dots.
     Looked(TreeNo, Result<Seen, String>),
+    /// Something of a mirror that was held is there again.
+    MirrorBack(TreeNo),
     /// What this client asked of a mirrored tree is done: for so many paths.
     Answered(u32, TreeNo, Result<u64, String>),
     /// The watcher has something.

@@ -169,6 +169,9 @@ impl Tree {
         if self.mounts.replace(about).is_some_and(|before| before != about) {
             self.looks = true;
             self.want(now, Why::Mounts);
+            if !self.ground.config.holds {
+                self.rescans.hurry();
+            }
         }
     }
 
@@ -280,6 +283,11 @@ impl Tree {
         let here = self.ground.here();
         let is_here = here.is_some_and(|(identity, _)| identity == self.ground.identity);
         match (is_here, self.is_lost) {
+            // Who is told judges whether it is the right one.
+            (false, _) if here.is_some() && !self.ground.config.holds => {
+                self.renew(at, Why::Replaced);
+                self.rescans.hurry();
+            }
             (false, false) => {
                 self.is_lost = true;
                 said::lost(&self.ground.config.path);

@@ -49,6 +49,7 @@ mod membership;
 mod messages;
 mod metrics;
 mod metrics_file;
+mod mirror_mounts;
 mod mirroring;
 mod missing;
 mod monitoring;

@@ -265,6 +265,7 @@ impl Control {
                 }
                 ToControl::Mirrored(tree) => self.mirror_changed(now, tree),
                 ToControl::Looked(tree, seen) => self.mirror_looked(now, tree, seen),
+                ToControl::MirrorBack(tree) => self.mirror_back(tree),
                 ToControl::Answered(client, tree, done) => self.decided(now, client, tree, done),
                 ToControl::Watch(event) => self.watch_event(now, event),
                 ToControl::Lines { client, lines } => {

@@ -7,8 +7,10 @@ use crate::console::error::{Code, ErrorLine};
 use crate::console::mirror_row::{ConflictRow, MirrorRow};
 use crate::console::reply;
 use crate::daemon::messages::{MirrorWork, ToDisk};
+use crate::fs::mirror::giving::where_kept;
+use crate::fs::root::Root;
 use crate::keeping::mirrors::{Asked, Conflict, TreeNo};
-use crate::name::{RelPath, STAGING};
+use crate::name::{Escaped, RelPath, STAGING};
 use crate::sys::localtime;
 use crate::time::Time;
 use crate::wire::versions::{Dot, IndexId, What};
@@ -29,7 +31,8 @@ impl Control {
 
     /// The answer to `conflicts`.
     pub(super) fn conflict_rows(&self, json: bool) -> String {
-        let rows = self.all_conflicts().into_iter().map(row);
+        let root = self.shared.base.look().ok();
+        let rows = self.all_conflicts().into_iter().map(|one| row(one, root.as_deref()));
         let rows: Vec<ConflictRow> = rows.collect();
         match json {
             false => rows.iter().map(ConflictRow::text).collect(),
@@ -76,7 +79,7 @@ impl Control {
 
     fn asked_of(&self, decision: &Decision) -> Result<Asked, String> {
         Ok(match decision {
-            Decision::Release(_) => Asked::Release,
+            Decision::Release(path) => Asked::Release(path.clone()),
             Decision::Adopt(path) => Asked::Adopt(path.clone()),
             Decision::Take(path, version) => {
                 let shown = reply::shown(path);
@@ -139,7 +142,7 @@ fn dot_of(name: &str) -> Result<Dot, String> {
         .ok_or_else(|| format!("{name} is no VERSION: see msync conflicts"))
 }
 
-fn row(conflict: Conflict) -> ConflictRow {
+fn row(conflict: Conflict, root: Option<&Root>) -> ConflictRow {
     let Conflict { path, dot, version } = conflict;
     let (what, size, mtime) = match version.what {
         What::File { size, mtime } => {
@@ -151,7 +154,11 @@ fn row(conflict: Conflict) -> ConflictRow {
         What::Char(..) | What::Block(..) => ("device", None, String::new()),
     };
     let top = String::from_utf8_lossy(STAGING).into_owned();
-    let kept = format!("{top}/conflicts/{}/{}", name_of(dot), path);
+    let kept = root.and_then(|root| where_kept(root, &path, dot));
+    let kept = match kept {
+        Some(kept) => Escaped(&kept).to_string(),
+        None => format!("{top}/conflicts/{}/{path}", name_of(dot)),
+    };
     ConflictRow {
         path: shown(&path),
         version: name_of(dot),

@@ -43,8 +43,8 @@ pub(super) struct Equal {
     pub(super) first: bool,
     /// Everything has been looked at once.
     pub(super) is_ready: bool,
-    /// What the watcher has told is being looked at.
-    pub(super) looking: bool,
+    /// How often something is being looked at, or is to be.
+    pub(super) looking: usize,
     /// That is everything.
     pub(super) whole: bool,
     /// The watcher waits for an answer.
@@ -57,6 +57,8 @@ pub(super) struct Equal {
     pub(super) sending: Option<(TransferNo, Next)>,
     /// When to begin with the next.
     pub(super) due: Time,
+    /// When to look whether what is held is there again.
+    pub(super) next_back: Time,
     /// Who asks whom, and who serves whom; once everything has been looked at.
     pub(super) dialogue: Option<Dialogue>,
 }
@@ -133,6 +135,7 @@ impl Equals {
                 path: reply::shown(&one.path),
                 settled: one.dialogue.as_ref().is_some_and(Dialogue::settled),
                 stopped: state.stopped,
+                away: state.away.iter().map(|(at, why)| (reply::shown(at), why.clone())).collect(),
                 entries: state.entries,
                 conflicts: state.conflicts,
                 listed: state.listed,
@@ -149,8 +152,9 @@ impl Equals {
         let due = |(at, one): (usize, &Equal)| {
             let begins = (one.sending.is_none() && one.may_begin()).then_some(one.due);
             let state = self.state(at)?;
-            let says = one.dialogue.as_ref()?.poll_timeout(now, &own(&state));
-            begins.into_iter().chain(says).min()
+            let says = one.dialogue.as_ref().and_then(|talk| talk.poll_timeout(now, &own(&state)));
+            let back = state.is_held().then_some(one.next_back);
+            begins.into_iter().chain(says).chain(back).min()
         };
         self.trees.iter().enumerate().filter_map(due).min()
     }

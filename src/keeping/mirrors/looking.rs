@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::all::Mirrors;
 use super::tree::{Tree, sync_paths};
 use super::types::{MirrorError, TreeNo};
-use crate::fs::mirror::look::{Found, look, names};
+use crate::fs::mirror::look::names;
 use crate::fs::root::{Dirs, Root};
-use crate::mirror::look::Looked;
+use crate::mirror::look::{Found, Looked};
 use crate::name::RelPath;
 use crate::pattern::Patterns;
 
@@ -51,6 +51,8 @@ impl Mirrors {
     /// The dots of what was changed cannot be written down: nothing of it may leave.
     pub fn look(&self, tree: TreeNo, how: &Looking, paths: Vec<Look>) -> Result<Seen, MirrorError> {
         let mut search = Search::new(how);
+        let wholes = paths.iter().filter(|look| look.whole).map(|look| look.path.clone());
+        let wholes: Vec<RelPath> = wholes.collect();
         let mut stack: Vec<Look> = paths;
         stack.reverse();
         while !stack.is_empty() {
@@ -67,32 +69,34 @@ impl Mirrors {
             });
             stack.extend(done.unwrap_or(Ok(Vec::new()))?);
         }
+        for whole in wholes {
+            self.look_for_missing(tree, &mut search, &whole)?;
+        }
         self.with(tree, |tree| search.let_go(tree)).unwrap_or(Ok(()))?;
         Ok(search.seen)
     }
 
-    /// Looks at everything: what is in the tree, and what the index says should be.
-    ///
-    /// # Errors
-    /// As [`Mirrors::look`].
-    pub fn look_at_all(&self, tree: TreeNo, how: &Looking) -> Result<Seen, MirrorError> {
-        let Some(top) = self.paths().find(|(of, _)| *of == tree).map(|(_, path)| path.clone())
-        else {
-            return Ok(Seen::default());
-        };
-        let mut seen = self.look(tree, how, vec![Look { path: top, whole: true }])?;
-        let mut search = Search::new(how);
+    /// Looks at what the index says should be below a path.
+    fn look_for_missing(
+        &self,
+        tree: TreeNo,
+        search: &mut Search<'_>,
+        top: &RelPath,
+    ) -> Result<(), MirrorError> {
         let mut after: Option<Box<[u8]>> = None;
         loop {
             let done = self.with(tree, |tree| -> Result<Option<Box<[u8]>>, MirrorError> {
                 search.check(tree)?;
                 tree.tell_time();
-                let from = after.clone().unwrap_or_default();
+                let top = tree.within(top).unwrap_or_default();
+                let from = after.as_deref().unwrap_or(top);
+                let lists = tree.lists || tree.ground.lists_any();
                 let paths: Vec<Box<[u8]>> = tree
                     .index
-                    .entries_from(&from)
+                    .entries_from(from)
+                    .take_while(|(path, _)| RelPath::is_below(path, top))
                     .filter(|(path, entry)| {
-                        after.as_ref() != Some(path) && (entry.placed.found.is_some() || tree.lists)
+                        after.as_ref() != Some(path) && (entry.placed.found.is_some() || lists)
                     })
                     .map(|(path, _)| path)
                     .take(SLICE)
@@ -107,13 +111,33 @@ impl Mirrors {
             });
             match done.unwrap_or(Ok(None))? {
                 Some(last) => after = Some(last),
-                None => break,
+                None => return Ok(()),
             }
         }
-        self.with(tree, |tree| search.let_go(tree)).unwrap_or(Ok(()))?;
-        self.with(tree, Tree::vouch).unwrap_or(Ok(()))?;
-        seen.changed += search.seen.changed;
-        seen.failed += search.seen.failed;
+    }
+
+    /// Whether something that was held is there again.
+    pub fn is_back(&self, tree: TreeNo, how: &Looking) -> bool {
+        let is_back = |tree: &mut Tree| {
+            let held = |tree: &Tree| tree.ground.away().count();
+            let before = held(tree);
+            tree.is_in_place(&how.root);
+            held(tree) < before
+        };
+        self.with(tree, is_back).unwrap_or(false)
+    }
+
+    /// Looks at everything: what is in the tree, and what the index says should be.
+    ///
+    /// # Errors
+    /// As [`Mirrors::look`].
+    pub fn look_at_all(&self, tree: TreeNo, how: &Looking) -> Result<Seen, MirrorError> {
+        let Some(top) = self.paths().find(|(of, _)| *of == tree).map(|(_, path)| path.clone())
+        else {
+            return Ok(Seen::default());
+        };
+        let seen = self.look(tree, how, vec![Look { path: top, whole: true }])?;
+        self.with(tree, |tree| tree.vouch(&how.root)).unwrap_or(Ok(()))?;
         Ok(seen)
     }
 }
@@ -134,12 +158,13 @@ impl<'a> Search<'a> {
 
     /// What is missing has gone, unless that is so much that somebody has to say that it is meant.
     fn let_go(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
+        self.check(tree)?;
         let missing = std::mem::take(&mut self.missing);
         let hold = tree.holds_local(missing.len());
         for path in missing {
-            let Some(found) = self.find(&path) else { continue };
+            let Some(found) = self.find(tree, &path) else { continue };
             let Some(within) = tree.within(&path).map(Box::<[u8]>::from) else { continue };
-            let looked = tree.index.look(&within, found.here, hold);
+            let looked = tree.index.look(&within, found, hold);
             if looked == Looked::Held {
                 tree.gone.insert(within);
                 continue;
@@ -167,16 +192,12 @@ impl<'a> Search<'a> {
         below: &mut Vec<Look>,
     ) -> Result<(), MirrorError> {
         let is_top = look.path == tree.path;
-        let Some(found) = self.find(&look.path) else { return Ok(()) };
-        let is_directory = found.here.is_some_and(|(version, _)| version.is_directory());
+        let Some(found) = self.find(tree, &look.path) else { return Ok(()) };
+        let is_directory = found.is_some_and(|(version, _)| version.is_directory());
         if !is_top && self.how.patterns.excludes(&look.path, is_directory) {
             return Ok(());
         }
         if !is_top {
-            // Before and after it became a directory, or was one, others say so.
-            if found.is_mount {
-                return Ok(());
-            }
             self.look(tree, &look.path, found)?;
         }
         if is_directory && look.whole {
@@ -185,14 +206,7 @@ impl<'a> Search<'a> {
         if !is_directory {
             // What was in it went with it.
             let from = tree.within(&look.path).unwrap_or_default().to_vec();
-            let inside = [&from[..], b"/"].concat();
-            let gone: Vec<Box<[u8]>> = tree
-                .index
-                .entries_from(&from)
-                .map(|(path, _)| path)
-                .skip_while(|path| **path == *from)
-                .take_while(|path| path.starts_with(&inside))
-                .collect();
+            let gone: Vec<Box<[u8]>> = tree.index.below_of(&from).collect();
             for path in gone {
                 if let Some(path) = tree.full(&path) {
                     self.missing(tree, &path)?;
@@ -204,18 +218,20 @@ impl<'a> Search<'a> {
 
     /// Looks at a path that the index has, and that may be missing.
     fn missing(&mut self, tree: &mut Tree, path: &RelPath) -> Result<(), MirrorError> {
-        let Some(found) = self.find(path) else { return Ok(()) };
-        let is_directory = found.here.is_some_and(|(version, _)| version.is_directory());
-        match found.is_mount || self.how.patterns.excludes(path, is_directory) {
+        let Some(found) = self.find(tree, path) else { return Ok(()) };
+        let is_directory = found.is_some_and(|(version, _)| version.is_directory());
+        match self.how.patterns.excludes(path, is_directory) {
             true => Ok(()),
             false => self.look(tree, path, found),
         }
     }
 
-    fn find(&mut self, path: &RelPath) -> Option<Found> {
+    /// What is at a path; None if that cannot be told, or is held.
+    fn find(&mut self, tree: &mut Tree, path: &RelPath) -> Option<Found> {
         self.dirs.forget();
-        match look(&mut self.dirs, path) {
-            Ok(found) => Some(found),
+        let enters = !self.how.patterns.excludes(path, true);
+        match tree.sight(&mut self.dirs, path, enters) {
+            Ok(found) => found,
             Err(_) => {
                 self.seen.failed += 1;
                 None
@@ -224,20 +240,21 @@ impl<'a> Search<'a> {
     }
 
     fn look(&mut self, tree: &mut Tree, path: &RelPath, found: Found) -> Result<(), MirrorError> {
-        if found.here.is_none() && !self.how.deletes && !tree.lists {
+        let Some(within) = tree.within(path).filter(|within| !tree.undecided.contains(*within))
+        else {
             return Ok(());
-        }
-        let Some(within) = tree.within(path) else { return Ok(()) };
-        if found.here.is_none() && !tree.lists {
-            if tree.index.entry(within).placed.found.is_some() {
+        };
+        let lists = tree.lists || tree.ground.lists(path);
+        if found.is_none() && !lists {
+            if self.how.deletes && tree.index.entry(within).placed.found.is_some() {
                 self.missing.push(path.clone());
             }
             return Ok(());
         }
         tree.gone.remove(within);
-        let looked = match tree.lists {
-            true => tree.index.list(within, found.here),
-            false => tree.index.look(within, found.here, false),
+        let looked = match lists {
+            true => tree.index.list(within, found),
+            false => tree.index.look(within, found, false),
         };
         tree.note(within, looked);
         if let Looked::Changed(_) = looked {
