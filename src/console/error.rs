@@ -102,6 +102,8 @@ pub enum Code {
     Watched,
     /// It is mirrored: its equals say what is in it.
     Mirrored,
+    /// What a link points to is not all there.
+    Incomplete,
     /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
@@ -178,6 +180,7 @@ impl Code {
         (Code::Held, "held"),
         (Code::Watched, "watched"),
         (Code::Mirrored, "mirrored"),
+        (Code::Incomplete, "incomplete"),
         (Code::Timeout, "timeout"),
         (Code::Left, "left"),
         (Code::NoData, "no_data"),
@@ -241,6 +244,7 @@ impl From<Reason> for Code {
             Reason::NotTried => Code::NotTried,
             Reason::Watched => Code::Watched,
             Reason::Mirrored => Code::Mirrored,
+            Reason::Incomplete => Code::Incomplete,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }

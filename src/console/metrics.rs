@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use super::mirror_row::MirrorRow;
 use super::status_report::Dropped;
 use crate::time::Span;
 
@@ -90,6 +91,8 @@ pub struct Metrics {
     pub watches: Vec<WatchFigures>,
     /// How many watches were refused.
     pub refused: u64,
+    /// What is mirrored.
+    pub mirrors: Vec<MirrorRow>,
 }
 
 /// How a value changes.
@@ -192,6 +195,7 @@ impl Metrics {
         let help = "Bytes that the daemon can still write below its base directory.";
         text.one("makuosan_base_free_bytes", Gauge, help, self.free);
         self.watching(&mut text);
+        self.mirroring(&mut text);
         text.0
     }
 
@@ -231,11 +235,43 @@ impl Metrics {
             ("makuosan_pending_changes", "Names that have changed and are not sent yet.", |w| {
                 w.pending
             }),
-            ("makuosan_held_deletions", "Deletions that wait for msync watch release.", |w| w.held),
+            ("makuosan_held_deletions", "Deletions that wait until they are released.", |w| w.held),
         ];
         for (name, help, figure) in families {
             let mut family = text.family(name, Gauge, help);
             self.watches.iter().for_each(|w| family.sample(&[("path", &w.path)], figure(w)));
+        }
+    }
+
+    fn mirroring(&self, text: &mut Text) {
+        type Figure = fn(&MirrorRow) -> u64;
+        let families: [(&'static str, &str, Figure); 6] = [
+            (
+                "makuosan_conflicts",
+                "Paths of a mirror with versions that do not have the name.",
+                |m| m.conflicts,
+            ),
+            ("makuosan_mirror_paths", "Paths of a mirror.", |m| m.entries),
+            (
+                "makuosan_mirror_listed_paths",
+                "Paths that wait until somebody decides whether they are adopted.",
+                |m| m.listed,
+            ),
+            ("makuosan_mirror_lacking_paths", "Paths of which the contents are not here.", |m| {
+                m.lacking
+            }),
+            (
+                "makuosan_mirror_settled",
+                "Whether it has compared with others since the start.",
+                |m| m.settled.into(),
+            ),
+            ("makuosan_mirror_stopped", "Whether it stands still until it is released.", |m| {
+                m.stopped.is_some().into()
+            }),
+        ];
+        for (name, help, figure) in families {
+            let mut family = text.family(name, Kind::Gauge, help);
+            self.mirrors.iter().for_each(|m| family.sample(&[("path", &m.path)], figure(m)));
         }
     }
 }
@@ -278,6 +314,18 @@ mod tests {
                 },
             ],
             refused: 1,
+            mirrors: vec![MirrorRow {
+                path: "up".to_owned(),
+                settled: true,
+                stopped: None,
+                away: Vec::new(),
+                entries: 9,
+                conflicts: 5,
+                listed: 4,
+                held: 3,
+                lacking: 2,
+                peers: Vec::new(),
+            }],
         }
     }
 
@@ -353,7 +401,12 @@ mod tests {
             samples("makuosan_held_deletions"),
             "{path=\"htdocs\"} 1\n{path=\"a \\\"b\\\"\\\\012\\n日\"} 0"
         );
-        assert_eq!(families.len(), 20);
+        let mirror = ["conflicts", "mirror_paths", "mirror_listed_paths", "mirror_lacking_paths"];
+        let states = ["mirror_settled", "mirror_stopped"];
+        for (name, value) in mirror.iter().chain(&states).zip([5, 9, 4, 2, 1, 0]) {
+            assert_eq!(samples(&format!("makuosan_{name}")), format!("{{path=\"up\"}} {value}"));
+        }
+        assert_eq!(families.len(), 26);
     }
 
     #[test]
@@ -372,6 +425,12 @@ mod tests {
                 "makuosan_watched_directories",
                 "makuosan_pending_changes",
                 "makuosan_held_deletions",
+                "makuosan_conflicts",
+                "makuosan_mirror_paths",
+                "makuosan_mirror_listed_paths",
+                "makuosan_mirror_lacking_paths",
+                "makuosan_mirror_settled",
+                "makuosan_mirror_stopped",
             ]
         );
     }

@@ -249,8 +249,6 @@ pub(super) struct NewTransfer {
     /// Tells the walker and the progress counter to stop.
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) walked: Receiver<Walked>,
-    /// Whether the walker looks at directories again at the end.
-    pub(super) looks: bool,
     /// What the walker is to do again.
     pub(super) errands: Sender<Errand>,
     /// The totals, if the client watches the progress.

@@ -173,6 +173,13 @@ impl Order {
         }
     }
 
+    /// Whether something at a path or below it, or above it, could not be read here.
+    pub(super) fn is_unread(&self, path: &RelPath) -> bool {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.len() >= MOST_PATHS
+            || unread.iter().any(|one| one.is_under(path) || path.is_under(one))
+    }
+
     /// What could not be read here: it may be there as it is to be, or come, a moment later.
     pub(super) fn take_unread(&self) -> Vec<RelPath> {
         std::mem::take(&mut *self.unread.lock().unwrap_or_else(PoisonError::into_inner))

@@ -155,8 +155,10 @@ impl Disk {
                 }
                 outcome => outcome,
             };
+            let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent | Outcome::Struck);
+            transfer.incomplete.note(&entry.path, failed);
             if spools && !matches!(entry.kind, Kind::Close { .. } | Kind::Gone | Kind::Set { .. }) {
-                let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Silent);
+                let failed = failed && outcome != Outcome::Struck;
                 transfer.surplus.named(&mut self.dirs, entry, failed);
             }
             outcomes.push(match outcome {
@@ -289,6 +291,9 @@ impl Disk {
                 touched.others = true;
                 let done = self.apply(transfer, entry, examined);
                 done.map(applied).map_err(|e| reason(&e))
+            }
+            (Kind::Symlink(to), Need::All) if transfer.incomplete.is_behind(&entry.path, to) => {
+                Err(Reason::Incomplete)
             }
             (_, Need::All) => match staged {
                 Some(Ok(one)) if is_whole => {

@@ -18,6 +18,7 @@ use super::claim;
 use super::digest::Digester;
 use super::guard::Guard;
 use super::identity::ObjectId;
+use super::links::Incomplete;
 use super::long_digests::LongDigests;
 use super::long_files::LongFiles;
 use super::mirror::tally::Tallies;
@@ -125,6 +126,7 @@ pub(super) struct DiskTransfer {
     /// What is staged and waits for a directory in its place to be deleted.
     pub late: Vec<(RelPath, Staged)>,
     pub surplus: Surplus,
+    pub incomplete: Incomplete,
     /// It is a record that is sent once more.
     pub is_replay: bool,
     pub long: LongFiles,
@@ -144,7 +146,7 @@ impl DiskTransfer {
         let needs = self.only_needs.values().map(|needs| 64 + size_of_val(needs.as_slice()));
         let late = self.late.iter().map(|(path, _)| 64 + path.as_bytes().len());
         let lists = needs.sum::<usize>() + late.sum::<usize>() + self.long.memory();
-        lists + self.opened.memory() + self.surplus.memory()
+        lists + self.incomplete.memory() + self.opened.memory() + self.surplus.memory()
     }
 }
 

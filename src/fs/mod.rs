@@ -49,6 +49,7 @@ mod heritage;
 mod home;
 mod identity;
 mod left_alone;
+pub mod links;
 pub mod listings;
 pub mod long_digests;
 mod long_files;

@@ -198,8 +198,8 @@ impl Index {
 
     /// Those at some paths.
     pub fn intents_at(&self, paths: &BTreeSet<Box<[u8]>>) -> Vec<(Box<[u8]>, Intent)> {
-        let of = |path: &Box<[u8]>| Some((path.clone(), self.entry(path).intent?));
-        paths.iter().filter_map(of).collect()
+        let of = |path: &[u8]| Some((path.into(), self.entry(path).intent?));
+        paths.iter().filter_map(|path| of(path)).collect()
     }
 
     /// Decides an intent after a crash, by what is in its slot. `found` is what is at the path. `vouches` says that the log

@@ -154,6 +154,9 @@ impl Tree {
         if self.entries_before == 0 {
             self.entries_before = self.ground.table.entries();
         }
+        if !self.ground.config.holds && matches!(why, Why::Mounts | Why::Replaced) {
+            self.rescans.hurry();
+        }
         if self.rescans.want(now, why) {
             if let Some(why) = self.rescans.wanted() {
                 said::all_is_sent(&self.ground.config.path, why);
@@ -169,9 +172,6 @@ impl Tree {
         if self.mounts.replace(about).is_some_and(|before| before != about) {
             self.looks = true;
             self.want(now, Why::Mounts);
-            if !self.ground.config.holds {
-                self.rescans.hurry();
-            }
         }
     }
 
@@ -286,7 +286,6 @@ impl Tree {
             // Who is told judges whether it is the right one.
             (false, _) if here.is_some() && !self.ground.config.holds => {
                 self.renew(at, Why::Replaced);
-                self.rescans.hurry();
             }
             (false, false) => {
                 self.is_lost = true;

@@ -49,6 +49,8 @@ pub enum Reason {
     Watched,
     /// The target keeps the path equal with other hosts, which say what is there.
     Mirrored,
+    /// Something of what the link points to has failed.
+    Incomplete,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -68,7 +70,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 15] = [
+    pub const OWN: [Reason; 16] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -84,6 +86,7 @@ impl Reason {
         Reason::NotTried,
         Reason::Watched,
         Reason::Mirrored,
+        Reason::Incomplete,
     ];
 
     /// The reason for a system error.
@@ -140,6 +143,7 @@ impl fmt::Display for Reason {
             Reason::Held => f.write_str("Path held by another transfer"),
             Reason::Watched => f.write_str("Path watched by that host itself"),
             Reason::Mirrored => f.write_str("Mirrored there: what is in it comes from its equals"),
+            Reason::Incomplete => f.write_str("Not put in place: what it points to is incomplete"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
             Reason::BaseReplaced => f.write_str("base directory was replaced: restart makuosan"),

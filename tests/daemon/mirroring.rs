@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::common::process::{Ran, in_mounts};
 use crate::common::{Fleet, LONG, eventually, tree, within};
 
-const MIRROR: &[&str] = &["--mirror", "."];
+pub(crate) const MIRROR: &[&str] = &["--mirror", "."];
 
 /// Hosts that all mirror their base directories, and have heard of each other.
-fn mirroring(name: &str, hosts: usize) -> Fleet {
+pub(crate) fn mirroring(name: &str, hosts: usize) -> Fleet {
     let mut fleet = Fleet::idle(name, hosts);
     (0..hosts).for_each(|at| fleet.start(at, MIRROR));
     (0..hosts).for_each(|at| wait_until_settled(&fleet, at));
@@ -19,19 +19,19 @@ fn mirroring(name: &str, hosts: usize) -> Fleet {
 }
 
 #[track_caller]
-fn wait_until_settled(fleet: &Fleet, at: usize) {
+pub(crate) fn wait_until_settled(fleet: &Fleet, at: usize) {
     within(LONG * 2, &format!("h{at} has compared with the others"), || {
         fleet.msync(at, &["mirror"]).out.contains(": settled").then_some(())
     });
 }
 
-fn read(path: impl AsRef<Path>) -> Option<String> {
+pub(crate) fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
 /// Waits until these hosts have the same files.
 #[track_caller]
-fn alike(fleet: &Fleet, hosts: &[usize]) {
+pub(crate) fn alike(fleet: &Fleet, hosts: &[usize]) {
     within(LONG * 2, &format!("hosts {hosts:?} have the same files"), || {
         let mut trees = hosts.iter().map(|&at| tree::look(&fleet.base(at)).ok().map(strip));
         let first = trees.next()??;
@@ -49,17 +49,17 @@ fn strip(mut tree: tree::Tree) -> tree::Tree {
 
 /// Waits until a host shows this of its mirrors.
 #[track_caller]
-fn wait_for_row(fleet: &Fleet, at: usize, text: &str) {
+pub(crate) fn wait_for_row(fleet: &Fleet, at: usize, text: &str) {
     eventually(&format!("{text:?} on h{at}"), || fleet.msync(at, &["mirror"]).out.contains(text));
 }
 
-fn conflicts(fleet: &Fleet, at: usize) -> String {
+pub(crate) fn conflicts(fleet: &Fleet, at: usize) -> String {
     let Ran { out, .. } = fleet.msync(at, &["conflicts"]).ok();
     out
 }
 
 /// Time for a fleet to do what it should not.
-fn wait_a_while() {
+pub(crate) fn wait_a_while() {
     std::thread::sleep(Duration::from_millis(2_500));
 }
 

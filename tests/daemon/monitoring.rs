@@ -40,8 +40,8 @@ fn figures(rules: &str) -> Vec<(String, String)> {
 fn every_figure_and_label_of_the_alerts_is_one_that_a_daemon_has() {
     let mut fleet = Fleet::idle("alerts-real", 2);
     tree::write(fleet.path(0, "d/f"), "x");
-    fleet.start(0, &["-w", "d"]);
-    fleet.start(1, &[]);
+    fleet.start(0, &["-w", "d", "--mirror", "m"]);
+    fleet.start(1, &["--mirror", "m"]);
     eventually("it is there", || fleet.path(1, "d/f").exists());
     fleet.msync(0, &["flush"]).ok();
     let text = fleet.msync(0, &["metrics"]).ok().out;
@@ -110,6 +110,14 @@ fn series(well: bool) -> String {
             pick("1000000000000x600", "1000000x600"),
         ),
         ("makuosan_held_deletions{instance=\"web1:9100\",path=\"a\"}", pick("0x600", "3x600")),
+        ("makuosan_conflicts{instance=\"web1:9100\",path=\"m\"}", pick("0x600", "2x600")),
+        ("makuosan_mirror_stopped{instance=\"web1:9100\",path=\"m\"}", pick("0x600", "1x600")),
+        ("makuosan_mirror_settled{instance=\"web1:9100\",path=\"m\"}", "1x600"),
+        (
+            "makuosan_mirror_lacking_paths{instance=\"web1:9100\",path=\"m\"}",
+            pick("0x600", "2x600"),
+        ),
+        ("makuosan_mirror_listed_paths{instance=\"web1:9100\",path=\"m\"}", pick("0x600", "2x600")),
         ("makuosan_watches_refused{instance=\"web1:9100\"}", pick("0x600", "1x600")),
         ("makuosan_pending_changes{instance=\"web1:9100\",path=\"a\"}", pick("0x600", "2x600")),
         ("makuosan_build_info{instance=\"web1:9100\",version=\"2.0.0\"}", "1x600"),

@@ -50,8 +50,12 @@ impl Control {
         let (out, last) = counters.out.so_far();
         let (refused, watches): (Vec<WatchRow>, Vec<WatchRow>) =
             self.watches.rows(now).into_iter().partition(|watch| watch.refused.is_some());
+        let mirrors = self.equals.rows(members);
         let figures = |watch: WatchRow| {
             let WatchRow { path, directories, pending, held, .. } = watch;
+            // What the watcher holds, a mirror has not looked at yet.
+            let of_mirror = mirrors.iter().find(|mirror| mirror.path == path);
+            let held = held + of_mirror.map_or(0, |mirror| mirror.held);
             WatchFigures { path, directories, pending, held }
         };
         let is_root = ids::effective().uid == 0;
@@ -75,6 +79,7 @@ impl Control {
                 .and_then(|root| fsat::space(root.as_fd(), is_root).ok().flatten()),
             watches: watches.into_iter().map(figures).collect(),
             refused: refused.len() as u64,
+            mirrors,
         }
     }
 }

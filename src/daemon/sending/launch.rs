@@ -20,6 +20,7 @@ use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
 use crate::fs::before::{self, Missing, SharedBefore};
 use crate::fs::found::WalkError;
+use crate::fs::links::LateLinks;
 use crate::fs::root::Root;
 use crate::fs::walk::{WalkOptions, Walker};
 use crate::ids::TransferNo;
@@ -156,6 +157,8 @@ impl Launch {
             writes: self.writes,
             copies: None,
             gone: Vec::new(),
+            late: LateLinks::default(),
+            sends_late: false,
         };
         let new = NewTransfer {
             recording,
@@ -167,7 +170,6 @@ impl Launch {
             command: self.command.clone(),
             level: self.level,
             follow: self.follow,
-            looks: task.listings.is_some(),
             hosts: self.targets.clone(),
             unread: self.unread.clone(),
             errors,

@@ -87,7 +87,6 @@ impl MirrorLaunch {
             command: self.command.clone(),
             level: 0,
             follow: Follow::default(),
-            looks: false,
             hosts: self.targets.clone(),
             unread: Unread::default(),
             errors: Arc::new(AtomicU64::new(0)),

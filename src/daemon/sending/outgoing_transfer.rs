@@ -78,7 +78,7 @@ impl OutgoingTransfer {
             kept: Kept::new(new.recording.take()),
             report: Report::new(&new, shared.me(), now),
             shared,
-            is_quiet: !new.looks,
+            is_quiet: false,
             parts: new,
             state: State::Walking,
             batches: OpenBatches::default(),

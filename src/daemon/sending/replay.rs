@@ -85,7 +85,6 @@ impl Replay {
             command: command.clone(),
             level: 0,
             follow: Follow::default(),
-            looks: false,
             hosts: self.targets.clone(),
             unread: Unread::default(),
             errors: Arc::new(AtomicU64::new(0)),

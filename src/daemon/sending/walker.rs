@@ -20,6 +20,7 @@ use crate::fs::before::Missing;
 use crate::fs::contents::Contents;
 use crate::fs::copies::Copies;
 use crate::fs::found::{FoundEntry, WalkError, WalkItem};
+use crate::fs::links::LateLinks;
 use crate::fs::listings::{self, SharedListings};
 use crate::fs::path_list::{Listed, PathList};
 use crate::fs::regroup::Regroup;
@@ -28,6 +29,7 @@ use crate::fs::walk::{WalkOptions, Walker};
 use crate::log::{self, Level};
 use crate::name::{Escaped, RelPath};
 use crate::wire::manifest::{Kind, Setup};
+use crate::wire::outcome::Reason;
 
 /// How many batches may be queued for the sender.
 pub(super) const AHEAD: usize = 2;
@@ -68,6 +70,10 @@ pub(super) struct Task {
     pub(super) copies: Option<Arc<Copies>>,
     /// What was listed, and said to be gone.
     pub(super) gone: Vec<RelPath>,
+    /// The links that wait until what they point to is in place.
+    pub(super) late: LateLinks,
+    /// These are sent now.
+    pub(super) sends_late: bool,
 }
 
 /// The sender has dropped the transfer, so the walk ends.
@@ -89,7 +95,8 @@ impl Task {
                 self.rest(&mut batcher)?;
             }
         }
-        self.hand(Walked::End)?;
+        let is_quiet = self.listings.is_none() && self.late.is_empty();
+        self.hand(if is_quiet { Walked::Quiet } else { Walked::End })?;
         let mut looks = 0;
         while let Ok(errand) = self.errands.recv() {
             match errand {
@@ -128,6 +135,10 @@ impl Task {
     /// Looks at all directories that were listed, and lists once more those that have changed: a file may
     /// have been moved there from a directory that was listed after that.
     fn look(&mut self, looks: &mut u32) -> Result<(), Abandoned> {
+        if !self.late.is_empty() {
+            self.send_late()?;
+            return self.hand(Walked::End);
+        }
         let Some(listings) = self.listings.clone() else { return self.hand(Walked::Quiet) };
         if *looks < LOOKS && self.look_for_gone()? {
             *looks += 1;
@@ -171,6 +182,36 @@ impl Task {
             }
             return self.hand(Walked::End);
         }
+    }
+
+    /// Everything else is in place: links that waited for it are sent.
+    fn send_late(&mut self) -> Result<(), Abandoned> {
+        let mut links = Vec::new();
+        for (link, to) in self.late.take() {
+            match self.order.is_unread(&to) {
+                true => self.error(ErrorLine::of_path(&link, Reason::Incomplete)),
+                false => links.push(link),
+            }
+        }
+        let mut dirs = Dirs::new(Arc::clone(&self.root));
+        links.retain(|link| dirs.may_be_there(link));
+        let options = WalkOptions {
+            list: Some(Arc::new(PathList::of(&links, false))),
+            listings: self.listings.clone(),
+            ..self.options(false)
+        };
+        match Walker::new(Arc::clone(&self.root), self.order.path.clone(), options) {
+            Ok(walker) => {
+                let mut batcher = self.batcher()?;
+                self.sends_late = true;
+                let sent = self.collect(&mut batcher, walker);
+                self.sends_late = false;
+                sent?;
+                self.rest(&mut batcher)?;
+            }
+            Err(error) => self.error(error_line(&error)),
+        }
+        Ok(())
     }
 
     /// What was said to be gone and is there now is sent as it is: then it is not deleted. Whether there is such.
@@ -221,8 +262,25 @@ impl Task {
         self.rest(&mut batcher)
     }
 
+    /// Whether a link is sent later.
+    fn waits(&mut self, found: &FoundEntry) -> bool {
+        let Kind::Symlink(to) = &found.entry.kind else { return false };
+        !self.sends_late
+            && !self.order.mode.changes_nothing()
+            && self.late.defer(&self.order.path, &found.entry.path, to)
+    }
+
     fn collect(&mut self, batcher: &mut Batcher, walker: Walker) -> Result<(), Abandoned> {
         for item in walker {
+            let item = match item {
+                WalkItem::Found(found) if self.waits(&found) => {
+                    if !self.order.mode.spools() {
+                        continue;
+                    }
+                    WalkItem::Found(FoundEntry::kept(found.entry.path))
+                }
+                item => item,
+            };
             match item {
                 WalkItem::Found(found) => {
                     if found.entry.kind == Kind::Gone {

@@ -25,6 +25,7 @@ impl Ops<'_> {
     /// not a directory.
     pub fn look(&mut self, path: &RelPath) -> io::Result<Option<Here>> {
         match self.dirs.parent(path) {
+            _ if path.is_base() => look_fd(self.dirs.root().as_fd()),
             Err(e) if leads_nowhere(&e) => Ok(None),
             found => found.and_then(|(dir, name)| look_at(dir.as_fd(), name)),
         }

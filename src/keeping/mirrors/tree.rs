@@ -167,7 +167,7 @@ impl Tree {
     /// What is mounted at a path becomes part of the tree, if that can be and nothing of the tree is under it.
     fn enter(&mut self, root: &Root, path: &RelPath, here: Found) -> bool {
         let Some(within) = self.within(path).map(Box::<[u8]>::from) else { return false };
-        let is_placed = |below: &Box<[u8]>| self.index.entry(below).placed.found.is_some();
+        let is_placed = |below: &[u8]| self.index.entry(below).placed.found.is_some();
         if !here.is_some_and(|(version, _)| version.is_directory()) {
             self.ground.leave_out(path, "what is mounted there is no directory");
             false
