@@ -130,6 +130,15 @@ impl RelPath {
         self.0.split(|&b| b == b'/').filter(|c| !c.is_empty())
     }
 
+    /// What of it comes after another path that it is below; None if it is not.
+    pub fn below(&self, top: &RelPath) -> Option<&[u8]> {
+        if !self.is_under(top) || self == top {
+            return None;
+        }
+        let top = top.as_bytes().len();
+        self.as_bytes().get(if top == 0 { 0 } else { top + 1 }..)
+    }
+
     /// Whether this is `other` or lies below it. Everything is below the base.
     pub fn is_under(&self, other: &RelPath) -> bool {
         RelPath::is_below(&self.0, &other.0)

@@ -104,6 +104,10 @@ pub enum Code {
     Mirrored,
     /// What a link points to is not all there.
     Incomplete,
+    /// The file system cannot exchange names, as all or nothing needs.
+    NoExchange,
+    /// A staged file does not contain what was sent.
+    Damaged,
     /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
@@ -181,6 +185,8 @@ impl Code {
         (Code::Watched, "watched"),
         (Code::Mirrored, "mirrored"),
         (Code::Incomplete, "incomplete"),
+        (Code::NoExchange, "no_exchange"),
+        (Code::Damaged, "damaged"),
         (Code::Timeout, "timeout"),
         (Code::Left, "left"),
         (Code::NoData, "no_data"),
@@ -245,6 +251,8 @@ impl From<Reason> for Code {
             Reason::Watched => Code::Watched,
             Reason::Mirrored => Code::Mirrored,
             Reason::Incomplete => Code::Incomplete,
+            Reason::NoExchange => Code::NoExchange,
+            Reason::Damaged => Code::Damaged,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }

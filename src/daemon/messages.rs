@@ -164,6 +164,8 @@ pub(super) enum ToDisk {
 /// What is to be done in a mirrored tree.
 #[derive(Debug)]
 pub(super) enum MirrorWork {
+    /// Is its directory the one that the index speaks of?
+    Check,
     /// What is still to be done is tried again.
     Settle,
     /// Deletions that are long ago are forgotten.

@@ -110,6 +110,21 @@ pub enum DiskJob {
     },
 }
 
+impl DiskJob {
+    /// The transfer that it is for.
+    pub fn key(&self) -> TransferKey {
+        match self {
+            DiskJob::Plan { key, .. }
+            | DiskJob::Stage { key, .. }
+            | DiskJob::Commit { key, .. }
+            | DiskJob::Tally { key }
+            | DiskJob::Delete { key }
+            | DiskJob::Page { key, .. }
+            | DiskJob::Close { key, .. } => *key,
+        }
+    }
+}
+
 /// The end of a transfer, at a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ended {

@@ -8,14 +8,13 @@ use super::collect::Within;
 use super::disk::{Disk, DiskTransfer, PlannedBatch, StagedFile, never_planned};
 use super::errors::{is_want_of_room, reason};
 use super::identity::ObjectId;
-use super::paths::{above, split};
+use super::paths::split;
 use super::replace;
 use super::staging::Staged;
 use super::syncing::Touched;
 use crate::engine::disk_job::{DiskAnswer, TransferKey};
 use crate::errno;
 use crate::ids::{BatchNo, EntryNo};
-use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 use crate::wire::manifest::{Entry, Kind};
 use crate::wire::outcome::{Lacks, Need, Outcome, Reason};
@@ -82,13 +81,18 @@ impl Disk {
             }
         }
         let idle = self.staging.is_none();
-        let fsync = self.config.fsync && !idle;
+        let is_atomic = transfer.atomic.is_some();
+        let fsync = self.config.fsync && !idle && !is_atomic;
         let spools = transfer.surplus.mode.spools() && !idle;
         if spools {
             transfer.surplus.committing(batch);
         }
         if fsync {
             self.sync_staged(planned, &struck)?;
+        }
+        if let Some(atomic) = &mut transfer.atomic {
+            atomic.parent = None;
+            self.verify_staged(planned);
         }
         let manifest = planned.manifest.clone();
         let mut touched = Touched::default();
@@ -274,6 +278,7 @@ impl Disk {
                 | Need::Unsure
                 | Need::Late,
             ) => {
+                self.keep_skipped(transfer, entry);
                 return self.untouched(need);
             }
             (Kind::Open, _) => self.open(transfer, entry),
@@ -289,8 +294,13 @@ impl Disk {
             (_, Need::Attributes) if untried(self, transfer) => Err(Reason::NotTried),
             (_, Need::Attributes) => {
                 touched.others = true;
-                let done = self.apply(transfer, entry, examined);
-                done.map(applied).map_err(|e| reason(&e))
+                match transfer.atomic {
+                    Some(_) => self.keep_attributes(transfer, entry, examined),
+                    None => {
+                        let done = self.apply(transfer, entry, examined);
+                        done.map(applied).map_err(|e| reason(&e))
+                    }
+                }
             }
             (Kind::Symlink(to), Need::All) if transfer.incomplete.is_behind(&entry.path, to) => {
                 Err(Reason::Incomplete)
@@ -321,6 +331,9 @@ impl Disk {
 
     /// Creates a directory.
     fn open(&mut self, transfer: &mut DiskTransfer, entry: &Entry) -> Result<Outcome, Reason> {
+        if transfer.atomic.is_some() {
+            return self.keep_dir(transfer, entry);
+        }
         let path = entry.path.as_bytes();
         let replaces = transfer.opened.get(path).and_then(|known| known.replaces.take());
         let made = self.with_owner_access(transfer, &entry.path, |disk| {
@@ -380,6 +393,9 @@ impl Disk {
         entry: &Entry,
         examined: Option<Examined>,
     ) -> Result<Outcome, Reason> {
+        if transfer.atomic.is_some() {
+            return self.keep_close(transfer, entry, examined);
+        }
         let opened = transfer.opened.get(entry.path.as_bytes());
         // What was written in it has changed its time.
         let own = opened.as_ref().filter(|known| known.keeps).map(|known| known.entry.clone());
@@ -425,6 +441,9 @@ impl Disk {
         entry: &Entry,
         staged: Staged,
     ) -> Result<(), Reason> {
+        if transfer.atomic.is_some() {
+            return self.keep_put(transfer, entry, staged);
+        }
         if let Some(reason) = self.same_name(transfer, &entry.path) {
             return Err(reason);
         }
@@ -450,46 +469,5 @@ impl Disk {
         })?;
         self.same_name(transfer, &entry.path);
         Ok(())
-    }
-
-    /// Notes what is found by the sender's name at `path`. If that is the same entry as another of its
-    /// names, this is why it must not be written.
-    fn same_name(&mut self, transfer: &mut DiskTransfer, path: &RelPath) -> Option<Reason> {
-        let (dir, name) = split(path.as_bytes());
-        let folding = transfer.opened.folding(dir).filter(|folding| !folding.is_plain())?;
-        let fd = self.dirs.dir(dir).ok()?;
-        let found = fsat::stat_at(fd.as_fd(), name).ok()?;
-        folding.meet(Some(fd.as_fd()), name, Some(&found)).map(Reason::SameName)
-    }
-
-    /// Does `work` at `path`. If the permission bits of directories above it forbid that, and they are
-    /// this process's own and open in this transfer, grants itself access and tries again.
-    fn with_owner_access<T>(
-        &mut self,
-        transfer: &mut DiskTransfer,
-        path: &RelPath,
-        mut work: impl FnMut(&mut Self) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let first = work(self);
-        if !matches!(&first, Err(e) if e.raw_os_error() == Some(libc::EACCES)) {
-            return first;
-        }
-        let mut changed = false;
-        for dir in above(path.as_bytes()) {
-            let Some(known) = transfer.opened.get(dir) else { continue };
-            if !known.lacks_owner_access || known.original_mode.is_some() {
-                continue;
-            }
-            let (parent, name) = self.dirs.parent(&known.entry.path)?;
-            let fd = fsat::open_at(parent.as_fd(), name, fsat::PATH_ONLY, 0)?;
-            let stat = fsat::stat_fd(fd.as_fd())?;
-            if known.id != Some(ObjectId::of(&stat)) {
-                continue;
-            }
-            fsat::chmod_at(parent.as_fd(), name, fd.as_fd(), stat.mode | 0o700)?;
-            known.original_mode = Some(stat.mode);
-            changed = true;
-        }
-        if changed { work(self) } else { first }
     }
 }

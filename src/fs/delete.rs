@@ -55,6 +55,9 @@ impl Disk {
 
     pub(super) fn delete(&mut self, key: TransferKey) -> DiskAnswer<StagedFile> {
         let none = DiskAnswer::Deleted { key, deleted: 0, failed: 0 };
+        if self.transfers.get(&key).is_some_and(|of| of.atomic.is_some()) {
+            return self.keep_all_deletions(key);
+        }
         let Some(transfer) = self.transfers.get_mut(&key) else { return none };
         let (surplus, late) = (&mut transfer.surplus, &mut transfer.late);
         let Some(staging) = self.staging.as_ref().filter(|_| surplus.may_run()) else {
@@ -91,6 +94,24 @@ impl Disk {
         let synced = if self.config.fsync { self.sync_file_systems(touched) } else { Ok(()) };
         match passed.and(synced) {
             Ok(()) => DiskAnswer::Deleted { key, deleted, failed },
+            Err(e) => fatal(key, &e),
+        }
+    }
+
+    /// The same in a transfer that puts all into place at once.
+    fn keep_all_deletions(&mut self, key: TransferKey) -> DiskAnswer<StagedFile> {
+        let Some(mut transfer) = self.transfers.remove(&key) else {
+            return DiskAnswer::Deleted { key, deleted: 0, failed: 0 };
+        };
+        let ran = transfer.surplus.ran;
+        let kept = match ran {
+            Some(ran) => Ok(ran),
+            None if !transfer.surplus.may_run() => Ok((0, 0)),
+            None => self.keep_deletions(&mut transfer),
+        };
+        self.transfers.insert(key, transfer);
+        match kept {
+            Ok((deleted, failed)) => DiskAnswer::Deleted { key, deleted, failed },
             Err(e) => fatal(key, &e),
         }
     }

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::allowance::Allowance;
+use super::atomic::keeping::{Keeping, Transactions};
 use super::attributes::{self, Examined};
 use super::claim;
 use super::digest::Digester;
@@ -111,6 +112,7 @@ pub struct Disk {
     /// The slots that were in use when there was something to stage in the last time.
     pub(super) spared: BTreeSet<u64>,
     pub(super) tallies: Tallies,
+    pub(super) transactions: Transactions,
     allowance: Allowance,
 }
 
@@ -130,22 +132,26 @@ pub(super) struct DiskTransfer {
     /// It is a record that is sent once more.
     pub is_replay: bool,
     pub long: LongFiles,
+    /// All of it is put into place at once, and kept until then.
+    pub atomic: Option<Keeping>,
     /// The memory that is charged for it, in bytes.
     charged: usize,
 }
 
 impl DiskTransfer {
-    /// How many files it keeps open: those that are written while they arrive, and its spool.
+    /// How many files it keeps open: those that are written while they arrive, its spool, and its list.
     fn open_files(&self) -> usize {
         let streamed = self.batches.values().filter(|batch| batch.file.is_some()).count();
-        streamed + usize::from(self.surplus.has_spool())
+        let lists = [self.surplus.has_spool(), self.atomic.is_some()];
+        streamed + lists.iter().filter(|is_open| **is_open).count()
     }
 
     /// The memory that it keeps beyond the batches that are planned, in bytes.
     fn memory(&self) -> usize {
         let needs = self.only_needs.values().map(|needs| 64 + size_of_val(needs.as_slice()));
         let late = self.late.iter().map(|(path, _)| 64 + path.as_bytes().len());
-        let lists = needs.sum::<usize>() + late.sum::<usize>() + self.long.memory();
+        let kept = self.atomic.as_ref().map_or(0, Keeping::memory);
+        let lists = needs.sum::<usize>() + late.sum::<usize>() + self.long.memory() + kept;
         lists + self.incomplete.memory() + self.opened.memory() + self.surplus.memory()
     }
 }
@@ -208,6 +214,7 @@ impl Disk {
             left_behind,
             spared,
             tallies: Tallies::new(),
+            transactions: Transactions::default(),
             allowance,
         })
     }
@@ -229,6 +236,7 @@ impl Disk {
     pub fn run(&mut self, job: DiskJob) -> Option<DiskAnswer<StagedFile>> {
         // The tree may have changed since the last job: paths are resolved anew.
         self.dirs.forget();
+        self.stage_for(job.key());
         let answer = match job {
             DiskJob::Plan { key, batch, manifest, layout, mode, .. } => {
                 let answer = self.plan(key, batch, manifest, layout, mode);
@@ -250,7 +258,18 @@ impl Disk {
             }
         };
         self.dirs.forget();
+        if let Some(staging) = &mut self.staging {
+            staging.transaction = None;
+        }
         answer
+    }
+
+    /// What is staged from now on is for the transaction of this transfer, if it makes one.
+    fn stage_for(&mut self, key: TransferKey) {
+        let atomic = self.transfers.get(&key).and_then(|transfer| transfer.atomic.as_ref());
+        if let Some(staging) = &mut self.staging {
+            staging.transaction = atomic.map(|atomic| atomic.no);
+        }
     }
 
     /// Whether a transfer of this sender may keep one more file open.
@@ -288,6 +307,9 @@ impl Disk {
         }
         if let Some(staging) = &self.staging {
             transfer.late.drain(..).for_each(|(_, staged)| staging.discard(staged));
+        }
+        if let Some(atomic) = transfer.atomic.take() {
+            self.abandon(atomic);
         }
         for dir in transfer.opened.drain() {
             // There is nobody left to report an error to.

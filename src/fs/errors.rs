@@ -3,6 +3,7 @@
 use std::io;
 
 use super::claim;
+use super::exchange;
 use crate::errno;
 use crate::wire::outcome::Reason;
 
@@ -10,6 +11,7 @@ use crate::wire::outcome::Reason;
 pub(super) fn reason(error: &io::Error) -> Reason {
     match error.raw_os_error() {
         _ if claim::is_not_ours(error) => Reason::StagingNotOurs,
+        _ if exchange::is_missing(error) => Reason::NoExchange,
         Some(libc::ELOOP) => Reason::LinkInPath,
         Some(libc::ENOTDIR) => Reason::NotADirectoryInPlace,
         _ => Reason::from_io(error),

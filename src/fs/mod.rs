@@ -14,6 +14,7 @@
 //! - Deletion: `surplus` collects what only the target has (`collect`), `spool` keeps that list in a file,
 //!   `delete` counts, shows and removes what is on it.
 //!
+//! - Transactions: what [`atomic`] keeps of a transfer, to put it all into place at once.
 //! - Mirrors: what [`mirror`] does at single paths, whatever else goes on in the tree.
 //!
 //! [`resolve`] judges the symbolic links in the paths of options.
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod allowance;
+pub mod atomic;
 mod attributes;
 pub mod batch;
 pub mod before;
@@ -39,6 +41,7 @@ mod delete;
 mod digest;
 pub mod disk;
 mod errors;
+mod exchange;
 mod extents;
 pub mod folding;
 pub mod found;
@@ -60,11 +63,13 @@ mod moved;
 mod name_set;
 mod names;
 mod opened;
+mod owner_access;
 pub mod path_list;
 mod paths;
 mod plan;
 mod planner;
 mod rebase;
+mod recorded;
 pub mod regroup;
 mod replace;
 pub mod replay;
@@ -72,6 +77,7 @@ pub mod resolve;
 mod rights;
 mod room;
 pub mod root;
+mod slots;
 pub mod source;
 mod spool;
 mod stage;

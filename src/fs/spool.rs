@@ -193,7 +193,8 @@ impl Spool {
     }
 }
 
-fn emit(record: &Record, out: &mut Vec<u8>) {
+/// Appends the bytes of a record.
+pub(super) fn emit(record: &Record, out: &mut Vec<u8>) {
     let Record { path, seen, parent, keeps_mtime, listed, code } = record;
     out.put_u16(path.as_bytes().len() as u16);
     out.put_u32(code.number());
@@ -211,7 +212,7 @@ fn emit(record: &Record, out: &mut Vec<u8>) {
 }
 
 /// The first record in `bytes`, and its length. None if it is incomplete or not valid.
-fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
+pub(super) fn parse(bytes: &[u8]) -> Option<(Record, usize)> {
     let mut reader = Reader::new(bytes);
     let len = usize::from(reader.u16().ok()?);
     let code = SpoolCode::from_number(reader.u32().ok()?).ok()?;

@@ -10,20 +10,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::claim::{self, Claim, NotOurs, RECORD, STAGE};
-use super::errors::leads_nowhere;
+use super::claim::{self, RECORD, STAGE};
+use super::exchange;
 use super::grain::Grain;
 use super::home;
 use super::measured::{Measured, Mount};
 use super::paths::split;
+use super::recorded;
 use super::rights::{Fresh, Keeps, PRIVATE, Rights};
 use super::root::{Dirs, Root};
+use super::slots;
 use super::sweep;
-use crate::name::{MAX_PATH, RelPath};
 use crate::sys::fsat::{self, Stat};
 
 /// The most other mounts that can have a place at the same time.
@@ -39,6 +40,8 @@ pub(super) struct Staging {
     left: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The slots in use, which are spared whenever a place is emptied.
     pub(super) slots: BTreeSet<u64>,
+    /// What is staged now is for this transaction.
+    pub(super) transaction: Option<u64>,
     /// The number of the next name.
     next: u64,
 }
@@ -51,15 +54,46 @@ pub(super) struct Staged {
 }
 
 impl Staged {
+    /// One by its number.
+    pub fn new(place: PlaceId, number: u64) -> Self {
+        Staged { place, number }
+    }
+
     /// Where it is.
     pub fn place(self) -> PlaceId {
         self.place
     }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.number
+    }
+
+    fn name(self) -> Vec<u8> {
+        match self.place.transaction {
+            None => slots::name_of(self.number),
+            Some(no) => slots::name_in(no, self.number),
+        }
+    }
 }
 
-/// A place; 0 is that of the base directory.
+/// A place, and the transaction for which something is there, if it is for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct PlaceId(usize);
+pub(super) struct PlaceId {
+    /// 0 is that of the base directory.
+    at: usize,
+    transaction: Option<u64>,
+}
+
+impl PlaceId {
+    /// That of the base directory.
+    const HOME: PlaceId = PlaceId { at: 0, transaction: None };
+
+    /// The same place for a transaction.
+    pub fn of(self, transaction: u64) -> Self {
+        PlaceId { transaction: Some(transaction), ..self }
+    }
+}
 
 #[derive(Debug)]
 struct Place {
@@ -69,6 +103,8 @@ struct Place {
     measured: Measured,
     /// None for the base directory's.
     within: Option<Within>,
+    /// What a transaction needs was found here.
+    takes_slots: bool,
 }
 
 /// The directory that contains a place.
@@ -78,21 +114,6 @@ struct Within {
     path: Vec<u8>,
     /// The name of the place's record.
     record: Vec<u8>,
-}
-
-/// The file name of a number.
-pub(super) fn name_of(number: u64) -> Vec<u8> {
-    format!("{number:x}").into_bytes()
-}
-
-/// What the names of slots begin with; their number follows, and perhaps more.
-pub(super) const SLOT: &[u8] = b"slot-";
-
-/// Whether a name in a place is that of a slot among these.
-fn is_slot(name: &[u8], slots: &BTreeSet<u64>) -> bool {
-    let number = name.strip_prefix(SLOT).and_then(|rest| rest.get(..16));
-    let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
-    number.and_then(|n| u64::from_str_radix(n, 16).ok()).is_some_and(|n| slots.contains(&n))
 }
 
 impl Staging {
@@ -110,16 +131,19 @@ impl Staging {
             _ => e,
         })?;
         let fd = home::furnish(&claim, rights.uid())?;
-        let left = clear_recorded(&root, &fd, rights, slots)?;
+        let left = recorded::clear_all(&root, &fd, rights, slots)?;
         let records: BTreeSet<&Vec<u8>> = left.values().collect();
-        sweep::empty(fd.as_fd(), |name| records.contains(&name.to_vec()) || is_slot(name, slots))?;
-        let home = Place { top: claim.fd, measured: Measured::of(&fd)?, fd, within: None };
-        let slots = slots.clone();
-        Ok(Staging { root, home, other_mounts: Vec::new(), left, slots, next: 0 })
+        sweep::empty(fd.as_fd(), |name| {
+            records.contains(&name.to_vec()) || slots::is_slot(name, slots)
+        })?;
+        let measured = Measured::of(&fd)?;
+        let home = Place { top: claim.fd, measured, fd, within: None, takes_slots: false };
+        let (slots, transaction) = (slots.clone(), None);
+        Ok(Staging { root, home, other_mounts: Vec::new(), left, slots, transaction, next: 0 })
     }
 
     fn place(&self, id: PlaceId) -> io::Result<&Place> {
-        match id.0.checked_sub(1) {
+        match id.at.checked_sub(1) {
             None => Ok(&self.home),
             Some(at) => {
                 self.other_mounts.get(at).ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))
@@ -166,6 +190,14 @@ impl Staging {
         parent: &[u8],
         rights: &Rights,
     ) -> io::Result<PlaceId> {
+        let at = self.place_near(dirs, parent, rights)?;
+        if self.transaction.is_some() {
+            self.have_slots(at, rights)?;
+        }
+        Ok(PlaceId { at, transaction: self.transaction })
+    }
+
+    fn place_near(&mut self, dirs: &mut Dirs, parent: &[u8], rights: &Rights) -> io::Result<usize> {
         let mut nearest = parent;
         let stat = loop {
             match dirs.dir(nearest) {
@@ -176,11 +208,11 @@ impl Staging {
         };
         let mount = Mount::of(&stat);
         if mount == self.home.measured.mount {
-            return Ok(PlaceId(0));
+            return Ok(0);
         }
         let mut others = self.other_mounts.iter();
         if let Some(at) = others.position(|place| place.measured.mount == mount) {
-            return Ok(PlaceId(at + 1));
+            return Ok(at + 1);
         }
         if self.other_mounts.len() >= MOST_PLACES {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
@@ -195,7 +227,53 @@ impl Staging {
             return Err(io::Error::from_raw_os_error(libc::EXDEV)); // mounted or replaced meanwhile
         }
         self.other_mounts.push(made);
-        Ok(PlaceId(self.other_mounts.len()))
+        Ok(self.other_mounts.len())
+    }
+
+    /// Sees to it that a place is fit for what a transaction leaves there.
+    fn have_slots(&mut self, at: usize, rights: &Rights) -> io::Result<()> {
+        let place = match at.checked_sub(1) {
+            None => Some(&mut self.home),
+            Some(at) => self.other_mounts.get_mut(at),
+        };
+        let place = place.ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))?;
+        if !place.takes_slots {
+            home::have_marked(place.top.as_fd(), rights.uid())?;
+            exchange::probe(place.fd.as_fd())?;
+            place.takes_slots = true;
+        }
+        Ok(())
+    }
+
+    /// The directory of which a place is the one, empty for the base.
+    ///
+    /// # Errors
+    /// ESTALE if the place is gone.
+    pub fn path_of(&self, place: PlaceId) -> io::Result<&[u8]> {
+        let within = self.place(place)?.within.as_ref();
+        Ok(within.map_or(&b""[..], |within| &within.path))
+    }
+
+    /// The place that is in the directory `path`.
+    ///
+    /// # Errors
+    /// ESTALE if what is mounted there, and has it, is not there now.
+    pub fn place_at(&mut self, path: &[u8], rights: &Rights) -> io::Result<PlaceId> {
+        let is_it = |place: &Place| place.within.as_ref().is_some_and(|at| at.path == path);
+        let at = match self.other_mounts.iter().position(is_it) {
+            _ if path.is_empty() => 0,
+            Some(at) => at + 1,
+            None => {
+                let dir = self.root.open_dir(path, fsat::PATH_ONLY)?;
+                if Mount::of(&fsat::stat_fd(dir.as_fd())?) == self.home.measured.mount {
+                    return Err(io::Error::from_raw_os_error(libc::ESTALE));
+                }
+                let made = self.settle(path, rights)?;
+                self.other_mounts.push(made);
+                self.other_mounts.len()
+            }
+        };
+        Ok(PlaceId { at, transaction: None })
     }
 
     /// Creates a place in the directory `path` of another mount.
@@ -213,22 +291,24 @@ impl Staging {
                 let _ = fsat::unlink_at(staging.home.fd.as_fd(), &record);
             }
         };
-        let claimed = keeping_mtime(within.as_fd(), || claim::claim(within.as_fd(), rights.uid()));
+        let claimed =
+            recorded::keeping_mtime(within.as_fd(), || claim::claim(within.as_fd(), rights.uid()));
         let claim = claimed.inspect_err(|_| forget(self))?;
-        let furnished = have_to_oneself(&claim.fd).and_then(|()| {
+        let furnished = recorded::have_to_oneself(&claim.fd).and_then(|()| {
             let fd = home::furnish(&claim, rights.uid())?;
-            sweep::empty(fd.as_fd(), |name| is_slot(name, &self.slots))?;
+            sweep::empty(fd.as_fd(), |name| slots::is_slot(name, &self.slots))?;
             Ok((Measured::of(&fd)?, fd))
         });
         match furnished {
             Ok((measured, fd)) => {
                 self.left.remove(path);
                 let within = Within { fd: within, path: path.to_vec(), record };
-                Ok(Place { top: claim.fd, fd, measured, within: Some(within) })
+                Ok(Place { top: claim.fd, fd, measured, within: Some(within), takes_slots: false })
             }
             Err(e) => {
                 // One that was there stays recorded: it is ours, and may hold something.
-                let gone = claim.made && clear(&within, &claim, rights, &self.slots).is_ok();
+                let gone =
+                    claim.made && recorded::clear(&within, &claim, rights, &self.slots).is_ok();
                 if gone || claim::is_in_use(&e) {
                     forget(self);
                 }
@@ -242,7 +322,7 @@ impl Staging {
         let home = self.home.fd.as_fd();
         let (mut file, record) = loop {
             self.next += 1;
-            let record = [RECORD, &name_of(self.next)].concat();
+            let record = [RECORD, &slots::name_of(self.next)].concat();
             match create(home, &record, PRIVATE) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 made => break (made?, record),
@@ -251,6 +331,12 @@ impl Staging {
         let written = file.write_all(path).and_then(|()| file.sync_all());
         written.inspect_err(|_| drop(fsat::unlink_at(home, &record)))?;
         Ok(record)
+    }
+
+    /// A name in a place under which nothing is.
+    pub fn free(&mut self, place: PlaceId) -> Staged {
+        self.next += 1;
+        Staged { place, number: self.next }
     }
 
     /// Creates something in a place with `make`, which gets the directory and an unused name.
@@ -263,11 +349,10 @@ impl Staging {
         rights: &Rights,
         make: impl Fn(BorrowedFd<'_>, &[u8]) -> io::Result<T>,
     ) -> io::Result<(Staged, T)> {
-        self.next += 1;
-        let staged = Staged { place, number: self.next };
-        let name = name_of(self.next);
+        let staged = self.free(place);
+        let name = staged.name();
         let made = match make(self.place(place)?.fd.as_fd(), &name) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) && place.0 == 0 => {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) && place.at == 0 => {
                 self.refurnish(rights)?;
                 make(self.home.fd.as_fd(), &name)?
             }
@@ -309,7 +394,7 @@ impl Staging {
     pub fn nameless(&mut self, rights: &Rights) -> io::Result<File> {
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
         let (staged, fd) =
-            self.make(PlaceId(0), rights, |dir, name| fsat::open_at(dir, name, flags, PRIVATE))?;
+            self.make(PlaceId::HOME, rights, |dir, name| fsat::open_at(dir, name, flags, PRIVATE))?;
         self.discard(staged);
         Ok(fd.into())
     }
@@ -319,7 +404,7 @@ impl Staging {
     /// # Errors
     /// ESTALE if its place is gone.
     pub fn find(&self, staged: Staged) -> io::Result<(BorrowedFd<'_>, Vec<u8>)> {
-        Ok((self.place(staged.place)?.fd.as_fd(), name_of(staged.number)))
+        Ok((self.place(staged.place)?.fd.as_fd(), staged.name()))
     }
 
     /// Removes a staged object of any type.
@@ -346,7 +431,9 @@ impl Staging {
     pub fn tidy(&mut self) {
         for place in self.other_mounts.drain(..) {
             let Some(Within { fd, path, record }) = place.within else { continue };
-            match keeping_mtime(fd.as_fd(), || home::remove(fd.as_fd(), place.top.as_fd())) {
+            match recorded::keeping_mtime(fd.as_fd(), || {
+                home::remove(fd.as_fd(), place.top.as_fd())
+            }) {
                 Ok(true) => drop(fsat::unlink_at(self.home.fd.as_fd(), &record)),
                 Ok(false) | Err(_) => drop(self.left.insert(path, record)),
             }
@@ -390,77 +477,6 @@ impl Staging {
     pub fn stage(&self, place: PlaceId) -> io::Result<BorrowedFd<'_>> {
         Ok(self.place(place)?.fd.as_fd())
     }
-}
-
-/// Keeps other daemons out of a place on another mount.
-fn have_to_oneself(fd: &OwnedFd) -> io::Result<()> {
-    match fsat::lock(fd.as_fd()) {
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(NotOurs::InUse.into()),
-        // Not every file system has locks.
-        _ => Ok(()),
-    }
-}
-
-/// Empties and removes a place in `within`, but for these `slots`. Whether nothing is left.
-fn clear(
-    within: &OwnedFd,
-    claim: &Claim,
-    rights: &Rights,
-    slots: &BTreeSet<u64>,
-) -> io::Result<bool> {
-    let kept = |name: &[u8]| is_slot(name, slots);
-    keeping_mtime(within.as_fd(), || home::clear(within.as_fd(), claim, rights.uid(), kept))
-}
-
-/// Does `work`, which creates or removes a name in `dir`, and then restores the mtime of `dir` where
-/// that is permitted.
-fn keeping_mtime<T>(dir: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let before = fsat::stat_fd(dir)?.mtime;
-    let done = work();
-    let _ = fsat::set_mtime_at(dir, b".", before);
-    done
-}
-
-/// Removes the places that an earlier daemon recorded in `stage`, but for these `slots`. Returns the records
-/// of those where something is left, by the directory that they are in.
-fn clear_recorded(
-    root: &Root,
-    stage: &OwnedFd,
-    rights: &Rights,
-    slots: &BTreeSet<u64>,
-) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let mut kept = BTreeMap::new();
-    for record in sweep::names(stage.as_fd())? {
-        if !record.starts_with(RECORD) {
-            continue;
-        }
-        let Ok(path) = read(stage, &record) else { continue };
-        if RelPath::parse(&path).is_err() {
-            continue; // incomplete: the daemon was killed before it created the place
-        }
-        let cleared = root.open_dir(&path, fsat::PATH_ONLY).and_then(|within| {
-            let claim = claim::existing(within.as_fd(), rights.uid())?;
-            // Another daemon may have a base directory there.
-            have_to_oneself(&claim.fd)?;
-            clear(&within, &claim, rights, slots)
-        });
-        let is_done = match cleared {
-            Ok(nothing_left) => nothing_left,
-            // Slots may be where nothing is mounted at the moment.
-            Err(e) => claim::is_not_ours(&e) || (leads_nowhere(&e) && slots.is_empty()),
-        };
-        if !is_done {
-            kept.insert(path, record);
-        }
-    }
-    Ok(kept)
-}
-
-fn read(dir: &OwnedFd, name: &[u8]) -> io::Result<Vec<u8>> {
-    let file = fsat::open_regular_at(dir.as_fd(), name, libc::O_RDONLY)?;
-    let mut bytes = Vec::new();
-    File::from(file).take(MAX_PATH as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Creates a file for writing, which must not exist yet.

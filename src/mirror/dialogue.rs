@@ -151,6 +151,20 @@ impl Dialogue {
         self.look(now, own);
     }
 
+    /// A member has said something of what it knows, which this host does not.
+    pub fn is_ahead(&mut self, now: Time, node: NodeId, own: &Own<'_>) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            (peer.ahead, peer.heard) = (true, now);
+        }
+        self.look(now, own);
+    }
+
+    /// Whether it asks for changes, or takes some.
+    pub fn is_busy(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| !asking.is_for_bytes)
+            || !self.receiving.is_empty()
+    }
+
     /// This host knows more, or lacks other bytes.
     pub fn changed(&mut self, now: Time, own: &Own<'_>) {
         self.known.is(now, own.hash);
@@ -245,6 +259,8 @@ impl Dialogue {
                     Err(_) => {}
                 }
             }
+            // Those are no part of it.
+            Mirror::Reach { .. } | Mirror::Reached { .. } => {}
             Mirror::Answer { number, answer, .. } => {
                 let Some(asking) = self.asking.as_mut().filter(|asking| asking.of == node) else {
                     return;

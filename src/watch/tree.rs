@@ -289,10 +289,15 @@ impl Tree {
             }
             (false, false) => {
                 self.is_lost = true;
-                said::lost(&self.ground.config.path);
+                // Of a mirror, its index says so.
+                if self.ground.config.holds {
+                    said::lost(&self.ground.config.path);
+                }
             }
             (true, true) => {
-                said::back(&self.ground.config.path);
+                if self.ground.config.holds {
+                    said::back(&self.ground.config.path);
+                }
                 self.renew(at, Why::Replaced);
             }
             (true, false) if !self.ground.table.has(self.ground.top) => {

@@ -292,7 +292,7 @@ mod tests {
     fn standing(n: u64) -> Standing {
         let by = crate::wire::versions::IndexId(n);
         let tree = crate::wire::names::Hash(n);
-        Standing { tree, by, height: 3, hash: 4, settled: true, held: false }
+        Standing { stopped: true, lacks: true, ..Standing::plain(tree, by, 3, 4) }
     }
 
     fn foreign(protocol: u8, kind: PacketKind, payload: &[u8]) -> Option<String> {

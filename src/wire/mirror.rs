@@ -5,6 +5,11 @@
 //! | asking: I ask this node for what I lack; to the group | 1 | 8, the tree; 8, the node id; 8, a hash of my knowledge |
 //! | ask: some bytes of a question | 2 | 8, the tree; 4, the question's number; 4, its length; 4, the offset; the bytes |
 //! | answer | 3 | 8, the tree; 4, the question's number; a byte, and what it says |
+//! | reach: have you all that I have, at a path and below it? | 4 | 8, the tree; 4, the number; 2, which part of what I know; |
+//! | | | the path below the top, counted (empty: all of it); that part of my knowledge |
+//! | reached: so this host stands | 5 | 8, the tree; 4, the number; 2, the part; as in HELLO from the index on; |
+//! | | | flags (1): 0 it knows that part, and its index speaks of what is on its disk, 1 something is under way; |
+//! | | | varints: paths that are not as they should be, deletions that it holds, paths that are listed |
 //!
 //! A tree is called by the hash of its path. An answer: 0 and 4, so many bytes of the question have come; 1, it is all
 //! there, and a transfer follows; 2 and 8, there is nothing that the question lacks, by a hash of the knowledge here; 3,
@@ -13,13 +18,14 @@
 //! A question: the knowledge of who asks, and how many dots of which it lacks the bytes (varint), and these.
 //!
 //! In HELLO: how many trees (1), and for each the tree (8), the index (8), the height of its own dots (8), a hash of its
-//! knowledge (8), flags (1): 0 it has compared with others since it started, 1 it holds something back.
+//! knowledge (8), flags (1): 0 it has compared with others since it started, 1 it holds deletions, 2 it has not looked at
+//! all of the tree since it started, 3 the tree stands still, 4 it lacks something that it knows of.
 
 use super::Error;
 use super::bytes::{Put, Reader};
 use super::names::Hash;
 use super::versions::{Dot, IndexId, Knowledge, MAX_IDS};
-use crate::name::NodeId;
+use crate::name::{NodeId, RelPath};
 
 /// The most trees that a host mirrors.
 pub const MAX_TREES: usize = 16;
@@ -29,6 +35,8 @@ pub const MAX_NEEDED: usize = 1_024;
 pub const MAX_QUESTION: usize = Knowledge::len_bound(MAX_IDS) + Dot::LEN * MAX_NEEDED + 2;
 /// The bytes before those of a part of a question.
 pub const BEFORE_PART: usize = 1 + 8 + 4 + 4 + 4;
+/// The longest path below the top of a tree that is asked about; for one that is longer, the whole tree is.
+pub const MAX_WITHIN: usize = 255;
 /// The bytes that HELLO takes for a tree.
 pub const STANDING_LEN: usize = 4 * 8 + 1;
 
@@ -45,14 +53,51 @@ pub struct Standing {
     pub hash: u64,
     /// It has compared with others since it started.
     pub settled: bool,
-    /// It holds something back: deletions, or the whole tree.
+    /// It holds deletions.
     pub held: bool,
+    /// It has not looked at all of the tree since it started.
+    pub looks: bool,
+    /// The tree stands still.
+    pub stopped: bool,
+    /// It lacks something that it knows of.
+    pub lacks: bool,
 }
 
-const SETTLED: u8 = 1;
-const HELD: u8 = 2;
-
 impl Standing {
+    /// Whether it gives and takes changes of the tree now.
+    pub fn takes_part(&self) -> bool {
+        !self.looks && !self.stopped
+    }
+
+    /// A host that has compared and holds nothing.
+    #[cfg(test)]
+    pub(crate) fn plain(tree: Hash, by: IndexId, height: u64, hash: u64) -> Self {
+        let (held, looks, stopped, lacks) = (false, false, false, false);
+        Standing { tree, by, height, hash, settled: true, held, looks, stopped, lacks }
+    }
+
+    fn flags(&self) -> u8 {
+        [self.settled, self.held, self.looks, self.stopped, self.lacks]
+            .iter()
+            .enumerate()
+            .fold(0, |flags, (bit, set)| flags | u8::from(*set) << bit)
+    }
+
+    fn parse(tree: Hash, reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let (by, height, hash) = (IndexId(reader.u64()?), reader.u64()?, reader.u64()?);
+        let flags = reader.u8()?;
+        let has = |bit: u8| flags & 1 << bit != 0;
+        let (settled, held, looks, stopped, lacks) = (has(0), has(1), has(2), has(3), has(4));
+        let standing = Standing { tree, by, height, hash, settled, held, looks, stopped, lacks };
+        if standing.flags() == flags { Ok(standing) } else { Err(Error::Invalid) }
+    }
+
+    /// Without the tree.
+    fn emit(&self, out: &mut Vec<u8>) {
+        [self.by.0, self.height, self.hash].iter().for_each(|number| out.put_u64(*number));
+        out.push(self.flags());
+    }
+
     /// Reads all of them.
     pub(super) fn parse_all(reader: &mut Reader<'_>) -> Result<Vec<Self>, Error> {
         let count = usize::from(reader.u8()?);
@@ -61,13 +106,11 @@ impl Standing {
         }
         let mut all: Vec<Self> = Vec::new();
         for _ in 0..count {
-            let (tree, by) = (Hash(reader.u64()?), IndexId(reader.u64()?));
-            let (height, hash, flags) = (reader.u64()?, reader.u64()?, reader.u8()?);
-            if flags & !(SETTLED | HELD) != 0 || all.iter().any(|other| other.tree == tree) {
+            let standing = Standing::parse(Hash(reader.u64()?), reader)?;
+            if all.iter().any(|other| other.tree == standing.tree) {
                 return Err(Error::Invalid);
             }
-            let (settled, held) = (flags & SETTLED != 0, flags & HELD != 0);
-            all.push(Standing { tree, by, height, hash, settled, held });
+            all.push(standing);
         }
         Ok(all)
     }
@@ -76,11 +119,8 @@ impl Standing {
     pub(super) fn emit_all(all: &[Self], out: &mut Vec<u8>) {
         out.push(all.len() as u8);
         for standing in all {
-            [standing.tree.0, standing.by.0, standing.height, standing.hash]
-                .iter()
-                .for_each(|number| out.put_u64(*number));
-            let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-            out.push(flag(standing.settled, SETTLED) | flag(standing.held, HELD));
+            out.put_u64(standing.tree.0);
+            standing.emit(out);
         }
     }
 }
@@ -119,6 +159,52 @@ pub enum Mirror {
         /// What it says.
         answer: Answer,
     },
+    /// Whether a host has all that the one has that asks, at a path and below it.
+    Reach {
+        /// In which tree.
+        tree: Hash,
+        /// The number of the question.
+        number: u32,
+        /// Which part of its knowledge it is about.
+        part: u16,
+        /// The path below the top of the tree.
+        within: RelPath,
+        /// That part.
+        known: Knowledge,
+    },
+    /// How a host stands that was asked so.
+    Reached {
+        /// The number of the question.
+        number: u32,
+        /// Which part of its knowledge it is about.
+        part: u16,
+        /// How it stands with the tree.
+        standing: Standing,
+        /// What it says.
+        reached: Reached,
+    },
+}
+
+/// How a host stands that was asked whether it has all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reached {
+    /// It knows what was asked about, and its index speaks of what is on its disk.
+    pub covers: bool,
+    /// Something is under way.
+    pub busy: bool,
+    /// What is not so there.
+    pub left: Left,
+}
+
+/// What is not as it should be, at a path and below it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Left {
+    /// How many paths are not yet as they should be.
+    pub lacking: u64,
+    /// How many deletions are held.
+    pub held: u64,
+    /// How many paths are listed.
+    pub listed: u64,
 }
 
 /// What became of a question.
@@ -143,7 +229,9 @@ impl Mirror {
         match self {
             Mirror::Asking { tree, .. }
             | Mirror::Ask { tree, .. }
-            | Mirror::Answer { tree, .. } => *tree,
+            | Mirror::Answer { tree, .. }
+            | Mirror::Reach { tree, .. } => *tree,
+            Mirror::Reached { standing, .. } => standing.tree,
         }
     }
 
@@ -175,6 +263,27 @@ impl Mirror {
                     _ => return Err(Error::Invalid),
                 };
                 Mirror::Answer { tree, number, answer }
+            }
+            4 => {
+                let (number, part) = (reader.u32()?, reader.u16()?);
+                let within = match reader.counted(MAX_WITHIN)? {
+                    [] => RelPath::base(),
+                    within => RelPath::parse(within).map_err(|_| Error::Invalid)?,
+                };
+                let known = Knowledge::parse(&mut reader)?;
+                Mirror::Reach { tree, number, part, within, known }
+            }
+            5 => {
+                let (number, part) = (reader.u32()?, reader.u16()?);
+                let standing = Standing::parse(tree, &mut reader)?;
+                let flags = reader.u8()?;
+                if flags > 3 {
+                    return Err(Error::Invalid);
+                }
+                let (lacking, held) = (reader.varint()?, reader.varint()?);
+                let left = Left { lacking, held, listed: reader.varint()? };
+                let reached = Reached { covers: flags & 1 != 0, busy: flags & 2 != 0, left };
+                Mirror::Reached { number, part, standing, reached }
             }
             _ => return Err(Error::Invalid),
         };
@@ -217,6 +326,24 @@ impl Mirror {
                     }
                     Answer::Later => out.push(3),
                 }
+                out
+            }
+            Mirror::Reach { number, part, within, known, .. } => {
+                let mut out = head(4);
+                out.put_u32(*number);
+                out.put_u16(*part);
+                out.put_counted(within.as_bytes());
+                known.emit(&mut out);
+                out
+            }
+            Mirror::Reached { number, part, standing, reached } => {
+                let mut out = head(5);
+                out.put_u32(*number);
+                out.put_u16(*part);
+                standing.emit(&mut out);
+                out.push(u8::from(reached.covers) | u8::from(reached.busy) << 1);
+                let Left { lacking, held, listed } = reached.left;
+                [lacking, held, listed].iter().for_each(|count| out.put_varint(*count));
                 out
             }
         }
@@ -289,8 +416,9 @@ mod tests {
     const TREE: Hash = Hash(0x0102_0304_0506_0708);
 
     fn standing(n: u64) -> Standing {
-        let (settled, held) = (n % 2 == 0, n % 3 == 0);
-        Standing { tree: Hash(n), by: IndexId(!n), height: n << 40, hash: n * 3, settled, held }
+        let (settled, held, looks, stopped) = (n % 2 == 0, n % 3 == 0, n % 5 == 0, n % 7 == 0);
+        let (tree, by, height, hash) = (Hash(n), IndexId(!n), n << 40, n.wrapping_mul(3));
+        Standing { tree, by, height, hash, settled, held, looks, stopped, lacks: n % 11 == 0 }
     }
 
     fn samples() -> Vec<Mirror> {
@@ -300,6 +428,15 @@ mod tests {
         ];
         let answers = [Answer::Part(7), Answer::Coming, Answer::Nothing { hash: 8 }, Answer::Later];
         all.extend(answers.map(|answer| Mirror::Answer { tree: TREE, number: 4, answer }));
+        for path in [&b""[..], b"a/b", &[b'x'; MAX_WITHIN]] {
+            let within = if path.is_empty() { Ok(RelPath::base()) } else { RelPath::parse(path) };
+            let (within, known) = (within.unwrap(), knowledge(path.len() as u64));
+            all.push(Mirror::Reach { tree: TREE, number: 8, part: 300, within, known });
+            let left = Left { lacking: 300, held: 0, listed: u64::MAX };
+            let reached = Reached { covers: path.is_empty(), busy: path.len() == 3, left };
+            let standing = standing(TREE.0);
+            all.push(Mirror::Reached { number: 8, part: 300, standing, reached });
+        }
         all
     }
 
@@ -350,7 +487,16 @@ mod tests {
             let part = Mirror::Ask { tree: TREE, number: 1, len, offset, bytes: vec![0; bytes] };
             assert_eq!(Mirror::parse(&part.emit()), Err(Error::Invalid), "{part:?}");
         }
-        assert_eq!(Mirror::parse(&[4; 9]), Err(Error::Invalid));
+        assert_eq!(Mirror::parse(&[6; 9]), Err(Error::Invalid));
+        for (path, error) in [("/a", Error::Invalid), ("a/../b", Error::Invalid)] {
+            let mut reach = Vec::from([4; 15]);
+            reach.put_counted(path.as_bytes());
+            reach.push(0);
+            assert_eq!(Mirror::parse(&reach), Err(error), "{path}");
+        }
+        let mut reached = samples().pop().unwrap().emit();
+        reached[40] = 4;
+        assert_eq!(Mirror::parse(&reached), Err(Error::Invalid), "an unknown flag");
         let mut answer = samples()[3].emit();
         answer[13] = 4;
         assert_eq!(Mirror::parse(&answer), Err(Error::Invalid));
@@ -366,7 +512,7 @@ mod tests {
         };
         assert_eq!(said(&[], 0), Err(Error::Invalid), "none");
         assert_eq!(said(&[standing(1); 2], 0), Err(Error::Invalid), "one tree twice");
-        assert_eq!(said(&[standing(1)], 4), Err(Error::Invalid), "an unknown flag");
+        assert_eq!(said(&[standing(1)], 32), Err(Error::Invalid), "an unknown flag");
         let many: Vec<Standing> = (0..17).map(standing).collect();
         assert_eq!(said(&many, 0), Err(Error::Invalid), "too many");
     }

@@ -51,6 +51,10 @@ pub enum Reason {
     Mirrored,
     /// Something of what the link points to has failed.
     Incomplete,
+    /// The file system cannot exchange two names, as a transfer of all or nothing needs.
+    NoExchange,
+    /// A staged file does not contain what was sent.
+    Damaged,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -70,7 +74,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 16] = [
+    pub const OWN: [Reason; 18] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -87,6 +91,8 @@ impl Reason {
         Reason::Watched,
         Reason::Mirrored,
         Reason::Incomplete,
+        Reason::NoExchange,
+        Reason::Damaged,
     ];
 
     /// The reason for a system error.
@@ -144,6 +150,10 @@ impl fmt::Display for Reason {
             Reason::Watched => f.write_str("Path watched by that host itself"),
             Reason::Mirrored => f.write_str("Mirrored there: what is in it comes from its equals"),
             Reason::Incomplete => f.write_str("Not put in place: what it points to is incomplete"),
+            Reason::NoExchange => {
+                f.write_str("Its file system cannot exchange names, as --atomic needs")
+            }
+            Reason::Damaged => f.write_str("What was staged is not what was sent"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
             Reason::BaseReplaced => f.write_str("base directory was replaced: restart makuosan"),

@@ -157,7 +157,7 @@ impl Knowledge {
 
 impl Dot {
     /// The most bytes that it takes.
-    pub(super) const LEN: usize = 8 + 10;
+    pub const LEN: usize = 8 + 10;
 
     /// Reads it.
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {

@@ -22,7 +22,7 @@ use makuosan::wire::fetch::{End as Outcomes, Fetch, Over, Request, State as Fetc
 use makuosan::wire::header::{Header, PacketKind, Role};
 use makuosan::wire::hello::{Hello, Said};
 use makuosan::wire::manifest::{Extent, FileTime, Kind, Manifest, Setup};
-use makuosan::wire::mirror::{Answer, Mirror, Question, Standing};
+use makuosan::wire::mirror::{Answer, Left, Mirror, Question, Reached, Standing};
 use makuosan::wire::mode::Mode;
 use makuosan::wire::names::{Hash, Names};
 use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolCode};
@@ -41,8 +41,20 @@ fn knowledge() -> Knowledge {
 }
 
 fn standing() -> Standing {
-    let (tree, by) = (Hash(1), DOT.by);
-    Standing { tree, by, height: 300, hash: knowledge().hash(), settled: true, held: false }
+    let (tree, by, hash) = (Hash(1), DOT.by, knowledge().hash());
+    let (settled, held, looks, stopped, lacks) = (true, false, false, true, false);
+    Standing { tree, by, height: 300, hash, settled, held, looks, stopped, lacks }
+}
+
+fn reach() -> Mirror {
+    let within = RelPath::parse(b"d/a").unwrap();
+    Mirror::Reach { tree: Hash(1), number: 2, part: 0, within, known: knowledge() }
+}
+
+fn reached() -> Mirror {
+    let left = Left { lacking: 300, held: 1, listed: 0 };
+    let reached = Reached { covers: true, busy: false, left };
+    Mirror::Reached { number: 2, part: 0, standing: standing(), reached }
 }
 
 fn set() -> Kind {
@@ -251,6 +263,8 @@ fn more() -> Vec<(usize, Vec<u8>)> {
         (13, spool(Deleted::Ran { deleted: 1, failed: 2 })),
         (8, mirrored().emit()),
         (29, Mirror::Asking { tree: Hash(1), of: NodeId(2), hash: 3 }.emit()),
+        (29, reach().emit()),
+        (29, reached().emit()),
         (29, Mirror::Answer { tree: Hash(1), number: 2, answer: Answer::Part(3) }.emit()),
     ]
 }

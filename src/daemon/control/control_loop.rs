@@ -113,6 +113,7 @@ impl Control {
             self.commands(now);
             self.start_flushes(now);
             self.start_mirrors(now);
+            self.drive_reaches(now);
             self.tidy(now);
             let timeout = self.next(now).map(|at| at.since(now));
             let ready = match self.inputs.wait(&self.clients, timeout) {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::reach::Reach;
 use crate::console::mirror_row::MirrorRow;
 use crate::console::reply::{self};
 use crate::daemon::clock;
@@ -27,8 +28,10 @@ pub(super) struct Equals {
     pub(super) mirrors: Option<Arc<Mirrors>>,
     pub(super) looker: Option<Looker>,
     pub(super) trees: Vec<Equal>,
-    /// What others were told at once: of which trees they may ask, and whether this host has compared.
-    pub(super) told: Vec<(Hash, bool, bool)>,
+    /// What others were told at once, but for what is known of the trees.
+    pub(super) told: Vec<Standing>,
+    /// The flushes for which others are asked whether they have all.
+    pub(super) reaches: Vec<Reach>,
 }
 
 /// A tree that is mirrored.
@@ -79,6 +82,7 @@ impl Equals {
             looker: None,
             trees: Vec::new(),
             told: Vec::new(),
+            reaches: Vec::new(),
         }
     }
 
@@ -96,17 +100,7 @@ impl Equals {
 
     /// What HELLO says of them.
     pub(super) fn standings(&self) -> Vec<Standing> {
-        let standing = |(at, one): (usize, &Equal)| {
-            let state = self.state(at).filter(|state| one.is_ready && state.stopped.is_none())?;
-            Some(Standing {
-                tree: one.hash,
-                by: state.id,
-                height: state.height,
-                hash: state.hash,
-                settled: one.dialogue.as_ref().is_some_and(Dialogue::settled),
-                held: state.held > 0 || state.stopped.is_some(),
-            })
-        };
+        let standing = |(at, one): (usize, &Equal)| Some(one.standing(&self.state(at)?));
         self.trees.iter().enumerate().filter_map(standing).take(MAX_TREES).collect()
     }
 
@@ -156,7 +150,8 @@ impl Equals {
             let back = state.is_held().then_some(one.next_back);
             begins.into_iter().chain(says).chain(back).min()
         };
-        self.trees.iter().enumerate().filter_map(due).min()
+        let reaches = self.reaches.iter().map(|reach| reach.due);
+        self.trees.iter().enumerate().filter_map(due).chain(reaches).min()
     }
 }
 
@@ -173,6 +168,21 @@ pub(super) fn own(state: &State) -> Own<'_> {
 }
 
 impl Equal {
+    /// What is said of it to others.
+    pub(super) fn standing(&self, state: &State) -> Standing {
+        Standing {
+            tree: self.hash,
+            by: state.id,
+            height: state.height,
+            hash: state.hash,
+            settled: self.dialogue.as_ref().is_some_and(Dialogue::settled),
+            held: state.held > 0,
+            looks: !self.is_ready,
+            stopped: state.stopped.is_some(),
+            lacks: state.left.lacking > 0,
+        }
+    }
+
     /// Whether this host's files are the origin: nobody knows anything of the tree, and it was started so.
     pub(super) fn is_origin(&self, state: &State) -> bool {
         let settled = self.dialogue.as_ref().is_some_and(Dialogue::settled);

@@ -27,13 +27,19 @@ use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::watch::types::{Flush, Now, WatchNo, Went, Why};
 use crate::wire::header::block_for_mtu;
-use crate::wire::mirror::Mirror;
+use crate::wire::mirror::{Mirror, Standing};
 use crate::wire::names::Hash;
 use crate::wire::setup::MirrorSetup;
 use crate::wire::versions::IndexId;
 
 /// How often it is looked whether what is held is there again.
 const BACK: Span = Span::from_secs(5);
+
+/// How a member stands with a tree that it gives and takes changes of.
+fn takes_part(member: &Member, tree: Hash) -> Option<Standing> {
+    let standing = member.mirrors.iter().find(|standing| standing.tree == tree);
+    standing.filter(|standing| standing.takes_part()).copied()
+}
 
 impl Control {
     /// The trees that the daemon was started with.
@@ -76,6 +82,8 @@ impl Control {
                 }
             }
         }
+        // That they are mirrored here, though nothing of them may be asked for yet.
+        self.tell_standings();
     }
 
     /// The watcher tells what may have changed. False if that is no mirror's.
@@ -170,9 +178,9 @@ impl Control {
             let config = dialogue::Config { tree: one.hash, room, seed, gives: true };
             let mut dialogue = Dialogue::new(now, config, &own(&state));
             for member in self.membership.members.members() {
-                let standing = member.mirrors.iter().find(|standing| standing.tree == one.hash);
-                if let Some(standing) = standing {
-                    dialogue.hello(now, member.node, Some(*standing), &own(&state));
+                let standing = takes_part(member, one.hash);
+                if standing.is_some() {
+                    dialogue.hello(now, member.node, standing, &own(&state));
                 }
             }
             one.dialogue = Some(dialogue);
@@ -213,7 +221,8 @@ impl Control {
 
     pub(super) fn tell_standings(&mut self) {
         let standings = self.equals.standings();
-        let gist = standings.iter().map(|one| (one.tree, one.settled, one.held)).collect();
+        let gist: Vec<Standing> =
+            standings.iter().map(|one| Standing { height: 0, hash: 0, ..*one }).collect();
         self.membership.members.set_mirrors(standings);
         if self.equals.told != gist {
             // Others wait for this.
@@ -239,7 +248,7 @@ impl Control {
         let hash = one.hash;
         let is_target = |member: &&Member| {
             member.receives
-                && member.mirrors.iter().any(|standing| standing.tree == hash)
+                && takes_part(member, hash).is_some()
                 && next.to.as_ref().is_none_or(|to| to.contains(&member.node))
         };
         let targets: Vec<Member> =
@@ -330,7 +339,7 @@ impl Control {
     }
 
     /// Does something in the talk about a tree.
-    fn mirror_talk(&mut self, at: usize, talk: impl FnOnce(&mut Dialogue, &Own<'_>)) {
+    pub(super) fn mirror_talk(&mut self, at: usize, talk: impl FnOnce(&mut Dialogue, &Own<'_>)) {
         let Some(state) = self.equals.state(at) else { return };
         if let Some(dialogue) = &mut self.equals.trees[at].dialogue {
             talk(dialogue, &own(&state));
@@ -342,13 +351,14 @@ impl Control {
         for at in 0..self.equals.trees.len() {
             let Some(member) = self.membership.members.get(node) else { return };
             let hash = self.equals.trees[at].hash;
-            let standing = member.mirrors.iter().find(|standing| standing.tree == hash).copied();
+            let standing = takes_part(member, hash);
             self.mirror_talk(at, |dialogue, own| dialogue.hello(now, node, standing, own));
         }
     }
 
     /// Members have left.
     pub(super) fn mirror_gone(&mut self, now: Time, left: &[NodeId]) {
+        self.reach_gone(left);
         for at in 0..self.equals.trees.len() {
             for node in left {
                 self.mirror_talk(at, |dialogue, own| dialogue.gone(now, *node, own));
@@ -362,7 +372,17 @@ impl Control {
         let Some(at) = self.equals.trees.iter().position(|one| one.hash == said.tree()) else {
             return;
         };
-        self.mirror_talk(at, |dialogue, own| dialogue.packet(now, me, node, said, own));
+        match said {
+            Mirror::Reach { number, part, within, known, .. } => {
+                self.asked_to_reach(now, at, node, (number, part), &within, &known);
+            }
+            Mirror::Reached { number, part, standing, reached } => {
+                self.membership.members.stands(node, standing);
+                self.mirror_hello(now, node);
+                self.reach_answered(now, node, (number, part), standing, reached);
+            }
+            said => self.mirror_talk(at, |dialogue, own| dialogue.packet(now, me, node, said, own)),
+        }
     }
 
     /// A transfer of a mirror begins to come from a member.

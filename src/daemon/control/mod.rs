@@ -23,6 +23,8 @@ mod mirrors;
 mod oddities;
 mod overview;
 mod places;
+mod reach;
+mod reaching;
 mod repeats;
 mod samples;
 mod served;

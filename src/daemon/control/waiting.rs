@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::console::error::ErrorLine;
+use crate::name::RelPath;
 use crate::watch::types::WatchNo;
 
 /// All of them.
@@ -14,23 +15,34 @@ pub(super) struct Waiting {
 
 struct Client {
     client: u32,
+    path: RelPath,
     cookie: u64,
     left: BTreeSet<WatchNo>,
     errors: Vec<ErrorLine>,
 }
 
 impl Waiting {
-    /// A client waits for these watches, and these errors are known. Returns what the watches are to name.
+    /// A client waits for what was changed at this path, of these watches, and these errors are known. Returns what the watches are to name.
     pub(super) fn begin(
         &mut self,
-        client: u32,
+        (client, path): (u32, &RelPath),
         left: BTreeSet<WatchNo>,
         errors: Vec<ErrorLine>,
     ) -> u64 {
         let cookie = self.next_cookie;
         self.next_cookie += 1;
-        self.clients.push(Client { client, cookie, left, errors });
+        self.clients.push(Client { client, path: path.clone(), cookie, left, errors });
         cookie
+    }
+
+    /// What is asked about, if somebody still waits.
+    pub(super) fn path(&self, cookie: u64) -> Option<&RelPath> {
+        self.clients.iter().find(|client| client.cookie == cookie).map(|client| &client.path)
+    }
+
+    /// A client has left.
+    pub(super) fn left(&mut self, client: u32) {
+        self.clients.retain(|one| one.client != client);
     }
 
     /// A watch has sent all that it was asked for, but for this.

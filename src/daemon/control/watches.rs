@@ -27,11 +27,11 @@ use crate::fs::path_list::{Listed, PathList};
 use crate::fs::root::Root;
 use crate::ids::TransferNo;
 use crate::name::{HostName, RelPath};
-use crate::pattern::{PatternError, Patterns, Rule};
+use crate::pattern::Patterns;
 use crate::time::Time;
 use crate::watch::mounts::Mounts;
 use crate::watch::types::{
-    Changed, Command, Config, DELAY, Flush, Held, Now, Numbers, TEMPORARIES, WatchNo, Went,
+    Changed, Command, Config, DELAY, Flush, Held, Now, Numbers, WatchNo, Went,
 };
 use crate::watch::watcher::{Clock, Handle, Watcher};
 
@@ -51,7 +51,7 @@ pub(super) struct Watches {
     root: Option<Arc<Root>>,
     watches: BTreeMap<WatchNo, Watched>,
     next: u32,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
 }
 
 /// Something that is watched.
@@ -300,13 +300,19 @@ impl Watches {
         let refused = self.watches.values().filter(|watched| concerns(watched));
         let errors = refused.filter_map(Watched::refusal).collect();
         self.look_at_base();
-        let cookie = self.waiting.begin(client, left.clone(), errors);
+        let cookie = self.waiting.begin((client, path), left.clone(), errors);
         left.into_iter().for_each(|watch| self.tell(Command::Reach { watch, cookie }));
         Ok(())
     }
 
-    /// All that had changed when a client asked is sent, but for what is held.
-    pub(super) fn reached(&mut self, watch: WatchNo, cookie: u64, held: Option<(Held, u64)>) {
+    /// All that had changed when a client asked is sent, but for what is held, and with these errors.
+    pub(super) fn reached(
+        &mut self,
+        watch: WatchNo,
+        cookie: u64,
+        held: Option<(Held, u64)>,
+        more: Vec<ErrorLine>,
+    ) {
         let Some(watched) = self.watches.get(&watch) else { return };
         let shown = reply::shown(&watched.what.path);
         let lacking = watched.lacking.as_ref();
@@ -315,7 +321,7 @@ impl Watches {
         let held = held.map(|(why, count)| {
             ErrorLine::new(Code::TooMuchToDelete, watched.held(why, count)).about("", &shown)
         });
-        self.waiting.reached(watch, cookie, lacking.into_iter().chain(held));
+        self.waiting.reached(watch, cookie, lacking.into_iter().chain(held).chain(more));
     }
 
     /// A client that waits no longer, with what there is to say.
@@ -479,17 +485,6 @@ impl Watched {
             }
         }
     }
-}
-
-/// Patterns, and after them those of what editors make for a moment.
-///
-/// # Errors
-/// There are too many.
-pub(super) fn with_temporaries(patterns: &Patterns) -> Result<Patterns, PatternError> {
-    let rules =
-        patterns.rules().map(|(include, pattern)| Rule { include, pattern: pattern.to_vec() });
-    let temporaries = TEMPORARIES.iter().map(|pattern| Rule::exclude(pattern.as_bytes()));
-    Patterns::new(&rules.chain(temporaries).collect::<Vec<_>>())
 }
 
 fn not_watched(path: &RelPath) -> ErrorLine {

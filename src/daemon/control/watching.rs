@@ -7,21 +7,21 @@ use super::control_loop::Control;
 use super::lacking::Lacking;
 use super::membership::Membership;
 use super::transfers::Asker;
-use super::watches::{self, Phase, client_of};
+use super::watches::{Phase, client_of};
 use crate::console::command::Watch;
 use crate::console::error::{Code, ErrorLine};
 use crate::console::reply::{self, Said};
 use crate::daemon::again::{Results, Unreached};
 use crate::daemon::caller::Caller;
-use crate::daemon::messages::{Holder, ToSender};
+use crate::daemon::messages::{Holder, MirrorWork, ToDisk, ToSender};
 use crate::daemon::order::Order;
 use crate::daemon::unread::Unread;
 use crate::ids::TransferNo;
 use crate::log;
 use crate::name::RelPath;
-use crate::pattern::Patterns;
+use crate::pattern::{PatternError, Patterns, Rule};
 use crate::time::{Span, Time};
-use crate::watch::types::{Event, WatchNo, Went};
+use crate::watch::types::{Event, TEMPORARIES, WatchNo, Went};
 
 impl Control {
     /// A client asks for a watch.
@@ -59,8 +59,8 @@ impl Control {
         if self.settings.no_send {
             return Err(ErrorLine::cannot_send());
         }
-        let patterns = watches::with_temporaries(patterns)
-            .map_err(|why| ErrorLine::new(Code::InvalidPattern, why))?;
+        let patterns =
+            with_temporaries(patterns).map_err(|why| ErrorLine::new(Code::InvalidPattern, why))?;
         self.watches.add(what, Arc::new(patterns), caller, client, unread)
     }
 
@@ -94,9 +94,17 @@ impl Control {
             Event::Flush(watch, flush) => self.watches.flush(now, watch, flush),
             Event::Reached { watch, cookie, held } => {
                 self.heal(now);
-                self.watches.reached(watch, cookie, held);
+                match self.equals.of_watch(watch) {
+                    Some(at) => self.reach(now, at, cookie),
+                    None => self.watches.reached(watch, cookie, held, Vec::new()),
+                }
             }
-            Event::LookAtBase => self.watches.look_at_base(),
+            Event::LookAtBase => {
+                self.watches.look_at_base();
+                for one in &self.equals.trees {
+                    self.shared.to_disk(ToDisk::Mirror(one.tree, None, MirrorWork::Check));
+                }
+            }
             Event::Refused(watch, why) => {
                 let Some(watched) = self.watches.get_mut(watch) else { return };
                 let error = ErrorLine::here(reply::shown(watched.path()), Code::Other, why);
@@ -106,7 +114,7 @@ impl Control {
     }
 
     /// Answers the clients that have waited for what was changed.
-    fn answer_reached(&mut self) {
+    pub(super) fn answer_reached(&mut self) {
         while let Some((client, errors)) = self.watches.poll_reached() {
             let Some(client) = self.client(client) else { continue };
             errors.iter().for_each(|error| client.session.error(error));
@@ -158,6 +166,10 @@ impl Control {
             Work::Transfer(number, ..) => {
                 self.figures.ended(client.session.current(), None);
                 Some(number)
+            }
+            Work::Flushing => {
+                self.watches.waiting.left(client.id);
+                None
             }
             Work::Watching => {
                 let watch = self.watches.of_client(client.id);
@@ -298,4 +310,15 @@ impl Control {
             self.unwatch(watch, &error);
         }
     }
+}
+
+/// Patterns, and after them those of what editors make for a moment.
+///
+/// # Errors
+/// There are too many.
+fn with_temporaries(patterns: &Patterns) -> Result<Patterns, PatternError> {
+    let rules =
+        patterns.rules().map(|(include, pattern)| Rule { include, pattern: pattern.to_vec() });
+    let temporaries = TEMPORARIES.iter().map(|pattern| Rule::exclude(pattern.as_bytes()));
+    Patterns::new(&rules.chain(temporaries).collect::<Vec<_>>())
 }

@@ -89,6 +89,10 @@ impl<'a> Mirrored<'a> {
     ) {
         let Some(mirrors) = &self.mirrors else { return };
         let done = match work {
+            MirrorWork::Check => {
+                mirrors.check(tree, disk);
+                Ok(0)
+            }
             MirrorWork::Settle => mirrors.settle_open(tree, disk).map(|()| 0),
             MirrorWork::Bury => mirrors.bury(tree).map(|()| 0),
             MirrorWork::Renew => mirrors.renew(tree).map(|()| 0),

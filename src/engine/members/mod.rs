@@ -414,6 +414,13 @@ impl Members {
         self.mirrors = mirrors;
     }
 
+    /// How a member stands with a mirrored tree now, as it has said.
+    pub fn stands(&mut self, node: NodeId, standing: Standing) {
+        if let Some(entry) = self.roster.get_mut(node) {
+            entry.member.say(&[standing]);
+        }
+    }
+
     /// What this daemon has to say of its records; the next HELLOs do. If it has come to lack something, or
     /// lacks nothing any more, and that lasts, one is sent for that.
     pub fn set_records(&mut self, now: Time, records: Option<Said>) {

@@ -8,7 +8,7 @@ use super::look::{Here, look_at, look_fd};
 use super::ops::Ops;
 use super::slots::{self, Slot};
 use super::trash::Trash;
-use crate::fs::sweep;
+use crate::fs::exchange;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
 
@@ -127,17 +127,9 @@ pub(super) type Exchange = fn((BorrowedFd<'_>, &Slot), (BorrowedFd<'_>, &[u8])) 
 
 fn exchange(from: (BorrowedFd<'_>, &Slot), to: (BorrowedFd<'_>, &[u8])) -> io::Result<()> {
     let name = from.1.name();
-    match fsat::rename_at(from.0, &name, to.0, to.1, Rename::Exchange) {
+    match exchange::with_no_tree((from.0, &name), to) {
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => by_link(from, to),
-        Err(e) => Err(e),
-        Ok(()) => match sweep::is_empty(from.0, &name) {
-            // Somebody has made a directory there at the last moment.
-            Ok(false) => {
-                fsat::rename_at(from.0, &name, to.0, to.1, Rename::Exchange)?;
-                Err(io::Error::from_raw_os_error(libc::ENOTEMPTY))
-            }
-            _ => Ok(()),
-        },
+        done => done,
     }
 }
 

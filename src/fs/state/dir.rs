@@ -1,4 +1,4 @@
-//! The directories of what lasts: `journal` and `mirror`, in `.makuosan` at the top of the base directory or in a
+//! The directories of what lasts: `journal`, `mirror` and `prepared`, in `.makuosan` at the top of the base directory or in a
 //! directory that the operator has named.
 
 use std::ffi::OsStr;
@@ -25,16 +25,19 @@ pub enum Keeps {
     Journal,
     /// What is known of mirrored trees.
     Mirror,
+    /// What transactions are to do.
+    Prepared,
 }
 
 impl Keeps {
-    const ALL: [Keeps; 2] = [Keeps::Journal, Keeps::Mirror];
+    const ALL: [Keeps; 3] = [Keeps::Journal, Keeps::Mirror, Keeps::Prepared];
 
     /// The name of the directory.
     fn name(self) -> &'static [u8] {
         match self {
             Keeps::Journal => b"journal",
             Keeps::Mirror => b"mirror",
+            Keeps::Prepared => b"prepared",
         }
     }
 }
@@ -257,7 +260,11 @@ impl StateDir {
     }
 
     /// Opens the file `name` with `flags`. None if there is none.
-    pub(super) fn open_file(&self, name: &[u8], flags: i32) -> Result<Option<File>, StateError> {
+    pub(in crate::fs) fn open_file(
+        &self,
+        name: &[u8],
+        flags: i32,
+    ) -> Result<Option<File>, StateError> {
         match fsat::open_regular_at(self.fd(), name, flags) {
             Ok(fd) => Ok(Some(fd.into())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -266,7 +273,7 @@ impl StateDir {
     }
 
     /// Makes a new file that will be called `name` once it is complete.
-    pub(super) fn begin(&self, name: &[u8]) -> Result<File, StateError> {
+    pub(in crate::fs) fn begin(&self, name: &[u8]) -> Result<File, StateError> {
         self.check(name)?;
         let unfinished = [name, UNFINISHED].concat();
         self.remove_file(&unfinished)?;
@@ -276,7 +283,7 @@ impl StateDir {
     }
 
     /// Gives the file of [`StateDir::begin`] its name, in the place of any that has it.
-    pub(super) fn complete(&self, name: &[u8]) -> Result<(), StateError> {
+    pub(in crate::fs) fn complete(&self, name: &[u8]) -> Result<(), StateError> {
         let unfinished = [name, UNFINISHED].concat();
         fsat::rename_at(self.fd(), &unfinished, self.fd(), name, Rename::Replace)
             .map_err(self.fail(name))
@@ -295,7 +302,7 @@ impl StateDir {
     }
 
     /// Removes what [`StateDir::begin`] made.
-    pub(super) fn abandon(&self, name: &[u8]) {
+    pub(in crate::fs) fn abandon(&self, name: &[u8]) {
         // What stays goes at the next start.
         let _ = self.remove_file(&[name, UNFINISHED].concat());
     }
@@ -326,7 +333,7 @@ impl StateDir {
     }
 
     /// Syncs the names in it.
-    pub(super) fn sync(&self) -> Result<(), StateError> {
+    pub(in crate::fs) fn sync(&self) -> Result<(), StateError> {
         fsat::sync_fd(self.fd()).map_err(|error| StateError::Io(self.path().to_owned(), error))
     }
 }

@@ -1,10 +1,11 @@
 //! All mirrored trees of a daemon, each behind a lock of its own.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::tree::Tree;
 use super::types::{State, TreeNo};
 use crate::name::RelPath;
+use crate::wire::mirror::Left;
 
 /// All mirrored trees of a daemon.
 #[derive(Debug)]
@@ -40,6 +41,19 @@ impl Mirrors {
     /// How a tree stands. Does not wait for its disk.
     pub fn state(&self, tree: TreeNo) -> Option<State> {
         self.trees.get(tree.0).map(|(.., state)| lock(state).clone())
+    }
+
+    /// What is not as it should be at a path below the top of a tree, and below that; None if the tree is at work.
+    pub fn left(&self, tree: TreeNo, within: &RelPath) -> Option<Left> {
+        let (_, tree, state) = self.trees.get(tree.0)?;
+        if within.is_base() {
+            return Some(lock(state).left);
+        }
+        match tree.try_lock() {
+            Ok(tree) => Some(tree.left(within.as_bytes())),
+            Err(TryLockError::Poisoned(tree)) => Some(tree.into_inner().left(within.as_bytes())),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Does something with a tree, which nobody else has meanwhile.

@@ -108,6 +108,11 @@ impl Mirrors {
         self.with(tree, renew).unwrap_or(Ok(()))
     }
 
+    /// Finds out whether the directory of a tree is the one that its index speaks of.
+    pub fn check(&self, tree: TreeNo, disk: &Disk) {
+        self.with(tree, |tree| tree.is_in_place(disk.root()));
+    }
+
     /// Tries again what is still to be done in a tree.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::mirror::index::{Due, Index, Record};
 use crate::mirror::look::Found;
 use crate::name::RelPath;
 use crate::sys::{fsat, random};
+use crate::wire::mirror::Left;
 use crate::wire::versions::{Dot, IndexId};
 
 /// From so many files on, whole file systems are synced rather than each.
@@ -230,6 +232,7 @@ impl Tree {
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
+            left: self.left(b""),
             lists: self.lists || self.ground.lists_any(),
             stopped: self.stopped.clone(),
             away: Arc::new(
@@ -238,14 +241,25 @@ impl Tree {
         }
     }
 
+    /// What is not as it should be at a path below the top, and below that.
+    pub(super) fn left(&self, within: &[u8]) -> Left {
+        let of = |set: &BTreeSet<Box<[u8]>>| match within {
+            [] => set.len() as u64,
+            within => {
+                let (from, to) = ([within, b"/"].concat(), [within, b"0"].concat());
+                let below = (Bound::Included(&*from), Bound::Excluded(&*to));
+                set.range::<[u8], _>(below).count() as u64 + u64::from(set.contains(within))
+            }
+        };
+        // What is held of others' deletions is open, too.
+        let held = of(&self.held);
+        let (lacking, held) = (of(&self.open).saturating_sub(held), held + of(&self.gone));
+        Left { lacking, held, listed: of(&self.listed) }
+    }
+
     /// The path below the top of the tree; None if it is not in the tree.
     pub(super) fn within<'a>(&self, path: &'a RelPath) -> Option<&'a [u8]> {
-        if !path.is_under(&self.path) || *path == self.path {
-            return None;
-        }
-        let top = self.path.as_bytes().len();
-        let skip = if top == 0 { 0 } else { top + 1 };
-        path.as_bytes().get(skip..)
+        path.below(&self.path)
     }
 
     /// The path from the base directory of one below the top.

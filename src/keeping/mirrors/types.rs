@@ -8,6 +8,7 @@ use crate::errno::ErrorText;
 use crate::fs::mirror::giving::Given;
 use crate::fs::state::error::StateError;
 use crate::name::RelPath;
+use crate::wire::mirror::Left;
 use crate::wire::setup::MirrorSetup;
 use crate::wire::versions::{Dot, IndexId, Knowledge};
 
@@ -42,6 +43,8 @@ pub struct State {
     pub lacking: u64,
     /// How many deletions of others are held.
     pub held: u64,
+    /// What is not as it should be.
+    pub left: Left,
     /// What differs is being listed, since the index cannot vouch for what is here.
     pub lists: bool,
     /// Why the tree is neither sent nor written, if that is so.

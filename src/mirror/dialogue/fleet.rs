@@ -44,7 +44,8 @@ impl Host {
 
     fn standing(&self) -> Standing {
         let (by, height, hash) = (self.by, self.height, self.knowledge.hash());
-        Standing { tree: TREE, by, height, hash, settled: self.dialogue.settled(), held: false }
+        let settled = self.dialogue.settled();
+        Standing { settled, ..Standing::plain(TREE, by, height, hash) }
     }
 }
 

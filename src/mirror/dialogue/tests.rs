@@ -200,7 +200,7 @@ impl Lone {
 
     fn says(&mut self, by: u64, height: u64, hash: u64) {
         let (by, settled) = (IndexId(by), height % 2 == 0);
-        let standing = Standing { tree: TREE, by, height, hash, settled, held: false };
+        let standing = Standing { settled, ..Standing::plain(TREE, by, height, hash) };
         self.with(|dialogue, now, own| dialogue.hello(now, EVIL, Some(standing), own));
     }
 
@@ -327,7 +327,8 @@ fn whatever_comes_from_members_it_goes_on_and_keeps_little() {
             0 => {
                 let (by, height) = (IndexId(rng.below(5)), rng.below(9));
                 let (settled, held) = (rng.below(2) == 0, rng.below(2) == 0);
-                let standing = Standing { tree: TREE, by, height, hash: round, settled, held };
+                let standing =
+                    Standing { settled, held, ..Standing::plain(TREE, by, height, round) };
                 lone.with(|dialogue, now, own| dialogue.hello(now, node, Some(standing), own));
             }
             1 if rng.below(9) == 0 => lone.with(|dialogue, now, own| dialogue.gone(now, node, own)),

@@ -12,6 +12,9 @@ use super::mount::mount_of;
 use crate::sys::cvt::cvt;
 use crate::wire::manifest::FileTime;
 
+/// The attributes of what only root can change, by chattr(1).
+const HELD: u64 = (libc::STATX_ATTR_IMMUTABLE | libc::STATX_ATTR_APPEND) as u64;
+
 static STATX: Optional = Optional::new();
 
 /// The type of a file-system object.
@@ -84,6 +87,8 @@ pub struct Stat {
     pub nlink: u64,
     /// The ID of its mount; None if an old kernel does not tell it.
     pub mount: Option<u64>,
+    /// It is immutable, or can only be appended to, as far as its file system tells it.
+    pub is_held: bool,
 }
 
 /// The status of `name` in `dir`.
@@ -142,6 +147,7 @@ pub(super) fn by_statx(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::Re
         rdev: (buf.stx_rdev_major, buf.stx_rdev_minor),
         nlink: buf.stx_nlink.into(),
         mount,
+        is_held: buf.stx_attributes & HELD != 0,
     })
 }
 
@@ -168,5 +174,6 @@ pub(super) fn by_fstatat(dir: BorrowedFd<'_>, name: &[u8], flags: c_int) -> io::
         rdev: (libc::major(buf.st_rdev), libc::minor(buf.st_rdev)),
         nlink: buf.st_nlink.into(),
         mount: with_nul(name, |name| Ok(mount_of(dir, name)))?,
+        is_held: false,
     })
 }

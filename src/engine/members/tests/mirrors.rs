@@ -6,8 +6,7 @@ use crate::wire::names::Hash;
 use crate::wire::versions::IndexId;
 
 fn standing(tree: u64, height: u64) -> Standing {
-    let by = IndexId(7);
-    Standing { tree: Hash(tree), by, height, hash: !height, settled: true, held: false }
+    Standing::plain(Hash(tree), IndexId(7), height, !height)
 }
 
 fn trees(count: usize, height: u64) -> Vec<Standing> {
