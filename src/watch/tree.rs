@@ -10,11 +10,12 @@ use super::deletions::Deletions;
 use super::dirty::{Name, Settling};
 use super::flush::{self, Composed};
 use super::ground::Ground;
+use super::moment::{Moment, since};
 use super::mounts::Mounts;
 use super::news::News;
 use super::rescans::Rescans;
 use super::said;
-use super::scan::{Scan, Search, Searched, UNWATCHED, Wall};
+use super::scan::{Scan, Search, Searched, UNWATCHED};
 use super::types::{
     Changed, Command, Config, Event, Flush, Held, Numbers, Refusal, WatchNo, Went, Why,
 };
@@ -27,15 +28,6 @@ use crate::time::{Span, Time};
 const SLOW: Span = Span::from_secs(3_600);
 /// How often it is looked whether something is back.
 const BACK: Span = Span::from_secs(5);
-/// A search finds what is so much older than it asks for: clocks of file systems have ticks, up to 2 s long.
-const SLACK: i64 = 3;
-
-/// The time, on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) now: Time,
-    pub(super) wall: Wall,
-}
 
 /// A watched tree.
 #[derive(Debug)]
@@ -517,11 +509,4 @@ impl Tree {
 fn jittered(rng: &mut Rng) -> Span {
     let quarter = SLOW / 4;
     SLOW - quarter + Span::from_micros(rng.below(quarter.micros() * 2))
-}
-
-/// Since when something has to have changed to be found by a search that begins now, when the last one began
-/// `then`. The wall clock may have been set meanwhile, in either direction.
-fn since(then: Moment, at: Moment) -> Wall {
-    let passed = i64::try_from(at.now.since(then.now).micros() / 1_000_000).unwrap_or(i64::MAX);
-    (then.wall.0.min(at.wall.0.saturating_sub(passed)) - SLACK, 0)
 }

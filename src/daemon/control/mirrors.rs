@@ -156,11 +156,13 @@ impl Control {
                 one.flush = false;
                 let (watch, tree) = (one.watch, one.tree);
                 let state = self.equals.of_tree(tree).and_then(|at| self.equals.state(at));
-                // That it stands still was said.
-                if state.is_none_or(|state| state.stopped.is_none()) {
+                // That it stands still is said by itself.
+                let is_news = state.is_none_or(|state| state.stopped.is_none());
+                if is_news {
                     log::error(format_args!("mirror {shown}: {why}"));
                 }
-                self.watches.done(watch, Went::NotSent, Some(Lacking::Here(why)));
+                let lacking = is_news.then_some(Lacking::Here(why));
+                self.watches.done(watch, Went::NotSent, lacking);
                 return;
             }
             Ok(Seen { changed, failed }) => {

@@ -136,13 +136,12 @@ impl Tree {
     /// mounted below it is looked for, too.
     pub fn is_in_place(&mut self, root: &Root) -> bool {
         for (path, why) in self.ground.check(root) {
-            let at = reply::shown(&path);
             self.finds |= why.is_none();
+            let below = if path == self.path { String::new() } else { format!(": {path}") };
+            let of = format!("mirror {}{below}", self.shown());
             match why {
-                Some(why) => {
-                    log::warning(format_args!("mirror {}: {at}: held: {why}", self.shown()))
-                }
-                None => log::notice(format_args!("mirror {}: {at}: it is back", self.shown())),
+                Some(why) => log::warning(format_args!("{of}: held: {why}")),
+                None => log::notice(format_args!("{of}: it is back")),
             }
         }
         self.stopped = self.ground.stopped().map(str::to_owned);
