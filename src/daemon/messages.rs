@@ -70,6 +70,8 @@ pub(super) enum ToControl {
     Recorded,
     /// This member timed out in a transfer.
     Drop(NodeId),
+    /// A member was silent in a transfer of a mirror.
+    Silent(NodeId),
     /// How a mirrored tree stands has changed.
     Mirrored(TreeNo),
     /// What a member says of a mirrored tree.

@@ -130,6 +130,8 @@ impl DiskJob {
 pub struct Ended {
     /// All of it is here as it was sent.
     pub is_complete: bool,
+    /// Every batch was committed, whatever became of what is in them.
+    pub is_whole: bool,
     /// What is to be kept of it; None if nothing is.
     pub recorded: Option<Recorded>,
 }

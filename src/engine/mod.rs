@@ -6,6 +6,7 @@
 //! `poll_timeout`.
 #![forbid(unsafe_code)]
 
+pub mod atomic;
 pub mod catch_up;
 pub mod destination;
 pub mod disk_job;

@@ -263,7 +263,8 @@ impl Transfer {
     }
 
     pub fn close(self, disk: &mut Disk, aborted: bool) {
-        let ended = (!aborted).then_some(Ended { is_complete: true, recorded: None });
+        let ended =
+            (!aborted).then_some(Ended { is_complete: true, is_whole: true, recorded: None });
         let answer = disk.run(DiskJob::Close { key: self.key, ended });
         assert!(matches!(answer, Some(DiskAnswer::Closed { .. })));
     }

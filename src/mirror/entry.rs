@@ -9,9 +9,8 @@
 //! | without flag 3: how many dots are shown, varint, and these | |
 //! | with flag 1: the version, inode and dots, and the slot, varint | |
 //!
-//! A dot is the number of its index in a table, and its own, both varint; a time is its seconds, zigzag varint, and
-//! nanoseconds, varint. A version is its kind (0: none, it is a tombstone), mode, owner and group as varint, and what only
-//! that kind has. What neighbours have in common comes first.
+//! A dot is the number of its index in a table, and its own, both varint. Times and versions are as in `wire`; of those of
+//! members, kind to group and what only the kind has are apart: what neighbours have in common comes first.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +19,7 @@ use crate::stamp::Stamp;
 use crate::wire::Error;
 use crate::wire::bytes::{Put, Reader};
 use crate::wire::manifest::FileTime;
+use crate::wire::version::{parse_attributes, parse_content, put_attributes, put_content};
 use crate::wire::versions::{Dot, IndexId, MAX_MEMBERS, Member, Version, What};
 
 const LISTED: u8 = 1;
@@ -101,10 +101,10 @@ impl Entry {
         out.put_varint(self.members.len() as u64);
         for member in &self.members {
             out.put_varint(ids.number(member.dot.by));
-            attributes(&mut out, member.version);
+            put_attributes(member.version.as_ref(), &mut out);
             out.put_u64(member.stamp.bits());
             out.put_varint(member.dot.seq);
-            content(&mut out, member.version);
+            put_content(member.version.as_ref(), &mut out);
         }
         if self.context > 0 {
             flags |= CONTEXT;
@@ -114,12 +114,12 @@ impl Entry {
             flags |= FOUND;
             match self.members.first().and_then(|member| member.version) == Some(found) {
                 true => flags |= SAME_VERSION,
-                false => version(&mut out, Some(found)),
+                false => put_version(&mut out, &found),
             }
             out.put_varint(object.ino);
             match written(found) == Some(object.ctime) {
                 true => flags |= SAME_TIME,
-                false => time(&mut out, object.ctime),
+                false => object.ctime.emit(&mut out),
             }
         }
         match self.members.iter().map(|member| &member.dot).eq(&self.placed.dots) {
@@ -128,7 +128,7 @@ impl Entry {
         }
         if let Some(intent) = &self.intent {
             flags |= INTENT;
-            version(&mut out, Some(intent.version));
+            put_version(&mut out, &intent.version);
             out.put_varint(intent.ino);
             dots(&mut out, ids, &intent.dots);
             out.put_varint(intent.slot);
@@ -149,10 +149,10 @@ impl Entry {
         let mut members = Vec::new();
         for _ in 0..count(reader)? {
             let by = ids.id(reader.varint()?)?;
-            let attributes = read_attributes(reader)?;
+            let attributes = parse_attributes(reader)?;
             let stamp = Stamp::from_bits(reader.u64()?);
             let dot = Dot { by, seq: reader.varint()? };
-            let version = read_content(reader, attributes)?;
+            let version = parse_content(reader, attributes)?;
             members.push(Member { dot, stamp, version });
         }
         let context = if has(CONTEXT) { reader.varint32()? } else { 0 };
@@ -167,7 +167,7 @@ impl Entry {
                 let ino = reader.varint()?;
                 let ctime = match has(SAME_TIME) {
                     true => written(found).ok_or(Error::Invalid)?,
-                    false => read_time(reader)?,
+                    false => FileTime::parse(reader)?,
                 };
                 Some((found, Object { ino, ctime }))
             }
@@ -211,46 +211,9 @@ fn dots(out: &mut Vec<u8>, ids: &mut Ids, all: &[Dot]) {
     all.iter().for_each(|one| dot(out, ids, *one));
 }
 
-fn time(out: &mut Vec<u8>, time: FileTime) {
-    out.put_varint((time.secs << 1 ^ time.secs >> 63) as u64);
-    out.put_varint(u64::from(time.nanos));
-}
-
-fn version(out: &mut Vec<u8>, version: Option<Version>) {
-    attributes(out, version);
-    content(out, version);
-}
-
-/// Its kind, mode, owner and group: neighbours have the same.
-fn attributes(out: &mut Vec<u8>, version: Option<Version>) {
-    let Some(version) = version else { return out.push(0) };
-    out.push(match version.what {
-        What::File { .. } => 1,
-        What::Directory => 2,
-        What::Symlink { .. } => 3,
-        What::Fifo => 4,
-        What::Char(..) => 5,
-        What::Block(..) => 6,
-    });
-    for field in [version.mode, version.uid, version.gid] {
-        out.put_varint(u64::from(field));
-    }
-}
-
-/// What only its kind has.
-fn content(out: &mut Vec<u8>, version: Option<Version>) {
-    match version.map(|version| version.what) {
-        Some(What::File { size, mtime }) => {
-            out.put_varint(size);
-            time(out, mtime);
-        }
-        Some(What::Symlink { target }) => out.put_u64(target),
-        Some(What::Char(major, minor) | What::Block(major, minor)) => {
-            out.put_varint(u64::from(major));
-            out.put_varint(u64::from(minor));
-        }
-        Some(What::Directory | What::Fifo) | None => {}
-    }
+fn put_version(out: &mut Vec<u8>, version: &Version) {
+    put_attributes(Some(version), out);
+    put_content(Some(version), out);
 }
 
 /// How many members or dots follow. A local change may add one to what is taken from others.
@@ -269,42 +232,9 @@ fn read_dots(reader: &mut Reader<'_>, ids: &Ids) -> Result<Vec<Dot>, Error> {
     (0..count(reader)?).map(|_| read_dot(reader, ids)).collect()
 }
 
-fn read_time(reader: &mut Reader<'_>) -> Result<FileTime, Error> {
-    let secs = reader.varint()?;
-    let secs = (secs >> 1) as i64 ^ -((secs & 1) as i64);
-    Ok(FileTime { secs, nanos: reader.varint32()? })
-}
-
 fn read_version(reader: &mut Reader<'_>) -> Result<Option<Version>, Error> {
-    let attributes = read_attributes(reader)?;
-    read_content(reader, attributes)
-}
-
-/// Kind, mode, owner and group.
-type Attributes = (u8, [u32; 3]);
-
-fn read_attributes(reader: &mut Reader<'_>) -> Result<Attributes, Error> {
-    Ok(match reader.u8()? {
-        0 => (0, [0; 3]),
-        kind => (kind, [reader.varint32()?, reader.varint32()?, reader.varint32()?]),
-    })
-}
-
-fn read_content(
-    reader: &mut Reader<'_>,
-    (kind, [mode, uid, gid]): Attributes,
-) -> Result<Option<Version>, Error> {
-    let what = match kind {
-        0 => return Ok(None),
-        1 => What::File { size: reader.varint()?, mtime: read_time(reader)? },
-        2 => What::Directory,
-        3 => What::Symlink { target: reader.u64()? },
-        4 => What::Fifo,
-        5 => What::Char(reader.varint32()?, reader.varint32()?),
-        6 => What::Block(reader.varint32()?, reader.varint32()?),
-        _ => return Err(Error::Invalid),
-    };
-    Ok(Some(Version { what, mode, uid, gid }))
+    let attributes = parse_attributes(reader)?;
+    parse_content(reader, attributes)
 }
 
 #[cfg(test)]
@@ -316,7 +246,11 @@ mod tests {
         let mtime =
             FileTime { secs: rng.next_u64() as i64, nanos: rng.below(1_000_000_000) as u32 };
         let what = match rng.below(6) {
-            0 => What::File { size: rng.next_u64() >> rng.below(64), mtime },
+            0 => What::File {
+                size: rng.next_u64() >> 1 >> rng.below(63),
+                mtime,
+                digest: rng.next_u64(),
+            },
             1 => What::Directory,
             2 => What::Symlink { target: rng.next_u64() },
             3 => What::Fifo,

@@ -10,7 +10,7 @@ use super::types::{Intent, Object, Placed};
 use crate::wire::manifest::FileTime;
 use crate::wire::versions::{Dot, Version};
 
-/// What is at a path, as lstat tells; None if nothing is.
+/// What is at a path; None if nothing is. Of a regular file the content may be unread, as lstat tells of it.
 pub type Found = Option<(Version, Object)>;
 
 /// What was found to be the case at a path.
@@ -24,6 +24,8 @@ pub enum Looked {
     Listed,
     /// It is gone, and that is held: nobody is told, and it is not put back.
     Held,
+    /// It may be another content than what was placed, which only reading tells. Nothing is done before that.
+    Unread,
 }
 
 /// What is to be done with what is in a slot, after a crash and when the verdict is on disk.
@@ -43,11 +45,14 @@ fn version(found: Found) -> Option<Version> {
 }
 
 impl Entry {
-    /// Whether a look at this would find nothing new: a walk of the tree in the order of the index asks this first.
-    pub fn is_as(&self, found: Found) -> bool {
-        !self.listed
-            && version(found) == version(self.placed.found)
-            && is_same_object(found, self.placed.found)
+    /// What was found, with its digest: known without reading if it is the object that was placed, and nothing about it has
+    /// changed since. None if it has to be read.
+    pub fn read(&self, found: Found) -> Option<Found> {
+        let Some((unread, object)) = found.filter(|(version, _)| !version.is_read()) else {
+            return Some(found);
+        };
+        let placed = self.placed.found?;
+        ((placed.0.unread(), placed.1) == (unread, object)).then_some(Some(placed))
     }
 }
 
@@ -55,6 +60,7 @@ impl Index {
     /// Looks at a path. `hold` says that deletions are held.
     pub fn look(&mut self, path: &[u8], found: Found, hold: bool) -> Looked {
         let mut entry = self.entry(path);
+        let Some(found) = entry.read(found) else { return Looked::Unread };
         let placed = entry.placed.found;
         if entry.listed {
             if found.is_none() {
@@ -67,12 +73,11 @@ impl Index {
             self.put(path, entry, true);
             return if found.is_some() { Looked::Listed } else { Looked::Same };
         }
-        if entry.is_as(found) {
-            return Looked::Same;
-        }
-        if version(found) == version(placed) {
-            entry.placed.found = found;
-            self.put(path, entry, true);
+        if self.is_as(found, placed) {
+            if !is_same_object(found, placed) {
+                entry.placed.found = found;
+                self.put(path, entry, true);
+            }
             return Looked::Same;
         }
         if let Some(dots) = self.directory_to_be(path, &entry, found) {
@@ -94,6 +99,14 @@ impl Index {
             }
         }
         self.changed(path, entry, found)
+    }
+
+    /// Whether what was found is what was placed.
+    fn is_as(&self, found: Found, placed: Found) -> bool {
+        match (version(found), version(placed)) {
+            (Some(found), Some(placed)) => self.rules.is_equal(Rule::FoundDigest, found, placed),
+            (found, placed) => found == placed,
+        }
     }
 
     /// A local change of what was placed.
@@ -132,6 +145,7 @@ impl Index {
     /// anything else happens.
     pub fn list(&mut self, path: &[u8], found: Found) -> Looked {
         let mut entry = self.entry(path);
+        let Some(found) = entry.read(found) else { return Looked::Unread };
         if entry.listed || version(found) == version(entry.placed.found) {
             return self.look(path, found, false);
         }
@@ -149,22 +163,24 @@ impl Index {
         self.put(path, entry, false);
     }
 
-    /// What was begun was put there. `out` is what the exchange brought out of there, and `found` what is there now, as
+    /// What was begun was put there. `out` is what the exchange brought out of there, and `object` what is there now, as
     /// the held descriptor tells. If what came out is not what was placed, it is a local edit, of which the dot is
     /// returned: its bytes go to `conflicts/`. The new file may be edited by now, so nothing is exchanged back.
-    pub fn committed(&mut self, path: &[u8], out: Found, found: (Version, Object)) -> Option<Dot> {
+    pub fn committed(&mut self, path: &[u8], out: Found, object: Object) -> Option<Dot> {
         let mut entry = self.entry(path);
-        let dots = entry.intent.take().map_or_else(|| self.view(path).dots, |intent| intent.dots);
+        let Intent { version, dots, .. } = entry.intent.take()?;
         let looks =
             self.rules.has(Rule::Look) && (out.is_some() || self.rules.has(Rule::HeldChange));
         let dot = looks.then(|| self.came_out(&mut entry, out)).flatten();
-        entry.placed = Placed { found: Some(found), dots };
+        entry.placed = Placed { found: Some((version, object)), dots };
         self.put(path, entry, true);
         dot
     }
 
     fn came_out(&mut self, entry: &mut Entry, out: Found) -> Option<Dot> {
-        let is_edited = version(out) != version(entry.placed.found);
+        let is_edited = !self.is_as(out, entry.placed.found);
+        // Of what cannot be read, nothing can be told.
+        let is_edited = is_edited && version(out).is_none_or(|out| out.is_read());
         let replaced = entry.placed.dots.clone();
         (is_edited && (out.is_some() || !replaced.is_empty()))
             .then(|| self.give(entry, version(out), &replaced))
@@ -219,11 +235,8 @@ impl Index {
         // An empty slot is no deletion.
         let looks = self.rules.has(Rule::SlotLook) && slot.is_some();
         let dot = looks.then(|| self.came_out(&mut entry, slot)).flatten();
-        let object = match found {
-            Some((_, object)) if object.ino == intent.ino => object,
-            // It was replaced or removed since, which is then found.
-            _ => Object { ino: intent.ino, ctime: FileTime::default() },
-        };
+        // It may have been changed since, or replaced, or removed: that is then found.
+        let object = Object { ino: intent.ino, ctime: FileTime::default() };
         entry.placed = Placed { found: Some((intent.version, object)), dots: intent.dots };
         self.put(path, entry, true);
         dot.map_or(Verdict::Done, Verdict::Edited)

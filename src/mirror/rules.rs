@@ -1,5 +1,7 @@
 //! The rules that keep mirrors honest, by name. Tests switch each off, to see that something goes wrong without it.
 
+use crate::wire::versions::Version;
+
 /// A rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rule {
@@ -37,6 +39,10 @@ pub(super) enum Rule {
     NoPush,
     /// Equal versions show as one.
     Equal,
+    /// Versions with different contents are not equal, whatever else they have in common.
+    Digest,
+    /// What was found is not what was placed if its content is another one, whatever else they have in common.
+    FoundDigest,
     /// What an exchange brought out is looked at.
     Look,
     /// What a removal moved away is looked at.
@@ -59,6 +65,11 @@ impl Rules {
     /// Whether a rule holds.
     pub(super) fn has(self, rule: Rule) -> bool {
         self.off & 1 << rule as u64 == 0
+    }
+
+    /// Whether two versions are the same; `rule` is that their contents count.
+    pub(super) fn is_equal(self, rule: Rule, one: Version, other: Version) -> bool {
+        one == other || !self.has(rule) && one.unread() == other.unread()
     }
 
     /// All but one more.

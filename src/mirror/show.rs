@@ -86,7 +86,8 @@ pub(super) fn view(entry: &Entry, below: Below, rules: Rules) -> View {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(version), Some((_, best, shown))) => {
-            let is_same = version == shown || is_directory(version) && is_directory(shown);
+            let is_same = rules.is_equal(Rule::Digest, version, shown)
+                || is_directory(version) && is_directory(shown);
             dot == best || rules.has(Rule::Equal) && is_same
         }
     };

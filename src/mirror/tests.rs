@@ -20,7 +20,7 @@ fn index() -> Index {
 }
 
 fn file(size: u64) -> Version {
-    let what = What::File { size, mtime: FileTime { secs: 7, nanos: 0 } };
+    let what = What::File { size, mtime: FileTime { secs: 7, nanos: 0 }, digest: size + 1 };
     Version { what, mode: 0o644, uid: 0, gid: 0 }
 }
 
@@ -223,7 +223,7 @@ fn a_host_that_cannot_set_all_attributes_does_not_place_for_ever() {
     let Todo::Place { version, dots } = index.todo(b"a") else { panic!() };
     let intent = Intent { version: owned(version), ino: 9, dots, slot: 1 };
     index.begin(b"a", intent);
-    assert_eq!(index.committed(b"a", None, found(owned(version), 9).unwrap()), None);
+    assert_eq!(index.committed(b"a", None, found(owned(version), 9).unwrap().1), None);
     assert_eq!(index.look(b"a", found(owned(version), 9), false), Looked::Same);
     assert_eq!(index.todo(b"a"), Todo::Nothing);
     assert_eq!(index.needed(|_, _| false).count(), 0);

@@ -14,7 +14,7 @@ pub struct FileTime {
 
 impl FileTime {
     /// Reads it.
-    pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
+    pub(crate) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let zigzag = reader.varint()?;
         let secs = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
         let nanos = reader.varint32()?;
@@ -22,7 +22,7 @@ impl FileTime {
     }
 
     /// Writes it.
-    pub(super) fn emit(self, out: &mut Vec<u8>) {
+    pub(crate) fn emit(self, out: &mut Vec<u8>) {
         out.put_varint((self.secs << 1 ^ self.secs >> 63) as u64);
         out.put_varint(self.nanos.into());
     }

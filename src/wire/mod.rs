@@ -25,6 +25,7 @@ pub mod poll;
 pub mod probe;
 pub mod records;
 pub mod setup;
+pub mod version;
 pub mod versions;
 
 use std::fmt;

@@ -95,6 +95,11 @@ impl Reason {
         Reason::Damaged,
     ];
 
+    /// Whether a path is left to others who say what it is to be, so that nothing of it is lacking.
+    pub fn is_of_others(self) -> bool {
+        self == Reason::Mirrored
+    }
+
     /// The reason for a system error.
     pub fn from_io(error: &std::io::Error) -> Self {
         match error.raw_os_error().and_then(|code| u16::try_from(code).ok()) {

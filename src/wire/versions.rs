@@ -1,9 +1,7 @@
 //! What hosts say of a mirrored tree: dots, versions, and the knowledge of it. `mirror` decides with them.
 //!
-//! A dot: the index (8), its number (varint, from 1). A member of a set: its dot, its stamp (8), what it is (a byte: 0 a deletion,
-//! 1 a file, 2 a directory, 3 a symbolic link, 4 a FIFO, 5 a character device, 6 a block device); if it is no deletion,
-//! mode, uid, gid (varints); of a file its size (varint) and mtime, of a link the digest of its target (8), of a device two
-//! varints. A set: how many members (varint), these, and a byte: 1 if knowledge follows that it goes with, else 0.
+//! A dot: the index (8), its number (varint, from 1). A member of a set: its dot, its stamp (8), its version, or a byte 0: a
+//! deletion. A set: how many members (varint), these, and a byte: 1 if knowledge follows that it goes with, else 0.
 //! Knowledge: how many indexes (varint), and of each its id (8) and the highest number (varint), ids ascending.
 
 use std::collections::BTreeSet;
@@ -11,7 +9,8 @@ use std::fmt;
 
 use super::Error;
 use super::bytes::{Put, Reader};
-use super::file_time::FileTime;
+pub use super::version::{UNREAD, Version, What, short};
+use super::version::{parse_attributes, parse_content, put_attributes, put_content};
 use crate::crypto::checksum;
 use crate::stamp::Stamp;
 
@@ -32,51 +31,6 @@ pub struct Dot {
     pub by: IndexId,
     /// Its number.
     pub seq: u64,
-}
-
-/// What an object is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum What {
-    /// A regular file.
-    File {
-        /// Its size in bytes.
-        size: u64,
-        /// When its content last changed.
-        mtime: FileTime,
-    },
-    /// A directory. Neither its size nor its time count.
-    Directory,
-    /// A symbolic link, by a digest of what it points to.
-    Symlink {
-        /// The first bytes of the MD5 of its target.
-        target: u64,
-    },
-    /// A FIFO.
-    Fifo,
-    /// A character device.
-    Char(u32, u32),
-    /// A block device.
-    Block(u32, u32),
-}
-
-/// Content and attributes of an object, as far as hosts compare them. What has the same looks the same.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Version {
-    /// What it is.
-    pub what: What,
-    /// Its permission bits (the low twelve); 0 of a symbolic link.
-    pub mode: u32,
-    /// Its owner.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-}
-
-impl Version {
-    /// Whether it is a directory.
-    pub fn is_directory(&self) -> bool {
-        self.what == What::Directory
-    }
 }
 
 /// A member of the set of a path.
@@ -172,59 +126,13 @@ impl Dot {
     }
 }
 
-impl Version {
-    /// Reads it, after the byte that says what it is.
-    fn parse(what: u8, reader: &mut Reader<'_>) -> Result<Self, Error> {
-        let (mode, uid, gid) = (reader.varint32()?, reader.varint32()?, reader.varint32()?);
-        let what = match what {
-            1 => What::File { size: reader.varint()?, mtime: FileTime::parse(reader)? },
-            2 => What::Directory,
-            3 => What::Symlink { target: reader.u64()? },
-            4 => What::Fifo,
-            5 => What::Char(reader.varint32()?, reader.varint32()?),
-            6 => What::Block(reader.varint32()?, reader.varint32()?),
-            _ => return Err(Error::Invalid),
-        };
-        let is_sound =
-            mode <= 0o7777 && !matches!(what, What::File { size, .. } if size > i64::MAX as u64);
-        if is_sound { Ok(Version { what, mode, uid, gid }) } else { Err(Error::Invalid) }
-    }
-
-    /// Writes it.
-    fn emit(&self, out: &mut Vec<u8>) {
-        out.push(match self.what {
-            What::File { .. } => 1,
-            What::Directory => 2,
-            What::Symlink { .. } => 3,
-            What::Fifo => 4,
-            What::Char(..) => 5,
-            What::Block(..) => 6,
-        });
-        [self.mode, self.uid, self.gid].iter().for_each(|number| out.put_varint((*number).into()));
-        match self.what {
-            What::File { size, mtime } => {
-                out.put_varint(size);
-                mtime.emit(out);
-            }
-            What::Symlink { target } => out.put_u64(target),
-            What::Char(major, minor) | What::Block(major, minor) => {
-                out.put_varint(major.into());
-                out.put_varint(minor.into());
-            }
-            What::Directory | What::Fifo => {}
-        }
-    }
-}
-
 impl Member {
     /// Reads it.
     fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let dot = Dot::parse(reader)?;
         let stamp = Stamp::from_bits(reader.u64()?);
-        let version = match reader.u8()? {
-            0 => None,
-            what => Some(Version::parse(what, reader)?),
-        };
+        let attributes = parse_attributes(reader)?;
+        let version = parse_content(reader, attributes)?;
         Ok(Member { dot, stamp, version })
     }
 
@@ -232,10 +140,8 @@ impl Member {
     fn emit(&self, out: &mut Vec<u8>) {
         self.dot.emit(out);
         out.put_u64(self.stamp.bits());
-        match &self.version {
-            None => out.push(0),
-            Some(version) => version.emit(out),
-        }
+        put_attributes(self.version.as_ref(), out);
+        put_content(self.version.as_ref(), out);
     }
 }
 
@@ -318,7 +224,7 @@ pub(super) fn put_set(members: &[Member], context: Option<&Knowledge>, out: &mut
 
 /// The most bytes that a set takes of so many members, with knowledge of so many indexes.
 pub(super) const fn set_len_bound(members: usize, context: Option<usize>) -> usize {
-    const EACH: usize = Dot::LEN + 8 + 1 + 3 * 5 + 10 + 15;
+    const EACH: usize = Dot::LEN + 8 + 1 + 3 * 5 + 10 + 15 + 8;
     let context = match context {
         Some(ids) => Knowledge::len_bound(ids),
         None => 0,
@@ -329,12 +235,13 @@ pub(super) const fn set_len_bound(members: usize, context: Option<usize>) -> usi
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::wire::file_time::FileTime;
 
     /// One of each kind.
     pub(crate) fn members() -> Vec<Member> {
         let mtime = FileTime { secs: -7, nanos: 999_999_999 };
         let whats = [
-            What::File { size: i64::MAX as u64, mtime },
+            What::File { size: i64::MAX as u64, mtime, digest: u64::MAX },
             What::Directory,
             What::Symlink { target: u64::MAX },
             What::Fifo,
@@ -394,14 +301,14 @@ pub(crate) mod tests {
     #[test]
     fn known_bytes() {
         let dot = Dot { by: IndexId(0x0102_0304_0506_0708), seq: 300 };
-        let what = What::File { size: 5, mtime: FileTime { secs: 1, nanos: 2 } };
+        let what = What::File { size: 5, mtime: FileTime { secs: 1, nanos: 2 }, digest: 6 };
         let version = Some(Version { what, mode: 0o644, uid: 0, gid: 3 });
         let members = [Member { dot, stamp: Stamp::from_bits(9), version }];
         let mut context = Knowledge::default();
         context.learn(IndexId(1), 2);
         let bytes = [
             &[1, 1, 2, 3, 4, 5, 6, 7, 8, 0xac, 2, 0, 0, 0, 0, 0, 0, 0, 9][..],
-            &[1, 0xa4, 3, 0, 3, 5, 2, 2, 1],
+            &[1, 0xa4, 3, 0, 3, 5, 2, 2, 0, 0, 0, 0, 0, 0, 0, 6, 1],
             &[1, 0, 0, 0, 0, 0, 0, 0, 1, 2],
         ];
         assert_eq!(emitted(&members, Some(&context)), bytes.concat());
@@ -419,9 +326,11 @@ pub(crate) mod tests {
         let of = |version| Member { version: Some(version), ..one };
         let version = Version { what: What::Directory, mode: 0o10000, uid: 0, gid: 0 };
         assert_eq!(parsed(&emitted(&[of(version)], None)), Err(Error::Invalid), "mode");
-        let what = What::File { size: 1 << 63, mtime: FileTime::default() };
-        let version = Version { what, mode: 0, uid: 0, gid: 0 };
-        assert_eq!(parsed(&emitted(&[of(version)], None)), Err(Error::Invalid), "size");
+        for (size, digest, why) in [(1 << 63, 1, "size"), (1, UNREAD, "digest")] {
+            let what = What::File { size, mtime: FileTime::default(), digest };
+            let version = Version { what, mode: 0, uid: 0, gid: 0 };
+            assert_eq!(parsed(&emitted(&[of(version)], None)), Err(Error::Invalid), "{why}");
+        }
         let mut bytes = emitted(&[one], None);
         *bytes.last_mut().unwrap() = 2;
         assert_eq!(parsed(&bytes), Err(Error::Invalid), "neither knowledge nor none");

@@ -58,7 +58,7 @@ fn reached() -> Mirror {
 }
 
 fn set() -> Kind {
-    let what = What::File { size: 5, mtime: FileTime { secs: 1, nanos: 2 } };
+    let what = What::File { size: 5, mtime: FileTime { secs: 1, nanos: 2 }, digest: 3 };
     let version = Some(Version { what, mode: 0o644, uid: 0, gid: 3 });
     let members = vec![Member { dot: DOT, stamp: Stamp::at(7), version }];
     Kind::Set { members, context: Some(Arc::new(knowledge())) }

@@ -49,6 +49,7 @@ mod membership;
 mod messages;
 mod metrics;
 mod metrics_file;
+mod mirror_contents;
 mod mirror_flush;
 mod mirror_mounts;
 mod mirror_seen;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::common::process::{Ran, in_mounts};
-use crate::common::{Fleet, eventually, now, tree};
+use crate::common::{Fleet, eventually, now, tree, within};
 use crate::mirroring::{MIRROR, mirroring, read, wait_for_row, wait_until_settled};
 
 fn flush(fleet: &Fleet, at: usize, path: &str) -> Ran {
@@ -144,4 +144,66 @@ fn a_flush_names_a_host_whose_mirror_stands_still_and_one_that_lists_files() {
     flushes(&fleet, 0);
     // Who mirrors nothing is not asked.
     assert!(!fleet.path(3, "www").exists());
+}
+
+#[test]
+fn a_member_that_dies_holds_changes_up_for_a_moment_and_one_that_was_silent_gets_them() {
+    let mut fleet = mirroring("mirror-flush-dies", 3);
+    flushes(&fleet, 0);
+    fleet.daemon(1).signal("STOP");
+    let then = now();
+    for (name, limit) in [("a", 4), ("b", 4), ("c", 2)] {
+        tree::write(fleet.path(0, name), name);
+        // What is changed meanwhile waits for what goes.
+        std::thread::sleep(Duration::from_millis(300));
+        let limit = Duration::from_secs(limit) + then.elapsed();
+        within(limit, &format!("{name} is on h2"), || read(fleet.path(2, name)));
+    }
+    let took = then.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    fails(&fleet, 0, ".", &["error: does not say whether it has all h1:."]);
+    fleet.daemon(1).signal("CONT");
+    flushes(&fleet, 0);
+    assert!(["a", "b", "c"].iter().all(|name| fleet.path(1, name).exists()));
+    // One that is not there any more is not asked.
+    fleet.stop(1);
+    tree::write(fleet.path(0, "d"), "d");
+    flush(&fleet, 0, "d").ok();
+    assert!(fleet.path(2, "d").exists());
+}
+
+#[test]
+fn what_a_host_without_the_mirror_sends_of_it_leaves_nobody_behind() {
+    let mirror: &[&str] = &["--mirror", "www"];
+    let mut fleet = Fleet::with("mirror-flush-behind", &[mirror, mirror, &[]]);
+    (0..2).for_each(|at| wait_until_settled(&fleet, at));
+    tree::write(fleet.path(2, "www/a"), "not of the mirror");
+    tree::write(fleet.path(2, "plain"), "1");
+    let sends = |fleet: &Fleet, args: &[&str]| {
+        let ran = fleet.msync(2, &[&["send"], args].concat());
+        assert!(ran.code != Some(0) && ran.err.contains("Mirrored there"), "{ran:?}");
+    };
+    let nobody = |fleet: &Fleet| {
+        std::thread::sleep(Duration::from_secs(2));
+        for at in 0..3 {
+            let ran = fleet.msync(at, &["members", "--behind"]);
+            assert_eq!((ran.code, &*ran.out), (Some(0), ""), "{ran:?}");
+        }
+    };
+    sends(&fleet, &["-r"]);
+    nobody(&fleet);
+    sends(&fleet, &["-r", "--delete", "www"]);
+    sends(&fleet, &["www/a"]);
+    nobody(&fleet);
+    // Nor one that was away, and asks for it.
+    fleet.stop(1);
+    tree::write(fleet.path(2, "plain"), "changed");
+    tree::write(fleet.path(2, "www/b"), "not of the mirror");
+    sends(&fleet, &["-r"]);
+    fleet.start(1, mirror);
+    eventually("it has what it missed", || {
+        read(fleet.path(1, "plain")).as_deref() == Some("changed")
+    });
+    nobody(&fleet);
+    assert!(!fleet.path(1, "www/a").exists() && !fleet.path(1, "www/b").exists());
 }

@@ -97,6 +97,41 @@ fn a_change_on_any_host_is_on_all() {
 }
 
 #[test]
+fn what_a_local_change_leaves_behind_goes_or_comes_back_as_on_all_hosts() {
+    let mut fleet = mirroring("mirror-leaves", 2);
+    for name in ["d/gone", "d/stays", "e/last", "both"] {
+        tree::write(fleet.path(0, name), "base");
+    }
+    alike(&fleet, &[0, 1]);
+    // The events of a directory that is moved away and back tell nothing of what went meanwhile.
+    fs::rename(fleet.path(0, "d"), fleet.dir().join("away")).unwrap();
+    fs::remove_file(fleet.dir().join("away/gone")).unwrap();
+    fs::rename(fleet.dir().join("away"), fleet.path(0, "d")).unwrap();
+    eventually("it is gone on both", || (0..2).all(|at| !fleet.path(at, "d/gone").exists()));
+    assert!(fleet.path(1, "d/stays").exists());
+    // A directory that one has removed while another has made a file in it is gone with that file; a version that
+    // does not have its name has it when the other one is removed.
+    fleet.kill(1);
+    fs::remove_dir_all(fleet.path(0, "e")).unwrap();
+    tree::write(fleet.path(1, "e/new"), "made");
+    tree::write(fleet.path(0, "both"), "of h0");
+    tree::write(fleet.path(1, "both"), "of host 1");
+    wait_a_while();
+    fleet.start(1, MIRROR);
+    eventually("both have the new file", || (0..2).all(|at| fleet.path(at, "e/new").exists()));
+    eventually("a conflict", || (0..2).all(|at| conflicts(&fleet, at).lines().count() == 1));
+    let shown = read(fleet.path(1, "both")).unwrap();
+    let other = if shown == "of h0" { "of host 1" } else { "of h0" };
+    fs::remove_file(fleet.path(1, "e/new")).unwrap();
+    fs::remove_file(fleet.path(1, "both")).unwrap();
+    eventually("the directory is gone", || (0..2).all(|at| !fleet.path(at, "e").exists()));
+    eventually("the other version is shown", || {
+        (0..2).all(|at| read(fleet.path(at, "both")).as_deref() == Some(other))
+    });
+    (0..2).for_each(|at| assert_eq!(conflicts(&fleet, at), ""));
+}
+
+#[test]
 fn what_was_written_while_a_host_was_dead_stays_when_it_returns() {
     let mut fleet = mirroring("mirror-written", 2);
     tree::write(fleet.path(0, "a"), "old");
@@ -146,7 +181,6 @@ fn two_edits_while_apart_are_on_all_hosts_and_one_is_taken() {
     alike(&fleet, &[0, 1, 2]);
     fleet.kill(1);
     for name in ["taken", "dropped"] {
-        // Of another size: that both are from one tick of the clock says nothing.
         tree::write(fleet.path(1, name), "of host 1");
         tree::write(fleet.path(0, name), "of h0");
     }

@@ -172,6 +172,8 @@ impl Control {
         // An idle daemon wakes up only for its log.
         let tick = Some(self.ticked + if busy || receiving { SECOND } else { SECOND * 10 });
         let members = Some(self.membership.next());
+        // Senders wait for a word.
+        let says_busy = receiving.then_some(self.membership.busy_at);
         let retry = self.clients.iter().filter_map(|client| match client.work {
             Work::Unsettled(_) => Some(self.membership.members.settles()),
             Work::Held(_, at, _) => Some(at),
@@ -198,7 +200,7 @@ impl Control {
         let mirrors = self.equals.next(now);
         let timers = [
             members, records, flush, tick, retry, late, door, obey, fetch, served, metrics, doctor,
-            mirrors,
+            mirrors, says_busy,
         ];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
@@ -257,6 +259,7 @@ impl Control {
                 ToControl::LookAtNetwork => self.membership.look_at_network(),
                 ToControl::Heard(node) => self.membership.members.heard(now, node),
                 ToControl::Drop(node) => self.membership.members.drop_member(now, node),
+                ToControl::Silent(node) => drop(self.equals.silent.insert(node, now)),
                 ToControl::Mirror(from, said) => self.mirror_said(now, from, said),
                 ToControl::MirrorBegun(tree, from, setup) => {
                     self.mirror_begun(now, tree, from, &setup);
@@ -351,10 +354,10 @@ impl Control {
             log::tick();
             self.clients.iter_mut().for_each(|client| client.session.alive_tick());
             self.show_watches(now);
-            self.membership.say_busy(now);
             self.membership.fleet.keep(false);
             self.samples.take_now_and_then(now, &self.shared.net, &self.inputs.kernel);
         }
+        self.membership.say_busy(now);
         self.membership.keep_joined(now);
         self.write_metrics(now);
     }

@@ -145,7 +145,7 @@ fn dot_of(name: &str) -> Result<Dot, String> {
 fn row(conflict: Conflict, root: Option<&Root>) -> ConflictRow {
     let Conflict { path, dot, version } = conflict;
     let (what, size, mtime) = match version.what {
-        What::File { size, mtime } => {
+        What::File { size, mtime, .. } => {
             ("file", Some(size), localtime::local(mtime.secs).to_string())
         }
         What::Directory => ("directory", None, String::new()),

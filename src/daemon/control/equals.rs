@@ -1,6 +1,6 @@
 //! The trees that this host mirrors, and what of each is under way.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::reach::Reach;
@@ -30,6 +30,8 @@ pub(super) struct Equals {
     pub(super) trees: Vec<Equal>,
     /// What others were told at once, but for what is known of the trees.
     pub(super) told: Vec<Standing>,
+    /// Members that were silent in a transfer, and since when: they get no more before they are heard.
+    pub(super) silent: BTreeMap<NodeId, Time>,
     /// The flushes for which others are asked whether they have all.
     pub(super) reaches: Vec<Reach>,
 }
@@ -82,6 +84,7 @@ impl Equals {
             looker: None,
             trees: Vec::new(),
             told: Vec::new(),
+            silent: BTreeMap::new(),
             reaches: Vec::new(),
         }
     }

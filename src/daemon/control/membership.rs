@@ -35,8 +35,8 @@ const REJOIN_EVERY: Span = Span::from_secs(30);
 const WATCH_EVERY: Span = Span::from_secs(1);
 /// How often at the most the interface is looked at, however often it changes.
 const LOOK_EVERY: Span = Span::from_millis(100);
-/// After writing for this long, the receiver is reported as busy.
-const BUSY_AFTER: Span = Span::from_secs(1);
+/// After writing for this long, the receiver is reported as busy, and again each time that it lasts as long.
+const BUSY_AFTER: Span = Span::from_millis(500);
 
 /// The table of members, and what is needed to maintain it.
 pub(crate) struct Membership {
@@ -58,6 +58,8 @@ pub(crate) struct Membership {
     is_told: bool,
     /// Those that have left, and of which nobody was told yet.
     left: Vec<NodeId>,
+    /// When it is looked again whether the receiver is busy.
+    pub(super) busy_at: Time,
 }
 
 impl Membership {
@@ -74,6 +76,7 @@ impl Membership {
             address: shared.net.address(),
             is_told: false,
             left: Vec::new(),
+            busy_at: now,
             shared,
         }
     }
@@ -279,6 +282,10 @@ impl Membership {
 
     /// Tells senders that this host is busy, while the receiver is blocked by a disk and cannot answer.
     pub(super) fn say_busy(&mut self, now: Time) {
+        if now < self.busy_at {
+            return;
+        }
+        self.busy_at = now + BUSY_AFTER;
         let since = self.shared.writing_since.load(Ordering::Relaxed);
         if since == 0 || now.micros() < since + BUSY_AFTER.micros() {
             return;

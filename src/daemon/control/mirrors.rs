@@ -165,7 +165,7 @@ impl Control {
                 self.watches.done(watch, Went::NotSent, lacking);
                 return;
             }
-            Ok(Seen { changed, failed }) => {
+            Ok(Seen { changed, failed, later: _ }) => {
                 log::debug(format_args!(
                     "mirror {shown}: {changed} changes, {failed} not readable"
                 ));
@@ -214,7 +214,7 @@ impl Control {
             dialogue.changed(now, &own(&state));
         }
         // What was noticed when something was placed.
-        if let Some(next) = one.news(&state).filter(|_| one.is_ready) {
+        if let Some(next) = if one.is_ready { one.news(&state) } else { None } {
             one.queue.push_back(next);
             one.due = now;
         }
@@ -251,6 +251,7 @@ impl Control {
         let is_target = |member: &&Member| {
             member.receives
                 && takes_part(member, hash).is_some()
+                && self.equals.silent.get(&member.node).is_none_or(|at| member.heard > *at)
                 && next.to.as_ref().is_none_or(|to| to.contains(&member.node))
         };
         let targets: Vec<Member> =
@@ -361,6 +362,7 @@ impl Control {
     /// Members have left.
     pub(super) fn mirror_gone(&mut self, now: Time, left: &[NodeId]) {
         self.reach_gone(left);
+        self.equals.silent.retain(|node, _| !left.contains(node));
         for at in 0..self.equals.trees.len() {
             for node in left {
                 self.mirror_talk(at, |dialogue, own| dialogue.gone(now, *node, own));

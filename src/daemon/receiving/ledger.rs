@@ -267,6 +267,7 @@ impl Incoming {
         for (entry, outcome) in manifest.entries.iter().zip(outcomes) {
             match outcome {
                 Outcome::Again => drop(self.again.insert(Hash::of_path(&entry.path))),
+                Outcome::Failed(reason) if reason.is_of_others() => {}
                 Outcome::Failed(reason) => self.failed(Why::Failed(*reason)),
                 Outcome::ReadOnly => self.failed(Why::Failed(Reason::ReadOnly)),
                 // Why, the directory says.
@@ -302,7 +303,7 @@ impl Incoming {
     fn close(self, keeper: &mut Keeper, ended: Option<Ended>) -> Option<(RecordId, Pulled)> {
         let Incoming { what, again, failed, undeleted, wrote, lacks, names, .. } = self;
         match (what, ended) {
-            (What::Recording(recording), Some(Ended { is_complete, recorded: Some(end) })) => {
+            (What::Recording(recording), Some(Ended { is_complete, recorded: Some(end), .. })) => {
                 let all = is_complete
                     && failed.is_none()
                     && again.is_empty()

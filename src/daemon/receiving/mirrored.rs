@@ -66,7 +66,7 @@ impl<'a> Mirrored<'a> {
                 }
             }
             DiskJob::Close { key, ended } => {
-                let (key, is_whole) = (*key, ended.is_some());
+                let (key, is_whole) = (*key, ended.is_some_and(|ended| ended.is_whole));
                 let answer = disk.run(job);
                 if let Some((tree, is_taken)) = mirrors.close(disk, key, is_whole) {
                     disk.rest();

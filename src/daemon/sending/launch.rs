@@ -250,6 +250,7 @@ impl Launch {
                 false => shared.clock.draw(),
             },
             timeout: self.timeout.at_least(Span::from_secs(1)),
+            patience: self.timeout.at_least(Span::from_secs(1)),
         }
     }
 }

@@ -26,6 +26,9 @@ use crate::stamp::Stamp;
 use crate::time::{Span, Time};
 use crate::wire::header::block_for_mtu;
 
+/// How long a target may be silent: it asks for what it has missed, and the next change waits for this one.
+const PATIENCE: Span = Span::from_millis(1_500);
+
 /// What is to be sent of a mirror.
 pub(crate) struct MirrorLaunch {
     pub(crate) number: TransferNo,
@@ -66,6 +69,7 @@ impl MirrorLaunch {
             // The index says what comes after what.
             stamp: Stamp::ZERO,
             timeout: self.timeout.at_least(Span::from_secs(1)),
+            patience: PATIENCE,
         };
         let task = Task {
             shared: Arc::clone(shared),

@@ -356,7 +356,11 @@ impl OutgoingTransfer {
             Event::Gone(target, ref why) => {
                 if *why == Gone::Silent {
                     if let Some(node) = outgoing.node(target) {
-                        self.shared.control.send(ToControl::Drop(node));
+                        let said = match self.parts.order.mirror {
+                            Some(_) => ToControl::Silent(node),
+                            None => ToControl::Drop(node),
+                        };
+                        self.shared.control.send(said);
                     }
                 }
                 self.pending_reports.push_back(event);

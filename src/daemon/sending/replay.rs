@@ -66,6 +66,7 @@ impl Replay {
             parallel: if self.record.names.count <= SHORT { 1 } else { self.parallel },
             stamp: self.record.id.stamp,
             timeout: self.timeout.at_least(Span::from_secs(1)),
+            patience: self.timeout.at_least(Span::from_secs(1)),
         };
         let task = Task {
             shared: Arc::clone(shared),

@@ -214,7 +214,10 @@ impl<H> IncomingBatch<H> {
             return false;
         }
         if !commits {
-            self.count_files(|at| matches!(needs.get(at), None | Some(Need::Failed(_))));
+            self.count_files(|at| match needs.get(at) {
+                Some(Need::Failed(reason)) => !reason.is_of_others(),
+                need => need.is_none(),
+            });
             self.needs = needs;
             self.finish(shared, Vec::new());
             return true;
@@ -416,7 +419,10 @@ impl<H> IncomingBatch<H> {
         if !matches!(self.stage, Stage::Committing) {
             return false;
         }
-        self.count_files(|at| matches!(outcomes.get(at), None | Some(Outcome::Failed(_))));
+        self.count_files(|at| match outcomes.get(at) {
+            Some(Outcome::Failed(reason)) => !reason.is_of_others(),
+            outcome => outcome.is_none(),
+        });
         // The outcomes say it all.
         self.needs = Vec::new();
         self.finish(shared, outcomes);

@@ -84,7 +84,8 @@ impl Arrived {
         // What nobody was to delete does not count.
         let spared = self.recorded.is_some_and(|recorded| !recorded.deletes);
         let arrived = Arrived { undeleted: self.undeleted && !spared, ..*self };
-        Ended { is_complete: !arrived.is_incomplete(), recorded: self.recorded }
+        let (is_complete, is_whole) = (!arrived.is_incomplete(), !self.unfinished);
+        Ended { is_complete, is_whole, recorded: self.recorded }
     }
 
     /// Whether anything is not as it was sent.

@@ -21,9 +21,9 @@ impl Outgoing {
             Phase::Deleting(_) => Some(self.polling.late_at(&self.targets).min(idle)),
             Phase::Closing(_) => Some(self.polling.late_at(&self.targets)),
             Phase::Running(_) => {
-                let timeout = self.config.timeout;
+                let patience = self.config.patience;
                 let contacts = self.targets.suspended().map(|(_, target)| &target.contact);
-                let away = contacts.map(|c| c.probe_at().min(c.limit(timeout))).min();
+                let away = contacts.map(|c| c.probe_at().min(c.limit(patience))).min();
                 let again = self.awaits_answers().then(|| self.polling.repeat_at(&self.targets));
                 let send = (blocks_too && self.sending.has_blocks())
                     .then(|| self.sending.send_at(self.targets.smallest_grant()));
@@ -80,8 +80,8 @@ impl Outgoing {
             return;
         }
         self.polling.be_patient();
-        let timeout = self.config.timeout;
-        let late = |at: &TargetNo| now >= self.targets[*at].contact.limit(timeout);
+        let patience = self.config.patience;
+        let late = |at: &TargetNo| now >= self.targets[*at].contact.limit(patience);
         let silent: Vec<TargetNo> = deletion.awaited(&self.targets).filter(late).collect();
         silent.into_iter().for_each(|target| self.drop_target(target, Gone::Silent));
         self.ask_for_deletion(now);
@@ -125,7 +125,7 @@ impl Outgoing {
         let suspended: Vec<TargetNo> = self.targets.suspended().map(|(target, _)| target).collect();
         for target in suspended {
             let contact = &mut self.targets[target].contact;
-            if now >= contact.limit(self.config.timeout) {
+            if now >= contact.limit(self.config.patience) {
                 self.drop_target(target, Gone::Silent);
             } else if now >= contact.probe_at() {
                 contact.probe(now);

@@ -62,6 +62,7 @@ mod tests {
             parallel: 8,
             stamp: Stamp::ZERO,
             timeout: Span::from_secs(10),
+            patience: Span::from_secs(10),
         }
     }
 

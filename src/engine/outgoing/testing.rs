@@ -44,6 +44,7 @@ impl Driver {
             parallel: 8,
             stamp: Stamp::ZERO,
             timeout: Span::from_secs(10),
+            patience: Span::from_secs(10),
         };
         Driver { outgoing: Outgoing::new(config, now), now, last_poll: PollNo::ZERO }
     }

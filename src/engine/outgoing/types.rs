@@ -30,8 +30,11 @@ pub struct Config {
     pub parallel: usize,
     /// Its place in the order of all transfers; none if it changes nothing.
     pub stamp: Stamp,
-    /// How long a target may be silent before it leaves.
+    /// How long this sender may be silent before its path is free for others.
     pub timeout: Span,
+    /// How long a target may be silent before it leaves: as long as that, or for a shorter time if it asks for what it
+    /// has missed.
+    pub patience: Span,
 }
 
 /// Something to be sent.

@@ -384,6 +384,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
         parallel: 8,
         stamp: Stamp::ZERO,
         timeout: Span::from_secs(10),
+        patience: Span::from_secs(10),
     };
     let mut outgoing = Outgoing::new(config, now);
     for manifest in small_tree(1) {

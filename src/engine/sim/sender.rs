@@ -143,6 +143,7 @@ impl Sender {
             parallel: self.parallel,
             stamp: Stamp::ZERO,
             timeout: self.timeout,
+            patience: self.timeout,
         };
         self.outgoing = Some(Outgoing::new(config, now));
         self.next_input = 0;

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::conflicts::name_of;
-use super::look::look_at;
+use super::look::{Here, look_at};
+use super::reading::is_still;
 use crate::fs::claim::CONFLICTS;
 use crate::fs::contents::Contents;
 use crate::fs::found::{Content, FoundEntry};
@@ -28,6 +29,8 @@ pub struct Given {
     pub members: Vec<Member>,
     /// What is known of it, if that is not what the delta leads to.
     pub context: Option<Arc<Knowledge>>,
+    /// What the index has found there last.
+    pub placed: Option<Here>,
 }
 
 /// Gives paths, one after the other.
@@ -55,8 +58,7 @@ impl Giver {
             if !has_content || !had.insert(version) {
                 continue;
             }
-            let object =
-                self.shown(&given.path, &version).or_else(|| self.kept(&given.path, member));
+            let object = self.shown(&given, &version).or_else(|| self.kept(&given.path, member));
             found.extend(object.map(|object| (object, Some(member.dot))));
         }
         let kind = Kind::Set { members: given.members, context: given.context };
@@ -64,11 +66,13 @@ impl Giver {
         found
     }
 
-    /// What is at the path, if it is this version.
-    fn shown(&mut self, path: &RelPath, version: &Version) -> Option<FoundEntry> {
+    /// What is at the path, if it is this version: that which was read, and nothing has changed since.
+    fn shown(&mut self, given: &Given, version: &Version) -> Option<FoundEntry> {
+        let placed = given.placed.filter(|(placed, _)| placed == version)?;
+        let path = &given.path;
         let (dir, name) = self.dirs.parent(path).ok()?;
         let stat = fsat::stat_at(dir.as_fd(), name).ok()?;
-        if look_at(dir.as_fd(), name).ok()??.0 != *version {
+        if !is_still(look_at(dir.as_fd(), name).ok()??, placed, false) {
             return None;
         }
         let entry = |kind| Entry {
@@ -99,7 +103,7 @@ impl Giver {
         let (dir, name) = kept(self.dirs.root(), path, member.dot).ok()?;
         let stat = fsat::stat_at(dir.as_fd(), &name).ok()?;
         let (kind, content, mtime) = match version.what {
-            What::File { size, mtime } if stat.kind == FileType::File && stat.size == size => {
+            What::File { size, mtime, .. } if stat.kind == FileType::File && stat.size == size => {
                 let content =
                     Content::Elsewhere(Box::new((path.clone(), member.dot, Identity::of(&stat))));
                 (Kind::File { size, data: None }, Some(content), mtime)

@@ -1,4 +1,4 @@
-//! What is at a path, as hosts compare it.
+//! What is at a path, as hosts compare it, but for the contents of regular files: those were not read.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +12,7 @@ use crate::fs::sweep;
 use crate::mirror::types::Object;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
-use crate::wire::versions::{Version, What};
+use crate::wire::versions::{UNREAD, Version, What, short};
 
 /// What was found at a path.
 pub type Here = (Version, Object);
@@ -76,7 +76,7 @@ pub(super) fn look_fd(fd: BorrowedFd<'_>) -> io::Result<Option<Here>> {
 
 fn here(stat: &Stat, target: &[u8]) -> Option<Here> {
     let what = match stat.kind {
-        FileType::File => What::File { size: stat.size, mtime: stat.mtime },
+        FileType::File => What::File { size: stat.size, mtime: stat.mtime, digest: UNREAD },
         FileType::Directory => What::Directory,
         FileType::Symlink => What::Symlink { target: target_digest(target) },
         FileType::Fifo => What::Fifo,
@@ -91,6 +91,5 @@ fn here(stat: &Stat, target: &[u8]) -> Option<Here> {
 
 /// What stands for the target of a symbolic link: the first 8 bytes of its MD5, the highest first.
 fn target_digest(target: &[u8]) -> u64 {
-    let digest: [u8; 16] = Md5::digest(target).into();
-    digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    short(&Md5::digest(target).into())
 }

@@ -2,7 +2,7 @@
 //! nothing here knows of it.
 //!
 //! - [`ground`]: the mounts that a tree is on, and whether each is there.
-//! - [`mod@look`]: what is at a path, as hosts compare it.
+//! - [`mod@look`]: what is at a path, as lstat tells. [`reading`]: with its content, as hosts compare it.
 //! - [`slots`]: lasting names in `.makuosan/stage`, where a version waits for its name, and where afterwards
 //!   that lies which had the name before.
 //! - [`place`], [`set`], [`remove`]: a version gets its name, other attributes, or goes.
@@ -19,6 +19,7 @@ mod kept;
 pub mod look;
 pub mod ops;
 pub mod place;
+pub mod reading;
 pub mod remove;
 pub mod set;
 pub mod slots;

@@ -22,6 +22,8 @@ pub struct Put {
     pub here: Here,
     /// What had the name; None if nothing did, or nothing that is mirrored. If it is no directory, it is in the slot.
     pub out: Option<Here>,
+    /// What had the name when that was looked at directly before: renaming changes the ctime.
+    pub before: Option<Here>,
 }
 
 impl Ops<'_> {
@@ -51,6 +53,7 @@ impl Ops<'_> {
         let stage = place.ok_or(io::ErrorKind::NotFound)?.stage;
         // What is placed is looked at by this, whatever becomes of its name.
         let held = fsat::open_at(stage, &from, libc::O_PATH, 0)?;
+        let before = look_at(dir.as_fd(), name)?;
         let swapped = swap((stage, &slot), (dir.as_fd(), name), exchange);
         self.dirs.forget_at(path.as_bytes());
         if swapped.is_err() {
@@ -59,7 +62,7 @@ impl Ops<'_> {
         let gone = swapped?;
         let here = look_fd(held.as_fd())?.ok_or(io::ErrorKind::NotFound)?;
         let came = self.in_slot(slot)?;
-        Ok(Put { here, out: came.or(gone) })
+        Ok(Put { here, out: came.or(gone), before })
     }
 
     /// What is in a slot from which something was to be placed when the daemon ended. If that is still in it, it was

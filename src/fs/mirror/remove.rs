@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::conflicts;
 use super::look::{Here, look_at};
 use super::ops::Ops;
+use super::reading::is_still;
 use super::slots::{self, Slot};
 use super::trash::Trash;
 use crate::fs::errors::leads_nowhere;
@@ -60,7 +61,7 @@ impl Ops<'_> {
         };
         let from = (dir.as_fd(), name);
         let Some(found) = look_at(from.0, name)? else { return Ok(Removed::Gone) };
-        if found.0 != expected.0 {
+        if !is_still(found, expected, false) {
             return Ok(Removed::Other(found));
         }
         if found.0.what == What::Directory {
@@ -117,7 +118,7 @@ pub(super) fn judge(
     expected: Here,
 ) -> io::Result<Removed> {
     let came = look_at(moved.0, moved.1)?;
-    if came.is_some_and(|came| came.0 == expected.0) {
+    if came.is_some_and(|came| is_still(came, expected, true)) {
         return Ok(Removed::Done);
     }
     let back = fsat::rename_at(moved.0, moved.1, from.0, from.1, Rename::NoReplace);

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use super::look::{Here, look_at, look_fd};
 use super::ops::Ops;
+use super::reading::is_still;
 use super::slots::{self, Slot};
 use crate::fs::attributes::{self, Examined};
 use crate::fs::identity::{Identity, ObjectId, open_to_read};
@@ -50,7 +51,7 @@ impl Ops<'_> {
             held => held?,
         };
         let found = look_fd(held.as_fd())?;
-        if found.is_none_or(|found| found.0 != expected.0) {
+        if found.is_none_or(|found| !is_still(found, expected, false)) {
             return Ok(Set::Other(found));
         }
         let stat = fsat::stat_fd(held.as_fd())?;
@@ -79,7 +80,7 @@ impl Ops<'_> {
     ) -> io::Result<Option<Slot>> {
         let (dir, name) = self.dirs.parent(path)?;
         let source = File::from(open_to_read(dir.as_fd(), name)?);
-        if look_fd(source.as_fd())?.is_none_or(|found| found.0 != expected.0) {
+        if look_fd(source.as_fd())?.is_none_or(|found| !is_still(found, expected, false)) {
             return Ok(None);
         }
         let stat = fsat::stat_fd(source.as_fd())?;
@@ -133,7 +134,7 @@ impl Ops<'_> {
 /// What a transfer would send of a version, with the times that `stat` says where a version has none.
 fn entry(path: &RelPath, version: &Version, stat: &Stat) -> Entry {
     let (kind, mtime): (Kind, FileTime) = match version.what {
-        What::File { size, mtime } => (Kind::File { size, data: None }, mtime),
+        What::File { size, mtime, .. } => (Kind::File { size, data: None }, mtime),
         What::Directory => (Kind::Open, stat.mtime),
         What::Symlink { .. } => (Kind::Symlink(Vec::new()), stat.mtime),
         What::Fifo => (Kind::Fifo, stat.mtime),

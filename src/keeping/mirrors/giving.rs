@@ -73,7 +73,8 @@ impl Tree {
                 // What is known of it by now may be more than what the delta leads to.
                 let context = part.context.unwrap_or_else(|| Arc::clone(&known));
                 let context = Some(context).filter(|known| **known != delta.setup.to);
-                chunk.entries.push(Given { path, members: part.members, context });
+                let placed = self.index.entry(&part.path).placed.found;
+                chunk.entries.push(Given { path, members: part.members, context, placed });
             }
         }
         Ok(chunk)

@@ -2,9 +2,9 @@
 //!
 //! - `all`: the trees. `types`: what is said of them.
 //! - `tree`: one tree with its index and what lasts of it; everything is written down in the order that a crash needs.
-//! - `looking`: what was changed here gets its dots.
+//! - `looking`: what was changed here gets its dots; `unread`: after it was read.
 //! - `giving`: what others get, as entries of a transfer.
-//! - `taking`: what others give is merged, and the disk made what the index says; `settling` does that.
+//! - `taking`: what others give is merged, and the disk made what the index says; `settling` does that, with `hands`.
 //! - `asked`: what people decide: adoption, conflicts, what is held.
 //!
 //! One thread of the daemon looks and the disk thread takes; each holds the tree's lock from looking at the disk until
@@ -13,12 +13,14 @@
 mod all;
 mod asked;
 mod giving;
+mod hands;
 mod looking;
 mod settling;
 mod taken;
 mod taking;
 mod tree;
 mod types;
+mod unread;
 
 pub use all::Mirrors;
 pub use asked::{Asked, Conflict};

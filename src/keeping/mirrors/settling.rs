@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::hands::Hands;
 use super::tree::{Tree, sync_mounts, sync_paths};
 use super::types::MirrorError;
 use crate::fs::mirror::ops::Ops;
+use crate::fs::mirror::reading::Reader;
 use crate::fs::mirror::remove::Removed;
 use crate::fs::mirror::slots::Slot;
-use crate::fs::root::Dirs;
 use crate::mirror::look::{Found, Looked, Verdict};
 use crate::mirror::show::Todo;
 use crate::mirror::types::Intent;
 use crate::name::RelPath;
-use crate::wire::versions::{Dot, Version};
+use crate::wire::versions::{Dot, UNREAD, Version};
 
 /// So many deletions of others are done without a question, and so large a part of the tree.
 const FEW: usize = 100;
@@ -27,13 +28,6 @@ pub(super) type Staged = BTreeMap<(Box<[u8]>, Version), Slot>;
 
 /// What could not be done, by the path below the top.
 pub(super) type Failures = BTreeMap<Box<[u8]>, io::Error>;
-
-/// The means to do it.
-pub(super) struct Hands<'a, 'b> {
-    pub ops: &'a mut Ops<'b>,
-    /// For syncing what was edited here.
-    pub dirs: &'a mut Dirs,
-}
 
 /// Counts what happens within a minute.
 fn count_more(counted: &mut (u64, usize), now: u64, more: usize) -> usize {
@@ -64,7 +58,10 @@ impl Tree {
             hands.dirs.forget();
             match self.sight(hands.dirs, &path, false) {
                 Ok(Some(_)) if self.undecided.contains(within) => drop(held.insert(within.clone())),
-                Ok(Some(found)) => drop(self.index.look(within, found, true)),
+                Ok(Some(found)) => {
+                    let looked = self.look_at(hands, within, &path, found);
+                    looked.err().map(|error| failures.insert(within.clone(), error));
+                }
                 Ok(None) => {
                     failures.insert(within.clone(), io::Error::from_raw_os_error(libc::EXDEV));
                     held.insert(within.clone());
@@ -140,7 +137,8 @@ impl Tree {
             };
             let Some(slot) = slot else { continue };
             match hands.ops.in_slot(slot) {
-                Ok(Some((version, object))) => {
+                Ok(Some((found, object))) => {
+                    let version = found.with_digest(version.content().map_or(UNREAD, |it| it.1));
                     let (ino, dots) = (object.ino, dots.clone());
                     self.index.begin(within, Intent { version, ino, dots, slot: slot.0 });
                     slots.insert(within.clone(), slot);
@@ -181,8 +179,8 @@ impl Tree {
                 return Err(error);
             }
         };
-        let out = put.out;
-        let edited = self.index.committed(within, out, put.here);
+        let out = self.came_out(hands, within, slot, &put);
+        let edited = self.index.committed(within, out, put.here.1);
         self.put_away(hands, within, path, slot, out, edited)
     }
 
@@ -243,12 +241,10 @@ impl Tree {
         match removed {
             Removed::Done | Removed::Gone => Ok(true),
             Removed::NotEmpty => Err(io::ErrorKind::DirectoryNotEmpty.into()),
-            Removed::Other(here) => {
-                let _ = self.index.look(within, Some(here), true);
-                Ok(false)
-            }
+            Removed::Other(here) => self.look_at(hands, within, path, Some(here)).map(|_| false),
             Removed::Aside(slot, here) => {
-                match self.index.look(within, Some(here), true) {
+                let here = hands.read_slot(slot, Some(here));
+                match self.index.look(within, here, true) {
                     Looked::Changed(dot) => hands.ops.keep_conflict(path, dot, slot)?,
                     _ => hands.ops.discard(slot, path)?,
                 }
@@ -406,7 +402,7 @@ impl Tree {
 
     /// Decides what became of what was about to be placed. Where what it is on is not there, it waits.
     fn decide(&mut self, ops: &mut Ops<'_>) -> Result<(), MirrorError> {
-        let mut slots = Vec::new();
+        let (mut slots, mut reader) = (Vec::new(), Reader::new(self.wall));
         for (within, intent) in self.index.intents_at(&self.undecided) {
             let Some(path) = self.full(&within).filter(|path| !self.ground.is_held(path)) else {
                 continue;
@@ -414,7 +410,10 @@ impl Tree {
             let at = |error| MirrorError::Io(path.clone(), error);
             let slot = Slot(intent.slot);
             let found = ops.look(&path).map_err(at)?;
-            let staged = ops.recover(&path, slot).map_err(at)?;
+            let mut staged = ops.recover(&path, slot).map_err(at)?;
+            if let Some(here) = staged.filter(|(_, object)| object.ino != intent.ino) {
+                staged = ops.read_slot(&mut reader, slot, here).map_err(at)?.or(staged);
+            }
             if let Verdict::Edited(dot) = self.index.recover(&within, staged, found, !self.lists) {
                 ops.keep_conflict(&path, dot, slot).map_err(at)?;
             }

@@ -4,23 +4,30 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::all::Mirrors;
-use super::settling::{Failures, Hands, Staged};
+use super::hands::Hands;
+use super::settling::{Failures, Staged};
 use super::taken::Taken;
 use super::tree::{Tree, new_id};
 use super::types::{MirrorError, TreeNo};
+use super::unread::size_of;
 use crate::engine::disk_job::TransferKey;
 use crate::errno;
 use crate::fs::disk::Disk;
+use crate::fs::long_digests::LONG;
+use crate::fs::mirror::reading::Reader;
+use crate::fs::mirror::slots::Slot;
 use crate::fs::root::Dirs;
 use crate::ids::{BatchNo, EntryNo};
 use crate::mirror::merge::Part;
 use crate::stamp::Stamp;
 use crate::wire::manifest::{Kind, Manifest};
 use crate::wire::outcome::{Outcome, Reason};
-use crate::wire::versions::{Knowledge, Member};
+use crate::wire::versions::{Knowledge, Member, Version};
 
 /// How long a deletion is remembered, and how many are at the least.
 const KEPT_MILLIS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// Files with so many bytes or less are read once more before they are placed.
+const CHECKED: u64 = 16 << 20;
 const MOST_GRAVES: usize = 100_000;
 
 impl Mirrors {
@@ -201,14 +208,21 @@ impl Tree {
                         from[at.index()] = Some(within.clone());
                         paths.insert(within.clone());
                         match self.index.entry(&within).live().find(|(other, _)| *other == dot) {
+                            Some((_, version)) if !self.is_that(disk, slot, version) => {
+                                self.empty(disk, slot);
+                                Outcome::Failed(Reason::Changed)
+                            }
                             Some((_, version)) => {
                                 if let Some(before) = staged.insert((within, version), slot) {
                                     self.empty(disk, before);
                                 }
+                                Outcome::Updated
                             }
-                            None => self.empty(disk, slot),
+                            None => {
+                                self.empty(disk, slot);
+                                Outcome::Updated
+                            }
                         }
-                        Outcome::Updated
                     }
                     Ok(None) => disk
                         .staging_failed(key, batch, at)
@@ -299,12 +313,30 @@ impl Tree {
             // What is kept there was out of reach.
             self.find_kept(&mut ops).map_err(at)?;
         }
-        let failures = self.settle(&mut Hands { ops: &mut ops, dirs: &mut dirs }, paths, staged)?;
+        let reader = Reader::new(self.wall);
+        let mut hands = Hands { ops: &mut ops, dirs: &mut dirs, reader, reads: LONG };
+        let failures = self.settle(&mut hands, paths, staged)?;
         ops.tidy_trash();
         Ok(failures)
     }
 
-    fn empty(&self, disk: &mut Disk, slot: crate::fs::mirror::slots::Slot) {
+    /// Whether what was staged has the content of the version that it came as: the file may have been changed on the host
+    /// that sent it. Of what is longer than this, that host alone has seen to it.
+    fn is_that(&self, disk: &mut Disk, slot: Slot, version: Version) -> bool {
+        let here = disk.mirror(0).and_then(|mut ops| match ops.in_slot(slot)? {
+            Some(here) if size_of(here) <= CHECKED => {
+                ops.read_slot(&mut Reader::new(self.wall), slot, here)
+            }
+            _ => Ok(None),
+        });
+        match here {
+            Ok(Some((read, _))) => read.content() == version.content(),
+            // What cannot be read has come as well.
+            Ok(None) | Err(_) => true,
+        }
+    }
+
+    fn empty(&self, disk: &mut Disk, slot: Slot) {
         if let Ok(mut ops) = disk.mirror(0) {
             let _ = ops.empty_slot(slot);
         }

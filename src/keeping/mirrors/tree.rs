@@ -56,6 +56,8 @@ pub struct Tree {
     pub(super) holds: bool,
     /// They are meant.
     pub(super) released: bool,
+    /// What is too long to be read at once, and is being read.
+    pub(super) reading: BTreeSet<Box<[u8]>>,
     /// What comes in.
     pub(super) taken: BTreeMap<TransferKey, Taken>,
     /// Where no host has an index, this one's files are the origin.
@@ -104,6 +106,7 @@ impl Tree {
             removals: (0, 0),
             holds: false,
             released: false,
+            reading: BTreeSet::new(),
             taken: BTreeMap::new(),
             first,
             ground,
@@ -227,7 +230,7 @@ impl Tree {
             entries: self.index.map().len() as u64,
             conflicts: self.conflicts.len() as u64,
             listed: self.listed.len() as u64,
-            open: self.open.len() as u64,
+            open: (self.open.len() + self.reading.len()) as u64,
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
@@ -252,7 +255,8 @@ impl Tree {
         };
         // What is held of others' deletions is open, too.
         let held = of(&self.held);
-        let (lacking, held) = (of(&self.open).saturating_sub(held), held + of(&self.gone));
+        let (lacking, held) =
+            (of(&self.open).saturating_sub(held) + of(&self.reading), held + of(&self.gone));
         Left { lacking, held, listed: of(&self.listed) }
     }
 

@@ -156,7 +156,7 @@ impl World {
                     let intent = Intent { version, ino: found.1.ino, dots, slot: 0 };
                     let index = &mut self.hosts[host].index;
                     index.begin(path.as_bytes(), intent);
-                    assert_eq!(index.committed(path.as_bytes(), out, found), None);
+                    assert_eq!(index.committed(path.as_bytes(), out, found.1), None);
                 }
                 Todo::Directory { version, dots } => {
                     self.put(host, path, version.unwrap_or(directory(0)));

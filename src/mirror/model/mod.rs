@@ -153,14 +153,15 @@ pub(super) struct World {
 }
 
 pub(super) fn version(content: u32) -> Version {
-    let mtime = FileTime { secs: i64::from(content), nanos: 0 };
-    let what = What::File { size: u64::from(content), mtime };
+    // All are of the same size and time: only the digests tell them apart.
+    let mtime = FileTime { secs: 7, nanos: 0 };
+    let what = What::File { size: 7, mtime, digest: u64::from(content) };
     Version { what, mode: 0o644, uid: 0, gid: 0 }
 }
 
 fn content(version: Version) -> u32 {
     match version.what {
-        What::File { size, .. } => size as u32,
+        What::File { digest, .. } => digest as u32,
         _ => 0,
     }
 }

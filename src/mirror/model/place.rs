@@ -193,9 +193,8 @@ impl World {
         self.tick(host)?;
         let found = out.as_ref().and_then(File::found);
         let deeds = out.as_ref().map(|file| file.deeds.clone()).unwrap_or_default();
-        let dot = self.change(host, path, &deeds, |index| {
-            index.committed(PATHS[path], found, (version(c), object(ino)))
-        });
+        let dot = self
+            .change(host, path, &deeds, |index| index.committed(PATHS[path], found, object(ino)));
         self.keep(host, path, dot.and(out));
         self.log(host)?;
         self.hosts[host].write(path, |disk| disk.slot = None);

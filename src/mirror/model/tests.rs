@@ -59,7 +59,7 @@ impl Off {
 
 /// The mutants: what is switched off, in which histories that must be seen, and from which on they are tried. Some rules do
 /// the work of others, which are switched off with them.
-const MUTANTS: [(&[Off], &str, u64); 38] = {
+const MUTANTS: [(&[Off], &str, u64); 40] = {
     use Duty as D;
     use Off::{Duty as Do, Rule as Is};
     use Rule as R;
@@ -82,6 +82,8 @@ const MUTANTS: [(&[Off], &str, u64); 38] = {
         (&[Is(R::GuardContext), Do(D::HeardOf), Is(R::StartId)], "v", 0),
         (&[Is(R::NoPush)], "c", 0),
         (&[Is(R::Equal)], "b", 0),
+        (&[Is(R::Digest)], "n", 0),
+        (&[Is(R::FoundDigest)], "n", 0),
         (&[Is(R::Look)], "j", 0),
         (&[Is(R::Back)], "j", 100),
         (&[Is(R::Slot)], "a", 500),

@@ -60,6 +60,7 @@ pub fn run(data: &[u8]) {
         parallel: 1 + input.below(MAX_OPEN as u32) as usize,
         stamp: Stamp::ZERO,
         timeout: Span::from_secs(10),
+        patience: Span::from_secs(10),
     };
     let outgoing = Outgoing::new(config, now);
     let batches = Vec::new();

@@ -10,7 +10,7 @@ use crate::fs::mirror::set::Set;
 use crate::ids::EntryNo;
 use crate::sys::fsat;
 use crate::wire::manifest::FileTime;
-use crate::wire::versions::{Version, What};
+use crate::wire::versions::{UNREAD, Version, What};
 
 #[test]
 fn what_is_there_is_seen_as_other_hosts_see_it() {
@@ -27,7 +27,7 @@ fn what_is_there_is_seen_as_other_hosts_see_it() {
         let meta = std::fs::metadata(temp.join("d/f")).unwrap();
         let (version, object) = super::here(&mut ops, "d/f");
         let mtime = FileTime { secs: 77, nanos: 5 };
-        let what = What::File { size: 5, mtime };
+        let what = What::File { size: 5, mtime, digest: UNREAD };
         assert_eq!(version, Version { what, mode: 0o6751, uid: meta.uid(), gid: meta.gid() });
         assert_eq!((object.ino, object.ctime.secs), (meta.ino(), meta.ctime()));
         let link = super::here(&mut ops, "d/l").0;
@@ -245,7 +245,7 @@ fn what_a_transfer_has_staged_gets_a_slot_and_leaves_the_batch() {
     ops.sync_all().unwrap();
     assert_eq!(put.here.0.mode, 0o640);
     let mtime = FileTime { secs: 99, nanos: 0 };
-    assert_eq!(put.here.0.what, What::File { size: 7, mtime });
+    assert_eq!(put.here.0.what, What::File { size: 7, mtime, digest: UNREAD });
     assert_eq!(read(to.join("f")), "content");
     ops.empty_slot(slot).unwrap();
     assert_eq!(staged(to.path()), 0);
@@ -280,7 +280,7 @@ fn attributes_alone_are_set_in_place_if_nobody_could_abuse_that() {
         let mut ops = ops(&mut disk);
         let before = super::here(&mut ops, "f");
         let mtime = FileTime { secs: 5, nanos: 0 };
-        let what = What::File { size: 1, mtime };
+        let what = What::File { size: 1, mtime, digest: UNREAD };
         let wanted = Version { what, mode: 0o600, ..before.0 };
         let Set::Done(set) = ops.set_attributes(&path("f"), &wanted, before).unwrap() else {
             panic!()
