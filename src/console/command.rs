@@ -41,8 +41,10 @@ pub enum Command {
     Release(RelPath),
     /// `mirror`: how mirrors stand; whether in JSON.
     Mirror(bool),
-    /// `conflicts`: the versions that do not have their names; whether in JSON.
-    Conflicts(bool),
+    /// `mirror list`: what waits in mirrors, at this path and below it; whether in JSON.
+    Waiting(RelPath, bool),
+    /// `conflicts`: the versions that do not have their names, at this path and below it; whether in JSON.
+    Conflicts(RelPath, bool),
     /// `mirror` and `conflicts` with something to be done.
     Decide(Decision),
     /// `status`: what the daemon is doing.
@@ -433,15 +435,25 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
 /// `mirror` and `conflicts`.
 fn mirroring(verb: Verb, words: &[&[u8]], offer: &Offer) -> Line {
     let is_mirror = verb == Verb::Mirror;
-    let shown = |json| if is_mirror { Command::Mirror(json) } else { Command::Conflicts(json) };
+    let (json, words) = match words {
+        [b"json", rest @ ..] if matches!(rest, [] | [b"list", ..]) => (true, rest),
+        words => (false, words),
+    };
+    let shown = |typed: &[u8], command: fn(RelPath, bool) -> Command| match options::path(typed) {
+        Ok(path) => Line::Do(command(path.unwrap_or_else(RelPath::base), json)),
+        Err(why) => Line::Error(why.line()),
+    };
     let at = |typed: &[u8], decide: &dyn Fn(RelPath) -> Decision| match options::path(typed) {
         Ok(path) => Line::Do(Command::Decide(decide(path.unwrap_or_else(RelPath::base)))),
         Err(why) => Line::Error(why.line()),
     };
     let text = |version: &[u8]| Some(Escaped(version).to_string());
     match (is_mirror, words) {
-        (_, []) => Line::Do(shown(false)),
-        (_, [b"json"]) => Line::Do(shown(true)),
+        (true, []) => Line::Do(Command::Mirror(json)),
+        (true, [b"list"]) => shown(b".", Command::Waiting),
+        (true, [b"list", path]) => shown(path, Command::Waiting),
+        (false, [] | [b"list"]) => shown(b".", Command::Conflicts),
+        (false, [b"list", path]) => shown(path, Command::Conflicts),
         (true, [b"release", path]) => at(path, &Decision::Release),
         (true, [b"adopt", path]) => at(path, &Decision::Adopt),
         (false, [b"take", path]) => at(path, &|path| Decision::Take(path, None)),

@@ -24,11 +24,11 @@ fn text(verb: Verb) -> (&'static str, &'static str) {
         Verb::Flush => ("flush [PATH]", "wait until all that was changed before is sent"),
         Verb::Release => ("release PATH", "let a watch delete what it holds back"),
         Verb::Mirror => (
-            "mirror [json|release PATH|adopt PATH]",
-            "how mirrors stand; let held deletions go; prefer what is here",
+            "mirror [json] [list [PATH]]|release PATH|adopt PATH",
+            "how mirrors stand, what waits; let held deletions go; prefer what is here",
         ),
         Verb::Conflicts => (
-            "conflicts [json|take PATH [VERSION]|drop PATH [VERSION]|drop]",
+            "conflicts [json] [list [PATH]]|take PATH [VERSION]|drop [PATH [VERSION]]",
             "versions without a name: list them, give one the name, drop them",
         ),
         Verb::Exclude => (

@@ -273,6 +273,14 @@ impl Metrics {
             let mut family = text.family(name, Kind::Gauge, help);
             self.mirrors.iter().for_each(|m| family.sample(&[("path", &m.path)], figure(m)));
         }
+        let help = "How long a host has not been equal, by its name; 0 if it is.";
+        let mut family = text.family("makuosan_mirror_apart_seconds", Kind::Gauge, help);
+        for mirror in &self.mirrors {
+            for peer in &mirror.peers {
+                let labels = [("path", mirror.path.as_str()), ("host", &peer.host)];
+                family.sample(&labels, peer.apart.map_or(0, |span| span.millis() / 1_000));
+            }
+        }
     }
 }
 
@@ -288,6 +296,12 @@ impl Display for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::mirror_row::PeerRow;
+
+    fn peer(host: &str, apart: Option<u64>) -> PeerRow {
+        let (host, apart) = (host.to_owned(), apart.map(Span::from_secs));
+        PeerRow { host, apart, settled: true, held: false, stopped: false, lacks: false }
+    }
 
     fn busy() -> Metrics {
         Metrics {
@@ -323,8 +337,10 @@ mod tests {
                 conflicts: 5,
                 listed: 4,
                 held: 3,
+                held_here: 0,
                 lacking: 2,
-                peers: Vec::new(),
+                failed: None,
+                peers: vec![peer("web2", None), peer("web3", Some(70))],
             }],
         }
     }
@@ -406,7 +422,9 @@ mod tests {
         for (name, value) in mirror.iter().chain(&states).zip([5, 9, 4, 2, 1, 0]) {
             assert_eq!(samples(&format!("makuosan_{name}")), format!("{{path=\"up\"}} {value}"));
         }
-        assert_eq!(families.len(), 26);
+        let apart = samples("makuosan_mirror_apart_seconds");
+        assert_eq!(apart, "{path=\"up\",host=\"web2\"} 0\n{path=\"up\",host=\"web3\"} 70");
+        assert_eq!(families.len(), 27);
     }
 
     #[test]
@@ -431,6 +449,7 @@ mod tests {
                 "makuosan_mirror_lacking_paths",
                 "makuosan_mirror_settled",
                 "makuosan_mirror_stopped",
+                "makuosan_mirror_apart_seconds",
             ]
         );
     }

@@ -21,7 +21,7 @@ use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
 use crate::ids::Ticket;
 use crate::ids::{BatchNo, TransferNo};
-use crate::keeping::mirrors::{Asked, Seen, TreeNo};
+use crate::keeping::mirrors::{Asked, MirrorError, Seen, Told, TreeNo};
 use crate::keeping::recording::Recording;
 use crate::name::{NodeId, RelPath};
 use crate::wire::feedback::Feedback;
@@ -84,8 +84,8 @@ pub(super) enum ToControl {
     Looked(TreeNo, Result<Seen, String>),
     /// Something of a mirror that was held is there again.
     MirrorBack(TreeNo),
-    /// What this client asked of a mirrored tree is done: for so many paths.
-    Answered(u32, TreeNo, Result<u64, String>),
+    /// What came of what this client asked of a mirrored tree.
+    Answered(u32, TreeNo, Result<Told, MirrorError>),
     /// The watcher has something.
     Watch(crate::watch::types::Event),
     /// This thread ended unexpectedly.

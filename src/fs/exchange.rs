@@ -12,9 +12,12 @@ use crate::sys::fsat::{self, FileType, Rename};
 /// The second name for finding out what can be done.
 const PROBE_OTHER: &[u8] = b"probe-other";
 
+/// Finds out whether names in a directory can be exchanged.
+pub(super) type Probe = fn(BorrowedFd<'_>) -> io::Result<()>;
+
 /// The kernel or the file system cannot exchange names.
 #[derive(Debug)]
-struct NoExchange;
+pub(super) struct NoExchange;
 
 impl fmt::Display for NoExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

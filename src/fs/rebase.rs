@@ -1,14 +1,18 @@
 //! A disk moves to another base directory, which has come to the path of the old one.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use super::disk::{Disk, StagedFile};
 use super::errors::reason;
 use super::root::{Dirs, Root};
 use super::staging::Staging;
+use super::state::dir::{Keeps, StateDir};
 use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
 use crate::ids::{BatchNo, EntryNo};
+use crate::name::STAGING;
 use crate::wire::outcome::Reason;
 
 impl Disk {
@@ -65,6 +69,17 @@ impl Disk {
         if !self.config.readonly {
             self.staging = Some(Staging::open(Arc::clone(&root), &self.rights, &self.spared)?);
         }
+        // What was ready there cannot come here.
+        self.transactions.ready.clear();
+        let before = self.dirs.root().path().join(OsStr::from_bytes(STAGING));
+        let lists = self.transactions.lists.take();
+        self.transactions.lists = match lists {
+            Some(lists) if lists.path().starts_with(&before) => {
+                drop(lists);
+                StateDir::in_base(Keeps::Prepared, &root, self.rights.uid()).ok()
+            }
+            lists => lists,
+        };
         self.dirs = Dirs::new(root);
         Ok(())
     }

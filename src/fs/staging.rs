@@ -42,6 +42,8 @@ pub(super) struct Staging {
     pub(super) slots: BTreeSet<u64>,
     /// What is staged now is for this transaction.
     pub(super) transaction: Option<u64>,
+    /// Finds out whether names can be exchanged in a place.
+    pub(super) probe: exchange::Probe,
     /// The number of the next name.
     next: u64,
 }
@@ -138,8 +140,9 @@ impl Staging {
         })?;
         let measured = Measured::of(&fd)?;
         let home = Place { top: claim.fd, measured, fd, within: None, takes_slots: false };
-        let (slots, transaction) = (slots.clone(), None);
-        Ok(Staging { root, home, other_mounts: Vec::new(), left, slots, transaction, next: 0 })
+        let (slots, transaction, probe) = (slots.clone(), None, exchange::probe as exchange::Probe);
+        let other_mounts = Vec::new();
+        Ok(Staging { root, home, other_mounts, left, slots, transaction, probe, next: 0 })
     }
 
     fn place(&self, id: PlaceId) -> io::Result<&Place> {
@@ -239,7 +242,7 @@ impl Staging {
         let place = place.ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))?;
         if !place.takes_slots {
             home::have_marked(place.top.as_fd(), rights.uid())?;
-            exchange::probe(place.fd.as_fd())?;
+            (self.probe)(place.fd.as_fd())?;
             place.takes_slots = true;
         }
         Ok(())

@@ -114,6 +114,11 @@ impl Dialogue {
         self.settled
     }
 
+    /// Since when a member has not known the same as this host; None: it does, or it does not mirror the tree.
+    pub fn apart(&self, node: NodeId) -> Option<Time> {
+        self.peers.get(&node)?.apart
+    }
+
     /// Whether a member has since this was asked last known of a change of this index that is unknown here.
     pub fn take_doubt(&mut self) -> bool {
         std::mem::take(&mut self.in_doubt)
@@ -130,12 +135,17 @@ impl Dialogue {
         let new = Peer {
             standing,
             heard: now,
+            apart: None,
             ahead: false,
             asks: Pause::default(),
             gives: Pause::default(),
             given: 0,
         };
         let peer = self.peers.entry(node).or_insert(new);
+        // What it knew before, this host has known since: it is on its way.
+        if peer.standing.hash != standing.hash && self.known.covers(standing.hash) {
+            peer.apart = None;
+        }
         (peer.standing, peer.heard) = (standing, now);
         self.in_doubt |= standing.by == own.by && standing.height > own.height;
         self.look(now, own);
@@ -366,6 +376,12 @@ impl Dialogue {
     fn look(&mut self, now: Time, own: &Own<'_>) {
         let mut waits = None;
         let mut is_open = self.asking.is_some() || !self.receiving.is_empty();
+        for peer in self.peers.values_mut() {
+            match peer.standing.hash == own.hash {
+                true => peer.apart = None,
+                false => drop(peer.apart.get_or_insert(now)),
+            }
+        }
         for peer in self.peers.values() {
             let Some(for_sure) = self.knows_more(peer, own) else { continue };
             let sends_first = self.settled && !peer.standing.settled;

@@ -78,11 +78,6 @@ impl Client<'_> {
         self.list(if json { b"mirror json" } else { b"mirror" }, json)
     }
 
-    /// Lists the versions that do not have their names.
-    pub(super) fn conflicts(&mut self, json: bool) -> Result<u8, Failure> {
-        self.list(if json { b"conflicts json" } else { b"conflicts" }, json)
-    }
-
     /// At a terminal, says what is odd about the members, which the table does not.
     fn warnings(&mut self) -> Result<(), Failure> {
         if self.screen.sums_up() && self.understood(b"progress total")? {

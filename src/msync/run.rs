@@ -98,7 +98,10 @@ fn converse(mut client: Client<'_>, config: &Config, input: &Input) -> Result<u8
         Command::Flush(path) => client.flush(b"flush", path, None, config),
         Command::Release(path) => client.flush(b"release", path, None, config),
         Command::Mirror => client.mirror(config.json),
-        Command::Conflicts => client.conflicts(config.json),
+        Command::List(of, path) => {
+            let verb = if config.json { format!("{of} json list") } else { format!("{of} list") };
+            client.flush(verb.as_bytes(), path, None, config)
+        }
         Command::Decide(what, path, more) => {
             client.flush(what.as_bytes(), path, more.as_deref(), config)
         }

@@ -32,7 +32,7 @@ pub use content::{list, seek_data, seek_hole, share_blocks, start_writeback, syn
 pub use inherit::{bequeaths, name_it, open_nameless};
 pub(super) use reopen::has_numbers;
 pub use reopen::{hold_proc, open_regular_at, reopen};
-pub use space::{Room, can_write, in_memory, room, space};
+pub use space::{Room, allocate, can_write, in_memory, room, space};
 pub use stat::{FileType, Stat, stat_at, stat_fd};
 
 /// Flags to open a directory as a starting point for paths, without permission to read it (open(2)).

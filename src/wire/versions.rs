@@ -33,6 +33,21 @@ pub struct Dot {
     pub seq: u64,
 }
 
+impl fmt::Display for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.by, self.seq)
+    }
+}
+
+impl Dot {
+    /// Reads it as it is shown; None if it is not exactly that.
+    pub fn read(text: &str) -> Option<Self> {
+        let (by, seq) = text.split_once('-')?;
+        let by = IndexId(u64::from_str_radix(by, 16).ok()?);
+        let dot = Dot { by, seq: seq.parse().ok()? };
+        (dot.to_string() == text).then_some(dot)
+    }
+}
 /// A member of the set of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member {

@@ -118,6 +118,10 @@ fn series(well: bool) -> String {
             pick("0x600", "2x600"),
         ),
         ("makuosan_mirror_listed_paths{instance=\"web1:9100\",path=\"m\"}", pick("0x600", "2x600")),
+        (
+            "makuosan_mirror_apart_seconds{instance=\"web1:9100\",path=\"m\",host=\"web2\"}",
+            pick("20x600", "301x600"),
+        ),
         ("makuosan_watches_refused{instance=\"web1:9100\"}", pick("0x600", "1x600")),
         ("makuosan_pending_changes{instance=\"web1:9100\",path=\"a\"}", pick("0x600", "2x600")),
         ("makuosan_build_info{instance=\"web1:9100\",version=\"2.0.0\"}", "1x600"),

@@ -47,8 +47,8 @@ pub enum Command {
     Release(Vec<u8>),
     /// Show how mirrors stand.
     Mirror,
-    /// List the versions that do not have their names.
-    Conflicts,
+    /// List what waits in mirrors, or the versions that do not have their names: by the command, at this path, as typed.
+    List(&'static str, Vec<u8>),
     /// Decide something of a mirror: the words for the daemon, the path as typed, and what follows it.
     Decide(&'static str, Vec<u8>, Option<Vec<u8>>),
     /// Forget a host that is away.

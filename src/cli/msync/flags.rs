@@ -19,7 +19,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("forget", "do not wait any more for a HOST that is away"),
     ("watch", "send PATH, and then what changes, until it is ended"),
     ("flush", "wait until all that was changed before is sent"),
-    ("mirror", "show how mirrors stand; release PATH, adopt PATH"),
+    ("mirror", "show how mirrors stand; list, release PATH, adopt PATH"),
     ("conflicts", "versions without a name; take PATH, drop PATH"),
 ];
 
@@ -80,6 +80,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ),
     ("behind", &["members"]),
     ("no-probe", &["doctor"]),
+    ("all", &["conflicts"]),
 ];
 
 /// Whether an option, by its long name, is one of this command.
@@ -310,6 +311,13 @@ pub const FLAGS: &[Flag] = &[
         long: "no-probe",
         value: None,
         help: "of doctor: send no packets to find out",
+        more: "",
+    },
+    Flag {
+        short: None,
+        long: "all",
+        value: None,
+        help: "of conflicts drop: those of all mirrors",
         more: "",
     },
     Flag {

@@ -162,7 +162,7 @@ fn command(typed: &Typed) -> Result<(Command, Option<&'static str>), Error> {
         "dsync" => Verb::Dsync,
         "check" => Verb::Check,
         "watch" | "flush" => return Ok((watching(typed, name, words, hosts(typed)?)?, new_word)),
-        "mirror" | "conflicts" => return Ok((mirroring(name, words)?, new_word)),
+        "mirror" | "conflicts" => return Ok((mirroring(typed, name, words)?, new_word)),
         "forget" => {
             let [host] = words.as_slice() else {
                 let why = format!("forget: one HOST, as members -v names it{or_file}");

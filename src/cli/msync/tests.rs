@@ -51,8 +51,10 @@ fn every_option_of_the_table_does_something_by_both_names() {
                 "from" => Some("fetch"),
                 "delay" => Some("watch"),
                 "no-probe" => Some("doctor"),
+                "all" => Some("conflicts"),
                 _ => None,
             };
+            let rest = if flag.long == "all" { Some("drop") } else { rest };
             let args = [command, Some(name.as_str()), value, rest];
             run(&args.into_iter().flatten().collect::<Vec<_>>())
         };
@@ -278,8 +280,16 @@ fn how_many_hosts_are_required() {
 fn mirrors_are_shown_and_decided_of() {
     let does = |args: &[&str]| config(args).command;
     assert_eq!(does(&["mirror"]), Command::Mirror);
-    assert_eq!(does(&["conflicts"]), Command::Conflicts);
-    assert_eq!(does(&["conflicts", "list"]), Command::Conflicts);
+    let list = |what, path: &str| Command::List(what, path.as_bytes().to_vec());
+    assert_eq!(does(&["conflicts"]), list("conflicts", ""));
+    assert_eq!(does(&["conflicts", "list"]), list("conflicts", ""));
+    assert_eq!(does(&["conflicts", "list", "d"]), list("conflicts", "d"));
+    assert_eq!(does(&["mirror", "list"]), list("mirror", ""));
+    assert_eq!(does(&["mirror", "list", "d"]), list("mirror", "d"));
+    for args in [&["conflicts", "--all"][..], &["conflicts", "drop", "d", "--all"]] {
+        let why = "msync: --all: only conflicts drop has it, without a PATH";
+        assert_eq!(error(args), why, "{args:?}");
+    }
     assert!(config(&["--json", "conflicts"]).json);
     let decide = |words, path: &str, version: Option<&str>| {
         Command::Decide(
@@ -295,13 +305,16 @@ fn mirrors_are_shown_and_decided_of() {
         does(&["conflicts", "take", "d/f", "0f-3"]),
         decide("conflicts take", "d/f", Some("0f-3"))
     );
+    for args in [&["conflicts", "drop", "--all"][..], &["--all", "conflicts", "drop"]] {
+        assert_eq!(does(args), decide("conflicts drop", "", None));
+    }
     assert_eq!(does(&["conflicts", "drop", "d"]), decide("conflicts drop", "d", None));
     assert_eq!(
         does(&["conflicts", "drop", "f", "0f-3"]),
         decide("conflicts drop", "f", Some("0f-3"))
     );
     let mirror =
-        "msync: mirror: nothing, release PATH or adopt PATH may follow (a file is ./mirror)";
+        "msync: mirror: list [PATH], release PATH or adopt PATH may follow (a file is ./mirror)";
     for args in [
         &["mirror", "d"][..],
         &["mirror", "release"],
@@ -311,8 +324,8 @@ fn mirrors_are_shown_and_decided_of() {
     ] {
         assert_eq!(error(args), mirror, "{args:?}");
     }
-    let conflicts = "msync: conflicts: list, take PATH [VERSION] or drop PATH [VERSION] may follow \
-                     (a file is ./conflicts)";
+    let conflicts = "msync: conflicts: list [PATH], take PATH [VERSION], drop PATH [VERSION] or drop --all may \
+                     follow (a file is ./conflicts)";
     for args in [
         &["conflicts", "d"][..],
         &["conflicts", "take"],

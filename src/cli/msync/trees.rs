@@ -10,7 +10,7 @@ use crate::console::MAX_DELAY;
 use crate::name::{Escaped, HostName};
 
 /// `mirror` or `conflicts`, with what follows it.
-pub(super) fn mirroring(name: &str, words: Vec<OsString>) -> Result<Command, Error> {
+pub(super) fn mirroring(typed: &Typed, name: &str, words: Vec<OsString>) -> Result<Command, Error> {
     let words: Vec<Vec<u8>> = words.into_iter().map(OsString::into_vec).collect();
     let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
     let is_empty = words.iter().any(|word| word.is_empty());
@@ -24,26 +24,35 @@ pub(super) fn mirroring(name: &str, words: Vec<OsString>) -> Result<Command, Err
     let decide = |what, path: &[u8], more: Option<&[u8]>| {
         Command::Decide(what, path.to_vec(), more.map(<[u8]>::to_vec))
     };
+    let all = typed.has("all");
+    if all && (name, words.as_slice()) != ("conflicts", &[b"drop"]) {
+        return Err(Error::new(PROGRAM, "--all: only conflicts drop has it, without a PATH"));
+    }
     Ok(match (name, words.as_slice()) {
         ("mirror", []) => Command::Mirror,
-        ("conflicts", [] | [b"list"]) => Command::Conflicts,
+        ("mirror", [b"list"]) => Command::List("mirror", Vec::new()),
+        ("mirror", [b"list", path]) if !is_empty => Command::List("mirror", path.to_vec()),
+        ("conflicts", [] | [b"list"]) => Command::List("conflicts", Vec::new()),
+        ("conflicts", [b"list", path]) if !is_empty => Command::List("conflicts", path.to_vec()),
         ("mirror", [b"release", path]) if !is_empty => decide("mirror release", path, None),
         ("mirror", [b"adopt", path]) if !is_empty => decide("mirror adopt", path, None),
         ("conflicts", [b"take", path]) if !is_empty => decide("conflicts take", path, None),
         ("conflicts", [b"take", path, version]) if !is_empty => {
             decide("conflicts take", path, Some(version))
         }
+        ("conflicts", [b"drop"]) if all => decide("conflicts drop", b"", None),
         ("conflicts", [b"drop", path]) if !is_empty => decide("conflicts drop", path, None),
         ("conflicts", [b"drop", path, version]) if !is_empty => {
             decide("conflicts drop", path, Some(version))
         }
         ("mirror", _) => {
-            let why = "mirror: nothing, release PATH or adopt PATH may follow (a file is ./mirror)";
+            let why =
+                "mirror: list [PATH], release PATH or adopt PATH may follow (a file is ./mirror)";
             return Err(Error::new(PROGRAM, why));
         }
         _ => {
-            let why = "conflicts: list, take PATH [VERSION] or drop PATH [VERSION] may follow (a file is \
-                       ./conflicts)";
+            let why = "conflicts: list [PATH], take PATH [VERSION], drop PATH [VERSION] or drop --all may \
+                       follow (a file is ./conflicts)";
             return Err(Error::new(PROGRAM, why));
         }
     })

@@ -162,8 +162,15 @@ fn mirrors_and_what_is_decided_of_them() {
     let version = || Some("00ff-3".to_owned());
     assert_eq!(line("mirror"), Line::Do(Command::Mirror(false)));
     assert_eq!(line("mirror json"), Line::Do(Command::Mirror(true)));
-    assert_eq!(line("conflicts"), Line::Do(Command::Conflicts(false)));
-    assert_eq!(line("conflicts json"), Line::Do(Command::Conflicts(true)));
+    let conflicts = |path, json| Line::Do(Command::Conflicts(path, json));
+    assert_eq!(line("conflicts"), conflicts(RelPath::base(), false));
+    assert_eq!(line("conflicts json"), conflicts(RelPath::base(), true));
+    assert_eq!(line("conflicts list d"), conflicts(path("d"), false));
+    assert_eq!(line("conflicts json list \"a b\""), conflicts(path("a b"), true));
+    let waiting = |path, json| Line::Do(Command::Waiting(path, json));
+    assert_eq!(line("mirror list"), waiting(RelPath::base(), false));
+    assert_eq!(line("mirror list json"), waiting(path("json"), false));
+    assert_eq!(line("mirror json list d/"), waiting(path("d"), true));
     assert_eq!(line("mirror release d"), decide(Decision::Release(path("d"))));
     assert_eq!(line("mirror adopt \"a b\""), decide(Decision::Adopt(path("a b"))));
     assert_eq!(line("mirror adopt ."), decide(Decision::Adopt(RelPath::base())));
@@ -172,7 +179,14 @@ fn mirrors_and_what_is_decided_of_them() {
     assert_eq!(line("conflicts drop ./d/"), decide(Decision::Drop(path("d"), None)));
     assert_eq!(line("conflicts drop d/f 00ff-3"), decide(Decision::Drop(path("d/f"), version())));
     assert_eq!(line("conflicts drop"), decide(Decision::Drop(RelPath::base(), None)));
-    for wrong in ["mirror release", "mirror d", "mirror release a b", "mirror take d"] {
+    for wrong in [
+        "mirror release",
+        "mirror json release d",
+        "mirror list a b",
+        "mirror d",
+        "mirror release a b",
+        "mirror take d",
+    ] {
         assert!(said(wrong).starts_with("usage: mirror"), "{wrong}");
     }
     for wrong in ["conflicts take", "conflicts d", "conflicts drop a b c", "conflicts adopt d"] {

@@ -1,8 +1,9 @@
 //! What is judged of the hosts of the group, by what they say of themselves.
 #![forbid(unsafe_code)]
 
-use super::Finding;
+use super::{Finding, mirrors};
 use crate::console::fleet::{HostRow, Presence};
+use crate::console::mirror_row::MirrorRow;
 use crate::count::counted;
 
 /// A clock that differs by more than this many milliseconds is worth a word.
@@ -41,6 +42,8 @@ pub struct GroupFacts {
     pub odd: Vec<(String, bool, String, String)>,
     /// The hosts that are known, this one too.
     pub hosts: Vec<HostRow>,
+    /// What is mirrored here, with those that mirror it, too.
+    pub mirrors: Vec<MirrorRow>,
 }
 
 impl GroupFacts {
@@ -51,6 +54,7 @@ impl GroupFacts {
         self.strangers.retain(|(address, _)| address == name);
         self.odd.retain(|odd| odd.0 == name);
         self.hosts.retain(|row| row.name.as_str() == name);
+        self.mirrors.iter_mut().for_each(|row| row.peers.retain(|peer| peer.host == name));
         let about = if is_own { About::Own } else { About::Other };
         GroupFacts { host: name.to_owned(), about, ..self }
     }
@@ -84,6 +88,8 @@ pub fn of_group(facts: &GroupFacts) -> Vec<Finding> {
     point("mtus", mtus(facts), &format!("all have an MTU of {}", facts.mtu));
     point("away", away(facts), "no host that is known is away");
     point("behind", behind(facts), "no host is known to lack anything");
+    point("mirrors", mirrors::apart(&facts.mirrors), "no mirror is known to differ for long");
+    point("held", mirrors::held(&facts.mirrors), "no other host is known to hold deletions back");
     all
 }
 
@@ -224,7 +230,7 @@ mod tests {
     #[test]
     fn each_point_of_a_sound_group_is_one_line() {
         assert_eq!(faults(&sound()), []);
-        assert_eq!(of_group(&sound()).len(), 8);
+        assert_eq!(of_group(&sound()).len(), 10);
         let alone = GroupFacts { members: vec![], alone: true, ..sound() };
         assert_eq!(faults(&alone), []);
     }

@@ -3,7 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Finding, bytes, lasting};
+use super::mirrors;
+use super::{Finding, bytes};
+use crate::console::mirror_row::MirrorRow;
+use crate::console::moment::lasting;
 use crate::console::watch_row::WatchRow;
 use crate::count::counted;
 use crate::time::Span;
@@ -48,6 +51,8 @@ pub struct HostFacts {
     pub buffer: (u64, u64),
     /// What is watched.
     pub watches: Vec<WatchRow>,
+    /// What is mirrored.
+    pub mirrors: Vec<MirrorRow>,
     /// How many directories may be watched.
     pub most_watches: Option<u64>,
     /// How the interface was given, in words.
@@ -118,6 +123,7 @@ pub fn of_host(facts: &HostFacts) -> Vec<Finding> {
     }
     found.extend([errors(facts), udp(facts), group(facts), path_filter(facts)]);
     found.extend(watches(facts));
+    found.extend(mirrors::of_host(name, &facts.mirrors));
     found
 }
 
@@ -384,7 +390,9 @@ fn watches(facts: &HostFacts) -> Vec<Finding> {
             };
             return Finding::warn(check, name, text, &advice);
         }
-        if row.held > 0 || row.held_why.is_some() {
+        // Of a mirror, that is said with the mirror.
+        let is_mirror = facts.mirrors.iter().any(|mirror| mirror.path == *path);
+        if !is_mirror && (row.held > 0 || row.held_why.is_some()) {
             let why = row.held_why.as_deref().unwrap_or("");
             let text = format!("{path}: {} held back: {why}", counted(row.held, "deletion"));
             let advice = "bring back what went, or let them go: msync watch release";

@@ -4,10 +4,10 @@
 #![forbid(unsafe_code)]
 
 use super::json::quoted;
-use crate::time::Span;
 
 mod group;
 mod host;
+mod mirrors;
 mod probe;
 
 pub use group::{About, GroupFacts, MemberFacts, of_group};
@@ -125,14 +125,6 @@ fn bytes(number: u64) -> String {
     }
 }
 
-/// So long.
-fn lasting(span: Span) -> String {
-    match span.millis() / 1_000 {
-        secs @ 0..120 => format!("{secs} s"),
-        secs => format!("{} min", secs / 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +156,5 @@ mod tests {
         let shown = [0, 1_023, 1_024, 1_536, 425_984, 16 << 20, 3 << 40].map(bytes);
         let want = ["0 bytes", "1023 bytes", "1 KiB", "1.5 KiB", "416 KiB", "16 MiB", "3 TiB"];
         assert_eq!(shown, want);
-        assert_eq!([5, 119, 600].map(|s| lasting(Span::from_secs(s))), ["5 s", "119 s", "10 min"]);
     }
 }

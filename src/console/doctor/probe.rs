@@ -1,7 +1,8 @@
 //! What is judged of a probe: how packets get to each host, and back.
 #![forbid(unsafe_code)]
 
-use super::{Finding, lasting};
+use super::Finding;
+use crate::console::moment::lasting;
 use crate::count::counted;
 use crate::engine::probe::{Came, Report};
 use crate::time::Span;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use super::asking::Asking;
 use super::attendance::Attendance;
 use super::repeats::Repeats;
 use super::socket_owners::SocketOwners;
@@ -78,8 +79,8 @@ pub(crate) enum Work {
     Watching,
     /// All that was changed to be sent.
     Flushing,
-    /// What it has decided of so many mirrored trees to be done, at this path.
-    Deciding(usize, String),
+    /// What it has asked of mirrored trees.
+    Asking(Asking),
     /// What keeps files from arriving.
     Doctor,
 }

@@ -30,6 +30,7 @@ use crate::daemon::shared::{Shared, lock};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;
 use crate::ids::TransferNo;
+use crate::keeping::mirrors::Asked;
 use crate::log;
 use crate::sys::links::LinkEvents;
 use crate::sys::signal::Signal;
@@ -182,7 +183,7 @@ impl Control {
             | Work::Fetch
             | Work::Watching
             | Work::Flushing
-            | Work::Deciding(..)
+            | Work::Asking(_)
             | Work::Doctor => None,
         });
         let retry = retry.min();
@@ -270,7 +271,9 @@ impl Control {
                 ToControl::Mirrored(tree) => self.mirror_changed(now, tree),
                 ToControl::Looked(tree, seen) => self.mirror_looked(now, tree, seen),
                 ToControl::MirrorBack(tree) => self.mirror_back(tree),
-                ToControl::Answered(client, tree, done) => self.decided(now, client, tree, done),
+                ToControl::Answered(client, tree, done) => {
+                    self.mirrors_told(now, client, tree, done)
+                }
                 ToControl::Watch(event) => self.watch_event(now, event),
                 ToControl::Lines { client, lines } => {
                     if let Some(watch) = watches::number_of(client) {
@@ -430,8 +433,13 @@ impl Control {
                     Command::Watch(what) => self.watch(at, what),
                     Command::Flush(path) => self.flush(at, &path),
                     Command::Release(path) => self.release(at, &path),
-                    Command::Mirror(json) => self.answer(at, self.mirror_rows(json)),
-                    Command::Conflicts(json) => self.answer(at, self.conflict_rows(json)),
+                    Command::Mirror(json) => self.answer(at, self.mirror_rows(now, json)),
+                    Command::Waiting(path, json) => {
+                        self.list_of_mirrors(at, Asked::Waiting, &path, json);
+                    }
+                    Command::Conflicts(path, json) => {
+                        self.list_of_mirrors(at, Asked::Conflicts, &path, json);
+                    }
                     Command::Decide(decision) => self.decide(at, decision),
                     Command::Quit => {}
                 }

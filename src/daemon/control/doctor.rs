@@ -205,6 +205,7 @@ impl Control {
                 .iter()
                 .map(|(at, has, _)| (at.to_string(), has.to_string()))
                 .collect(),
+            mirrors: facts.mirrors.clone(),
             odd: members.oddities().iter().map(odd).collect(),
             hosts,
         }
@@ -250,6 +251,7 @@ impl Control {
             open_files: ids::open_files_limit(),
             buffer: (net.receive_buffer() as u64, net.wanted_buffer() as u64),
             watches: self.watches.rows(now),
+            mirrors: self.equals.rows(now, &self.membership.members),
             most_watches: self.inputs.kernel.most_watches(),
             interface: net.interface().to_string(),
             any: *net.interface() == Interface::Any,

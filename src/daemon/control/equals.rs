@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::reach::Reach;
-use crate::console::mirror_row::MirrorRow;
+use crate::console::mirror_row::{MirrorRow, PeerRow};
 use crate::console::reply::{self};
 use crate::daemon::clock;
 use crate::daemon::looker::Looker;
@@ -14,7 +14,7 @@ use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::mirrors::{Delta, Mirrors, State, TreeNo};
 use crate::mirror::dialogue::{Dialogue, Own};
-use crate::name::{NodeId, RelPath};
+use crate::name::{HostName, NodeId, RelPath};
 use crate::pattern::Patterns;
 use crate::time::Time;
 use crate::watch::types::WatchNo;
@@ -121,13 +121,24 @@ impl Equals {
     }
 
     /// How they stand, for `mirror`.
-    pub(super) fn rows(&self, members: &Members) -> Vec<MirrorRow> {
+    pub(super) fn rows(&self, now: Time, members: &Members) -> Vec<MirrorRow> {
         let row = |(at, one): (usize, &Equal)| {
             let state = self.state(at)?;
             let peer = |member: &Member| {
                 let standing = member.mirrors.iter().find(|standing| standing.tree == one.hash)?;
-                Some((member.name.to_string(), standing.hash == state.hash))
+                let since = one.dialogue.as_ref().map(|dialogue| dialogue.apart(member.node));
+                // Before the first look at the tree, nobody knows since when.
+                let since = since.unwrap_or((standing.hash != state.hash).then_some(now));
+                Some(PeerRow {
+                    host: member.name.to_string(),
+                    apart: since.map(|since| now.since(since)),
+                    settled: standing.settled && !standing.looks,
+                    held: standing.held,
+                    stopped: standing.stopped,
+                    lacks: standing.lacks,
+                })
             };
+            let failed = state.failed.map(|(path, why)| (reply::shown(&path), why.to_string()));
             Some(MirrorRow {
                 path: reply::shown(&one.path),
                 settled: one.dialogue.as_ref().is_some_and(Dialogue::settled),
@@ -137,11 +148,32 @@ impl Equals {
                 conflicts: state.conflicts,
                 listed: state.listed,
                 held: state.held,
+                held_here: state.gone,
                 lacking: state.lacking,
+                failed,
                 peers: members.members().filter_map(peer).collect(),
             })
         };
         self.trees.iter().enumerate().filter_map(row).collect()
+    }
+
+    /// The host whose index this is, as far as it is there.
+    pub(super) fn host_of(
+        &self,
+        tree: TreeNo,
+        by: IndexId,
+        own: &HostName,
+        members: &Members,
+    ) -> Option<String> {
+        let at = self.of_tree(tree)?;
+        let hash = self.trees[at].hash;
+        let is_it = |member: &&Member| {
+            member.mirrors.iter().any(|standing| standing.tree == hash && standing.by == by)
+        };
+        match self.state(at)?.id == by {
+            true => Some(own.to_string()),
+            false => members.members().find(is_it).map(|member| member.name.to_string()),
+        }
     }
 
     /// When something is to be done.

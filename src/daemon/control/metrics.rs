@@ -50,7 +50,7 @@ impl Control {
         let (out, last) = counters.out.so_far();
         let (refused, watches): (Vec<WatchRow>, Vec<WatchRow>) =
             self.watches.rows(now).into_iter().partition(|watch| watch.refused.is_some());
-        let mirrors = self.equals.rows(members);
+        let mirrors = self.equals.rows(now, members);
         let figures = |watch: WatchRow| {
             let WatchRow { path, directories, pending, held, .. } = watch;
             // What the watcher holds, a mirror has not looked at yet.

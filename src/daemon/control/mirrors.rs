@@ -186,6 +186,8 @@ impl Control {
                 }
             }
             one.dialogue = Some(dialogue);
+        } else if let Some(dialogue) = &mut one.dialogue {
+            dialogue.changed(now, &own(&state));
         }
         if state.open > state.lacking {
             self.shared.to_disk(ToDisk::Mirror(tree, None, MirrorWork::Settle));

@@ -1,5 +1,6 @@
 //! The control thread: console clients and their commands, membership, signals.
 
+mod asking;
 mod attendance;
 mod catching_up;
 mod checkups;

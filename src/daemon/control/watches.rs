@@ -419,7 +419,8 @@ impl Watched {
             Held::Replaced => "nothing is sent".to_owned(),
             _ => format!("{} held back", counted(count, "deletion")),
         };
-        format!("{what}: {why}: msync watch release {}", reply::shown(&self.what.path))
+        let of = if self.is_mirror { "mirror" } else { "watch" };
+        format!("{what}: {why}: msync {of} release {}", reply::shown(&self.what.path))
     }
 
     /// The path, as messages show it.

@@ -8,7 +8,7 @@ use crate::engine::disk_job::{DiskAnswer, DiskJob};
 use crate::errno;
 use crate::fs::disk::{Disk, StagedFile};
 use crate::ids::EntryNo;
-use crate::keeping::mirrors::{Mirrors, TreeNo};
+use crate::keeping::mirrors::{Mirrors, Told, TreeNo};
 use crate::log;
 use crate::wire::outcome::Reason;
 
@@ -88,18 +88,18 @@ impl<'a> Mirrored<'a> {
         work: MirrorWork,
     ) {
         let Some(mirrors) = &self.mirrors else { return };
+        let none = Told::Done(0);
         let done = match work {
             MirrorWork::Check => {
                 mirrors.check(tree, disk);
-                Ok(0)
+                Ok(none)
             }
-            MirrorWork::Settle => mirrors.settle_open(tree, disk).map(|()| 0),
-            MirrorWork::Bury => mirrors.bury(tree).map(|()| 0),
-            MirrorWork::Renew => mirrors.renew(tree).map(|()| 0),
+            MirrorWork::Settle => mirrors.settle_open(tree, disk).map(|()| none),
+            MirrorWork::Bury => mirrors.bury(tree).map(|()| none),
+            MirrorWork::Renew => mirrors.renew(tree).map(|()| none),
             MirrorWork::Ask(asked) => mirrors.ask(tree, disk, &asked),
         };
         disk.rest();
-        let done = done.map_err(|error| error.to_string());
         match (client, done) {
             (Some(client), done) => {
                 self.shared.control.send(ToControl::Answered(client, tree, done));

@@ -17,6 +17,8 @@ use crate::time::{Span, Time};
 const AGAIN: (Span, Span) = (Span::from_secs(1), Span::from_secs(30));
 /// How often all are told that it is aborted, who do not say that they have heard.
 const ABORTS: u32 = 8;
+/// The most that were decided and are not over.
+const MAX_DECIDED: usize = 256;
 
 /// What became of a transaction at a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,6 +149,21 @@ impl Coordinator {
     /// What was decided here.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+
+    /// Whether one more may begin: too many may be waiting for hosts that never come back.
+    pub fn may_begin(&self) -> bool {
+        self.decisions.open().count() < MAX_DECIDED
+    }
+
+    /// An operator says that what was decided is no longer to be kept: those of its targets that have not heard of it
+    /// find out by themselves, or stay in doubt. None if nothing is kept.
+    pub fn forget(&mut self, of: &Transaction) -> Option<Vec<Action>> {
+        self.decisions.get(of)?;
+        self.deals.remove(of);
+        let record = Record::Over(of.clone());
+        self.decisions.note(&record);
+        Some(vec![Action::Record(record)])
     }
 
     /// Asks for votes: all was sent to all targets. Who has not voted after `patience` is left out, or

@@ -12,6 +12,7 @@
 mod action;
 mod coordinator;
 mod decisions;
+mod doubt;
 mod log;
 mod record;
 pub mod redo;
@@ -21,11 +22,13 @@ mod types;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 pub use action::Action;
 pub use coordinator::{Coordinator, Fate};
 pub use decisions::{Decision, Decisions};
 pub use log::{Entry, Log, MAX_ENDED, Phase};
 pub use record::{MAX_PAYLOAD, Record};
-pub use target::{MAX_OPEN, SILENCE, Target};
+pub use target::{InDoubt, MAX_OPEN, SILENCE, Target};
 pub use types::{Included, Known, Message, Plan, Quorum, Refusal, Transaction, Why};

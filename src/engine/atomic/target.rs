@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::action::Action;
+use super::doubt::Doubt;
 use super::log::{Log, Phase};
 use super::record::Record;
 use super::rules::{Rule, Rules};
 use super::types::{Included, Known, Message, Plan, Refusal, Transaction, Why};
-use crate::ids::TargetNo;
 use crate::name::HostName;
 use crate::time::{Span, Time};
 
 /// How long a sender may be silent before the others are asked.
 pub const SILENCE: Span = Span::from_secs(10);
-/// After how long it is asked again for the first time, and at the longest: twice as long each time.
-const ASK_AGAIN: (Span, Span) = (Span::from_secs(1), Span::from_secs(60));
 /// How soon it is asked after a restart.
 const RESTART: Span = Span::from_secs(2);
 /// The most transactions that have not ended here, of one sender and of all.
@@ -25,22 +23,17 @@ const MAX_REFUSED: usize = 256;
 /// How many of those that have ended are told to their senders after a restart.
 const TOLD: usize = 64;
 
-/// One in doubt.
+/// A transaction that is in doubt here.
 #[derive(Clone, Debug)]
-struct Doubt {
-    /// When the others are asked.
-    next: Time,
-    wait: Span,
-    /// What the targets said.
-    answers: BTreeMap<TargetNo, Known>,
-    /// Which of them the sender has decided upon, if it said so: no other one commits.
-    decided: Option<Included>,
-}
-
-impl Doubt {
-    fn new(next: Time) -> Self {
-        Doubt { next, wait: ASK_AGAIN.0, answers: BTreeMap::new(), decided: None }
-    }
+pub struct InDoubt<'a> {
+    /// Which one it is.
+    pub of: &'a Transaction,
+    /// For whom it is.
+    pub plan: &'a Plan,
+    /// It has promised: what the sender says is not believed any more.
+    pub is_promised: bool,
+    /// The targets whose word is missing, and what they have said, if anything; the sender is one more that could end it.
+    pub missing: Vec<(&'a HostName, Option<&'a Known>)>,
 }
 
 /// A target's part of all transactions.
@@ -116,14 +109,34 @@ impl Target {
         if self.log.phase(of) == Some(&Phase::Prepared) && self.rules.has(Rule::PromiseFirst) {
             self.record(Record::Promise(of.clone()), out);
         }
-        if let Some(doubt) = self.doubts.get_mut(of) {
-            doubt.next = now + doubt.wait;
-            doubt.wait = (doubt.wait * 2).at_most(ASK_AGAIN.1);
+        let Some(doubt) = self.doubts.get_mut(of) else { return };
+        for host in doubt.ask(now, &plan, &self.name).into_iter().chain([HostName::clone(&of.host)])
+        {
+            out.push(Action::Send(host, of.clone(), Message::Ask));
         }
-        let others = plan.targets().iter().filter(|host| **host != *self.name);
-        for host in others.chain([&*of.host]) {
-            out.push(Action::Send(host.clone(), of.clone(), Message::Ask));
+    }
+
+    /// Those that are in doubt here, the oldest first.
+    pub fn in_doubt(&self) -> impl Iterator<Item = InDoubt<'_>> {
+        self.doubts.iter().filter_map(|(of, doubt)| {
+            let entry = self.log.get(of)?;
+            let (plan, _) = entry.plan.as_ref()?;
+            let missing = doubt.missing(plan, &self.name).collect();
+            Some(InDoubt { of, plan, is_promised: entry.phase == Phase::Promised, missing })
+        })
+    }
+
+    /// An operator says how one in doubt ends: here, and wherever this host is asked if it is committed. None if it is not
+    /// in doubt.
+    pub fn resolve(&mut self, of: &Transaction, commits: bool) -> Option<Vec<Action>> {
+        let entry = self.log.get(of).filter(|entry| entry.phase.is_in_doubt())?;
+        let all = entry.plan.as_ref().map(|(plan, _)| plan.all()).unwrap_or_default();
+        let mut out = Vec::new();
+        match commits {
+            true => self.finish(of, &all, &mut out),
+            false => self.abort(of, Why::Operator, &mut out),
         }
+        Some(out)
     }
 
     /// An operator says that it is no longer to be kept how a transaction ended here.
@@ -299,43 +312,29 @@ impl Target {
             return;
         };
         let Some((plan, _)) = entry.plan.clone() else { return };
-        let may_believe = entry.phase == Phase::Prepared || !self.rules.has(Rule::NotSender);
+        let is_promised = entry.phase == Phase::Promised;
+        let may_believe = !is_promised || !self.rules.has(Rule::NotSender);
         let is_final = |why| why == Why::Undecided || !self.rules.has(Rule::AbortProves);
         let Some(doubt) = self.doubts.get_mut(of) else { return };
         match (plan.number(from), known) {
             (None, _) if *from != *of.host => {}
             (None, Known::Decided(included)) if may_believe => self.finish(of, &included, out),
-            (None, Known::Decided(included)) => {
-                doubt.decided = Some(included);
-                self.weigh(of, &plan, out);
-            }
             (None, Known::NoDecision) => self.abort(of, Why::Undecided, out),
             (Some(_), Known::Committed(included)) => self.finish(of, &included, out),
-            (Some(_), Known::Aborted(why)) if is_final(why) => {
-                self.abort(of, Why::Undecided, out);
+            (Some(_), Known::Aborted(why)) if is_final(why) => self.abort(of, Why::Undecided, out),
+            // Only the sender decides, and only targets do what was decided.
+            (
+                None,
+                Known::Committed(_) | Known::Aborted(_) | Known::Promised | Known::NeverVoted,
+            )
+            | (Some(_), Known::Decided(_) | Known::NoDecision) => {}
+            (target, known) => {
+                doubt.hear(target, known);
+                let all_refuse = is_promised && doubt.missing(&plan, &self.name).next().is_none();
+                if all_refuse || doubt.too_few(&plan) {
+                    self.abort(of, Why::Undecided, out);
+                }
             }
-            (Some(number), known @ (Known::Aborted(_) | Known::Promised | Known::NeverVoted)) => {
-                doubt.answers.insert(number, known);
-                self.weigh(of, &plan, out);
-            }
-            _ => {}
-        }
-    }
-
-    /// Aborts if nobody can commit: all who could refuse to, or too many never voted.
-    fn weigh(&mut self, of: &Transaction, plan: &Plan, out: &mut Vec<Action>) {
-        let Some(doubt) = self.doubts.get(of) else { return };
-        let own = plan.number(&self.name);
-        let refuses = |number: TargetNo| {
-            Some(number) == own
-                || doubt.answers.contains_key(&number)
-                || doubt.decided.as_ref().is_some_and(|decided| !decided.contains(number))
-        };
-        let is_promised = self.log.phase(of) == Some(&Phase::Promised);
-        let all_refuse = is_promised && plan.numbered().all(|(number, _)| refuses(number));
-        let never = doubt.answers.values().filter(|known| **known == Known::NeverVoted).count();
-        if all_refuse || never > plan.targets().len() - usize::from(plan.needed()) {
-            self.abort(of, Why::Undecided, out);
         }
     }
 

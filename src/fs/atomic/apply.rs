@@ -4,8 +4,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::keeping::RESERVE;
 use super::list::{Operation, SlotAt};
-use super::redo::{self, Holds, Step};
+use crate::engine::atomic::redo::{self, Holds, Step};
 use crate::fs::attributes::{self, Examined};
 use crate::fs::errors::{leads_nowhere, reason};
 use crate::fs::exchange;
@@ -63,11 +64,7 @@ impl Applier<'_> {
         if (self.applied.done + self.applied.failed) % LOOK_UP_EACH == 0 {
             self.dirs.forget();
         }
-        let path = match operation {
-            Operation::Put { path, .. } => path,
-            Operation::Attributes { entry, .. } | Operation::Close { entry, .. } => &entry.path,
-            Operation::Delete { record, .. } => &record.path,
-        };
+        let path = operation.path();
         let mut done = self.once(operation, places);
         if matches!(&done, Err(e) if e.raw_os_error() == Some(libc::EACCES)) {
             match self.open_up(path) {
@@ -97,6 +94,10 @@ impl Applier<'_> {
                 let staged = self.staged(*slot, places)?;
                 self.put(staged, *ino, (*is_dir, *replaces), path)
             }
+            Operation::Make { slot, path } => {
+                let staged = self.staged(*slot, places)?;
+                self.make(staged, path)
+            }
             Operation::Attributes { entry, ino, ctime, proven } => {
                 self.attributes(entry, *ino, (*ctime, *proven))
             }
@@ -114,7 +115,10 @@ impl Applier<'_> {
             Some(Some(place)) => *place,
             _ => {
                 let path = places.get(slot.place).ok_or(io::ErrorKind::InvalidData)?;
-                self.staging.place_at(path, self.rights)?.of(self.no)
+                let place = self.staging.place_at(path, self.rights)?.of(self.no);
+                // The room that was kept for what is done here.
+                self.staging.discard(Staged::new(place, RESERVE));
+                place
             }
         };
         if let Some(known) = self.places.get_mut(slot.place) {
@@ -153,6 +157,34 @@ impl Applier<'_> {
         if is_dir {
             self.dirs.forget_at(path.as_bytes());
         }
+        done
+    }
+
+    fn make(&mut self, staged: Staged, path: &RelPath) -> io::Result<()> {
+        let (stage, name) = self.staging.find(staged)?;
+        let (dir, last) = self.dirs.parent(path)?;
+        let mut done = Ok(());
+        for _ in 0..TRIES {
+            (self.fuse)()?;
+            done = fsat::mkdir_at(dir.as_fd(), last, 0o700);
+            if !matches!(&done, Err(e) if e.kind() == io::ErrorKind::AlreadyExists) {
+                break;
+            }
+            match fsat::stat_at(dir.as_fd(), last) {
+                Ok(stat) if stat.kind == FileType::Directory => return Ok(()),
+                _ => {}
+            }
+            (self.fuse)()?;
+            match fsat::rename_at(dir.as_fd(), last, stage, &name, Rename::NoReplace) {
+                // The slot has what was there before: this was put there since.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+                }
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        self.dirs.forget_at(path.as_bytes());
         done
     }
 

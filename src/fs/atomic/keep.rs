@@ -1,19 +1,22 @@
 //! What a commit does in a transfer that puts all into place at once: it adds to the list what is to be done.
 
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::list::Operation;
 use crate::errno;
 use crate::fs::attributes::{Examined, known_of};
+use crate::fs::digest::Digester;
 use crate::fs::disk::{Disk, DiskTransfer, PlannedBatch};
 use crate::fs::errors::reason;
+use crate::fs::heritage;
 use crate::fs::identity::{Identity, ObjectId};
 use crate::fs::paths::split;
-use crate::fs::rights::{Wanted, is_kind};
+use crate::fs::rights::{PRIVATE, Wanted, is_kind};
 use crate::fs::staging::Staged;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Stat};
-use crate::wire::manifest::{Entry, Kind};
+use crate::wire::manifest::{Digest, Entry, Kind};
 use crate::wire::outcome::{Lacks, Outcome, Reason};
 
 const STALE: Reason = Reason::Os(errno::ESTALE);
@@ -25,14 +28,9 @@ impl Disk {
         for (at, digest) in &planned.manifest.digests {
             let Some(room) = planned.staged.get_mut(at.index()) else { continue };
             let &mut Some(Ok(staged)) = room else { continue };
-            let found = staging.find(staged).and_then(|(dir, name)| {
-                let identity = Identity::of(&fsat::stat_at(dir, &name)?);
-                self.digester.digest(dir, &name, &identity, &|| false)
-            });
+            let found = staging.find(staged).and_then(|at| read_back(&mut self.digester, at));
             match found {
                 Ok(Some(found)) if found == *digest => continue,
-                // Its final mode does not let this process open it.
-                Err(e) if e.raw_os_error() == Some(libc::EACCES) => continue,
                 Ok(_) => *room = Some(Err(Reason::Damaged)),
                 Err(e) => *room = Some(Err(reason(&e))),
             }
@@ -72,6 +70,9 @@ impl Disk {
             _ => {}
         }
         let slot = atomic.slot_of(staging, staged)?;
+        if !replaces {
+            atomic.needs_room(slot, path.as_bytes());
+        }
         let path = path.clone();
         atomic.push(&Operation::Put { slot, ino, is_dir, replaces, path })
     }
@@ -92,9 +93,17 @@ impl Disk {
                 Some(_) if !replaces => return Err(Reason::NotADirectoryInPlace),
                 _ => {}
             }
-            let staged = self.stage_dir(path)?;
-            let how = (true, found.is_some());
-            self.keep_in_slot(transfer, &entry.path, staged, how).map(|()| None)
+            let parent = split(path).0;
+            let kept = match heritage::of(&mut self.dirs, parent, &self.rights) {
+                // Made elsewhere, it would not inherit that.
+                Some(_) => self.keep_make(transfer, &entry.path),
+                None => {
+                    let staged = self.stage_dir(path)?;
+                    let how = (true, found.is_some());
+                    self.keep_in_slot(transfer, &entry.path, staged, how)
+                }
+            };
+            kept.map(|()| None)
         });
         match kept {
             Ok(None) => Ok(Outcome::Updated),
@@ -111,6 +120,18 @@ impl Disk {
                 Err(reason)
             }
         }
+    }
+
+    fn keep_make(&mut self, transfer: &mut DiskTransfer, path: &RelPath) -> Result<(), Reason> {
+        let (Some(staging), Some(atomic)) = (&mut self.staging, &mut transfer.atomic) else {
+            return Err(Reason::Os(errno::EROFS));
+        };
+        let parent = split(path.as_bytes()).0;
+        let place = staging.place_for(&mut self.dirs, parent, &self.rights);
+        let staged = staging.free(place.map_err(|e| reason(&e))?);
+        let slot = atomic.slot_of(staging, staged)?;
+        atomic.needs_room(slot, path.as_bytes());
+        atomic.push(&Operation::Make { slot, path: path.clone() })
     }
 
     fn stage_dir(&mut self, path: &[u8]) -> Result<Staged, Reason> {
@@ -214,5 +235,28 @@ impl Disk {
         };
         let time = Lacks::of([(Lacks::TIME, !grain.in_range(entry.mtime))]);
         Ok((stat, self.rights.lacks(entry, wanted).and(time)))
+    }
+}
+
+/// The digest of a staged file.
+fn read_back(
+    digester: &mut Digester,
+    (dir, name): (BorrowedFd<'_>, Vec<u8>),
+) -> io::Result<Option<Digest>> {
+    let mut read = || {
+        let identity = Identity::of(&fsat::stat_at(dir, &name)?);
+        digester.digest(dir, &name, &identity, &|| false)
+    };
+    match read() {
+        // Its final mode does not let this process open it.
+        Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
+            let path = fsat::open_at(dir, &name, libc::O_PATH, 0)?;
+            let mode = fsat::stat_fd(path.as_fd())?.mode;
+            fsat::chmod_at(dir, &name, path.as_fd(), PRIVATE)?;
+            let found = read();
+            fsat::chmod_at(dir, &name, path.as_fd(), mode)?;
+            found
+        }
+        found => found,
     }
 }

@@ -10,6 +10,13 @@ use crate::fs::state::dir::StateDir;
 use crate::sys::fsat::Stat;
 use crate::wire::outcome::Reason;
 
+/// The number of the slot that keeps room for new names.
+pub(super) const RESERVE: u64 = 0;
+/// How much a directory may grow by at once.
+const BLOCK: u64 = 4 << 10;
+/// Not more room than this is kept in a place.
+const MOST_ROOM: u64 = 32 << 20;
+
 /// The transaction that a transfer makes.
 #[derive(Debug)]
 pub(in crate::fs) struct Keeping {
@@ -21,12 +28,17 @@ pub(in crate::fs) struct Keeping {
     pub(super) kept_in: BTreeSet<Vec<u8>>,
     /// The directory that was looked at last, and what was found.
     pub parent: Option<(Vec<u8>, Result<Stat, Reason>)>,
+    /// How much room new names may take, by the number of their place.
+    pub(super) room: BTreeMap<usize, u64>,
+    /// The directory of the newest one of them.
+    newest_in: Vec<u8>,
 }
 
 impl Keeping {
     /// One with a list that nothing is in.
     pub(super) fn new(no: u64, list: ListWriter) -> Self {
-        Keeping { no, list, spooled: 0, kept_in: BTreeSet::new(), parent: None }
+        let (kept_in, room, newest_in) = Default::default();
+        Keeping { no, list, spooled: 0, kept_in, parent: None, room, newest_in }
     }
 
     /// The memory that it takes, in bytes.
@@ -43,6 +55,17 @@ impl Keeping {
     pub(super) fn slot_of(&mut self, staging: &Staging, staged: Staged) -> Result<SlotAt, Reason> {
         let path = staging.path_of(staged.place()).map_err(|e| reason(&e))?;
         Ok(SlotAt { place: self.list.place(path), number: staged.number() })
+    }
+
+    /// There will be a new name, which takes room in its directory.
+    pub(super) fn needs_room(&mut self, slot: SlotAt, path: &[u8]) {
+        let (dir, name) = split(path);
+        let block = if self.newest_in == dir { 0 } else { BLOCK };
+        if block > 0 {
+            self.newest_in = dir.to_vec();
+        }
+        let room = self.room.entry(slot.place).or_default();
+        *room = (*room + block + 2 * (name.len() as u64 + 16)).min(MOST_ROOM);
     }
 
     /// A directory of which this is in it stays.

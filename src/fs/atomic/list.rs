@@ -25,6 +25,7 @@ const PUT: u8 = 2;
 const ATTRIBUTES: u8 = 3;
 const CLOSE: u8 = 4;
 const DELETE: u8 = 5;
+const MAKE: u8 = 6;
 
 /// A slot: the number of its place in the list, and its own there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +39,8 @@ pub(in crate::fs) struct SlotAt {
 pub(in crate::fs) enum Operation {
     /// What is in the slot, and has this inode number, gets the name.
     Put { slot: SlotAt, ino: u64, is_dir: bool, replaces: bool, path: RelPath },
+    /// A directory is made; what is there and is none goes to the slot.
+    Make { slot: SlotAt, path: RelPath },
     /// Something that is no directory gets other attributes, if it has not changed since `ctime`.
     Attributes { entry: Entry, ino: u64, ctime: FileTime, proven: bool },
     /// A directory gets its attributes, when all else is done. It is this one, or is made before.
@@ -70,6 +73,27 @@ pub(super) struct ListWriter {
     broken: bool,
 }
 
+impl Operation {
+    /// What it is about.
+    pub fn path(&self) -> &RelPath {
+        match self {
+            Operation::Put { path, .. } | Operation::Make { path, .. } => path,
+            Operation::Attributes { entry, .. } | Operation::Close { entry, .. } => &entry.path,
+            Operation::Delete { record, .. } => &record.path,
+        }
+    }
+
+    /// Its slot, if it has one.
+    pub fn slot(&self) -> Option<SlotAt> {
+        match self {
+            Operation::Put { slot, .. }
+            | Operation::Make { slot, .. }
+            | Operation::Delete { slot, .. } => Some(*slot),
+            Operation::Attributes { .. } | Operation::Close { .. } => None,
+        }
+    }
+}
+
 impl ListWriter {
     /// An empty list in an empty file.
     pub fn new(file: File) -> Self {
@@ -95,6 +119,11 @@ impl ListWriter {
         self.unwritten.put_counted(path);
         self.places.push(path.to_vec());
         self.places.len() - 1
+    }
+
+    /// The directories of its places, by their numbers.
+    pub fn places(&self) -> &[Vec<u8>] {
+        &self.places
     }
 
     /// Adds an operation.
@@ -229,6 +258,11 @@ fn emit(operation: &Operation, last: &mut Vec<u8>, out: &mut Vec<u8>) {
             out.push(u8::from(*is_dir) | u8::from(*replaces) << 1);
             path
         }
+        Operation::Make { slot, path } => {
+            out.push(MAKE);
+            put_slot(slot, out);
+            path
+        }
         Operation::Attributes { entry, ino, ctime, proven } => {
             out.push(ATTRIBUTES);
             put_entry(entry, out);
@@ -290,6 +324,7 @@ fn parse(
             let (is_dir, replaces) = (flags & 1 != 0, flags & 2 != 0);
             Operation::Put { slot, ino, is_dir, replaces, path: path(reader)? }
         }
+        MAKE => Operation::Make { slot: slot(reader)?, path: path(reader)? },
         ATTRIBUTES => {
             let (entry, ino) = (entry(reader)?, reader.varint().ok()?);
             let (ctime, proven) = (time(reader)?, reader.u8().ok()? != 0);
@@ -384,7 +419,7 @@ mod tests {
             let code = SpoolCode::Spooled;
             let (keeps_mtime, listed) = (true, 1);
             let of = |kind| entry(&name, kind);
-            let operation = match at % 4 {
+            let operation = match at % 5 {
                 0 => Operation::Put {
                     slot,
                     ino: u64::MAX - at,
@@ -399,6 +434,7 @@ mod tests {
                     proven: at % 3 == 0,
                 },
                 2 => Operation::Close { entry: of(Kind::Open), ino: (at % 3 == 0).then_some(at) },
+                3 => Operation::Make { slot, path: path(&name) },
                 _ => {
                     let path = path(&name);
                     let record = Record { path, seen, parent, keeps_mtime, listed, code };

@@ -4,7 +4,7 @@
 //! - `list`: the operations of a transaction, in a file, in the order in which they are done.
 //! - `keep`: what a commit does instead of putting things into place; `foresee`: why that would fail later.
 //! - `removal`: the same for what is deleted.
-//! - `redo`: what is to be done with a slot, by what it holds; `apply` does it.
+//! - `apply`: the operations, as [`redo`](crate::engine::atomic::redo) says what is to be done with a slot.
 //! - [`transactions`]: from the first batch to the empty slots.
 //!
 //! Whether an operation was done is told by its slot, never by its path: what is there may be somebody's by then.
@@ -14,7 +14,6 @@ mod foresee;
 mod keep;
 pub(super) mod keeping;
 pub(super) mod list;
-mod redo;
 mod removal;
 #[cfg(test)]
 mod tests;

@@ -2,20 +2,25 @@
 //! to the end of its slots.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use super::apply::{Applier, is_last};
-use super::keeping::{Keeping, Ready, name_of};
+use super::keeping::{Keeping, RESERVE, Ready, name_of};
 use super::list::{self, ListReader, ListWriter, Operation};
 use crate::engine::disk_job::TransferKey;
 use crate::errno;
 use crate::fs::disk::Disk;
 use crate::fs::errors::reason;
+use crate::fs::mirror::tally::Tallies;
+use crate::fs::mirror::trash::Trash;
+use crate::fs::rights::PRIVATE;
 use crate::fs::slots::prefix_of;
-use crate::fs::staging::Staged;
+use crate::fs::staging::{PlaceId, Staged, Staging, create};
 use crate::fs::state::dir::StateDir;
 use crate::fs::state::error::StateError;
 use crate::fs::sweep;
 use crate::name::RelPath;
+use crate::sys::fsat;
 use crate::wire::outcome::Reason;
 
 pub use super::apply::Applied;
@@ -118,13 +123,19 @@ impl Disk {
         let none = || (RelPath::base(), Reason::Os(errno::EINVAL));
         let fail = |why: Reason| (RelPath::base(), why);
         let transfer = self.transfers.get_mut(&key).ok_or_else(none)?;
-        let (Some(staging), Some(lists)) = (&self.staging, &self.transactions.lists) else {
+        let (Some(staging), Some(lists)) = (&mut self.staging, &self.transactions.lists) else {
             return Err(fail(Reason::ReadOnly));
         };
         if let Some((path, _)) = transfer.late.first() {
             return Err((path.clone(), Reason::Os(errno::ENOTEMPTY)));
         }
         let atomic = transfer.atomic.as_mut().ok_or_else(none)?;
+        for (place, len) in std::mem::take(&mut atomic.room) {
+            let path = atomic.list.places().get(place).map_or(&b""[..], |path| path);
+            let place = staging.place_at(path, &self.rights).map(|place| place.of(atomic.no));
+            let kept = place.and_then(|place| reserve(staging, place, len));
+            kept.map_err(|e| fail(reason(&e)))?;
+        }
         let fsync = self.config.fsync;
         if fsync {
             staging.sync_all().map_err(|e| fail(reason(&e)))?;
@@ -207,14 +218,12 @@ impl Disk {
         };
         let mut left = PIECE;
         while let Some(Ok(Some(operation))) = reader.as_mut().map(ListReader::next) {
-            let slot = match &operation {
-                Operation::Put { slot, .. } | Operation::Delete { slot, .. } => slot,
-                Operation::Attributes { .. } | Operation::Close { .. } => continue,
-            };
+            let Some(slot) = operation.slot() else { continue };
             let path = reader.as_ref().and_then(|reader| reader.places.get(slot.place));
             let place = path.map(|path| staging.place_at(path, &self.rights));
             if let Some(Ok(place)) = place {
-                staging.discard(Staged::new(place.of(no), slot.number));
+                let staged = Staged::new(place.of(no), slot.number);
+                let _ = empty((staging, self.rights.uid(), &mut self.tallies), staged, &operation);
             }
             left -= 1;
             if left == 0 {
@@ -265,6 +274,31 @@ impl Disk {
         }
         staging.slots.remove(&no);
     }
+}
+
+/// Removes what is in a slot. A directory that somebody has put something into, and that could not go back, is not
+/// removed.
+fn empty(
+    (staging, us, tallies): (&Staging, u32, &mut Tallies),
+    staged: Staged,
+    operation: &Operation,
+) -> io::Result<()> {
+    let (stage, name) = staging.find(staged)?;
+    match sweep::remove(stage, &name) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {
+            let mut trash = Trash { us, now: staging.now(), tallies };
+            let top = staging.top(staged.place())?;
+            trash.take(top, (stage, &name), operation.path()).map(drop)
+        }
+        removed => removed,
+    }
+}
+
+/// Keeps so much room in a place.
+fn reserve(staging: &Staging, place: PlaceId, len: u64) -> io::Result<()> {
+    let (stage, name) = staging.find(Staged::new(place, RESERVE))?;
+    let file = create(stage, &name, PRIVATE)?;
+    fsat::allocate(file.as_fd(), len)
 }
 
 fn open(lists: &StateDir, no: u64, id: ListId) -> io::Result<ListReader> {

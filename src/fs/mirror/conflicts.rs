@@ -16,7 +16,7 @@ use crate::fs::paths::split;
 use crate::fs::sweep;
 use crate::name::RelPath;
 use crate::sys::fsat::{self, FileType, Rename};
-use crate::wire::versions::{Dot, IndexId};
+use crate::wire::versions::Dot;
 
 impl Ops<'_> {
     /// Keeps what is in a slot as the version of a dot, in place of what is kept of it. The slot is free then.
@@ -98,7 +98,9 @@ impl Ops<'_> {
                 all => all?,
             };
             for name in sweep::names(all.as_fd())? {
-                let Some(dot) = dot_of(&name) else { continue };
+                let Some(dot) = std::str::from_utf8(&name).ok().and_then(Dot::read) else {
+                    continue;
+                };
                 let one = fsat::open_at(all.as_fd(), &name, fsat::PATH_ONLY, 0)?;
                 kept::each(one.as_fd(), |path, dir, name| {
                     if let (Ok(path), Some(here)) = (RelPath::parse(path), look_at(dir, name)?) {
@@ -163,12 +165,5 @@ fn forget(top: BorrowedFd<'_>, dot: Dot) {
 
 /// The name of the directory of a dot.
 pub(super) fn name_of(dot: Dot) -> Vec<u8> {
-    format!("{}-{}", dot.by, dot.seq).into_bytes()
-}
-
-fn dot_of(name: &[u8]) -> Option<Dot> {
-    let (by, seq) = std::str::from_utf8(name).ok()?.split_once('-')?;
-    let by = IndexId(u64::from_str_radix(by, 16).ok()?);
-    let dot = Dot { by, seq: seq.parse().ok()? };
-    (name_of(dot) == name).then_some(dot)
+    dot.to_string().into_bytes()
 }

@@ -23,7 +23,7 @@ const SHARE: u64 = 10;
 const TRIES: u32 = 100;
 
 /// What is needed to put something into the trash.
-pub(super) struct Trash<'a> {
+pub(in crate::fs) struct Trash<'a> {
     pub us: u32,
     pub now: i64,
     pub tallies: &'a mut Tallies,

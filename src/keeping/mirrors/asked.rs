@@ -11,6 +11,7 @@ use crate::fs::disk::Disk;
 use crate::fs::root::Dirs;
 use crate::mirror::look::Looked;
 use crate::name::RelPath;
+use crate::wire::outcome::Reason;
 use crate::wire::versions::{Dot, Version};
 
 /// What is asked of a tree.
@@ -20,11 +21,35 @@ pub enum Asked {
     Release(RelPath),
     /// What is listed at this path and below it takes the place of what others have.
     Adopt(RelPath),
-    /// A version that does not have the name takes it.
-    Take(RelPath, Dot),
+    /// A version that does not have the name takes it: this one, or the only one.
+    Take(RelPath, Option<String>),
     /// A version that does not have the name is dropped: this one, or all at the path and below it.
-    Drop(RelPath, Option<Dot>),
+    Drop(RelPath, Option<String>),
+    /// The versions that do not have their names, at the path and below it.
+    Conflicts(RelPath),
+    /// What waits for something, at the path and below it.
+    Waiting(RelPath),
 }
+
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// It is done, at so many paths.
+    Done(u64),
+    /// The conflicts, in the order of a walk.
+    Conflicts(Vec<Conflict>),
+    /// What waits.
+    Waiting(Vec<Waiting>),
+}
+
+/// The most paths of which all is told; who wants to know of more names a path.
+pub const MOST_TOLD: usize = 10_000;
+
+/// So many versions of a path are named in a line.
+const MOST_NAMES: usize = 8;
+
+/// A version without its name: where, what, and by which dots.
+type Loser = (Box<[u8]>, Version, Vec<Dot>);
 
 /// A version that does not have its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,37 +62,67 @@ pub struct Conflict {
     pub version: Version,
 }
 
+/// Something that waits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// The path.
+    pub path: RelPath,
+    /// For what.
+    pub wait: Wait,
+}
+
+/// For what something waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// For somebody who decides whether what was found here is adopted.
+    Listed,
+    /// For somebody who says that its deletion, here or on another host, was meant.
+    Held,
+    /// For its contents, which have not come; why they could not be placed, if they could not.
+    Contents(Option<Reason>),
+    /// For nothing but that it can be done; why it could not, if that was tried.
+    Rest(Option<Reason>),
+}
+
 impl Mirrors {
-    /// Does what was asked. How many paths that concerned.
+    /// Does what was asked.
     ///
     /// # Errors
-    /// It cannot be written down, or cannot be done now.
-    pub fn ask(&self, tree: TreeNo, disk: &mut Disk, asked: &Asked) -> Result<u64, MirrorError> {
-        self.with(tree, |tree| tree.ask(disk, asked)).unwrap_or(Ok(0))
-    }
-
-    /// The conflicts of a tree, in the order of a walk, `most` of them.
-    pub fn conflicts(&self, tree: TreeNo, most: usize) -> Vec<Conflict> {
-        let all = |tree: &mut Tree| {
-            let mut found = Vec::new();
-            for within in &tree.conflicts {
-                let Some(path) = tree.full(within) else { continue };
-                for (version, dots) in tree.index.losers(within) {
-                    let Some(dot) = dots.first().copied() else { continue };
-                    found.push(Conflict { path: path.clone(), dot, version });
-                }
-                if found.len() >= most {
-                    break;
-                }
-            }
-            found.truncate(most);
-            found
-        };
-        self.with(tree, all).unwrap_or_default()
+    /// It cannot be written down, or cannot be done now; there is no such version.
+    pub fn ask(&self, tree: TreeNo, disk: &mut Disk, asked: &Asked) -> Result<Told, MirrorError> {
+        self.with(tree, |tree| match asked {
+            Asked::Conflicts(path) => Ok(Told::Conflicts(tree.conflicts_at(path))),
+            Asked::Waiting(path) => Ok(Told::Waiting(tree.waiting_at(path))),
+            asked => tree.ask(disk, asked).map(Told::Done),
+        })
+        .unwrap_or(Ok(Told::Done(0)))
     }
 }
 
 impl Tree {
+    fn conflicts_at(&self, path: &RelPath) -> Vec<Conflict> {
+        let one = |(within, version, dots): Loser| {
+            Some(Conflict { path: self.full(&within)?, dot: dots.first().copied()?, version })
+        };
+        self.losers_under(path).into_iter().filter_map(one).take(MOST_TOLD + 1).collect()
+    }
+
+    fn waiting_at(&self, path: &RelPath) -> Vec<Waiting> {
+        let sets = [&self.listed, &self.held, &self.gone, &self.open];
+        let all: BTreeSet<Box<[u8]>> = sets.iter().flat_map(|set| self.under(set, path)).collect();
+        let one = |within: Box<[u8]>| {
+            let failed = self.failed.get(&within).copied();
+            let wait = match () {
+                () if self.listed.contains(&within) => Wait::Listed,
+                () if self.held.contains(&within) || self.gone.contains(&within) => Wait::Held,
+                () if self.lacking.contains_key(&within) => Wait::Contents(failed),
+                () => Wait::Rest(failed),
+            };
+            Some(Waiting { path: self.full(&within)?, wait })
+        };
+        all.into_iter().filter_map(one).take(MOST_TOLD + 1).collect()
+    }
+
     fn ask(&mut self, disk: &mut Disk, asked: &Asked) -> Result<u64, MirrorError> {
         self.tell_time();
         let mut paths: BTreeSet<Box<[u8]>> = BTreeSet::new();
@@ -104,29 +159,36 @@ impl Tree {
                     let why = "nothing was heard of other hosts yet: see --first";
                     return Err(MirrorError::Stopped(why.to_owned()));
                 }
-                for within in self.listed_under(path) {
+                for within in self.under(&self.listed, path) {
                     if let Looked::Changed(_) = self.index.push(&within) {
                         self.listed.remove(&within);
                         paths.insert(within);
                     }
                 }
             }
-            Asked::Take(path, dot) => {
-                let Some(within) = self.within(path).map(Box::<[u8]>::from) else { return Ok(0) };
-                let Some((version, dots)) = self.loser(&within, *dot) else { return Ok(0) };
+            Asked::Take(path, name) => {
+                let (within, version, dots) = match self.meant(path, name.as_deref())?.as_slice() {
+                    [one] => one.clone(),
+                    _ => {
+                        let why = format!("{path} has several: name one of {}", self.names(path));
+                        return Err(MirrorError::Unknown(why));
+                    }
+                };
                 self.take(disk, path, &within, (version, &dots), &mut staged)?;
                 paths.insert(within);
             }
-            Asked::Drop(path, dot) => {
-                for within in self.conflicts_under(path) {
-                    for (version, dots) in self.index.losers(&within) {
-                        let is_meant = dot.is_none_or(|dot| dots.contains(&dot));
-                        if is_meant && self.index.drop_conflict(&within, &version).is_some() {
-                            paths.insert(within.clone());
-                        }
+            Asked::Drop(path, name) => {
+                let all = match name {
+                    Some(name) => self.meant(path, Some(name))?,
+                    None => self.losers_under(path),
+                };
+                for (within, version, _) in all {
+                    if self.index.drop_conflict(&within, &version).is_some() {
+                        paths.insert(within);
                     }
                 }
             }
+            Asked::Conflicts(_) | Asked::Waiting(_) => {}
         }
         let done = self.settle_now(disk, &paths, staged);
         if std::mem::take(&mut self.released) {
@@ -162,16 +224,43 @@ impl Tree {
         Ok(())
     }
 
-    fn loser(&self, within: &[u8], dot: Dot) -> Option<(Version, Vec<Dot>)> {
-        self.index.losers(within).into_iter().find(|(_, dots)| dots.contains(&dot))
+    /// The versions of this path that do not have the name, or the one that is called so.
+    fn meant(&self, path: &RelPath, name: Option<&str>) -> Result<Vec<Loser>, MirrorError> {
+        let mut all = self.losers_under(path);
+        all.retain(|(within, ..)| self.within(path) == Some(within));
+        if all.is_empty() {
+            let why = format!("{path} has no other version: see msync conflicts");
+            return Err(MirrorError::Unknown(why));
+        }
+        if let Some(name) = name {
+            let dot = Dot::read(name);
+            all.retain(|(.., dots)| dot.is_some_and(|dot| dots.contains(&dot)));
+            if all.is_empty() {
+                let why = format!("{path} has no version {name}, but {}", self.names(path));
+                return Err(MirrorError::Unknown(why));
+            }
+        }
+        Ok(all)
     }
 
-    fn listed_under(&self, path: &RelPath) -> Vec<Box<[u8]>> {
-        self.under(&self.listed, path)
+    /// What the versions of a path that do not have the name are called.
+    fn names(&self, path: &RelPath) -> String {
+        let all = self.within(path).map(|within| self.index.losers(within)).unwrap_or_default();
+        let names: Vec<String> =
+            all.iter().filter_map(|(_, dots)| dots.first()).map(Dot::to_string).collect();
+        match names.get(..MOST_NAMES).filter(|_| names.len() > MOST_NAMES) {
+            Some(some) => format!("{} and {} more", some.join(", "), names.len() - MOST_NAMES),
+            None => names.join(", "),
+        }
     }
 
-    fn conflicts_under(&self, path: &RelPath) -> Vec<Box<[u8]>> {
-        self.under(&self.conflicts, path)
+    /// The versions at a path and below it that do not have their names.
+    fn losers_under(&self, path: &RelPath) -> Vec<Loser> {
+        let of = |within: Box<[u8]>| {
+            let losers = self.index.losers(&within).into_iter();
+            losers.map(move |(version, dots)| (within.clone(), version, dots))
+        };
+        self.under(&self.conflicts, path).into_iter().flat_map(of).collect()
     }
 
     fn under(&self, set: &BTreeSet<Box<[u8]>>, path: &RelPath) -> Vec<Box<[u8]>> {

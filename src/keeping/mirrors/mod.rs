@@ -23,7 +23,7 @@ mod types;
 mod unread;
 
 pub use all::Mirrors;
-pub use asked::{Asked, Conflict};
+pub use asked::{Asked, Conflict, MOST_TOLD, Told, Wait, Waiting};
 pub use looking::{Look, Looking, Seen};
 pub use tree::Tree;
 pub use types::{Chunk, Delta, MirrorError, State, TreeNo};

@@ -14,6 +14,7 @@ use crate::mirror::look::{Found, Looked, Verdict};
 use crate::mirror::show::Todo;
 use crate::mirror::types::Intent;
 use crate::name::RelPath;
+use crate::wire::outcome::Reason;
 use crate::wire::versions::{Dot, UNREAD, Version};
 
 /// So many deletions of others are done without a question, and so large a part of the tree.
@@ -116,7 +117,10 @@ impl Tree {
         for slot in staged.into_values() {
             let _ = hands.ops.empty_slot(slot);
         }
-        touched.iter().for_each(|within| self.take_stock(hands, within));
+        for within in &touched {
+            self.take_stock(hands, within);
+            self.has_failed(within, failures.get(within).map(Reason::from_io));
+        }
         Ok(failures)
     }
 
@@ -345,6 +349,15 @@ impl Tree {
         }
         self.kept_at.insert(within.into(), kept);
         Ok(())
+    }
+
+    /// Why a path that is still to be done could not be. Of one whose bytes are lacking, what was known stays.
+    pub(super) fn has_failed(&mut self, within: &[u8], why: Option<Reason>) {
+        match why.filter(|_| self.open.contains(within)) {
+            Some(why) => drop(self.failed.insert(within.into(), why)),
+            None if self.lacking.contains_key(within) => {}
+            None => drop(self.failed.remove(within)),
+        }
     }
 
     /// What is still to be done at a path, and what is lacking there.

@@ -192,7 +192,7 @@ impl Tree {
         self.tell_time();
         let mut outcomes = vec![Outcome::Skipped; manifest.entries.len()];
         let mut paths: BTreeSet<Box<[u8]>> = BTreeSet::new();
-        let mut staged = Staged::new();
+        let (mut staged, mut unstaged) = (Staged::new(), Vec::new());
         let mut from: Vec<Option<Box<[u8]>>> = vec![None; manifest.entries.len()];
         for (at, entry) in EntryNo::ZERO.onwards().zip(&manifest.entries) {
             let Some(within) = self.within(&entry.path).map(Box::<[u8]>::from) else { continue };
@@ -224,9 +224,11 @@ impl Tree {
                             }
                         }
                     }
-                    Ok(None) => disk
-                        .staging_failed(key, batch, at)
-                        .map_or(Outcome::Skipped, Outcome::Failed),
+                    Ok(None) => {
+                        let why = disk.staging_failed(key, batch, at);
+                        unstaged.extend(why.map(|why| (within, why)));
+                        why.map_or(Outcome::Skipped, Outcome::Failed)
+                    }
                     Err(error) => Outcome::Failed(Reason::from_io(&error)),
                 },
                 _ => Outcome::Skipped,
@@ -244,6 +246,9 @@ impl Tree {
                 Failures::new()
             }
         };
+        for (within, why) in unstaged {
+            self.has_failed(&within, Some(why));
+        }
         for (room, within) in outcomes.iter_mut().zip(&from) {
             let failed = within.as_ref().and_then(|within| failures.get(within));
             if let Some(error) = failed {

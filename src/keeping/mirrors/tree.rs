@@ -19,6 +19,7 @@ use crate::mirror::look::Found;
 use crate::name::RelPath;
 use crate::sys::{fsat, random};
 use crate::wire::mirror::Left;
+use crate::wire::outcome::Reason;
 use crate::wire::versions::{Dot, IndexId};
 
 /// From so many files on, whole file systems are synced rather than each.
@@ -38,6 +39,8 @@ pub struct Tree {
     pub(super) open: BTreeSet<Box<[u8]>>,
     /// Those of them where bytes are missing, with the dots.
     pub(super) lacking: BTreeMap<Box<[u8]>, Vec<Dot>>,
+    /// Why those that were tried could not be made as they should be.
+    pub(super) failed: BTreeMap<Box<[u8]>, Reason>,
     /// The paths that have more than one version.
     pub(super) conflicts: BTreeSet<Box<[u8]>>,
     /// The paths that are listed.
@@ -97,6 +100,7 @@ impl Tree {
             wall,
             open: BTreeSet::new(),
             lacking: BTreeMap::new(),
+            failed: BTreeMap::new(),
             conflicts: BTreeSet::new(),
             listed: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -234,6 +238,8 @@ impl Tree {
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
+            gone: self.gone.len() as u64,
+            failed: self.failed.iter().find_map(|(within, why)| Some((self.full(within)?, *why))),
             left: self.left(b""),
             lists: self.lists || self.ground.lists_any(),
             stopped: self.stopped.clone(),

@@ -9,6 +9,7 @@ use crate::fs::mirror::giving::Given;
 use crate::fs::state::error::StateError;
 use crate::name::RelPath;
 use crate::wire::mirror::Left;
+use crate::wire::outcome::Reason;
 use crate::wire::setup::MirrorSetup;
 use crate::wire::versions::{Dot, IndexId, Knowledge};
 
@@ -41,8 +42,12 @@ pub struct State {
     pub needed: Arc<Vec<Dot>>,
     /// How many there are.
     pub lacking: u64,
-    /// How many deletions of others are held.
+    /// How many deletions are held.
     pub held: u64,
+    /// How many of these are of this host.
+    pub gone: u64,
+    /// The first path that could not be made as it should be, and why, if there is one.
+    pub failed: Option<(RelPath, Reason)>,
     /// What is not as it should be.
     pub left: Left,
     /// What differs is being listed, since the index cannot vouch for what is here.
@@ -89,6 +94,8 @@ pub enum MirrorError {
     Random(io::Error),
     /// It stands still, for this reason.
     Stopped(String),
+    /// There is nothing of this kind.
+    Unknown(String),
 }
 
 impl fmt::Display for MirrorError {
@@ -97,7 +104,7 @@ impl fmt::Display for MirrorError {
             MirrorError::State(error) => write!(f, "{error}"),
             MirrorError::Io(path, error) => write!(f, "{path}: {}", ErrorText(error)),
             MirrorError::Random(error) => write!(f, "random numbers: {}", ErrorText(error)),
-            MirrorError::Stopped(why) => f.write_str(why),
+            MirrorError::Stopped(why) | MirrorError::Unknown(why) => f.write_str(why),
         }
     }
 }

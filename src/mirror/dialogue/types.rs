@@ -70,6 +70,8 @@ pub(super) struct Peer {
     pub standing: Standing,
     /// When it said that.
     pub heard: Time,
+    /// Since when it has not known the same as this host, and said nothing new; None: it does.
+    pub apart: Option<Time>,
     /// It knows something that this host does not, whatever its HELLO says.
     pub ahead: bool,
     /// When it may be asked, and when it may be given something; the hash of what it knew last time.

@@ -65,6 +65,19 @@ pub fn can_write(fd: BorrowedFd<'_>) -> io::Result<()> {
     cvt(unsafe { libc::faccessat(fd.as_raw_fd(), c".".as_ptr(), mode, 0) }).map(drop)
 }
 
+/// Gives a file room for `len` bytes, where the file system can do that.
+///
+/// # Errors
+/// ENOSPC, EDQUOT.
+pub fn allocate(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
+    let len = i64::try_from(len).unwrap_or(i64::MAX);
+    // SAFETY: no memory is passed.
+    match cvt(unsafe { libc::fallocate64(fd.as_raw_fd(), 0, 0, len) }) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => Ok(()),
+        done => done.map(drop),
+    }
+}
+
 /// A file in memory, without a name.
 ///
 /// # Errors

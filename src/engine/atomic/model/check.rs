@@ -1,8 +1,7 @@
 //! What must be so at the end of a history.
 
-use super::disk::{Names, P, Place, Q, R};
+use super::disk::{Names, Operation, P, Place, Q, R};
 use super::{A, B, BACK, World};
-use crate::engine::atomic::redo::Operation;
 use crate::engine::atomic::{Fate, Why};
 
 impl World {
@@ -118,12 +117,13 @@ impl World {
             Names::from([(P, 1_000 + first), (R, 2_000 + first)].map(|(f, i)| (Place::At(f), i)));
         let mut kept = Names::new();
         for which in &host.committed {
-            for (file, operation, staged) in host.disk.lists.get(which).into_iter().flatten() {
-                let old = names.remove(&Place::At(*file));
-                if let (Operation::Put, Some(ino)) = (operation, staged) {
-                    names.insert(Place::At(*file), *ino);
+            for operation in host.disk.lists.get(which).into_iter().flatten() {
+                let (Operation::Put(file, _) | Operation::Delete(file, _)) = *operation;
+                let old = names.remove(&Place::At(file));
+                if let Operation::Put(_, ino) = operation {
+                    names.insert(Place::At(file), *ino);
                 }
-                old.map(|old| kept.insert(Place::Slot(*which, *file), old));
+                old.map(|old| kept.insert(Place::Slot(*which, file), old));
             }
         }
         let (has_a, has_back) = (host.committed.contains(&A), host.committed.contains(&BACK));

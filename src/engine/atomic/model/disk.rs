@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::atomic::redo::Operation;
 use crate::engine::rng::Rng;
 
 pub(super) type Ino = u32;
@@ -57,8 +56,14 @@ impl Change {
     }
 }
 
-/// One operation of a transaction, and the inode that was staged for it.
-pub(super) type Listed = (File, Operation, Option<Ino>);
+/// An operation of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Operation {
+    /// What was staged gets its name.
+    Put(File, Ino),
+    /// What was seen goes to its slot.
+    Delete(File, Ino),
+}
 
 #[derive(Clone, Default, Debug)]
 pub(super) struct Disk {
@@ -67,7 +72,7 @@ pub(super) struct Disk {
     synced: Names,
     since: Vec<Change>,
     /// The operations of each transaction that is staged or was committed here.
-    pub lists: BTreeMap<usize, Vec<Listed>>,
+    pub lists: BTreeMap<usize, Vec<Operation>>,
 }
 
 impl Disk {

@@ -1,9 +1,9 @@
 //! What a host does on its disk: staging, putting in place, dropping what was staged; and what somebody edits there.
 
-use super::disk::{Change, Listed, P, Place, Q, R};
+use super::disk::{Change, Operation, P, Place, Q, R};
 use super::{A, B, BACK, Dies, Duty, Job, World};
 use crate::engine::atomic::Refusal;
-use crate::engine::atomic::redo::{AtPath, InSlot, Operation, Step, step};
+use crate::engine::atomic::redo::{self, Holds, Step};
 
 impl World {
     pub(super) fn work(&mut self, at: usize, job: &Job) -> Result<(), Dies> {
@@ -44,11 +44,16 @@ impl World {
         if self.switches.has(Duty::Lock) && host.target.log().open().any(|(of, _)| of != id) {
             return Ok(Err(Refusal::Overlaps));
         }
-        let mut list: Vec<Listed> = Vec::new();
+        let mut list: Vec<Operation> = Vec::new();
         if which == BACK {
             // What is not in place any more cannot be taken back; what never was need not be.
             let was = host.disk.lists.get(&A).filter(|_| host.committed.contains(&A));
-            let put = was.and_then(|list| list.iter().find(|(file, ..)| *file == P)?.2);
+            let put = was.and_then(|list| {
+                list.iter().find_map(|operation| match operation {
+                    Operation::Put(P, ino) => Some(*ino),
+                    _ => None,
+                })
+            });
             if put.is_some() && host.disk.at(Place::At(P)) != put {
                 return Ok(Err(Refusal::Failed));
             }
@@ -56,7 +61,7 @@ impl World {
                 for file in [P, R] {
                     let from = Place::Slot(A, file);
                     let Some(ino) = self.hosts[at].disk.at(from) else { continue };
-                    list.push((file, Operation::Put, Some(ino)));
+                    list.push(Operation::Put(file, ino));
                     let to = Place::Slot(BACK, file);
                     let change = match self.switches.has(Duty::Link) {
                         true => Change::Link(from, to),
@@ -64,7 +69,8 @@ impl World {
                     };
                     self.change(at, change)?;
                 }
-                list.push((Q, Operation::Delete, None));
+                let seen = self.hosts[at].disk.at(Place::At(Q));
+                list.extend(seen.map(|ino| Operation::Delete(Q, ino)));
             }
         } else {
             let puts: &[_] = if which == B { &[P] } else { &[P, Q] };
@@ -72,11 +78,10 @@ impl World {
                 self.inodes += 1;
                 let ino = self.inodes;
                 self.change(at, Change::Make(Place::Slot(which, *file), ino))?;
-                list.push((*file, Operation::Put, Some(ino)));
+                list.push(Operation::Put(*file, ino));
             }
-            if which == A && self.hosts[at].disk.at(Place::At(R)).is_some() {
-                list.push((R, Operation::Delete, None));
-            }
+            let seen = self.hosts[at].disk.at(Place::At(R)).filter(|_| which == A);
+            list.extend(seen.map(|ino| Operation::Delete(R, ino)));
         }
         self.sync(at, Duty::StageSync)?;
         let count = list.len() as u64;
@@ -86,33 +91,32 @@ impl World {
 
     fn apply(&mut self, at: usize, which: usize) -> Result<(), Dies> {
         let list = self.hosts[at].disk.lists.get(&which).cloned().unwrap_or_default();
-        for (file, operation, staged) in list {
+        for operation in list {
+            let (Operation::Put(file, ino) | Operation::Delete(file, ino)) = operation;
             let (slot, path) = (Place::Slot(which, file), Place::At(file));
             let disk = &self.hosts[at].disk;
             let (in_slot, at_path) = (disk.at(slot), disk.at(path));
-            let is_done_by_path = match operation {
-                Operation::Delete => at_path.is_none(),
-                _ => at_path == staged,
+            let holds = match in_slot {
+                None => Holds::Nothing,
+                Some(found) if found == ino => Holds::Own,
+                Some(_) => Holds::Other { is_tree: false },
             };
-            let in_slot = match in_slot {
+            let by_slot = self.switches.has(Duty::Slot);
+            let change = match operation {
+                Operation::Put(..) if by_slot => redo::of_put(holds) == Step::Do,
                 // As if it had to be done whenever the path is not as it should be.
-                _ if !self.switches.has(Duty::Slot) => match (operation, is_done_by_path) {
-                    (Operation::Delete, false) => InSlot::Nothing,
-                    (_, false) if in_slot.is_some() => InSlot::Staged,
-                    _ => InSlot::Other,
-                },
-                None => InSlot::Nothing,
-                same if same == staged => InSlot::Staged,
-                Some(_) => InSlot::Other,
-            };
-            let at_path = at_path.map_or(AtPath::Nothing, |_| AtPath::Other);
-            match step(operation, in_slot, at_path) {
-                Step::Exchange | Step::Place => self.change(at, Change::Exchange(slot, path))?,
-                Step::Keep => {
-                    self.change(at, Change::Remove(slot))?;
-                    self.change(at, Change::Exchange(path, slot))?;
+                Operation::Put(..) => in_slot.is_some() && at_path != Some(ino),
+                // What has changed since stays.
+                Operation::Delete(..) => {
+                    redo::of_delete(holds, false) == Step::Do && at_path == Some(ino)
                 }
-                Step::SetAttributes | Step::Nothing => {}
+            };
+            let (from, to) = match operation {
+                Operation::Put(..) => (slot, path),
+                Operation::Delete(..) => (path, slot),
+            };
+            if change {
+                self.change(at, Change::Exchange(from, to))?;
             }
         }
         self.sync(at, Duty::ApplySync)

@@ -13,7 +13,10 @@ use crate::name::RelPath;
 use crate::wire::mode::Mode;
 
 mod deploying;
+mod foreseeing;
+mod mounts;
 mod redoing;
+mod speed;
 
 const NO: u64 = 0xab_cdef;
 
