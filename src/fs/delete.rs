@@ -117,7 +117,7 @@ impl Disk {
     }
 
     /// Syncs the file systems of these directories, by way of a directory above if one is gone.
-    fn sync_file_systems(&self, touched: BTreeMap<u64, Vec<u8>>) -> io::Result<()> {
+    pub(super) fn sync_file_systems(&self, touched: BTreeMap<u64, Vec<u8>>) -> io::Result<()> {
         for (dev, path) in touched {
             let mut at = &path[..];
             loop {

@@ -186,7 +186,8 @@ impl Index {
             .then(|| self.give(entry, version(out), &replaced))
     }
 
-    /// A directory is there now as it should be, with the dots of [`super::show::Todo::Directory`].
+    /// What is there is now as it should be, with these dots, and nothing took its place: a directory, or something that
+    /// got other attributes.
     pub fn made(&mut self, path: &[u8], found: (Version, Object), dots: Vec<Dot>) {
         let mut entry = self.entry(path);
         entry.placed = Placed { found: Some(found), dots };

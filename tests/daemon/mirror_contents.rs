@@ -115,6 +115,38 @@ fn a_file_of_a_joining_host_that_only_looks_the_same_is_listed() {
 }
 
 #[test]
+fn other_attributes_need_no_bytes_unless_two_hosts_set_them() {
+    let mut fleet = mirroring("mirror-attributes", 2);
+    tree::write(fleet.path(0, "f"), tree::bytes(3_000_000, 7));
+    tree::write(fleet.path(0, "apart"), "x");
+    alike(&fleet, &[0, 1]);
+    let before = fs::metadata(fleet.path(1, "f")).unwrap();
+    tree::set_mode(&fleet.path(0, "f"), 0o600);
+    alike(&fleet, &[0, 1]);
+    tree::set_mtime(&fleet.path(0, "f"), THEN, 5);
+    alike(&fleet, &[0, 1]);
+    assert_eq!(ino(&before), ino(&fs::metadata(fleet.path(1, "f")).unwrap()));
+    // It is known again: a change of it is one, and goes the other way.
+    wait_a_while();
+    tree::write(fleet.path(1, "f"), "short");
+    all_have(&fleet, "f", "short");
+    fleet.kill(1);
+    tree::set_mode(&fleet.path(0, "apart"), 0o600);
+    tree::set_mode(&fleet.path(1, "apart"), 0o640);
+    wait_a_while();
+    fleet.start(1, MIRROR);
+    for at in 0..2 {
+        eventually("it is a conflict", || conflicts(&fleet, at).lines().count() == 1);
+    }
+    alike(&fleet, &[0, 1]);
+    for at in 0..2 {
+        let listed = conflicts(&fleet, at);
+        let kept = fleet.path(at, listed.trim_end().rsplit(": ").next().unwrap());
+        eventually("it is kept", || read(&kept).as_deref() == Some("x"));
+    }
+}
+
+#[test]
 fn long_files_are_mirrored_and_nothing_waits_for_them() {
     let fleet = mirroring("mirror-long", 2);
     write_long(&fleet.path(0, "long"), 1);

@@ -1,6 +1,7 @@
 //! Doing what is on a list. It can end anywhere, and be done again: each operation is told by its slot whether it was
 //! done. One that fails is counted and named, and the rest goes on.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -17,7 +18,7 @@ use crate::fs::root::Dirs;
 use crate::fs::spool::Record;
 use crate::fs::staging::{PlaceId, Staged, Staging};
 use crate::name::RelPath;
-use crate::sys::fsat::{self, FileType, Rename};
+use crate::sys::fsat::{self, FileType, Rename, Stat};
 use crate::wire::manifest::{Entry, FileTime};
 use crate::wire::outcome::Reason;
 
@@ -52,6 +53,8 @@ pub(super) struct Applier<'a> {
     pub places: Vec<Option<PlaceId>>,
     /// The directories that were opened up for this process, with the permission bits that they had.
     pub opened_up: Vec<(RelPath, ObjectId, u32)>,
+    /// For each device, a directory in which attributes were set.
+    pub touched: BTreeMap<u64, Vec<u8>>,
     pub applied: Applied,
 }
 
@@ -252,6 +255,7 @@ impl Applier<'_> {
             return Err(io::Error::from_raw_os_error(libc::ESTALE));
         }
         let proven = (proven && is_same).then(|| Identity::of(&stat));
+        self.touch(entry, &stat);
         self.set(entry, Examined { proven, ..Examined::object(ObjectId::of(&stat)) })
     }
 
@@ -261,9 +265,15 @@ impl Applier<'_> {
         if ino.is_some_and(|ino| ino != stat.ino) {
             return Err(io::Error::from_raw_os_error(libc::ESTALE));
         }
+        self.touch(entry, &stat);
         let id = ObjectId::of(&stat);
         self.opened_up.retain(|(_, known, _)| *known != id);
         self.set(entry, Examined::object(id))
+    }
+
+    fn touch(&mut self, entry: &Entry, stat: &Stat) {
+        let dir = || split(entry.path.as_bytes()).0.to_vec();
+        self.touched.entry(stat.dev).or_insert_with(dir);
     }
 
     fn set(&mut self, entry: &Entry, examined: Examined) -> io::Result<()> {

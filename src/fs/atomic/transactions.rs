@@ -1,6 +1,7 @@
 //! The life of a transaction here: from its first batch, over the moment when it is ready and no transfer's any more,
 //! to the end of its slots.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -179,6 +180,7 @@ impl Disk {
             fuse,
             places: Vec::new(),
             opened_up: Vec::new(),
+            touched: BTreeMap::new(),
             applied: Applied::default(),
         };
         applier.dirs.forget();
@@ -199,10 +201,12 @@ impl Disk {
         }
         applier.close_up();
         applier.dirs.forget();
+        let Applier { applied, touched, staging, .. } = applier;
         if fsync {
-            applier.staging.sync_all()?;
+            staging.sync_all()?;
+            self.sync_file_systems(touched)?;
         }
-        Ok(applier.applied)
+        Ok(applied)
     }
 
     /// Empties some of the slots of a transaction, of which nothing is to be done any more. Whether there are more: if

@@ -1,16 +1,13 @@
 //! Attributes, without a new content; and directories, which have no other.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
 use super::look::{Here, look_at, look_fd};
 use super::ops::Ops;
 use super::reading::is_still;
-use super::slots::{self, Slot};
 use crate::fs::attributes::{self, Examined};
-use crate::fs::identity::{Identity, ObjectId, open_to_read};
-use crate::fs::moved::make_copy;
+use crate::fs::identity::{Identity, ObjectId};
 use crate::name::RelPath;
 use crate::sys::fsat::{self, Stat};
 use crate::wire::manifest::{Entry, FileTime, Kind};
@@ -18,9 +15,6 @@ use crate::wire::versions::{Version, What};
 
 /// The permission bits of a directory of which nobody has told any: something is in it, and that is all.
 const IMPLIED_MODE: u32 = 0o755;
-
-/// How much is copied, where blocks cannot be shared, while everything else waits.
-const MOST_COPIED: u64 = 64 << 20;
 
 /// What became of attributes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +24,7 @@ pub enum Set {
     /// Something else is there, which is as it was.
     Other(Option<Here>),
     /// It is as it was, since it has more names, or could be abused by those who own it now: a new one is to be
-    /// placed ([`Ops::copy_to_slot`]).
+    /// placed.
     MustReplace,
 }
 
@@ -65,35 +59,6 @@ impl Ops<'_> {
             Some(here) => Set::Done(here),
             None => Set::Other(None),
         })
-    }
-
-    /// A slot with a copy of the file at a path, which has these attributes. None if something else is there by now,
-    /// or it is too long to be copied meanwhile.
-    ///
-    /// # Errors
-    /// It cannot be read, or has changed meanwhile (ESTALE); the copy cannot be made.
-    pub fn copy_to_slot(
-        &mut self,
-        path: &RelPath,
-        wanted: &Version,
-        expected: Here,
-    ) -> io::Result<Option<Slot>> {
-        let (dir, name) = self.dirs.parent(path)?;
-        let source = File::from(open_to_read(dir.as_fd(), name)?);
-        if look_fd(source.as_fd())?.is_none_or(|found| !is_still(found, expected, false)) {
-            return Ok(None);
-        }
-        let stat = fsat::stat_fd(source.as_fd())?;
-        let (entry, identity) = (entry(path, wanted, &stat), Identity::of(&stat));
-        // Holes would be filled.
-        let may_copy = stat.size <= MOST_COPIED && stat.blocks.saturating_mul(512) >= stat.size;
-        let ground = (&mut *self.staging, &mut *self.dirs, self.rights);
-        let copy = make_copy(ground, &entry, (&source, &identity), (may_copy, true), &|| false);
-        match copy {
-            Ok((staged, _)) => slots::give(self.staging, staged, self.rights.uid()).map(Some),
-            Err(e) if may_copy || e.raw_os_error() == Some(libc::ENOSPC) => Err(e),
-            Err(_) => Ok(None),
-        }
     }
 
     /// Makes a directory, or gives one that is there these attributes. None: it has none of its own, so that one

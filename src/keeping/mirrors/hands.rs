@@ -8,10 +8,14 @@ use crate::fs::mirror::look::Here;
 use crate::fs::mirror::ops::Ops;
 use crate::fs::mirror::place::Put;
 use crate::fs::mirror::reading::Reader;
+use crate::fs::mirror::set::Set;
 use crate::fs::mirror::slots::Slot;
 use crate::fs::root::Dirs;
 use crate::mirror::look::{Found, Looked};
+use crate::mirror::types::Object;
 use crate::name::RelPath;
+use crate::wire::file_time::FileTime;
+use crate::wire::versions::{Dot, UNREAD, Version};
 
 /// The means to do it.
 pub(super) struct Hands<'a, 'b> {
@@ -43,6 +47,35 @@ impl Hands<'_, '_> {
 }
 
 impl Tree {
+    /// What has the name, if it is the content of a version, and no other host has to have it as it is: then that needs no
+    /// bytes.
+    pub(super) fn has_content(&self, within: &[u8], version: &Version) -> Option<Here> {
+        let placed = self.index.entry(within).placed.found?;
+        let is_it = placed.0.content().is_some() && placed.0.content() == version.content();
+        (is_it && self.index.losers(within).iter().all(|(loser, _)| *loser != placed.0))
+            .then_some(placed)
+    }
+
+    /// What has the name gets the attributes of a version, if it has its content. Nothing is done if it has not, or must
+    /// not be changed as it is: then the bytes are lacking.
+    pub(super) fn set(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        within: &[u8],
+        path: &RelPath,
+        version: Version,
+        dots: Vec<Dot>,
+    ) -> io::Result<()> {
+        let Some(placed) = self.has_content(within, &version) else { return Ok(()) };
+        if let Set::Done((found, object)) = hands.ops.set_attributes(path, &version, placed)? {
+            let digest = version.content().map_or(UNREAD, |(_, digest)| digest);
+            // Who writes in it at this moment has its time set back: it is read when it is looked at next.
+            let object = Object { ctime: FileTime::default(), ..object };
+            self.index.made(within, (found.with_digest(digest), object), dots);
+        }
+        Ok(())
+    }
+
     /// What came out of a name, with its content, which is read if it is not what was placed.
     pub(super) fn came_out(
         &self,

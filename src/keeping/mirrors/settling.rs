@@ -90,10 +90,9 @@ impl Tree {
                 Todo::Directory { version, dots } => {
                     self.directory(hands, &within, &path, version, dots)
                 }
-                Todo::Place { .. } => match slots.get(&within) {
+                Todo::Place { version, dots } => match slots.get(&within) {
                     Some(slot) => self.place(hands, &within, &path, *slot),
-                    // Its bytes are not here.
-                    None => Ok(()),
+                    None => self.set(hands, &within, &path, version, dots),
                 },
                 Todo::Remove { dots } => self.remove(hands, &within, &path, dots),
             };

@@ -167,7 +167,10 @@ impl Tree {
             if let (Some(version), true, true) =
                 (version, taken.taking.is_some(), *path == entry.path)
             {
-                let is_kept = self.kept_at.get(within).is_some_and(|kept| kept.contains(&dot));
+                let has_content = !self.lacking.contains_key(within)
+                    && self.has_content(within, &version).is_some();
+                let is_kept =
+                    has_content || self.kept_at.get(within).is_some_and(|kept| kept.contains(&dot));
                 let is_held = self.ground.is_held(path);
                 if !is_kept && !is_held && self.index.wants(within, dot, &version) {
                     wanted.insert(at);

@@ -5,8 +5,14 @@ use crate::wire::outcome::{Need, Outcome, Reason};
 
 #[test]
 fn nothing_is_seen_before_and_all_of_it_after() {
+    for fsync in [false, true] {
+        deploy(DiskConfig { fsync, ..DiskConfig::default() });
+    }
+}
+
+fn deploy(config: DiskConfig) {
     let (from, to) = trees();
-    let mut disk = start(&to, &[]);
+    let mut disk = start_with(&to, &[], config);
     let before = exact(to.path());
     let kept = keep(&from, &mut disk, Mode::SEND);
     let names: Vec<&str> = news(&kept.lines).iter().map(|line| line.0).collect();

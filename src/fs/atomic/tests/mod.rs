@@ -27,14 +27,12 @@ fn lists(temp: &TempDir) -> StateDir {
 
 /// The disk of a directory, as it is when a daemon starts that knows these transactions.
 fn start(temp: &TempDir, known: &[Prepared]) -> Disk {
+    start_with(temp, known, DiskConfig::default())
+}
+
+fn start_with(temp: &TempDir, known: &[Prepared], config: DiskConfig) -> Disk {
     let spared = known.iter().map(|one| one.no).collect();
-    let open = || {
-        Disk::sparing(
-            temp.root(),
-            DiskConfig::default(),
-            std::collections::BTreeSet::clone(&spared),
-        )
-    };
+    let open = || Disk::sparing(temp.root(), config, std::collections::BTreeSet::clone(&spared));
     let mut disk = once_free(open, |e| e.kind() == std::io::ErrorKind::WouldBlock);
     let known: Vec<_> = known.iter().map(|one| (one.no, one.list)).collect();
     assert_eq!(disk.keep_transactions(lists(temp), &known).unwrap(), []);

@@ -294,21 +294,6 @@ fn attributes_alone_are_set_in_place_if_nobody_could_abuse_that() {
         let linked = super::here(&mut ops, "f");
         let must = ops.set_attributes(&path("f"), &before.0, linked).unwrap();
         assert_eq!((must, mode(&temp.join("f"))), (Set::MustReplace, 0o600));
-        assert_eq!(ops.copy_to_slot(&path("f"), &before.0, before).unwrap(), None);
-        let slot = ops.copy_to_slot(&path("f"), &before.0, linked).unwrap().unwrap();
-        let put = ops.place(&path("f"), slot).unwrap();
-        assert_eq!((put.here.0, put.out.map(|out| out.0)), (before.0, Some(linked.0)));
-        assert_eq!((read(temp.join("f")), mode(&temp.join("outside"))), ("1".to_owned(), 0o600));
-        ops.discard(slot, &path("f")).unwrap();
-        // A long hole would be filled.
-        let long = std::fs::File::create(temp.join("hole")).unwrap();
-        long.set_len(1 << 40).unwrap();
-        let hole = super::here(&mut ops, "hole");
-        if let Some(slot) = ops.copy_to_slot(&path("hole"), &hole.0, hole).unwrap() {
-            // Its blocks are shared.
-            assert_eq!(ops.in_slot(slot).unwrap().unwrap().0, hole.0);
-            ops.empty_slot(slot).unwrap();
-        }
         assert_eq!(staged(temp.path()), 0);
     }
 }
