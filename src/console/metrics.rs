@@ -339,6 +339,7 @@ mod tests {
                 held: 3,
                 held_here: 0,
                 lacking: 2,
+                indexes: 2,
                 failed: None,
                 peers: vec![peer("web2", None), peer("web3", Some(70))],
             }],

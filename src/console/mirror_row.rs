@@ -31,6 +31,8 @@ pub struct MirrorRow {
     pub held_here: u64,
     /// How many paths lack the contents that they should have.
     pub lacking: u64,
+    /// How many indexes are known, of this host and others: each new one is remembered for ever.
+    pub indexes: u64,
     /// A path that could not be made as it should be, and why, if there is one.
     pub failed: Option<(String, String)>,
     /// The hosts that mirror it, too.
@@ -154,7 +156,7 @@ impl MirrorRow {
         let failed = self.failed.as_ref().map_or_else(null, failed);
         format!(
             "{{\"path\":{},\"settled\":{},\"stopped\":{stopped},\"away\":[{}],\"entries\":{},\"conflicts\":{},\"listed\":{},\
-             \"held\":{},\"held_why\":{held_why},\"lacking\":{},\"failed\":{failed},\"peers\":[{}]}}\n",
+             \"held\":{},\"held_why\":{held_why},\"lacking\":{},\"indexes\":{},\"failed\":{failed},\"peers\":[{}]}}\n",
             quoted(&self.path),
             self.settled,
             away.join(","),
@@ -163,6 +165,7 @@ impl MirrorRow {
             self.listed,
             self.held,
             self.lacking,
+            self.indexes,
             peers.join(",")
         )
     }
@@ -264,6 +267,7 @@ mod tests {
             held: 0,
             held_here: 0,
             lacking: 0,
+            indexes: 2,
             failed: None,
             peers: vec![peer("web2", None), peer("web3", Some(7))],
         }
@@ -284,7 +288,7 @@ mod tests {
         assert_eq!(
             row.json(),
             "{\"path\":\"uploads\",\"settled\":true,\"stopped\":null,\"away\":[],\"entries\":1,\"conflicts\":0,\
-             \"listed\":0,\"held\":0,\"held_why\":null,\"lacking\":0,\"failed\":null,\"peers\":[\
+             \"listed\":0,\"held\":0,\"held_why\":null,\"lacking\":0,\"indexes\":2,\"failed\":null,\"peers\":[\
              {\"host\":\"web2\",\"equal\":true,\"apart_s\":null,\"settled\":true,\"held\":false,\"stopped\":false,\"lacks\":false},\
              {\"host\":\"web3\",\"equal\":false,\"apart_s\":7,\"settled\":true,\"held\":false,\"stopped\":false,\"lacks\":false}]}\n"
         );

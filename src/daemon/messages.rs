@@ -30,6 +30,7 @@ use crate::wire::hello::Hello;
 use crate::wire::mirror::Mirror;
 use crate::wire::records::Records;
 use crate::wire::setup::MirrorSetup;
+use crate::wire::versions::Knowledge;
 
 /// The client of a transfer that no client asked for.
 pub(super) const NO_CLIENT: u32 = 0;
@@ -170,8 +171,8 @@ pub(super) enum MirrorWork {
     Check,
     /// What is still to be done is tried again.
     Settle,
-    /// Deletions that are long ago are forgotten.
-    Bury,
+    /// Deletions that are long ago are forgotten, and those that all others know of, who know this.
+    Bury(Knowledge),
     /// A member knows of changes of this index that it does not know itself: it goes on as another one.
     Renew,
     /// This was asked.

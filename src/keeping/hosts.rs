@@ -11,20 +11,26 @@ use crate::log::{self, Level};
 use crate::name::{HostName, MAX_HOST_NAME};
 use crate::stamp::Stamp;
 use crate::wire::bytes::{Put, Reader};
+use crate::wire::mirror::{MAX_TREES, Standing};
+use crate::wire::names::Hash;
 
 /// The file of the hosts.
 const FILE: &[u8] = b"hosts";
 /// What it may become.
-const LIMITS: Limits = Limits { file: 16 << 20, record: 512 };
+const LIMITS: Limits = Limits { file: 16 << 20, record: 1_024 };
 /// The most hosts.
 pub const MAX_HOSTS: usize = 4_096;
 /// In milliseconds: how long a host is known that is away; how long one that had lived for less than an hour.
 const KEPT: u64 = 30 * DAY;
+/// How long one is waited for that mirrors a tree.
+const KEPT_MIRROR: u64 = 90 * DAY;
 const KEPT_SHORT: u64 = DAY;
 const SHORT: u64 = 3_600_000;
 const DAY: u64 = 86_400_000;
 /// How often times are written, in milliseconds, where nothing else has changed.
 const TIMES_EVERY: u64 = 300_000;
+/// The most trees that are remembered of a host: it may mirror others than before.
+const MOST_MIRRORS: usize = 2 * MAX_TREES;
 /// The file is written anew when it is larger than this, and so much for each host.
 const LEAST: u64 = 64 << 10;
 const LEAST_EACH: u64 = 1_024;
@@ -35,9 +41,10 @@ const FORGOTTEN: u8 = 2;
 const RECEIVES: u8 = 1;
 const KEEPS: u8 = 2;
 const AGREED: u8 = 4;
+const MIRRORS: u8 = 8;
 
 /// What is known of a host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Host {
     /// Where it was last.
     pub address: Ipv4Addr,
@@ -53,11 +60,13 @@ pub struct Host {
     pub agreed: Option<(Stamp, Behind)>,
     /// It is away, or has come back and may not know yet what it lacks.
     pub may_lack_more: bool,
+    /// The trees that it mirrors, and when it said so last.
+    mirrors: Vec<(Hash, u64)>,
 }
 
 /// What has just been seen of a host.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Seen<'a> {
     /// Where it is.
     pub address: Ipv4Addr,
     /// Whether it can be a target.
@@ -68,6 +77,8 @@ pub struct Seen {
     pub settled: Option<Stamp>,
     /// It keeps the same records as this host.
     pub agrees: bool,
+    /// What it says of the trees that it mirrors.
+    pub mirrors: &'a [Standing],
 }
 
 /// What is not on disk of a host.
@@ -122,6 +133,15 @@ impl Host {
     fn is_over(&self, wall: u64) -> bool {
         let kept = if self.is_short_lived() { KEPT_SHORT } else { KEPT };
         wall.saturating_sub(self.last) > kept
+            && !self.mirrors.iter().any(|(tree, _)| self.has_mirror(*tree, wall))
+    }
+
+    /// Whether it mirrors a tree, or did so lately.
+    fn has_mirror(&self, tree: Hash, wall: u64) -> bool {
+        let is_it = |(other, last): &(Hash, u64)| {
+            *other == tree && wall.saturating_sub(*last) <= KEPT_MIRROR
+        };
+        self.mirrors.iter().any(is_it)
     }
 
     fn emit(&self, name: &HostName) -> Vec<u8> {
@@ -129,7 +149,8 @@ impl Host {
         let mut out = vec![
             flag(self.receives, RECEIVES)
                 | flag(self.said.is_some(), KEEPS)
-                | flag(self.agreed.is_some(), AGREED),
+                | flag(self.agreed.is_some(), AGREED)
+                | flag(!self.mirrors.is_empty(), MIRRORS),
         ];
         out.put_counted(name.as_str().as_bytes());
         out.extend(self.address.octets());
@@ -141,6 +162,13 @@ impl Host {
         if let Some((stamp, then)) = &self.agreed {
             out.put_u64(stamp.bits());
             then.put(&mut out);
+        }
+        if !self.mirrors.is_empty() {
+            out.push(self.mirrors.len() as u8);
+            for (tree, last) in &self.mirrors {
+                out.put_u64(tree.0);
+                out.put_u64(*last);
+            }
         }
         out
     }
@@ -162,11 +190,17 @@ impl Host {
             }
             false => None,
         };
+        let mut mirrors = Vec::new();
+        if flags & MIRRORS != 0 {
+            for _ in 0..reader.u8().ok()? {
+                mirrors.push((Hash(reader.u64().ok()?), reader.u64().ok()?));
+            }
+        }
         reader.end().ok()?;
         let receives = flags & RECEIVES != 0;
-        let may_lack_more = true;
-        (flags & !(RECEIVES | KEEPS | AGREED) == 0)
-            .then_some((name, Host { address, first, last, receives, said, agreed, may_lack_more }))
+        let host =
+            Host { address, first, last, receives, said, agreed, may_lack_more: true, mirrors };
+        (flags & !(RECEIVES | KEEPS | AGREED | MIRRORS) == 0).then_some((name, host))
     }
 }
 
@@ -196,6 +230,7 @@ impl Hosts {
                 // The clock was wrong then, or is now.
                 host.last = host.last.min(wall);
                 host.first = host.first.min(host.last);
+                host.mirrors.iter_mut().for_each(|(_, last)| *last = (*last).min(wall));
                 self.make_room(&name);
                 self.known.insert(name, (host, Unwritten::Nothing));
             }
@@ -218,15 +253,27 @@ impl Hosts {
         self.known.get(name).map(|(host, _)| host)
     }
 
+    /// The hosts that mirror a tree, also those that are away.
+    pub fn mirroring(&self, tree: Hash, wall: u64) -> impl Iterator<Item = &HostName> {
+        self.iter().filter(move |(_, host)| host.has_mirror(tree, wall)).map(|(name, _)| name)
+    }
+
     /// A host has said something.
-    pub fn seen(&mut self, wall: u64, name: &HostName, seen: Seen) {
-        let Seen { address, receives, said, settled, agrees } = seen;
+    pub fn seen(&mut self, wall: u64, name: &HostName, seen: Seen<'_>) {
+        let Seen { address, receives, said, settled, agrees, mirrors } = seen;
         self.make_room(name);
         let (first, last, agreed, may_lack_more) = (wall, wall, None, false);
-        let new = Host { address, first, last, receives, said, agreed, may_lack_more };
+        let mirrors: Vec<_> = mirrors.iter().map(|standing| (standing.tree, wall)).collect();
+        let mut new = Host { address, first, last, receives, said, agreed, may_lack_more, mirrors };
         let is_new = !self.known.contains_key(name);
         let (host, unwritten) =
-            self.known.entry(name.clone()).or_insert((new, Unwritten::Something));
+            self.known.entry(name.clone()).or_insert_with(|| (new.clone(), Unwritten::Something));
+        for (tree, at) in &host.mirrors {
+            let says = new.mirrors.iter().any(|(other, _)| other == tree);
+            if !says && host.has_mirror(*tree, wall) && new.mirrors.len() < MOST_MIRRORS {
+                new.mirrors.push((*tree, *at));
+            }
+        }
         // One that has come back says at first what it said before.
         let what = |said: Option<Behind>| said.map(|said| Behind { why: Why::Asking, ..said });
         let knows = agrees || what(said) != what(host.said);
@@ -242,7 +289,9 @@ impl Hosts {
         let now = Host { first: host.first, agreed, may_lack_more, ..new };
         let gist = |host: &Host| {
             let said = host.said.map(|said| (said.total(), said.why));
-            (host.address, host.receives, said)
+            let mut mirrors: Vec<Hash> = host.mirrors.iter().map(|(tree, _)| *tree).collect();
+            mirrors.sort_unstable();
+            (host.address, host.receives, said, mirrors)
         };
         let change = match is_new || gist(host) != gist(&now) {
             true => Unwritten::Something,
@@ -340,6 +389,7 @@ mod tests {
     use crate::fs::testing::TempDir;
     use crate::wire::begin::Recorded;
     use crate::wire::names::Hash;
+    use crate::wire::versions::IndexId;
 
     const NOW: u64 = 1_795_804_200_000;
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -348,11 +398,12 @@ mod tests {
         HostName::parse(name.as_bytes()).unwrap()
     }
 
-    fn seen(said: Option<Behind>, agrees: Option<Stamp>) -> Seen {
-        Seen { address: ADDRESS, receives: true, said, settled: agrees, agrees: agrees.is_some() }
+    fn seen(said: Option<Behind>, agrees: Option<Stamp>) -> Seen<'static> {
+        let (receives, agrees, settled) = (true, agrees.is_some(), agrees);
+        Seen { address: ADDRESS, receives, said, settled, agrees, mirrors: &[] }
     }
 
-    fn well(stamp: u64) -> Seen {
+    fn well(stamp: u64) -> Seen<'static> {
         seen(Some(Behind::default()), Some(Stamp::at(stamp)))
     }
 
@@ -362,7 +413,7 @@ mod tests {
 
     /// What is on disk of them.
     fn kept(hosts: &Hosts) -> impl Iterator<Item = (&HostName, Host)> {
-        hosts.iter().map(|(name, host)| (name, Host { may_lack_more: true, ..*host }))
+        hosts.iter().map(|(name, host)| (name, Host { may_lack_more: true, ..host.clone() }))
     }
 
     fn in_memory() -> Hosts {
@@ -413,6 +464,38 @@ mod tests {
         assert_eq!(names(&hosts), ["old"]);
         hosts.keep(at(30) + 1, false);
         assert!(names(&hosts).is_empty());
+    }
+
+    #[test]
+    fn a_host_that_mirrors_is_waited_for_longer_unless_it_is_forgotten() {
+        let temp = TempDir::new("hosts-mirror");
+        let dir = dir(&temp);
+        let mut hosts = Hosts::open(Some(&dir), &host("me"), NOW).0;
+        let standing = |tree: u64| Standing::plain(Hash(tree), IndexId(1), 0, 0);
+        let (one, both) = ([standing(1)], [standing(1), standing(2)]);
+        hosts.seen(NOW, &host("web1"), Seen { mirrors: &both, ..well(1) });
+        // It starts anew, and has not looked at its trees yet; one of them it does not mirror any more.
+        hosts.seen(NOW + DAY, &host("web1"), well(1));
+        hosts.seen(NOW + DAY, &host("web1"), Seen { mirrors: &one, ..well(1) });
+        hosts.seen(NOW, &host("web2"), Seen { mirrors: &one, ..well(1) });
+        hosts.seen(NOW, &host("plain"), well(1));
+        hosts.keep(NOW, true);
+        let at = |tree, days: u64, hosts: &Hosts| -> Vec<String> {
+            let names = hosts.mirroring(Hash(tree), NOW + days * DAY);
+            names.map(|name| name.as_str().to_owned()).collect()
+        };
+        let mut again = Hosts::open(Some(&dir), &host("me"), NOW + 80 * DAY).0;
+        again.keep(NOW + 80 * DAY, false);
+        assert_eq!(names(&again), ["web1", "web2"]);
+        for hosts in [&hosts, &again] {
+            assert_eq!(at(1, 90, hosts), ["web1", "web2"]);
+            assert_eq!(at(1, 91, hosts), ["web1"]);
+            assert_eq!((at(2, 90, hosts), at(2, 91, hosts)), (vec!["web1".to_owned()], vec![]));
+        }
+        assert!(again.forget(&host("web1")));
+        assert_eq!(at(1, 80, &again), ["web2"]);
+        again.keep(NOW + 91 * DAY, false);
+        assert!(names(&again).is_empty());
     }
 
     #[test]

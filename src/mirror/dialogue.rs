@@ -114,6 +114,11 @@ impl Dialogue {
         self.settled
     }
 
+    /// Whether a transfer of the tree is coming in.
+    pub fn is_receiving(&self) -> bool {
+        !self.receiving.is_empty()
+    }
+
     /// Since when a member has not known the same as this host; None: it does, or it does not mirror the tree.
     pub fn apart(&self, node: NodeId) -> Option<Time> {
         self.peers.get(&node)?.apart
@@ -140,6 +145,7 @@ impl Dialogue {
             asks: Pause::default(),
             gives: Pause::default(),
             given: 0,
+            parts: None,
         };
         let peer = self.peers.entry(node).or_insert(new);
         // What it knew before, this host has known since: it is on its way.
@@ -302,7 +308,8 @@ impl Dialogue {
             true => self.known.covers_too(hash),
             false => peer.ahead = true,
         }
-        if question.needed.is_empty() && question.knowledge.is_at_least(own.knowledge) {
+        let knows_all = question.knowledge.is_at_least(own.knowledge) && !own.in_part;
+        if question.needed.is_empty() && knows_all {
             return Answer::Nothing { hash: own.hash };
         }
         if self.giving.waits(node) {
@@ -369,7 +376,9 @@ impl Dialogue {
             return Some(true);
         }
         let is_quiet = !self.settled || peer.heard >= self.known.since + QUIET;
-        (is_quiet && !self.known.covers(peer.standing.hash)).then_some(false)
+        // Whoever sent the rest of it may never do so again.
+        let has_parts = peer.standing.in_part && peer.parts != Some(own.hash) && self.settled;
+        (is_quiet && (has_parts || !self.known.covers(peer.standing.hash))).then_some(false)
     }
 
     /// Decides when to ask, and whether this host has compared with all.
@@ -432,6 +441,9 @@ impl Dialogue {
         let Some(((is_for_bytes, ..), of)) = best else { return };
         let number = self.rng.next_u64() as u32;
         self.asking = Some(Asking::new(now, of, number, is_for_bytes, own));
+        if let Some(peer) = self.peers.get_mut(&of) {
+            peer.parts = Some(own.hash);
+        }
         let tree = self.config.tree;
         self.push(To::Group, Mirror::Asking { tree, of, hash: own.hash });
         self.send_question();

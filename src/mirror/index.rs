@@ -246,11 +246,9 @@ impl Index {
         &self.floor
     }
 
-    /// The highest number of an index that was heard of here, also where the rest did not come yet: what a host is told
-    /// that asks whether anybody knows more of it than itself.
-    pub fn heard_of(&self, id: IndexId) -> u64 {
-        let contexts = self.contexts.iter().map(|(_, known)| known.of(id));
-        contexts.fold(self.known.of(id), u64::max)
+    /// Whether some entries go beyond what is known: the rest of what was sent with them did not come yet.
+    pub fn is_in_part(&self) -> bool {
+        self.contexts.iter().next().is_some()
     }
 
     /// What it has of a path.
@@ -361,8 +359,8 @@ impl Index {
         self.write_head();
     }
 
-    /// Every host of the roster has said in this run that it has not heard of more of this index than itself has
-    /// ([`Index::heard_of`]), and nothing is under way that an earlier run had sent: the id may stay.
+    /// Every host that mirrors the tree has said in this run that it has not heard of more of this index than itself has
+    /// ([`super::roster::Roster::vouches`]), and nothing is under way that an earlier run had sent: the id may stay.
     pub fn keep_id(&mut self) {
         self.run = None;
     }

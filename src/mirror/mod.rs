@@ -17,6 +17,7 @@ pub mod merge;
 #[cfg(test)]
 mod model;
 pub mod packed;
+pub mod roster;
 mod rules;
 pub mod show;
 #[cfg(test)]

@@ -19,7 +19,8 @@
 //!
 //! In HELLO: how many trees (1), and for each the tree (8), the index (8), the height of its own dots (8), a hash of its
 //! knowledge (8), flags (1): 0 it has compared with others since it started, 1 it holds deletions, 2 it has not looked at
-//! all of the tree since it started, 3 the tree stands still, 4 it lacks something that it knows of.
+//! all of the tree since it started, 3 the tree stands still, 4 it lacks something that it knows of, 5 it has parts of what
+//! goes beyond its knowledge.
 
 use super::Error;
 use super::bytes::{Put, Reader};
@@ -61,6 +62,8 @@ pub struct Standing {
     pub stopped: bool,
     /// It lacks something that it knows of.
     pub lacks: bool,
+    /// It has parts of what goes beyond its knowledge: of a transfer that is not over, or has failed.
+    pub in_part: bool,
 }
 
 impl Standing {
@@ -72,12 +75,12 @@ impl Standing {
     /// A host that has compared and holds nothing.
     #[cfg(test)]
     pub(crate) fn plain(tree: Hash, by: IndexId, height: u64, hash: u64) -> Self {
-        let (held, looks, stopped, lacks) = (false, false, false, false);
-        Standing { tree, by, height, hash, settled: true, held, looks, stopped, lacks }
+        let [held, looks, stopped, lacks, in_part] = [false; 5];
+        Standing { tree, by, height, hash, settled: true, held, looks, stopped, lacks, in_part }
     }
 
     fn flags(&self) -> u8 {
-        [self.settled, self.held, self.looks, self.stopped, self.lacks]
+        [self.settled, self.held, self.looks, self.stopped, self.lacks, self.in_part]
             .iter()
             .enumerate()
             .fold(0, |flags, (bit, set)| flags | u8::from(*set) << bit)
@@ -87,8 +90,9 @@ impl Standing {
         let (by, height, hash) = (IndexId(reader.u64()?), reader.u64()?, reader.u64()?);
         let flags = reader.u8()?;
         let has = |bit: u8| flags & 1 << bit != 0;
-        let (settled, held, looks, stopped, lacks) = (has(0), has(1), has(2), has(3), has(4));
-        let standing = Standing { tree, by, height, hash, settled, held, looks, stopped, lacks };
+        let [settled, held, looks, stopped, lacks, in_part] = [0, 1, 2, 3, 4, 5].map(has);
+        let standing =
+            Standing { tree, by, height, hash, settled, held, looks, stopped, lacks, in_part };
         if standing.flags() == flags { Ok(standing) } else { Err(Error::Invalid) }
     }
 
@@ -418,7 +422,8 @@ mod tests {
     fn standing(n: u64) -> Standing {
         let (settled, held, looks, stopped) = (n % 2 == 0, n % 3 == 0, n % 5 == 0, n % 7 == 0);
         let (tree, by, height, hash) = (Hash(n), IndexId(!n), n << 40, n.wrapping_mul(3));
-        Standing { tree, by, height, hash, settled, held, looks, stopped, lacks: n % 11 == 0 }
+        let (lacks, in_part) = (n % 11 == 0, n % 13 == 0);
+        Standing { tree, by, height, hash, settled, held, looks, stopped, lacks, in_part }
     }
 
     fn samples() -> Vec<Mirror> {
@@ -512,7 +517,7 @@ mod tests {
         };
         assert_eq!(said(&[], 0), Err(Error::Invalid), "none");
         assert_eq!(said(&[standing(1); 2], 0), Err(Error::Invalid), "one tree twice");
-        assert_eq!(said(&[standing(1)], 32), Err(Error::Invalid), "an unknown flag");
+        assert_eq!(said(&[standing(1)], 64), Err(Error::Invalid), "an unknown flag");
         let many: Vec<Standing> = (0..17).map(standing).collect();
         assert_eq!(said(&many, 0), Err(Error::Invalid), "too many");
     }

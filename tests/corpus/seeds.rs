@@ -43,7 +43,8 @@ fn knowledge() -> Knowledge {
 fn standing() -> Standing {
     let (tree, by, hash) = (Hash(1), DOT.by, knowledge().hash());
     let (settled, held, looks, stopped, lacks) = (true, false, false, true, false);
-    Standing { tree, by, height: 300, hash, settled, held, looks, stopped, lacks }
+    let in_part = false;
+    Standing { tree, by, height: 300, hash, settled, held, looks, stopped, lacks, in_part }
 }
 
 fn reach() -> Mirror {

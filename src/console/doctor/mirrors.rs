@@ -125,6 +125,7 @@ mod tests {
             held: 0,
             held_here: 0,
             lacking: 0,
+            indexes: 2,
             failed: None,
             peers: vec![peer("web2"), peer("web3")],
         }

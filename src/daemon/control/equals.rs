@@ -14,6 +14,7 @@ use crate::engine::members::{Member, Members};
 use crate::ids::TransferNo;
 use crate::keeping::mirrors::{Delta, Mirrors, State, TreeNo};
 use crate::mirror::dialogue::{Dialogue, Own};
+use crate::mirror::roster::Roster;
 use crate::name::{HostName, NodeId, RelPath};
 use crate::pattern::Patterns;
 use crate::time::Time;
@@ -66,6 +67,12 @@ pub(super) struct Equal {
     pub(super) next_back: Time,
     /// Who asks whom, and who serves whom; once everything has been looked at.
     pub(super) dialogue: Option<Dialogue>,
+    /// What others have said of what they know, in this run.
+    pub(super) roster: Roster<HostName>,
+    /// All have said that they know no more of this index than itself.
+    pub(super) is_vouched: bool,
+    /// Until when the first look waits for that.
+    pub(super) waits: Option<Time>,
 }
 
 /// A transfer that is to begin.
@@ -105,6 +112,11 @@ impl Equals {
     pub(super) fn standings(&self) -> Vec<Standing> {
         let standing = |(at, one): (usize, &Equal)| Some(one.standing(&self.state(at)?));
         self.trees.iter().enumerate().filter_map(standing).take(MAX_TREES).collect()
+    }
+
+    /// Whether something of a tree is coming in.
+    pub(super) fn is_receiving(&self, tree: Hash) -> bool {
+        self.trees.iter().any(|one| one.hash == tree && one.is_receiving())
     }
 
     /// The tops of those that have something in common with a path, and whether it is in one of them.
@@ -150,6 +162,7 @@ impl Equals {
                 held: state.held,
                 held_here: state.gone,
                 lacking: state.lacking,
+                indexes: state.known.len() as u64,
                 failed,
                 peers: members.members().filter_map(peer).collect(),
             })
@@ -183,7 +196,7 @@ impl Equals {
             let state = self.state(at)?;
             let says = one.dialogue.as_ref().and_then(|talk| talk.poll_timeout(now, &own(&state)));
             let back = state.is_held().then_some(one.next_back);
-            begins.into_iter().chain(says).chain(back).min()
+            begins.into_iter().chain(says).chain(back).chain(one.waits).min()
         };
         let reaches = self.reaches.iter().map(|reach| reach.due);
         self.trees.iter().enumerate().filter_map(due).chain(reaches).min()
@@ -198,6 +211,7 @@ pub(super) fn own(state: &State) -> Own<'_> {
         knowledge: &state.known,
         hash: state.hash,
         needed: &state.needed,
+        in_part: state.in_part,
         wall: clock::wall_millis(),
     }
 }
@@ -215,7 +229,12 @@ impl Equal {
             looks: !self.is_ready,
             stopped: state.stopped.is_some(),
             lacks: state.left.lacking > 0,
+            in_part: state.in_part || self.is_receiving(),
         }
+    }
+
+    fn is_receiving(&self) -> bool {
+        self.dialogue.as_ref().is_some_and(Dialogue::is_receiving)
     }
 
     /// Whether this host's files are the origin: nobody knows anything of the tree, and it was started so.

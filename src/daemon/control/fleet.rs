@@ -1,5 +1,6 @@
 //! The hosts that are known: those that are there, and those that were and will be again.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::attendance::Known;
@@ -21,6 +22,7 @@ use crate::sys::localtime;
 use crate::time::Time;
 use crate::wire::behind::Behind;
 use crate::wire::hello::Said;
+use crate::wire::names::Hash;
 
 /// The hosts that are known.
 #[derive(Debug)]
@@ -73,8 +75,16 @@ impl Fleet {
             (false, ..) => (self.hosts.get(&member.name).and_then(|host| host.said), None, false),
         };
         let (address, receives) = (*member.addr.ip(), member.receives);
-        let seen = Seen { address, receives, said, settled, agrees };
+        let mirrors = &member.mirrors[..];
+        let seen = Seen { address, receives, said, settled, agrees, mirrors };
         self.hosts.seen(clock::wall_millis(), &member.name, seen);
+    }
+
+    /// The hosts that mirror a tree: those that are there, and those that are away and not forgotten.
+    pub(super) fn mirroring(&self, tree: Hash, members: &Members) -> BTreeSet<HostName> {
+        let has = |member: &&Member| member.mirrors.iter().any(|standing| standing.tree == tree);
+        let live = members.members().filter(has).map(|member| &member.name);
+        self.hosts.mirroring(tree, clock::wall_millis()).chain(live).cloned().collect()
     }
 
     /// Whether a host has said last that it lacks something, or has not said that it lacks nothing; None if it is no

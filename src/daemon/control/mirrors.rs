@@ -9,11 +9,13 @@ use std::sync::Arc;
 use super::control_loop::Control;
 use super::equals::{Equal, Next, own};
 use super::lacking::Lacking;
+use super::vouching::WAITS;
 use super::watches::client_of;
 use crate::console::command::Watch;
 use crate::console::reply::{self, Total};
 use crate::daemon::again::Results;
 use crate::daemon::caller::Caller;
+use crate::daemon::clock;
 use crate::daemon::looker::Looker;
 use crate::daemon::messages::{Holder, MirrorWork, ToDisk};
 use crate::daemon::sending::mirrored::MirrorLaunch;
@@ -23,6 +25,7 @@ use crate::ids::TransferNo;
 use crate::keeping::mirrors::{Asked, Look, Looking, Seen, TreeNo};
 use crate::log;
 use crate::mirror::dialogue::{self, Dialogue, Own, Serve};
+use crate::mirror::roster::Roster;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
 use crate::watch::types::{Flush, Now, WatchNo, Went, Why};
@@ -78,6 +81,9 @@ impl Control {
                         due: Time::ZERO,
                         next_back: Time::ZERO,
                         dialogue: None,
+                        roster: Roster::default(),
+                        is_vouched: false,
+                        waits: Some(clock::now() + WAITS),
                     });
                 }
             }
@@ -87,8 +93,12 @@ impl Control {
     }
 
     /// The watcher tells what may have changed. False if that is no mirror's.
-    pub(super) fn mirror_flush(&mut self, watch: WatchNo, flush: &Flush) -> bool {
+    pub(super) fn mirror_flush(&mut self, now: Time, watch: WatchNo, flush: &Flush) -> bool {
         let Some(at) = self.equals.of_watch(watch) else { return false };
+        if self.mirror_waits(at, now) {
+            self.equals.trees[at].flush = true;
+            return true;
+        }
         let Ok(root) = self.shared.base.look() else {
             self.watches.done(watch, Went::NotSent, None);
             return true;
@@ -119,10 +129,11 @@ impl Control {
         true
     }
 
-    fn mirror_look_at_all(&mut self, at: usize, deletes: bool) {
+    pub(super) fn mirror_look_at_all(&mut self, at: usize, deletes: bool) {
         let Ok(root) = self.shared.base.look() else { return };
         let one = &mut self.equals.trees[at];
         (one.looking, one.whole) = (one.looking + 1, true);
+        let deletes = deletes || !one.is_ready;
         let how = Looking { root, patterns: Arc::clone(&one.patterns), deletes };
         if let Some(looker) = &self.equals.looker {
             looker.look(one.tree, how, None);
@@ -192,12 +203,14 @@ impl Control {
         if state.open > state.lacking {
             self.shared.to_disk(ToDisk::Mirror(tree, None, MirrorWork::Settle));
         }
-        if std::mem::take(&mut one.whole) {
-            self.shared.to_disk(ToDisk::Mirror(tree, None, MirrorWork::Bury));
-        }
+        let was_whole = std::mem::take(&mut one.whole);
         if let Some(next) = one.news(&state) {
             one.queue.push_back(next);
             one.due = now;
+        }
+        if was_whole {
+            let known = self.mirror_known_to_all(at, &state.known);
+            self.shared.to_disk(ToDisk::Mirror(tree, None, MirrorWork::Bury(known)));
         }
         self.mirror_idle(at);
         self.tell_standings();
@@ -225,8 +238,10 @@ impl Control {
 
     pub(super) fn tell_standings(&mut self) {
         let standings = self.equals.standings();
-        let gist: Vec<Standing> =
-            standings.iter().map(|one| Standing { height: 0, hash: 0, ..*one }).collect();
+        // That parts of something are there while it comes in is nobody's concern.
+        let in_part = |one: &Standing| one.in_part && !self.equals.is_receiving(one.tree);
+        let gist = |one| Standing { height: 0, hash: 0, in_part: in_part(one), ..*one };
+        let gist: Vec<Standing> = standings.iter().map(gist).collect();
         self.membership.members.set_mirrors(standings);
         if self.equals.told != gist {
             // Others wait for this.
@@ -357,6 +372,7 @@ impl Control {
             let Some(member) = self.membership.members.get(node) else { return };
             let hash = self.equals.trees[at].hash;
             let standing = takes_part(member, hash);
+            self.mirror_heard(at, node);
             self.mirror_talk(at, |dialogue, own| dialogue.hello(now, node, standing, own));
         }
     }
@@ -403,17 +419,21 @@ impl Control {
         self.mirror_talk(at, |dialogue, own| {
             let _ = dialogue.begun(now, node, (&setup.from, &setup.to), own);
         });
+        // Before any of it is here, it is said that there may be parts.
+        self.tell_standings();
     }
 
     /// It is over.
     pub(super) fn mirror_ended(&mut self, now: Time, tree: TreeNo, node: NodeId, is_taken: bool) {
         let Some(at) = self.equals.of_tree(tree) else { return };
         self.mirror_talk(at, |dialogue, own| dialogue.ended(now, node, is_taken, own));
+        self.tell_standings();
     }
 
     /// Does what is due in the talk about what is mirrored.
     pub(super) fn drive_mirrors(&mut self, now: Time) {
         for at in 0..self.equals.trees.len() {
+            self.mirror_waited(at, now);
             let Some(state) = self.equals.state(at) else { continue };
             let one = &mut self.equals.trees[at];
             let command = one.command();

@@ -35,6 +35,7 @@ pub(super) mod socket_owners;
 pub(crate) mod status;
 mod targets;
 mod transfers;
+mod vouching;
 mod waiting;
 mod watches;
 mod watching;

@@ -90,7 +90,7 @@ impl Control {
     /// The watcher says something.
     pub(super) fn watch_event(&mut self, now: Time, event: Event) {
         match event {
-            Event::Flush(watch, flush) if self.mirror_flush(watch, &flush) => {}
+            Event::Flush(watch, flush) if self.mirror_flush(now, watch, &flush) => {}
             Event::Flush(watch, flush) => self.watches.flush(now, watch, flush),
             Event::Reached { watch, cookie, held } => {
                 self.heal(now);

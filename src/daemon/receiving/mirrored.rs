@@ -95,7 +95,7 @@ impl<'a> Mirrored<'a> {
                 Ok(none)
             }
             MirrorWork::Settle => mirrors.settle_open(tree, disk).map(|()| none),
-            MirrorWork::Bury => mirrors.bury(tree).map(|()| none),
+            MirrorWork::Bury(all) => mirrors.bury(tree, &all).map(|()| none),
             MirrorWork::Renew => mirrors.renew(tree).map(|()| none),
             MirrorWork::Ask(asked) => mirrors.ask(tree, disk, &asked),
         };

@@ -1,5 +1,6 @@
 //! All mirrored trees of a daemon, each behind a lock of its own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::tree::Tree;
@@ -11,6 +12,8 @@ use crate::wire::mirror::Left;
 #[derive(Debug)]
 pub struct Mirrors {
     trees: Vec<(RelPath, Mutex<Tree>, Mutex<State>)>,
+    /// Whether the id of each may stay, which it has not been told yet.
+    keeps_id: Vec<AtomicBool>,
 }
 
 impl Mirrors {
@@ -20,7 +23,8 @@ impl Mirrors {
             let state = tree.state();
             (path, Mutex::new(tree), Mutex::new(state))
         };
-        Mirrors { trees: trees.into_iter().map(with_state).collect() }
+        let keeps_id = trees.iter().map(|_| AtomicBool::new(false)).collect();
+        Mirrors { trees: trees.into_iter().map(with_state).collect(), keeps_id }
     }
 
     /// Their paths.
@@ -43,6 +47,13 @@ impl Mirrors {
         self.trees.get(tree.0).map(|(.., state)| lock(state).clone())
     }
 
+    /// The id of its index may stay in this run: every host that mirrors the tree has said so. Does not wait for its disk.
+    pub fn keep_id(&self, tree: TreeNo) {
+        if let Some(keeps) = self.keeps_id.get(tree.0) {
+            keeps.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// What is not as it should be at a path below the top of a tree, and below that; None if the tree is at work.
     pub fn left(&self, tree: TreeNo, within: &RelPath) -> Option<Left> {
         let (_, tree, state) = self.trees.get(tree.0)?;
@@ -57,9 +68,13 @@ impl Mirrors {
     }
 
     /// Does something with a tree, which nobody else has meanwhile.
-    pub fn with<T>(&self, tree: TreeNo, work: impl FnOnce(&mut Tree) -> T) -> Option<T> {
-        let (_, tree, state) = self.trees.get(tree.0)?;
+    pub fn with<T>(&self, at: TreeNo, work: impl FnOnce(&mut Tree) -> T) -> Option<T> {
+        let (_, tree, state) = self.trees.get(at.0)?;
+        let keeps_id = self.keeps_id.get(at.0);
         let mut tree = lock(tree);
+        if keeps_id.is_some_and(|keeps| keeps.swap(false, Ordering::Relaxed)) {
+            tree.index.keep_id();
+        }
         let done = work(&mut tree);
         let now = tree.state();
         *lock(state) = now;

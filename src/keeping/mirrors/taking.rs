@@ -88,16 +88,16 @@ impl Mirrors {
         Some((tree, is_taken))
     }
 
-    /// Forgets deletions that are long ago, or too many.
+    /// Forgets deletions that are long ago, or too many, or covered by what `all` others know.
     ///
     /// # Errors
     /// That cannot be written down.
-    pub fn bury(&self, tree: TreeNo) -> Result<(), MirrorError> {
+    pub fn bury(&self, tree: TreeNo, all: &Knowledge) -> Result<(), MirrorError> {
         let bury = |tree: &mut Tree| {
             tree.tell_time();
             let older = Stamp::at((tree.wall)().saturating_sub(KEPT_MILLIS));
             let most = (tree.index.map().len() / 10).max(MOST_GRAVES);
-            tree.index.bury(&Knowledge::default(), older, most);
+            tree.index.bury(all, older, most);
             tree.write(|_| Ok(()))
         };
         self.with(tree, bury).unwrap_or(Ok(()))

@@ -238,6 +238,7 @@ impl Tree {
             lacking: self.lacking.len() as u64,
             needed: Arc::new(needed),
             held: (self.held.len() + self.gone.len()) as u64,
+            in_part: self.index.is_in_part(),
             gone: self.gone.len() as u64,
             failed: self.failed.iter().find_map(|(within, why)| Some((self.full(within)?, *why))),
             left: self.left(b""),

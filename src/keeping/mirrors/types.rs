@@ -48,6 +48,8 @@ pub struct State {
     pub gone: u64,
     /// The first path that could not be made as it should be, and why, if there is one.
     pub failed: Option<(RelPath, Reason)>,
+    /// Some entries go beyond what is known.
+    pub in_part: bool,
     /// What is not as it should be.
     pub left: Left,
     /// What differs is being listed, since the index cannot vouch for what is here.

@@ -39,7 +39,10 @@ impl Host {
         let Host { by, height, knowledge, needed, dialogue, .. } = self;
         let hash = knowledge.hash();
         let wall = now.micros() / 1_000;
-        act(dialogue, &Own { by: *by, height: *height, knowledge, hash, needed, wall })
+        act(
+            dialogue,
+            &Own { by: *by, height: *height, knowledge, hash, needed, in_part: false, wall },
+        )
     }
 
     fn standing(&self) -> Standing {
@@ -120,7 +123,15 @@ impl Fleet {
         let config = Config { tree: TREE, room: ROOM, seed, gives: true };
         let knowledge = Knowledge::default();
         let hash = knowledge.hash();
-        let own = Own { by, height: 0, knowledge: &knowledge, hash, needed: &[], wall: 0 };
+        let own = Own {
+            by,
+            height: 0,
+            knowledge: &knowledge,
+            hash,
+            needed: &[],
+            in_part: false,
+            wall: 0,
+        };
         Dialogue::new(now, config, &own)
     }
 

@@ -240,7 +240,7 @@ impl Lone {
 
 fn own(knowledge: &Knowledge) -> Own<'_> {
     let (by, hash) = (IndexId(1), knowledge.hash());
-    Own { by, height: 1, knowledge, hash, needed: &[], wall: 0 }
+    Own { by, height: 1, knowledge, hash, needed: &[], in_part: false, wall: 0 }
 }
 
 fn of_one() -> Knowledge {

@@ -32,6 +32,8 @@ pub struct Own<'a> {
     pub hash: u64,
     /// The dots of which it lacks the bytes, as many as a question has room for.
     pub needed: &'a [Dot],
+    /// Some entries go beyond what it knows.
+    pub in_part: bool,
     /// Its wall clock, in milliseconds since 1970.
     pub wall: u64,
 }
@@ -78,6 +80,8 @@ pub(super) struct Peer {
     pub asks: Pause,
     pub gives: Pause,
     pub given: u64,
+    /// The hash of what was known here when it was asked for parts that go beyond what it knows.
+    pub parts: Option<u64>,
 }
 
 /// The order in which hosts ask, and serve: the same for all of them, and another one each 15 seconds.

@@ -6,6 +6,7 @@ use super::{Contents, Crash, Duty, Ops, PATHS, World, object, version};
 use crate::mirror::index::{Index, Record};
 use crate::mirror::look::Found;
 use crate::mirror::merge::Taking;
+use crate::mirror::roster::Roster;
 use crate::wire::versions::IndexId;
 
 /// A file.
@@ -84,6 +85,8 @@ pub(super) struct Host {
     pub is_unvouched: bool,
     /// An own dot was given that is not written down yet.
     pub gives: bool,
+    /// What others have said since it started.
+    pub roster: Roster<usize>,
     /// After so many more ticks it dies, so.
     pub fuse: Option<(u32, Death)>,
     /// What a user does to a path while it is being replaced.
@@ -124,6 +127,7 @@ impl Host {
             holds: false,
             is_unvouched: false,
             gives: false,
+            roster: Roster::default(),
             fuse: None,
             race: None,
             takings: BTreeMap::new(),
@@ -134,6 +138,7 @@ impl Host {
     /// What was only in memory is gone.
     pub(super) fn forget(&mut self) {
         self.takings.clear();
+        self.roster = Roster::default();
         self.staged.iter_mut().for_each(Contents::clear);
         (self.fuse, self.race, self.gives) = (None, None, false);
     }

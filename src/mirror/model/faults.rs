@@ -66,6 +66,22 @@ impl World {
         }
     }
 
+    /// A file stood for what others had written there as well, without having been touched, and the index does not know
+    /// of them any more: all is as if that had never come, and whoever edits the file replaces what it was.
+    fn forget_equals(&mut self, host: usize) {
+        for path in paths() {
+            let h = &mut self.hosts[host];
+            let Disk { file, deeds, .. } = &h.disk[path];
+            let is_known = |deed: &usize| h.ghosts[path].contains(deed) || deeds.contains(deed);
+            for n in deeds.difference(&h.ghosts[path]) {
+                self.deeds[*n].replaced.retain(is_known);
+            }
+            let Some(file) = file else { continue };
+            let known = file.deeds.iter().copied().filter(is_known).collect();
+            h.recall(path, known);
+        }
+    }
+
     /// On a host of which the index does not vouch, a deletion that no index knows of may be undone; an edit stays, but
     /// what it replaced may be seen again.
     pub(super) fn unsure(&mut self, host: usize) {
@@ -94,6 +110,9 @@ impl World {
         let mut rng = Rng::new(death.seed);
         self.hosts[host].is_up = false;
         self.lose(host, death, |bound| rng.below(bound as u64) as usize);
+        if death.power && !death.lies {
+            self.forget_equals(host);
+        }
         self.undo(host, &before);
         self.hosts[host].is_unvouched |= death.lies;
         if death.lies {
@@ -206,6 +225,10 @@ impl World {
         h.forget();
         h.snapshots = images;
         (h.is_up, h.is_mounted) = (true, true);
+        if self.switches.keeps_ids {
+            // A transfer is over when its sender is gone.
+            self.net.retain(|message| message.from != host);
+        }
         self.undo(host, &before);
         let duty = if back == Back::Cloned { Duty::CloneId } else { Duty::RestoreId };
         if back != Back::Unseen && self.switches.has(duty) {
@@ -273,8 +296,9 @@ impl World {
     }
 
     pub(super) fn bury(&mut self, host: usize, by_age: bool) -> Result<(), Crash> {
-        let known = self.hosts.iter().map(|h| h.index.known().clone());
-        let all = known.reduce(|a, b| a.meet(&b)).unwrap_or_default();
+        let others = self.others(host);
+        let h = &mut self.hosts[host];
+        let all = h.roster.known_to(&others, h.index.known());
         let older = if by_age { Stamp::from_bits(u64::MAX) } else { Stamp::ZERO };
         self.hosts[host].index.bury(&all, older, usize::MAX);
         self.log(host)

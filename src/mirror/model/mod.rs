@@ -57,8 +57,10 @@ pub(super) enum Duty {
     KnownLog,
     /// An id never leaves K.
     KeepId,
-    /// A peer tells also of what it has heard of only with an entry.
-    HeardOf,
+    /// An id stays over a start only if all others say that they know no more of it.
+    AskAll,
+    /// Who has entries that go beyond what it knows says so, and does not count for that.
+    AskInPart,
     /// A new id after an unclean stop, of which the log does not vouch.
     LieId,
     /// A new id for a clone.
@@ -79,7 +81,7 @@ pub(super) enum Duty {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Switches {
     pub rules: Rules,
-    /// An id stays over a start if all other hosts say that they have not heard of more of it.
+    /// An id stays over a start if all other hosts have said since then that they have not heard of more of it.
     pub keeps_ids: bool,
     off: u32,
 }
@@ -90,7 +92,8 @@ impl Switches {
     }
 
     pub(super) fn without(self, duty: Duty) -> Self {
-        Switches { off: self.off | 1 << duty as u32, ..self }
+        let keeps_ids = self.keeps_ids || matches!(duty, Duty::AskAll | Duty::AskInPart);
+        Switches { off: self.off | 1 << duty as u32, keeps_ids, ..self }
     }
 
     pub(super) fn without_rule(self, rule: Rule) -> Self {
@@ -263,15 +266,17 @@ impl World {
         result
     }
 
-    /// Whether every other host says that it has not heard of more of this host's index than itself has.
+    /// Whether every other host has said that it has not heard of more of this host's index than itself has.
     fn may_keep_id(&self, host: usize) -> bool {
-        let own = &self.hosts[host].index;
-        let others = self.hosts.iter().filter(|other| other.n != host);
+        let h = &self.hosts[host];
+        let (own, others) = (&h.index, self.others(host));
         self.switches.keeps_ids
             && self.net.iter().all(|message| message.span.to.of(own.id()) <= own.height())
-            && others
-                .map(|other| (other.is_up && other.is_mounted, &other.index))
-                .all(|(is_there, index)| is_there && index.heard_of(own.id()) <= own.height())
+            && (h.roster.vouches(&others) || !self.switches.has(Duty::AskAll))
+    }
+
+    fn others(&self, host: usize) -> Vec<usize> {
+        (0..self.hosts.len()).filter(|other| *other != host).collect()
     }
 
     /// The deeds in the version of a member.

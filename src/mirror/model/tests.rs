@@ -1,5 +1,6 @@
 //! Histories that must end well, and mutants that must not.
 
+use super::faults::Back;
 use super::history::{EACH, Event, History, history, play, shrink};
 use super::people::Act;
 use super::{Duty, Switches, World};
@@ -59,7 +60,7 @@ impl Off {
 
 /// The mutants: what is switched off, in which histories that must be seen, and from which on they are tried. Some rules do
 /// the work of others, which are switched off with them.
-const MUTANTS: [(&[Off], &str, u64); 40] = {
+const MUTANTS: [(&[Off], &str, u64); 41] = {
     use Duty as D;
     use Off::{Duty as Do, Rule as Is};
     use Rule as R;
@@ -79,7 +80,8 @@ const MUTANTS: [(&[Off], &str, u64); 40] = {
         (&[Is(R::Hold)], "e", 0),
         (&[Is(R::StartId)], "v", 0),
         (&[Is(R::Guard), Is(R::StartId)], "v", 0),
-        (&[Is(R::GuardContext), Do(D::HeardOf), Is(R::StartId)], "v", 0),
+        (&[Is(R::GuardContext), Is(R::StartId)], "v", 0),
+        (&[Do(D::AskAll)], "v", 0),
         (&[Is(R::NoPush)], "c", 0),
         (&[Is(R::Equal)], "b", 0),
         (&[Is(R::Digest)], "n", 0),
@@ -109,6 +111,8 @@ const MUTANTS: [(&[Off], &str, u64); 40] = {
 
 #[test]
 fn without_a_rule_something_goes_wrong() {
+    let most = number("MAKUOSAN_HISTORIES").unwrap_or(3_000);
+    let mut well = Vec::new();
     for (off, class, from) in MUTANTS {
         let switches = off.iter().fold(Switches::default(), |switches, off| off.of(switches));
         let goes_wrong = |seed| {
@@ -117,8 +121,12 @@ fn without_a_rule_something_goes_wrong() {
             bad.remove("the log is not the index");
             !bad.is_empty()
         };
-        assert!((from..from + 3_000).any(goes_wrong), "without {off:?} all end well");
+        match (from..from + most).find(|seed| goes_wrong(*seed)) {
+            Some(seed) => println!("without {off:?}: {class} {seed}"),
+            None => well.push(off),
+        }
     }
+    assert!(well.is_empty(), "without any of these all end well: {well:?}");
 }
 
 #[test]
@@ -164,4 +172,30 @@ fn a_floor_travels(switches: Switches) -> bool {
 fn the_floor_travels_with_every_delta() {
     assert!(a_floor_travels(Switches::default()));
     assert!(!a_floor_travels(Switches::default().without_rule(Rule::FloorTravels)));
+}
+
+/// A host is set back unseen to what another one knows as a whole, while that has a part of what was sent since. Only if it
+/// says so, the first does not go on under its id, and use a number twice.
+fn a_part_is_told_of(switches: Switches) -> bool {
+    let mut world = World::new(2, Switches { keeps_ids: true, ..switches }, false);
+    let edit = |path| [Event::Act(Act::Edit, 0, path), Event::Scan(0)];
+    let mut steps = Vec::from(edit(0));
+    steps.extend([Event::Sync(0, 1), Event::Sync(1, 0), Event::Snapshot(0)]);
+    steps.extend(edit(0).into_iter().chain(edit(1)));
+    steps.iter().for_each(|step| world.event(*step).unwrap());
+    let known = world.hosts[1].index.known().clone();
+    let message = world.delta(0, &known).unwrap();
+    world.deliver(&message, 1, &[0]).unwrap();
+    world.event(Event::Restore(0, Back::Unseen, 0)).unwrap();
+    world.hello(0, 1);
+    edit(1).iter().for_each(|step| world.event(*step).unwrap());
+    world.honest();
+    world.finish(1).unwrap();
+    world.bad.is_empty()
+}
+
+#[test]
+fn who_has_a_part_of_more_does_not_vouch() {
+    assert!(a_part_is_told_of(Switches::default()));
+    assert!(!a_part_is_told_of(Switches::default().without(Duty::AskInPart)));
 }

@@ -18,7 +18,7 @@ struct Carried {
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     number: u64,
-    from: usize,
+    pub from: usize,
     pub span: MirrorSetup,
     carried: Vec<Carried>,
 }
@@ -74,15 +74,17 @@ impl World {
         Carried { contents, ghosts: self.hosts[from].ghosts[path].clone(), part }
     }
 
-    /// A host hears what another one has heard of it.
-    fn hello(&mut self, host: usize, from: usize) {
-        let (own, other) = (&self.hosts[host].index, &self.hosts[from].index);
-        let heard = match self.switches.has(Duty::HeardOf) {
-            true => other.heard_of(own.id()),
-            false => other.known().of(own.id()),
-        };
+    /// A host hears what another one knows.
+    pub(super) fn hello(&mut self, host: usize, from: usize) {
         let id = self.id();
-        self.hosts[host].index.guard(heard, id);
+        let other = &self.hosts[from].index;
+        let in_part = other.is_in_part() && self.switches.has(Duty::AskInPart);
+        let known = other.known().clone();
+        let h = &mut self.hosts[host];
+        if known == *h.index.known() {
+            h.roster.equal(&from, in_part);
+        }
+        h.index.guard(known.of(h.index.id()), id);
     }
 
     pub(super) fn deliver(
