@@ -313,7 +313,7 @@ mod tests {
              list)\n  no other host mirrors it now\n"
         );
         assert!(row.json().contains(
-            "\"held_why\":\"many went at once on another host\",\"lacking\":4,\"failed\":{\"path\":\
+            "\"held_why\":\"many went at once on another host\",\"lacking\":4,\"indexes\":2,\"failed\":{\"path\":\
              \"up/f\",\"why\":\"No space left on device\"},"
         ));
         let here = |held_here| MirrorRow { held_here, ..row.clone() }.held_why();
