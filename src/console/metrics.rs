@@ -332,6 +332,7 @@ mod tests {
                 path: "up".to_owned(),
                 settled: true,
                 stopped: None,
+                away: Vec::new(),
                 entries: 9,
                 conflicts: 5,
                 listed: 4,

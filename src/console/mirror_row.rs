@@ -17,6 +17,8 @@ pub struct MirrorRow {
     pub settled: bool,
     /// Why it stands still, if it does.
     pub stopped: Option<String>,
+    /// What is mounted below it, or was, of which that is so: where, and why.
+    pub away: Vec<(String, String)>,
     /// How many paths it has.
     pub entries: u64,
     /// How many versions do not have their names.
@@ -126,6 +128,9 @@ impl MirrorRow {
             let _ = write!(text, ", not done: {path}: {why} (msync mirror list)");
         }
         text.push('\n');
+        for (at, why) in &self.away {
+            let _ = writeln!(text, "  {at}: held: {why}: msync mirror release {at}");
+        }
         if self.peers.is_empty() {
             text.push_str("  no other host mirrors it now\n");
         }
@@ -144,12 +149,17 @@ impl MirrorRow {
         let failed = |(path, why): &(String, String)| {
             format!("{{\"path\":{},\"why\":{}}}", quoted(path), quoted(why))
         };
+        let away = |(at, why): &(String, String)| {
+            format!("{{\"path\":{},\"why\":{}}}", quoted(at), quoted(why))
+        };
+        let away: Vec<String> = self.away.iter().map(away).collect();
         let failed = self.failed.as_ref().map_or_else(null, failed);
         format!(
-            "{{\"path\":{},\"settled\":{},\"stopped\":{stopped},\"entries\":{},\"conflicts\":{},\"listed\":{},\
+            "{{\"path\":{},\"settled\":{},\"stopped\":{stopped},\"away\":[{}],\"entries\":{},\"conflicts\":{},\"listed\":{},\
              \"held\":{},\"held_why\":{held_why},\"lacking\":{},\"indexes\":{},\"failed\":{failed},\"peers\":[{}]}}\n",
             quoted(&self.path),
             self.settled,
+            away.join(","),
             self.entries,
             self.conflicts,
             self.listed,
@@ -250,6 +260,7 @@ mod tests {
             path: "uploads".to_owned(),
             settled: true,
             stopped: None,
+            away: Vec::new(),
             entries: 1,
             conflicts: 0,
             listed: 0,
@@ -276,7 +287,7 @@ mod tests {
         );
         assert_eq!(
             row.json(),
-            "{\"path\":\"uploads\",\"settled\":true,\"stopped\":null,\"entries\":1,\"conflicts\":0,\
+            "{\"path\":\"uploads\",\"settled\":true,\"stopped\":null,\"away\":[],\"entries\":1,\"conflicts\":0,\
              \"listed\":0,\"held\":0,\"held_why\":null,\"lacking\":0,\"indexes\":2,\"failed\":null,\"peers\":[\
              {\"host\":\"web2\",\"equal\":true,\"apart_s\":null,\"settled\":true,\"held\":false,\"stopped\":false,\"lacks\":false},\
              {\"host\":\"web3\",\"equal\":false,\"apart_s\":7,\"settled\":true,\"held\":false,\"stopped\":false,\"lacks\":false}]}\n"
@@ -302,7 +313,7 @@ mod tests {
              list)\n  no other host mirrors it now\n"
         );
         assert!(row.json().contains(
-            "\"held_why\":\"many went at once on another host\",\"lacking\":4,\"failed\":{\"path\":\
+            "\"held_why\":\"many went at once on another host\",\"lacking\":4,\"indexes\":2,\"failed\":{\"path\":\
              \"up/f\",\"why\":\"No space left on device\"},"
         ));
         let here = |held_here| MirrorRow { held_here, ..row.clone() }.held_why();
@@ -314,8 +325,16 @@ mod tests {
             "uploads: held: its directory is another one than before: msync mirror release uploads, "
         ));
         assert!(row.json().contains("\"stopped\":\"its directory is another one than before\""));
-        let row = MirrorRow { stopped: None, ..row };
+        let away = vec![("uploads/disk".to_owned(), "it is not mounted".to_owned())];
+        let row = MirrorRow { stopped: None, away, ..row };
         assert!(row.text().starts_with("uploads: comparing, "));
+        assert!(row.text().contains(
+            "\n  uploads/disk: held: it is not mounted: msync mirror release uploads/disk\n"
+        ));
+        assert!(
+            row.json()
+                .contains("\"away\":[{\"path\":\"uploads/disk\",\"why\":\"it is not mounted\"}]")
+        );
     }
 
     #[test]

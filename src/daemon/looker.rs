@@ -9,13 +9,18 @@ use super::clock;
 use super::messages::{MirrorWork, ToControl, ToDisk};
 use super::shared::Shared;
 use super::spawn::spawn;
-use crate::keeping::mirrors::{Look, Looking, Mirrors, TreeNo};
+use crate::keeping::mirrors::{Look, Looking, MirrorError, Mirrors, TreeNo};
 use crate::log;
 use crate::name::RelPath;
 use crate::time::{Span, Time};
 
-/// What is to be looked at in a tree; None: everything.
-type Task = (TreeNo, Looking, Option<Vec<Look>>);
+/// What is to be looked at in a tree.
+enum Task {
+    /// These paths; None: everything.
+    Look(TreeNo, Looking, Option<Vec<Look>>),
+    /// Whether what is held is there again.
+    Back(TreeNo, Looking),
+}
 
 /// A file that is looked at later, and after how long that is tried again if it does not hold still.
 type Later = (TreeNo, Looking, RelPath, Span);
@@ -39,7 +44,16 @@ impl Looker {
         spawn(shared, "long files", move || look_at_long(&to, &all, &long))?;
         let to = Arc::clone(shared);
         spawn(shared, "mirrors", move || {
-            for (tree, how, paths) in tasks {
+            for task in tasks {
+                let (tree, how, paths) = match task {
+                    Task::Look(tree, how, paths) => (tree, how, paths),
+                    Task::Back(tree, how) => {
+                        if mirrors.is_back(tree, &how) {
+                            to.control.send(ToControl::MirrorBack(tree));
+                        }
+                        continue;
+                    }
+                };
                 let seen = match paths {
                     Some(paths) => mirrors.look(tree, &how, paths),
                     None => mirrors.look_at_all(tree, &how),
@@ -58,7 +72,12 @@ impl Looker {
     /// Has something looked at; [`ToControl::Looked`] says that it is done.
     pub(super) fn look(&self, tree: TreeNo, how: Looking, paths: Option<Vec<Look>>) {
         // If the thread has panicked, the daemon ends.
-        let _ = self.0.send((tree, how, paths));
+        let _ = self.0.send(Task::Look(tree, how, paths));
+    }
+
+    /// Has it looked whether what is held is there again; [`ToControl::MirrorBack`] says that some of it is.
+    pub(super) fn look_whether_back(&self, tree: TreeNo, how: Looking) {
+        let _ = self.0.send(Task::Back(tree, how));
     }
 }
 
@@ -80,7 +99,8 @@ fn look_at_long(shared: &Shared, mirrors: &Mirrors, tasks: &Receiver<Later>) {
         let (tree, how, path, wait) = later;
         match mirrors.look_at_long(tree, &how, &path) {
             Ok(seen) if seen.later.is_empty() => {}
-            Ok(_) => {
+            // Also until a tree that stands still goes on.
+            Ok(_) | Err(MirrorError::Stopped(_)) => {
                 let next = Span::from_micros(wait.micros() * 2).at_most(WAIT[1]);
                 waiting.push_back((clock::now() + wait, (tree, how, path, next)));
             }

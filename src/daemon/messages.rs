@@ -83,6 +83,8 @@ pub(super) enum ToControl {
     MirrorEnded(TreeNo, NodeId, bool),
     /// What had changed in a mirrored tree has its dots.
     Looked(TreeNo, Result<Seen, String>),
+    /// Something of a mirror that was held is there again.
+    MirrorBack(TreeNo),
     /// What came of what this client asked of a mirrored tree.
     Answered(u32, TreeNo, Result<Told, MirrorError>),
     /// The watcher has something.

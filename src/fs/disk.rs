@@ -315,7 +315,13 @@ impl Disk {
             // There is nobody left to report an error to.
             let _ = self.restore(&dir);
         }
+        self.rest();
+    }
+
+    /// While there is nothing to do, nothing is held open on other mounts, so that they can be unmounted.
+    pub fn rest(&mut self) {
         if self.transfers.is_empty() {
+            self.dirs.forget();
             if let Some(staging) = &mut self.staging {
                 staging.tidy();
             }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::claim::PROBE;
 use super::grain::Grain;
+use super::paths::split;
 use super::rights::{Fresh, Keeps, PRIVATE};
 use crate::sys::fsat::{self, Stat};
 
@@ -38,6 +39,26 @@ impl Mount {
             (Some(one), Some(other)) => one == other,
             _ => self.dev == other.dev,
         }
+    }
+
+    /// Whether what has this `stat` is mounted on a name of a directory on this one. Where mounts are not known, only
+    /// directories are: see [`Mount::is_same_mount`].
+    pub fn is_other(self, stat: &Stat) -> bool {
+        let tells = self.id.is_some() || stat.kind == fsat::FileType::Directory;
+        tells && !self.is_same_mount(Mount::of(stat))
+    }
+
+    /// The highest directory on this mount that leads to `path`, which is on it, as `stat` tells.
+    pub fn top(self, path: &[u8], mut stat: impl FnMut(&[u8]) -> io::Result<Stat>) -> &[u8] {
+        let mut top = path;
+        while !top.is_empty() {
+            let up = split(top).0;
+            match stat(up) {
+                Ok(stat) if Mount::of(&stat) == self => top = up,
+                _ => break,
+            }
+        }
+        top
     }
 }
 

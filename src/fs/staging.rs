@@ -220,14 +220,7 @@ impl Staging {
         if self.other_mounts.len() >= MOST_PLACES {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let mut top = nearest;
-        while !top.is_empty() {
-            let up = split(top).0;
-            match dirs.dir(up).and_then(|fd| fsat::stat_fd(fd.as_fd())) {
-                Ok(stat) if Mount::of(&stat) == mount => top = up,
-                _ => break,
-            }
-        }
+        let top = mount.top(nearest, |up| dirs.dir(up).and_then(|fd| fsat::stat_fd(fd.as_fd())));
         let made = self.settle(top, rights).or_else(|e| match e.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) if top != nearest => self.settle(nearest, rights),
             _ if top != nearest && claim::is_in_use(&e) => self.settle(nearest, rights),

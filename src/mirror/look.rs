@@ -1,5 +1,7 @@
 //! What is found on disk, against what was placed there: only what differs is a local change.
 
+use std::collections::BTreeSet;
+
 use super::entry::Entry;
 use super::index::Index;
 use super::rules::Rule;
@@ -209,6 +211,12 @@ impl Index {
     /// The paths that have an intent: at start, each is decided by its slot before anything is looked at.
     pub fn intents(&self) -> Vec<(Box<[u8]>, Intent)> {
         self.entries_from(&[]).filter_map(|(path, entry)| Some((path, entry.intent?))).collect()
+    }
+
+    /// Those at some paths.
+    pub fn intents_at(&self, paths: &BTreeSet<Box<[u8]>>) -> Vec<(Box<[u8]>, Intent)> {
+        let of = |path: &[u8]| Some((path.into(), self.entry(path).intent?));
+        paths.iter().filter_map(|path| of(path)).collect()
     }
 
     /// Decides an intent after a crash, by what is in its slot. `found` is what is at the path. `vouches` says that the log

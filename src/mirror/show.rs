@@ -139,6 +139,12 @@ impl Index {
         self.below(path).live
     }
 
+    /// The paths below one of which it knows anything.
+    pub fn below_of<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = Box<[u8]>> + 'a {
+        let after = self.entries_from(path).map(|(other, _)| other);
+        after.skip_while(|other| **other == *path).take_while(|other| is_below(other, path))
+    }
+
     /// What should be at a path.
     pub fn view(&self, path: &[u8]) -> View {
         view(&self.entry(path), self.below(path), self.rules)

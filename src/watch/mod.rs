@@ -8,7 +8,7 @@
 //! - Pure, told the time: `dirty` (names that have changed, and when each is sent), `deletions` (what is held),
 //!   `rescans` (when a tree is sent as a whole), `table` over `index` (the watched directories).
 //! - `ground`: a tree on the disk, with its watches. `news` is what the kernel tells of it, `mounts`
-//!   what is mounted. `scan` watches and searches its directories, `flush` looks at
+//!   what is mounted, `moment` the time. `scan` watches and searches its directories, `flush` looks at
 //!   names and puts together what is sent, `tree` joins all that is about one tree, `said` has its lines of the log, [`watcher`] is the thread.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod dirty;
 mod flush;
 mod ground;
 mod index;
+mod moment;
 pub mod mounts;
 mod news;
 mod rescans;

@@ -63,11 +63,12 @@ fn about(text: &[u8], path: &Path) -> u64 {
     };
     let mut hasher = DefaultHasher::new();
     for line in text.split(|&b| b == b'\n') {
-        // The number of the mount, that of the one above, the device, what of it, and where.
+        // The number of the mount, that of the one above, the device, what of it, where, and whether it can be written.
         let mut words = line.split(|&b| b == b' ');
         let (Some(number), Some(at)) = (words.next(), words.nth(3)) else { continue };
         if is_below(at, &shown) || is_below(&shown, at) {
-            (number, at).hash(&mut hasher);
+            let options = words.next().unwrap_or_default();
+            (number, at, options.split(|&b| b == b',').next()).hash(&mut hasher);
         }
     }
     hasher.finish()

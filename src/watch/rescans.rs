@@ -43,6 +43,11 @@ impl Rescans {
         }
     }
 
+    /// The next one does not wait for anything: what it is for does not come again and again.
+    pub(super) fn hurry(&mut self) {
+        (self.ended, self.gap) = (None, SHORTEST);
+    }
+
     /// Why one is to be made, if it is.
     pub(super) fn wanted(&self) -> Option<&Why> {
         self.wanted.as_ref()

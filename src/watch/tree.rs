@@ -10,11 +10,12 @@ use super::deletions::Deletions;
 use super::dirty::{Name, Settling};
 use super::flush::{self, Composed};
 use super::ground::Ground;
+use super::moment::{Moment, since};
 use super::mounts::Mounts;
 use super::news::News;
 use super::rescans::Rescans;
 use super::said;
-use super::scan::{Scan, Search, Searched, UNWATCHED, Wall};
+use super::scan::{Scan, Search, Searched, UNWATCHED};
 use super::types::{
     Changed, Command, Config, Event, Flush, Held, Numbers, Refusal, WatchNo, Went, Why,
 };
@@ -27,15 +28,6 @@ use crate::time::{Span, Time};
 const SLOW: Span = Span::from_secs(3_600);
 /// How often it is looked whether something is back.
 const BACK: Span = Span::from_secs(5);
-/// A search finds what is so much older than it asks for: clocks of file systems have ticks, up to 2 s long.
-const SLACK: i64 = 3;
-
-/// The time, on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) now: Time,
-    pub(super) wall: Wall,
-}
 
 /// A watched tree.
 #[derive(Debug)]
@@ -153,6 +145,9 @@ impl Tree {
     fn want(&mut self, now: Time, why: Why) {
         if self.entries_before == 0 {
             self.entries_before = self.ground.table.entries();
+        }
+        if !self.ground.config.holds && matches!(why, Why::Mounts | Why::Replaced) {
+            self.rescans.hurry();
         }
         if self.rescans.want(now, why) {
             if let Some(why) = self.rescans.wanted() {
@@ -280,6 +275,10 @@ impl Tree {
         let here = self.ground.here();
         let is_here = here.is_some_and(|(identity, _)| identity == self.ground.identity);
         match (is_here, self.is_lost) {
+            // Who is told judges whether it is the right one.
+            (false, _) if here.is_some() && !self.ground.config.holds => {
+                self.renew(at, Why::Replaced);
+            }
             (false, false) => {
                 self.is_lost = true;
                 // Of a mirror, its index says so.
@@ -510,11 +509,4 @@ impl Tree {
 fn jittered(rng: &mut Rng) -> Span {
     let quarter = SLOW / 4;
     SLOW - quarter + Span::from_micros(rng.below(quarter.micros() * 2))
-}
-
-/// Since when something has to have changed to be found by a search that begins now, when the last one began
-/// `then`. The wall clock may have been set meanwhile, in either direction.
-fn since(then: Moment, at: Moment) -> Wall {
-    let passed = i64::try_from(at.now.since(then.now).micros() / 1_000_000).unwrap_or(i64::MAX);
-    (then.wall.0.min(at.wall.0.saturating_sub(passed)) - SLACK, 0)
 }

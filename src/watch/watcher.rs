@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::moment::Moment;
 use super::mounts::Mounts;
-use super::tree::{Moment, Tree};
+use super::tree::Tree;
 use super::types::{Command, Event, Numbers, WatchNo};
 use crate::engine::rng::Rng;
 use crate::errno::ErrorText;

@@ -52,6 +52,7 @@ mod metrics_file;
 mod mirror_contents;
 mod mirror_flush;
 mod mirror_ids;
+mod mirror_mounts;
 mod mirror_seen;
 mod mirroring;
 mod missing;

@@ -118,6 +118,7 @@ mod tests {
             path: "up".to_owned(),
             settled: true,
             stopped: None,
+            away: Vec::new(),
             entries: 7,
             conflicts: 0,
             listed: 0,

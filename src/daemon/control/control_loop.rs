@@ -270,6 +270,7 @@ impl Control {
                 }
                 ToControl::Mirrored(tree) => self.mirror_changed(now, tree),
                 ToControl::Looked(tree, seen) => self.mirror_looked(now, tree, seen),
+                ToControl::MirrorBack(tree) => self.mirror_back(tree),
                 ToControl::Answered(client, tree, done) => {
                     self.mirrors_told(now, client, tree, done)
                 }

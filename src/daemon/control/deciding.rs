@@ -10,10 +10,12 @@ use crate::console::moment::Moment;
 use crate::console::reply;
 use crate::daemon::messages::{MirrorWork, ToDisk};
 use crate::errno::ErrorText;
+use crate::fs::mirror::giving::where_kept;
+use crate::fs::root::Root;
 use crate::keeping::mirrors::{
     Asked, Conflict, MOST_TOLD, MirrorError, Told, TreeNo, Wait, Waiting,
 };
-use crate::name::{RelPath, STAGING};
+use crate::name::{Escaped, RelPath, STAGING};
 use crate::sys::localtime;
 use crate::time::Time;
 use crate::wire::versions::What;
@@ -57,7 +59,7 @@ impl Control {
             Decision::Release(path) => {
                 // What the watcher holds back goes, too.
                 let _ = self.watches.release(&path);
-                Asked::Release
+                Asked::Release(path)
             }
             Decision::Adopt(path) => Asked::Adopt(path),
             Decision::Take(path, version) => Asked::Take(path, version),
@@ -110,12 +112,13 @@ impl Control {
         let Some(at) = self.clients.iter().position(|one| one.id == client) else { return };
         let Work::Asking(Asking { json, .. }) = &self.clients[at].work else { return };
         let (json, members) = (*json, &self.membership.members);
+        let root = self.shared.base.look().ok();
         let (count, lines) = match &told {
             Ok(Told::Done(count)) => (usize::try_from(*count).unwrap_or(usize::MAX), Vec::new()),
             Ok(Told::Conflicts(all)) => {
                 let line = |one: &Conflict| {
                     let of = self.equals.host_of(tree, one.dot.by, &self.settings.name, members);
-                    let row = row(one, of);
+                    let row = row(one, of, root.as_deref());
                     if json { row.json() } else { row.text() }
                 };
                 (all.len(), all.iter().map(line).collect())
@@ -172,7 +175,11 @@ fn waiting(Waiting { path, wait }: &Waiting) -> WaitingRow {
     WaitingRow { path: reply::shown(path), waits, why: why.map(|why| why.to_string()) }
 }
 
-fn row(Conflict { path, dot, version }: &Conflict, host: Option<String>) -> ConflictRow {
+fn row(
+    Conflict { path, dot, version }: &Conflict,
+    host: Option<String>,
+    root: Option<&Root>,
+) -> ConflictRow {
     let (what, file) = match version.what {
         What::File { size, mtime, .. } => ("file", Some((size, mtime.secs))),
         What::Directory => ("directory", None),
@@ -181,6 +188,8 @@ fn row(Conflict { path, dot, version }: &Conflict, host: Option<String>) -> Conf
         What::Char(..) | What::Block(..) => ("device", None),
     };
     let top = String::from_utf8_lossy(STAGING);
+    let kept = root.and_then(|root| where_kept(root, path, *dot));
+    let kept = kept.map(|kept| Escaped(&kept).to_string());
     ConflictRow {
         path: reply::shown(path),
         version: dot.to_string(),
@@ -188,6 +197,6 @@ fn row(Conflict { path, dot, version }: &Conflict, host: Option<String>) -> Conf
         size: file.map(|(size, _)| size),
         mtime: file.map(|(_, secs)| Moment(secs, localtime::local(secs).to_string())),
         host,
-        kept: format!("{top}/conflicts/{dot}/{path}"),
+        kept: kept.unwrap_or_else(|| format!("{top}/conflicts/{dot}/{path}")),
     }
 }

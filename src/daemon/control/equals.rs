@@ -49,8 +49,8 @@ pub(super) struct Equal {
     pub(super) first: bool,
     /// Everything has been looked at once.
     pub(super) is_ready: bool,
-    /// What the watcher has told is being looked at.
-    pub(super) looking: bool,
+    /// How often something is being looked at, or is to be.
+    pub(super) looking: usize,
     /// That is everything.
     pub(super) whole: bool,
     /// The watcher waits for an answer.
@@ -63,6 +63,8 @@ pub(super) struct Equal {
     pub(super) sending: Option<(TransferNo, Next)>,
     /// When to begin with the next.
     pub(super) due: Time,
+    /// When to look whether what is held is there again.
+    pub(super) next_back: Time,
     /// Who asks whom, and who serves whom; once everything has been looked at.
     pub(super) dialogue: Option<Dialogue>,
     /// What others have said of what they know, in this run.
@@ -154,6 +156,7 @@ impl Equals {
                 path: reply::shown(&one.path),
                 settled: one.dialogue.as_ref().is_some_and(Dialogue::settled),
                 stopped: state.stopped.clone(),
+                away: state.away.iter().map(|(at, why)| (reply::shown(at), why.clone())).collect(),
                 entries: state.entries,
                 conflicts: state.conflicts,
                 listed: state.listed,
@@ -192,9 +195,9 @@ impl Equals {
         let due = |(at, one): (usize, &Equal)| {
             let begins = (one.sending.is_none() && one.may_begin()).then_some(one.due);
             let state = self.state(at)?;
-            let dialogue = one.dialogue.as_ref();
-            let says = dialogue.and_then(|dialogue| dialogue.poll_timeout(now, &own(&state)));
-            begins.into_iter().chain(says).chain(one.waits).min()
+            let says = one.dialogue.as_ref().and_then(|talk| talk.poll_timeout(now, &own(&state)));
+            let back = state.is_held().then_some(one.next_back);
+            begins.into_iter().chain(says).chain(back).chain(one.waits).min()
         };
         let reaches = self.reaches.iter().map(|reach| reach.due);
         self.trees.iter().enumerate().filter_map(due).chain(reaches).min()

@@ -28,12 +28,15 @@ use crate::mirror::dialogue::{self, Dialogue, Own, Serve};
 use crate::mirror::roster::Roster;
 use crate::name::NodeId;
 use crate::time::{Span, Time};
-use crate::watch::types::{Flush, Now, WatchNo, Went};
+use crate::watch::types::{Flush, Now, WatchNo, Went, Why};
 use crate::wire::header::block_for_mtu;
 use crate::wire::mirror::{Mirror, Standing};
 use crate::wire::names::Hash;
 use crate::wire::setup::MirrorSetup;
 use crate::wire::versions::IndexId;
+
+/// How often it is looked whether what is held is there again.
+const BACK: Span = Span::from_secs(5);
 
 /// How a member stands with a tree that it gives and takes changes of.
 fn takes_part(member: &Member, tree: Hash) -> Option<Standing> {
@@ -69,13 +72,14 @@ impl Control {
                         patterns,
                         first,
                         is_ready: false,
-                        looking: false,
+                        looking: 0,
                         whole: false,
                         flush: false,
                         sent: (id, 0),
                         queue: VecDeque::new(),
                         sending: None,
                         due: Time::ZERO,
+                        next_back: Time::ZERO,
                         dialogue: None,
                         roster: Roster::default(),
                         is_vouched: false,
@@ -102,7 +106,10 @@ impl Control {
         let one = &mut self.equals.trees[at];
         let patterns = Arc::clone(&one.patterns);
         let (deletes, paths) = match flush {
-            Flush::Tree { deletes, .. } => (*deletes, None),
+            // What a mount that is missing had is held by itself.
+            Flush::Tree { deletes, why } => {
+                (*deletes || matches!(why, Why::Mounts | Why::Replaced), None)
+            }
             Flush::Paths(paths) => {
                 let look = |changed: &crate::watch::types::Changed| Look {
                     path: changed.path.clone(),
@@ -113,7 +120,7 @@ impl Control {
         };
         // The first look at everything finds what was deleted while the daemon was away.
         let deletes = deletes || !one.is_ready;
-        (one.looking, one.flush) = (true, true);
+        (one.looking, one.flush) = (one.looking + 1, true);
         one.whole = paths.is_none();
         let how = Looking { root, patterns, deletes };
         if let Some(looker) = &self.equals.looker {
@@ -122,14 +129,30 @@ impl Control {
         true
     }
 
-    pub(super) fn mirror_look_at_all(&mut self, at: usize) {
+    pub(super) fn mirror_look_at_all(&mut self, at: usize, deletes: bool) {
         let Ok(root) = self.shared.base.look() else { return };
         let one = &mut self.equals.trees[at];
-        (one.looking, one.whole) = (true, true);
-        let (patterns, deletes) = (Arc::clone(&one.patterns), !one.is_ready);
-        let how = Looking { root, patterns, deletes };
+        (one.looking, one.whole) = (one.looking + 1, true);
+        let deletes = deletes || !one.is_ready;
+        let how = Looking { root, patterns: Arc::clone(&one.patterns), deletes };
         if let Some(looker) = &self.equals.looker {
             looker.look(one.tree, how, None);
+        }
+    }
+
+    fn mirror_look_whether_back(&self, at: usize) {
+        let Ok(root) = self.shared.base.look() else { return };
+        let one = &self.equals.trees[at];
+        let how = Looking { root, patterns: Arc::clone(&one.patterns), deletes: false };
+        if let Some(looker) = &self.equals.looker {
+            looker.look_whether_back(one.tree, how);
+        }
+    }
+
+    /// Something that was held is there again.
+    pub(super) fn mirror_back(&mut self, tree: TreeNo) {
+        if let Some(at) = self.equals.of_tree(tree) {
+            self.mirror_look_at_all(at, true);
         }
     }
 
@@ -137,14 +160,20 @@ impl Control {
     pub(super) fn mirror_looked(&mut self, now: Time, tree: TreeNo, seen: Result<Seen, String>) {
         let Some(at) = self.equals.of_tree(tree) else { return };
         let one = &mut self.equals.trees[at];
-        one.looking = false;
+        one.looking = one.looking.saturating_sub(1);
         let shown = reply::shown(&one.path);
         match seen {
             Err(why) => {
-                log::error(format_args!("mirror {shown}: {why}"));
                 one.flush = false;
-                let watch = one.watch;
-                self.watches.done(watch, Went::NotSent, Some(Lacking::Here(why)));
+                let (watch, tree) = (one.watch, one.tree);
+                let state = self.equals.of_tree(tree).and_then(|at| self.equals.state(at));
+                // That it stands still is said by itself.
+                let is_news = state.is_none_or(|state| state.stopped.is_none());
+                if is_news {
+                    log::error(format_args!("mirror {shown}: {why}"));
+                }
+                let lacking = is_news.then_some(Lacking::Here(why));
+                self.watches.done(watch, Went::NotSent, lacking);
                 return;
             }
             Ok(Seen { changed, failed, later: _ }) => {
@@ -191,9 +220,9 @@ impl Control {
     pub(super) fn mirror_changed(&mut self, now: Time, tree: TreeNo) {
         let Some(at) = self.equals.of_tree(tree) else { return };
         let Some(state) = self.equals.state(at) else { return };
-        if state.lists && !self.equals.trees[at].looking {
+        if state.lists && self.equals.trees[at].looking == 0 {
             // It goes on with another directory.
-            self.mirror_look_at_all(at);
+            self.mirror_look_at_all(at, false);
         }
         let one = &mut self.equals.trees[at];
         if let Some(dialogue) = &mut one.dialogue {
@@ -322,7 +351,7 @@ impl Control {
     /// If nothing of a tree is under way any more, the watcher goes on.
     fn mirror_idle(&mut self, at: usize) {
         let one = &mut self.equals.trees[at];
-        if one.flush && !one.looking && one.sending.is_none() && one.queue.is_empty() {
+        if one.flush && one.looking == 0 && one.sending.is_none() && one.queue.is_empty() {
             one.flush = false;
             let watch = one.watch;
             self.watches.done(watch, Went::Sent { again: Vec::new() }, None);
@@ -413,6 +442,11 @@ impl Control {
                 let asked = MirrorWork::Ask(Asked::Adopt(one.path.clone()));
                 self.shared.to_disk(ToDisk::Mirror(one.tree, None, asked));
             }
+            if state.is_held() && one.next_back <= now {
+                one.next_back = now + BACK;
+                self.mirror_look_whether_back(at);
+            }
+            let one = &mut self.equals.trees[at];
             let Some(dialogue) = &mut one.dialogue else { continue };
             let was_settled = dialogue.settled();
             // When it may be settled is no deadline any more once that has come.

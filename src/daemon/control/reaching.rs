@@ -171,7 +171,7 @@ impl Control {
         let talks = one.dialogue.as_ref().is_some_and(|dialogue| dialogue.is_busy());
         let reached = Reached {
             covers: left.is_some() && state.known.is_at_least(known) && !state.lists,
-            busy: left.is_none() || talks || one.looking,
+            busy: left.is_none() || talks || one.looking > 0,
             left: left.unwrap_or_default(),
         };
         (one.standing(state), reached)

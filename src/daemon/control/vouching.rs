@@ -38,9 +38,9 @@ impl Control {
         if let Some(mirrors) = &self.equals.mirrors {
             mirrors.keep_id(one.tree);
         }
-        if !one.is_ready && !one.looking {
+        if !one.is_ready && one.looking == 0 {
             one.waits = None;
-            self.mirror_look_at_all(at);
+            self.mirror_look_at_all(at, false);
         }
     }
 
@@ -57,8 +57,8 @@ impl Control {
     /// They have been waited for in vain.
     pub(super) fn mirror_waited(&mut self, at: usize, now: Time) {
         let one = &mut self.equals.trees[at];
-        if one.waits.take_if(|until| *until <= now).is_some() && one.flush && !one.looking {
-            self.mirror_look_at_all(at);
+        if one.waits.take_if(|until| *until <= now).is_some() && one.flush && one.looking == 0 {
+            self.mirror_look_at_all(at, false);
         }
     }
 

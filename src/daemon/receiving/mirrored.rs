@@ -31,15 +31,18 @@ impl<'a> Mirrored<'a> {
                 let (key, batch) = (*key, *batch);
                 let setup = manifest.setup.as_ref();
                 let setup = setup.and_then(|setup| Some((&setup.path, setup.mirror.as_ref()?)));
-                if let Some((tree, setup)) =
-                    setup.and_then(|(path, setup)| Some((mirrors.find(path)?, setup)))
-                {
-                    let said = ToControl::MirrorBegun(tree, key.node, Box::new(setup.clone()));
-                    self.shared.control.send(said);
-                }
                 match mirrors.plan(key, batch, manifest) {
                     Ok(None) => {}
-                    Ok(Some(wanted)) => disk.want(key, batch, wanted),
+                    Ok(Some(wanted)) => {
+                        if let Some((tree, setup)) =
+                            setup.and_then(|(path, setup)| Some((mirrors.find(path)?, setup)))
+                        {
+                            let said =
+                                ToControl::MirrorBegun(tree, key.node, Box::new(setup.clone()));
+                            self.shared.control.send(said);
+                        }
+                        disk.want(key, batch, wanted);
+                    }
                     Err(error) => {
                         log::warning(format_args!("mirror: {error}"));
                         let reason = Reason::Os(errno::EINVAL);
@@ -66,6 +69,7 @@ impl<'a> Mirrored<'a> {
                 let (key, is_whole) = (*key, ended.is_some_and(|ended| ended.is_whole));
                 let answer = disk.run(job);
                 if let Some((tree, is_taken)) = mirrors.close(disk, key, is_whole) {
+                    disk.rest();
                     self.tell(tree);
                     self.shared.control.send(ToControl::MirrorEnded(tree, key.node, is_taken));
                 }
@@ -95,6 +99,7 @@ impl<'a> Mirrored<'a> {
             MirrorWork::Renew => mirrors.renew(tree).map(|()| none),
             MirrorWork::Ask(asked) => mirrors.ask(tree, disk, &asked),
         };
+        disk.rest();
         match (client, done) {
             (Some(client), done) => {
                 self.shared.control.send(ToControl::Answered(client, tree, done));

@@ -10,9 +10,10 @@ use crate::console::reply;
 use crate::daemon::clock;
 use crate::errno::ErrorText;
 use crate::fs::disk::Disk;
+use crate::fs::mirror::ground::Ground;
 use crate::fs::root::Root;
 use crate::fs::state::dir::{Keeps, StateDir};
-use crate::fs::state::root_id::{RootId, RootIs};
+use crate::fs::state::root_id::RootIs;
 use crate::keeping::mirror_store::{Found, MirrorStore};
 use crate::keeping::mirrors::{Mirrors, Tree};
 use crate::log;
@@ -25,7 +26,6 @@ use crate::wire::versions::IndexId;
 pub(super) struct Ready {
     path: RelPath,
     tree: Tree,
-    vouches: bool,
 }
 
 /// Makes what is to be mirrored where it is missing, and reads its indexes.
@@ -47,7 +47,7 @@ pub(super) fn open(
         None => StateDir::in_base(Keeps::Mirror, root, identity.uid),
     };
     let dir = dir.map_err(StartError::State)?;
-    let open = |path: &RelPath| one(&dir, path, root, name, config.mirror.first);
+    let open = |path: &RelPath| one(&dir, path, root, (name, identity.uid), config.mirror.first);
     paths.iter().map(open).collect()
 }
 
@@ -55,17 +55,17 @@ fn one(
     dir: &StateDir,
     path: &RelPath,
     root: &Root,
-    name: &HostName,
+    (name, us): (&HostName, u32),
     first: bool,
 ) -> Result<Ready, StartError> {
     let failed = |error| StartError::Option("--mirror", path.to_string(), error);
     let shown = reply::shown(path);
-    let top = make(root, path).map_err(failed)?;
-    let ino = fsat::stat_fd(top.as_fd()).map_err(failed)?.ino;
+    make(root, path).map_err(failed)?;
     let id = || random::u64().map_err(failed);
     let opened = MirrorStore::open(dir, path, name, id()?).map_err(StartError::State)?;
-    let kept = RootId { index: opened.store.id(), ino, host: name.clone() };
-    let root_is = kept.compare(dir, path).map_err(StartError::State)?;
+    let ground = Ground::open(dir.clone(), path, opened.store.id(), name, us);
+    let mut ground = ground.map_err(StartError::State)?;
+    let root_is = ground.top_is(root).map_err(failed)?;
     let mut is_whole = opened.found == Found::Whole && opened.other_host.is_none();
     let index = match opened.found {
         Found::New | Found::Lost(_) => Ok(Index::new(IndexId(id()?))),
@@ -89,19 +89,16 @@ fn one(
             Index::new(IndexId(id()?))
         }
     };
-    let vouches = is_whole && root_is == RootIs::Same;
-    let stopped = match (&opened.found, &root_is) {
-        (Found::Whole | Found::Cut(_), RootIs::Another) => {
-            Some("its directory is another one than before".to_owned())
-        }
-        _ => None,
-    };
+    // If the directory is another one, it stands still until it is the same again.
+    let vouches = is_whole && ground.is_known() && !matches!(root_is, RootIs::OfHost(_));
     if !vouches {
         index.renew(IndexId(id()?));
+        if !ground.is_known() {
+            ground.take_top(root).map_err(failed)?;
+        }
         if opened.found != Found::New {
             let why = match (&opened.found, &root_is) {
                 (Found::Whole, RootIs::OfHost(host)) => format!("it is that of {host}"),
-                (Found::Whole, RootIs::Another) => "its directory is another one".to_owned(),
                 (Found::Whole, _) => "it does not belong to this directory".to_owned(),
                 (Found::Cut(bytes), _) => format!("{bytes} bytes of it are damaged"),
                 _ => "it is damaged".to_owned(),
@@ -112,9 +109,9 @@ fn one(
             ));
         }
     }
-    let mut tree = Tree::new(path.clone(), index, opened.store, clock::wall_millis, first);
-    tree.begin((dir.clone(), kept), vouches, stopped);
-    Ok(Ready { path: path.clone(), tree, vouches })
+    let kept = (path.clone(), index, opened.store);
+    let tree = Tree::new(ground, kept, vouches, clock::wall_millis, first);
+    Ok(Ready { path: path.clone(), tree })
 }
 
 fn make(root: &Root, path: &RelPath) -> std::io::Result<std::os::fd::OwnedFd> {
@@ -150,13 +147,15 @@ pub(super) fn recover(
     disk: &mut Disk,
 ) -> Result<Option<Arc<Mirrors>>, StartError> {
     let mut trees = Vec::new();
-    for Ready { path, mut tree, vouches } in ready {
+    let root = Arc::clone(disk.root());
+    for Ready { path, mut tree } in ready {
+        tree.is_in_place(&root);
         let failed = |why: String| {
             StartError::Option("--mirror", path.to_string(), std::io::Error::other(why))
         };
         let now = i64::try_from(clock::wall_millis() / 1_000).unwrap_or(i64::MAX);
         let mut ops = disk.mirror(now).map_err(|error| failed(ErrorText(&error).to_string()))?;
-        tree.recover(&mut ops, vouches).map_err(|error| failed(error.to_string()))?;
+        tree.recover(&mut ops).map_err(|error| failed(error.to_string()))?;
         trees.push((path, tree));
     }
     disk.leave_alone(trees.iter().map(|(path, _)| path.clone()).collect());

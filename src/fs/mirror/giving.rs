@@ -119,12 +119,33 @@ impl Giver {
     }
 }
 
-/// Where this host keeps a version of a path that does not have the name: the directory, and the name in it.
+/// Where this host keeps a version of a path that does not have the name: the directory, and the name in it. That is in
+/// a `.makuosan` of the mount that the path is on, and so in a directory that leads to it.
 fn kept(root: &Root, path: &RelPath, dot: Dot) -> io::Result<(OwnedFd, Vec<u8>)> {
     let (above, name) = split(path.as_bytes());
-    let top = [STAGING, b"/", CONFLICTS, b"/", &name_of(dot)].concat();
-    let top = fsat::open_beneath(root.as_fd(), &top, fsat::PATH_ONLY)?;
-    Ok((fsat::open_beneath(top.as_fd(), above, fsat::PATH_ONLY)?, name.to_vec()))
+    let dir = fsat::open_beneath(root.as_fd(), &home(root, path, dot)?, fsat::PATH_ONLY)?;
+    Ok((fsat::open_beneath(dir.as_fd(), above, fsat::PATH_ONLY)?, name.to_vec()))
+}
+
+/// The directory in which what is kept of a dot is, from the base directory.
+fn home(root: &Root, path: &RelPath, dot: Dot) -> io::Result<Vec<u8>> {
+    let mut found = Err(io::ErrorKind::NotFound.into());
+    let mut at = path.clone();
+    while let Some((up, _)) = at.split_last() {
+        let top = if up.is_base() { Vec::new() } else { [up.as_bytes(), b"/"].concat() };
+        let home = [&top[..], STAGING, b"/", CONFLICTS, b"/", &name_of(dot)].concat();
+        if fsat::open_beneath(root.as_fd(), &home, fsat::PATH_ONLY).is_ok() {
+            found = Ok(home);
+            break;
+        }
+        at = up;
+    }
+    found
+}
+
+/// Where a version of a path is that does not have the name, if this host keeps it: from the base directory.
+pub fn where_kept(root: &Root, path: &RelPath, dot: Dot) -> Option<Vec<u8>> {
+    Some([&home(root, path, dot).ok()?[..], b"/", path.as_bytes()].concat())
 }
 
 /// Opens a version that this host keeps.

@@ -7,8 +7,7 @@ use md5::{Digest as _, Md5};
 
 use super::ops::Ops;
 use crate::fs::errors::leads_nowhere;
-use crate::fs::measured::Mount;
-use crate::fs::root::{Dirs, Root};
+use crate::fs::root::Root;
 use crate::fs::sweep;
 use crate::mirror::types::Object;
 use crate::name::RelPath;
@@ -18,43 +17,19 @@ use crate::wire::versions::{UNREAD, Version, What, short};
 /// What was found at a path.
 pub type Here = (Version, Object);
 
-/// What is at a path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Found {
-    /// What it is; None if nothing is there, or something that is not mirrored (a socket).
-    pub here: Option<Here>,
-    /// It is on another mount than the directory that it is in. What is mounted somewhere else next time hides
-    /// what was there, which is not deleted then.
-    pub is_mount: bool,
-}
-
 impl Ops<'_> {
-    /// What is at a path.
+    /// What is at a path, whatever it is on.
     ///
     /// # Errors
-    /// As [`look`].
-    pub fn look(&mut self, path: &RelPath) -> io::Result<Found> {
-        look(self.dirs, path)
+    /// Whether something is there cannot be told: any error but that something of the path is missing, or is
+    /// not a directory.
+    pub fn look(&mut self, path: &RelPath) -> io::Result<Option<Here>> {
+        match self.dirs.parent(path) {
+            _ if path.is_base() => look_fd(self.dirs.root().as_fd()),
+            Err(e) if leads_nowhere(&e) => Ok(None),
+            found => found.and_then(|(dir, name)| look_at(dir.as_fd(), name)),
+        }
     }
-}
-
-/// Looks at a path below the base directory, following no symbolic link.
-///
-/// # Errors
-/// Whether something is there cannot be told: any error but that something of the path is missing, or is
-/// not a directory.
-pub fn look(dirs: &mut Dirs, path: &RelPath) -> io::Result<Found> {
-    if path.is_base() {
-        let here = look_fd(dirs.root().as_fd())?;
-        return Ok(Found { here, is_mount: false });
-    }
-    let (dir, name) = match dirs.parent(path) {
-        Err(e) if leads_nowhere(&e) => return Ok(Found::default()),
-        found => found?,
-    };
-    let Some((stat, here)) = stat_and_look(dir.as_fd(), name)? else { return Ok(Found::default()) };
-    let above = Mount::of(&fsat::stat_fd(dir.as_fd())?);
-    Ok(Found { here, is_mount: !Mount::of(&stat).is_same_mount(above) })
 }
 
 /// The names in a directory, in no order.
@@ -71,7 +46,10 @@ pub(super) fn look_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Her
     Ok(stat_and_look(dir, name)?.and_then(|(_, here)| here))
 }
 
-fn stat_and_look(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<(Stat, Option<Here>)>> {
+pub(super) fn stat_and_look(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+) -> io::Result<Option<(Stat, Option<Here>)>> {
     let stat = match fsat::stat_at(dir, name) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         stat => stat?,

@@ -1,6 +1,7 @@
 //! What mirrors do to the disk, path by path. An index says what is to be done, and is told what was found;
 //! nothing here knows of it.
 //!
+//! - [`ground`]: the mounts that a tree is on, and whether each is there.
 //! - [`mod@look`]: what is at a path, as lstat tells. [`reading`]: with its content, as hosts compare it.
 //! - [`slots`]: lasting names in `.makuosan/stage`, where a version waits for its name, and where afterwards
 //!   that lies which had the name before.
@@ -13,6 +14,7 @@
 mod batches;
 mod conflicts;
 pub mod giving;
+pub mod ground;
 mod kept;
 pub mod look;
 pub mod ops;

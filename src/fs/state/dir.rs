@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -169,6 +169,30 @@ impl StateDir {
         Ok(dir)
     }
 
+    /// The one in `.makuosan` of `dir`, a directory that is called `path`, whoever else has it. It is made if it is
+    /// missing and `makes` says so.
+    ///
+    /// # Errors
+    /// It is missing, or somebody else's; it cannot be made.
+    pub(in crate::fs) fn beside(
+        keeps: Keeps,
+        dir: BorrowedFd<'_>,
+        path: &Path,
+        us: u32,
+        makes: bool,
+    ) -> io::Result<Self> {
+        let name = keeps.name();
+        let fd = if makes {
+            let claim = claim::claim(dir, us)?;
+            home::have_marked(claim.fd.as_fd(), us)?;
+            home::open_own(claim.fd.as_fd(), name, us)?
+        } else {
+            fsat::open_at(claim::existing(dir, us)?.fd.as_fd(), name, fsat::LISTING, 0)?
+        };
+        let path = path.join(OsStr::from_bytes(STAGING)).join(OsStr::from_bytes(name));
+        Ok(StateDir(Arc::new(Opened { fd, path })))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0.path
@@ -263,6 +287,18 @@ impl StateDir {
         let unfinished = [name, UNFINISHED].concat();
         fsat::rename_at(self.fd(), &unfinished, self.fd(), name, Rename::Replace)
             .map_err(self.fail(name))
+    }
+
+    /// Writes the file `name`, in the place of any that has it, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// It cannot be written. What was there is there still, or this is.
+    pub(super) fn put(&self, name: &[u8], bytes: &[u8]) -> Result<(), StateError> {
+        let mut file = self.begin(name)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_data());
+        let written = written.map_err(self.fail(name)).and_then(|()| self.complete(name));
+        written.inspect_err(|_| self.abandon(name))?;
+        self.sync()
     }
 
     /// Removes what [`StateDir::begin`] made.

@@ -1,7 +1,7 @@
 //! The file by which the root of a mirrored tree is known again. It is kept on the mount that the root is on: where
 //! another file system is mounted, or none, it is missing.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use super::dir::StateDir;
 use super::error::StateError;
@@ -49,12 +49,7 @@ impl RootId {
     /// # Errors
     /// It cannot be written. What was there is there still, or this is.
     pub fn write(&self, dir: &StateDir, tree: &RelPath) -> Result<(), StateError> {
-        let name = name(tree);
-        let mut file = dir.begin(&name)?;
-        let written = file.write_all(&self.emit()).and_then(|()| file.sync_data());
-        let written = written.map_err(dir.fail(&name)).and_then(|()| dir.complete(&name));
-        written.inspect_err(|_| dir.abandon(&name))?;
-        dir.sync()
+        dir.put(&name(tree), &self.emit())
     }
 
     /// Compares it with what is in `dir` for a tree.

@@ -8,7 +8,6 @@ use super::settling::Staged;
 use super::tree::Tree;
 use super::types::{MirrorError, TreeNo};
 use crate::fs::disk::Disk;
-use crate::fs::mirror::look::look;
 use crate::fs::root::Dirs;
 use crate::mirror::look::Looked;
 use crate::name::RelPath;
@@ -18,8 +17,8 @@ use crate::wire::versions::{Dot, Version};
 /// What is asked of a tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Asked {
-    /// Deletions of others that are held may go; a tree that stands still goes on.
-    Release,
+    /// Deletions that are held may go; a tree that stands still goes on, or what is at this path in it and below.
+    Release(RelPath),
     /// What is listed at this path and below it takes the place of what others have.
     Adopt(RelPath),
     /// A version that does not have the name takes it: this one, or the only one.
@@ -129,18 +128,28 @@ impl Tree {
         let mut paths: BTreeSet<Box<[u8]>> = BTreeSet::new();
         let mut staged = Staged::new();
         match asked {
-            Asked::Release if self.stopped.is_some() => {
+            Asked::Release(_) if !self.is_in_place(&Arc::clone(disk.root())) => {
                 self.go_on(disk.root())?;
                 return Ok(1);
             }
-            Asked::Release => {
+            Asked::Release(path) if !self.ground.held_at(path).is_empty() => {
+                let held = self.ground.held_at(path);
+                for at in &held {
+                    let released = self.ground.release(disk.root(), at);
+                    released.map_err(|error| MirrorError::Io(at.clone(), error))?;
+                    self.give_up_intents(at);
+                }
+                self.write(|_| Ok(()))?;
+                return Ok(held.len() as u64);
+            }
+            Asked::Release(_) => {
                 paths = std::mem::take(&mut self.held);
                 self.released = true;
                 for within in std::mem::take(&mut self.gone) {
                     let Some(path) = self.full(&within) else { continue };
-                    let found = look(&mut Dirs::new(Arc::clone(disk.root())), &path);
-                    if let Ok(found) = found {
-                        let _ = self.index.look(&within, found.here, false);
+                    let mut dirs = Dirs::new(Arc::clone(disk.root()));
+                    if let Ok(Some(found)) = self.sight(&mut dirs, &path, false) {
+                        let _ = self.index.look(&within, found, false);
                         paths.insert(within);
                     }
                 }

@@ -8,10 +8,10 @@ use super::all::Mirrors;
 use super::tree::{Tree, sync_paths};
 use super::types::{MirrorError, TreeNo};
 use crate::errno::ErrorText;
-use crate::fs::mirror::look::{Found, Here, look, names};
+use crate::fs::mirror::look::{Here, names};
 use crate::fs::mirror::reading::Reader;
 use crate::fs::root::{Dirs, Root};
-use crate::mirror::look::Looked;
+use crate::mirror::look::{Found, Looked};
 use crate::mirror::show::{Todo, above};
 use crate::name::RelPath;
 use crate::pattern::Patterns;
@@ -112,13 +112,24 @@ impl Mirrors {
             return Ok(Seen::default());
         };
         let seen = self.look(tree, how, vec![Look { path: top, whole: true }])?;
-        self.with(tree, Tree::vouch).unwrap_or(Ok(()))?;
+        self.with(tree, |tree| tree.vouch(&how.root)).unwrap_or(Ok(()))?;
         Ok(seen)
+    }
+
+    /// Whether something that was held is there again.
+    pub fn is_back(&self, tree: TreeNo, how: &Looking) -> bool {
+        let is_back = |tree: &mut Tree| {
+            let held = |tree: &Tree| tree.ground.away().count();
+            let before = held(tree);
+            tree.is_in_place(&how.root);
+            held(tree) < before
+        };
+        self.with(tree, is_back).unwrap_or(false)
     }
 
     /// While differences are listed, nothing else is done with the tree: then all is read.
     pub(super) fn search<'a>(&self, tree: TreeNo, how: &'a Looking) -> Search<'a> {
-        let known = self.with(tree, |tree| (tree.lists, tree.wall));
+        let known = self.with(tree, |tree| (tree.lists || tree.ground.lists_any(), tree.wall));
         let (lists, wall) = known.unwrap_or((false, || 0));
         Search {
             how,
@@ -154,12 +165,13 @@ pub(super) struct Search<'a> {
 impl Search<'_> {
     /// What is missing has gone, unless that is so much that somebody has to say that it is meant.
     pub(super) fn let_go(&mut self, tree: &mut Tree) -> Result<(), MirrorError> {
+        self.check(tree)?;
         let missing = std::mem::take(&mut self.missing);
         let hold = tree.holds_local(missing.len());
         for path in missing {
-            let Some(found) = self.find(&path) else { continue };
+            let Some(found) = self.find(tree, &path) else { continue };
             let Some(within) = tree.within(&path).map(Box::<[u8]>::from) else { continue };
-            let looked = tree.index.look(&within, found.here, hold);
+            let looked = tree.index.look(&within, found, hold);
             if looked == Looked::Held {
                 tree.gone.insert(within);
                 continue;
@@ -190,16 +202,12 @@ impl Search<'_> {
         below: &mut Vec<Look>,
     ) -> Result<(), MirrorError> {
         let is_top = look.path == tree.path;
-        let Some(found) = self.find(&look.path) else { return Ok(()) };
-        let is_directory = found.here.is_some_and(|(version, _)| version.is_directory());
+        let Some(found) = self.find(tree, &look.path) else { return Ok(()) };
+        let is_directory = found.is_some_and(|(version, _)| version.is_directory());
         if !is_top && self.how.patterns.excludes(&look.path, is_directory) {
             return Ok(());
         }
         if !is_top {
-            // Before and after it became a directory, or was one, others say so.
-            if found.is_mount {
-                return Ok(());
-            }
             self.look(tree, &look.path, found)?;
         }
         if is_directory && look.whole {
@@ -224,12 +232,13 @@ impl Search<'_> {
         let top: Box<[u8]> = tree.within(top).unwrap_or_default().into();
         let inside = if top.is_empty() { Vec::new() } else { [&top[..], b"/"].concat() };
         let from = after.as_deref().unwrap_or(&top);
+        let lists = tree.lists || tree.ground.lists_any();
         let paths: Vec<Box<[u8]>> = tree
             .index
             .entries_from(from)
             .skip_while(|(path, _)| **path == *from)
             .take_while(|(path, _)| path.starts_with(&inside))
-            .filter(|(_, entry)| entry.placed.found.is_some() || tree.lists)
+            .filter(|(_, entry)| entry.placed.found.is_some() || lists)
             .map(|(path, _)| path)
             .take(SLICE)
             .collect();
@@ -244,18 +253,20 @@ impl Search<'_> {
 
     /// Looks at a path that the index has, and that may be missing.
     fn missing(&mut self, tree: &mut Tree, path: &RelPath) -> Result<(), MirrorError> {
-        let Some(found) = self.find(path) else { return Ok(()) };
-        let is_directory = found.here.is_some_and(|(version, _)| version.is_directory());
-        match found.is_mount || self.how.patterns.excludes(path, is_directory) {
+        let Some(found) = self.find(tree, path) else { return Ok(()) };
+        let is_directory = found.is_some_and(|(version, _)| version.is_directory());
+        match self.how.patterns.excludes(path, is_directory) {
             true => Ok(()),
             false => self.look(tree, path, found),
         }
     }
 
-    pub(super) fn find(&mut self, path: &RelPath) -> Option<Found> {
+    /// What is at a path; None if that cannot be told, or is held.
+    pub(super) fn find(&mut self, tree: &mut Tree, path: &RelPath) -> Option<Found> {
         self.dirs.forget();
-        match look(&mut self.dirs, path) {
-            Ok(found) => Some(found),
+        let enters = !self.how.patterns.excludes(path, true);
+        match tree.sight(&mut self.dirs, path, enters) {
+            Ok(found) => found,
             Err(error) => {
                 self.seen.fail(path, &error);
                 None
@@ -269,22 +280,23 @@ impl Search<'_> {
         path: &RelPath,
         found: Found,
     ) -> Result<(), MirrorError> {
-        if found.here.is_none() && !self.how.deletes && !tree.lists {
+        let Some(within) = tree.within(path).filter(|within| !tree.undecided.contains(*within))
+        else {
             return Ok(());
-        }
-        let Some(within) = tree.within(path) else { return Ok(()) };
-        if found.here.is_none() && !tree.lists {
-            if tree.index.entry(within).placed.found.is_some() {
+        };
+        let lists = tree.lists || tree.ground.lists(path);
+        if found.is_none() && !lists {
+            if self.how.deletes && tree.index.entry(within).placed.found.is_some() {
                 self.missing.push(path.clone());
             }
             return Ok(());
         }
         tree.gone.remove(within);
-        let looked = match tree.lists {
-            true => tree.index.list(within, found.here),
-            false => tree.index.look(within, found.here, false),
+        let looked = match lists {
+            true => tree.index.list(within, found),
+            false => tree.index.look(within, found, false),
         };
-        if let (Looked::Unread, Some(here)) = (looked, found.here) {
+        if let (Looked::Unread, Some(here)) = (looked, found) {
             self.unread.push((path.clone(), here));
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::hands::Hands;
-use super::tree::{Tree, sync_paths};
+use super::tree::{Tree, sync_mounts, sync_paths};
 use super::types::MirrorError;
 use crate::fs::mirror::ops::Ops;
 use crate::fs::mirror::reading::Reader;
@@ -52,22 +52,36 @@ impl Tree {
     ) -> Result<Failures, MirrorError> {
         let mut failures = Failures::new();
         self.tell_time();
+        self.decide(hands.ops)?;
+        let mut held = BTreeSet::new();
         for within in paths {
             let Some(path) = self.full(within) else { continue };
-            match hands.ops.look(&path) {
-                Ok(found) => {
-                    let looked = self.look_at(hands, within, &path, found.here);
+            hands.dirs.forget();
+            match self.sight(hands.dirs, &path, false) {
+                Ok(Some(_)) if self.undecided.contains(within) => drop(held.insert(within.clone())),
+                Ok(Some(found)) => {
+                    let looked = self.look_at(hands, within, &path, found);
                     looked.err().map(|error| failures.insert(within.clone(), error));
+                }
+                Ok(None) => {
+                    failures.insert(within.clone(), io::Error::from_raw_os_error(libc::EXDEV));
+                    held.insert(within.clone());
                 }
                 Err(error) => drop(failures.insert(within.clone(), error)),
             }
         }
         let can = |(path, _): &(Box<[u8]>, Todo)| !failures.contains_key(path);
+        // What is held waits until what it is on is there again.
+        for within in &held {
+            self.lacking.remove(within);
+            self.open.insert(within.clone());
+        }
+        let paths: BTreeSet<Box<[u8]>> = paths.difference(&held).cloned().collect();
         let work = self.index.work(paths.iter().map(|path| &**path));
         let work: Vec<(Box<[u8]>, Todo)> = work.into_iter().filter(can).collect();
         self.count_removals(&work);
         let slots = self.intend(hands, &work, &mut staged, &mut failures)?;
-        let mut touched: BTreeSet<Box<[u8]>> = paths.clone();
+        let mut touched = paths;
         for (within, todo) in work {
             touched.insert(within.clone());
             let Some(path) = self.full(&within) else { continue };
@@ -91,9 +105,12 @@ impl Tree {
                 failures.entry(within.clone()).or_insert(error);
             }
         }
+        // Directories that were made may be where nothing was staged.
+        let dirs = &mut *hands.dirs;
+        let ops = &*hands.ops;
         let sync = |paths: &[RelPath]| match paths {
             [] => Ok(()),
-            _ => hands.ops.sync_all(),
+            _ => ops.sync_all().and_then(|()| sync_mounts(dirs, paths)),
         };
         self.write(sync)?;
         for slot in staged.into_values() {
@@ -384,27 +401,39 @@ impl Tree {
         }
     }
 
-    /// Decides, after a start, what became of what was about to be placed when the daemon ended.
+    /// Finds out, after a start, what is kept here, and what became of what was about to be placed when the last daemon
+    /// ended.
     ///
     /// # Errors
     /// It cannot be told, or written down.
-    pub fn recover(&mut self, ops: &mut Ops<'_>, vouches: bool) -> Result<(), MirrorError> {
+    pub fn recover(&mut self, ops: &mut Ops<'_>) -> Result<(), MirrorError> {
         self.tell_time();
         self.find_kept(ops).map_err(|error| MirrorError::Io(self.path.clone(), error))?;
+        self.decide(ops)
+    }
+
+    /// Decides what became of what was about to be placed. Where what it is on is not there, it waits.
+    fn decide(&mut self, ops: &mut Ops<'_>) -> Result<(), MirrorError> {
         let (mut slots, mut reader) = (Vec::new(), Reader::new(self.wall));
-        for (within, intent) in self.index.intents() {
-            let Some(path) = self.full(&within) else { continue };
+        for (within, intent) in self.index.intents_at(&self.undecided) {
+            let Some(path) = self.full(&within).filter(|path| !self.ground.is_held(path)) else {
+                continue;
+            };
             let at = |error| MirrorError::Io(path.clone(), error);
             let slot = Slot(intent.slot);
-            let found = ops.look(&path).map_err(at)?.here;
+            let found = ops.look(&path).map_err(at)?;
             let mut staged = ops.recover(&path, slot).map_err(at)?;
             if let Some(here) = staged.filter(|(_, object)| object.ino != intent.ino) {
                 staged = ops.read_slot(&mut reader, slot, here).map_err(at)?.or(staged);
             }
-            if let Verdict::Edited(dot) = self.index.recover(&within, staged, found, vouches) {
+            if let Verdict::Edited(dot) = self.index.recover(&within, staged, found, !self.lists) {
                 ops.keep_conflict(&path, dot, slot).map_err(at)?;
             }
+            self.undecided.remove(&within);
             slots.push(slot);
+        }
+        if slots.is_empty() {
+            return Ok(());
         }
         self.write(|_| ops.sync_all())?;
         for slot in slots {
@@ -414,14 +443,16 @@ impl Tree {
     }
 
     /// Finds out which versions without a name are kept. What the index does not know of goes to the trash.
-    fn find_kept(&mut self, ops: &mut Ops<'_>) -> io::Result<()> {
+    pub(super) fn find_kept(&mut self, ops: &mut Ops<'_>) -> io::Result<()> {
         let mut all: Vec<(RelPath, Dot)> = Vec::new();
         ops.conflicts(|path, dot, _| all.push((path, dot)))?;
         for (path, dot) in all {
             let Some(within) = self.within(&path).map(Box::<[u8]>::from) else { continue };
             let losers = self.index.losers(&within);
+            let kept = self.kept_at.entry(within.clone()).or_default();
             match losers.iter().any(|(_, dots)| dots.contains(&dot)) {
-                true => self.kept_at.entry(within).or_default().push(dot),
+                true if kept.contains(&dot) => {}
+                true => kept.push(dot),
                 false => ops.drop_conflict(&path, dot)?,
             }
         }

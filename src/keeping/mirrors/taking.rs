@@ -126,7 +126,7 @@ impl Mirrors {
     /// The index cannot be written down.
     pub fn settle_open(&self, tree: TreeNo, disk: &mut Disk) -> Result<(), MirrorError> {
         self.with(tree, |tree| {
-            let paths = std::mem::take(&mut tree.open);
+            let paths = tree.within_reach();
             tree.settle_now(disk, &paths, Staged::new()).map(drop)
         })
         .unwrap_or(Ok(()))
@@ -171,7 +171,8 @@ impl Tree {
                     && self.has_content(within, &version).is_some();
                 let is_kept =
                     has_content || self.kept_at.get(within).is_some_and(|kept| kept.contains(&dot));
-                if !is_kept && self.index.wants(within, dot, &version) {
+                let is_held = self.ground.is_held(path);
+                if !is_kept && !is_held && self.index.wants(within, dot, &version) {
                     wanted.insert(at);
                 }
             }
@@ -287,12 +288,18 @@ impl Tree {
             Err(_) => return false,
         };
         // What was in the way of something may be gone by now.
-        changed
-            .extend(self.open.iter().filter(|within| !self.lacking.contains_key(*within)).cloned());
+        let open = self.within_reach();
+        changed.extend(open.into_iter().filter(|within| !self.lacking.contains_key(within)));
         if let Err(error) = self.settle_now(disk, &changed, Staged::new()) {
             crate::log::error(format_args!("mirror {}: {error}", self.shown()));
         }
         true
+    }
+
+    /// The paths at which something is still to be done, and can be.
+    fn within_reach(&self) -> BTreeSet<Box<[u8]>> {
+        let is_held = |within: &[u8]| self.full(within).is_none_or(|it| self.ground.is_held(&it));
+        self.open.iter().filter(|within| !is_held(within)).cloned().collect()
     }
 
     pub(super) fn settle_now(
@@ -307,8 +314,13 @@ impl Tree {
             let why = self.stopped.clone().unwrap_or_default();
             return Err(MirrorError::Stopped(why));
         }
-        let at = |error| MirrorError::Io(self.path.clone(), error);
+        let path = self.path.clone();
+        let at = |error| MirrorError::Io(path.clone(), error);
         let mut ops = disk.mirror(now).map_err(at)?;
+        if std::mem::take(&mut self.finds) {
+            // What is kept there was out of reach.
+            self.find_kept(&mut ops).map_err(at)?;
+        }
         let reader = Reader::new(self.wall);
         let mut hands = Hands { ops: &mut ops, dirs: &mut dirs, reader, reads: LONG };
         let failures = self.settle(&mut hands, paths, staged)?;

@@ -3,24 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Bound;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::taken::Taken;
 use super::types::{MirrorError, State};
+use crate::console::reply;
 use crate::engine::disk_job::TransferKey;
+use crate::fs::mirror::ground::{Ground, Sight};
 use crate::fs::root::{Dirs, Root};
-use crate::fs::state::dir::StateDir;
-use crate::fs::state::root_id::RootId;
 use crate::keeping::mirror_store::MirrorStore;
+use crate::log;
 use crate::mirror::index::{Due, Index, Record};
+use crate::mirror::look::Found;
 use crate::name::RelPath;
 use crate::sys::{fsat, random};
 use crate::wire::mirror::Left;
 use crate::wire::outcome::Reason;
 use crate::wire::versions::{Dot, IndexId};
 
-/// From so many files on, the whole file system is synced rather than each.
+/// From so many files on, whole file systems are synced rather than each.
 const SYNC_ALL_FROM: usize = 32;
 /// The most dots of which a question asks for the bytes.
 const MOST_NEEDED: usize = crate::wire::mirror::MAX_NEEDED;
@@ -63,13 +65,15 @@ pub struct Tree {
     pub(super) taken: BTreeMap<TransferKey, Taken>,
     /// Where no host has an index, this one's files are the origin.
     pub(super) first: bool,
-    /// Where what the root is known by is kept, and that.
-    root: Option<(StateDir, RootId)>,
+    /// What it stands on.
+    pub(super) ground: Ground,
     /// The index cannot vouch for what is here: what differs is listed, until all was looked at.
     pub(super) lists: bool,
     pub(super) stopped: Option<String>,
-    /// That is because its directory went away while the daemon runs: when it is back, all goes on.
-    is_away: bool,
+    /// Where it is not decided yet what became of what was about to be placed when the last daemon ended.
+    pub(super) undecided: BTreeSet<Box<[u8]>>,
+    /// Something is there again: what is kept there is to be found out.
+    pub(super) finds: bool,
 }
 
 /// A new id of an index.
@@ -81,11 +85,11 @@ pub(super) fn new_id() -> Result<IndexId, MirrorError> {
 }
 
 impl Tree {
-    /// With this index, which `store` has.
+    /// With this index, which `store` has, and which does or does not vouch for what is here.
     pub fn new(
-        path: RelPath,
-        index: Index,
-        store: MirrorStore,
+        ground: Ground,
+        (path, index, store): (RelPath, Index, MirrorStore),
+        vouches: bool,
         wall: fn() -> u64,
         first: bool,
     ) -> Self {
@@ -109,53 +113,78 @@ impl Tree {
             reading: BTreeSet::new(),
             taken: BTreeMap::new(),
             first,
-            root: None,
-            lists: false,
+            ground,
+            lists: !vouches,
             stopped: None,
-            is_away: false,
+            undecided: BTreeSet::new(),
+            finds: false,
         };
         tree.conflicts = tree.index.conflicts().map(|(path, _)| path).collect();
         tree.listed = tree.index.listed().map(|(path, _)| path).collect();
         tree.open = tree.index.unplaced().collect();
+        tree.undecided = tree.index.intents().into_iter().map(|(path, _)| path).collect();
+        tree.open.extend(tree.undecided.iter().cloned());
         tree
-    }
-
-    /// Says by what its root is known, whether the index vouches for what is here, and why it stands still, if it does.
-    pub fn begin(&mut self, root: (StateDir, RootId), vouches: bool, stopped: Option<String>) {
-        (self.root, self.lists, self.stopped) = (Some(root), !vouches, stopped);
     }
 
     /// All of it was looked at: from now on the index vouches for what is here.
     ///
     /// # Errors
     /// That cannot be written down.
-    pub(super) fn vouch(&mut self) -> Result<(), MirrorError> {
-        if let (true, Some((dir, id))) = (self.lists, &self.root) {
-            id.write(dir, &self.path)?;
+    pub(super) fn vouch(&mut self, root: &Root) -> Result<(), MirrorError> {
+        if self.lists || self.ground.lists_any() {
+            self.ground.vouch(root).map_err(|error| MirrorError::Io(self.path.clone(), error))?;
             self.lists = false;
         }
         Ok(())
     }
 
-    /// Whether the directory at its path is the one that the index speaks of. If not, the tree stands still.
-    pub(super) fn is_in_place(&mut self, root: &Root) -> bool {
-        let found = root
-            .open_dir(self.path.as_bytes(), fsat::PATH_ONLY)
-            .and_then(|top| fsat::stat_fd(top.as_fd()));
-        let ino = self.root.as_ref().map(|(_, id)| id.ino);
-        if found.is_ok_and(|stat| Some(stat.ino) == ino) {
-            if std::mem::take(&mut self.is_away) {
-                crate::log::warning(format_args!("mirror {}: its directory is back", self.shown()));
-                self.stopped = None;
+    /// Whether the directory at its path is the one that the index speaks of: if not, the tree stands still. What is
+    /// mounted below it is looked for, too.
+    pub fn is_in_place(&mut self, root: &Root) -> bool {
+        for (path, why) in self.ground.check(root) {
+            self.finds |= why.is_none();
+            let below = if path == self.path { String::new() } else { format!(": {path}") };
+            let of = format!("mirror {}{below}", self.shown());
+            match why {
+                Some(why) => log::warning(format_args!("{of}: held: {why}")),
+                None => log::notice(format_args!("{of}: it is back")),
             }
-            return self.stopped.is_none();
         }
-        if self.stopped.is_none() {
-            let why = "its directory is another one than before".to_owned();
-            crate::log::warning(format_args!("mirror {}: held: {why}", self.shown()));
-            (self.stopped, self.is_away) = (Some(why), true);
+        self.stopped = self.ground.stopped().map(str::to_owned);
+        self.stopped.is_none()
+    }
+
+    /// What is at a path; None if it is held. `enters`: what is mounted there becomes part of the tree, if it can.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub(super) fn sight(
+        &mut self,
+        dirs: &mut Dirs,
+        path: &RelPath,
+        enters: bool,
+    ) -> io::Result<Option<Found>> {
+        Ok(match self.ground.look(dirs, path)? {
+            Sight::Here(here) => Some(here),
+            Sight::Mount(here) => (enters && self.enter(dirs.root(), path, here)).then_some(here),
+            Sight::Held => None,
+        })
+    }
+
+    /// What is mounted at a path becomes part of the tree, if that can be and nothing of the tree is under it.
+    fn enter(&mut self, root: &Root, path: &RelPath, here: Found) -> bool {
+        let Some(within) = self.within(path).map(Box::<[u8]>::from) else { return false };
+        let is_placed = |below: &[u8]| self.index.entry(below).placed.found.is_some();
+        if !here.is_some_and(|(version, _)| version.is_directory()) {
+            self.ground.leave_out(path, "what is mounted there is no directory");
+            false
+        } else if self.index.below_of(&within).any(|below| is_placed(&below)) {
+            self.ground.is_covered(path);
+            false
+        } else {
+            self.ground.enter(root, path).is_ok()
         }
-        false
     }
 
     /// Goes on with the directory that is at its path now: what differs in it is listed.
@@ -163,16 +192,23 @@ impl Tree {
     /// # Errors
     /// There is none, or that cannot be written down.
     pub(super) fn go_on(&mut self, root: &Root) -> Result<(), MirrorError> {
-        let found = root
-            .open_dir(self.path.as_bytes(), fsat::PATH_ONLY)
-            .and_then(|top| fsat::stat_fd(top.as_fd()));
-        let stat = found.map_err(|error| MirrorError::Io(self.path.clone(), error))?;
+        let taken = self.ground.take_top(root);
+        taken.map_err(|error| MirrorError::Io(self.path.clone(), error))?;
         self.index.renew(new_id()?);
-        if let Some((_, id)) = &mut self.root {
-            id.ino = stat.ino;
-        }
-        (self.lists, self.stopped, self.is_away) = (true, None, false);
+        self.lists = true;
+        self.is_in_place(root);
+        self.give_up_intents(&self.path.clone());
         self.write(|_| Ok(()))
+    }
+
+    /// What was about to be placed at a path or below it lies where nobody gets at it any more.
+    pub(super) fn give_up_intents(&mut self, path: &RelPath) {
+        for within in self.undecided.clone() {
+            if self.full(&within).is_some_and(|full| full.is_under(path)) {
+                let _ = self.index.recover(&within, None, None, false);
+                self.undecided.remove(&within);
+            }
+        }
     }
 
     /// Its top.
@@ -182,7 +218,7 @@ impl Tree {
 
     /// Its path, as messages show it.
     pub(super) fn shown(&self) -> String {
-        if self.path.is_base() { ".".to_owned() } else { self.path.to_string() }
+        reply::shown(&self.path)
     }
 
     /// How it stands. What is as it stood `before` is neither copied nor hashed again.
@@ -195,6 +231,7 @@ impl Tree {
         let floor = self.index.floor();
         let (left, reading) = self.left(b"");
         let same_floor = before.filter(|before| *before.floor == *floor);
+        let owned = |(path, why): (&RelPath, &str)| (path.clone(), why.to_owned());
         let needed: Vec<Dot> = self.lacking.values().flatten().copied().take(MOST_NEEDED).collect();
         State {
             id: self.index.id(),
@@ -214,8 +251,11 @@ impl Tree {
             failed: self.failed.iter().find_map(|(within, why)| Some((self.full(within)?, *why))),
             left,
             reading,
-            lists: self.lists,
+            lists: self.lists || self.ground.lists_any(),
             stopped: self.stopped.clone(),
+            away: Arc::new(
+                self.ground.away().filter(|(at, _)| **at != self.path).map(owned).collect(),
+            ),
         }
     }
 
@@ -280,10 +320,8 @@ impl Tree {
 
 /// Syncs what is at some paths, and that it is there.
 pub(super) fn sync_paths(dirs: &mut Dirs, paths: &[RelPath]) -> io::Result<()> {
-    // What leads somewhere is open for names alone.
-    let listing = |dir: BorrowedFd<'_>| fsat::open_at(dir, b".", fsat::LISTING, 0);
     if paths.len() >= SYNC_ALL_FROM {
-        return fsat::sync_fs(listing(dirs.root().as_fd())?.as_fd());
+        return sync_mounts(dirs, paths);
     }
     for path in paths {
         let Ok((dir, name)) = dirs.parent(path) else { continue };
@@ -299,4 +337,21 @@ pub(super) fn sync_paths(dirs: &mut Dirs, paths: &[RelPath]) -> io::Result<()> {
         fsat::sync_fd(dir_fd.as_fd())?;
     }
     Ok(())
+}
+
+/// Syncs the file systems that some paths are on.
+pub(super) fn sync_mounts(dirs: &mut Dirs, paths: &[RelPath]) -> io::Result<()> {
+    let mut synced = BTreeSet::new();
+    for path in paths {
+        let Ok((dir, _)) = dirs.parent(path) else { continue };
+        if synced.insert(fsat::stat_fd(dir.as_fd())?.dev) {
+            fsat::sync_fs(listing(dir.as_fd())?.as_fd())?;
+        }
+    }
+    Ok(())
+}
+
+/// A directory that is open for names alone, to be synced.
+fn listing(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    fsat::open_at(dir, b".", fsat::LISTING, 0)
 }

@@ -58,6 +58,15 @@ pub struct State {
     pub lists: bool,
     /// Why the tree is neither sent nor written, if that is so.
     pub stopped: Option<String>,
+    /// The directories below its top of which that is so, and why.
+    pub away: Arc<Vec<(RelPath, String)>>,
+}
+
+impl State {
+    /// Whether the tree, or something in it, is not what the index speaks of.
+    pub fn is_held(&self) -> bool {
+        self.stopped.is_some() || !self.away.is_empty()
+    }
 }
 
 /// What is to be sent of a tree.

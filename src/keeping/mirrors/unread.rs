@@ -5,7 +5,7 @@ use super::looking::{Looking, Search, Seen};
 use super::tree::{Tree, sync_paths};
 use super::types::{MirrorError, TreeNo};
 use crate::fs::long_digests::LONG;
-use crate::fs::mirror::look::{Found, Here};
+use crate::fs::mirror::look::Here;
 use crate::name::RelPath;
 use crate::wire::versions::What;
 
@@ -122,13 +122,13 @@ impl Search<'_> {
         path: &RelPath,
         read: Option<Here>,
     ) -> Result<(), MirrorError> {
-        let Some(mut found) = self.find(path) else { return Ok(()) };
-        let is_directory = found.here.is_some_and(|(version, _)| version.is_directory());
-        if found.is_mount || self.how.patterns.excludes(path, is_directory) {
+        let Some(mut found) = self.find(tree, path) else { return Ok(()) };
+        let is_directory = found.is_some_and(|(version, _)| version.is_directory());
+        if self.how.patterns.excludes(path, is_directory) {
             return Ok(());
         }
-        if let Some(read) = read.filter(|read| found.here == Some((read.0.unread(), read.1))) {
-            found = Found { here: Some(read), ..found };
+        if let Some(read) = read.filter(|read| found == Some((read.0.unread(), read.1))) {
+            found = Some(read);
         }
         self.look(tree, path, found)
     }

@@ -11,7 +11,8 @@ use crate::fs::testing::TempDir;
 use crate::name::RelPath;
 use crate::pattern::{Patterns, Rule};
 use crate::time::{Span, Time};
-use crate::watch::tree::{Moment, Tree};
+use crate::watch::moment::Moment;
+use crate::watch::tree::Tree;
 use crate::watch::types::{
     Changed, Command, Config, DELAY, Event, Flush, Now, Refusal, TEMPORARIES, WatchNo, Went, Why,
 };

@@ -37,7 +37,7 @@ fn ops(disk: &mut Disk) -> Ops<'_> {
 
 /// What is found at a path, which must be something.
 fn here(ops: &mut Ops<'_>, name: &str) -> Here {
-    ops.look(&path(name)).unwrap().here.unwrap()
+    ops.look(&path(name)).unwrap().unwrap()
 }
 
 /// A slot with a file in it, for the file `name`.

@@ -5,7 +5,6 @@ use std::os::unix::net::UnixListener;
 
 use super::*;
 use crate::engine::disk_job::Mode;
-use crate::fs::mirror::look::Found;
 use crate::fs::mirror::place::{by_link, by_two_renames};
 use crate::fs::mirror::set::Set;
 use crate::ids::EntryNo;
@@ -37,9 +36,9 @@ fn what_is_there_is_seen_as_other_hosts_see_it() {
         assert_eq!(super::here(&mut ops, "d").0.what, What::Directory);
         assert_eq!(super::here(&mut ops, "p").0.what, What::Fifo);
         for nothing in ["s", "none", "none/x", "ld/f", "d/f/x"] {
-            assert_eq!(ops.look(&path(nothing)).unwrap(), Found::default(), "{nothing}");
+            assert_eq!(ops.look(&path(nothing)).unwrap(), None, "{nothing}");
         }
-        assert_eq!(ops.look(&RelPath::base()).unwrap().here.unwrap().0.what, What::Directory);
+        assert_eq!(ops.look(&RelPath::base()).unwrap().unwrap().0.what, What::Directory);
     }
 }
 
@@ -83,7 +82,7 @@ fn what_had_the_name_is_in_the_slot_afterwards() {
                 };
                 let put = put.unwrap();
                 assert_eq!((put.here.0, put.here.1.ino), (waits.0, waits.1.ino));
-                assert_eq!(ops.look(&path("f")).unwrap().here, Some(put.here));
+                assert_eq!(ops.look(&path("f")).unwrap(), Some(put.here));
                 assert_eq!(ops.in_slot(slot).unwrap(), put.out);
                 (slot, put.out)
             };
