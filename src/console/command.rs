@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+pub use super::decision::Decision;
 use super::error::{Code, ErrorLine};
 use super::help;
 use super::options::{self, Args};
-use super::require::Require;
+use super::require::{Quorum, Require};
 use super::verb::{Offer, Verb};
 use super::words::Word;
 use crate::name::{Escaped, HostName, RelPath};
@@ -57,31 +58,6 @@ pub enum Command {
     Quit,
 }
 
-/// What is decided of a mirrored tree.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Decision {
-    /// `mirror release`: deletions of others that are held may go.
-    Release(RelPath),
-    /// `mirror adopt`: what was found here takes the place of what others have.
-    Adopt(RelPath),
-    /// `conflicts take`: a version gets the name; this one, or the only one.
-    Take(RelPath, Option<String>),
-    /// `conflicts drop`: versions go; this one, or all at the path and below it.
-    Drop(RelPath, Option<String>),
-}
-
-impl Decision {
-    /// What it is about.
-    pub fn path(&self) -> &RelPath {
-        match self {
-            Decision::Release(path)
-            | Decision::Adopt(path)
-            | Decision::Take(path, _)
-            | Decision::Drop(path, _) => path,
-        }
-    }
-}
-
 /// A command that works on files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transfer {
@@ -93,6 +69,8 @@ pub struct Transfer {
     pub checksum: bool,
     /// `--lax-attributes`: attributes that a target cannot set are no error.
     pub lax_attributes: bool,
+    /// `--atomic`: all of it on so many targets at once, or nothing.
+    pub atomic: Option<Quorum>,
     /// `--delete-before`: what is deleted goes before anything is sent.
     pub delete_before: bool,
     /// `--force`: delete no matter how much that is, also if the path is empty here.
@@ -120,6 +98,7 @@ impl Transfer {
             scope: Scope::Path,
             checksum: false,
             lax_attributes: false,
+            atomic: None,
             delete_before: false,
             force: false,
             max_delete: None,
@@ -380,7 +359,8 @@ fn listed(typed: &[&[u8]]) -> Line {
 
 fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
     let read = Args::read(words, verb, offer).and_then(|args| Ok((args.path()?, args)));
-    let (path, args) = match read {
+    let read = read.and_then(|(path, args)| Ok((path, args.atomic()?, args)));
+    let (path, atomic, args) = match read {
         Ok(read) => read,
         Err(why) => return Line::Error(why.line()),
     };
@@ -417,6 +397,7 @@ fn transfer(verb: Verb, words: &[Word], offer: &Offer) -> Line {
         scope,
         checksum,
         lax_attributes,
+        atomic,
         delete_before,
         force,
         max_delete,

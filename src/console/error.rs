@@ -108,6 +108,14 @@ pub enum Code {
     NoExchange,
     /// A staged file does not contain what was sent.
     Damaged,
+    /// It is not known there what became of an earlier transfer for all or none.
+    InDoubt,
+    /// With --atomic: not all targets could have it.
+    NotAgreed,
+    /// With --atomic and a quorum: the others have it, this host does not.
+    LeftOut,
+    /// With --atomic: some of it could not be put into place there.
+    Mixed,
     /// A host, or the daemon, stopped answering.
     Timeout,
     /// A host has left the group.
@@ -187,6 +195,10 @@ impl Code {
         (Code::Incomplete, "incomplete"),
         (Code::NoExchange, "no_exchange"),
         (Code::Damaged, "damaged"),
+        (Code::InDoubt, "in_doubt"),
+        (Code::NotAgreed, "not_agreed"),
+        (Code::LeftOut, "left_out"),
+        (Code::Mixed, "mixed"),
         (Code::Timeout, "timeout"),
         (Code::Left, "left"),
         (Code::NoData, "no_data"),
@@ -253,6 +265,7 @@ impl From<Reason> for Code {
             Reason::Incomplete => Code::Incomplete,
             Reason::NoExchange => Code::NoExchange,
             Reason::Damaged => Code::Damaged,
+            Reason::InDoubt => Code::InDoubt,
             Reason::SameName(_) => Code::SameName,
             Reason::Unknown(_) => Code::Other,
         }

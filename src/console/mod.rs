@@ -21,6 +21,7 @@
 
 pub mod absent;
 pub mod command;
+mod decision;
 pub mod difference;
 pub mod doctor;
 pub mod error;
@@ -41,6 +42,7 @@ pub mod report;
 pub mod require;
 pub mod session;
 pub mod status_report;
+mod usage_error;
 pub mod verb;
 pub mod watch_row;
 pub mod words;

@@ -2,14 +2,13 @@
 //! use the same table.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-
 use super::MAX_DELAY;
-use super::error::{Code, ErrorLine};
-use super::require::Require;
+
+use super::require::{Quorum, Require};
+use super::usage_error::UsageError;
 use super::verb::{Offer, Verb};
 use super::words::Word;
-use crate::name::{Escaped, PathError, RelPath};
+use crate::name::{Escaped, RelPath};
 use crate::time::Span;
 
 /// What an option sets.
@@ -26,6 +25,8 @@ enum Means {
     IgnoreTimes,
     Checksum,
     LaxAttributes,
+    Atomic,
+    Quorum,
     Delay,
     Require,
     Listed,
@@ -207,6 +208,24 @@ const OPTIONS: &[Opt] = &[
         help: "attributes that cannot be set there are no error",
     },
     Opt {
+        means: Means::Atomic,
+        letter: None,
+        long: Some("atomic"),
+        value: None,
+        verbs: SENDS,
+        offered: |offer, _| offer.atomic,
+        help: "everything on all members at once, or nothing",
+    },
+    Opt {
+        means: Means::Quorum,
+        letter: None,
+        long: Some("quorum"),
+        value: Some("N"),
+        verbs: SENDS,
+        offered: |offer, _| offer.atomic,
+        help: "of --atomic: N members, or N%, are enough",
+    },
+    Opt {
         means: Means::Require,
         letter: None,
         long: Some("require"),
@@ -261,59 +280,6 @@ pub(super) fn of(verb: Verb, offer: &Offer) -> impl Iterator<Item = &'static Opt
     OPTIONS.iter().filter(move |o| o.verbs.contains(&verb) && (o.offered)(&offer, verb))
 }
 
-/// Why the words after a command are not valid. Texts from the client are escaped already.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum UsageError {
-    /// A second path.
-    SecondPath,
-    UnknownOption(String),
-    /// A value for an option that takes none.
-    NeedlessValue(String),
-    NoHost,
-    NoFrom,
-    NoGroup,
-    NoNumber,
-    NoDelay,
-    NoRequirement,
-    /// An invalid path, and why; None for an absolute one.
-    Path(Option<PathError>, String),
-}
-
-impl UsageError {
-    /// The error for the client.
-    pub(super) fn line(&self) -> ErrorLine {
-        match self {
-            UsageError::Path(why, path) => {
-                let why = why.map_or("not a relative path".to_owned(), |why| why.to_string());
-                ErrorLine::here(path, Code::InvalidPath, why)
-            }
-            other => ErrorLine::new(Code::Usage, other),
-        }
-    }
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UsageError::SecondPath => {
-                f.write_str("more than one path (\"a b\" is one path with a space)")
-            }
-            UsageError::UnknownOption(name) => write!(f, "unknown option {name}"),
-            UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
-            UsageError::NoHost => f.write_str("-t needs a host"),
-            UsageError::NoFrom => f.write_str("--from needs a host"),
-            UsageError::NoGroup => f.write_str("-g needs a group"),
-            UsageError::NoRequirement => f.write_str("--require needs all, or a number from 1 on"),
-            UsageError::NoNumber => f.write_str("--max-delete needs a number"),
-            UsageError::NoDelay => write!(f, "--delay needs milliseconds, 0 to {MAX_DELAY}"),
-            UsageError::Path(Some(why), path) => write!(f, "{why} {path}"),
-            UsageError::Path(None, path) => write!(f, "not a relative path {path}"),
-        }
-    }
-}
-
-impl std::error::Error for UsageError {}
-
 /// The parsed words after a command that works on files.
 #[derive(Default, Debug)]
 pub(super) struct Args {
@@ -326,6 +292,8 @@ pub(super) struct Args {
     pub(super) ignore_times: bool,
     pub(super) checksum: bool,
     pub(super) lax_attributes: bool,
+    atomic: bool,
+    quorum: Option<Quorum>,
     pub(super) delay: Option<Span>,
     pub(super) require: Option<Require>,
     pub(super) listed: bool,
@@ -413,6 +381,7 @@ impl Args {
             Means::IgnoreTimes => self.ignore_times = true,
             Means::Checksum => self.checksum = true,
             Means::LaxAttributes => self.lax_attributes = true,
+            Means::Atomic => self.atomic = true,
             Means::Listed => self.listed = true,
             Means::NoProbe => self.no_probe = true,
             Means::Host => {
@@ -427,6 +396,10 @@ impl Args {
                 let require = text().and_then(|text| Require::parse(&text));
                 self.require = Some(require.ok_or(UsageError::NoRequirement)?);
             }
+            Means::Quorum => {
+                let quorum = text().and_then(|text| Quorum::parse(&text));
+                self.quorum = Some(quorum.ok_or(UsageError::NoQuorum)?);
+            }
             Means::MaxDelete => {
                 let digits = |text: &String| text.bytes().all(|b| b.is_ascii_digit());
                 let number = text().filter(digits).and_then(|text| text.parse().ok());
@@ -439,6 +412,17 @@ impl Args {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is for all or none, and how many are enough.
+    pub(super) fn atomic(&self) -> Result<Option<Quorum>, UsageError> {
+        match (self.atomic, self.quorum) {
+            (false, Some(_)) => Err(UsageError::QuorumAlone),
+            (false, None) => Ok(None),
+            // What is deleted before would be gone whatever comes of the rest.
+            (true, _) if self.delete_before => Err(UsageError::AtomicWith("--delete-before")),
+            (true, quorum) => Ok(Some(quorum.unwrap_or_default())),
+        }
     }
 
     /// The path; None if there is none, or it is empty.

@@ -12,6 +12,8 @@ pub struct Offer {
     pub delete: bool,
     /// `-I` and `--checksum` of `send` and `sync`.
     pub compare: bool,
+    /// `--atomic` and `--quorum` of `send` and `sync`.
+    pub atomic: bool,
     /// `sync`.
     pub sync: bool,
     /// `dsync`.
@@ -45,6 +47,7 @@ impl Offer {
         group: true,
         delete: true,
         compare: true,
+        atomic: true,
         sync: true,
         dsync: true,
         check: true,

@@ -10,12 +10,14 @@ use super::order::Order;
 use super::unread::Unread;
 use crate::console::command::Follow;
 use crate::console::reply::{Progress, Said};
+use crate::engine::atomic::{Failure, Fate, Plan, Saying, Transaction};
 use crate::engine::catch_up::{Pulled, RecordId};
-use crate::engine::disk_job::{DiskAnswer, DiskJob};
-use crate::engine::incoming::Watched;
+use crate::engine::disk_job::{DiskAnswer, DiskJob, TransferKey};
+use crate::engine::incoming::{InDoubt, Watched};
 use crate::engine::members::Member;
 use crate::engine::outgoing::Outgoing;
 use crate::engine::probe::Probe;
+use crate::fs::atomic::transactions::{Applied, Prepared};
 use crate::fs::batch::SourceBatch;
 use crate::fs::disk::StagedFile;
 use crate::fs::root::Root;
@@ -23,7 +25,8 @@ use crate::ids::Ticket;
 use crate::ids::{BatchNo, TransferNo};
 use crate::keeping::mirrors::{Asked, MirrorError, Seen, Told, TreeNo};
 use crate::keeping::recording::Recording;
-use crate::name::{NodeId, RelPath};
+use crate::name::{HostName, NodeId, RelPath};
+use crate::time::{Span, Time};
 use crate::wire::feedback::Feedback;
 use crate::wire::fetch::Fetch;
 use crate::wire::hello::Hello;
@@ -87,10 +90,51 @@ pub(super) enum ToControl {
     MirrorBack(TreeNo),
     /// What came of what this client asked of a mirrored tree.
     Answered(u32, TreeNo, Result<Told, MirrorError>),
+    /// Something about a transfer that is for all of its targets or none.
+    Atomic(AtomicNews),
     /// The watcher has something.
     Watch(crate::watch::types::Event),
     /// This thread ended unexpectedly.
     Died(&'static str),
+}
+
+/// What the control thread is told of transactions.
+#[derive(Debug)]
+pub(super) enum AtomicNews {
+    /// A member says something of one.
+    Said(NodeId, Transaction, Saying),
+    /// A transfer of one has begun to come: for whom it is, and its path.
+    Begun(Transaction, TransferKey, Plan, RelPath),
+    /// All of it is ready to be put into place here, or why not.
+    Ready(Transaction, Result<Prepared, Vec<Failure>>),
+    /// It was put into place; when that began.
+    Applied(Transaction, Applied, Time),
+    /// All targets of a transfer from here have staged all of it, but for those that are lost.
+    Agree(Agree),
+    /// Nobody wants any more what this host has begun.
+    GiveUp(Transaction),
+}
+
+/// A transfer that is to be for all of its targets or none.
+#[derive(Debug)]
+pub(super) struct Agree {
+    pub(super) of: Transaction,
+    pub(super) number: TransferNo,
+    pub(super) plan: Plan,
+    pub(super) last: BatchNo,
+    /// The targets that lack something of it.
+    pub(super) lost: Vec<HostName>,
+}
+
+/// What became of a transaction at one of its targets.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) host: HostName,
+    pub(super) fate: Fate,
+    /// What could not be done there.
+    pub(super) failures: Vec<Failure>,
+    /// How long after the decision that host began to put it into place, at most, and how long it took.
+    pub(super) times: Option<(Span, Span)>,
 }
 
 /// What holds the path of a transfer.
@@ -100,6 +144,8 @@ pub(super) enum Holder {
     Transfer(String),
     /// A watch: the host of this name watches this path.
     Watch(String, String),
+    /// A transaction of this name, which is in doubt at the host of that name.
+    InDoubt(String, String),
     /// Nothing does: the daemon stops.
     Nobody,
 }
@@ -109,6 +155,7 @@ impl std::fmt::Display for Holder {
         match self {
             Holder::Transfer(address) => write!(f, "a transfer from {address}"),
             Holder::Watch(host, path) => write!(f, "{host} watches {path}"),
+            Holder::InDoubt(host, name) => write!(f, "{name}, which is in doubt on {host}"),
             Holder::Nobody => f.write_str("nobody"),
         }
     }
@@ -120,6 +167,8 @@ pub(super) enum ToSender {
     Start(Box<NewTransfer>),
     /// An answer from a target; its source address has been checked.
     Feedback { node: NodeId, number: TransferNo, batch: BatchNo, feedback: Feedback },
+    /// What became of a transaction: whether it was decided for it, and at each target.
+    Agreed(TransferNo, bool, Vec<Ended>),
     /// A walker has queued a batch.
     Walked,
     /// A client has read enough of its output for its transfer to continue.
@@ -145,6 +194,10 @@ pub(super) enum ToReceiver {
     Anew,
     /// This is what the daemon watches now.
     Watched(Vec<Watched>),
+    /// A sender asks whether all of a transfer is staged, up to this batch.
+    Ready(Transaction, TransferKey, BatchNo),
+    /// This is in doubt here now.
+    Doubtful(Vec<InDoubt>),
     /// All transfers of this member before this one are closed.
     Oldest(NodeId, TransferNo),
     /// The daemon is stopping.
@@ -160,8 +213,21 @@ pub(super) enum ToDisk {
     Digested,
     /// Something is to be done in a mirrored tree; for this client, if one asked for it.
     Mirror(TreeNo, Option<u32>, MirrorWork),
+    /// Something is to be done for a transaction.
+    Atomic(Transaction, AtomicWork),
     /// No more jobs follow.
     Stop,
+}
+
+/// What is to be done for a transaction.
+#[derive(Debug)]
+pub(super) enum AtomicWork {
+    /// Make ready what this transfer has staged.
+    Prepare(TransferKey),
+    /// Put it into place.
+    Apply,
+    /// Remove what was staged.
+    Drop,
 }
 
 /// What is to be done in a mirrored tree.
@@ -186,6 +252,12 @@ pub(super) struct Jobs(pub(super) Sender<ToDisk>);
 impl Jobs {
     pub(super) fn send(&self, job: DiskJob) -> Result<(), SendError<ToDisk>> {
         self.0.send(ToDisk::Job(job))
+    }
+
+    /// Has what a transfer has staged made ready for its transaction.
+    pub(super) fn prepare(&self, of: Transaction, key: TransferKey) {
+        // If the disk thread has panicked, the daemon ends.
+        let _ = self.0.send(ToDisk::Atomic(of, AtomicWork::Prepare(key)));
     }
 }
 
@@ -234,6 +306,8 @@ pub(super) struct NewTransfer {
     pub(super) recording: Option<Recording>,
     /// Only files of one user are sent.
     pub(super) own_only: bool,
+    /// If it is for all targets or none: what it is called, and for whom it is.
+    pub(super) atomic: Option<(Transaction, Plan)>,
     /// The base directory as it was when the transfer started.
     pub(super) root: Arc<Root>,
     pub(super) order: Arc<Order>,

@@ -9,7 +9,7 @@ use super::clock;
 use crate::console::command::{Scope, Transfer};
 use crate::console::error::ErrorLine;
 use crate::console::reply::{HostStatus, Total};
-use crate::console::require::Require;
+use crate::console::require::{Quorum, Require};
 use crate::engine::catch_up::{Deed, Record};
 use crate::engine::members::Member;
 use crate::fs::before::Guard;
@@ -38,6 +38,8 @@ pub(super) struct Order {
     pub(super) mode: Mode,
     pub(super) force: bool,
     pub(super) max_delete: Option<u64>,
+    /// All targets put it into place, or none, and how many of them are enough.
+    pub(super) atomic: Option<Quorum>,
     /// How many of the known hosts must have everything in the end.
     pub(super) require: Option<Require>,
     pub(super) lax_attributes: bool,
@@ -78,7 +80,9 @@ impl Order {
     pub(super) fn new(command: Transfer, patterns: &Arc<Patterns>, caller: Caller) -> Self {
         let lax_attributes = command.lax_attributes;
         let Transfer { mode, scope, checksum, force, max_delete, require, .. } = command;
-        let Transfer { targets, group, path, files, .. } = command;
+        let Transfer { targets, group, path, files, atomic, .. } = command;
+        // Where nothing is changed, nothing has to be agreed.
+        let atomic = atomic.filter(|_| !mode.changes_nothing());
         let list = files.map(|files| Arc::new(PathList::of(&files.paths, files.whole)));
         let (patterns, halves) = (Arc::clone(patterns), Halves::None);
         let order = Order {
@@ -88,6 +92,7 @@ impl Order {
             mode,
             force,
             max_delete,
+            atomic,
             require,
             lax_attributes,
             list,

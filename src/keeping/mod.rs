@@ -4,6 +4,7 @@
 //!   rows and the lists of entries, `row` is one row.
 //! - [`hosts`] are the hosts that are known, and what they lacked when they were seen.
 //! - [`mirror_store`] is the index of a mirrored tree, on disk.
+//! - [`transactions`] are those that are for all of their targets or none.
 //! - `sent` knows which hosts have what was sent from here.
 //! - [`recording`] is one transfer, while it runs.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod sent;
 mod shelf;
 #[cfg(test)]
 mod tests;
+pub mod transactions;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

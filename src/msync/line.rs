@@ -59,7 +59,7 @@ pub fn command(
         (files.delete && new, " --delete"),
         (files.delete_before && new, " --delete-before"),
         (files.force && new, " --force"),
-        (files.list.is_some(), " --listed"),
+        (files.list.is_some() || files.together(), " --listed"),
     ];
     let mut text = format!("{}{hosts}", verb.name());
     for (_, flag) in flags.iter().filter(|(given, _)| *given) {
@@ -70,6 +70,9 @@ pub fn command(
     }
     if let Some(most) = files.max_delete {
         text.push_str(&format!(" --max-delete {most}"));
+    }
+    if let Some(quorum) = files.atomic {
+        text.push_str(&format!(" --atomic --quorum {quorum}"));
     }
     if let Some(require) = files.require {
         text.push_str(&format!(" --require {require}"));

@@ -55,6 +55,9 @@ impl Client<'_> {
         let mut summary = Summary::default();
         // All paths are checked before the first one is sent.
         let (commands, paths) = self.commands(files, manner.daemon.new)?;
+        if files.together() {
+            self.tell_list(&RelPath::base(), &paths)?;
+        }
         if let (Some(_), [top, ..]) = (&files.list, &paths[..]) {
             self.tell_list(top, &input.listed)?;
         }
@@ -257,7 +260,9 @@ impl Client<'_> {
             hosts = vec![hosts.concat()];
         }
         let mut commands = Vec::new();
-        for path in &paths {
+        let base = [RelPath::base()];
+        let tops = if files.together() { &base[..] } else { &paths[..] };
+        for path in tops {
             let failed = |why| Failure::Path(path.as_bytes().to_vec(), why);
             for hosts in &hosts {
                 if files.delete && !new {
@@ -418,6 +423,7 @@ fn refuse_what_is_newer(files: &Files) -> Result<(), Failure> {
         (files.ignore_times, "-I"),
         (files.checksum, "--checksum"),
         (files.lax_attributes, "--lax-attributes"),
+        (files.atomic.is_some(), "--atomic"),
         (files.require.is_some(), "--require"),
         (files.list.is_some(), "--files-from"),
     ];

@@ -82,11 +82,13 @@ pub enum PacketKind {
     Mirror = 20,
     /// How packets travel, for `doctor`.
     Probe = 21,
+    /// What becomes of a transfer that is for all of its targets or none.
+    Atomic = 22,
 }
 
 impl PacketKind {
     /// All kinds.
-    pub const ALL: [PacketKind; 21] = [
+    pub const ALL: [PacketKind; 22] = [
         PacketKind::Hello,
         PacketKind::Bye,
         PacketKind::Begin,
@@ -108,6 +110,7 @@ impl PacketKind {
         PacketKind::Fetch,
         PacketKind::Mirror,
         PacketKind::Probe,
+        PacketKind::Atomic,
     ];
 
     fn from_number(number: u8) -> Option<Self> {

@@ -55,6 +55,8 @@ pub enum Reason {
     NoExchange,
     /// A staged file does not contain what was sent.
     Damaged,
+    /// It is not known there yet what became of an earlier transfer to the path, for all or none.
+    InDoubt,
     /// A reason that this version does not know.
     Unknown(u16),
 }
@@ -74,7 +76,7 @@ pub fn name_number(name: &[u8]) -> u32 {
 impl Reason {
     /// The reasons of this program, in the order of their numbers on the wire; all but
     /// [`Reason::SameName`].
-    pub const OWN: [Reason; 18] = [
+    pub const OWN: [Reason; 19] = [
         Reason::LinkInPath,
         Reason::DirectoryInPlace,
         Reason::NotADirectoryInPlace,
@@ -93,6 +95,7 @@ impl Reason {
         Reason::Incomplete,
         Reason::NoExchange,
         Reason::Damaged,
+        Reason::InDoubt,
     ];
 
     /// Whether a path is left to others who say what it is to be, so that nothing of it is lacking.
@@ -159,6 +162,7 @@ impl fmt::Display for Reason {
                 f.write_str("Its file system cannot exchange names, as --atomic needs")
             }
             Reason::Damaged => f.write_str("What was staged is not what was sent"),
+            Reason::InDoubt => f.write_str("In doubt there: an earlier --atomic"),
             Reason::StagingNotOurs => f.write_str(".makuosan there is not the daemon's"),
             Reason::DeviceRefused => f.write_str("Device refused (--no-devices)"),
             Reason::BaseReplaced => f.write_str("base directory was replaced: restart makuosan"),

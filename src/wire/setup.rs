@@ -1,8 +1,9 @@
 //! What a transfer is about, at the head of its first manifest: a byte 0, the path (counted; empty for the
 //! base directory), flags (a varint: 0 more patterns follow, 1 recursive, 2 forced, 3 a host is named whose
 //! transfer this was, 4 its target has asked for it, 5 only what is listed, 6 part of a watch, 7 the first of it, 8 part
-//! of a mirror, 9 all that is in the mirror), only with flag 8: the sender's index of the tree (8), what a target has to know
-//! to take the transfer, what it knows afterwards, and the floor (knowledge, as in `versions`); the hosts that it is for, that host's name (counted; only with flag 3), the ticket that it was asked for with (8; only
+//! of a mirror, 9 all that is in the mirror, 10 atomic), only with flag 8: the sender's index of the tree (8), what a target has to know
+//! to take the transfer, what it knows afterwards, and the floor (knowledge, as in `versions`); only with flag 10: how
+//! many of its targets are enough (a varint), and the targets by name (as the hosts that it is for); the hosts that it is for, that host's name (counted; only with flag 3), the ticket that it was asked for with (8; only
 //! with flag 4), and the
 //! patterns (counted; `pattern` reads them).
 
@@ -28,7 +29,8 @@ const WATCH: u64 = 64;
 const FIRST: u64 = 128;
 const MIRROR: u64 = 256;
 const FULL: u64 = 512;
-const ALL_FLAGS: u64 = 1_023;
+const ATOMIC: u64 = 1_024;
+const ALL_FLAGS: u64 = 2_047;
 
 /// Which part of a watch a transfer is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -57,6 +59,32 @@ pub struct MirrorSetup {
     pub by: IndexId,
 }
 
+/// All targets of a transfer put it into place, or none does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AtomicSetup {
+    /// The targets, by name.
+    pub targets: Audience,
+    /// How many of them are enough: at least one, at most all.
+    pub quorum: u32,
+}
+
+impl AtomicSetup {
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let quorum = reader.varint32()?;
+        let targets = Audience::parse(reader)?;
+        let most = targets.hosts().len() as u32;
+        if !(1..=most).contains(&quorum) {
+            return Err(Error::Invalid);
+        }
+        Ok(AtomicSetup { targets, quorum })
+    }
+
+    fn emit(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.quorum.into());
+        self.targets.emit(out);
+    }
+}
+
 /// What a transfer is about: which path it claims, where it may delete, and what is kept of it. It is in
 /// the first batch; if the patterns are too long for it, the rest of them is in the batches after it, where
 /// nothing counts but the path and the patterns.
@@ -76,6 +104,8 @@ pub struct Setup {
     pub watch: Watch,
     /// If it is part of a mirror; such a transfer has no patterns.
     pub mirror: Option<MirrorSetup>,
+    /// If it is for all of its targets or none.
+    pub atomic: Option<AtomicSetup>,
     /// For whom it is.
     pub audience: Audience,
     /// The host that sent it first, if it is sent once more, by any.
@@ -93,7 +123,10 @@ impl Setup {
         let path = RelPath::parse_or_base(reader.counted(MAX_PATH)?).map_err(|_| Error::Invalid)?;
         let flags = reader.varint()?;
         let is_mirror = flags & MIRROR != 0;
-        if flags & !ALL_FLAGS != 0 || (flags & FULL != 0 && !is_mirror) {
+        let is_atomic = flags & ATOMIC != 0;
+        // What mirrors send is never for all or none.
+        if flags & !ALL_FLAGS != 0 || (flags & FULL != 0 && !is_mirror) || (is_mirror && is_atomic)
+        {
             return Err(Error::Invalid);
         }
         let watch = match (flags & WATCH != 0, flags & FIRST != 0) {
@@ -111,6 +144,10 @@ impl Setup {
                 floor: Knowledge::parse(reader)?,
                 full: flags & FULL != 0,
             }),
+        };
+        let atomic = match is_atomic {
+            false => None,
+            true => Some(AtomicSetup::parse(reader)?),
         };
         let audience = Audience::parse(reader)?;
         let origin = match flags & ORIGIN != 0 {
@@ -137,6 +174,7 @@ impl Setup {
             forced: flags & FORCED != 0,
             watch,
             mirror,
+            atomic,
             audience,
             origin,
             ticket,
@@ -159,11 +197,15 @@ impl Setup {
                 | flag(self.watch != Watch::No, WATCH)
                 | flag(self.watch == Watch::Begins, FIRST)
                 | flag(self.mirror.is_some(), MIRROR)
-                | flag(self.mirror.as_ref().is_some_and(|mirror| mirror.full), FULL),
+                | flag(self.mirror.as_ref().is_some_and(|mirror| mirror.full), FULL)
+                | flag(self.atomic.is_some(), ATOMIC),
         );
         if let Some(MirrorSetup { from, to, floor, by, .. }) = &self.mirror {
             out.put_u64(by.0);
             [from, to, floor].iter().for_each(|knowledge| knowledge.emit(out));
+        }
+        if let Some(atomic) = &self.atomic {
+            atomic.emit(out);
         }
         self.audience.emit(out);
         if let Some(origin) = &self.origin {
@@ -183,7 +225,9 @@ impl Setup {
             8 + all.iter().map(|knowledge| Knowledge::len_bound(knowledge.len())).sum::<usize>()
         });
         let origin = self.origin.as_ref().map_or(0, |origin| origin.as_str().len());
+        let atomic = self.atomic.as_ref().map_or(0, |atomic| 5 + atomic.targets.len_bound());
         FIXED
+            + atomic
             + self.path.as_bytes().len()
             + mirror
             + self.audience.len_bound()
@@ -196,7 +240,8 @@ impl Setup {
         let mirror = self.mirror.as_ref();
         let all = mirror.map(|mirror| [&mirror.from, &mirror.to, &mirror.floor]);
         let mirror = all.into_iter().flatten().map(Knowledge::memory).sum::<usize>();
-        mirror + self.audience.memory() + self.patterns.len()
+        let atomic = self.atomic.as_ref().map_or(0, |atomic| atomic.targets.memory());
+        mirror + atomic + self.audience.memory() + self.patterns.len()
     }
 }
 
@@ -240,6 +285,10 @@ mod tests {
                     full: bits & 1 != 0,
                     by: IndexId(7),
                 }),
+                atomic: (bits & 8 != 0 && !is_mirror).then(|| AtomicSetup {
+                    targets: Audience::named(vec![host("a"), host("b")]),
+                    quorum: 1 + u32::from(bits & 1),
+                }),
                 audience: match bits & 16 != 0 {
                     true => Audience::named(vec![host("a"), host("b")]),
                     false => Audience::All,
@@ -262,7 +311,7 @@ mod tests {
     fn known_bytes_and_an_unknown_flag() {
         assert_eq!(parse(b"\0\0\0\0\0"), Ok(Setup::default()));
         // The first of a watch, but not of a watch; all of a mirror, but not of a mirror; a flag that there is not.
-        for flags in [b"\x80\x01", b"\x80\x04", b"\x80\x08"] {
+        for flags in [b"\x80\x01", b"\x80\x04", b"\x80\x10"] {
             assert_eq!(parse(&[b"\0\0", &flags[..], b"\0\0"].concat()), Err(Error::Invalid));
         }
         let mirror = b"\0\0\x80\x02\0\0\0\0\0\0\0\x07\x01\0\0\0\0\0\0\0\x01\x02\0\0\0\0";
@@ -272,6 +321,19 @@ mod tests {
         let mirrored = MirrorSetup { from, to, floor, full: false, by: IndexId(7) };
         assert_eq!(parse(mirror), Ok(Setup { mirror: Some(mirrored), ..Setup::default() }));
         assert_eq!(parse(b"\0\x02..\0\0\0"), Err(Error::Invalid));
+    }
+
+    #[test]
+    fn an_atomic_transfer_names_its_targets_and_no_more_than_all_are_enough() {
+        let of = |quorum: u8, names: &[u8]| {
+            parse(&[b"\0\0\x80\x08", &[quorum][..], names, b"\0\0"].concat())
+        };
+        let targets = Audience::named(vec![HostName::parse(b"a").unwrap()]);
+        let atomic = Some(AtomicSetup { targets, quorum: 1 });
+        assert_eq!(of(1, b"\x01\x01a"), Ok(Setup { atomic, ..Setup::default() }));
+        for (quorum, names) in [(0, &b"\x01\x01a"[..]), (2, b"\x01\x01a"), (1, b"\0")] {
+            assert_eq!(of(quorum, names), Err(Error::Invalid));
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ use makuosan::wire::outcome::{DeletionTally, Need, Outcome, Reason, Runs, SpoolC
 use makuosan::wire::poll::{Asked, Mark, Poll};
 use makuosan::wire::probe::{Probe, Report};
 use makuosan::wire::records::{Key, Records, Summary};
+use makuosan::wire::setup::AtomicSetup;
 use makuosan::wire::setup::MirrorSetup;
 use makuosan::wire::versions::{Dot, IndexId, Knowledge, Member, Version, What};
 
@@ -154,6 +155,7 @@ fn taken() -> Vec<Vec<u8>> {
             listed: true,
             watch: makuosan::wire::setup::Watch::Begins,
             mirror: None,
+            atomic: Some(AtomicSetup { targets: Audience::named(vec![name.clone()]), quorum: 1 }),
             forced: true,
             audience: Audience::named(vec![name.clone()]),
             origin: Some(name.clone()),

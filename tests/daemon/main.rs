@@ -6,6 +6,7 @@
 mod common;
 
 mod absent;
+mod atomic;
 mod base_replaced;
 mod behind;
 mod catching_up;

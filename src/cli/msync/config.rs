@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::target::Target;
 use crate::cli::{Filter, Text};
-use crate::console::require::Require;
+use crate::console::require::{Quorum, Require};
 use crate::name::HostName;
 
 /// The name of the program, for errors.
@@ -111,6 +111,8 @@ pub struct Files {
     pub checksum: bool,
     /// `--lax-attributes`.
     pub lax_attributes: bool,
+    /// `--atomic`, and with `--quorum` how many are enough.
+    pub atomic: Option<Quorum>,
     /// `--require`.
     pub require: Option<Require>,
     /// `-t`, as often as given; empty for every member. Names or addresses.
@@ -123,6 +125,13 @@ pub struct Files {
     pub list: Option<Text>,
     /// As typed; empty (with `-r` or a list) for the whole base directory.
     pub paths: Vec<Vec<u8>>,
+}
+
+impl Files {
+    /// Whether all paths go in one transfer.
+    pub fn together(&self) -> bool {
+        self.atomic.is_some() && self.paths.len() > 1
+    }
 }
 
 /// What is sent whenever it changes.

@@ -53,6 +53,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("ignore-times", &["send", "sync", "fetch"]),
     ("checksum", &["send", "sync", "fetch"]),
     ("lax-attributes", &["send", "sync", "fetch"]),
+    ("atomic", &["send", "sync"]),
+    ("quorum", &["send", "sync"]),
     ("require", &["send", "sync", "dsync", "check"]),
     ("files-from", &["send", "check"]),
     ("from0", &["send", "sync", "dsync", "check", "-f", "fetch", "watch"]),
@@ -189,6 +191,21 @@ pub const FLAGS: &[Flag] = &[
         value: None,
         help: "attributes that cannot be set there are no error",
         more: "Owner, group, permission bits or time, or a device. They are a warning then.",
+    },
+    Flag {
+        short: None,
+        long: "atomic",
+        value: None,
+        help: "everything on all members at once, or nothing",
+        more: "Nothing can be seen anywhere before all of it is on every member. What fails on one fails \
+               on all.",
+    },
+    Flag {
+        short: None,
+        long: "quorum",
+        value: Some("N"),
+        help: "of --atomic: N members, or N%, are enough",
+        more: "The others are left out, and named. They catch up later.",
     },
     Flag {
         short: None,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::filter::filters;
 use super::{Asked, Error, Filter, Text, Typed, value};
-use crate::console::require::Require;
+use crate::console::require::{Quorum, Require};
 use crate::name::{Escaped, HostName, HostNameError};
 
 mod config;
@@ -249,6 +249,21 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         })?),
         None => None,
     };
+    let atomic = match (typed.has("atomic"), typed.last("quorum")) {
+        (false, Some(_)) => return Err(Error::new(PROGRAM, "--quorum: only with --atomic")),
+        (false, None) => None,
+        (true, None) => Some(Quorum::All),
+        (true, Some(text)) => Some(text.to_str().and_then(Quorum::parse).ok_or_else(|| {
+            let why = "all, a number of hosts from 1 on, or a part such as 80%";
+            Error::bad_value(PROGRAM, "--quorum", &text, why)
+        })?),
+    };
+    if atomic.is_some() && typed.has("delete-before") {
+        return Err(Error::new(PROGRAM, "--atomic: not with --delete-before (--delete is enough)"));
+    }
+    if atomic.is_some() && verb != Verb::Send && words.len() > 1 {
+        return Err(Error::new(PROGRAM, "sync --atomic: one PATH at most"));
+    }
     let recursive = typed.has("recursive");
     let list = match typed.last("files-from") {
         Some(text) => {
@@ -280,6 +295,7 @@ fn files(typed: &Typed, verb: Verb, named: bool, words: Vec<OsString>) -> Result
         ignore_times: typed.has("ignore-times"),
         checksum: typed.has("checksum"),
         lax_attributes: typed.has("lax-attributes"),
+        atomic,
         require,
         hosts,
         from,

@@ -226,6 +226,7 @@ fn what_a_transfer_is_told() {
         ignore_times: true,
         checksum: true,
         lax_attributes: true,
+        atomic: None,
         require: Some(Require::AtLeast(2)),
         hosts: vec![HostName::parse(b"10.0.0.1").unwrap()],
         group: Some("www".to_owned()),
@@ -234,6 +235,26 @@ fn what_a_transfer_is_told() {
     };
     let args = "sync -rnI --delete --delete-before --force --max-delete=7 --checksum --lax-attributes --require 2 -t 10.0.0.1 -g www a";
     assert_eq!(sent(&args.split(' ').collect::<Vec<_>>()), all);
+}
+
+#[test]
+fn all_or_nothing_is_asked_for_with_how_many_are_enough() {
+    let atomic = |args: &[&str]| sent(&[&["send", "-r", "--atomic"], args].concat()).atomic;
+    assert_eq!(atomic(&[]), Some(Quorum::All));
+    assert_eq!(atomic(&["--quorum", "3"]), Some(Quorum::AtLeast(3)));
+    assert_eq!(atomic(&["--quorum=80%"]), Some(Quorum::Percent(80)));
+    assert!(sent(&["send", "--atomic", "a", "b"]).together());
+    assert!(!sent(&["send", "a", "b"]).together());
+    for (args, why) in [
+        (&["send", "-r", "--quorum", "3"][..], "only with --atomic"),
+        (&["send", "-r", "--atomic", "--quorum", "0"], "from 1 on"),
+        (&["send", "-r", "--atomic", "--delete-before"], "--delete-before"),
+        (&["sync", "--atomic", "a", "b"], "one PATH"),
+        (&["check", "--atomic", "a"], "--atomic"),
+    ] {
+        let error = error(args);
+        assert!(error.contains(why), "{error}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::agreeing::Agreeing;
 use super::catching_up::CatchingUp;
 use super::checkups::Checkups;
 use super::client::{Client, Stream, Work};
@@ -49,6 +50,7 @@ pub(crate) struct Control {
     pub(super) catching_up: CatchingUp,
     pub(super) watches: Watches,
     pub(super) equals: Equals,
+    pub(crate) agreeing: Agreeing,
     /// What another host is asked for.
     pub(super) fetch: Option<Fetch>,
     /// What other hosts have asked for.
@@ -83,6 +85,7 @@ impl Control {
             catching_up,
             watches,
             equals,
+            agreeing: Agreeing::default(),
             fetch: None,
             served: Served::default(),
             shared,
@@ -107,6 +110,7 @@ impl Control {
     pub(crate) fn run(mut self) -> ExitCode {
         self.watch_from_start();
         self.mirror_from_start();
+        self.agree_from_start(clock::now());
         self.samples.take_now_and_then(clock::now(), &self.shared.net, &self.inputs.kernel);
         loop {
             let now = clock::now();
@@ -161,6 +165,7 @@ impl Control {
         left.iter().chain(&self.served.late(now)).for_each(|node| self.unserve(*node));
         self.fetch_gone(now, &left);
         self.mirror_gone(now, &left);
+        self.drive_agreeing(now, &left);
         self.drive_mirrors(now);
         self.drive_fetch(now);
         self.drive_doctor(now);
@@ -199,9 +204,10 @@ impl Control {
         let served = self.served.next();
         let doctor = self.checkups.next(settles);
         let mirrors = self.equals.next(now);
+        let agreeing = self.agreeing.next();
         let timers = [
             members, records, flush, tick, retry, late, door, obey, fetch, served, metrics, doctor,
-            mirrors, says_busy,
+            mirrors, agreeing, says_busy,
         ];
         timers.into_iter().flatten().min().map(|at| at.max(now))
     }
@@ -270,6 +276,7 @@ impl Control {
                 }
                 ToControl::Mirrored(tree) => self.mirror_changed(now, tree),
                 ToControl::Looked(tree, seen) => self.mirror_looked(now, tree, seen),
+                ToControl::Atomic(news) => self.atomic_news(now, news),
                 ToControl::MirrorBack(tree) => self.mirror_back(tree),
                 ToControl::Answered(client, tree, done) => {
                     self.mirrors_told(now, client, tree, done)
@@ -473,6 +480,7 @@ impl Control {
 
     /// Announces that this host leaves, and tells the threads to stop.
     fn stop(mut self, status: ExitCode) -> ExitCode {
+        self.stop_agreeing(clock::now());
         self.membership.fleet.keep(true);
         self.membership.leave();
         self.watches.stop();

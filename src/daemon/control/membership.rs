@@ -152,7 +152,7 @@ impl Membership {
         self.say(To::Node(node), PacketKind::Fetch, &fetch.emit());
     }
 
-    fn say(&mut self, to: To, kind: PacketKind, payload: &[u8]) {
+    pub(super) fn say(&mut self, to: To, kind: PacketKind, payload: &[u8]) {
         let (node, addr) = match to {
             To::Group => (None, self.shared.net.group()),
             To::Node(node) => match self.members.get(node) {

@@ -1,6 +1,8 @@
 //! The control thread: console clients and their commands, membership, signals.
 
+pub(super) mod agreeing;
 mod asking;
+mod atomic;
 mod attendance;
 mod catching_up;
 mod checkups;

@@ -94,8 +94,16 @@ impl Control {
         if is_in_mirror && !order.mode.is_check() {
             return self.clients[at].session.finish();
         }
-        if self.settings.no_send {
-            let error = ErrorLine::cannot_send();
+        let keeps = order.atomic.is_none()
+            || self.agreeing.kept.as_ref().is_some_and(|kept| kept.coordinator().may_begin());
+        if self.settings.no_send || !keeps {
+            let error = match keeps {
+                true => ErrorLine::cannot_send(),
+                false => ErrorLine::new(
+                    Code::CannotSend,
+                    "--atomic: this daemon keeps nothing (-r or -o): start it with --state DIR",
+                ),
+            };
             self.refused(at, &order, error.text());
             let session = &mut self.clients[at].session;
             session.error(&error);

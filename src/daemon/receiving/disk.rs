@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc;
 
+use super::atomic::Atomic;
 use super::fetched::FetchedTransfers;
 use super::ledger::Ledger;
 use super::mirrored::Mirrored;
@@ -23,13 +24,25 @@ pub(crate) fn run(disk: Disk, messages: &mpsc::Receiver<ToDisk>, shared: &Shared
     let now = clock::now();
     let (ledger, waiting) = (Ledger::new(shared), VecDeque::new());
     let (fetched, mirrored) = (FetchedTransfers::new(shared), Mirrored::new(shared));
-    let mut thread =
-        DiskThread { disk, ledger, fetched, mirrored, shared, waiting, stopping: false, told: now };
+    let atomic = Atomic::new(shared);
+    let mut thread = DiskThread {
+        disk,
+        ledger,
+        fetched,
+        mirrored,
+        atomic,
+        shared,
+        waiting,
+        stopping: false,
+        told: now,
+    };
     loop {
         messages.try_iter().for_each(|message| thread.take(message));
         thread.tell(clock::now());
         if let Some(job) = thread.next() {
             thread.run(job);
+        } else if thread.atomic.clear(&mut thread.disk) {
+            // There may be more.
         } else if thread.stopping {
             return;
         } else {
@@ -50,6 +63,7 @@ struct DiskThread<'a> {
     ledger: Ledger<'a>,
     fetched: FetchedTransfers<'a>,
     mirrored: Mirrored<'a>,
+    atomic: Atomic<'a>,
     shared: &'a Shared,
     waiting: VecDeque<DiskJob>,
     /// The receiver has ended.
@@ -66,6 +80,7 @@ impl DiskThread<'_> {
             ToDisk::Mirror(tree, client, work) => {
                 self.mirrored.work(&mut self.disk, tree, client, work)
             }
+            ToDisk::Atomic(of, work) => self.atomic.work(&mut self.disk, of, &work),
             ToDisk::Stop => self.stopping = true,
         }
     }
@@ -91,9 +106,11 @@ impl DiskThread<'_> {
     }
 
     fn run(&mut self, job: DiskJob) {
-        let DiskThread { disk, ledger, fetched, mirrored, shared, .. } = self;
+        let DiskThread { disk, ledger, fetched, mirrored, atomic, shared, .. } = self;
+        let job = atomic.judged(job);
         let refused = disk.follow(&job, || shared.base.look());
         let refused = refused.or_else(|| ledger.refuses(&job)).or_else(|| fetched.refuses(&job));
+        let refused = refused.or_else(|| atomic.begin(disk, &job));
         let answer = refused.or_else(|| {
             ledger.job(&job);
             fetched.job(&job);

@@ -40,6 +40,8 @@ struct Incoming {
     /// Something that was to be deleted, or may have been, is still there.
     undeleted: bool,
     wrote: bool,
+    /// It is in place all at once, or not at all: until its end it has not written anything.
+    is_atomic: bool,
     /// Of what was asked for: what each entry needed, by batches that are not committed.
     needs: HashMap<BatchNo, Vec<Need>>,
     /// The other host could not give something that is lacking here.
@@ -141,7 +143,7 @@ impl<'a> Ledger<'a> {
                     }
                     What::Unrecorded(_) => {}
                 }
-                incoming.wrote = true;
+                incoming.wrote = !incoming.is_atomic;
                 incoming.committing.insert(*batch, manifest);
             }
             DiskJob::Delete { key } => {
@@ -149,7 +151,7 @@ impl<'a> Ledger<'a> {
                 if let What::Recording(recording) = &mut incoming.what {
                     recording.begin(Some(&mut lock(keeper)));
                 }
-                incoming.wrote = true;
+                incoming.wrote = !incoming.is_atomic;
             }
             DiskJob::Close { key, ended } => {
                 if let Some(incoming) = self.open.remove(key) {
@@ -203,6 +205,7 @@ impl<'a> Ledger<'a> {
             failed: None,
             undeleted: false,
             wrote: false,
+            is_atomic: setup.atomic.is_some(),
             needs: HashMap::new(),
             lacks: false,
             names: Names::default(),

@@ -1,5 +1,6 @@
 //! Incoming packets and transfers: the receiver thread and the disk thread.
 
+mod atomic;
 pub(super) mod disk;
 mod fetched;
 mod ledger;

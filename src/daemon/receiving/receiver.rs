@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::trail::Trail;
 use crate::daemon::clock;
 use crate::daemon::counters::{add, count};
-use crate::daemon::messages::{Jobs, ToControl, ToReceiver, ToSender};
+use crate::daemon::messages::{AtomicNews, Jobs, ToControl, ToReceiver, ToSender};
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::strangers::Strange;
+use crate::engine::atomic::Saying;
 use crate::engine::disk_job::{DiskJob, TransferKey};
 use crate::engine::incoming::{AbortReason, Arrived, Config, Event, Place, Reception};
 use crate::engine::probe::{Probe, Probed};
@@ -147,6 +148,15 @@ impl Receiver {
                     self.reception.begin_anew(now, me, self.shared.receive_buffer());
                 }
                 ToReceiver::Watched(watched) => self.reception.set_watched(watched),
+                ToReceiver::Doubtful(doubtful) => self.reception.set_doubtful(doubtful),
+                ToReceiver::Ready(of, key, last) => match self.reception.is_staged(key, last) {
+                    true => self.disk.prepare(of, key),
+                    false => {
+                        self.shared
+                            .control
+                            .send(ToControl::Atomic(AtomicNews::Ready(of, Err(Vec::new()))));
+                    }
+                },
                 ToReceiver::Oldest(node, oldest) => self.reception.oldest_open(now, node, oldest),
                 ToReceiver::Stop => {
                     let senders: Vec<NodeId> =
@@ -390,6 +400,15 @@ impl Receiver {
             PacketKind::Probe => {
                 if let Ok(probe) = Probe::parse(payload) {
                     self.probe(now, from, header.node, probe);
+                }
+            }
+            PacketKind::Atomic => {
+                if let (Role::Control, Ok((of, said))) = (header.role, Saying::parse(payload)) {
+                    self.shared.control.send_lossy(ToControl::Atomic(AtomicNews::Said(
+                        header.node,
+                        of,
+                        said,
+                    )));
                 }
             }
             PacketKind::Mirror => {}

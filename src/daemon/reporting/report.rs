@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+mod agreed;
 mod deletion;
 
 use super::advance::{Advance, Does, UnderWay};
@@ -131,6 +132,7 @@ impl Report {
             .into_iter()
             .map(|(name, address)| HostTally::new(name, address, order.mode.is_check()))
             .collect();
+        let is_atomic = order.atomic.is_some();
         Report {
             me,
             client,
@@ -152,7 +154,10 @@ impl Report {
             over_limit: false,
             here: 0,
             is_fetched,
-            unreached: again::smaller(block).map(|mtu| Unreached { hosts: Vec::new(), mtu }),
+            // Smaller packets would be another transfer.
+            unreached: again::smaller(block)
+                .filter(|_| !is_atomic)
+                .map(|mtu| Unreached { hosts: Vec::new(), mtu }),
             stamp: None,
         }
     }

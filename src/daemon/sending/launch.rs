@@ -15,6 +15,7 @@ use crate::daemon::messages::{NewTransfer, ToSender, Totals};
 use crate::daemon::order::Order;
 use crate::daemon::shared::{Shared, lock};
 use crate::daemon::unread::Unread;
+use crate::engine::atomic::{Plan, Transaction};
 use crate::engine::members::Member;
 use crate::engine::outgoing::{Config, Outgoing};
 use crate::errno::ErrorText;
@@ -28,8 +29,10 @@ use crate::keeping::recording::{Recording, leaves_record};
 use crate::name::HostName;
 use crate::stamp::Stamp;
 use crate::time::{Span, Time};
+use crate::wire::audience::Audience;
 use crate::wire::header::block_for_mtu;
 use crate::wire::manifest::Setup;
+use crate::wire::setup::AtomicSetup;
 
 /// The stack size of a walker thread. (The depth of a tree costs heap, not stack.)
 const WALKER_STACK: usize = 256 << 10;
@@ -130,7 +133,8 @@ impl Launch {
         };
         let config = self.config(shared, &order);
         let hosts_named = self.targets.iter().map(|member| &member.name).chain(&self.away);
-        let setup = order.setup(hosts_named);
+        let mut setup = order.setup(hosts_named);
+        let atomic = self.atomic(&config, &mut setup).map_err(refused)?;
         let recording = self.recording(&config, &setup);
         if hosts == 0 && (recording.is_none() || shared.keeper.is_none()) {
             return Err(Refusal { errors: Vec::new(), total: Total::default() });
@@ -163,6 +167,7 @@ impl Launch {
         let new = NewTransfer {
             recording,
             own_only: self.own_only.is_some(),
+            atomic,
             outgoing: Outgoing::new(config, now),
             root,
             order: Arc::clone(&order),
@@ -205,6 +210,30 @@ impl Launch {
         Some(recording)
     }
 
+    /// If it is for all targets or none: what it is called, and for whom it is, which the setup says, too.
+    fn atomic(
+        &self,
+        config: &Config,
+        setup: &mut VecDeque<Setup>,
+    ) -> Result<Option<(Transaction, Plan)>, ErrorLine> {
+        let Some(quorum) = self.order.atomic.filter(|_| !self.targets.is_empty()) else {
+            return Ok(None);
+        };
+        let targets: Vec<HostName> = self.targets.iter().map(|host| host.name.clone()).collect();
+        let quorum = quorum.of(targets.len() as u32);
+        let needed = u16::try_from(quorum).ok();
+        let Some(plan) = needed.and_then(|needed| Plan::new(targets.clone(), needed)) else {
+            let hosts = counted(targets.len() as u64, "host");
+            let why = format!("--quorum {quorum}: it is for {hosts}");
+            return Err(ErrorLine::new(Code::Usage, why));
+        };
+        if let Some(first) = setup.front_mut() {
+            first.atomic = Some(AtomicSetup { targets: Audience::named(targets), quorum });
+        }
+        let of = Transaction { stamp: config.stamp, host: Arc::new(self.me.clone()) };
+        Ok(Some((of, plan)))
+    }
+
     fn walker(&self, root: &Arc<Root>, options: WalkOptions) -> Result<Walker, WalkError> {
         Walker::new(Arc::clone(root), self.order.path.clone(), options)
     }
@@ -242,6 +271,7 @@ impl Launch {
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
             mode: order.mode,
+            atomic: order.atomic.is_some(),
             block: self.block(shared),
             parallel: self.parallel,
             // What one host has asked for is no news to others.

@@ -64,6 +64,7 @@ impl MirrorLaunch {
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
             mode: self.order.mode,
+            atomic: false,
             block,
             parallel: self.parallel,
             // The index says what comes after what.
@@ -83,6 +84,7 @@ impl MirrorLaunch {
         };
         let new = NewTransfer {
             recording: None,
+            atomic: None,
             own_only: false,
             outgoing: Outgoing::new(config, now),
             root,

@@ -1,5 +1,8 @@
 //! Outgoing transfers: the sender thread and the walkers.
 
+mod again;
+mod agreed;
+mod agreement;
 mod kept;
 pub(super) mod launch;
 pub(super) mod mirrored;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 
+use super::agreement::Agreement;
 use super::kept::Kept;
 use super::open_batches::OpenBatches;
 use super::packets_out::PacketsOut;
-use super::state::{Ending, State};
+use super::state::{self, Ending, State};
 use crate::console::error::{Code, ErrorLine};
 use crate::console::metrics::Ended;
 use crate::daemon::counters::add;
@@ -20,29 +21,29 @@ use crate::engine::outgoing::{Event, Gone, Transmit};
 use crate::errno;
 use crate::fs::batch::SourceBatch;
 use crate::ids::{BatchNo, EntryNo, TransferNo};
-use crate::name::{Escaped, NodeId, RelPath};
+use crate::name::{NodeId, RelPath};
 use crate::time::{Span, Time};
 use crate::wire::begin::Recorded;
 use crate::wire::feedback::Feedback;
 use crate::wire::layout::Layout;
 use crate::wire::outcome::{Need, Outcome, Reason};
 
-/// A file that changes while it is sent is offered so many times.
-const TRIES: u32 = 3;
 /// How often progress is reported.
 const PROGRESS: Span = Span::from_millis(200);
 
 /// A transfer that the sender thread drives.
 pub(super) struct OutgoingTransfer {
-    shared: Arc<Shared>,
-    parts: NewTransfer,
+    pub(super) shared: Arc<Shared>,
+    pub(super) parts: NewTransfer,
     state: State,
     /// The walker does not have to look at directories again.
     is_quiet: bool,
-    batches: OpenBatches,
-    kept: Kept,
-    retries: Retries,
-    report: Report,
+    pub(super) batches: OpenBatches,
+    pub(super) kept: Kept,
+    /// If it is for all of its targets or none.
+    pub(super) agreement: Option<Agreement>,
+    pub(super) retries: Retries,
+    pub(super) report: Report,
     /// How many bytes of it the kernel has refused.
     refused: u64,
     /// How many bytes of it were sent once more, so far.
@@ -56,13 +57,13 @@ pub(super) struct OutgoingTransfer {
 
 /// Files that are offered again.
 #[derive(Default, Debug)]
-struct Retries {
+pub(super) struct Retries {
     /// Those that the walker is to look at once more.
-    paths: Vec<Again>,
+    pub(super) paths: Vec<Again>,
     /// Of these, the ones with digests.
-    with_digests: HashSet<RelPath>,
+    pub(super) with_digests: HashSet<RelPath>,
     /// How often each that changed was offered.
-    tries: HashMap<RelPath, u32>,
+    pub(super) tries: HashMap<RelPath, u32>,
 }
 
 /// Whether a transfer's turn ended before there was nothing left to send.
@@ -76,6 +77,7 @@ impl OutgoingTransfer {
     pub(super) fn new(shared: Arc<Shared>, mut new: NewTransfer, now: Time) -> Self {
         OutgoingTransfer {
             kept: Kept::new(new.recording.take()),
+            agreement: new.atomic.take().map(|(of, plan)| Agreement::new(of, plan)),
             report: Report::new(&new, shared.me(), now),
             shared,
             is_quiet: false,
@@ -138,6 +140,7 @@ impl OutgoingTransfer {
         self.state.cancel();
         let finished = self.pending_reports.contains(&Event::Finished);
         self.pending_reports.clear();
+        self.agreement.iter().for_each(|agreement| agreement.give_up(&self.shared));
         self.parts.outgoing.abort(now);
         if finished {
             self.finish(now);
@@ -292,7 +295,7 @@ impl OutgoingTransfer {
     }
 
     /// Does what the transfer asks for, and reports what it says as fast as the client reads.
-    fn events(&mut self, now: Time) {
+    pub(super) fn events(&mut self, now: Time) {
         loop {
             while let Some(event) = self.parts.outgoing.poll_event() {
                 self.event(now, event);
@@ -312,7 +315,9 @@ impl OutgoingTransfer {
             Event::Verify(number) => {
                 let wanted = |entry: EntryNo| outgoing.is_wanted(number, entry);
                 let changed = self.batches.verify(number, &wanted);
-                self.kept.commits();
+                if self.agreement.is_none() {
+                    self.kept.commits();
+                }
                 outgoing.verified(now, number, &changed);
             }
             Event::Struck(number, entries) => {
@@ -327,10 +332,16 @@ impl OutgoingTransfer {
                 }
                 self.pending_reports.push_back(event);
             }
-            Event::Outcomes(number, _, ref runs) => {
+            Event::Outcomes(number, target, ref runs) => {
                 let unsure = runs.iter().filter(|(_, outcome)| *outcome == Outcome::Again);
-                self.offer_with_digest(number, unsure.map(|(entry, _)| entry).collect());
+                let unsure: Vec<EntryNo> = unsure.map(|(entry, _)| entry).collect();
+                let agreement = self.agreement.as_mut();
+                let ends = agreement.is_some_and(|agreement| agreement.outcomes(target, runs));
+                self.offer_with_digest(number, unsure);
                 self.pending_reports.push_back(event);
+                if ends {
+                    self.parts.outgoing.abort(now);
+                }
             }
             Event::Closed(number) => {
                 self.batches.close(number);
@@ -339,21 +350,17 @@ impl OutgoingTransfer {
             }
             Event::Suspended(target) => self.report.suspended(target),
             Event::Resumed(target) => self.report.resumed(target),
-            Event::Gone(_, Gone::Refused(Reason::Held, ref who)) => {
-                // Nobody has committed anything yet: this target has not even said what it needs.
-                if self.state.hold(Holder::Transfer(Escaped(who).to_string())) {
-                    outgoing.abort(now);
-                }
-            }
-            Event::Gone(target, Gone::Refused(Reason::Watched, ref path)) => {
-                let path = if path.is_empty() { &b"."[..] } else { path };
-                let host = self.report.name(target).to_string();
-                if self.state.hold(Holder::Watch(host, Escaped(path).to_string())) {
-                    outgoing.abort(now);
-                }
-            }
-            Event::Gone(..) if matches!(self.state, State::Held(_)) => {}
             Event::Gone(target, ref why) => {
+                if let Some(by) = state::holder(why, self.report.name(target)) {
+                    // Nobody has committed anything yet: it has not even said what it needs.
+                    if self.state.hold(by) {
+                        outgoing.abort(now);
+                    }
+                    return;
+                }
+                if matches!(self.state, State::Held(_)) {
+                    return;
+                }
                 if *why == Gone::Silent {
                     if let Some(node) = outgoing.node(target) {
                         let said = match self.parts.order.mirror {
@@ -364,6 +371,9 @@ impl OutgoingTransfer {
                     }
                 }
                 self.pending_reports.push_back(event);
+                if self.agreement.as_mut().is_some_and(|agreement| agreement.fails(target)) {
+                    self.parts.outgoing.abort(now);
+                }
             }
             _ => self.pending_reports.push_back(event),
         }
@@ -380,7 +390,7 @@ impl OutgoingTransfer {
             Event::Tallied(tallies) => {
                 let (delete, names) = report.tallied(shared, &tallies);
                 self.parts.outgoing.set_recorded(self.settled());
-                if delete {
+                if delete && self.agreement.is_none() {
                     self.kept.commits();
                 }
                 self.parts.outgoing.decide(now, delete, names);
@@ -391,6 +401,7 @@ impl OutgoingTransfer {
                 let host = &self.parts.hosts[target.index()];
                 report.gone(shared, target, &why, host);
             }
+            Event::Staged => self.staged(now),
             Event::Finished => self.finish(now),
             // These say nothing.
             Event::Verify(_) | Event::Struck(..) | Event::Suspended(_) | Event::Resumed(_) => {}
@@ -406,45 +417,16 @@ impl OutgoingTransfer {
         self.kept.recorded(&self.shared, settles).filter(|_| !nothing)
     }
 
-    /// A target cannot tell whether it has these files as they are: they are offered again with their
-    /// digests, once.
-    fn offer_with_digest(&mut self, number: BatchNo, entries: Vec<EntryNo>) {
-        for entry in entries {
-            let Some(path) = self.batches.without_digest(number, entry).cloned() else { continue };
-            if self.retries.with_digests.insert(path.clone()) {
-                let changes = self.retries.tries.get(&path).copied().unwrap_or(0);
-                self.retries.paths.push(Again { path, changes, with_digest: true });
-            }
-        }
-    }
-
-    /// Files that changed are offered again, a few times; what cannot be read is reported.
-    fn strike(&mut self, number: BatchNo, entries: &[(EntryNo, Reason)]) {
-        for &(entry, reason) in entries {
-            let Some(path) = self.batches.path(number, entry).cloned() else { continue };
-            if self.is_replay() {
-                // What is not as it was is not given.
-                continue;
-            }
-            let tries = self.retries.tries.entry(path.clone()).or_insert(0);
-            *tries += 1;
-            if matches!(reason, Reason::Changed | Reason::Os(errno::ENOENT)) && *tries < TRIES {
-                let again = Again { path, changes: *tries, with_digest: false };
-                self.retries.paths.push(again);
-            } else {
-                self.parts.order.note_unread(&path);
-                self.report.error(&self.shared, ErrorLine::of_path(&path, reason));
-            }
-        }
-    }
-
     /// Whether it is sent once more for hosts that lack it.
-    fn is_replay(&self) -> bool {
+    pub(super) fn is_replay(&self) -> bool {
         self.parts.order.is_replay
     }
 
     fn finish(&mut self, now: Time) {
         let Some(ending) = self.state.finish() else { return };
+        if self.agreement.as_ref().is_some_and(|agreement| !agreement.is_in_place) {
+            self.report.came_to_nothing(&self.shared);
+        }
         let (shared, report) = (&self.shared, &mut self.report);
         let NewTransfer { outgoing, errors, cancelled, .. } = &mut self.parts;
         cancelled.store(true, Ordering::Relaxed);

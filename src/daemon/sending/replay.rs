@@ -60,6 +60,7 @@ impl Replay {
             oldest: self.oldest.min(self.number),
             targets: self.targets.iter().map(|member| (member.node, member.addr)).collect(),
             mode: order.mode,
+            atomic: false,
             block,
             // A file that did not fit at first is twice in the list: it needs its room only once if the first is in
             // place when the second is looked at. In a long list, there is much in between.
@@ -78,6 +79,7 @@ impl Replay {
         };
         let new = NewTransfer {
             recording: None,
+            atomic: None,
             own_only: false,
             outgoing: Outgoing::new(config, now),
             root,

@@ -93,6 +93,11 @@ impl Sender {
                 self.out.begin_anew();
                 self.all().for_each(|transfer| transfer.address_changed(now));
             }
+            ToSender::Agreed(number, decided, ended) => {
+                if let Some(transfer) = self.find(number) {
+                    transfer.agreed(now, decided, &ended);
+                }
+            }
             ToSender::Walked | ToSender::Resume => {}
             ToSender::Stop => {
                 self.stopping = true;

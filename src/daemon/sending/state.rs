@@ -1,6 +1,9 @@
 //! How far a transfer that goes out has come.
 
 use crate::daemon::messages::Holder;
+use crate::engine::outgoing::Gone;
+use crate::name::{Escaped, HostName};
+use crate::wire::outcome::Reason;
 
 /// How far a transfer has come, as its driver sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,6 +85,19 @@ impl State {
     /// Whether nobody listens to reports any more.
     pub(super) fn is_unheard(&self) -> bool {
         matches!(self, State::Cancelled | State::Finished)
+    }
+}
+
+/// What holds the path, if a target has left for that.
+pub(super) fn holder(why: &Gone, host: &HostName) -> Option<Holder> {
+    let Gone::Refused(reason, what) = why else { return None };
+    let (host, what) = (host.to_string(), Escaped(what).to_string());
+    match reason {
+        Reason::Held => Some(Holder::Transfer(what)),
+        Reason::Watched if what.is_empty() => Some(Holder::Watch(host, ".".to_owned())),
+        Reason::Watched => Some(Holder::Watch(host, what)),
+        Reason::InDoubt => Some(Holder::InDoubt(host, what)),
+        _ => None,
     }
 }
 

@@ -15,6 +15,7 @@ use super::journal::{self, Place};
 use super::limits;
 use super::mirrored;
 use super::running::Daemon;
+use super::transactions;
 use super::watched::Mirroring;
 use crate::cli::daemon::{CatchUp, Config};
 use crate::console::command::Watch;
@@ -99,10 +100,13 @@ pub(super) fn assemble(
     let most_open = limits::for_transfers();
     let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices, most_open };
     let ready = mirrored::open(config, &root, &name, identity)?;
-    let disk = Disk::sparing(Arc::clone(&root), how, mirrored::slots(&ready));
+    let transactions = transactions::open(config, &root, &name, identity.uid);
+    let slots = transactions::slots(transactions.as_ref(), mirrored::slots(&ready));
+    let disk = Disk::sparing(Arc::clone(&root), how, slots);
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
     let mut disk = disk.map_err(of_base)?;
     let mirrors = mirrored::recover(ready, &mut disk)?;
+    let transactions = transactions::recover(transactions, &mut disk);
     let (to_disk, jobs) = mpsc::channel();
     let stamps = FleetClock::default();
     let state = kept.open(&root, identity.uid)?;
@@ -200,6 +204,7 @@ pub(super) fn assemble(
         now,
     );
     control.metrics_file = metrics_file;
+    control.agreeing.kept = transactions;
     let digested = to_disk.clone();
     disk.digest_with(LongDigests::telling(move || drop(digested.send(ToDisk::Digested))));
     let receiver = Receiver::new(

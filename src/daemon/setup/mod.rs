@@ -12,4 +12,5 @@ mod mirrored;
 mod password_file;
 mod running;
 pub(super) mod start;
+mod transactions;
 mod watched;

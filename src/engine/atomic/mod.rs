@@ -17,6 +17,7 @@ mod log;
 mod record;
 pub mod redo;
 mod rules;
+mod saying;
 mod target;
 mod types;
 
@@ -30,5 +31,6 @@ pub use coordinator::{Coordinator, Fate};
 pub use decisions::{Decision, Decisions};
 pub use log::{Entry, Log, MAX_ENDED, Phase};
 pub use record::{MAX_PAYLOAD, Record};
+pub use saying::{Failure, Report, Saying};
 pub use target::{InDoubt, MAX_OPEN, SILENCE, Target};
-pub use types::{Included, Known, Message, Plan, Quorum, Refusal, Transaction, Why};
+pub use types::{Included, Known, Message, Plan, Refusal, Transaction, Why};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::log::MAX_ENDED;
 use super::{
-    Action, Coordinator, Fate, Included, Known, MAX_OPEN, Message, Phase, Plan, Quorum, Record,
-    Refusal, SILENCE, Target, Transaction, Why,
+    Action, Coordinator, Fate, Included, Known, MAX_OPEN, Message, Phase, Plan, Record, Refusal,
+    SILENCE, Target, Transaction, Why,
 };
 use crate::engine::rng::Rng;
 use crate::ids::TargetNo;
@@ -314,13 +314,6 @@ fn a_sender_does_not_begin_more_while_too_many_wait_for_lost_hosts() {
     assert_eq!(begun, 256);
     sender.forget(&id("s", 9));
     assert!(sender.may_begin());
-}
-
-#[test]
-fn a_quorum_is_one_target_at_least() {
-    let of = |quorum: Quorum| quorum.of(7);
-    assert_eq!([of(Quorum::All), of(Quorum::Number(0)), of(Quorum::Number(9))], [7, 1, 9]);
-    assert_eq!([0, 1, 50, 51, 100].map(|percent| of(Quorum::Percent(percent))), [1, 1, 4, 4, 7]);
 }
 
 /// Anything that can be said.

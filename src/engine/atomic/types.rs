@@ -57,30 +57,6 @@ impl Plan {
     }
 }
 
-/// How many of the targets must be ready.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Quorum {
-    /// Every one.
-    All,
-    /// So many.
-    Number(u16),
-    /// So many of a hundred, rounded up.
-    Percent(u8),
-}
-
-impl Quorum {
-    /// How many that are of so many targets: one at least. More than there are if it is a number that they
-    /// do not reach.
-    pub fn of(self, targets: usize) -> u16 {
-        let needed = match self {
-            Quorum::All => targets,
-            Quorum::Number(number) => usize::from(number),
-            Quorum::Percent(percent) => (targets * usize::from(percent)).div_ceil(100),
-        };
-        needed.clamp(1, usize::from(u16::MAX)) as u16
-    }
-}
-
 /// Why a target does not vote for a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {

@@ -49,6 +49,21 @@ pub(super) fn barred(
     Some(found.path.as_bytes().to_vec())
 }
 
+/// A transaction of which it is not known here how it ends, about this path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InDoubt {
+    /// The path.
+    pub path: RelPath,
+    /// What it is called.
+    pub name: String,
+}
+
+/// What is in doubt here at a path, or at a part of it.
+pub(super) fn doubtful(all: &[InDoubt], path: &RelPath) -> Option<Vec<u8>> {
+    let found = all.iter().find(|one| path.is_under(&one.path) || one.path.is_under(path))?;
+    Some(found.name.clone().into_bytes())
+}
+
 /// What is in the way of a transfer: another one to the same path, or to a part of it. Both name its
 /// sender by its address.
 #[derive(Clone, PartialEq, Eq, Debug)]

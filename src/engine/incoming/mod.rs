@@ -21,6 +21,6 @@ mod types;
 mod testing;
 
 pub use budget::BEYOND;
-pub use claim::Watched;
+pub use claim::{InDoubt, Watched};
 pub use reception::{MAX_TRANSFERS, Reception};
 pub use types::{AbortReason, Arrived, Config, Event, Outbound, Place, SILENCE};

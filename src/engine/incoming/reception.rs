@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 
-use super::claim::{Claim, Conflict, Watched};
+use super::claim::{Claim, Conflict, InDoubt, Watched};
 use super::closed::{ClosedTransfers, Ending};
 use super::shared::Shared;
 use super::transfer::{IncomingTransfer, Refusal};
@@ -55,6 +55,16 @@ impl<H> Reception<H> {
     /// What this host watches from now on.
     pub fn set_watched(&mut self, watched: Vec<Watched>) {
         self.shared.watched = watched;
+    }
+
+    /// The transactions that are in doubt here from now on.
+    pub fn set_doubtful(&mut self, doubtful: Vec<InDoubt>) {
+        self.shared.doubtful = doubtful;
+    }
+
+    /// Whether all of a transfer up to this batch is staged here.
+    pub fn is_staged(&self, key: TransferKey, last: BatchNo) -> bool {
+        self.position(key).is_some_and(|at| self.transfers[at].is_staged(last))
     }
 
     /// A packet of a member's transfer, of any kind but DATA, from the member's own address.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::budget::Budget;
-use super::claim::Watched;
+use super::claim::{InDoubt, Watched};
 use super::types::Config;
 use crate::engine::disk_job::{DiskJob, TransferKey};
 use crate::engine::rng::Rng;
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) active: u32,
     /// What this host watches.
     pub(super) watched: Vec<Watched>,
+    /// What is in doubt here.
+    pub(super) doubtful: Vec<InDoubt>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -32,7 +34,8 @@ impl Shared {
         let rng = Rng::new(config.seed);
         let budget = Budget::new(config.budget);
         let (jobs, watched, spare) = (VecDeque::new(), Vec::new(), Vec::new());
-        Shared { config, rng, jobs, budget, active: 0, watched, spare }
+        let doubtful = Vec::new();
+        Shared { config, rng, jobs, budget, active: 0, watched, doubtful, spare }
     }
 
     /// The header of a reply about a transfer.

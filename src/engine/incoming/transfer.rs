@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::batch::Plan;
 use super::batches::Batches;
-use super::claim::{Claim, Conflict, barred};
+use super::claim::{Claim, Conflict, barred, doubtful};
 use super::deletion::{Deletion, Reaction};
 use super::progress::Progress;
 use super::replies::{Replies, Reply};
@@ -65,6 +65,8 @@ pub(super) struct IncomingTransfer<H> {
     files: u64,
     /// How many bytes of announced files the disk is through with.
     digested: u64,
+    /// Something of it is not here as it was sent, and will not be.
+    has_failed: bool,
 }
 
 impl<H> IncomingTransfer<H> {
@@ -89,6 +91,7 @@ impl<H> IncomingTransfer<H> {
             replies: Replies::default(),
             files: 0,
             digested: 0,
+            has_failed: false,
         }
     }
 
@@ -147,7 +150,13 @@ impl<H> IncomingTransfer<H> {
             if let Some(what) = barred(&shared.watched, setup, shared.config.me, self.key.node) {
                 return Err(Refusal { reason: Reason::Watched, what });
             }
-            let (path, exclusive) = (setup.path.clone(), self.terms.mode.is_exclusive());
+            let path = setup.path.clone();
+            if let Some(what) =
+                doubtful(&shared.doubtful, &path).filter(|_| !self.terms.mode.changes_nothing())
+            {
+                return Err(Refusal { reason: Reason::InDoubt, what });
+            }
+            let exclusive = self.terms.mode.is_exclusive() || setup.atomic.is_some();
             self.claim(shared, Claim { path, exclusive, from: self.from }, others)?;
         }
         self.plan_next(shared);
@@ -299,6 +308,9 @@ impl<H> IncomingTransfer<H> {
         outcomes: Vec<Outcome>,
     ) {
         let Some(batch) = self.batches.get_mut(number) else { return };
+        let fails =
+            |o: &Outcome| matches!(o, Outcome::Failed(_) | Outcome::Silent | Outcome::ReadOnly);
+        self.has_failed |= outcomes.iter().any(fails);
         if batch.committed(shared, outcomes) {
             self.files += batch.files;
             self.replies.done(number, self.progress.soon(shared, now));
@@ -370,6 +382,12 @@ impl<H> IncomingTransfer<H> {
     pub(super) fn deletion_done(&mut self, shared: &mut Shared, now: Time, report: Deleted) {
         let report = self.deletion.done(self.terms.block, report);
         self.replies.ready(self.progress.soon(shared, now), Feedback::Deleted(report));
+    }
+
+    /// Whether all up to this batch is done here, and nothing of it has failed.
+    pub(super) fn is_staged(&self, last: BatchNo) -> bool {
+        let undeleted = self.deletion.is_left(self.terms.mode);
+        self.batches.lowest_open() > last && !undeleted && !self.has_failed
     }
 
     /// END has come: what there is here.

@@ -17,6 +17,7 @@ impl Outgoing {
         let idle = self.polling.idle_at();
         match &self.phase {
             Phase::Over => None,
+            Phase::Agreeing => Some(idle),
             Phase::Deleting(deletion) if deletion.is_deciding() => Some(idle),
             Phase::Deleting(_) => Some(self.polling.late_at(&self.targets).min(idle)),
             Phase::Closing(_) => Some(self.polling.late_at(&self.targets)),
@@ -44,6 +45,11 @@ impl Outgoing {
         match &self.phase {
             Phase::Over => {}
             Phase::Deleting(_) => self.deletion_timeout(now),
+            Phase::Agreeing => {
+                if now >= self.polling.idle_at() {
+                    self.poll(now, None);
+                }
+            }
             Phase::Closing(closing) => {
                 if now < self.polling.late_at(&self.targets) {
                     return;

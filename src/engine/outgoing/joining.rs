@@ -58,6 +58,7 @@ mod tests {
             oldest: TransferNo::new(5),
             targets: Vec::new(),
             mode: Mode::default(),
+            atomic: false,
             block,
             parallel: 8,
             stamp: Stamp::ZERO,

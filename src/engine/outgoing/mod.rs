@@ -25,9 +25,11 @@
 //! - `deletion` and `closing`: what comes after the last batch.
 //! - `outbox`: what waits for the driver.
 //!
-//! What joins them is in three files: here what the driver hands in and what follows from it, in
-//! `answers` what targets answer, in `deadlines` what time brings.
+//! What joins them is in four files: here what the driver hands in and what follows from it, in
+//! `answers` what targets answer, in `deadlines` what time brings, in `agreeing` how one ends that is for all of
+//! its targets or none.
 
+mod agreeing;
 mod answers;
 mod batch;
 mod batches;
@@ -92,6 +94,8 @@ enum Phase {
     Running(Input),
     /// All batches are done; what is spooled for deletion is dealt with.
     Deleting(Deletion),
+    /// All is staged, and others find out whether it is put into place.
+    Agreeing,
     /// END or ABORT is repeated until everyone has confirmed it.
     Closing(Closing),
     /// Nothing is left to do.
@@ -288,7 +292,7 @@ impl Outgoing {
     /// Does what can be done now: verifies and commits batches, drops those that are done, ends.
     fn advance(&mut self, now: Time) {
         match &mut self.phase {
-            Phase::Over => {}
+            Phase::Over | Phase::Agreeing => {}
             Phase::Closing(closing) => {
                 if closing.is_confirmed(&self.targets) {
                     self.phase = Phase::Over;
@@ -317,7 +321,7 @@ impl Outgoing {
                 self.phase = Phase::Deleting(Deletion::new(&self.targets));
                 self.go_on_deleting(now, Some(Next::Ask));
             } else {
-                self.close(now, Ending::End);
+                self.all_done(now);
             }
         }
     }
@@ -359,7 +363,7 @@ impl Outgoing {
                 self.ask_for_deletion(now);
                 self.advance(now);
             }
-            Some(Next::End) => self.close(now, Ending::End),
+            Some(Next::End) => self.all_done(now),
         }
     }
 

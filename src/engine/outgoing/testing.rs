@@ -40,6 +40,7 @@ impl Driver {
             oldest: TransferNo::new(7),
             targets: targets.collect(),
             mode,
+            atomic: false,
             block: BLOCK,
             parallel: 8,
             stamp: Stamp::ZERO,

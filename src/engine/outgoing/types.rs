@@ -24,6 +24,8 @@ pub struct Config {
     pub targets: Vec<(NodeId, SocketAddrV4)>,
     /// What it is to do.
     pub mode: Mode,
+    /// All targets put it into place, or none: it waits for that to be agreed when all is staged.
+    pub atomic: bool,
     /// The payload of a block, in bytes.
     pub block: u16,
     /// How many batches are on their way at once, 1 to [`crate::wire::feedback::MAX_OPEN`].
@@ -102,6 +104,9 @@ pub enum Event {
     Ran(TargetNo, u64, u64),
     /// What a target has spooled, and what became of it.
     Page(TargetNo, Vec<(SpoolCode, RelPath)>),
+    /// All of it is staged at all targets that are left: find out whether they agree, then call
+    /// [`Outgoing::agreed`](super::Outgoing::agreed).
+    Staged,
     /// Everything is done; only the targets still have to be told.
     Finished,
 }

@@ -380,6 +380,7 @@ fn random_blocks_find_no_place_and_absurd_feedback_no_hold() {
         oldest: TransferNo::new(1),
         targets: nodes.iter().map(|&node| (node, address(node.0 as usize))).collect(),
         mode: Mode::SEND,
+        atomic: false,
         block: 8_192,
         parallel: 8,
         stamp: Stamp::ZERO,

@@ -260,6 +260,7 @@ fn what_only_targets_have_goes_once_and_is_named_despite_loss() {
         let mut sim = Sim::new(seed, 4, small_tree(1));
         sim.senders[0].delete = true;
         sim.senders[0].dry_run = seed % 4 == 0;
+        sim.senders[0].atomic = seed % 3 == 0;
         sim.net.member_loss = rng.below(250);
         sim.net.doubled = rng.below(100);
         sim.net.late = rng.below(100);
@@ -267,6 +268,8 @@ fn what_only_targets_have_goes_once_and_is_named_despite_loss() {
         sim.start();
         assert!(sim.run(Span::from_secs(600)), "seed {seed} does not end");
         assert_eq!(sim.senders[0].named, extra);
+        let agrees = sim.senders[0].atomic && !sim.senders[0].dry_run;
+        assert_eq!(sim.senders[0].staged, u32::from(agrees));
         if sim.senders[0].dry_run {
             assert_eq!(sim.senders[0].deleted, [0; 4]);
             assert_eq!(sim.disk(3).files.len(), 300);

@@ -72,6 +72,9 @@ pub(super) struct Sender {
     pub(super) block: u16,
     pub(super) parallel: usize,
     pub(super) dry_run: bool,
+    pub(super) atomic: bool,
+    /// How often all was staged.
+    pub(super) staged: u32,
     pub(super) delete: bool,
     /// By target: how many spooled entries were named, and how many deleted.
     pub(super) named: Vec<u64>,
@@ -107,6 +110,8 @@ impl Sender {
             block: 1_424,
             parallel: 8,
             dry_run: false,
+            atomic: false,
+            staged: 0,
             delete: false,
             named: Vec::new(),
             deleted: Vec::new(),
@@ -139,6 +144,7 @@ impl Sender {
             oldest: TransferNo::new(1),
             targets,
             mode: Mode::Send { delete: self.delete, ignore_times: false, dry_run: self.dry_run },
+            atomic: self.atomic,
             block: self.block,
             parallel: self.parallel,
             stamp: Stamp::ZERO,
@@ -241,6 +247,10 @@ impl Sender {
             }
             Event::Closed(batch) => self.open.retain(|open| open.number != batch),
             Event::Gone(target, why) => self.gone[target.index()] = Some(why),
+            Event::Staged => {
+                self.staged += 1;
+                outgoing.agreed(now, true);
+            }
             Event::Finished => self.finished = Some(now),
             Event::Struck(batch, entries) => self.offer_again(batch, &entries),
             Event::Tallied(tallies) => {

@@ -56,6 +56,7 @@ pub fn run(data: &[u8]) {
         oldest: TransferNo::new(7),
         targets: (0..targets).map(|at| (node(at), address(at))).collect(),
         mode,
+        atomic: flags & 64 != 0,
         block,
         parallel: 1 + input.below(MAX_OPEN as u32) as usize,
         stamp: Stamp::ZERO,
@@ -272,6 +273,7 @@ impl World {
                     let entries = self.entries(number);
                     assert!(runs.iter().all(|(entry, _)| entry.get() < entries));
                 }
+                Event::Staged => self.outgoing.agreed(self.now, input.flag()),
                 Event::Finished => {
                     assert!(!self.finished, "finished twice");
                     self.finished = true;
