@@ -215,6 +215,23 @@ fn two_edits_while_apart_are_on_all_hosts_and_one_is_taken() {
 }
 
 #[test]
+fn a_file_that_is_removed_while_another_host_makes_a_directory_of_it_leaves_nothing_behind() {
+    let mut fleet = mirroring("mirror-file-dir", 2);
+    fleet.daemon(1).signal("STOP");
+    tree::write(fleet.path(0, "p"), "a file");
+    wait_for_row(&fleet, 0, "1 path");
+    tree::write(fleet.path(1, "p/in it"), "x");
+    fleet.daemon(1).signal("CONT");
+    // A deletion is noticed last.
+    fs::remove_file(fleet.path(0, "p")).unwrap();
+    eventually("both have it", || (0..2).all(|at| read(fleet.path(at, "p/in it")).is_some()));
+    for at in 0..2 {
+        eventually("no conflict is left", || conflicts(&fleet, at).is_empty());
+        assert!(!fleet.msync(at, &["mirror"]).out.contains("not here yet"));
+    }
+}
+
+#[test]
 fn hosts_that_all_start_again_bring_together_what_each_has() {
     let mut fleet = mirroring("mirror-restarted", 3);
     tree::write(fleet.path(0, "a"), "1");

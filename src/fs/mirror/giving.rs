@@ -55,11 +55,14 @@ impl Giver {
         for member in &given.members {
             let Some(version) = member.version else { continue };
             let has_content = matches!(version.what, What::File { .. } | What::Symlink { .. });
-            if !has_content || !had.insert(version) {
+            if !has_content || had.contains(&version) {
                 continue;
             }
             let object = self.shown(&given, &version).or_else(|| self.kept(&given.path, member));
-            found.extend(object.map(|object| (object, Some(member.dot))));
+            if let Some(object) = object {
+                had.insert(version);
+                found.push((object, Some(member.dot)));
+            }
         }
         let kind = Kind::Set { members: given.members, context: given.context };
         found.insert(0, (FoundEntry::remark(given.path, kind), None));

@@ -5,6 +5,7 @@
 //! - `looking`: what was changed here gets its dots; `unread`: after it was read.
 //! - `giving`: what others get, as entries of a transfer.
 //! - `taking`: what others give is merged, and the disk made what the index says; `settling` does that, with `hands`.
+//! - `recovering`: what became of what was under way when the daemon ended.
 //! - `asked`: what people decide: adoption, conflicts, what is held.
 //!
 //! One thread of the daemon looks and the disk thread takes; each holds the tree's lock from looking at the disk until
@@ -15,6 +16,7 @@ mod asked;
 mod giving;
 mod hands;
 mod looking;
+mod recovering;
 mod settling;
 mod taken;
 mod taking;

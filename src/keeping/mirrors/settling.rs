@@ -7,11 +7,10 @@ use super::hands::Hands;
 use super::tree::{Tree, sync_mounts, sync_paths};
 use super::types::MirrorError;
 use crate::fs::mirror::ops::Ops;
-use crate::fs::mirror::reading::Reader;
 use crate::fs::mirror::remove::Removed;
 use crate::fs::mirror::slots::Slot;
-use crate::mirror::look::{Found, Looked, Verdict};
-use crate::mirror::show::Todo;
+use crate::mirror::look::{Found, Looked};
+use crate::mirror::show::{Loser, Todo, above};
 use crate::mirror::types::Intent;
 use crate::name::RelPath;
 use crate::wire::outcome::Reason;
@@ -52,9 +51,16 @@ impl Tree {
     ) -> Result<Failures, MirrorError> {
         let mut failures = Failures::new();
         self.tell_time();
+        // What is to become a directory may be a file that was changed here, or removed.
+        let is_file = |dir: &&[u8]| {
+            self.index.entry(dir).placed.found.is_some_and(|(placed, _)| !placed.is_directory())
+        };
+        let mut all: BTreeSet<Box<[u8]>> = BTreeSet::new();
+        all.extend(paths.iter().flat_map(|path| above(path)).filter(is_file).map(Box::from));
+        all.extend(paths.iter().cloned());
         self.decide(hands.ops)?;
         let mut held = BTreeSet::new();
-        for within in paths {
+        for within in &all {
             let Some(path) = self.full(within) else { continue };
             hands.dirs.forget();
             match self.sight(hands.dirs, &path, false) {
@@ -82,6 +88,7 @@ impl Tree {
         self.count_removals(&work);
         let slots = self.intend(hands, &work, &mut staged, &mut failures)?;
         let mut touched = paths;
+        let mut back = Vec::new();
         for (within, todo) in work {
             touched.insert(within.clone());
             let Some(path) = self.full(&within) else { continue };
@@ -91,7 +98,14 @@ impl Tree {
                     self.directory(hands, &within, &path, version, dots)
                 }
                 Todo::Place { version, dots } => match slots.get(&within) {
-                    Some(slot) => self.place(hands, &within, &path, *slot),
+                    Some(slot) => {
+                        let intent = self.index.entry(&within).intent;
+                        let done = self.place(hands, &within, &path, *slot);
+                        if let (Err(_), Some(intent)) = (&done, intent) {
+                            back.push((within.clone(), path.clone(), intent));
+                        }
+                        done
+                    }
                     None => self.set(hands, &within, &path, version, dots),
                 },
                 Todo::Remove { dots } => self.remove(hands, &within, &path, dots),
@@ -115,6 +129,9 @@ impl Tree {
         self.write(sync)?;
         for slot in staged.into_values() {
             let _ = hands.ops.empty_slot(slot);
+        }
+        for (within, path, intent) in back {
+            self.put_back(hands.ops, &within, &path, &intent);
         }
         for within in &touched {
             self.take_stock(hands, within);
@@ -178,19 +195,18 @@ impl Tree {
             Err(error) => {
                 let staged = hands.ops.in_slot(slot).ok().flatten();
                 let _ = self.index.recover(within, staged, None, true);
-                let _ = hands.ops.empty_slot(slot);
                 return Err(error);
             }
         };
         let out = self.came_out(hands, within, slot, &put);
         let edited = self.index.committed(within, out, put.here.1);
-        self.put_away(hands, within, path, slot, out, edited)
+        self.put_away(hands.ops, within, path, slot, out, edited)
     }
 
     /// What came out of a name is a version that others have to have, too, or it goes to the trash.
-    fn put_away(
+    pub(super) fn put_away(
         &mut self,
-        hands: &mut Hands<'_, '_>,
+        ops: &mut Ops<'_>,
         within: &[u8],
         path: &RelPath,
         slot: Slot,
@@ -203,9 +219,30 @@ impl Tree {
             it.and_then(|(_, dots)| dots.first().copied())
         });
         match edited.or(loser) {
-            Some(dot) if out.is_some() => hands.ops.keep_conflict(path, dot, slot),
-            _ => hands.ops.discard(slot, path),
+            Some(dot) if out.is_some() => ops.keep_conflict(path, dot, slot),
+            _ => ops.discard(slot, path),
         }
+    }
+
+    /// What was not placed is kept until it can be: it may be that nobody else has it any more. That it was not is
+    /// written down before: an empty slot means that it was.
+    pub(super) fn put_back(
+        &mut self,
+        ops: &mut Ops<'_>,
+        within: &[u8],
+        path: &RelPath,
+        intent: &Intent,
+    ) {
+        let (slot, entry) = (Slot(intent.slot), self.index.entry(within));
+        let found = ops.in_slot(slot).ok().flatten();
+        if found.is_some_and(|(_, object)| object.ino != intent.ino) {
+            let _ = ops.discard(slot, path);
+        }
+        let dot = entry.live().map(|(dot, _)| dot).find(|dot| intent.dots.contains(dot));
+        if let Some(dot) = dot.filter(|dot| ops.keep_conflict(path, *dot, slot).is_ok()) {
+            self.kept_at.entry(within.into()).or_default().push(dot);
+        }
+        let _ = ops.empty_slot(slot);
     }
 
     fn directory(
@@ -214,7 +251,7 @@ impl Tree {
         within: &[u8],
         path: &RelPath,
         version: Option<Version>,
-        dots: Vec<Dot>,
+        mut dots: Vec<Dot>,
     ) -> io::Result<()> {
         let placed = self.index.entry(within).placed.found;
         if let Some(placed) = placed.filter(|placed| !placed.0.is_directory()) {
@@ -224,6 +261,11 @@ impl Tree {
                 Some(dot) => hands.ops.set_aside(path, placed, *dot)?,
                 None => hands.ops.remove(path, placed)?,
             };
+            if removed == Removed::Gone {
+                // It was removed here, and nobody has noticed yet.
+                let _ = self.index.look(within, None, false);
+                dots = self.index.view(within).dots;
+            }
             if !self.is_away(hands, within, path, removed)? {
                 return Ok(());
             }
@@ -314,6 +356,17 @@ impl Tree {
         holds
     }
 
+    /// The versions that are to be kept: those that do not have their name, and one that could not be given it yet.
+    pub(super) fn worth_keeping(&mut self, within: &[u8]) -> Vec<Loser> {
+        let mut all = self.index.losers(within);
+        if let Todo::Place { version, dots } = self.index.todo(within) {
+            let live = self.index.entry(within);
+            let of = live.live().filter(|(dot, other)| *other == version && dots.contains(dot));
+            all.push((version, of.map(|(dot, _)| dot).collect()));
+        }
+        all
+    }
+
     /// What lost its name is kept with all its bytes, and what is no version any more is not.
     fn keep_losers(
         &mut self,
@@ -322,31 +375,44 @@ impl Tree {
         staged: &mut Staged,
     ) -> io::Result<()> {
         let Some(path) = self.full(within) else { return Ok(()) };
-        let losers = self.index.losers(within);
-        let is_new = !losers.is_empty() || self.conflicts.contains(within);
-        if !is_new {
-            return Ok(());
-        }
-        for (version, dots) in &losers {
+        let all = self.worth_keeping(within);
+        let before = self.kept_at.remove(within).unwrap_or_default();
+        let is_of = |dot: &Dot| all.iter().any(|(_, dots)| dots.contains(dot));
+        let mut others: Vec<Dot> = before.iter().filter(|dot| !is_of(dot)).copied().collect();
+        let mut kept = Vec::new();
+        for (version, dots) in &all {
+            let Some(first) = dots.first() else { continue };
             if let Some(slot) = staged.remove(&(within.into(), *version)) {
-                if let Some(dot) = dots.first() {
-                    hands.ops.keep_conflict(&path, *dot, slot)?;
+                hands.ops.keep_conflict(&path, *first, slot)?;
+            } else if !before.iter().any(|dot| dots.contains(dot)) {
+                // It may be kept as what another host called the same.
+                for at in (0..others.len()).rev() {
+                    let found = hands.ops.conflict(&path, others[at])?;
+                    if found.is_none_or(|found| found.0 != version.unread()) {
+                        continue;
+                    }
+                    let slot = hands.ops.take_conflict(&path, others[at])?;
+                    let is_it = hands.read_slot(slot, found).is_some_and(|it| it.0 == *version);
+                    let dot = if is_it { *first } else { others[at] };
+                    hands.ops.keep_conflict(&path, dot, slot)?;
+                    if is_it {
+                        others.swap_remove(at);
+                        break;
+                    }
+                }
+            }
+            for dot in dots {
+                if hands.ops.conflict(&path, *dot)?.is_some() {
+                    kept.push(*dot);
                 }
             }
         }
-        let all: BTreeSet<Dot> = losers.iter().flat_map(|(_, dots)| dots).copied().collect();
-        for dot in std::mem::take(self.kept_at.entry(within.into()).or_default()) {
-            if !all.contains(&dot) {
-                hands.ops.drop_conflict(&path, dot)?;
-            }
+        for dot in others {
+            hands.ops.drop_conflict(&path, dot)?;
         }
-        let mut kept = Vec::new();
-        for dot in all {
-            if hands.ops.conflict(&path, dot)?.is_some() {
-                kept.push(dot);
-            }
+        if !kept.is_empty() {
+            self.kept_at.insert(within.into(), kept);
         }
-        self.kept_at.insert(within.into(), kept);
         Ok(())
     }
 
@@ -365,12 +431,7 @@ impl Tree {
         let losers = self.index.losers(within);
         let path = self.full(within);
         let mut lacking: Vec<Dot> = Vec::new();
-        if let Todo::Place { version, dots } = &todo {
-            let live = self.index.entry(within);
-            let of = live.live().filter(|(dot, other)| other == version && dots.contains(dot));
-            lacking.extend(of.map(|(dot, _)| dot).next());
-        }
-        for (version, dots) in &losers {
+        for (version, dots) in &self.worth_keeping(within) {
             let is_kept = version.is_directory()
                 || path.as_ref().is_some_and(|path| {
                     dots.iter()
@@ -399,69 +460,5 @@ impl Tree {
             true => drop(self.lacking.remove(within)),
             false => drop(self.lacking.insert(key, lacking)),
         }
-    }
-
-    /// Finds out, after a start, what is kept here, and what became of what was about to be placed when the last daemon
-    /// ended.
-    ///
-    /// # Errors
-    /// It cannot be told, or written down.
-    pub fn recover(&mut self, ops: &mut Ops<'_>) -> Result<(), MirrorError> {
-        self.tell_time();
-        self.find_kept(ops).map_err(|error| MirrorError::Io(self.path.clone(), error))?;
-        self.decide(ops)
-    }
-
-    /// Decides what became of what was about to be placed. Where what it is on is not there, it waits.
-    fn decide(&mut self, ops: &mut Ops<'_>) -> Result<(), MirrorError> {
-        let (mut slots, mut reader) = (Vec::new(), Reader::new(self.wall));
-        for (within, intent) in self.index.intents_at(&self.undecided) {
-            let Some(path) = self.full(&within).filter(|path| !self.ground.is_held(path)) else {
-                continue;
-            };
-            let at = |error| MirrorError::Io(path.clone(), error);
-            let slot = Slot(intent.slot);
-            let found = ops.look(&path).map_err(at)?;
-            let mut staged = ops.recover(&path, slot).map_err(at)?;
-            if let Some(here) = staged.filter(|(_, object)| object.ino != intent.ino) {
-                staged = ops.read_slot(&mut reader, slot, here).map_err(at)?.or(staged);
-            }
-            if let Verdict::Edited(dot) = self.index.recover(&within, staged, found, !self.lists) {
-                ops.keep_conflict(&path, dot, slot).map_err(at)?;
-            }
-            self.undecided.remove(&within);
-            slots.push(slot);
-        }
-        if slots.is_empty() {
-            return Ok(());
-        }
-        self.write(|_| ops.sync_all())?;
-        for slot in slots {
-            let _ = ops.empty_slot(slot);
-        }
-        Ok(())
-    }
-
-    /// Finds out which versions without a name are kept. What the index does not know of goes to the trash.
-    pub(super) fn find_kept(&mut self, ops: &mut Ops<'_>) -> io::Result<()> {
-        let mut all: Vec<(RelPath, Dot)> = Vec::new();
-        ops.conflicts(|path, dot, _| all.push((path, dot)))?;
-        for (path, dot) in all {
-            let Some(within) = self.within(&path).map(Box::<[u8]>::from) else { continue };
-            let losers = self.index.losers(&within);
-            let kept = self.kept_at.entry(within.clone()).or_default();
-            match losers.iter().any(|(_, dots)| dots.contains(&dot)) {
-                true if kept.contains(&dot) => {}
-                true => kept.push(dot),
-                false => ops.drop_conflict(&path, dot)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// The slots that are spoken of: nothing in them may be removed before [`Tree::recover`].
-    pub fn slots(&self) -> Vec<u64> {
-        let intents = self.index.intents();
-        intents.iter().map(|(_, intent)| intent.slot).collect()
     }
 }
