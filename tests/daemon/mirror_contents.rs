@@ -71,6 +71,8 @@ fn an_edit_that_sets_size_and_time_back_reaches_the_others() {
     };
     cp(1);
     all_have(&fleet, "f", "other");
+    // What is written between an exchange and the look after it cannot be told by size and time.
+    wait_a_while();
     write_as_before(&fleet, 0, "f", "again");
     all_have(&fleet, "f", "again");
     // It is found at a start as well.
