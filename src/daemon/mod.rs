@@ -27,6 +27,7 @@ mod mailbox;
 mod messages;
 mod metrics_file;
 mod order;
+mod prepared;
 mod receiving;
 mod reporting;
 mod secret_file;

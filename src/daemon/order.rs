@@ -321,6 +321,11 @@ impl Order {
         Order { checksum: false, ..order.clone() }
     }
 
+    /// Whether it is part of a watch: what changes is sent as it changes.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch != Watch::No
+    }
+
     /// Who asked for it.
     pub(super) fn caller(&self) -> &Caller {
         &self.caller

@@ -11,6 +11,7 @@ use super::clock::FleetClock;
 use super::counters::Counters;
 use super::mailbox::Mailbox;
 use super::messages::{ToControl, ToDisk, ToReceiver, ToSender};
+use super::prepared::PreparedDir;
 use super::strangers::Strangers;
 use super::wanted::Wanted;
 use crate::engine::disk_job::TransferKey;
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub(super) before: SharedBefore,
     /// The mirrored trees, if there are any.
     pub(super) mirrors: Option<Arc<Mirrors>>,
+    /// Where transfers for all of their targets or none are kept.
+    pub(super) prepared: PreparedDir,
     /// To the disk thread.
     disk: Mutex<Sender<ToDisk>>,
     pub(super) control: Mailbox<ToControl>,
@@ -92,7 +95,7 @@ impl Shared {
         net: Net,
         keys: Option<Keys>,
         (base, before): (Base, Before),
-        (clock, keeper): (FleetClock, Option<Keeper>),
+        (clock, keeper, prepared): (FleetClock, Option<Keeper>, PreparedDir),
         (mirrors, disk): (Option<Arc<Mirrors>>, Sender<ToDisk>),
         [control, receiver]: [Waker; 2],
     ) -> Self {
@@ -105,6 +108,7 @@ impl Shared {
             keeper: keeper.map(|keeper| Arc::new(Mutex::new(keeper))),
             before: Arc::new(Mutex::new(before)),
             mirrors,
+            prepared,
             disk: Mutex::new(disk),
             control: Mailbox::waking(control),
             sender: Mailbox::new(),

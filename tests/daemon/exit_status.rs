@@ -61,7 +61,7 @@ fn every_exit_status_is_that_of_the_page() {
             ("", &["members"]),
             ("", &["mirror"]),
             ("", &["conflicts"]),
-            ("", &["conflicts", "drop", "mirrored"]),
+            ("", &["conflicts", "drop", "--all"]),
             ("", &["status"]),
         ],
         &here,
@@ -168,7 +168,7 @@ fn every_exit_status_is_that_of_the_page() {
             ("nothing is mirrored", &["mirror", "adopt", "--json", "good"]),
             ("nothing is mirrored", &["conflicts", "drop", "good"]),
             ("no other version", &["conflicts", "take", "mirrored/f"]),
-            ("is no VERSION", &["conflicts", "take", "mirrored/f", "x"]),
+            ("no other version", &["conflicts", "take", "mirrored/f", "x"]),
         ],
         &here,
     );

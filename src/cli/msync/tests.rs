@@ -37,6 +37,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             "group" => Some("www"),
             "max-delete" => Some("7"),
             "require" => Some("all"),
+            "quorum" => Some("80%"),
             "exclude" | "include" => Some("*.tmp"),
             "from" => Some("web1"),
             "delay" => Some("500"),
@@ -50,6 +51,7 @@ fn every_option_of_the_table_does_something_by_both_names() {
             let command = match flag.long {
                 "from" => Some("fetch"),
                 "delay" => Some("watch"),
+                "quorum" => Some("--atomic"),
                 "no-probe" => Some("doctor"),
                 "all" => Some("conflicts"),
                 _ => None,

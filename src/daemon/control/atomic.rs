@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::agreeing::{Coming, Going};
 use super::control_loop::Control;
+use crate::daemon::clock;
 use crate::daemon::messages::{
     Agree, AtomicNews, AtomicWork, Ended, ToControl, ToDisk, ToReceiver, ToSender,
 };
@@ -29,6 +30,18 @@ const PATIENCE: Span = Span::from_secs(3_600);
 const MOST_COMING: usize = 256;
 
 impl Control {
+    /// Whether transactions can be kept here: what is needed for that is made when it is needed.
+    pub(super) fn keeps_transactions(&mut self, now: Time) -> bool {
+        if self.agreeing.kept.is_none() {
+            let root = self.shared.base.look().ok();
+            let prepared = &self.shared.prepared;
+            let dir = root.and_then(|root| prepared.open(&root));
+            self.agreeing.kept = dir.and_then(|dir| prepared.take_up(dir, now));
+        }
+        let kept = self.agreeing.kept.as_ref();
+        kept.is_some_and(|kept| kept.coordinator().may_begin())
+    }
+
     /// What is to be done for transactions that were not over when the last daemon ended.
     pub(super) fn agree_from_start(&mut self, now: Time) {
         self.agree(now, |kept| kept.restart(now));
@@ -38,7 +51,7 @@ impl Control {
     pub(super) fn atomic_news(&mut self, now: Time, news: AtomicNews) {
         match news {
             AtomicNews::Said(node, of, saying) => self.atomic_said(now, node, &of, saying),
-            AtomicNews::Begun(of, key, plan, path) => self.atomic_begun(of, key, plan, path),
+            AtomicNews::Begun(of, key, plan, path) => self.atomic_begun(now, of, key, plan, path),
             AtomicNews::Ready(of, ready) => self.atomic_ready(now, &of, ready),
             AtomicNews::Applied(of, applied, began) => self.atomic_applied(now, of, applied, began),
             AtomicNews::Agree(agree) => self.atomic_agree(now, agree),
@@ -133,7 +146,15 @@ impl Control {
     }
 
     /// A transfer of a transaction has begun to come.
-    fn atomic_begun(&mut self, of: Transaction, key: TransferKey, plan: Plan, path: RelPath) {
+    fn atomic_begun(
+        &mut self,
+        now: Time,
+        of: Transaction,
+        key: TransferKey,
+        plan: Plan,
+        path: RelPath,
+    ) {
+        self.keeps_transactions(now);
         let coming = &mut self.agreeing.coming;
         if coming.len() >= MOST_COMING {
             coming.pop_first();
@@ -204,7 +225,7 @@ impl Control {
 
     /// Tells the sender thread of those of which all is known that can be.
     fn settle_going(&mut self) {
-        let now = crate::daemon::clock::now();
+        let now = clock::now();
         let going = &self.agreeing.going;
         let over: Vec<Transaction> =
             going.iter().filter(|(of, _)| self.has_ended(of)).map(|(of, _)| of.clone()).collect();

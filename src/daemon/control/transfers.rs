@@ -94,8 +94,7 @@ impl Control {
         if is_in_mirror && !order.mode.is_check() {
             return self.clients[at].session.finish();
         }
-        let keeps = order.atomic.is_none()
-            || self.agreeing.kept.as_ref().is_some_and(|kept| kept.coordinator().may_begin());
+        let keeps = order.atomic.is_none() || self.keeps_transactions(now);
         if self.settings.no_send || !keeps {
             let error = match keeps {
                 true => ErrorLine::cannot_send(),

@@ -55,6 +55,14 @@ impl<'a> Atomic<'a> {
             return fatal(Reason::Os(errno::EINVAL));
         };
         let of = Transaction { stamp: *stamp, host: Arc::new(host) };
+        if !disk.keeps_transactions() {
+            let root = self.shared.base.look().ok();
+            let dir = root.and_then(|root| self.shared.prepared.open(&root));
+            let kept = dir.map(|dir| disk.keep_transactions(dir, &[]));
+            if let Some(Err(why)) = kept {
+                log::error(format_args!("no --atomic transfers: {why}"));
+            }
+        }
         if let Err(reason) = disk.begin_atomic(key, of.key()) {
             return fatal(reason);
         }

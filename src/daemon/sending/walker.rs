@@ -266,6 +266,7 @@ impl Task {
     fn waits(&mut self, found: &FoundEntry) -> bool {
         let Kind::Symlink(to) = &found.entry.kind else { return false };
         !self.sends_late
+            && !self.order.is_watched()
             && !self.order.mode.changes_nothing()
             && self.late.defer(&self.order.path, &found.entry.path, to)
     }

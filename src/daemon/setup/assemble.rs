@@ -100,7 +100,8 @@ pub(super) fn assemble(
     let most_open = limits::for_transfers();
     let how = DiskConfig { readonly, fsync: config.files.fsync, no_devices, most_open };
     let ready = mirrored::open(config, &root, &name, identity)?;
-    let transactions = transactions::open(config, &root, &name, identity.uid);
+    let prepared = transactions::place(config, &name, identity.uid);
+    let transactions = transactions::open(&prepared, &root);
     let slots = transactions::slots(transactions.as_ref(), mirrored::slots(&ready));
     let disk = Disk::sparing(Arc::clone(&root), how, slots);
     let of_base = |e| StartError::Option("-b", config.files.base.display().to_string(), e);
@@ -135,7 +136,7 @@ pub(super) fn assemble(
         opened.net,
         keys.map(Keys::new),
         (base, before),
-        (stamps, keeper),
+        (stamps, keeper, prepared),
         (mirrors, to_disk.clone()),
         [control_waker.clone(), receiver_waker.clone()],
     ));

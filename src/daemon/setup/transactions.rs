@@ -4,34 +4,33 @@ use std::collections::BTreeSet;
 
 use crate::cli::daemon::Config;
 use crate::daemon::clock;
+use crate::daemon::prepared::{Place, PreparedDir};
 use crate::fs::disk::Disk;
 use crate::fs::root::Root;
-use crate::fs::state::dir::{Keeps, StateDir};
+use crate::fs::state::dir::StateDir;
 use crate::keeping::transactions::Transactions;
 use crate::log;
 use crate::name::HostName;
-use crate::stamp::Stamp;
 
-/// Takes up what was kept for the host of this name. None, and there can be no such transfers, if nothing can be kept.
-pub(super) fn open(
-    config: &Config,
-    root: &Root,
-    name: &HostName,
-    us: u32,
-) -> Option<(StateDir, Transactions)> {
+/// Where they are kept, as the options say.
+pub(super) fn place(config: &Config, name: &HostName, uid: u32) -> PreparedDir {
     let roles = &config.roles;
-    let dir = match &config.files.state {
-        Some(dir) => StateDir::elsewhere(Keeps::Prepared, dir, root, us),
-        None if roles.readonly || roles.no_recv => return None,
-        None => StateDir::in_base(Keeps::Prepared, root, us),
+    let place = match &config.files.state {
+        Some(dir) => Place::Dir(dir.clone()),
+        None if roles.readonly || roles.no_recv => Place::Nowhere,
+        None => Place::Base,
     };
-    let opened = dir.and_then(|dir| {
-        let birth = Stamp::at(clock::wall_millis());
-        let (fsync, now) = (config.files.fsync, clock::now());
-        let kept = Transactions::open(dir.clone(), name.clone(), birth, fsync, now)?;
-        Ok((dir, kept))
-    });
-    opened.map_err(|why| log::warning(format_args!("no --atomic transfers: {why}"))).ok()
+    PreparedDir::new(place, name.clone(), uid, config.files.fsync, clock::wall_millis())
+}
+
+/// Takes up what was kept. None if nothing was.
+pub(super) fn open(prepared: &PreparedDir, root: &Root) -> Option<(StateDir, Transactions)> {
+    if !prepared.is_there(root) {
+        return None;
+    }
+    let dir = prepared.open(root)?;
+    let kept = prepared.take_up(dir.clone(), clock::now())?;
+    Some((dir, kept))
 }
 
 /// The numbers of slots that are spared, with these.

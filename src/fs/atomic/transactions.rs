@@ -249,6 +249,11 @@ impl Disk {
         while self.clear_transaction(no) {}
     }
 
+    /// Whether lists can be kept.
+    pub fn keeps_transactions(&self) -> bool {
+        self.transactions.lists.is_some()
+    }
+
     /// Whether a transaction is ready, or was begun.
     pub fn is_ready(&self, no: u64) -> bool {
         self.transactions.ready.contains_key(&no)
