@@ -144,7 +144,7 @@ fn what_cannot_be_put_into_place_is_found_before() {
     let in_the_way = look(&fleet.base(1));
     let ran = fleet.msync(0, ATOMIC);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(ran.errors().iter().any(|line| line.ends_with(" h2:site/3")), "{ran:?}");
+    assert!(ran.errors().iter().any(|line| line.ends_with(":site/3")), "{ran:?}");
     tree::assert_same(&in_the_way, &look(&fleet.base(1)));
     tree::assert_same(&before[1], &look(&fleet.base(2)));
     fleet.msync(0, &["send", "-r", "--delete", "--atomic"]).well();

@@ -38,7 +38,7 @@ fn count(dir: &Path) -> usize {
 fn a_link_points_to_a_release_only_when_all_of_it_is_there() {
     let fleet = Fleet::new("releases", 3);
     release(&fleet, 1, 10);
-    symlink("current/../../shared", fleet.path(0, "again")).unwrap();
+    symlink("current/../../common", fleet.path(0, "again")).unwrap();
     fleet.msync(0, &["send", "-r"]).well();
     release(&fleet, 2, FILES);
     for args in [&["send", "-r"][..], &["send", "-r", "--delete"]] {
