@@ -84,6 +84,23 @@ fn a_send_that_is_called_off_leaves_the_link_as_it_was() {
 }
 
 #[test]
+fn with_deletion_a_link_takes_the_place_of_a_directory_at_once() {
+    let fleet = Fleet::new("link-for-directory", 3);
+    tree::write(fleet.path(0, "dir/file"), "x");
+    tree::write(fleet.path(0, "later/file"), "y");
+    for args in [&["send", "-r", "--delete"][..], &["send", "-r", "--delete", "--atomic"]] {
+        fleet.msync(0, args).well();
+        fs::remove_dir_all(fleet.path(0, "dir")).unwrap();
+        symlink("later", fleet.path(0, "dir")).unwrap();
+        fleet.msync(0, args).well();
+        tree::assert_equal_dirs(&fleet.base(0), &fleet.base(1));
+        tree::assert_equal_dirs(&fleet.base(0), &fleet.base(2));
+        fs::remove_file(fleet.path(0, "dir")).unwrap();
+        tree::write(fleet.path(0, "dir/file"), "x");
+    }
+}
+
+#[test]
 fn where_a_release_does_not_fit_the_link_stays() {
     let mut fleet = Fleet::idle("release-no-room", 3);
     let setup = "mount -t tmpfs -o size=2m tmpfs \"$1/h1\"";

@@ -267,6 +267,8 @@ impl Task {
         let Kind::Symlink(to) = &found.entry.kind else { return false };
         !self.sends_late
             && !self.order.is_watched()
+            // Where it takes the place of a directory, that goes with the rest of what is deleted.
+            && !self.order.mode.spools()
             && !self.order.mode.changes_nothing()
             && self.late.defer(&self.order.path, &found.entry.path, to)
     }
@@ -274,12 +276,7 @@ impl Task {
     fn collect(&mut self, batcher: &mut Batcher, walker: Walker) -> Result<(), Abandoned> {
         for item in walker {
             let item = match item {
-                WalkItem::Found(found) if self.waits(&found) => {
-                    if !self.order.mode.spools() {
-                        continue;
-                    }
-                    WalkItem::Found(FoundEntry::kept(found.entry.path))
-                }
+                WalkItem::Found(found) if self.waits(&found) => continue,
                 item => item,
             };
             match item {
