@@ -318,6 +318,13 @@ pub enum Outcome {
     Late,
 }
 
+impl Outcome {
+    /// Whether the entry is not as it was sent, and will not be.
+    pub fn has_failed(self) -> bool {
+        matches!(self, Outcome::Failed(_) | Outcome::Silent | Outcome::ReadOnly)
+    }
+}
+
 const FIRST_REASON: u32 = 16;
 /// Above all reasons: [`Outcome::Lacking`], with the kinds added.
 const LACKING: u32 = 0xf000_0000;

@@ -36,10 +36,7 @@ impl Agreement {
 
     /// A target says what it did. Whether too few are left.
     pub(super) fn outcomes(&mut self, target: TargetNo, runs: &Runs<Outcome>) -> bool {
-        let fails = |outcome: Outcome| {
-            matches!(outcome, Outcome::Failed(_) | Outcome::Silent | Outcome::ReadOnly)
-        };
-        runs.iter().any(|(_, outcome)| fails(outcome)) && self.fails(target)
+        runs.iter().any(|(_, outcome)| outcome.has_failed()) && self.fails(target)
     }
 
     /// All of it is staged at all targets that are left: whether all agree is found out.

@@ -308,9 +308,7 @@ impl<H> IncomingTransfer<H> {
         outcomes: Vec<Outcome>,
     ) {
         let Some(batch) = self.batches.get_mut(number) else { return };
-        let fails =
-            |o: &Outcome| matches!(o, Outcome::Failed(_) | Outcome::Silent | Outcome::ReadOnly);
-        self.has_failed |= outcomes.iter().any(fails);
+        self.has_failed |= outcomes.iter().any(|outcome| outcome.has_failed());
         if batch.committed(shared, outcomes) {
             self.files += batch.files;
             self.replies.done(number, self.progress.soon(shared, now));
